@@ -1,0 +1,47 @@
+"""Data sources: a typed union of configurations, each with `build() -> Dataset`.
+
+To add a source: one file with a Spec that has a `kind` and a `build`, and one entry in `DataConfig`.
+"""
+
+from typing import Annotated
+
+from pydantic import Field
+
+from slr_models.data.batch import (
+    BLANK_TOKEN,
+    Batch,
+    DataFacts,
+    Dataset,
+    FeatureGroup,
+    Split,
+    collate,
+)
+from slr_models.data.clips import ClipsConfig
+from slr_models.data.compose import Augmentation
+from slr_models.data.custom import CustomDataConfig
+from slr_models.data.fingerspelling import FingerspellingConfig
+from slr_models.data.landmarks import LandmarksConfig
+from slr_models.data.synthetic import SyntheticConfig
+
+DataConfig = Annotated[
+    FingerspellingConfig | LandmarksConfig | ClipsConfig | SyntheticConfig | CustomDataConfig,
+    Field(discriminator="kind"),
+]
+"""Where the data of a study come from."""
+
+__all__ = [
+    "BLANK_TOKEN",
+    "Augmentation",
+    "Batch",
+    "ClipsConfig",
+    "CustomDataConfig",
+    "DataConfig",
+    "DataFacts",
+    "Dataset",
+    "FeatureGroup",
+    "FingerspellingConfig",
+    "LandmarksConfig",
+    "Split",
+    "SyntheticConfig",
+    "collate",
+]

@@ -1,0 +1,166 @@
+"""Datasets as flat arrays, and padded batches made from them.
+
+Dimension legend: B batch, T input frames, F features, U labels of a target.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+BLANK_TOKEN = "<blank>"
+"""The vocabulary's entry 0. Labels are 1..V-1."""
+
+
+@dataclass(frozen=True)
+class FeatureGroup:
+    """Columns `start:stop` of the features that belong together (a hand, the pose, ...)."""
+
+    name: str
+    start: int
+    stop: int
+
+
+@dataclass(frozen=True)
+class Split:
+    """The utterances of one split, end to end in a few flat arrays.
+
+    Flat arrays go through Ray's object store without a copy, so that all trials of a node read one instance.
+    The arrays may be read-only.
+    """
+
+    features: npt.NDArray[np.float32]
+    """[sum of T, F], finite unless a study asks for bad samples."""
+    offsets: npt.NDArray[np.int64]
+    """[N + 1]: utterance i is `features[offsets[i]:offsets[i + 1]]`."""
+    labels: npt.NDArray[np.int64]
+    """[sum of U], each in 1..V-1."""
+    label_offsets: npt.NDArray[np.int64]
+    """[N + 1]: the target of utterance i is `labels[label_offsets[i]:label_offsets[i + 1]]`."""
+    ids: tuple[str, ...]
+    """A name an utterance, for messages and reports."""
+    signers: tuple[str, ...]
+    """Who signs, an entry an utterance ("" where unknown)."""
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    @property
+    def num_features(self) -> int:
+        """Features a frame."""
+        return int(self.features.shape[1])
+
+    @property
+    def lengths(self) -> npt.NDArray[np.int64]:
+        """Frames of each utterance, [N]."""
+        return np.diff(self.offsets)
+
+    def utterance(self, index: int) -> npt.NDArray[np.float32]:
+        """Features of one utterance, [T, F] (a view)."""
+        return self.features[self.offsets[index] : self.offsets[index + 1]]
+
+    def target(self, index: int) -> npt.NDArray[np.int64]:
+        """Labels of one utterance, [U] (a view)."""
+        return self.labels[self.label_offsets[index] : self.label_offsets[index + 1]]
+
+    @staticmethod
+    def from_utterances(
+        features: Sequence[npt.NDArray[np.float32]],
+        targets: Sequence[Sequence[int]],
+        ids: Sequence[str],
+        signers: Sequence[str],
+        num_features: int,
+    ) -> "Split":
+        """Joins utterances ([T, F] each) and targets; an empty split is allowed."""
+        blocks = [np.asarray(block, dtype=np.float32) for block in features]
+        flat = np.concatenate(blocks) if blocks else np.zeros((0, num_features), dtype=np.float32)
+        return Split(
+            features=flat,
+            offsets=np.concatenate([[0], np.cumsum([len(block) for block in blocks], dtype=np.int64)]).astype(
+                np.int64
+            ),
+            labels=np.asarray([label for target in targets for label in target], dtype=np.int64),
+            label_offsets=np.concatenate([[0], np.cumsum([len(t) for t in targets], dtype=np.int64)]).astype(
+                np.int64
+            ),
+            ids=tuple(ids),
+            signers=tuple(signers),
+        )
+
+
+@dataclass(frozen=True)
+class DataFacts:
+    """What a reader of the report has to know of the data."""
+
+    source: str
+    """One line: which data, from where."""
+    valid_measures: str
+    """One sentence: what the validation split measures, and what it does not."""
+    frame_rate_hz: float | None = None
+    exclusions: dict[str, int] = field(default_factory=dict)
+    """Reason -> number of utterances left out because of it."""
+    notes: tuple[str, ...] = ()
+    """Anything else that limits what the results mean."""
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Training and validation split with their vocabulary."""
+
+    train: Split
+    valid: Split
+    vocabulary: tuple[str, ...]
+    """V entries; entry 0 is the blank."""
+    groups: tuple[FeatureGroup, ...]
+    """A partition of the feature columns, in order."""
+    facts: DataFacts
+
+    @property
+    def num_features(self) -> int:
+        """Features a frame."""
+        return self.train.num_features
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Padded utterances. Padding is zero; nothing may depend on it."""
+
+    features_BTF: Tensor
+    lengths_B: Tensor
+    """Valid frames, int64."""
+    targets_BU: Tensor
+    """Labels, int64, padded with 0."""
+    target_lengths_B: Tensor
+    indices: tuple[int, ...]
+    """Positions in the split."""
+
+    def to(self, device: torch.device) -> "Batch":
+        """The batch on another device (without waiting for the copy)."""
+        return Batch(
+            self.features_BTF.to(device, non_blocking=True),
+            self.lengths_B.to(device, non_blocking=True),
+            self.targets_BU.to(device, non_blocking=True),
+            self.target_lengths_B.to(device, non_blocking=True),
+            self.indices,
+        )
+
+
+def collate(split: Split, indices: Sequence[int]) -> Batch:
+    """Pads the named utterances to the longest of them."""
+    lengths = [int(split.lengths[i]) for i in indices]
+    target_lengths = [len(split.target(i)) for i in indices]
+    features = np.zeros((len(indices), max(lengths), split.num_features), dtype=np.float32)
+    targets = np.zeros((len(indices), max(target_lengths)), dtype=np.int64)
+    for row, index in enumerate(indices):
+        features[row, : lengths[row]] = split.utterance(index)
+        targets[row, : target_lengths[row]] = split.target(index)
+    return Batch(
+        torch.from_numpy(features),
+        torch.tensor(lengths),
+        torch.from_numpy(targets),
+        torch.tensor(target_lengths),
+        tuple(int(i) for i in indices),
+    )

@@ -1,0 +1,198 @@
+"""Lists of utterances in a user's folder: own manifest, PHOENIX corpus files, Kaggle fingerspelling.
+
+All are read strictly: a line that does not fit its header is a problem, never a guess.
+"""
+
+import csv
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from slr_models.data.problems import Problems
+from slr_models.errors import DataError
+
+Format = Literal["manifest", "phoenix", "kaggle"]
+SplitName = Literal["train", "valid", "unused"]
+
+SUFFIXES = (".npz", ".npy", ".parquet", ".pose")
+"""Kinds of feature files, in the order in which they are looked for."""
+SPACE = "<space>"
+"""How a blank between words is called in a vocabulary of characters."""
+
+_MANIFEST = "manifest.csv"
+_MANIFEST_COLUMNS = ("id", "path", "labels", "signer", "split")
+_KAGGLE = "train.csv"
+_KAGGLE_COLUMNS = ("path", "sequence_id", "phrase")
+_PHOENIX_2014 = ("id", "folder", "signer", "annotation")
+_PHOENIX_2014T = ("name", "video", "start", "end", "speaker", "orth", "translation")
+_PHOENIX_FOLDERS = (".", "annotations", "annotations/manual")
+_SPLITS: dict[str, SplitName] = {
+    "train": "train",
+    "valid": "valid",
+    "val": "valid",
+    "dev": "valid",
+    "test": "unused",
+}
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One utterance as a list names it."""
+
+    id: str
+    candidates: tuple[Path, ...]
+    """Where the features may lie; the first file that exists counts."""
+    labels: tuple[str, ...]
+    signer: str
+    split: SplitName
+    where: str
+    """File and line of the list, for messages."""
+    sequence: int | None = None
+    """Which sequence of a parquet file; None where the file holds one utterance."""
+
+
+def find_format(folder: Path) -> Format:
+    """The format of the list that lies in a folder.
+
+    Raises:
+        DataError: There is none, or no such folder.
+    """
+    if not folder.is_dir():
+        raise DataError(f"There is no folder {folder}; correct `path`.")
+    if (folder / _MANIFEST).is_file():
+        return "manifest"
+    if _phoenix_files(folder, "train"):
+        return "phoenix"
+    if (folder / _KAGGLE).is_file():
+        return "kaggle"
+    raise DataError(
+        f"{folder} holds no list of utterances; put {_MANIFEST} ({','.join(_MANIFEST_COLUMNS)}), PHOENIX files "
+        f"(*train*.csv and *dev*.csv with '|' between fields) or Kaggle's {_KAGGLE} there."
+    )
+
+
+def read_index(folder: Path, kind: Format, features_dir: Path, problems: Problems) -> list[Entry]:
+    """All utterances of a folder's list, without duplicates and malformed lines.
+
+    Raises:
+        DataError: A list is missing or has other columns; any problem, where the policy says so.
+    """
+    entries: list[Entry] = []
+    seen: dict[tuple[SplitName, str], str] = {}
+    reader = {"manifest": _manifest, "phoenix": _phoenix, "kaggle": _kaggle}[kind]
+    for entry in reader(folder, features_dir, problems):
+        first = seen.setdefault((entry.split, entry.id), entry.where)
+        if first != entry.where:
+            problems.report(
+                "duplicate id", entry.where, f"id {entry.id!r} was used before, at {first}; give it its own id"
+            )
+        elif not entry.labels:
+            problems.report("empty target", entry.where, f"utterance {entry.id!r} has no labels; add its labels")
+        else:
+            entries.append(entry)
+    return entries
+
+
+def _manifest(folder: Path, features_dir: Path, problems: Problems) -> Iterator[Entry]:
+    for where, row in _rows(folder / _MANIFEST, ",", (_MANIFEST_COLUMNS,), problems):
+        if row["split"] not in _SPLITS:
+            names = ", ".join(_SPLITS)
+            problems.report("unknown split", where, f"split is {row['split']!r}; write one of {names}")
+            continue
+        yield Entry(
+            id=row["id"],
+            candidates=(folder / row["path"],),
+            labels=tuple(row["labels"].split()),
+            signer=row["signer"],
+            split=_SPLITS[row["split"]],
+            where=where,
+        )
+
+
+def _phoenix(folder: Path, features_dir: Path, problems: Problems) -> Iterator[Entry]:
+    for token in ("train", "dev"):
+        files = _phoenix_files(folder, token)
+        if len(files) != 1:
+            found = ", ".join(str(file) for file in files) or "none"
+            raise DataError(f"{folder} must hold exactly one {token} list (*{token}*.csv), but found: {found}.")
+        for where, row in _rows(files[0], "|", (_PHOENIX_2014, _PHOENIX_2014T), problems):
+            name = row["id"] if "id" in row else row["name"]
+            yield Entry(
+                id=name,
+                candidates=tuple(
+                    base / (name + suffix) for base in (features_dir / token, features_dir) for suffix in SUFFIXES
+                ),
+                labels=tuple((row["annotation"] if "id" in row else row["orth"]).split()),
+                signer=row["signer"] if "id" in row else row["speaker"],
+                split=_SPLITS[token],
+                where=where,
+            )
+
+
+def _kaggle(folder: Path, features_dir: Path, problems: Problems) -> Iterator[Entry]:
+    for where, row in _rows(folder / _KAGGLE, ",", (_KAGGLE_COLUMNS,), problems):
+        if not row["sequence_id"].lstrip("-").isdigit():
+            number = repr(row["sequence_id"])
+            problems.report("malformed line", where, f"sequence_id is {number}; write a whole number")
+            continue
+        yield Entry(
+            id=row["sequence_id"],
+            candidates=(folder / row["path"],),
+            labels=tuple(SPACE if character == " " else character for character in row["phrase"]),
+            signer=row.get("participant_id", ""),
+            split="train",
+            where=where,
+            sequence=int(row["sequence_id"]),
+        )
+
+
+def _phoenix_files(folder: Path, token: str) -> list[Path]:
+    """Files of PHOENIX's naming whose first line has its separator; not the partly overlapping "complex" lists."""
+    found = []
+    for place in _PHOENIX_FOLDERS:
+        for file in sorted((folder / place).glob(f"*{token}*.csv")):
+            if "complex" not in file.name and "|" in _first_line(file):
+                found.append(file)
+    return found
+
+
+def _first_line(path: Path) -> str:
+    with path.open(encoding="utf-8-sig", errors="replace") as lines:
+        return lines.readline()
+
+
+def _rows(
+    path: Path, separator: str, headers: tuple[tuple[str, ...], ...], problems: Problems
+) -> Iterator[tuple[str, dict[str, str]]]:
+    """Where and what: the lines of a list whose header has all columns of one of `headers`."""
+    if not path.is_file():
+        raise DataError(f"{path} is missing; put it there, or correct `path`.")
+    with path.open(encoding="utf-8-sig", newline="") as lines:
+        if separator == "|":
+            # PHOENIX quotes nothing, and a lone quotation mark must not swallow lines.
+            reader = csv.reader(lines, delimiter=separator, quoting=csv.QUOTE_NONE)
+        else:
+            reader = csv.reader(lines, delimiter=separator)
+        try:
+            header = next(reader, [])
+            if not any(set(columns).issubset(header) for columns in headers):
+                wanted = " or ".join(separator.join(columns) for columns in headers)
+                raise DataError(f"{path} line 1: the header is {separator.join(header)!r}; write {wanted}.")
+            for fields in reader:
+                where = f"{path} line {reader.line_num}"
+                if not fields:
+                    continue
+                if len(fields) != len(header):
+                    problems.report(
+                        "malformed line",
+                        where,
+                        f"has {len(fields)} fields where the header has {len(header)}; "
+                        f"correct the line (fields are separated by {separator!r})",
+                    )
+                    continue
+                yield where, dict(zip(header, (field.strip() for field in fields), strict=True))
+        except UnicodeDecodeError as error:
+            raise DataError(f"{path} is not UTF-8 ({error.reason}); save it in that encoding.") from error
+        except csv.Error as error:
+            raise DataError(f"{path} line {reader.line_num}: {error}; correct the line.") from error

@@ -1,0 +1,282 @@
+"""A user's folder of landmark sequences with their glosses, checked utterance by utterance.
+
+| format   | the folder holds                                                                                |
+|----------|-------------------------------------------------------------------------------------------------|
+| manifest | manifest.csv: id,path,labels,signer,split (labels apart by spaces; split train, valid or test)   |
+| phoenix  | *train*.csv and *dev*.csv of RWTH-PHOENIX-2014 or 2014T (fields apart by "|", here or in          |
+|          | annotations/manual), and features/<split>/<id>.npz or features/<id>.npz (or .npy, ...)           |
+| kaggle   | train.csv: path,sequence_id,phrase[,participant_id], and the parquet files (characters as labels) |
+
+Dimension legend: T frames, F features, U labels of a target.
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal, Self
+
+import numpy as np
+from pydantic import Field, PositiveInt, model_validator
+
+from slr_models.data.batch import BLANK_TOKEN, DataFacts, Dataset, FeatureGroup, Split
+from slr_models.data.feasibility import min_frames
+from slr_models.data.features_file import FeatureReader, GroupSizes
+from slr_models.data.index import Entry, Format, SplitName, find_format, read_index
+from slr_models.data.layout import Bools, Floats
+from slr_models.data.problems import OnBad, Problems
+from slr_models.data.scaling import stack_velocity, standardized
+from slr_models.errors import DataError
+from slr_models.spec import Spec
+
+
+@dataclass(frozen=True)
+class _Utterance:
+    """An entry with its features."""
+
+    entry: Entry
+    block: Floats
+
+
+class LandmarksConfig(Spec):
+    """Landmark sequences from a folder."""
+
+    kind: Literal["landmarks"] = "landmarks"
+    """Selects this source."""
+    path: str
+    """The folder with the list of utterances."""
+    format: Literal["auto"] | Format = "auto"
+    """How the list is written; auto: by what lies in the folder."""
+    features_dir: str = "features"
+    """Folder of the feature files of the format phoenix; relative to `path`."""
+    on_bad: OnBad = "error"
+    """A bad utterance or line ends the run with a message, or is left out and counted."""
+    missing: Literal["error", "zero"] = "error"
+    """NaN in the features is a fault, or stands for a missing landmark and becomes 0 (after standardization)."""
+    standardize: bool = True
+    """Whether each column gets mean 0 and deviation 1 over the training frames (missing values left out)."""
+    velocity: bool = False
+    """Whether differences of neighbouring frames are stacked on the features."""
+    groups: dict[str, PositiveInt] = Field(default_factory=dict)
+    """Name and number of columns of each feature group, in file order; empty: as the files tell, or one group."""
+    frames_per_output: int = Field(default=4, ge=1)
+    """Input frames an output frame of the model; a target that CTC cannot align is a bad utterance."""
+    max_train: int | None = Field(default=None, ge=1)
+    """Use a random selection of this many training utterances; None: all."""
+    max_valid: int | None = Field(default=None, ge=1)
+    """Use a random selection of this many validation utterances; None: all."""
+    valid_rate: float = Field(default=0.1, gt=0, lt=1)
+    """Share of sequences to validate on in the format kaggle, by whole participants where they are known; (0, 1)."""
+    seed: int = Field(default=0, ge=0)
+    """Seed of the random selections."""
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        for name, kind in (("features_dir", "phoenix"), ("valid_rate", "kaggle")):
+            if name in self.model_fields_set and self.format not in ("auto", kind):
+                raise ValueError(f"{name} has no effect with format: {self.format}; remove it")
+        return self
+
+    def build(self) -> Dataset:
+        """Reads and checks the folder.
+
+        Raises:
+            DataError: The folder or its list cannot be used, an utterance is bad and `on_bad` is "error", or no
+                utterance of a split is left.
+        """
+        folder = Path(self.path)
+        kind = find_format(folder) if self.format == "auto" else self.format
+        problems = Problems(self.on_bad)
+        entries = read_index(folder, kind, folder / self.features_dir, problems)
+        if kind == "kaggle":
+            entries = _hold_out(entries, self.valid_rate, np.random.default_rng((self.seed, 0)))
+        loader = _Loader(self, problems)
+        train = loader.load(self._choose(entries, "train", self.max_train, stream=1))
+        vocabulary = sorted({label for utterance in train for label in utterance.entry.labels})
+        valid = loader.load(self._choose(entries, "valid", self.max_valid, stream=2), known=frozenset(vocabulary))
+        for name, kept in (("train", train), ("valid", valid)):
+            if not kept:
+                raise DataError(
+                    f"{folder} has no usable {name} utterance (left out: {problems.counts or 'none'}); "
+                    f"add utterances of that split, or correct the bad ones (on_bad: error shows the first)."
+                )
+        sizes = self._group_sizes(loader)
+        blocks, groups = self._features([*train, *valid], len(train), sizes)
+        label_of = {gloss: label for label, gloss in enumerate(vocabulary, start=1)}
+        unused = sum(entry.split == "unused" for entry in entries)
+        return Dataset(
+            train=_join(train, blocks[: len(train)], label_of),
+            valid=_join(valid, blocks[len(train) :], label_of),
+            vocabulary=(BLANK_TOKEN, *vocabulary),
+            groups=groups,
+            facts=DataFacts(
+                source=f"landmark sequences in {folder.resolve().name} ({kind})",
+                valid_measures=_measures(train, valid, held_out=kind == "kaggle"),
+                exclusions=problems.counts,
+                notes=(f"{unused} test utterances were not used",) if unused else (),
+            ),
+        )
+
+    def _choose(self, entries: Sequence[Entry], split: SplitName, limit: int | None, stream: int) -> list[Entry]:
+        """The entries of a split, or a random part of them in list order."""
+        of_split = [entry for entry in entries if entry.split == split]
+        if limit is None or limit >= len(of_split):
+            return of_split
+        order = np.random.default_rng((self.seed, stream)).permutation(len(of_split))[:limit]
+        return [of_split[i] for i in sorted(order.tolist())]
+
+    def _group_sizes(self, loader: "_Loader") -> GroupSizes:
+        if not self.groups:
+            return loader.sizes
+        total, num_features = sum(self.groups.values()), sum(size for _, size in loader.sizes)
+        if total != num_features:
+            raise DataError(
+                f"`groups` names {total} columns, but the features in {self.path} have {num_features}; "
+                "correct the numbers."
+            )
+        return tuple(self.groups.items())
+
+    def _features(
+        self, utterances: Sequence[_Utterance], num_train: int, sizes: GroupSizes
+    ) -> tuple[list[Floats], tuple[FeatureGroup, ...]]:
+        """Velocities, standardization and zeros for what is missing, in this order."""
+        blocks = [utterance.block for utterance in utterances]
+        if self.velocity:
+            blocks = [stack_velocity(block, [size for _, size in sizes]) for block in blocks]
+        if self.standardize:
+            blocks = standardized(blocks, blocks[:num_train])
+        groups, start = [], 0
+        for name, size in sizes:
+            stop = start + size * (2 if self.velocity else 1)
+            groups.append(FeatureGroup(name, start, stop))
+            start = stop
+        return [np.nan_to_num(block, nan=0.0) for block in blocks], tuple(groups)
+
+
+class _Loader:
+    """Reads entries; the first usable one fixes the number of features of all."""
+
+    def __init__(self, config: LandmarksConfig, problems: Problems) -> None:
+        self._config = config
+        self._problems = problems
+        self._reader = FeatureReader()
+        self.sizes: GroupSizes = ()
+
+    def load(self, entries: Sequence[Entry], known: frozenset[str] | None = None) -> list[_Utterance]:
+        """The usable utterances; labels outside of `known` (None: any) make one unusable."""
+        kept = []
+        for entry in entries:
+            block = self._read(entry, known)
+            if block is not None:
+                kept.append(_Utterance(entry, block))
+        return kept
+
+    def _read(self, entry: Entry, known: frozenset[str] | None) -> Floats | None:
+        report = self._problems.report
+        unknown = [] if known is None else sorted(set(entry.labels) - known)
+        if unknown:
+            report(
+                "unknown gloss",
+                entry.where,
+                f"the validation glosses {', '.join(unknown)} occur in no usable training utterance; "
+                "correct their spelling",
+            )
+            return None
+        path = next((candidate for candidate in entry.candidates if candidate.is_file()), None)
+        if path is None:
+            report(
+                "missing file",
+                entry.where,
+                f"utterance {entry.id!r} has no feature file {entry.candidates[0]}; add it or correct its path",
+            )
+            return None
+        try:
+            block, sizes = self._reader.read(path, entry.sequence)
+        except DataError as error:
+            report("unreadable file", entry.where, str(error))
+            return None
+        fault = self._fault(block, path, entry)
+        if fault is not None:
+            report(fault[0], entry.where, fault[1])
+            return None
+        self.sizes = self.sizes or sizes
+        return block
+
+    def _fault(self, block: Floats, path: Path, entry: Entry) -> tuple[str, str] | None:
+        """Reason and message of what makes an utterance unusable, or None."""
+        if block.size == 0:
+            return "no frames", f"{path} holds no frames of {entry.id!r}; extract them again"
+        if np.isinf(block).any():
+            return "non-finite features", f"{path} holds infinity{_at(np.isinf(block))}; correct the extraction"
+        absent = np.isnan(block)
+        if absent.any() and self._config.missing == "error":
+            return (
+                "non-finite features",
+                f"{path} holds NaN{_at(absent)}; correct it, set missing: zero if NaN stands for a missing landmark",
+            )
+        if absent.all():
+            return "no landmarks", f"{path} holds only missing values; extract it again"
+        num_features = sum(size for _, size in self.sizes)
+        if self.sizes and block.shape[1] != num_features:
+            return (
+                "feature size",
+                f"{path} has {block.shape[1]} features a frame where the others have {num_features}; "
+                "extract all with the same settings",
+            )
+        # Labels are compared with each other only, so that any numbers tell the repeats.
+        numbers = [entry.labels.index(label) for label in entry.labels]
+        needed = min_frames(numbers, self._config.frames_per_output)
+        if len(block) < needed:
+            return (
+                "target too long",
+                f"{path} has {len(block)} frames, but CTC needs {needed} for its {len(numbers)} labels at "
+                f"{self._config.frames_per_output} frames an output; use a smaller frames_per_output and stride",
+            )
+        return None
+
+
+def _at(bad: Bools) -> str:
+    frame, column = np.argwhere(bad)[0]
+    return f" (first at frame {frame}, column {column})"
+
+
+def _join(utterances: Sequence[_Utterance], blocks: Sequence[Floats], label_of: dict[str, int]) -> Split:
+    return Split.from_utterances(
+        blocks,
+        [[label_of[label] for label in utterance.entry.labels] for utterance in utterances],
+        [utterance.entry.id for utterance in utterances],
+        [utterance.entry.signer for utterance in utterances],
+        num_features=blocks[0].shape[1],
+    )
+
+
+def _hold_out(entries: Sequence[Entry], valid_rate: float, rng: np.random.Generator) -> list[Entry]:
+    """Moves at least `valid_rate` of the entries to validation, whole signers where all are known."""
+    by_signer = all(entry.signer for entry in entries)
+    keys = [entry.signer if by_signer else entry.id for entry in entries]
+    sizes = Counter(keys)
+    distinct = sorted(sizes)
+    held: set[str] = set()
+    count = 0
+    for position in rng.permutation(len(distinct)):
+        if count >= valid_rate * len(entries):
+            break
+        held.add(distinct[position])
+        count += sizes[distinct[position]]
+    return [replace(entry, split="valid") if key in held else entry for entry, key in zip(entries, keys, strict=True)]
+
+
+def _measures(train: Sequence[_Utterance], valid: Sequence[_Utterance], held_out: bool) -> str:
+    """What the validation split measures, as far as signers and targets tell."""
+    trained = {utterance.entry.signer for utterance in train} - {""}
+    tested = {utterance.entry.signer for utterance in valid} - {""}
+    targets = {utterance.entry.labels for utterance in train}
+    repeated = sum(utterance.entry.labels in targets for utterance in valid)
+    origin = "A random part held out of the folder" if held_out else "The folder's own validation split"
+    if not trained or not tested:
+        signers = "the folder names no signers, so new signers may or may not be among them"
+    elif tested & trained:
+        signers = f"{len(tested & trained)} of its {len(tested)} signers are also trained on"
+    else:
+        signers = f"none of its {len(tested)} signers is trained on"
+    return f"{origin}: {signers}; {repeated} of {len(valid)} targets also occur in training."

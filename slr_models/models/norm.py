@@ -1,0 +1,226 @@
+"""Normalizations whose statistics come from valid frames only, and whose outputs are zero in the padding.
+
+Dimension legend: B batch, T frames, C channels; R rows that share statistics, K frames of such a row.
+
+The layout is [B, T, C] everywhere: pointwise layers are plain matrix products, and per-channel work runs along
+contiguous memory.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, cast
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
+
+from slr_models.models.base import NormKind, ceil_div_lengths
+
+EPSILON = 1e-5
+BATCH_MOMENTUM = 0.1
+MAX_NORM_GROUPS = 32
+MIN_GROUP_CHANNELS = 4
+
+
+@dataclass(frozen=True)
+class Frames:
+    """Which frames of a padded batch are valid, prepared once for all layers of one frame rate."""
+
+    lengths_B: Tensor
+    num_frames: int
+    """Frames of the padded batch, T."""
+    valid_BT1: Tensor | None
+    """1 at valid frames, else 0; None where the batch has no padding, so that masking costs nothing."""
+    inverse_count_B11: Tensor
+    """1 / valid frames of each row."""
+    inverse_total_111: Tensor
+    """1 / valid frames of the batch."""
+    attend_B11T: Tensor | None
+    """Keys that attention may look at; None where the batch has no padding."""
+
+    @staticmethod
+    def of(lengths_B: Tensor, num_frames: int, dtype: torch.dtype) -> "Frames":
+        """Masks for `lengths_B` valid frames of `num_frames`.
+
+        On an accelerator the masks are always made: to look at the lengths would wait for the device.
+        """
+        counts_B = lengths_B.clamp(min=1).to(dtype)
+        valid_BT1 = attend_B11T = None
+        if lengths_B.device.type != "cpu" or not bool((lengths_B == num_frames).all()):
+            valid_BT = torch.arange(num_frames, device=lengths_B.device) < lengths_B[:, None]
+            valid_BT1 = valid_BT[:, :, None].to(dtype)
+            # A row without any key would make softmax 0/0; its outputs are padding, so any key will do.
+            attend_BT = valid_BT.clone()
+            attend_BT[:, 0] = True
+            attend_B11T = attend_BT[:, None, None, :]
+        return Frames(
+            lengths_B,
+            num_frames,
+            valid_BT1,
+            counts_B.reciprocal()[:, None, None],
+            counts_B.sum().reciprocal().view(1, 1, 1),
+            attend_B11T,
+        )
+
+    def strided(self, stride: int) -> "Frames":
+        """The frames that are left after a "same"-padded layer with this stride."""
+        return Frames.of(
+            ceil_div_lengths(self.lengths_B, stride), -(-self.num_frames // stride), self.inverse_count_B11.dtype
+        )
+
+    def mask(self, x_BTC: Tensor) -> Tensor:
+        """Zeroes the padding."""
+        return x_BTC if self.valid_BT1 is None else x_BTC * self.valid_BT1
+
+
+def _group_means(sums_RNC: Tensor, inverse_count_R11: Tensor, num_groups: int) -> Tensor:
+    """Means over frames and the channels of a group, repeated for each channel of it, for N kinds of sums."""
+    rows, kinds, channels = sums_RNC.shape
+    size = channels // num_groups
+    if size == 1:
+        return sums_RNC * inverse_count_R11
+    grouped = sums_RNC.view(rows, kinds, num_groups, size).sum(3, keepdim=True)
+    means = grouped.mul_(inverse_count_R11[:, :, :, None]).mul_(1 / size)
+    return means.expand(rows, kinds, num_groups, size).reshape(rows, kinds, channels)
+
+
+class _MaskedNormalize(torch.autograd.Function):
+    """weight * (x - mean) / sqrt(var + eps) + bias over valid frames, then optionally ReLU; padding gives 0.
+
+    Two-pass statistics. Written by hand because autograd's chain of small operations costs more than the
+    convolutions around it. Running statistics, where given, follow in place (with the unbiased variance).
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        x_RKC: Tensor,
+        weight_C: Tensor,
+        bias_C: Tensor,
+        valid_RK1: Tensor | None,
+        inverse_count_R11: Tensor,
+        num_groups: int,
+        relu: bool,
+        running_C: tuple[Tensor, Tensor] | None,
+    ) -> Tensor:
+        masked_RKC = x_RKC if valid_RK1 is None else x_RKC * valid_RK1
+        mean_R1C = _group_means(masked_RKC.sum(1, keepdim=True), inverse_count_R11, num_groups)
+        centred_RKC = masked_RKC - mean_R1C
+        if valid_RK1 is not None:
+            centred_RKC.mul_(valid_RK1)
+        square_sum_R1C = (centred_RKC * centred_RKC).sum(1, keepdim=True)
+        var_R1C = _group_means(square_sum_R1C, inverse_count_R11, num_groups)
+        rstd_R1C = (var_R1C + EPSILON).rsqrt_()
+        y_RKC = torch.addcmul(bias_C, centred_RKC, rstd_R1C * weight_C)
+        if relu:
+            y_RKC.relu_()
+        if valid_RK1 is not None:
+            y_RKC.mul_(valid_RK1)
+        ctx.save_for_backward(centred_RKC, rstd_R1C, weight_C, valid_RK1, inverse_count_R11, y_RKC if relu else None)
+        ctx.num_groups = num_groups
+        if running_C is not None:
+            # n / (n - 1), and 2 where one frame alone has no variance to correct.
+            unbias = 1 / (1 - inverse_count_R11.view(1)).clamp(min=0.5)
+            running_C[0].lerp_(mean_R1C.view(-1), BATCH_MOMENTUM)
+            running_C[1].lerp_(var_R1C.view(-1) * unbias, BATCH_MOMENTUM)
+        return y_RKC
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad_RKC: Tensor) -> tuple[Tensor | None, ...]:
+        centred_RKC, rstd_R1C, weight_C, valid_RK1, inverse_count_R11, y_RKC = ctx.saved_tensors
+        if y_RKC is not None:
+            # The output is 0 in the padding too, so this also masks.
+            grad_RKC = torch.ops.aten.threshold_backward(grad_RKC, y_RKC, 0)
+        elif valid_RK1 is not None:
+            grad_RKC = grad_RKC * valid_RK1
+        grad_sum_R1C = grad_RKC.sum(1, keepdim=True)
+        product_sum_R1C = (grad_RKC * centred_RKC).sum(1, keepdim=True)
+        grad_weight_C = (product_sum_R1C * rstd_R1C).sum((0, 1))
+        grad_bias_C = grad_sum_R1C.sum((0, 1))
+        sums_R2C = torch.cat((grad_sum_R1C, product_sum_R1C), 1) * weight_C
+        mean_grad_R1C, mean_product_R1C = _group_means(sums_R2C, inverse_count_R11, ctx.num_groups).split(1, 1)
+        grad_x_RKC = torch.addcmul(mean_grad_R1C * -rstd_R1C, grad_RKC, rstd_R1C * weight_C)
+        grad_x_RKC.addcmul_(centred_RKC, mean_product_R1C * (rstd_R1C * rstd_R1C * rstd_R1C), value=-1)
+        if valid_RK1 is not None:
+            grad_x_RKC.mul_(valid_RK1)
+        return grad_x_RKC, grad_weight_C, grad_bias_C, None, None, None, None, None
+
+
+_normalize = cast(Callable[..., Tensor], _MaskedNormalize.apply)
+
+
+def full_precision(x: Tensor) -> Tensor:
+    """Half-precision values as float32: norms compute in float32, as CUDA autocast has them do."""
+    return x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
+
+
+def num_norm_groups(channels: int) -> int:
+    """Groups of a group norm: the largest divisor of `channels` that is at most 32 and leaves 4 channels a group."""
+    limit = max(1, min(MAX_NORM_GROUPS, channels // MIN_GROUP_CHANNELS))
+    return next(count for count in range(limit, 0, -1) if channels % count == 0)
+
+
+class MaskedNorm(nn.Module):
+    """Batch, group or layer normalization of [B, T, C], then ReLU if asked, with zeros in the padding.
+
+    | kind  | one mean and variance for                                         |
+    |-------|-------------------------------------------------------------------|
+    | batch | a channel, over all valid frames of the batch (running in eval)   |
+    | group | an utterance and a group of channels, over its valid frames       |
+    | layer | a frame, over its channels                                        |
+    """
+
+    running_mean: Tensor
+    running_var: Tensor
+
+    def __init__(self, kind: NormKind, channels: int, relu: bool) -> None:
+        super().__init__()
+        self.kind = kind
+        self.relu = relu
+        self.num_groups = num_norm_groups(channels)
+        self.weight = nn.Parameter(torch.ones(channels))
+        self.bias = nn.Parameter(torch.zeros(channels))
+        if kind == "batch":
+            self.register_buffer("running_mean", torch.zeros(channels))
+            self.register_buffer("running_var", torch.ones(channels))
+
+    def forward(self, x_BTC: Tensor, frames: Frames) -> Tensor:
+        """Normalizes; [B, T, C] float32."""
+        x_BTC = full_precision(x_BTC)
+        if self.kind == "group":
+            return _normalize(
+                x_BTC,
+                self.weight,
+                self.bias,
+                frames.valid_BT1,
+                frames.inverse_count_B11,
+                self.num_groups,
+                self.relu,
+                None,
+            )
+        if self.kind == "batch" and self.training:
+            return self._batch_norm(x_BTC, frames)
+        if self.kind == "batch":
+            scale_C = self.weight * (self.running_var + EPSILON).rsqrt()
+            y_BTC = torch.addcmul(self.bias - self.running_mean * scale_C, x_BTC, scale_C)
+        else:
+            y_BTC = F.layer_norm(x_BTC, (x_BTC.shape[2],), self.weight, self.bias, EPSILON)
+        return frames.mask(F.relu(y_BTC) if self.relu else y_BTC)
+
+    def _batch_norm(self, x_BTC: Tensor, frames: Frames) -> Tensor:
+        """Normalizes by the batch's own statistics and lets the running ones follow."""
+        batch, num_frames, channels = x_BTC.shape
+        valid_1K1 = None if frames.valid_BT1 is None else frames.valid_BT1.view(1, batch * num_frames, 1)
+        y_1KC = _normalize(
+            x_BTC.reshape(1, batch * num_frames, channels),
+            self.weight,
+            self.bias,
+            valid_1K1,
+            frames.inverse_total_111,
+            channels,
+            self.relu,
+            (self.running_mean, self.running_var),
+        )
+        return y_1KC.view(batch, num_frames, channels)

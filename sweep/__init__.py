@@ -1,0 +1,1 @@
+"""Stability sweeps for CTC-trained sign-language models."""

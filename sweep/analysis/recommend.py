@@ -1,0 +1,248 @@
+"""Which setting to use, on what evidence, how sure that is, and what to avoid."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import pandas as pd
+
+from sweep.analysis.dimensions import Dimension, dimensions
+from sweep.analysis.groups import SettingGroup, setting_groups
+from sweep.analysis.neighbours import NUM_NEAREST, Neighbourhood, neighbourhood
+from sweep.analysis.sensitivity import common_value
+from sweep.analysis.unsafe import Claim, claims, common_failure
+from sweep.analysis.wording import number, percent, plural, setting_text, short_names, value_text
+from sweep.records import Outcome
+
+NUM_ALTERNATIVES = 4
+BORDER = 0.03
+"""A value this close (in units of its range) to an end of the searched range is pointed out."""
+
+_ADVICE = {
+    Outcome.INFEASIBLE_DATA: "Targets are longer than the model's output: check the data and the stride.",
+    Outcome.OUT_OF_MEMORY: "Lower the batch size or the model's width.",
+    Outcome.CRASHED: "The cause lies in the code or the data, not in the settings: read the reason below.",
+    Outcome.BLANK_COLLAPSE: "Nothing was learned. Check the data, or train for more steps.",
+    Outcome.STALLED: "Nothing was learned. Raise the learning rates or steps, or check the data.",
+    Outcome.SKIP_STARVED: "Hardly any update was applied. Loosen the rule that skips batches.",
+    Outcome.SCALER_COLLAPSE: "Widen the search to full precision or lower learning rates.",
+    Outcome.DIVERGED_LOSS: "Widen the search to lower learning rates.",
+    Outcome.DIVERGED_NONFINITE: "Widen the search to lower learning rates or to full precision.",
+    Outcome.CALIBRATING: "The loss scale never settled: train for more steps or start from a lower scale.",
+}
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A setting whose every seed was stable."""
+
+    group: SettingGroup
+    around: Neighbourhood
+    score: float
+    """Lower is better: the expected result if an unstable training counted as a complete failure."""
+
+
+@dataclass(frozen=True)
+class Recommendation:
+    """The answer of a study."""
+
+    status: Literal["confirmed", "unconfirmed", "none"]
+    headline: str
+    """The answer in a sentence."""
+    chosen: Candidate | None
+    """None where no setting was stable over all its seeds."""
+    alternatives: tuple[Candidate, ...]
+    """The next best settings."""
+    num_candidates: int
+    sureness: tuple[str, ...]
+    """How sure the answer is, a sentence each."""
+    method: str
+    """What was done, in words."""
+    avoid: tuple[Claim, ...]
+    notes: tuple[str, ...]
+    """What else the reader should know before using it."""
+
+    @property
+    def setting(self) -> dict[str, Any]:
+        """Dotted path -> value of the recommended setting; empty where there is none."""
+        return {} if self.chosen is None else dict(self.chosen.group.setting)
+
+
+def recommend(
+    trials: pd.DataFrame, space: Mapping[str, Any], metric: Literal["wer", "val_loss"] = "wer"
+) -> Recommendation:
+    """Chooses among the settings whose every seed was stable; says so plainly where there is none.
+
+    Args:
+        trials: rows of the finished trials, as the store holds them.
+        space: the study's `space`, dotted path -> dimension.
+        metric: what stable settings are ranked by; the validation loss stands in where a WER is missing.
+    """
+    dims = dimensions(space, trials)
+    names = short_names(space)
+    avoid = tuple(claims(trials, dims)) if len(trials) else ()
+    groups = setting_groups(trials, dims) if len(trials) else []
+    stable = [g for g in groups if g.all_stable]
+    if not stable:
+        return _nothing(trials, avoid)
+    by_wer = metric == "wer" and all(g.wer is not None for g in stable)
+    ranked = sorted(
+        (_candidate(g, groups, dims, trials, by_wer) for g in stable),
+        key=lambda c: (not c.group.confirmed, c.score, c.group.group),
+    )
+    chosen = ranked[0]
+    return Recommendation(
+        status="confirmed" if chosen.group.confirmed else "unconfirmed",
+        headline=_headline(chosen, names),
+        chosen=chosen,
+        alternatives=tuple(ranked[1 : 1 + NUM_ALTERNATIVES]),
+        num_candidates=len(ranked),
+        sureness=tuple(_sureness(chosen)),
+        method=_method(len(ranked), len(groups), ranked, by_wer, len(dims)),
+        avoid=avoid,
+        notes=tuple(_notes(chosen, groups, dims, trials)),
+    )
+
+
+def _candidate(
+    group: SettingGroup,
+    groups: Sequence[SettingGroup],
+    dims: Sequence[Dimension],
+    trials: pd.DataFrame,
+    by_wer: bool,
+) -> Candidate:
+    around = neighbourhood(group, groups, dims)
+    measure = group.wer if by_wer else group.val_loss
+    if measure is None:
+        return Candidate(group, around, math.inf)
+    failed = 1.0 if by_wer else common_value(trials, "l_const")
+    if math.isnan(failed):
+        failed = float(trials.loc[trials["stable"].astype(bool), "val_loss"].max())
+    return Candidate(group, around, (1 - around.risk) * measure.mean + around.risk * max(failed, measure.mean))
+
+
+def _headline(chosen: Candidate, names: Mapping[str, str]) -> str:
+    group = chosen.group
+    setting = setting_text(group.setting, names)
+    result = f": {result_text(group)}" if group.wer or group.val_loss else ""
+    if group.confirmed:
+        fresh = f"{group.fresh.count} of {plural(group.fresh.total, 'fresh seed')}"
+        return f"Use {setting}{result}, stable in {fresh}."
+    return f"Best so far, not confirmed with fresh seeds: {setting}{result}."
+
+
+def result_text(group: SettingGroup) -> str:
+    """`WER 42 %` or, where no WER is known, `validation loss 1.3 nats a label`."""
+    if group.wer is not None:
+        return f"WER {percent(group.wer.mean)}"
+    if group.val_loss is not None:
+        return f"validation loss {number(group.val_loss.mean)} nats a label"
+    return "no validation result"
+
+
+def _sureness(chosen: Candidate) -> list[str]:
+    group, around = chosen.group, chosen.around
+    lines = []
+    seeds = group.fresh if group.fresh.total else group.stable
+    kind = "fresh seed" if group.fresh.total else "seed"
+    were = "was" if seeds.count == 1 else "were"
+    lines.append(
+        f"{seeds.count} of {plural(seeds.total, kind)} {were} stable; the exact 95 % interval of the stable "
+        f"rate is {percent(seeds.low)} to {percent(seeds.high)}."
+    )
+    if not group.fresh.total:
+        lines.append("The search chose this setting by its result, so expect a fresh seed to do a little worse.")
+    elif group.wer is not None and group.wer.num > 1:
+        lines.append(f"Over those seeds the WER runs from {percent(group.wer.low)} to {percent(group.wer.high)}.")
+    near = around.nearest
+    if near.total:
+        was = "was" if near.count == 1 else "were"
+        lines.append(
+            f"{near.count} of the {near.total} nearest other settings {was} stable in every seed "
+            f"(they lie within {percent(around.reach)} of the searched ranges)."
+        )
+    else:
+        lines.append("No other setting was tried, so nothing is known about its neighbourhood.")
+    return lines
+
+
+def _method(num_stable: int, num_groups: int, ranked: list[Candidate], by_wer: bool, num_dims: int) -> str:
+    confirmed = sum(c.group.confirmed for c in ranked)
+    measure, failure = ("final WER", "a WER of 100 %") if by_wer else ("final validation loss", "learning nothing")
+    first = (
+        f"{num_stable} of {plural(num_groups, 'tried setting')} were stable in every seed. "
+        if num_groups > 1
+        else "One setting was tried, and it was stable in every seed. "
+    )
+    second = f"The {confirmed} that were confirmed with fresh seeds come first. " if 0 < confirmed < num_stable else ""
+    return (
+        first + second + f"They are ranked by the mean {measure} they would have if an unstable training counted as "
+        f"{failure}: the chance of that is estimated from the setting's own seeds and from its tried "
+        f"neighbours, weighted by distance in the {plural(num_dims, 'searched setting')} scaled to their "
+        f"ranges (logarithmic where the search was). The {NUM_NEAREST} nearest are counted above."
+    )
+
+
+def _notes(
+    chosen: Candidate, groups: Sequence[SettingGroup], dims: Sequence[Dimension], trials: pd.DataFrame
+) -> list[str]:
+    notes = []
+    for dim in dims:
+        value = chosen.group.setting[dim.path]
+        place = None if dim.kind == "category" else dim.scale(value)
+        if place is not None and dim.high > dim.low and not BORDER < place < 1 - BORDER:
+            end = "lower" if place <= BORDER else "upper"
+            notes.append(
+                f"The {dim.name} {value_text(value)} lies at the {end} end of its range: a wider range may do better."
+            )
+    if all(g.all_stable for g in groups) and len(groups) > 1:
+        notes.append(
+            "Every setting was stable, so this study did not find the edge of stability: widen the ranges to see it."
+        )
+    spiky = chosen.group.outcomes.get(Outcome.SPIKY_RECOVERING, 0)
+    if spiky:
+        notes.append(
+            f"{spiky} of its {plural(chosen.group.stable.total, 'training')} had loss spikes that came back "
+            "by themselves."
+        )
+    wer = chosen.group.wer
+    if wer is not None and wer.mean > 0.9:
+        notes.append(
+            "The WER is still above 90 %: the model has hardly begun to recognise signs, so stability is "
+            "all that this study speaks about."
+        )
+    if (trials["verdict"] == Outcome.CRASHED.value).any():
+        crashed = int((trials["verdict"] == Outcome.CRASHED.value).sum())
+        notes.append(f"{plural(crashed, 'trial')} crashed; they count as unstable although the setting may not be why.")
+    return notes
+
+
+def _nothing(trials: pd.DataFrame, avoid: tuple[Claim, ...]) -> Recommendation:
+    if trials.empty:
+        headline = "No trial has finished yet, so there is nothing to recommend."
+        sureness: tuple[str, ...] = ()
+    else:
+        total = len(trials)
+        same = common_failure(trials)
+        if same is not None:
+            every = "The only trial" if total == 1 else f"All {total} trials"
+            advice = _ADVICE.get(same, "")
+            headline = f"No setting can be recommended. {every} ended as {same.value}. {advice}".strip()
+        elif trials["stable"].any():
+            headline = "No setting can be recommended: none was stable in every one of its seeds."
+        else:
+            headline = f"No setting can be recommended: none of {total} trials was stable."
+        alike = "" if same is None or total == 1 else " The same end everywhere points to a common cause."
+        sureness = (f"{plural(total, 'trial')} finished.{alike}",)
+    return Recommendation(
+        status="none",
+        headline=headline,
+        chosen=None,
+        alternatives=(),
+        num_candidates=0,
+        sureness=sureness,
+        method="A setting is recommended only if every one of its seeds was stable.",
+        avoid=avoid,
+        notes=(),
+    )

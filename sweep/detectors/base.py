@@ -1,0 +1,102 @@
+"""What every detector shares: the run's context, the interface, and serialisable state.
+
+A detector reads one `StepRecord` after the other and returns a `Finding` when its rule holds. It never raises on
+a record, and NaN and inf never enter its statistics: they are recognised by name first, because every
+comparison with NaN is False and would blind the rule.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import Protocol, TypeAlias
+
+from pydantic import BaseModel, ConfigDict, JsonValue
+
+from sweep.records import Finding, SkipReason, StepRecord
+
+JSON: TypeAlias = JsonValue
+
+
+@dataclass(frozen=True)
+class RunContext:
+    """What the rules have to know of a run before its first step."""
+
+    l_const: float = math.nan
+    """Zero-information loss, nats a label (`slr_models.ctc.constant_floor`); NaN if unknown."""
+    l_unif: float = math.nan
+    """Loss of a uniform output, nats a label (`slr_models.ctc.uniform_loss`); NaN if unknown."""
+    budget_steps: int | None = None
+    """Steps that the run is planned for; None if open."""
+    has_scaler: bool = False
+    """Whether gradients are computed on a scaled loss (fp16)."""
+
+
+class State(BaseModel):
+    """A detector's memory: typed, mutable, and JSON both ways."""
+
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
+
+
+class Detector(Protocol):
+    """One rule at work on one run.
+
+    | call              | effect                                                                    |
+    |-------------------|---------------------------------------------------------------------------|
+    | `observe`         | advances by one step; a Finding if the rule holds at this step            |
+    | `state_dict`      | all memory as JSON values                                                 |
+    | `load_state_dict` | continues as if the run had not been interrupted; same config and context |
+    """
+
+    def observe(self, record: StepRecord) -> Finding | None:
+        """Reads the next step."""
+        ...
+
+    def state_dict(self) -> dict[str, JSON]:
+        """The memory, for a checkpoint."""
+        ...
+
+    def load_state_dict(self, state: dict[str, JSON]) -> None:
+        """Takes the memory of `state_dict`."""
+        ...
+
+
+def is_known(bound: float) -> bool:
+    """Whether a reference loss of the context can be used."""
+    return math.isfinite(bound) and bound > 0
+
+
+class GradientState(State):
+    """Whether gradients are finite, and whether the loss scale still calibrates.
+
+    A scaler starts high and halves on each overflow: the overflows before the first finite gradient are its
+    calibration, healthy by design. A NaN norm means "unknown" unless norms are being recorded or the step was
+    skipped as non-finite.
+    """
+
+    has_scaler: bool
+    norms_recorded: bool = False
+    calibrated: bool = False
+    """Without a scaler from the first step; with one from the first finite gradient."""
+    finite: bool | None = None
+    """Of the latest step; None if unknown."""
+    last_scale: float | None = None
+    halving: bool = False
+    """Whether the scale fell between the latest two steps."""
+
+    def update(self, record: StepRecord) -> None:
+        """Reads the next step."""
+        norm = record.grad_norm
+        flagged = record.skip_reason in (SkipReason.NONFINITE, SkipReason.CALIBRATION, SkipReason.INFEASIBLE)
+        if math.isfinite(norm):
+            self.finite = True
+        elif math.isinf(norm) or self.norms_recorded or flagged:
+            self.finite = False
+        elif self.has_scaler and record.applied and math.isfinite(record.loss):
+            # A scaler applies a step only if it has seen finite gradients.
+            self.finite = True
+        else:
+            self.finite = None
+        self.norms_recorded |= not math.isnan(norm)
+        self.calibrated |= self.finite is True or not self.has_scaler
+        if math.isfinite(record.loss_scale):
+            self.halving = self.last_scale is not None and record.loss_scale < self.last_scale
+            self.last_scale = record.loss_scale

@@ -1,0 +1,122 @@
+"""The output is blank for every frame whatever the input, and nothing announces a change."""
+
+import math
+from typing import Literal
+
+from pydantic import Field
+
+from slr_models.spec import Spec
+from sweep.detectors.base import JSON, RunContext, State, is_known
+from sweep.detectors.statistics import LEVEL_STEPS, DependenceTrend, LossLevel
+from sweep.records import Finding, Outcome, StepRecord
+
+
+class BlankCollapseConfig(Spec):
+    """Loss at the zero-information level, all frames blank, output independent of the input, for long.
+
+    Healthy runs pass through an all-blank phase too. What tells them apart is the input dependence I: there it
+    doubles again and again before the loss moves. So nothing is judged early, and a growing I starts the clock anew.
+    """
+
+    kind: Literal["blank_collapse"] = "blank_collapse"
+    const_tolerance: float = Field(0.1, gt=0)
+    """Largest distance of the level from the zero-information loss, in units of ln loss."""
+    smallest_blank_rate: float = Field(0.98, gt=0, lt=1)
+    """Share of blank frames in the latest sample."""
+    largest_input_dependence: float = Field(0.005, gt=0)
+    """I in the latest sample, nats."""
+    noise_input_dependence: float = Field(0.0005, gt=0)
+    """I below which a growth is noise, nats."""
+    earliest_fraction: float = Field(0.3, ge=0, le=1)
+    """Part of the budget before which nothing is judged."""
+    sustain_fraction: float = Field(0.15, gt=0, le=1)
+    """Part of the budget for which the state must last."""
+    open_budget_steps: int = Field(2000, ge=1)
+    """Budget that these fractions refer to where the run's is not known."""
+
+    def describes(self, level: float, l_const: float, blank_rate: float | None, input_dependence: float | None) -> bool:
+        """Whether a level (ln loss) and the latest samples look collapsed; False where one of them is unknown."""
+        return (
+            is_known(l_const)
+            and blank_rate is not None
+            and input_dependence is not None
+            # False for a level of NaN, too.
+            and abs(level - math.log(l_const)) < self.const_tolerance
+            and blank_rate > self.smallest_blank_rate
+            and input_dependence < self.largest_input_dependence
+        )
+
+    def build(self, context: RunContext) -> "BlankCollapseDetector":
+        """The detector of one run."""
+        return BlankCollapseDetector(self, context)
+
+
+class _State(State):
+    loss: LossLevel = Field(default_factory=LossLevel)
+    trend: DependenceTrend = Field(default_factory=DependenceTrend)
+    blank_rate: float | None = None
+    """Latest sample."""
+    input_dependence: float | None = None
+    """Latest sample, nats."""
+    since_step: int | None = None
+    """Where the present collapse began."""
+
+
+class BlankCollapseDetector:
+    """See `BlankCollapseConfig`."""
+
+    def __init__(self, config: BlankCollapseConfig, context: RunContext) -> None:
+        self._config = config
+        self._l_const = context.l_const
+        budget = context.budget_steps or config.open_budget_steps
+        self._earliest_step = config.earliest_fraction * budget
+        # At least one full window of the level, so that a short run is not judged by its first batches.
+        self._sustain_steps = max(config.sustain_fraction * budget, LEVEL_STEPS)
+        self._state = _State()
+
+    def observe(self, record: StepRecord) -> Finding | None:
+        """Reads the next step."""
+        state = self._state
+        state.loss.update(record.loss)
+        state.trend.update(record.input_dependence)
+        if math.isfinite(record.blank_rate):
+            state.blank_rate = record.blank_rate
+        if math.isfinite(record.input_dependence):
+            state.input_dependence = record.input_dependence
+        config, level = self._config, state.loss.level if state.loss.best is not None else math.nan
+        if not config.describes(level, self._l_const, state.blank_rate, state.input_dependence):
+            state.since_step = None
+            return None
+        if state.since_step is None or state.trend.is_growing(config.noise_input_dependence):
+            state.since_step = record.step
+            state.trend.reset()
+        lasted = record.step - state.since_step
+        if record.step < self._earliest_step or lasted < self._sustain_steps:
+            return None
+        return self._finding(record.step, lasted)
+
+    def state_dict(self) -> dict[str, JSON]:
+        """The memory, for a checkpoint."""
+        return self._state.model_dump()
+
+    def load_state_dict(self, state: dict[str, JSON]) -> None:
+        """Takes the memory of `state_dict`."""
+        self._state = _State.model_validate(state)
+
+    def _finding(self, step: int, lasted: int) -> Finding:
+        state = self._state
+        assert state.since_step is not None and state.blank_rate is not None
+        assert state.input_dependence is not None
+        return Finding(
+            detector=self._config.kind,
+            outcome=Outcome.BLANK_COLLAPSE,
+            step=step,
+            value=state.input_dependence,
+            threshold=self._config.largest_input_dependence,
+            reason=(
+                f"for {lasted} steps {state.blank_rate:.1%} of the frames are blank whatever the input "
+                f"(I = {state.input_dependence:.2g} nats), and the loss is {math.exp(state.loss.level):.3g} "
+                f"as for a constant output ({self._l_const:.3g})"
+            ),
+            first_bad_step=state.since_step,
+        )

@@ -1,0 +1,109 @@
+"""Weights, losses or gradients that are NaN or infinite for good."""
+
+import math
+from typing import Literal
+
+from pydantic import Field
+
+from slr_models.spec import Spec
+from sweep.detectors.base import JSON, GradientState, RunContext, State
+from sweep.records import Finding, Outcome, StepRecord
+
+
+class NonfiniteConfig(Spec):
+    """A non-finite weight at once; losses or gradients when several in a row are not finite."""
+
+    kind: Literal["nonfinite"] = "nonfinite"
+    losses_in_row: int = Field(5, ge=1)
+    """Steps in a row with a non-finite loss."""
+    gradients_in_row: int = Field(5, ge=1)
+    """Steps in a row with a non-finite gradient, without a loss scaler."""
+    scaled_gradients_in_row: int = Field(17, ge=1)
+    """The same with a loss scaler, after calibration: 17 halvings take 65536 below 1."""
+
+    def build(self, context: RunContext) -> "NonfiniteDetector":
+        """The detector of one run."""
+        return NonfiniteDetector(self, context)
+
+
+class _Streak(State):
+    """Steps in a row with a non-finite value."""
+
+    length: int = 0
+    start: int = 0
+    num_infeasible: int = 0
+    """How many of them held a sample that CTC cannot align."""
+
+    def update(self, bad: bool, record: StepRecord) -> None:
+        if not bad:
+            self.length = 0
+            return
+        if self.length == 0:
+            self.start, self.num_infeasible = record.step, 0
+        self.length += 1
+        self.num_infeasible += record.num_infeasible > 0
+
+    @property
+    def is_infeasible_data(self) -> bool:
+        return 0 < self.length == self.num_infeasible
+
+
+class _State(State):
+    gradient: GradientState
+    losses: _Streak = Field(default_factory=_Streak)
+    gradients: _Streak = Field(default_factory=_Streak)
+
+
+class NonfiniteDetector:
+    """See `NonfiniteConfig`. Streaks in which every step held an infeasible sample blame the data."""
+
+    def __init__(self, config: NonfiniteConfig, context: RunContext) -> None:
+        self._config = config
+        self._gradients_in_row = config.scaled_gradients_in_row if context.has_scaler else config.gradients_in_row
+        self._state = _State(gradient=GradientState(has_scaler=context.has_scaler))
+
+    def observe(self, record: StepRecord) -> Finding | None:
+        """Reads the next step."""
+        state = self._state
+        state.gradient.update(record)
+        # While a scale halves on its way to the first usable value, non-finite gradients are its method.
+        calibrating = not state.gradient.calibrated and state.gradient.halving
+        state.losses.update(not math.isfinite(record.loss), record)
+        state.gradients.update(state.gradient.finite is False and not calibrating, record)
+        if not record.params_finite:
+            streak = state.losses if state.losses.length else state.gradients
+            cause = f", after non-finite values from step {streak.start}" if streak.length else ""
+            reason = f"a weight is NaN or infinite at step {record.step}{cause}; no later step can repair it"
+            return self._finding(record, streak, 1, reason, irreversible=True)
+        if state.losses.length >= self._config.losses_in_row:
+            reason = f"{state.losses.length} losses in a row are not finite, from step {state.losses.start}"
+            return self._finding(record, state.losses, self._config.losses_in_row, reason)
+        if state.gradients.length >= self._gradients_in_row:
+            reason = f"{state.gradients.length} gradients in a row are not finite, from step {state.gradients.start}"
+            return self._finding(record, state.gradients, self._gradients_in_row, reason)
+        return None
+
+    def state_dict(self) -> dict[str, JSON]:
+        """The memory, for a checkpoint."""
+        return self._state.model_dump()
+
+    def load_state_dict(self, state: dict[str, JSON]) -> None:
+        """Takes the memory of `state_dict`."""
+        self._state = _State.model_validate(state)
+
+    def _finding(
+        self, record: StepRecord, streak: _Streak, threshold: int, reason: str, irreversible: bool = False
+    ) -> Finding:
+        blames_data = streak.is_infeasible_data
+        if blames_data:
+            reason += "; each of these steps held a target that CTC cannot align"
+        return Finding(
+            detector=self._config.kind,
+            outcome=Outcome.INFEASIBLE_DATA if blames_data else Outcome.DIVERGED_NONFINITE,
+            step=record.step,
+            value=float(max(streak.length, 1)),
+            threshold=float(threshold),
+            reason=reason,
+            first_bad_step=streak.start if streak.length else record.step,
+            irreversible=irreversible,
+        )

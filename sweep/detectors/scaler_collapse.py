@@ -1,0 +1,102 @@
+"""A loss scale so low that small gradients vanish in half precision."""
+
+import math
+from typing import Literal
+
+from pydantic import Field
+
+from slr_models.spec import Spec
+from sweep.detectors.base import JSON, GradientState, RunContext, State
+from sweep.records import Finding, Outcome, StepRecord
+
+_USUAL_SCALE = 65536.0
+"""GradScaler's default. A run that starts far above it may fall to it without harm."""
+
+
+class ScalerCollapseConfig(Spec):
+    """The scale fell below 1, or many bits below its first usable value."""
+
+    kind: Literal["scaler_collapse"] = "scaler_collapse"
+    smallest_scale: float = Field(1.0, gt=0)
+    """Loss scale; a run that starts below it is judged by `lost_bits` alone."""
+    lost_bits: float = Field(8.0, gt=0)
+    """Halvings below the scale at the first finite gradient (at most 65536 counts as that)."""
+
+    def build(self, context: RunContext) -> "ScalerCollapseDetector":
+        """The detector of one run."""
+        return ScalerCollapseDetector(self, context)
+
+
+class _State(State):
+    gradient: GradientState
+    highest: float | None = None
+    """Highest scale so far."""
+    usable: float | None = None
+    """Scale at the first finite gradient."""
+    num_overflows: int = 0
+    num_infeasible: int = 0
+    """Overflows in steps with a sample that CTC cannot align."""
+    first_overflow: int | None = None
+    """Step of the first overflow of the present descent."""
+
+
+class ScalerCollapseDetector:
+    """See `ScalerCollapseConfig`."""
+
+    def __init__(self, config: ScalerCollapseConfig, context: RunContext) -> None:
+        self._config = config
+        self._has_scaler = context.has_scaler
+        self._state = _State(gradient=GradientState(has_scaler=context.has_scaler))
+
+    def observe(self, record: StepRecord) -> Finding | None:
+        """Reads the next step."""
+        state, scale = self._state, record.loss_scale
+        state.gradient.update(record)
+        if not self._has_scaler or not math.isfinite(scale):
+            return None
+        if state.gradient.finite is False:
+            state.num_overflows += 1
+            state.num_infeasible += record.num_infeasible > 0
+            state.first_overflow = record.step if state.first_overflow is None else state.first_overflow
+        if state.gradient.calibrated and state.usable is None:
+            state.usable = scale
+            # Calibration is over: what went before belongs to no descent.
+            state.num_overflows, state.num_infeasible, state.first_overflow = 0, 0, None
+        elif state.usable is not None and scale >= state.usable:
+            state.num_overflows, state.num_infeasible, state.first_overflow = 0, 0, None
+        state.highest = scale if state.highest is None else max(state.highest, scale)
+        if scale < self._config.smallest_scale <= state.highest:
+            reason = f"the loss scale fell from {state.highest:g} to {scale:g} by step {record.step}"
+            return self._finding(record, self._config.smallest_scale, reason)
+        if state.usable is not None:
+            bound = min(state.usable, _USUAL_SCALE) * 2**-self._config.lost_bits
+            if scale <= bound:
+                reason = (
+                    f"the loss scale fell from its first usable value {state.usable:g} "
+                    f"to {scale:g} by step {record.step}"
+                )
+                return self._finding(record, bound, reason)
+        return None
+
+    def state_dict(self) -> dict[str, JSON]:
+        """The memory, for a checkpoint."""
+        return self._state.model_dump()
+
+    def load_state_dict(self, state: dict[str, JSON]) -> None:
+        """Takes the memory of `state_dict`."""
+        self._state = _State.model_validate(state)
+
+    def _finding(self, record: StepRecord, threshold: float, reason: str) -> Finding:
+        state = self._state
+        blames_data = 0 < state.num_overflows == state.num_infeasible
+        if blames_data:
+            reason += f"; all {state.num_overflows} overflows came with a target that CTC cannot align"
+        return Finding(
+            detector=self._config.kind,
+            outcome=Outcome.INFEASIBLE_DATA if blames_data else Outcome.SCALER_COLLAPSE,
+            step=record.step,
+            value=record.loss_scale,
+            threshold=threshold,
+            reason=reason,
+            first_bad_step=state.first_overflow or record.step,
+        )

@@ -1,0 +1,114 @@
+"""The ledger: an append-only file of what was asked and what came of it. It is the truth of a study.
+
+A line is written and flushed to disk before anything relies on it, so a killed driver loses no finished trial.
+Everything else in the results folder that speaks of trials can be rebuilt from it.
+
+    {"event": "ask", "trial_id": ..., "number": ..., "group": ..., "seed": ..., "phase": ..., "settings": {...}}
+    {"event": "tell", "trial_id": ..., "result": {...}}
+"""
+
+import dataclasses
+import fcntl
+import json
+import math
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from slr_models.errors import ResultsError
+from sweep.records import Outcome, TrialResult
+from sweep.space import Settings
+
+LEDGER_FILE = "ledger.jsonl"
+
+
+@dataclass(frozen=True)
+class Ask:
+    """One training that was asked for."""
+
+    trial_id: str
+    number: int
+    group: int
+    seed: int
+    phase: str
+    settings: Settings
+
+
+class Ledger:
+    """The open ledger of a results folder; one process at a time may hold it."""
+
+    def __init__(self, results_dir: Path) -> None:
+        """Opens or creates the ledger, takes its lock and reads it.
+
+        Raises:
+            ResultsError: another run holds it, or a line of it is damaged.
+        """
+        results_dir.mkdir(parents=True, exist_ok=True)
+        self._path = results_dir / LEDGER_FILE
+        self._file = self._path.open("a+b")
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            self._file.close()
+            raise ResultsError(
+                f"{results_dir} is in use by another run: wait for it, stop it, or give --results another folder"
+            ) from None
+        self.asks: list[Ask] = []
+        self.results: dict[str, TrialResult] = {}
+        self._read()
+
+    def ask(self, ask: Ask) -> None:
+        """Writes down that a training is asked for."""
+        self._append({"event": "ask", **dataclasses.asdict(ask)})
+        self.asks.append(ask)
+
+    def tell(self, result: TrialResult) -> None:
+        """Writes down what came of a training."""
+        values = {key: _encode(value) for key, value in dataclasses.asdict(result).items()}
+        self._append({"event": "tell", "trial_id": result.trial_id, "result": values})
+        self.results[result.trial_id] = result
+
+    def close(self) -> None:
+        """Releases the lock."""
+        self._file.close()
+
+    def _append(self, event: dict[str, Any]) -> None:
+        self._file.write(json.dumps(event, allow_nan=False).encode() + b"\n")
+        self._file.flush()
+        os.fsync(self._file.fileno())
+
+    def _read(self) -> None:
+        self._file.seek(0)
+        content = self._file.read()
+        complete = content.rfind(b"\n") + 1
+        if complete < len(content):
+            # The run was killed while it wrote this line, so nothing relied on it yet.
+            self._file.truncate(complete)
+        for number, line in enumerate(content[:complete].splitlines(), start=1):
+            try:
+                event = json.loads(line)
+                if event.pop("event") == "ask":
+                    self.asks.append(Ask(**event))
+                else:
+                    self.results[event["trial_id"]] = _decode(event["result"])
+            except (ValueError, KeyError, TypeError) as error:
+                self._file.close()
+                raise ResultsError(
+                    f"{self._path}:{number}: this line is damaged ({error}): restore the file from a backup, "
+                    f"or move the folder away to start anew"
+                ) from error
+
+
+def _encode(value: Any) -> Any:
+    """JSON has no NaN and no infinity: they become text."""
+    return repr(value) if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _decode(values: dict[str, Any]) -> TrialResult:
+    kwargs = dict(values)
+    for field in dataclasses.fields(TrialResult):
+        if field.type is float and isinstance(kwargs[field.name], str):
+            kwargs[field.name] = float(kwargs[field.name])
+    kwargs["verdict"] = Outcome(kwargs["verdict"])
+    return TrialResult(**kwargs)

@@ -1,0 +1,259 @@
+"""From step records to a verdict: whether a training should be stopped, and how it went.
+
+Usable in any training loop, without the rest of the tool:
+
+    monitor = StabilityMonitor(RunContext(l_const=3.4, l_unif=12.1, budget_steps=2000))
+    ...
+        verdict = monitor.observe(StepRecord(step=step, loss=loss, grad_norm=grad_norm))
+        if verdict is not None: break
+    verdict = monitor.finish()
+"""
+
+import math
+
+from pydantic import Field
+
+from slr_models.errors import SettingError
+from slr_models.spec import Spec
+from sweep.detectors import (
+    JSON,
+    BlankCollapseConfig,
+    DetectorConfig,
+    DivergedLossConfig,
+    NonfiniteConfig,
+    RunContext,
+    ScalerCollapseConfig,
+    SkipStarvedConfig,
+    StalledConfig,
+)
+from sweep.detectors.base import GradientState, State, is_known
+from sweep.detectors.statistics import LossLevel, SpikeCounter
+from sweep.records import Finding, Outcome, StepRecord, Verdict
+
+__all__ = ["MonitorConfig", "RunContext", "StabilityMonitor", "StepRecord", "Verdict"]
+
+_PRIORITY = (
+    Outcome.INFEASIBLE_DATA,
+    Outcome.DIVERGED_NONFINITE,
+    Outcome.SCALER_COLLAPSE,
+    Outcome.DIVERGED_LOSS,
+    Outcome.SKIP_STARVED,
+    Outcome.BLANK_COLLAPSE,
+    Outcome.STALLED,
+)
+"""Where several rules hold at the same step, the first of these names the outcome."""
+
+_MEMORY_ERRORS = ("MemoryError", "OutOfMemoryError")
+"""By name, so that neither torch nor ray is imported: both call theirs OutOfMemoryError."""
+_MEMORY_MESSAGES = ("out of memory", "can't allocate memory")
+"""torch's CPU allocator raises a plain RuntimeError."""
+
+
+class MonitorConfig(Spec):
+    """Which rules watch a run, and what counts as learned at its end."""
+
+    detectors: tuple[DetectorConfig, ...] = (
+        NonfiniteConfig(),
+        ScalerCollapseConfig(),
+        DivergedLossConfig(),
+        SkipStarvedConfig(),
+        BlankCollapseConfig(),
+        StalledConfig(),
+    )
+    """The rules."""
+    stable_below: float = Field(0.95, gt=0)
+    """Multiple of the zero-information loss; a run must end below it to be called stable."""
+    lost_rise: float = Field(math.log(2), gt=0)
+    """A run that ends above that level and so far above its best one (ln loss) has diverged, not stalled."""
+    nonfinite_at_end: int = Field(5, ge=1)
+    """Non-finite losses in a row at the end that make a run diverged."""
+
+
+class _State(State):
+    """What the verdict at the end needs, beside the detectors' own memories."""
+
+    gradient: GradientState
+    loss: LossLevel = Field(default_factory=LossLevel)
+    spikes: SpikeCounter = Field(default_factory=SpikeCounter)
+    blank_rate: float | None = None
+    input_dependence: float | None = None
+    params_finite: bool = True
+    last_step: int = 0
+    num_steps: int = 0
+    num_nonfinite: int = 0
+    """Steps with a non-finite loss."""
+    nonfinite_in_row: int = 0
+    """Such steps in a row, up to the latest."""
+    verdict: Verdict | None = None
+    """Of the first alarm."""
+
+
+class StabilityMonitor:
+    """Watches one run.
+
+    | call          | before an alarm                  | after an alarm             |
+    |---------------|----------------------------------|----------------------------|
+    | `observe`     | None, or the verdict of an alarm | that same verdict          |
+    | `finish`      | how the run ended                | that same verdict          |
+    | `end_verdict` | how the run ended                | how it ended all the same  |
+
+    Neither raises on any record. One monitor, one run.
+    """
+
+    def __init__(self, context: RunContext, config: MonitorConfig = MonitorConfig()) -> None:  # noqa: B008
+        self._context = context
+        self._config = config
+        self._detectors = [detector.build(context) for detector in config.detectors]
+        self._state = _State(gradient=GradientState(has_scaler=context.has_scaler))
+
+    @property
+    def calibrated(self) -> bool:
+        """Whether the loss scale has found its first usable value; True from the start without a scaler."""
+        return self._state.gradient.calibrated
+
+    def observe(self, record: StepRecord) -> Verdict | None:
+        """Reads the next step; a verdict as soon as the run should be stopped."""
+        state = self._state
+        self._update(record)
+        if state.verdict is not None:
+            return state.verdict
+        findings = [finding for detector in self._detectors if (finding := detector.observe(record))]
+        if findings:
+            first = min(findings, key=lambda finding: _PRIORITY.index(finding.outcome))
+            state.verdict = _alarm(first)
+        return state.verdict
+
+    def finish(self, crash: BaseException | None = None) -> Verdict:
+        """The verdict of the whole run: that of the first alarm, of the crash, or of its end."""
+        state = self._state
+        if state.verdict is not None:
+            return state.verdict
+        if crash is not None:
+            ran_out = _is_out_of_memory(crash)
+            what = "ran out of memory" if ran_out else "ended with an exception"
+            message = str(crash).strip().partition("\n")[0]
+            error = f"{type(crash).__name__}: {message}" if message else type(crash).__name__
+            return Verdict(
+                outcome=Outcome.OUT_OF_MEMORY if ran_out else Outcome.CRASHED,
+                reason=f"the training {what} after step {state.last_step}: {error}",
+                step=state.last_step,
+            )
+        return self.end_verdict()
+
+    def end_verdict(self) -> Verdict:
+        """How the run ended, whatever was alarmed before: for auditing alarms by running on."""
+        outcome, reason = self._judge_end()
+        return Verdict(outcome=outcome, reason=reason, step=self._state.last_step)
+
+    def state_dict(self) -> dict[str, JSON]:
+        """All memory as JSON values, for a checkpoint."""
+        return {
+            "monitor": self._state.model_dump(mode="json"),
+            "detectors": [
+                {"kind": config.kind, "state": detector.state_dict()}
+                for config, detector in zip(self._config.detectors, self._detectors, strict=True)
+            ],
+        }
+
+    def load_state_dict(self, state: dict[str, JSON]) -> None:
+        """Takes the memory of `state_dict`.
+
+        Raises:
+            SettingError: the memory is that of other detectors.
+        """
+        checkpoint = _Checkpoint.model_validate(state)
+        written = [entry.kind for entry in checkpoint.detectors]
+        configured = [config.kind for config in self._config.detectors]
+        if written != configured:
+            raise SettingError(
+                f"the checkpoint holds the detectors {written}, but the monitor is set to {configured}: "
+                "resume with the settings of the first run, or start anew"
+            )
+        self._state = checkpoint.monitor
+        for entry, detector in zip(checkpoint.detectors, self._detectors, strict=True):
+            detector.load_state_dict(entry.state)
+
+    def _update(self, record: StepRecord) -> None:
+        state = self._state
+        state.gradient.update(record)
+        state.spikes.update(record.loss, state.loss)
+        state.loss.update(record.loss)
+        state.last_step = record.step
+        state.num_steps += 1
+        state.params_finite = record.params_finite
+        is_finite = math.isfinite(record.loss)
+        state.num_nonfinite += not is_finite
+        state.nonfinite_in_row = 0 if is_finite else state.nonfinite_in_row + 1
+        if math.isfinite(record.blank_rate):
+            state.blank_rate = record.blank_rate
+        if math.isfinite(record.input_dependence):
+            state.input_dependence = record.input_dependence
+
+    def _judge_end(self) -> tuple[Outcome, str]:
+        state, l_const = self._state, self._context.l_const
+        if state.num_steps == 0:
+            return Outcome.CRASHED, "the training ended before its first step"
+        if not state.params_finite:
+            return Outcome.DIVERGED_NONFINITE, f"a weight is NaN or infinite at the last step {state.last_step}"
+        if state.nonfinite_in_row >= min(self._config.nonfinite_at_end, state.num_steps):
+            return Outcome.DIVERGED_NONFINITE, f"the last {state.nonfinite_in_row} losses are not finite"
+        if not state.gradient.calibrated:
+            scale = "" if state.gradient.last_scale is None else f" (now {state.gradient.last_scale:g})"
+            return (
+                Outcome.CALIBRATING,
+                f"no gradient was finite in {state.num_steps} steps: the loss scale{scale} still looks for its "
+                "first usable value, so the run says nothing about stability",
+            )
+        end = math.exp(state.loss.level)
+        has_lost = state.loss.rise > self._config.lost_rise
+        where = f"the loss ended at {end:.3g}"
+        if is_known(l_const):
+            where += f", {end / l_const:.2f} times the zero-information level {l_const:.3g}"
+        if state.num_nonfinite:
+            where += f"; {state.num_nonfinite} of {state.num_steps} losses were not finite"
+        if end < self._config.stable_below * l_const or (not is_known(l_const) and not has_lost):
+            if state.spikes.num_recovered:
+                spikes = f"{state.spikes.num_recovered} loss spike(s) came back by themselves"
+                return Outcome.SPIKY_RECOVERING, f"{where}; {spikes}"
+            return Outcome.STABLE, where
+        if has_lost:
+            assert state.loss.best is not None
+            return Outcome.DIVERGED_LOSS, f"{where}, after it had been at {math.exp(state.loss.best):.3g}"
+        if self._collapse().describes(state.loss.level, l_const, state.blank_rate, state.input_dependence):
+            return (
+                Outcome.BLANK_COLLAPSE,
+                f"{where}, and {state.blank_rate:.1%} of the frames are blank whatever the input "
+                f"(I = {state.input_dependence:.2g} nats)",
+            )
+        return Outcome.STALLED, f"learned nothing: {where}"
+
+    def _collapse(self) -> BlankCollapseConfig:
+        """The run's own definition of a collapse, or the usual one."""
+        configs = (config for config in self._config.detectors if isinstance(config, BlankCollapseConfig))
+        return next(configs, BlankCollapseConfig())
+
+
+class _DetectorState(State):
+    kind: str
+    state: dict[str, JSON]
+
+
+class _Checkpoint(State):
+    monitor: _State
+    detectors: list[_DetectorState]
+
+
+def _alarm(finding: Finding) -> Verdict:
+    return Verdict(
+        outcome=finding.outcome,
+        reason=finding.reason,
+        step=finding.step,
+        stop_step=finding.step,
+        finding=finding,
+    )
+
+
+def _is_out_of_memory(crash: BaseException) -> bool:
+    if any(cls.__name__ in _MEMORY_ERRORS for cls in type(crash).__mro__):
+        return True
+    return isinstance(crash, RuntimeError) and any(text in str(crash).lower() for text in _MEMORY_MESSAGES)

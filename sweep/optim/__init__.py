@@ -1,0 +1,42 @@
+"""Everything between the gradient and the new weights: optimizer, schedule, clipping and bad-batch policy."""
+
+from sweep.optim.bad_batch import (
+    BadBatchConfig,
+    BadBatchPolicy,
+    NeverSkip,
+    RobustZ,
+    SkipAbove,
+    SkipNonfinite,
+    require_clip_has_effect,
+)
+from sweep.optim.clipping import Adaptive, Agc, ByNorm, ByValue, ClipConfig, Clipper, Off, grad_norm
+from sweep.optim.optimizer import Adam, AdamW, OptimizerConfig, Sgd
+from sweep.optim.schedule import Constant, Cosine, OneCycle, Plateau, Schedule, ScheduleConfig
+
+__all__ = [
+    "Adam",
+    "AdamW",
+    "Adaptive",
+    "Agc",
+    "BadBatchConfig",
+    "BadBatchPolicy",
+    "ByNorm",
+    "ByValue",
+    "ClipConfig",
+    "Clipper",
+    "Constant",
+    "Cosine",
+    "NeverSkip",
+    "Off",
+    "OneCycle",
+    "OptimizerConfig",
+    "Plateau",
+    "RobustZ",
+    "Schedule",
+    "ScheduleConfig",
+    "Sgd",
+    "SkipAbove",
+    "SkipNonfinite",
+    "grad_norm",
+    "require_clip_has_effect",
+]

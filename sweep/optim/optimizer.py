@@ -1,0 +1,101 @@
+"""Optimizers: the update rule and its settings. The learning rate of each step comes from a schedule."""
+
+from collections.abc import Iterable
+from typing import Annotated, Literal, Self
+
+import torch
+from pydantic import Field, model_validator
+from torch.nn import Parameter
+
+from slr_models.spec import Spec
+
+# All are built fused: one kernel for all weights on CPU and CUDA, which also takes the loss scaler's
+# verdict on the gradients without a device sync.
+
+
+class AdamW(Spec):
+    """Adam with decoupled weight decay (Loshchilov & Hutter 2019)."""
+
+    kind: Literal["adamw"] = "adamw"
+    lr: float = Field(default=1e-3, gt=0)
+    """Base learning rate; a weight moves by about this much a step."""
+    beta1: float = Field(default=0.9, ge=0, lt=1)
+    """Memory of the mean gradient."""
+    beta2: float = Field(default=0.999, ge=0, lt=1)
+    """Memory of the mean squared gradient."""
+    eps: float = Field(default=1e-8, gt=0)
+    """Added to the root of the mean squared gradient."""
+    weight_decay: float = Field(default=0.01, ge=0)
+    """Share of each weight taken away a step, times the learning rate."""
+
+    def build(self, parameters: Iterable[Parameter]) -> torch.optim.Optimizer:
+        """One group of all parameters."""
+        return torch.optim.AdamW(
+            parameters,
+            lr=self.lr,
+            betas=(self.beta1, self.beta2),
+            eps=self.eps,
+            weight_decay=self.weight_decay,
+            fused=True,
+        )
+
+
+class Adam(Spec):
+    """Adam (Kingma & Ba 2015). Its weight decay is part of the gradient, so the adaptive step rescales it."""
+
+    kind: Literal["adam"] = "adam"
+    lr: float = Field(default=1e-3, gt=0)
+    """Base learning rate; a weight moves by about this much a step."""
+    beta1: float = Field(default=0.9, ge=0, lt=1)
+    """Memory of the mean gradient."""
+    beta2: float = Field(default=0.999, ge=0, lt=1)
+    """Memory of the mean squared gradient."""
+    eps: float = Field(default=1e-8, gt=0)
+    """Added to the root of the mean squared gradient."""
+    weight_decay: float = Field(default=0.0, ge=0)
+    """L2 penalty: this times the weight is added to the gradient (after clipping)."""
+
+    def build(self, parameters: Iterable[Parameter]) -> torch.optim.Optimizer:
+        """One group of all parameters."""
+        return torch.optim.Adam(
+            parameters,
+            lr=self.lr,
+            betas=(self.beta1, self.beta2),
+            eps=self.eps,
+            weight_decay=self.weight_decay,
+            fused=True,
+        )
+
+
+class Sgd(Spec):
+    """Stochastic gradient descent. Unlike under Adam, the size of the gradient sets the size of the step."""
+
+    kind: Literal["sgd"] = "sgd"
+    lr: float = Field(default=1e-2, gt=0)
+    """Base learning rate."""
+    momentum: float = Field(default=0.9, ge=0, lt=1)
+    """Memory of past steps; 0 for none."""
+    nesterov: bool = False
+    """Looks one step ahead along the momentum."""
+    weight_decay: float = Field(default=0.0, ge=0)
+    """L2 penalty: this times the weight is added to the gradient (after clipping)."""
+
+    @model_validator(mode="after")
+    def _nesterov_needs_momentum(self) -> Self:
+        if self.nesterov and self.momentum == 0:
+            raise ValueError("`nesterov: true` has no effect with `momentum: 0`; set a momentum or drop nesterov.")
+        return self
+
+    def build(self, parameters: Iterable[Parameter]) -> torch.optim.Optimizer:
+        """One group of all parameters."""
+        return torch.optim.SGD(
+            parameters,
+            lr=self.lr,
+            momentum=self.momentum,
+            nesterov=self.nesterov,
+            weight_decay=self.weight_decay,
+            fused=True,
+        )
+
+
+OptimizerConfig = Annotated[AdamW | Adam | Sgd, Field(discriminator="kind")]

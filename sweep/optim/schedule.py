@@ -1,0 +1,186 @@
+"""Learning-rate schedules, as functions of the step and, for one of them, of the validation loss.
+
+Every schedule warms up linearly: with `warmup_steps` = n, update number k <= n uses k / n of the base rate
+(one_cycle rises along a cosine instead). `lr(step)` counts from 0: `step` updates were attempted before
+this one.
+"""
+
+import math
+from collections.abc import Callable
+from typing import Annotated, Any, Literal, Protocol
+
+from pydantic import Field
+
+from slr_models.errors import SettingError
+from slr_models.spec import Spec
+
+
+class Schedule(Protocol):
+    """The learning rate of one training."""
+
+    def lr(self, step: int) -> float:
+        """Learning rate of the update that follows `step` earlier attempts; past the last step it stays."""
+
+    def observe_eval(self, val_loss: float) -> None:
+        """Takes note of an evaluation; NaN and infinite losses count as no improvement."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """State to continue from."""
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continues from `state_dict()` of the same configuration."""
+
+
+class _FixedSchedule:
+    """A schedule that depends on the step alone."""
+
+    def __init__(self, lr: Callable[[int], float]) -> None:
+        self._lr = lr
+
+    def lr(self, step: int) -> float:
+        return self._lr(step)
+
+    def observe_eval(self, val_loss: float) -> None:
+        pass
+
+    def state_dict(self) -> dict[str, Any]:
+        return {}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        pass
+
+
+class _PlateauSchedule:
+    """Multiplies the rate by `factor` after `patience_evals` evaluations in a row without a new best loss."""
+
+    def __init__(self, lr: Callable[[int], float], factor: float, patience_evals: int) -> None:
+        self._lr = lr
+        self._factor = factor
+        self._patience_evals = patience_evals
+        self._best = math.inf
+        self._num_without_best = 0
+        self._num_reductions = 0
+
+    def lr(self, step: int) -> float:
+        return self._lr(step) * self._factor**self._num_reductions
+
+    def observe_eval(self, val_loss: float) -> None:
+        if math.isfinite(val_loss) and val_loss < self._best:
+            self._best = val_loss
+            self._num_without_best = 0
+            return
+        self._num_without_best += 1
+        if self._num_without_best == self._patience_evals:
+            self._num_reductions += 1
+            self._num_without_best = 0
+
+    def state_dict(self) -> dict[str, Any]:
+        return {
+            "best": self._best,
+            "num_without_best": self._num_without_best,
+            "num_reductions": self._num_reductions,
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self._best = state["best"]
+        self._num_without_best = state["num_without_best"]
+        self._num_reductions = state["num_reductions"]
+
+
+class Constant(Spec):
+    """The base rate throughout, after the warm-up."""
+
+    kind: Literal["constant"] = "constant"
+    warmup_steps: int = Field(default=0, ge=0)
+    """Updates of the linear rise to the base rate."""
+
+    def build(self, base_lr: float, max_steps: int) -> Schedule:
+        """Raises SettingError if the warm-up does not end within the training."""
+        _require_warmup_ends(self.warmup_steps, max_steps)
+        return _FixedSchedule(lambda step: base_lr * _warmup(step, self.warmup_steps))
+
+
+class Cosine(Spec):
+    """Half a cosine from the base rate down to `final_ratio` of it, reached at the last step."""
+
+    kind: Literal["cosine"] = "cosine"
+    warmup_steps: int = Field(default=0, ge=0)
+    """Updates of the linear rise to the base rate."""
+    final_ratio: float = Field(default=0.0, ge=0, lt=1)
+    """Rate of the last step, as a share of the base rate."""
+
+    def build(self, base_lr: float, max_steps: int) -> Schedule:
+        """Raises SettingError if the warm-up does not end within the training."""
+        _require_warmup_ends(self.warmup_steps, max_steps)
+        last_of_warmup = max(self.warmup_steps - 1, 0)
+
+        def lr(step: int) -> float:
+            if step < self.warmup_steps:
+                return base_lr * _warmup(step, self.warmup_steps)
+            return base_lr * _cosine(1.0, self.final_ratio, step - last_of_warmup, max_steps - 1 - last_of_warmup)
+
+        return _FixedSchedule(lr)
+
+
+class OneCycle(Spec):
+    """One rise and one fall, both along a cosine (Smith & Topin 2018); defaults as PyTorch's OneCycleLR."""
+
+    kind: Literal["one_cycle"] = "one_cycle"
+    warmup_steps: int = Field(ge=2)
+    """Updates of the rise; the last of them has the base rate, the peak."""
+    initial_ratio: float = Field(default=0.04, gt=0, lt=1)
+    """Rate of the first step, as a share of the base rate."""
+    final_ratio: float = Field(default=4e-6, ge=0, lt=1)
+    """Rate of the last step, as a share of the base rate."""
+
+    def build(self, base_lr: float, max_steps: int) -> Schedule:
+        """Raises SettingError if the rise does not end within the training."""
+        _require_warmup_ends(self.warmup_steps, max_steps)
+        peak = self.warmup_steps - 1
+
+        def lr(step: int) -> float:
+            if step <= peak:
+                return base_lr * _cosine(self.initial_ratio, 1.0, step, peak)
+            return base_lr * _cosine(1.0, self.final_ratio, step - peak, max_steps - 1 - peak)
+
+        return _FixedSchedule(lr)
+
+
+class Plateau(Spec):
+    """The base rate, cut each time the validation loss stops improving."""
+
+    kind: Literal["plateau"] = "plateau"
+    warmup_steps: int = Field(default=0, ge=0)
+    """Updates of the linear rise to the base rate."""
+    factor: float = Field(default=0.5, gt=0, lt=1)
+    """Factor of each cut."""
+    patience_evals: int = Field(default=3, ge=1)
+    """Evaluations in a row without a new best loss that bring a cut."""
+
+    def build(self, base_lr: float, max_steps: int) -> Schedule:
+        """Raises SettingError if the warm-up does not end within the training."""
+        _require_warmup_ends(self.warmup_steps, max_steps)
+        return _PlateauSchedule(
+            lambda step: base_lr * _warmup(step, self.warmup_steps), self.factor, self.patience_evals
+        )
+
+
+ScheduleConfig = Annotated[Constant | Cosine | OneCycle | Plateau, Field(discriminator="kind")]
+
+
+def _warmup(step: int, warmup_steps: int) -> float:
+    return min(1.0, (step + 1) / warmup_steps) if warmup_steps > 0 else 1.0
+
+
+def _cosine(start: float, end: float, step: int, num_steps: int) -> float:
+    """`start` at step 0, `end` from `num_steps` on."""
+    progress = min(1.0, step / num_steps) if num_steps > 0 else 1.0
+    return end + (start - end) * 0.5 * (1.0 + math.cos(math.pi * progress))
+
+
+def _require_warmup_ends(warmup_steps: int, max_steps: int) -> None:
+    if warmup_steps >= max_steps:
+        raise SettingError(
+            f"`warmup_steps` must be below the number of training steps, but {warmup_steps} >= {max_steps}; "
+            "the base learning rate would not be reached: shorten the warm-up or train longer."
+        )

@@ -1,0 +1,243 @@
+"""Number formats of training: what the forward pass computes in, and how the loss is scaled.
+
+| kind          | on a GPU                            | on a CPU                                          |
+|---------------|-------------------------------------|---------------------------------------------------|
+| fp32          | IEEE fp32, TensorFloat-32 off       | fp32                                              |
+| tf32          | fp32 storage, TensorFloat-32 matmul | an error: a CPU has no such unit                  |
+| bf16          | CUDA autocast                       | the same op lists, emulated (`sweep.emulation`)   |
+| fp16          | CUDA autocast + GradScaler          | emulated + GradScaler                             |
+| fp16_unscaled | CUDA autocast, no loss scale        | emulated, no loss scale                           |
+
+Weights, their gradients and the optimizer's state are fp32 in every kind.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import Annotated, Any, Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor
+from torch.amp import GradScaler
+from torch.optim import Optimizer
+
+from slr_models.errors import SettingError
+from slr_models.spec import Spec
+from sweep.emulation import emulated_autocast
+
+_FIRST_WITH_TF32_AND_BF16 = 8
+"""Compute capability (major) of the first GPUs with these units: Ampere."""
+
+
+class Precision:
+    """How one training computes: the forward pass's context, the loss scale and the guarded optimizer step.
+
+    The calls of one training step, in order:
+
+    | call                  | without a scaler    | with a scaler                                        |
+    |-----------------------|---------------------|------------------------------------------------------|
+    | `forward_context()`   | around model, loss  | around model and loss, not around backward           |
+    | `scale_loss(loss)`    | the loss            | loss x loss scale; call backward on the result       |
+    | `unscale_(optimizer)` | nothing             | divides the gradients, notes non-finite ones         |
+    | `step(optimizer)`     | steps               | steps if all gradients are finite; updates the scale |
+    | or `skip(optimizer)`  | nothing             | updates the scale without a step                     |
+
+    `step` and `skip` end the step: exactly one of them follows each `unscale_`.
+    """
+
+    def __init__(
+        self,
+        implementation: str,
+        new_context: Callable[[], AbstractContextManager[object]],
+        scaler: GradScaler | None = None,
+    ) -> None:
+        self.implementation = implementation
+        """What really runs, for the report."""
+        self._new_context = new_context
+        self._scaler = scaler
+        self._scale = float("nan") if scaler is None else scaler.get_scale()
+
+    @property
+    def has_scaler(self) -> bool:
+        """Whether the loss is scaled."""
+        return self._scaler is not None
+
+    @property
+    def loss_scale(self) -> float:
+        """The scale in force for the next `scale_loss`; NaN without a scaler. Costs no device sync."""
+        return self._scale
+
+    def forward_context(self) -> AbstractContextManager[object]:
+        """A new context for one forward pass and its loss."""
+        return self._new_context()
+
+    def scale_loss(self, loss: Tensor) -> Tensor:
+        """The loss to call `backward` on."""
+        return loss if self._scaler is None else self._scaler.scale(loss)
+
+    def unscale_(self, optimizer: Optimizer) -> None:
+        """Turns the gradients of the scaled loss into those of the loss, in place. No device sync."""
+        if self._scaler is not None:
+            self._scaler.unscale_(optimizer)
+
+    def step(self, optimizer: Optimizer) -> bool:
+        """Updates the weights and the loss scale.
+
+        Returns:
+            Whether the optimizer stepped. Without a scaler it always does, whatever the gradients hold.
+            With one it does not if a gradient is NaN or infinite; to know this costs one device sync a
+            step.
+        """
+        if self._scaler is None:
+            optimizer.step()
+            return True
+        self._scaler.step(optimizer)
+        return not self._update_scale(self._scaler)
+
+    def skip(self, optimizer: Optimizer) -> None:
+        """Ends a step whose update is not wanted, after `unscale_`: the weights stay.
+
+        The loss scale still has to learn whether its gradients overflowed, and the next `unscale_` would
+        raise without this.
+        """
+        if self._scaler is not None:
+            self._update_scale(self._scaler)
+
+    def _update_scale(self, scaler: GradScaler) -> bool:
+        """Lets the scale grow or back off; returns whether a gradient was non-finite.
+
+        The scaler does not say so itself, but only then does the scale fall. A scale that underflowed to zero can
+        fall no further, and there the count of clean steps tells: it starts anew after a bad one.
+        """
+        before = self._scale
+        scaler.update()
+        self._scale = scaler.get_scale()
+        return self._scale < before or (before == 0.0 and scaler.state_dict()["_growth_tracker"] == 0)
+
+    def state_dict(self) -> dict[str, Any]:
+        """State to continue from; empty without a scaler."""
+        return {} if self._scaler is None else self._scaler.state_dict()
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continues from `state_dict()` of a precision of the same kind."""
+        if self._scaler is not None:
+            self._scaler.load_state_dict(state)
+            self._scale = self._scaler.get_scale()
+
+
+class Fp32(Spec):
+    """Single precision throughout."""
+
+    kind: Literal["fp32"] = "fp32"
+
+    def build(self, device: torch.device) -> Precision:
+        """Raises SettingError on a device that is neither CPU nor CUDA, as every kind does."""
+        if _is_cuda(device, self.kind):
+            return Precision("fp32 (TensorFloat-32 off)", lambda: _tf32(False))
+        return Precision("fp32", nullcontext)
+
+
+class Tf32(Spec):
+    """fp32 storage, products on TensorFloat-32 units with 10 bits of mantissa. GPU only."""
+
+    kind: Literal["tf32"] = "tf32"
+
+    def build(self, device: torch.device) -> Precision:
+        """Raises SettingError on a CPU or on a GPU before Ampere."""
+        if not _is_cuda(device, self.kind):
+            raise SettingError(
+                "precision `tf32` needs an NVIDIA GPU, but this training runs on the CPU; "
+                "use `fp32` here or run the study on a GPU."
+            )
+        _require_ampere(device, self.kind)
+        return Precision("fp32 with TensorFloat-32 products", lambda: _tf32(True))
+
+
+class Bf16(Spec):
+    """bfloat16 activations: the range of fp32, 8 bits of mantissa. Needs no loss scale."""
+
+    kind: Literal["bf16"] = "bf16"
+
+    def build(self, device: torch.device) -> Precision:
+        """Raises SettingError on a GPU before Ampere."""
+        if _is_cuda(device, self.kind):
+            _require_ampere(device, self.kind)
+        return _mixed("bf16", torch.bfloat16, device, None)
+
+
+class Fp16(Spec):
+    """float16 activations with dynamic loss scaling (`torch.amp.GradScaler`)."""
+
+    kind: Literal["fp16"] = "fp16"
+    initial_scale: float = Field(default=65536.0, gt=0)
+    """First loss scale. The true start is found by halving at each overflow."""
+    growth_interval: int = Field(default=2000, ge=1)
+    """Steps without overflow after which the scale grows."""
+    growth_factor: float = Field(default=2.0, gt=1)
+    """Factor of a growth."""
+    backoff_factor: float = Field(default=0.5, gt=0, lt=1)
+    """Factor of the scale after an overflow."""
+
+    def build(self, device: torch.device) -> Precision:
+        """A fresh loss scale; keep the result for the whole training."""
+        _is_cuda(device, self.kind)
+        scaler = GradScaler(
+            device.type,
+            init_scale=self.initial_scale,
+            growth_factor=self.growth_factor,
+            backoff_factor=self.backoff_factor,
+            growth_interval=self.growth_interval,
+        )
+        return _mixed("fp16", torch.float16, device, scaler)
+
+
+class Fp16Unscaled(Spec):
+    """float16 activations without a loss scale: small gradients are flushed to zero."""
+
+    kind: Literal["fp16_unscaled"] = "fp16_unscaled"
+
+    def build(self, device: torch.device) -> Precision:
+        """As `Fp16`, without its scaler."""
+        return _mixed("fp16", torch.float16, device, None)
+
+
+PrecisionConfig = Annotated[Fp32 | Tf32 | Bf16 | Fp16 | Fp16Unscaled, Field(discriminator="kind")]
+
+
+def _mixed(name: str, dtype: torch.dtype, device: torch.device, scaler: GradScaler | None) -> Precision:
+    suffix = "" if scaler is None else " + GradScaler"
+    if _is_cuda(device, name):
+        return Precision(
+            f"CUDA autocast {name}{suffix}", lambda: torch.autocast(device_type="cuda", dtype=dtype), scaler
+        )
+    return Precision(
+        f"{name} emulated on CPU (CUDA autocast op lists, fp32 accumulation){suffix}",
+        lambda: emulated_autocast(dtype),
+        scaler,
+    )
+
+
+def _is_cuda(device: torch.device, kind: str) -> bool:
+    if device.type not in ("cpu", "cuda"):
+        raise SettingError(
+            f"precision `{kind}` is defined for the devices cpu and cuda, but the device is {device.type}; "
+            "choose one of these two."
+        )
+    return device.type == "cuda"
+
+
+def _require_ampere(device: torch.device, kind: str) -> None:
+    major, minor = torch.cuda.get_device_capability(device)
+    if major < _FIRST_WITH_TF32_AND_BF16:
+        raise SettingError(
+            f"precision `{kind}` needs a GPU of compute capability 8.0 (Ampere) or newer, but "
+            f"{torch.cuda.get_device_name(device)} has {major}.{minor}; use `fp16` or `fp32`."
+        )
+
+
+@contextmanager
+def _tf32(allowed: bool) -> Iterator[None]:
+    """Sets the process's TensorFloat-32 switches and leaves them so: the backward pass reads them later."""
+    torch.backends.cuda.matmul.allow_tf32 = allowed
+    torch.backends.cudnn.allow_tf32 = allowed
+    yield

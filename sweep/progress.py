@@ -1,0 +1,163 @@
+"""What a person sees while a study runs: a live table on a terminal, plain lines elsewhere."""
+
+import math
+import time
+from collections import Counter
+from types import TracebackType
+from typing import Protocol
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from sweep.records import TrialResult
+from sweep.trial import Job, Progress
+
+
+class ProgressView(Protocol):
+    """Hears of everything that happens to the trials of a study."""
+
+    def started(self, job: Job) -> None:
+        """A training starts."""
+
+    def progressed(self, job: Job, progress: Progress) -> None:
+        """A training was evaluated."""
+
+    def retried(self, job: Job) -> None:
+        """A training's process died; it is going to run again."""
+
+    def finished(self, result: TrialResult) -> None:
+        """A training ended."""
+
+
+class Terminal:
+    """The progress of one run, on a console. Use as a context manager."""
+
+    def __init__(self, console: Console, *, num_planned: int, num_lanes: int, done: list[TrialResult]) -> None:
+        self._console = console
+        self._num_planned = num_planned
+        self._num_lanes = num_lanes
+        self._results = list(done)
+        self._num_before = len(done)
+        self._running: dict[str, tuple[Job, Progress | None]] = {}
+        self._started = time.monotonic()
+        self._live = Live(console=console, get_renderable=self._render, refresh_per_second=2, transient=True)
+
+    def __enter__(self) -> "Terminal":
+        if self._console.is_terminal:
+            self._live.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._console.is_terminal:
+            self._live.stop()
+
+    def started(self, job: Job) -> None:
+        """A training starts."""
+        self._running[job.trial_id] = (job, None)
+
+    def progressed(self, job: Job, progress: Progress) -> None:
+        """A training was evaluated."""
+        self._running[job.trial_id] = (job, progress)
+
+    def retried(self, job: Job) -> None:
+        """A training's process died; it is going to run again."""
+        self._running.pop(job.trial_id, None)
+        self._console.print(f"trial {job.trial_id}: its process died; trying once more", highlight=False)
+
+    def finished(self, result: TrialResult) -> None:
+        """A training ended."""
+        self._running.pop(result.trial_id, None)
+        self._results.append(result)
+        # A confirmation is planned only when the exploration is known.
+        self._num_planned = max(self._num_planned, len(self._results))
+        self._console.print(self._line(result), highlight=False, soft_wrap=True)
+
+    def _line(self, result: TrialResult) -> Text:
+        style = "green" if result.stable else "red" if result.verdict.is_diverged else "yellow"
+        text = Text(f"[{len(self._results)}/{self._num_planned}] ")
+        text.append(f"{result.trial_id} {_settings(result.settings)}")
+        if result.phase == "confirm":
+            text.append(f", fresh seed {result.seed}")
+        text.append(": ")
+        text.append(result.verdict.value, style=style)
+        if result.stable:
+            text.append(f", WER {result.wer:.2f}, loss {result.val_loss:.2f}")
+        else:
+            text.append(f" at step {result.num_steps} of {result.max_steps}: {result.reason}")
+        if math.isfinite(result.wall_s):
+            text.append(f" ({result.wall_s:.0f} s)", style="dim")
+        return text
+
+    def _remaining_s(self) -> float | None:
+        finished = len(self._results) - self._num_before
+        if finished < 2:
+            return None
+        elapsed = time.monotonic() - self._started
+        return elapsed / finished * (self._num_planned - len(self._results))
+
+    def _render(self) -> Group:
+        outcomes = Counter(
+            "stable" if r.stable else "diverged" if r.verdict.is_diverged else "failed" for r in self._results
+        )
+        remaining = self._remaining_s()
+        head = Text()
+        head.append(f"{len(self._results)} of {self._num_planned} trials  ")
+        head.append(f"{outcomes['stable']} stable  ", style="green")
+        head.append(f"{outcomes['diverged']} diverged  ", style="red")
+        head.append(f"{outcomes['failed']} learned nothing or failed  ", style="yellow")
+        head.append(f"{_duration(time.monotonic() - self._started)} so far", style="dim")
+        if remaining is not None:
+            head.append(f", about {_duration(remaining)} to go", style="dim")
+        bar = ProgressBar(total=max(self._num_planned, 1), completed=len(self._results), width=60)
+        best = self._best()
+        best_line = Text("best so far: ").append(best) if best else Text("no stable trial yet", style="dim")
+        table = Table(box=None, pad_edge=False, header_style="dim")
+        for column in ("trial", "settings", "step", "train loss", "val. loss", "WER"):
+            table.add_column(column)
+        for job, progress in self._running.values():
+            cells = ("starting", "", "", "") if progress is None else _cells(progress)
+            table.add_row(job.trial_id, _settings(job.settings), *cells)
+        return Group(Text(), head, bar, best_line, table)
+
+    def _best(self) -> str:
+        stable = [r for r in self._results if r.stable]
+        if not stable:
+            return ""
+        best = min(stable, key=lambda r: r.objective)
+        return f"{best.trial_id} {_settings(best.settings)}, WER {best.wer:.2f}, loss {best.val_loss:.2f}"
+
+
+def _cells(progress: Progress) -> tuple[str, str, str, str]:
+    return (
+        f"{progress.step}/{progress.max_steps}",
+        f"{progress.train_loss:.3g}",
+        f"{progress.val_loss:.3g}",
+        f"{progress.wer:.2f}",
+    )
+
+
+def _settings(settings: dict[str, bool | int | float | str]) -> str:
+    """The settings by the shortest names that tell them apart: `precision=fp16 lr=0.0012`."""
+    return " ".join(
+        f"{_short(path)}={value:.3g}" if isinstance(value, float) else f"{_short(path)}={value}"
+        for path, value in settings.items()
+    )
+
+
+def _short(path: str) -> str:
+    """The last part of a dotted path; for a `kind`, the part before it."""
+    parts = path.split(".")
+    return parts[-2] if parts[-1] == "kind" and len(parts) > 1 else parts[-1]
+
+
+def _duration(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours} h {minutes:02d} min"
+    return f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"

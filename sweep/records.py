@@ -1,0 +1,212 @@
+"""Plain frozen data that flows through the tool: step and evaluation records, findings, verdicts, results.
+
+Nothing here needs torch, Ray or Optuna.
+"""
+
+from dataclasses import dataclass, fields
+from enum import StrEnum
+
+NAN = float("nan")
+
+
+class Outcome(StrEnum):
+    """How a training went. `STABLE` and `SPIKY_RECOVERING` are good ends; the others are not.
+
+    | outcome            | kind     | meaning                                                              |
+    |--------------------|----------|----------------------------------------------------------------------|
+    | stable             | good     | ended below 0.95 of the zero-information loss without an alarm       |
+    | spiky-recovering   | good     | stable, with loss spikes that came back by themselves                |
+    | calibrating        | open     | the loss scale still halves towards its first usable value           |
+    | diverged-nonfinite | diverged | weights, losses or gradients are NaN or infinite for good            |
+    | scaler-collapse    | diverged | the loss scale fell so low that no gradient survives                 |
+    | diverged-loss      | diverged | the loss rose and stayed up                                          |
+    | skip-starved       | failed   | most batches are skipped, so hardly any update is applied            |
+    | blank-collapse     | failed   | every frame is blank whatever the input: nothing is learned          |
+    | stalled            | failed   | the loss stays at the zero-information level                         |
+    | infeasible-data    | failed   | targets longer than CTC can align                                    |
+    | out-of-memory      | failed   | the process ran out of memory                                        |
+    | crashed            | failed   | an exception ended the training                                      |
+    """
+
+    STABLE = "stable"
+    SPIKY_RECOVERING = "spiky-recovering"
+    CALIBRATING = "calibrating"
+    DIVERGED_NONFINITE = "diverged-nonfinite"
+    SCALER_COLLAPSE = "scaler-collapse"
+    DIVERGED_LOSS = "diverged-loss"
+    SKIP_STARVED = "skip-starved"
+    BLANK_COLLAPSE = "blank-collapse"
+    STALLED = "stalled"
+    INFEASIBLE_DATA = "infeasible-data"
+    OUT_OF_MEMORY = "out-of-memory"
+    CRASHED = "crashed"
+
+    @property
+    def is_stable(self) -> bool:
+        """Whether a training that ended so is called stable."""
+        return self in (Outcome.STABLE, Outcome.SPIKY_RECOVERING)
+
+    @property
+    def is_diverged(self) -> bool:
+        """Whether the training blew up (rather than learned nothing or failed otherwise)."""
+        return self in (Outcome.DIVERGED_NONFINITE, Outcome.SCALER_COLLAPSE, Outcome.DIVERGED_LOSS)
+
+
+class SkipReason(StrEnum):
+    """Why a step applied no update."""
+
+    CALIBRATION = "calibration"
+    """The loss scaler overflowed before its first usable value, or at a regular growth: healthy."""
+    NONFINITE = "nonfinite"
+    """A gradient (or the loss) was NaN or infinite."""
+    THRESHOLD = "threshold"
+    """The bad-batch policy rejected a finite gradient norm."""
+    INFEASIBLE = "infeasible"
+    """The batch holds a target that CTC cannot align, and the loss was not finite."""
+
+
+@dataclass(frozen=True, slots=True)
+class StepRecord:
+    """One training step (one attempted optimizer update). Unknown values are NaN."""
+
+    step: int
+    """1-based."""
+    loss: float
+    """Mean CTC loss a label, nats; unscaled."""
+    grad_norm: float = NAN
+    """Global L2 norm of the unscaled gradient *before* clipping."""
+    loss_scale: float = NAN
+    """The scale in force during this step; NaN without a scaler."""
+    applied: bool = True
+    """Whether the optimizer changed the weights."""
+    skip_reason: SkipReason | None = None
+    """Set exactly when not applied."""
+    lr: float = NAN
+    num_samples: int = 0
+    num_infeasible: int = 0
+    """Samples of this step with T_out < U + repeats."""
+    time_s: float = NAN
+    """Wall time of the step."""
+    blank_rate: float = NAN
+    """Share of valid frames whose argmax is blank; sampled, NaN in between."""
+    input_dependence: float = NAN
+    """I = H(mean_t p_t) - mean_t H(p_t), nats; sampled, NaN in between."""
+    params_finite: bool = True
+    """False as soon as a weight is NaN or infinite; checked now and then and whenever a value looks bad."""
+
+
+@dataclass(frozen=True, slots=True)
+class EvalRecord:
+    """One evaluation on the validation split."""
+
+    step: int
+    val_loss: float
+    """CTC loss over all labels of the split, nats a label."""
+    substitutions: int
+    deletions: int
+    insertions: int
+    num_labels: int
+    """Reference labels; WER = (S + D + I) / num_labels, not capped at 1."""
+    blank_rate: float
+    input_dependence: float
+    time_s: float
+
+    @property
+    def wer(self) -> float:
+        """Word error rate over the split."""
+        return (self.substitutions + self.deletions + self.insertions) / self.num_labels
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What a detector saw, with its evidence."""
+
+    detector: str
+    outcome: Outcome
+    step: int
+    """The step at which the rule fired."""
+    value: float
+    """The value that crossed the threshold."""
+    threshold: float
+    reason: str
+    """One sentence for a person, with the numbers."""
+    first_bad_step: int
+    """Where the trouble began."""
+    irreversible: bool = False
+    """True where no later step can repair it (a NaN weight)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """How a training went, and on what evidence."""
+
+    outcome: Outcome
+    reason: str
+    """One sentence for a person."""
+    step: int
+    """Last observed step."""
+    stop_step: int | None = None
+    """Where the training was (or would have been) stopped; None if it ran to its end."""
+    finding: Finding | None = None
+
+    @property
+    def stable(self) -> bool:
+        """Whether the training counts as stable."""
+        return self.outcome.is_stable
+
+
+@dataclass(frozen=True)
+class TrialResult:
+    """What one training came to: a row of trials.parquet. Fields are named as its columns."""
+
+    trial_id: str
+    number: int
+    """Counts all trials of the study from 0."""
+    group: int
+    """Trials of one setting share it."""
+    seed: int
+    phase: str
+    """explore or confirm."""
+    settings: dict[str, bool | int | float | str]
+    """The searched settings, by dotted path."""
+    verdict: Outcome
+    reason: str
+    stop_step: int | None
+    """Where it was stopped early; None if it ran to its end."""
+    num_steps: int
+    max_steps: int
+    objective: float
+    """Finite; lower is better."""
+    margin: float
+    """In [-1, 1]; negative = stable."""
+    final_train_loss: float
+    """Median of the last 20 training losses, nats a label."""
+    val_loss: float
+    best_val_loss: float
+    wer: float
+    best_wer: float
+    l_const: float
+    l_unif: float
+    applied_update_rate: float
+    """Share of steps that changed the weights."""
+    skipped_calibration: int
+    skipped_nonfinite: int
+    skipped_threshold: int
+    skipped_infeasible: int
+    wall_s: float
+    cpu_s: float
+    peak_memory_mib: float
+    """Peak of the training process (CPU) or of the device's allocator (GPU); NaN where unknown."""
+    precision_implementation: str
+    cause: str | None = None
+    """Why, where it is known."""
+
+    @property
+    def stable(self) -> bool:
+        """Whether the training counts as stable."""
+        return self.verdict.is_stable
+
+    def row(self) -> dict[str, object]:
+        """The result as one flat mapping: fixed columns, then the settings by their paths."""
+        row: dict[str, object] = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "settings"}
+        return {**row, "verdict": self.verdict.value, "stable": self.stable, **self.settings}

@@ -1,0 +1,126 @@
+"""How the study was made, as labelled lines of text."""
+
+import math
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from sweep.analysis.wording import number, percent, plural
+from sweep.report.view import View
+
+_UNITS = {"_s": "seconds", "_hz": "per second", "_mib": "MiB"}
+
+
+def fact_rows(content: Any, prefix: str = "") -> Iterator[tuple[str, str]]:
+    """Flattens nested facts into (label, text) rows; what is empty is left out."""
+    if isinstance(content, Mapping):
+        for key, value in content.items():
+            label = str(key) if "." in str(key) else str(key).replace("_", " ")
+            yield from fact_rows(value, f"{prefix} / {label}" if prefix else label)
+    elif isinstance(content, list | tuple):
+        if content:
+            yield prefix, "; ".join(_text(item) for item in content)
+    elif content is not None and content != "":
+        yield prefix, _text(content)
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, float):
+        return number(value, 5)
+    return str(value)
+
+
+def duration(seconds: float) -> str:
+    """`42 s`, `3.5 min` or `1.2 h`; n/a for NaN."""
+    if math.isnan(seconds):
+        return "n/a"
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.1f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
+
+
+def study_sections(view: View) -> list[tuple[str, list[tuple[str, str]]]]:
+    """Titled lists of facts: data, model and training, search, software and machine."""
+    study, made = view.study, view.provenance
+    data_facts = dict(made.get("data") or {})
+    floors = {
+        "loss of learning nothing (L_const, nats a label)": made.get("l_const"),
+        "loss of a uniform output (L_unif, nats a label)": made.get("l_unif"),
+    }
+    known = ("versions", "host", "data", "model", "l_const", "l_unif")
+    rest = {key: value for key, value in made.items() if key not in known}
+    sections = [
+        ("Data", data_facts | floors),
+        ("Data settings", study.get("data")),
+        ("Model", {**dict(made.get("model") or {}), "settings": study.get("model")}),
+        ("Training, where it is not searched", study.get("training")),
+        (
+            "Search",
+            {key: study.get(key) for key in ("space", "search", "objective", "budget", "repeats", "seed", "confirm")},
+        ),
+        ("Watching", {key: study.get(key) for key in ("early_stop", "monitor")}),
+        ("Machine", {**dict(made.get("host") or {}), "resources of a trial": study.get("resources")}),
+        ("Software", made.get("versions")),
+        ("Run", rest),
+    ]
+    rows = [(title, list(fact_rows(content))) for title, content in sections]
+    return [(title, lines) for title, lines in rows if lines]
+
+
+def limits(view: View) -> list[str]:
+    """What the results do not show."""
+    made, trials = view.provenance, view.trials
+    found = []
+    measures = (made.get("data") or {}).get("valid_measures")
+    if measures:
+        found.append(f"What the validation measures: {measures}")
+    found.append(
+        "An outcome is a rule's verdict on the steps that were run. A training that was stable for "
+        f"{_steps_run(view)} may still diverge later."
+    )
+    found.append("Results hold for this model, this data and this budget. Other models have other edges.")
+    found.append(
+        "The search decides where trials lie, so shares of stable trials describe the places it looked at, not a "
+        "setting as such. Intervals are exact for independent trials; trials of one study are not quite that."
+    )
+    stopped = view.costs.num_stopped
+    if stopped:
+        found.append(
+            f"{plural(stopped, 'trial')} {'was' if stopped == 1 else 'were'} stopped early on a verdict. "
+            "None was run on to its end, so how often stopping was wrong was not measured here."
+        )
+    emulated = trials["precision_implementation"].dropna().astype(str)
+    emulated = emulated[emulated.str.contains("emulat", case=False)]
+    if len(emulated):
+        found.append(
+            f"In {plural(len(emulated), 'trial')} half precision was emulated ({emulated.iloc[0]}). "
+            "Speed and memory of such trials say nothing about a GPU."
+        )
+    return found
+
+
+def _steps_run(view: View) -> str:
+    known = view.trials["max_steps"].dropna()
+    return plural(int(known.max()), "step") if len(known) else "its budget"
+
+
+def tiles(view: View) -> list[tuple[str, str, str]]:
+    """The headline counts as (number, label, detail)."""
+    total, cost = view.total, view.costs
+    num_confirm = total.num_trials - view.num_explored
+    planned = "" if view.num_planned is None else f"{view.num_explored} of {view.num_planned} planned"
+    confirming = f"{num_confirm} to confirm" if num_confirm else ""
+    share = total.stable
+    detail = f"95 % interval {percent(share.low)} to {percent(share.high)}" if total.num_trials else ""
+    return [
+        (str(total.num_trials), "trials finished", ", ".join(filter(None, (planned, confirming)))),
+        (percent(share.rate), "stable", f"{share.count} trials, {detail}" if total.num_trials else ""),
+        (str(len(view.groups)), "settings tried", f"{sum(g.all_stable for g in view.groups)} stable throughout"),
+        (
+            percent(cost.saved_rate),
+            "of steps saved",
+            f"{cost.num_stopped} stopped early, {cost.steps_saved} steps",
+        ),
+        (duration(cost.wall_s), "training time", "summed over trials"),
+    ]

@@ -1,0 +1,1 @@
+"""One file a figure: Info -> Plotly figure. The figures compute nothing."""

@@ -1,0 +1,156 @@
+"""Final validation loss and WER against the learning rate; diverged trials on a band at the top."""
+
+import math
+from collections.abc import Sequence
+
+import plotly.graph_objects as go
+
+from sweep.analysis.sensitivity import LrInfo, LrPanel, LrPoint
+from sweep.analysis.wording import number, percent, plural, value_text
+from sweep.records import Outcome
+from sweep.report.figures.panel import Panel, axis_style, base_figure, log_axis, widened
+from sweep.report.theme import MARKS, light
+
+LOSS_FLOOR = 1e-3
+"""A smaller loss is drawn here, nats a label."""
+
+
+def learning_rate_panels(info: LrInfo) -> list[Panel]:
+    """One panel a level, all on the same axes."""
+    points = [p for panel in info.panels for p in panel.points]
+    if not points:
+        return [Panel("", "", None, "No trial has finished yet.")]
+    x_range = widened((p.lr for p in points), info.log)
+    losses = [max(p.val_loss, LOSS_FLOOR) for p in points if not p.lost]
+    lines = [v for v in (info.l_const, info.l_unif) if math.isfinite(v)]
+    y_range = widened([*losses, *lines], log=True)
+    wer_top = max([1.0, *(p.wer for p in points if math.isfinite(p.wer))]) * 1.06
+    return [_panel(info, panel, x_range, y_range, wer_top) for panel in info.panels]
+
+
+def _panel(
+    info: LrInfo,
+    panel: LrPanel,
+    x_range: tuple[float, float],
+    y_range: tuple[float, float],
+    wer_top: float,
+) -> Panel:
+    title = "" if info.panel_name is None else f"{info.panel_name} {value_text(panel.level)}"
+    if not panel.points:
+        return Panel(title, "", None, "No trial was run here yet.")
+    figure = base_figure(height=430)
+    style = axis_style()
+    x_scale = log_axis(*x_range) if info.log else {"range": list(x_range)}
+    name = f"{info.lr_name} (log scale)" if info.log else info.lr_name
+    figure.update_layout(
+        xaxis={**style, **x_scale, "anchor": "y2", "title": {**style["title"], "text": name}},
+        yaxis={
+            **style,
+            **log_axis(*y_range),
+            "domain": [0.42, 0.88],
+            "title": {**style["title"], "text": "val. loss (nats/label)"},
+        },
+        yaxis2={
+            **style,
+            "domain": [0.0, 0.36],
+            "range": [0, wer_top],
+            "tickformat": ".0%",
+            "title": {**style["title"], "text": "WER"},
+        },
+        yaxis3={
+            **style,
+            "domain": [0.91, 1.0],
+            "range": [-1, 1],
+            "tickvals": [0],
+            "ticktext": ["diverged<br>or failed"],
+            "showgrid": False,
+            "ticks": "",
+            "showline": False,
+        },
+    )
+    for top, bottom in ((0.88, 0.42), (1.0, 0.91)):
+        figure.add_shape(
+            type="rect",
+            xref="paper",
+            yref="paper",
+            x0=0,
+            x1=1,
+            y0=bottom,
+            y1=top,
+            line={"width": 0},
+            fillcolor=light("panel"),
+            layer="below",
+        )
+    _reference_line(figure, info.l_const, "learned nothing (L_const)")
+    _reference_line(figure, info.l_unif, "uniform output (L_unif)")
+    for outcome in Outcome:
+        mine = [p for p in panel.points if p.outcome is outcome]
+        _add(figure, outcome, [p for p in mine if not p.lost], "y", lambda p: max(p.val_loss, LOSS_FLOOR))
+        _add(
+            figure,
+            outcome,
+            [p for p in mine if not p.lost and math.isfinite(p.wer)],
+            "y2",
+            lambda p: p.wer,
+        )
+        _add(figure, outcome, [p for p in mine if p.lost], "y3", lambda p: 0.45 * (p.number % 3 - 1))
+    # The band's axis is drawn even where nothing was lost: an empty band says so.
+    figure.add_trace(go.Scatter(x=[], y=[], xaxis="x", yaxis="y3", mode="markers", hoverinfo="skip"))
+    num_lost = sum(p.lost for p in panel.points)
+    summary = f"{plural(len(panel.points), 'trial')}, {num_lost} of them diverged or failed"
+    return Panel(title, f"Validation loss and WER against the {info.lr_name}: {summary}.", figure)
+
+
+def _reference_line(figure: go.Figure, value: float, label: str) -> None:
+    if not math.isfinite(value):
+        return
+    figure.add_shape(
+        type="line",
+        xref="paper",
+        x0=0,
+        x1=1,
+        yref="y",
+        y0=value,
+        y1=value,
+        line={"color": light("muted"), "width": 1, "dash": "dash"},
+    )
+    figure.add_annotation(
+        xref="paper",
+        x=1,
+        xanchor="right",
+        yref="y",
+        y=math.log10(value),
+        yanchor="bottom",
+        text=label,
+        showarrow=False,
+        font={"size": 11, "color": light("muted")},
+    )
+
+
+def _add(figure: go.Figure, outcome: Outcome, points: Sequence[LrPoint], axis: str, height: object) -> None:
+    if not points:
+        return
+    mark = MARKS[outcome]
+    assert callable(height)
+    figure.add_trace(
+        go.Scatter(
+            x=[p.lr for p in points],
+            y=[height(p) for p in points],
+            xaxis="x",
+            yaxis=axis,
+            mode="markers",
+            marker={"color": mark.light, "symbol": mark.symbol, "size": 9, "opacity": 0.85},
+            customdata=[p.trial_id for p in points],
+            hovertext=[_hover(p) for p in points],
+            hoverinfo="text",
+            name=outcome.value,
+        )
+    )
+
+
+def _hover(point: LrPoint) -> str:
+    return (
+        f"Trial {point.number}, seed {point.seed}: {point.outcome.value}<br>"
+        f"learning rate {number(point.lr)}<br>"
+        f"validation loss {number(point.val_loss)} nats a label, WER {percent(point.wer)}"
+    )

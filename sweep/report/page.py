@@ -1,0 +1,126 @@
+"""View -> HTML."""
+
+import base64
+import dataclasses
+import gzip
+import json
+import math
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup, escape
+from plotly.offline import get_plotlyjs
+
+from sweep.analysis.dimensions import plain
+from sweep.analysis.recommend import result_text
+from sweep.analysis.traces import MAX_POINTS, MAX_TRACES
+from sweep.analysis.wording import number, percent, setting_text, value_text
+from sweep.records import Outcome
+from sweep.report import facts
+from sweep.report.figures.learning_rate import learning_rate_panels
+from sweep.report.figures.panel import Panel
+from sweep.report.figures.stability_map import stability_map_panels
+from sweep.report.theme import MARKS, PAGE_COLOURS, css_variables, dark_swaps, svg_symbol
+from sweep.report.view import View
+
+_FOLDER = Path(__file__).parent
+
+
+def render(view: View) -> str:
+    """The whole page; it needs nothing but itself."""
+    environment = Environment(
+        loader=FileSystemLoader(_FOLDER),
+        autoescape=True,
+        undefined=StrictUndefined,
+        finalize=_unbroken,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters.update(number=number, percent=percent, value=value_text, duration=facts.duration, plain=plain)
+    lr_panels = [Panel("", "", None, view.lr)] if isinstance(view.lr, str) else learning_rate_panels(view.lr)
+    map_panels = stability_map_panels(view.stability)
+    names = {dim.path: dim.name for dim in view.dims}
+    return environment.get_template("page.html").render(
+        view=view,
+        rec=view.recommendation,
+        names=names,
+        setting_text=lambda setting: setting_text(setting, names),
+        result_text=result_text,
+        number=number,
+        percent=percent,
+        exact_percent=lambda rate: percent(rate, 1),
+        duration=facts.duration,
+        value_text=value_text,
+        recipe=escape(view.recipe_yaml or ""),
+        outcomes=[o for o in Outcome if o in view.total.counts],
+        symbol=lambda outcome: Markup(svg_symbol(Outcome(outcome))),
+        lr_panels=lr_panels,
+        map_panels=map_panels,
+        tiles=facts.tiles(view),
+        limits=facts.limits(view),
+        sections=facts.study_sections(view),
+        rows=view.trials.to_dict("records"),
+        traced=[t.trial_id for t in view.traces],
+        max_points=MAX_POINTS,
+        max_traces=MAX_TRACES,
+        light_css=Markup(css_variables(dark=False)),
+        dark_css=Markup(css_variables(dark=True)),
+        css=Markup((_FOLDER / "page.css").read_text(encoding="utf-8")),
+        script=Markup((_FOLDER / "page.js").read_text(encoding="utf-8")),
+        plotly=_plotly(),
+        payload=packed(json.dumps(_payload(view, lr_panels, map_panels), allow_nan=False)),
+    )
+
+
+def _payload(view: View, lr_panels: list[Panel], map_panels: list[Panel]) -> dict[str, Any]:
+    """What the page's script draws."""
+    figures = {
+        f"{name}-{index}": json.loads(panel.figure.to_json())
+        for name, panels in (("lr", lr_panels), ("map", map_panels))
+        for index, panel in enumerate(panels)
+        if panel.figure is not None
+    }
+    rows = {str(row["trial_id"]): row for row in view.trials.to_dict("records")}
+    return {
+        "figures": figures,
+        "swaps": dark_swaps(),
+        "colours": {name: both[0] for name, both in PAGE_COLOURS.items()},
+        "outcomes": {o.value: {"colour": m.light, "symbol": m.symbol} for o, m in MARKS.items()},
+        "traces": {t.trial_id: _trace(view, t, rows[t.trial_id]) for t in view.traces},
+    }
+
+
+def _trace(view: View, trace: Any, row: dict[Any, Any]) -> dict[str, Any]:
+    stop = plain(row["stop_step"])
+    clip = next((plain(row.get(d.path)) for d in view.dims if d.path.endswith("clip.max_norm")), None)
+    if clip is None:
+        clip = ((view.study.get("training") or {}).get("clip") or {}).get("max_norm")
+    names = {dim.path: dim.name for dim in view.dims}
+    setting = setting_text({path: plain(row.get(path)) for path in names}, names)
+    return {
+        **dataclasses.asdict(trace),
+        "number": int(row["number"]),
+        "verdict": str(row["verdict"]),
+        "reason": str(plain(row["reason"]) or ""),
+        "setting": f"seed {int(row['seed'])}, {setting}",
+        "stop_step": None if stop is None else int(stop),
+        "clip": float(clip) if clip is not None and math.isfinite(float(clip)) else None,
+        "l_const": None if plain(row["l_const"]) is None else float(row["l_const"]),
+    }
+
+
+def _unbroken(value: Any) -> Any:
+    """Keeps a number and its percent sign on one line."""
+    return value.replace(" %", "\u00a0%") if type(value) is str else value
+
+
+def packed(text: str) -> str:
+    """Text as gzip in base64: about a third of its size, and free of anything that HTML could misread."""
+    return base64.b64encode(gzip.compress(text.encode(), compresslevel=9, mtime=0)).decode("ascii")
+
+
+@lru_cache(maxsize=1)
+def _plotly() -> str:
+    return packed(get_plotlyjs())

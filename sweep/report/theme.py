@@ -1,0 +1,88 @@
+"""Colours and symbols, defined once for the page, its figures and their dark variants.
+
+Okabe and Ito's colour-blind-safe palette; light hues are darkened on white, dark ones lightened on black,
+so that marks keep a contrast of about 3 : 1. Greys and brown stand for ends that no training divergence explains. A symbol always says the same as the colour.
+"""
+
+from dataclasses import dataclass
+
+from sweep.records import Outcome
+
+
+@dataclass(frozen=True)
+class Mark:
+    """How an outcome is drawn."""
+
+    light: str
+    dark: str
+    symbol: str
+    """Plotly's name of the marker."""
+
+
+MARKS: dict[Outcome, Mark] = {
+    Outcome.STABLE: Mark("#0072b2", "#56b4e9", "circle"),
+    Outcome.SPIKY_RECOVERING: Mark("#009e73", "#2bc79a", "diamond"),
+    Outcome.CALIBRATING: Mark("#767676", "#9a9a9a", "circle-open"),
+    Outcome.DIVERGED_NONFINITE: Mark("#d55e00", "#f0763a", "x"),
+    Outcome.SCALER_COLLAPSE: Mark("#c0619a", "#cc79a7", "triangle-down"),
+    Outcome.DIVERGED_LOSS: Mark("#c77f00", "#e69f00", "cross"),
+    Outcome.SKIP_STARVED: Mark("#7d6b00", "#f0e442", "triangle-up"),
+    Outcome.BLANK_COLLAPSE: Mark("#2b2b2b", "#e4e4e4", "square"),
+    Outcome.STALLED: Mark("#858585", "#a6a6a6", "square-open"),
+    Outcome.INFEASIBLE_DATA: Mark("#8a5a3c", "#c79a7c", "star"),
+    Outcome.OUT_OF_MEMORY: Mark("#8a5a3c", "#c79a7c", "hexagon"),
+    Outcome.CRASHED: Mark("#8a5a3c", "#c79a7c", "hourglass"),
+}
+
+PAGE_COLOURS: dict[str, tuple[str, str]] = {
+    "paper": ("#ffffff", "#14171a"),
+    "panel": ("#f6f7f8", "#1c2024"),
+    "ink": ("#1b1f23", "#e6e8ea"),
+    "muted": ("#59636e", "#a3adb7"),
+    "line": ("#d5dade", "#383f46"),
+    "grid": ("#e9ecee", "#272c31"),
+    "accent": ("#00588a", "#7cc4f0"),
+}
+"""Name -> (light, dark)."""
+
+_SVG_SHAPES = {
+    "circle": '<circle cx="6" cy="6" r="4.5"/>',
+    "diamond": '<path d="M6 .8 11.2 6 6 11.2.8 6z"/>',
+    "circle-open": '<circle cx="6" cy="6" r="4" fill="none" stroke="currentColor" stroke-width="1.8"/>',
+    "x": '<path d="M2.9 1 6 4.1 9.1 1 11 2.9 7.9 6 11 9.1 9.1 11 6 7.9 2.9 11 1 9.1 4.1 6 1 2.9z"/>',
+    "triangle-down": '<path d="M1 2h10L6 11z"/>',
+    "cross": '<path d="M4.4 1h3.2v3.4H11v3.2H7.6V11H4.4V7.6H1V4.4h3.4z"/>',
+    "triangle-up": '<path d="M1 10h10L6 1z"/>',
+    "square": '<path d="M1.5 1.5h9v9h-9z"/>',
+    "square-open": '<path d="M2 2h8v8H2z" fill="none" stroke="currentColor" stroke-width="1.8"/>',
+    "star": '<path d="m6 .8 1.4 3.6 3.8.2-3 2.4 1 3.8L6 8.7l-3.2 2.1 1-3.8-3-2.4 3.8-.2z"/>',
+    "hexagon": '<path d="M3.3 1.3h5.4L11.4 6l-2.7 4.7H3.3L.6 6z"/>',
+    "hourglass": '<path d="M1.5 1h9L1.5 11h9z"/>',
+}
+
+
+def light(name: str) -> str:
+    """A page colour's light variant, which figures are built with."""
+    return PAGE_COLOURS[name][0]
+
+
+def dark_swaps() -> dict[str, str]:
+    """Light colour -> dark colour, for figures that are already built."""
+    swaps = {mark.light: mark.dark for mark in MARKS.values()}
+    return swaps | dict(PAGE_COLOURS.values())
+
+
+def css_variables(dark: bool) -> str:
+    """CSS custom properties: `--ink` for page colours, `--o-stable` for outcomes."""
+    pairs = [(f"--{name}", both[dark]) for name, both in PAGE_COLOURS.items()]
+    pairs += [(f"--o-{o.value}", m.dark if dark else m.light) for o, m in MARKS.items()]
+    return "".join(f"{name}:{value};" for name, value in pairs)
+
+
+def svg_symbol(outcome: Outcome) -> str:
+    """The outcome's symbol as inline SVG in its colour; a label always stands beside it."""
+    shape = _SVG_SHAPES[MARKS[outcome].symbol]
+    return (
+        f'<svg class="mark" viewBox="0 0 12 12" aria-hidden="true" style="color:var(--o-{outcome.value})">'
+        f"<g fill='currentColor'>{shape}</g></svg>"
+    )

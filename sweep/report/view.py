@@ -1,0 +1,141 @@
+"""Everything that the page shows, as plain data: reads the results folder and asks the analysis."""
+
+import dataclasses
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import pandas as pd
+import yaml
+
+from sweep import store
+from sweep.analysis.costs import Costs, costs
+from sweep.analysis.dimensions import Dimension, dimensions, learning_rate, panel_dimension
+from sweep.analysis.groups import CONFIRM_PHASE, SettingGroup, setting_groups
+from sweep.analysis.outcomes import OutcomeCounts, outcome_counts, outcomes_by
+from sweep.analysis.recipe import recipe
+from sweep.analysis.recommend import Recommendation, recommend
+from sweep.analysis.sensitivity import LrInfo, levels_of, lr_info
+from sweep.analysis.stability_map import MapInfo, map_info
+from sweep.analysis.traces import Trace, examples, trace, traced_trials
+from sweep.analysis.unsafe import LrBracket, lr_brackets
+
+
+@dataclass(frozen=True)
+class View:
+    """What the page shows."""
+
+    study: dict[str, Any]
+    """study.yaml without `provenance`."""
+    provenance: dict[str, Any]
+    trials: pd.DataFrame
+    dims: tuple[Dimension, ...]
+    panel: Dimension | None
+    recommendation: Recommendation
+    groups: tuple[SettingGroup, ...]
+    recipe_yaml: str | None
+    total: OutcomeCounts
+    by_panel: tuple[OutcomeCounts, ...]
+    """Outcomes at each level of the panel setting; empty where trials are not split."""
+    brackets: tuple[LrBracket, ...]
+    lr: LrInfo | str
+    """Or why there is no such figure."""
+    stability: MapInfo | str
+    costs: Costs
+    examples: tuple[tuple[str, str], ...]
+    """Trials worth a look: (label, trial id)."""
+    traces: tuple[Trace, ...]
+    num_planned: int | None
+    """Trials that the study's budget allows before confirmation; None if it does not say."""
+    num_explored: int
+
+
+def load_view(results_dir: Path) -> View:
+    """Reads a results folder.
+
+    Raises:
+        ResultsError: it is not the results folder of a study.
+    """
+    study = store.read_study(results_dir)
+    provenance = dict(study.pop("provenance", None) or {})
+    trials = _trials(results_dir)
+    space = dict(study.get("space") or {})
+    dims = dimensions(space, trials)
+    panel, lr = panel_dimension(dims), learning_rate(dims)
+    metric: Literal["wer", "val_loss"] = "val_loss" if study.get("objective") == "val_loss" else "wer"
+    recommendation = recommend(trials, space, metric)
+    chosen = recommendation.chosen
+    shown = tuple(examples(trials, chosen.group.best_trial_id if chosen else None))
+    budget = study.get("budget") or {}
+    return View(
+        study=study,
+        provenance=provenance,
+        trials=trials,
+        dims=dims,
+        panel=panel,
+        recommendation=recommendation,
+        groups=tuple(setting_groups(trials, dims)) if len(trials) else (),
+        recipe_yaml=_recipe_yaml(results_dir, recommendation, study) if chosen else None,
+        total=outcome_counts(trials),
+        by_panel=tuple(outcomes_by(trials, panel.path, levels_of(panel, trials))) if panel else (),
+        brackets=tuple(lr_brackets(trials, lr, panel)) if lr else (),
+        lr=_lr(trials, lr, panel, provenance),
+        stability=map_info(trials, dims, panel),
+        costs=costs(trials),
+        examples=shown,
+        traces=tuple(_traces(results_dir, traced_trials(trials, [t for _, t in shown]))),
+        num_planned=int(budget["trials"]) if budget.get("trials") else None,
+        num_explored=int((trials["phase"] != CONFIRM_PHASE).sum()),
+    )
+
+
+def _trials(results_dir: Path) -> pd.DataFrame:
+    """The finished trials; none while the first ones still run."""
+    if (results_dir / "trials.parquet").is_file():
+        return store.read_trials(results_dir)
+    empty: pd.DataFrame = store.TRIAL_SCHEMA.empty_table().to_pandas()
+    return empty
+
+
+def _lr(
+    trials: pd.DataFrame, lr: Dimension | None, panel: Dimension | None, provenance: Mapping[str, Any]
+) -> LrInfo | str:
+    if lr is None:
+        return "This study does not search the learning rate, so there is nothing to plot against it."
+    info = lr_info(trials, lr, panel)
+    return dataclasses.replace(
+        info,
+        l_const=_known_or(info.l_const, provenance.get("l_const")),
+        l_unif=_known_or(info.l_unif, provenance.get("l_unif")),
+    )
+
+
+def _known_or(value: float, other: Any) -> float:
+    return float(other) if math.isnan(value) and isinstance(other, int | float) else value
+
+
+def _recipe_yaml(results_dir: Path, recommendation: Recommendation, study: Mapping[str, Any]) -> str:
+    """The folder's own recipe where it is about the recommended trials, else one made from the study."""
+    path = results_dir / "recipe.yaml"
+    chosen = recommendation.chosen
+    assert chosen is not None, "a recipe needs a recommendation"
+    if path.is_file():
+        text = path.read_text(encoding="utf-8")
+        content = yaml.safe_load(text) or {}
+        evidence = (content.get("provenance") or {}).get("evidence") or {}
+        if evidence.get("trials") == list(chosen.group.trial_ids):
+            return text
+    text = yaml.safe_dump(recipe(recommendation, study), sort_keys=False, allow_unicode=True, width=100)
+    return text
+
+
+def _traces(results_dir: Path, trial_ids: Sequence[str]) -> Iterable[Trace]:
+    for trial_id in trial_ids:
+        # A trial whose process died may have left no records.
+        if not (results_dir / "steps" / f"{trial_id}.parquet").is_file():
+            continue
+        has_evals = (results_dir / "evals" / f"{trial_id}.parquet").is_file()
+        evals = store.read_evals(results_dir, trial_id) if has_evals else None
+        yield trace(trial_id, store.read_steps(results_dir, trial_id), evals)

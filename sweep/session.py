@@ -1,0 +1,260 @@
+"""A study under way: which training is next, and who hears what came of it. Knows nothing of Ray.
+
+explore: the search asks for a setting -> `repeats` trainings of it -> one result told to the search
+confirm: when all of those are done, the best settings again, over seeds that the search has not seen
+"""
+
+import math
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pandas as pd
+
+from slr_models.errors import ResultsError, SettingError
+from sweep import store
+from sweep.analysis.recommend import recommend
+from sweep.ledger import Ask, Ledger
+from sweep.records import TrialResult
+from sweep.search.bridge import OptunaBridge, SettingResult
+from sweep.space import Settings
+from sweep.study import LoadedStudy, Study, num_settings
+from sweep.trial import Job
+
+CONFIRM_FIRST_SEED = 10_000
+"""Confirmation seeds start here, away from those of the exploration."""
+SPARE_CONFIRMATIONS = 2
+"""Further settings that may be confirmed in place of those that fail."""
+MAX_ATTEMPTS = 2
+"""A training whose process dies is tried once more; then it counts as crashed."""
+
+# A study may change in these without becoming another one.
+_FREE_KEYS = ("description", "budget", "resources", "confirm", "checkpoints", "provenance")
+
+
+class StudySession:
+    """Owns ledger and search of one results folder, decides what runs next and keeps trials.parquet current."""
+
+    def __init__(self, loaded: LoadedStudy, results_dir: Path, *, clock: Callable[[], float] = time.monotonic) -> None:
+        """Opens the results folder and takes up what an earlier run left there.
+
+        Raises:
+            ResultsError: the folder is in use, damaged, or holds another study's results.
+        """
+        self.study = loaded.study
+        self.results_dir = results_dir
+        self._loaded = loaded
+        _check_same_study(results_dir, loaded.study)
+        self._ledger = Ledger(results_dir)
+        self._clock = clock
+        self._started = clock()
+        self._attempts: dict[str, int] = {}
+        self._queue: list[Ask] = [a for a in self._ledger.asks if a.trial_id not in self._ledger.results]
+        self._running: set[str] = set()
+        self._exhausted = False
+        settings = self._settings_by_group()
+        self._bridge = OptunaBridge(
+            results_dir,
+            loaded.study.name,
+            loaded.study.space,
+            loaded.study.search,
+            [(settings[group], self._setting_result(group)) for group in sorted(settings)],
+        )
+        self._write_trials()
+
+    @property
+    def results(self) -> list[TrialResult]:
+        """All finished trials."""
+        return list(self._ledger.results.values())
+
+    @property
+    def num_planned(self) -> int:
+        """Trials that the study will have when it is done, as far as is known now."""
+        explore = max(num_settings(self.study) * self.study.repeats, len(self._asks("explore")))
+        confirm = self.study.confirm.settings * self.study.confirm.seeds
+        return explore + max(confirm, len(self._asks("confirm")))
+
+    def next_job(self) -> Job | None:
+        """The next training to start; None if nothing can start now (see `done`)."""
+        if not self._queue:
+            if self._out_of_time():
+                return None
+            self._queue.extend(self._ask_explore() or self._ask_confirm())
+        if not self._queue:
+            return None
+        ask = self._queue.pop(0)
+        self._running.add(ask.trial_id)
+        return self._job(ask)
+
+    @property
+    def done(self) -> bool:
+        """Whether nothing is running and nothing is left to start."""
+        if self._running or self._queue:
+            return False
+        if self._out_of_time():
+            return True
+        self._queue.extend(self._ask_explore() or self._ask_confirm())
+        return not self._queue
+
+    def tell(self, result: TrialResult) -> None:
+        """Takes a finished training: ledger first, then the search and the table."""
+        self._ledger.tell(result)
+        self._running.discard(result.trial_id)
+        told = self._setting_result(result.group) if result.phase == "explore" else None
+        if told is not None:
+            self._bridge.tell(result.group, told)
+        self._write_trials()
+
+    def lost(self, job: Job) -> bool:
+        """Takes note that a training's process died; returns whether it is going to be tried again."""
+        self._running.discard(job.trial_id)
+        self._attempts[job.trial_id] = self._attempts.get(job.trial_id, 0) + 1
+        if self._attempts[job.trial_id] >= MAX_ATTEMPTS:
+            return False
+        self._queue.insert(0, next(a for a in self._ledger.asks if a.trial_id == job.trial_id))
+        return True
+
+    def close(self) -> None:
+        """Releases the results folder."""
+        self._ledger.close()
+
+    def _asks(self, phase: str) -> list[Ask]:
+        return [a for a in self._ledger.asks if a.phase == phase]
+
+    def _settings_by_group(self) -> dict[int, Settings]:
+        return {a.group: a.settings for a in self._asks("explore")}
+
+    def _job(self, ask: Ask) -> Job:
+        return Job(
+            trial_id=ask.trial_id,
+            number=ask.number,
+            group=ask.group,
+            seed=ask.seed,
+            phase=ask.phase,
+            settings=ask.settings,
+            config=self._loaded.trial_config(ask.settings),
+        )
+
+    def _new_asks(self, group: int, settings: Settings, phase: str, seeds: range) -> list[Ask]:
+        asks = []
+        for seed in seeds:
+            number = len(self._ledger.asks)
+            ask = Ask(f"{number:04d}", number, group, seed, phase, settings)
+            self._ledger.ask(ask)
+            asks.append(ask)
+        return asks
+
+    def _ask_explore(self) -> list[Ask]:
+        asked = len(self._settings_by_group())
+        if self._exhausted or asked >= num_settings(self.study) or self._confirmation_is_due():
+            return []
+        proposal = self._bridge.ask()
+        if proposal is None:
+            self._exhausted = True
+            return []
+        group, settings = proposal
+        seeds = range(self.study.seed, self.study.seed + self.study.repeats)
+        return self._new_asks(group, settings, "explore", seeds)
+
+    def _ask_confirm(self) -> list[Ask]:
+        confirm = self.study.confirm
+        if self._running or confirm.settings == 0 or not self.results:
+            return []
+        settings = self._settings_by_group()
+        tried = {a.group for a in self._asks("confirm")}
+        failed = {r.group for r in self.results if r.phase == "confirm" and not r.stable}
+        best = [group for group in self._ranking() if group not in failed][: confirm.settings]
+        asks: list[Ask] = []
+        for group in best:
+            present = sum(a.group == group for a in self._asks("confirm"))
+            if present == 0 and len(tried) >= confirm.settings + SPARE_CONFIRMATIONS:
+                continue
+            seeds = range(CONFIRM_FIRST_SEED + present, CONFIRM_FIRST_SEED + confirm.seeds)
+            asks += self._new_asks(group, settings[group], "confirm", seeds)
+        return asks
+
+    def _ranking(self) -> list[int]:
+        """Groups that were stable in the exploration, best first."""
+        explored = pd.DataFrame([r.row() for r in self.results if r.phase == "explore"])
+        space = self.study.model_dump(mode="json", by_alias=True)["space"]
+        answer = recommend(explored, space, self.study.objective)
+        candidates = () if answer.chosen is None else (answer.chosen, *answer.alternatives)
+        return [c.group.group for c in candidates]
+
+    def _elapsed(self) -> float:
+        return self._clock() - self._started
+
+    def _out_of_time(self) -> bool:
+        limit = self.study.budget.wall_time_s
+        return limit is not None and self._elapsed() >= limit
+
+    def _confirmation_is_due(self) -> bool:
+        """Whether exploring on would leave no time to confirm: a stable training's time, once for each lane."""
+        limit = self.study.budget.wall_time_s
+        full = [r.wall_s for r in self.results if r.stable and math.isfinite(r.wall_s)]
+        if limit is None or not full or self.study.confirm.settings == 0:
+            return False
+        lanes = max(len(self._running), 1)
+        rounds = math.ceil(self.study.confirm.settings * self.study.confirm.seeds / lanes)
+        # The trainings that run now have to end first.
+        return self._elapsed() + (rounds + 1) * max(full) >= limit
+
+    def _setting_result(self, group: int) -> SettingResult | None:
+        """What the search hears of a setting: the worst of its seeds decides whether it is stable."""
+        trials = [a.trial_id for a in self._asks("explore") if a.group == group]
+        results = [self._ledger.results[t] for t in trials if t in self._ledger.results]
+        if len(results) < self.study.repeats:
+            return None
+        stable = all(r.stable for r in results)
+        objectives = [r.objective for r in results]
+        worst = max(results, key=lambda r: r.objective)
+        return SettingResult(
+            objective=sum(objectives) / len(objectives) if stable else max(objectives),
+            margin=max(r.margin for r in results),
+            attributes={
+                "verdict": worst.verdict.value,
+                "reason": worst.reason,
+                "wer": _json_number(worst.wer),
+                "val_loss": _json_number(worst.val_loss),
+                "num_steps": sum(r.num_steps for r in results),
+                "num_seeds": len(results),
+                "trials": ", ".join(trials),
+            },
+        )
+
+    def _write_trials(self) -> None:
+        store.write_trials(self.results_dir, [r.row() for r in self.results])
+
+
+def _json_number(value: float) -> float | None:
+    return value if math.isfinite(value) else None
+
+
+def _check_same_study(results_dir: Path, study: Study) -> None:
+    if not (results_dir / "study.yaml").is_file():
+        if results_dir.is_dir() and any(results_dir.iterdir()) and not (results_dir / "ledger.jsonl").is_file():
+            raise ResultsError(
+                f"{results_dir} exists but holds no study: move it away, or give --results another folder"
+            )
+        return
+    before = store.read_study(results_dir)
+    now = study.model_dump(mode="json", by_alias=True)
+    changed = [key for key in now if key not in _FREE_KEYS and before.get(key) != now[key]]
+    if changed:
+        raise ResultsError(
+            f"{results_dir} holds results of another version of this study (changed: {', '.join(changed)}): "
+            f"give the study another name, or --results another folder, or move the old results away"
+        )
+
+
+def with_trials(study: Study, option: str, num_explored: int) -> Study:
+    """The study with its number of trials set by the command line: `N`, or `+N` more than there are.
+
+    Raises:
+        SettingError: the option is neither.
+    """
+    digits = option[1:] if option.startswith("+") else option
+    if not digits.isdigit() or int(digits) == 0:
+        raise SettingError(f"--trials {option}: give a number of trials such as 40, or +20 for twenty more")
+    trials = int(digits) + (num_explored if option.startswith("+") else 0)
+    return study.model_copy(update={"budget": study.budget.model_copy(update={"trials": trials})})

@@ -1,0 +1,265 @@
+"""The search space: what may vary, by dotted path. Knows neither Ray nor Optuna.
+
+A space is a mapping of a dotted path in the trial's configuration to one dimension:
+
+    training.optimizer.lr:            {loguniform: [1e-4, 1e-1]}
+    training.precision.kind:          {choice: [fp32, fp16]}
+    training.precision.initial_scale: {grid: [256, 65536], when: {training.precision.kind: [fp16]}}
+"""
+
+import itertools
+import math
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Any, Self
+
+from pydantic import Discriminator, Field, Tag, model_validator
+
+from slr_models.errors import SettingError
+from slr_models.spec import Spec
+
+Scalar = bool | int | float | str
+Settings = dict[str, Scalar]
+"""One value for each active dimension, by dotted path."""
+
+
+class _Conditional(Spec):
+    when: dict[str, tuple[Scalar, ...]] = {}
+    """Other dimension's path -> the values for which this dimension exists. All of them must hold."""
+
+
+class Choice(_Conditional):
+    """One of a few values without an order."""
+
+    choice: tuple[Scalar, ...] = Field(min_length=1)
+    """The values."""
+
+    @model_validator(mode="after")
+    def _distinct(self) -> Self:
+        _check_distinct(self.choice)
+        return self
+
+    @property
+    def ends(self) -> tuple[Scalar, ...]:
+        """Values that together show every error the dimension can make."""
+        return self.choice
+
+
+class Grid(_Conditional):
+    """One of a few numbers."""
+
+    grid: tuple[int | float, ...] = Field(min_length=1)
+    """The values."""
+
+    @model_validator(mode="after")
+    def _distinct(self) -> Self:
+        _check_distinct(self.grid)
+        return self
+
+    @property
+    def ends(self) -> tuple[Scalar, ...]:
+        """Values that together show every error the dimension can make."""
+        return self.grid
+
+
+class Uniform(_Conditional):
+    """A real number between two bounds, evenly."""
+
+    uniform: tuple[float, float]
+    """Lowest and highest value."""
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        _check_ordered(*self.uniform)
+        return self
+
+    @property
+    def ends(self) -> tuple[Scalar, ...]:
+        """Values that together show every error the dimension can make."""
+        return self.uniform
+
+
+class LogUniform(_Conditional):
+    """A positive real number between two bounds, evenly on a logarithmic axis."""
+
+    loguniform: tuple[float, float]
+    """Lowest and highest value; both above zero."""
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        _check_ordered(*self.loguniform)
+        if self.loguniform[0] <= 0:
+            raise ValueError(
+                f"a logarithmic axis has no zero: the lowest value must be above 0, got {self.loguniform[0]}"
+            )
+        return self
+
+    @property
+    def ends(self) -> tuple[Scalar, ...]:
+        """Values that together show every error the dimension can make."""
+        return self.loguniform
+
+
+class Integer(_Conditional):
+    """A whole number between two bounds, both included."""
+
+    int_: tuple[int, int] = Field(alias="int")
+    """Lowest and highest value."""
+    log: bool = False
+    """Whether the axis is logarithmic."""
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        _check_ordered(*self.int_)
+        if self.log and self.int_[0] < 1:
+            raise ValueError(
+                f"a logarithmic axis has no zero: the lowest value must be at least 1, got {self.int_[0]}"
+            )
+        return self
+
+    @property
+    def ends(self) -> tuple[Scalar, ...]:
+        """Values that together show every error the dimension can make."""
+        return self.int_
+
+
+_KINDS = ("choice", "grid", "uniform", "loguniform", "int")
+
+
+def _kind_of(value: Any) -> str | None:
+    if isinstance(value, Choice | Grid | Uniform | LogUniform):
+        return type(value).__name__.lower()
+    if isinstance(value, Integer):
+        return "int"
+    kinds = [kind for kind in _KINDS if isinstance(value, Mapping) and kind in value]
+    return kinds[0] if kinds else None
+
+
+Dimension = Annotated[
+    Annotated[Choice, Tag("choice")]
+    | Annotated[Grid, Tag("grid")]
+    | Annotated[Uniform, Tag("uniform")]
+    | Annotated[LogUniform, Tag("loguniform")]
+    | Annotated[Integer, Tag("int")],
+    Discriminator(
+        _kind_of,
+        custom_error_type="dimension_kind",
+        custom_error_message="must be a mapping with one of the keys choice, grid, uniform, loguniform, int",
+    ),
+]
+Space = dict[str, Dimension]
+
+
+def _check_ordered(low: float, high: float) -> None:
+    if not low < high:
+        raise ValueError(f"the lowest value must be below the highest, got [{low}, {high}]")
+
+
+def _check_distinct(values: tuple[Scalar, ...]) -> None:
+    seen: list[tuple[type, Scalar]] = []
+    for value in values:
+        if (type(value), value) in seen:
+            raise ValueError(f"the value {value!r} stands twice")
+        seen.append((type(value), value))
+
+
+def ordered(space: Space) -> list[str]:
+    """The paths, each after those that its condition names.
+
+    Raises:
+        SettingError: a condition names no dimension or a value that it cannot take, or goes in a circle.
+    """
+    for path, dimension in space.items():
+        for other, values in dimension.when.items():
+            if other not in space:
+                raise SettingError(f"space.{path}.when names {other!r}, which is no dimension of this space")
+            target = space[other]
+            if not isinstance(target, Choice | Grid):
+                raise SettingError(f"space.{path}.when names {other!r}, which is not a choice or a grid")
+            for value in values:
+                if value not in target.ends:
+                    raise SettingError(
+                        f"space.{path}.when asks for {other} = {value!r}, "
+                        f"which is none of its values {list(target.ends)}"
+                    )
+    done: list[str] = []
+    while len(done) < len(space):
+        ready = [p for p in space if p not in done and all(other in done for other in space[p].when)]
+        if not ready:
+            raise SettingError(f"the conditions of {sorted(set(space) - set(done))} in space go in a circle")
+        done += ready
+    return done
+
+
+def is_active(dimension: Dimension, settings: Mapping[str, Scalar]) -> bool:
+    """Whether the dimension exists under the settings chosen so far (those of its conditions included)."""
+    return all(other in settings and settings[other] in values for other, values in dimension.when.items())
+
+
+def grid_settings(space: Space) -> Iterator[Settings]:
+    """Every combination of a space of choices, grids and integers; the first dimension varies slowest.
+
+    Raises:
+        SettingError: a dimension is continuous.
+    """
+    paths = ordered(space)
+    values: list[tuple[Scalar, ...]] = []
+    for path in paths:
+        dimension = space[path]
+        if isinstance(dimension, Integer):
+            values.append(tuple(range(dimension.int_[0], dimension.int_[1] + 1)))
+        elif isinstance(dimension, Choice | Grid):
+            values.append(dimension.ends)
+        else:
+            raise SettingError(
+                f"space.{path} is continuous, so a grid search cannot list it: use grid: [...]"
+            )
+    seen: set[tuple[tuple[str, Scalar], ...]] = set()
+    for combination in itertools.product(*values):
+        settings: Settings = {}
+        for path, value in zip(paths, combination, strict=True):
+            if is_active(space[path], settings):
+                settings[path] = value
+        key = tuple(settings.items())
+        if key not in seen:
+            seen.add(key)
+            yield settings
+
+
+def corner_settings(space: Space) -> Iterator[tuple[str, Settings]]:
+    """Settings that take every dimension to its ends under every choice of the others, one at a time.
+
+    Yields pairs of the path under test and the settings. Together they show each value that cannot be used
+    and each dimension that some choice leaves without effect.
+    """
+    paths = ordered(space)
+    categorical = [path for path in paths if isinstance(space[path], Choice)]
+
+    def complete(fixed: Settings) -> Settings:
+        settings: Settings = {}
+        for path in paths:
+            if is_active(space[path], settings):
+                settings[path] = fixed.get(path, space[path].ends[0])
+        return settings
+
+    for path in paths:
+        for end in space[path].ends:
+            own: Settings = {path: end}
+            for other, allowed in space[path].when.items():
+                own[other] = allowed[0]
+            yield path, complete(own)
+            for other in categorical:
+                if other != path and other not in own:
+                    for value in space[other].ends:
+                        yield path, complete({**own, other: value})
+
+
+def contains(dimension: Dimension, value: Any) -> bool:
+    """Whether the dimension can take the value."""
+    if isinstance(dimension, Choice | Grid):
+        return value in dimension.ends
+    if not isinstance(value, int | float) or isinstance(value, bool) or not math.isfinite(value):
+        return False
+    if isinstance(dimension, Integer):
+        return float(value).is_integer() and dimension.int_[0] <= value <= dimension.int_[1]
+    low, high = dimension.uniform if isinstance(dimension, Uniform) else dimension.loguniform
+    return low <= value <= high

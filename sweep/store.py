@@ -1,0 +1,251 @@
+"""The results folder: Parquet and YAML schemas, atomic writes, readers. The only user of pyarrow.
+
+    <results>/<study>/
+      study.yaml              the study as validated, with `provenance` (versions, host, data facts)
+      ledger.jsonl            append-only truth: what was asked and what came of it
+      trials.parquet          one row a finished trial
+      steps/<trial>.parquet   one row a training step
+      evals/<trial>.parquet   one row an evaluation on the validation split
+
+Every file is written beside its place and then renamed over it: a reader never sees half a file.
+"""
+
+import dataclasses
+import os
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import yaml
+
+from slr_models.errors import ResultsError
+from sweep.records import EvalRecord, SkipReason, StepRecord
+
+SCHEMA_VERSION = "1"
+
+STEP_SCHEMA = pa.schema(
+    [
+        ("step", pa.int32()),
+        ("loss", pa.float32()),
+        ("grad_norm", pa.float32()),
+        ("loss_scale", pa.float32()),
+        ("applied", pa.bool_()),
+        ("skip_reason", pa.string()),
+        ("lr", pa.float32()),
+        ("num_samples", pa.int32()),
+        ("num_infeasible", pa.int32()),
+        ("time_s", pa.float32()),
+        ("blank_rate", pa.float32()),
+        ("input_dependence", pa.float32()),
+        ("params_finite", pa.bool_()),
+    ],
+    metadata={"schema_version": SCHEMA_VERSION},
+)
+
+EVAL_SCHEMA = pa.schema(
+    [
+        ("step", pa.int32()),
+        ("val_loss", pa.float64()),
+        ("wer", pa.float64()),
+        ("substitutions", pa.int64()),
+        ("deletions", pa.int64()),
+        ("insertions", pa.int64()),
+        ("num_labels", pa.int64()),
+        ("blank_rate", pa.float64()),
+        ("input_dependence", pa.float64()),
+        ("time_s", pa.float64()),
+    ],
+    metadata={"schema_version": SCHEMA_VERSION},
+)
+
+TRIAL_SCHEMA = pa.schema(
+    [
+        ("trial_id", pa.string()),
+        ("number", pa.int64()),
+        ("group", pa.int64()),
+        ("seed", pa.int64()),
+        ("phase", pa.string()),
+        ("verdict", pa.string()),
+        ("stable", pa.bool_()),
+        ("cause", pa.string()),
+        ("reason", pa.string()),
+        ("stop_step", pa.int64()),
+        ("num_steps", pa.int64()),
+        ("max_steps", pa.int64()),
+        ("objective", pa.float64()),
+        ("margin", pa.float64()),
+        ("final_train_loss", pa.float64()),
+        ("val_loss", pa.float64()),
+        ("best_val_loss", pa.float64()),
+        ("wer", pa.float64()),
+        ("best_wer", pa.float64()),
+        ("l_const", pa.float64()),
+        ("l_unif", pa.float64()),
+        ("applied_update_rate", pa.float64()),
+        ("skipped_calibration", pa.int64()),
+        ("skipped_nonfinite", pa.int64()),
+        ("skipped_threshold", pa.int64()),
+        ("skipped_infeasible", pa.int64()),
+        ("wall_s", pa.float64()),
+        ("cpu_s", pa.float64()),
+        ("peak_memory_mib", pa.float64()),
+        ("precision_implementation", pa.string()),
+    ],
+    metadata={"schema_version": SCHEMA_VERSION},
+)
+"""The fixed columns; a column a searched setting follows, named by its dotted path."""
+
+
+@contextmanager
+def atomic_path(path: Path) -> Iterator[Path]:
+    """Yields a temporary path in the same folder; renames it to `path` if the block succeeds."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        yield temporary
+        # mkstemp makes files private; results are as readable as anything else that the user makes.
+        umask = os.umask(0)
+        os.umask(umask)
+        temporary.chmod(0o666 & ~umask)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Writes a text file atomically."""
+    with atomic_path(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def write_yaml(path: Path, content: Mapping[str, Any]) -> None:
+    """Writes a mapping as YAML, keys in their given order, atomically."""
+    write_text(path, yaml.safe_dump(dict(content), sort_keys=False, allow_unicode=True, width=100))
+
+
+def _write_table(path: Path, table: pa.Table) -> None:
+    with atomic_path(path) as temporary:
+        pq.write_table(table, temporary, compression="zstd")
+
+
+def _read_table(path: Path, what: str) -> pd.DataFrame:
+    if not path.is_file():
+        raise ResultsError(
+            f"{path} does not exist, so there are no {what}: is this a results folder of a study?"
+        )
+    try:
+        frame: pd.DataFrame = pq.read_table(path).to_pandas()
+    except (pa.ArrowInvalid, OSError) as error:
+        raise ResultsError(
+            f"{path} cannot be read as Parquet ({error}): delete it and run the study again"
+        ) from error
+    return frame
+
+
+def write_steps(results_dir: Path, trial_id: str, records: Sequence[StepRecord]) -> None:
+    """Writes all step records of a trial."""
+    columns = {name: [getattr(r, name) for r in records] for name in STEP_SCHEMA.names}
+    columns["skip_reason"] = [None if r.skip_reason is None else r.skip_reason.value for r in records]
+    _write_table(results_dir / "steps" / f"{trial_id}.parquet", pa.table(columns, schema=STEP_SCHEMA))
+
+
+def write_evals(results_dir: Path, trial_id: str, records: Sequence[EvalRecord]) -> None:
+    """Writes all evaluation records of a trial."""
+    rows = [{**dataclasses.asdict(r), "wer": r.wer} for r in records]
+    table = pa.Table.from_pylist(rows, schema=EVAL_SCHEMA)
+    _write_table(results_dir / "evals" / f"{trial_id}.parquet", table)
+
+
+def write_trials(results_dir: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Writes the table of finished trials: TRIAL_SCHEMA's columns, then the settings.
+
+    A setting's column is float where every value is a number, boolean where every value is one, else text.
+    """
+    settings = sorted({key for row in rows for key in row} - set(TRIAL_SCHEMA.names))
+    columns: dict[str, pa.Array] = {
+        field.name: pa.array([row.get(field.name) for row in rows], type=field.type) for field in TRIAL_SCHEMA
+    }
+    for name in settings:
+        columns[name] = _setting_column([row.get(name) for row in rows])
+    table = pa.table(columns).replace_schema_metadata(TRIAL_SCHEMA.metadata)
+    _write_table(results_dir / "trials.parquet", table)
+
+
+def _setting_column(values: list[Any]) -> pa.Array:
+    known = [value for value in values if value is not None]
+    if all(isinstance(value, bool) for value in known):
+        return pa.array(values, type=pa.bool_())
+    if all(isinstance(value, int | float) and not isinstance(value, bool) for value in known):
+        return pa.array([None if v is None else float(v) for v in values], type=pa.float64())
+    return pa.array([None if v is None else str(v) for v in values], type=pa.string())
+
+
+def read_trials(results_dir: Path) -> pd.DataFrame:
+    """The table of finished trials, in their order of number.
+
+    Raises:
+        ResultsError: there is no such table, or it cannot be read.
+    """
+    return _read_table(results_dir / "trials.parquet", "trials").sort_values("number", ignore_index=True)
+
+
+def read_steps(results_dir: Path, trial_id: str) -> pd.DataFrame:
+    """A trial's steps, in order.
+
+    Raises:
+        ResultsError: there is no such table, or it cannot be read.
+    """
+    return _read_table(results_dir / "steps" / f"{trial_id}.parquet", f"steps of trial {trial_id}")
+
+
+def read_evals(results_dir: Path, trial_id: str) -> pd.DataFrame:
+    """A trial's evaluations, in order.
+
+    Raises:
+        ResultsError: there is no such table, or it cannot be read.
+    """
+    return _read_table(results_dir / "evals" / f"{trial_id}.parquet", f"evaluations of trial {trial_id}")
+
+
+def load_steps(results_dir: Path, trial_id: str) -> list[StepRecord]:
+    """A trial's steps as records, to go on with an interrupted training."""
+    rows: list[dict[str, Any]] = pq.read_table(results_dir / "steps" / f"{trial_id}.parquet").to_pylist()
+    for row in rows:
+        row["skip_reason"] = SkipReason(row["skip_reason"]) if row["skip_reason"] is not None else None
+    return [StepRecord(**row) for row in rows]
+
+
+def load_evals(results_dir: Path, trial_id: str) -> list[EvalRecord]:
+    """A trial's evaluations as records."""
+    names = [f.name for f in dataclasses.fields(EvalRecord)]
+    rows: list[dict[str, Any]] = pq.read_table(results_dir / "evals" / f"{trial_id}.parquet").to_pylist()
+    return [EvalRecord(**{name: row[name] for name in names}) for row in rows]
+
+
+def read_study(results_dir: Path) -> dict[str, Any]:
+    """study.yaml: the study as validated, with the key `provenance`.
+
+    Raises:
+        ResultsError: the folder or the file is missing or not a mapping.
+    """
+    path = results_dir / "study.yaml"
+    if not results_dir.is_dir():
+        raise ResultsError(
+            f"{results_dir} is not a folder: give the results folder of a study, such as results/smoke"
+        )
+    if not path.is_file():
+        raise ResultsError(f"{path} does not exist: {results_dir} is not the results folder of a study")
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except yaml.YAMLError as error:
+        raise ResultsError(f"{path} is not valid YAML ({error})") from error
+    if not isinstance(content, dict):
+        raise ResultsError(f"{path} does not hold a mapping")
+    return content

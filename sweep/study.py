@@ -1,0 +1,422 @@
+"""A study: YAML -> validated settings. What a user writes is validated here, before any trial starts."""
+
+import difflib
+import math
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, get_args
+
+from pydantic import Field, ValidationError
+from pydantic.fields import FieldInfo
+
+from slr_models.data import DataConfig
+from slr_models.errors import SettingError
+from slr_models.models import ModelConfig
+from slr_models.spec import Spec
+from sweep import yaml_source
+from sweep.monitor import MonitorConfig
+from sweep.objective import Metric
+from sweep.search import GridSearch, SearchConfig, TpeSearch
+from sweep.space import Scalar, Settings, Space, contains, corner_settings, grid_settings, is_active, ordered
+from sweep.train import TrainingConfig, TrialConfig, steps_per_epoch
+from sweep.trial import Checkpoints
+from sweep.yaml_source import KeyPath, YamlSource
+
+TRIAL_SECTIONS = ("model", "data", "training")
+MAX_ERRORS_SHOWN = 6
+
+
+class Budget(Spec):
+    """How much a study may spend."""
+
+    trials: int = Field(32, ge=1)
+    """Trainings of the exploration (settings x repeats); confirmations come on top."""
+    steps: int | None = Field(None, ge=1)
+    """Updates of each training. Give either this or `epochs`."""
+    epochs: float | None = Field(None, gt=0)
+    """Passes of each training over its training split."""
+    wall_time_s: float | None = Field(None, gt=0)
+    """No trial starts after this time; the confirmation's share is kept free. Null: no limit."""
+
+
+class Resources(Spec):
+    """What one trial may use."""
+
+    cpus: int = Field(1, ge=1)
+    """CPU cores, and torch threads."""
+    gpus: float = Field(0.0, ge=0)
+    """GPUs; a fraction lets several trials share one. Above 0 trains on the GPU."""
+
+
+class Confirm(Spec):
+    """Trains the best settings again, over seeds that the search has not seen."""
+
+    settings: int = Field(1, ge=0)
+    """How many of the best settings; 0 turns confirmation off."""
+    seeds: int = Field(3, ge=1)
+    """Fresh seeds of each."""
+
+
+class Study(Spec):
+    """A whole study, as a file holds it."""
+
+    name: str = Field(min_length=1, max_length=100)
+    """Names the results folder."""
+    description: str = ""
+    """What the study is to find out; stands in the report."""
+    model: ModelConfig
+    data: DataConfig
+    training: TrainingConfig = TrainingConfig()
+    space: Space = {}
+    """What varies: dotted path -> dimension. Empty: one fixed setting."""
+    search: SearchConfig = TpeSearch()
+    objective: Metric = "wer"
+    """What a stable training is judged by."""
+    budget: Budget
+    resources: Resources = Resources()
+    repeats: int = Field(1, ge=1)
+    """Trainings of every setting, over the seeds seed .. seed + repeats - 1."""
+    seed: int = Field(0, ge=0)
+    """First seed of the trainings; all settings share the seeds, so they differ by their settings alone."""
+    confirm: Confirm = Confirm()
+    monitor: MonitorConfig = MonitorConfig()
+    early_stop: bool = True
+    """Whether a trial ends as soon as it is judged; false lets it run on (for reference maps)."""
+    checkpoints: Checkpoints = "none"
+    """What each trial keeps on disk, for resuming and for later use."""
+    provenance: dict[str, Any] = {}
+    """Written by the tool into results; ignored when read."""
+
+
+class LoadedStudy:
+    """A validated study with its source, able to make the configuration of any trial."""
+
+    def __init__(self, study: Study, source: YamlSource) -> None:
+        self.study = study
+        self.source = source
+        self._base = {key: source.content[key] for key in TRIAL_SECTIONS if key in source.content}
+
+    def trial_config(self, settings: Mapping[str, Scalar]) -> TrialConfig:
+        """The configuration with the settings put in at their dotted paths.
+
+        Raises:
+            SettingError: a setting cannot be used.
+        """
+        try:
+            return TrialConfig.model_validate(apply_settings(self._base, settings))
+        except ValidationError as error:
+            raise SettingError("\n".join(_messages(error, TrialConfig, self.source))) from error
+
+    def first_settings(self) -> Settings:
+        """Some settings of the space: the first to try if any are named, else the low end of each dimension."""
+        first: Settings = {}
+        for path in ordered(self.study.space):
+            dimension = self.study.space[path]
+            if is_active(dimension, first):
+                known = self.study.search.try_first[0] if self.study.search.try_first else {}
+                first[path] = known.get(path, dimension.ends[0])
+        return first
+
+    def max_steps(self, num_train: int) -> int:
+        """Updates of each training, for a training split of that many utterances."""
+        budget = self.study.budget
+        if budget.steps is not None:
+            return budget.steps
+        assert budget.epochs is not None, "validated when loaded"
+        return max(1, math.ceil(budget.epochs * steps_per_epoch(self.study.training, num_train)))
+
+
+def load(path: Path, overrides: Sequence[str] = ()) -> LoadedStudy:
+    """Reads and validates a study file.
+
+    Args:
+        path: the YAML file.
+        overrides: `dotted.path=value` each, applied before validation.
+
+    Raises:
+        SettingError: with one line for each mistake: where it is, what is wrong, what to do.
+    """
+    source = yaml_source.load(path)
+    for override in overrides:
+        source = _override(source, override)
+    return validate(source)
+
+
+def validate(source: YamlSource) -> LoadedStudy:
+    """Validates a parsed study, both ends of every dimension included.
+
+    Raises:
+        SettingError: with one line for each mistake.
+    """
+    try:
+        study = Study.model_validate(source.content)
+    except ValidationError as error:
+        raise SettingError("\n".join(_messages(error, Study, source))) from error
+    loaded = LoadedStudy(study, source)
+    _check_budget(study, source)
+    _check_name(study, source)
+    _check_space(loaded, source)
+    _check_search(study, source)
+    return loaded
+
+
+def apply_settings(base: Mapping[str, Any], settings: Mapping[str, Scalar]) -> dict[str, Any]:
+    """Puts settings in at their dotted paths of a nested mapping; the base is left as it is.
+
+    Where a setting changes a `kind`, the fields beside it that the new kind does not have are left out: they
+    were written for the other kind.
+    """
+    result = _deep_copy(base)
+    # Kinds first: they decide which other fields exist.
+    for path, value in sorted(settings.items(), key=lambda item: not item[0].endswith(".kind")):
+        keys = path.split(".")
+        target = result
+        for key in keys[:-1]:
+            child = target.get(key)
+            target[key] = child = dict(child) if isinstance(child, Mapping) else {}
+            target = child
+        if keys[-1] == "kind" and target.get("kind") != value:
+            spec = spec_at(TrialConfig, tuple(keys[:-1]), result, kind=value)
+            if spec is not None:
+                for key in [k for k in target if k not in spec.model_fields]:
+                    del target[key]
+        target[keys[-1]] = value
+    return result
+
+
+def spec_at(
+    root: type[Spec], path: KeyPath, content: Mapping[str, Any], kind: Scalar | None = None
+) -> type[Spec] | None:
+    """The Spec class that describes the mapping at `path`, chosen by the `kind` that stands there (or given).
+
+    None where the path leads to no Spec, or to one of several that cannot be told apart.
+    """
+    spec: type[Spec] | None = root
+    here: Any = content
+    for depth, key in enumerate(path):
+        if spec is None:
+            return None
+        field = _field(spec, str(key))
+        if field is None:
+            return None
+        here = here.get(key) if isinstance(here, Mapping) else None
+        candidates = _specs_in(field.annotation)
+        wanted = kind if depth == len(path) - 1 and kind is not None else None
+        if wanted is None:
+            default = field.default if isinstance(field.default, Spec) else None
+            wanted = here.get("kind") if isinstance(here, Mapping) else None
+            if wanted is None and default is not None:
+                wanted = getattr(default, "kind", None)
+        if len(candidates) == 1:
+            spec = candidates[0]
+        else:
+            spec = next((c for c in candidates if wanted in _kinds(c)), None)
+    return spec
+
+
+def _field(spec: type[Spec], name: str) -> FieldInfo | None:
+    for key, field in spec.model_fields.items():
+        if name in (key, field.alias):
+            return field
+    return None
+
+
+def _kinds(spec: type[Spec]) -> tuple[Any, ...]:
+    field = spec.model_fields.get("kind")
+    return get_args(field.annotation) if field is not None else ()
+
+
+def _specs_in(annotation: Any) -> list[type[Spec]]:
+    if isinstance(annotation, type) and issubclass(annotation, Spec):
+        return [annotation]
+    return [spec for part in get_args(annotation) for spec in _specs_in(part)]
+
+
+def _deep_copy(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _deep_copy(item) for key, item in value.items()}
+    return value
+
+
+def _override(source: YamlSource, override: str) -> YamlSource:
+    path, equals, text = override.partition("=")
+    keys = path.strip().split(".")
+    if not equals or not all(keys):
+        raise SettingError(f"--set {override}: write it as dotted.path=value, such as budget.trials=8")
+    content = _deep_copy(source.content)
+    # A dimension's key in `space` is itself a dotted path.
+    if keys[0] == "space" and len(keys) > 1:
+        keys = ["space", ".".join(keys[1:])]
+    target = content
+    for key in keys[:-1]:
+        if not isinstance(target.get(key), dict):
+            target[key] = {}
+        target = target[key]
+    target[keys[-1]] = yaml_source.parse_scalar(text)
+    lines = {p: line for p, line in source.lines.items() if p[: len(keys)] != tuple(keys)}
+    return YamlSource(source.name, content, lines)
+
+
+def _messages(error: ValidationError, root: type[Spec], source: YamlSource) -> list[str]:
+    """One line for each mistake that pydantic found."""
+    errors = error.errors(include_url=False)
+    lines = []
+    for item in errors[:MAX_ERRORS_SHOWN]:
+        path = _yaml_path(item["loc"], source.content)
+        name = ".".join(str(key) for key in path) or "the study"
+        lines.append(f"{source.where(path)}: {_explain(item, path, name, root, source)}")
+    if len(errors) > MAX_ERRORS_SHOWN:
+        lines.append(f"... and {len(errors) - MAX_ERRORS_SHOWN} more")
+    return lines
+
+
+def _explain(item: Mapping[str, Any], path: KeyPath, name: str, root: type[Spec], source: YamlSource) -> str:
+    match item["type"]:
+        case "extra_forbidden":
+            spec = spec_at(root, path[:-1], source.content)
+            known = [field.alias or key for key, field in spec.model_fields.items()] if spec else []
+            return f"{name} is not a setting. {_suggest(str(path[-1]), known)}"
+        case "missing":
+            return f"{name} is missing: it has no default"
+        case "union_tag_not_found":
+            return f"{name} needs a kind: one of {_listed(_tags(item))}"
+        case "union_tag_invalid":
+            given = item["ctx"]["tag"]
+            tags = _tags(item)
+            return f"{name}.kind is {given!r}, which does not exist. {_suggest(str(given), tags)}"
+        case "value_error":
+            return f"{name}: {item['ctx']['error']}"
+        case _:
+            got = item.get("input")
+            shown = "" if isinstance(got, Mapping | Spec) else f", got {got!r}"
+            return f"{name}: {item['msg'][0].lower()}{item['msg'][1:]}{shown}"
+
+
+def _tags(item: Mapping[str, Any]) -> list[str]:
+    return re.findall(r"'([^']+)'", str(item["ctx"].get("expected_tags", "")))
+
+
+def _suggest(given: str, known: Sequence[str]) -> str:
+    near = difflib.get_close_matches(given, known, n=3, cutoff=0.5)
+    hint = f"Did you mean {' or '.join(near)}? " if near else ""
+    return f"{hint}Known here: {_listed(known)}" if known else hint.strip()
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(names)
+
+
+def _yaml_path(loc: Sequence[str | int], content: Any) -> KeyPath:
+    """pydantic's location without the tags of unions, which stand in no file."""
+    path: list[str | int] = []
+    here = content
+    for index, key in enumerate(loc):
+        if isinstance(here, Mapping):
+            if key in here:
+                path.append(key)
+                here = here[key]
+            elif index == len(loc) - 1 and str(key) not in _SPACE_TAGS:
+                path.append(key)
+        elif isinstance(here, list) and isinstance(key, int) and key < len(here):
+            path.append(key)
+            here = here[key]
+    return tuple(path)
+
+
+_SPACE_TAGS = ("choice", "grid", "uniform", "loguniform", "int")
+
+
+def _check_budget(study: Study, source: YamlSource) -> None:
+    budget = study.budget
+    if (budget.steps is None) == (budget.epochs is None):
+        raise SettingError(f"{source.where(('budget',))}: budget needs either steps or epochs (one of the two)")
+    if budget.trials < study.repeats:
+        raise SettingError(
+            f"{source.where(('budget', 'trials'))}: budget.trials is {budget.trials}, too few for one "
+            f"setting with repeats: {study.repeats}"
+        )
+
+
+def _check_name(study: Study, source: YamlSource) -> None:
+    if study.name in (".", "..") or re.search(r"[/\\\x00-\x1f]", study.name):
+        raise SettingError(
+            f"{source.where(('name',))}: name is {study.name!r}, but it names a folder: leave out / and \\"
+        )
+
+
+def _check_space(loaded: LoadedStudy, source: YamlSource) -> None:
+    space = loaded.study.space
+    for path in space:
+        where = source.where(("space", path))
+        section = path.split(".")[0]
+        if section not in ("model", "training"):
+            known = ", ".join(f"{s}.*" for s in ("model", "training"))
+            hint = " (data is built once and shared by all trials)" if section == "data" else ""
+            raise SettingError(f"{where}: space.{path} cannot be searched; what can be is {known}{hint}")
+        _check_known_path(path, loaded, where)
+    ordered(space)
+    for path, settings in corner_settings(space):
+        try:
+            loaded.trial_config(settings)
+        except SettingError as error:
+            shown = ", ".join(f"{key} = {value}" for key, value in settings.items())
+            detail = re.sub(r"^\S+: ", "", str(error).splitlines()[0])
+            raise SettingError(
+                f"{source.where(('space', path))}: space.{path} cannot be used with {shown}: {detail}. "
+                f"If it has no effect there, add `when`"
+            ) from None
+
+
+def _check_known_path(path: str, loaded: LoadedStudy, where: str) -> None:
+    """A dotted path must name a field that some kind of its section has."""
+    keys = path.split(".")
+    candidates: list[type[Spec]] = [TrialConfig]
+    for depth, key in enumerate(keys):
+        fields = [field for spec in candidates if (field := _field(spec, key)) is not None]
+        if not fields:
+            known = sorted({name for spec in candidates for name in spec.model_fields})
+            prefix = ".".join(keys[:depth])
+            raise SettingError(
+                f"{where}: space.{path}: {prefix or 'a trial'} has no setting {key!r}. {_suggest(key, known)}"
+            )
+        candidates = [spec for field in fields for spec in _specs_in(field.annotation)]
+        if not candidates and depth < len(keys) - 1 and not any(_is_open(f.annotation) for f in fields):
+            raise SettingError(f"{where}: space.{path}: {'.'.join(keys[: depth + 1])} is one value, without parts")
+        if not candidates and any(_is_open(f.annotation) for f in fields):
+            return
+    if candidates:
+        raise SettingError(
+            f"{where}: space.{path} is a section, not one value: search one of its settings, such as {path}.kind"
+        )
+
+
+def _is_open(annotation: Any) -> bool:
+    """Whether a field holds free-form options, such as those of a user's own model."""
+    return annotation is dict or getattr(annotation, "__origin__", None) is dict
+
+
+def _check_search(study: Study, source: YamlSource) -> None:
+    if isinstance(study.search, GridSearch):
+        next(grid_settings(study.space))
+    for index, known in enumerate(study.search.try_first):
+        for path, value in known.items():
+            where = source.where(("search", "try_first", index, path))
+            if path not in study.space:
+                raise SettingError(
+                    f"{where}: search.try_first names {path!r}, which is no dimension of space. "
+                    f"{_suggest(path, list(study.space))}"
+                )
+            if not contains(study.space[path], value):
+                raise SettingError(f"{where}: search.try_first sets {path} to {value!r}, outside its dimension")
+
+
+def num_settings(study: Study) -> int:
+    """Distinct settings that the exploration will try."""
+    wanted = study.budget.trials // study.repeats
+    if not study.space:
+        return 1
+    if isinstance(study.search, GridSearch):
+        available = sum(1 for _ in grid_settings(study.space)) + len(study.search.try_first)
+        return min(wanted, available)
+    return wanted

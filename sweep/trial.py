@@ -1,0 +1,335 @@
+"""Runs one trial: training, monitor and store together. Knows nothing of Ray."""
+
+import math
+import statistics
+import sys
+import time
+import traceback
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+import torch
+
+from slr_models.ctc import constant_floor, uniform_loss
+from slr_models.data.batch import Dataset
+from sweep import store
+from sweep.detectors import RunContext
+from sweep.monitor import MonitorConfig, StabilityMonitor
+from sweep.objective import Metric, margin, objective
+from sweep.records import NAN, EvalRecord, Outcome, SkipReason, StepRecord, TrialResult, Verdict
+from sweep.space import Settings
+from sweep.train import Training, TrialConfig
+
+Checkpoints = Literal["none", "last", "best_and_last"]
+
+END_STEPS = 20
+"""Steps whose median training loss stands for the end of a training."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """One training to run."""
+
+    trial_id: str
+    number: int
+    group: int
+    seed: int
+    phase: str
+    settings: Settings
+    config: TrialConfig
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """What all trials of a study share."""
+
+    results_dir: Path
+    max_steps: int
+    metric: Metric
+    monitor: MonitorConfig
+    early_stop: bool
+    """Whether a trial ends at its verdict; if not, the verdict only says where it would have ended."""
+    checkpoints: Checkpoints
+    device: str = "cpu"
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where a running trial stands, after an evaluation."""
+
+    step: int
+    max_steps: int
+    train_loss: float
+    val_loss: float
+    wer: float
+
+
+class TrialRunner:
+    """Runs trials one after another in one process, on one shared dataset."""
+
+    def __init__(self, dataset: Dataset, options: RunOptions) -> None:
+        self.dataset = dataset
+        self.options = options
+        self._floors: dict[tuple[int, ...], tuple[float, float]] = {}
+
+    def start(self, job: Job) -> "Trial":
+        """Begins a trial, or goes on with it from its last checkpoint."""
+        return Trial(job, self.dataset, self.options, self.floors(job.config))
+
+    def floors(self, config: TrialConfig) -> tuple[float, float]:
+        """`L_const` and `L_unif` of the training split for the model's output lengths, nats a label."""
+        split = self.dataset.train
+        lengths = tuple(config.model.output_length(int(n)) for n in split.lengths)
+        if lengths not in self._floors:
+            targets = [split.target(i).tolist() for i in range(len(split))]
+            vocabulary_size = len(self.dataset.vocabulary)
+            self._floors[lengths] = (
+                constant_floor(lengths, targets, vocabulary_size),
+                uniform_loss(lengths, targets, vocabulary_size),
+            )
+        return self._floors[lengths]
+
+
+@dataclass
+class _Records:
+    steps: list[StepRecord] = field(default_factory=list)
+    evals: list[EvalRecord] = field(default_factory=list)
+
+    def end_loss(self) -> float:
+        """Median of the last training losses; infinite if none of them is finite."""
+        losses = [r.loss for r in self.steps[-END_STEPS:] if math.isfinite(r.loss)]
+        return statistics.median(losses) if losses else math.inf
+
+
+class Trial:
+    """One trial in progress. `advance()` runs to the next evaluation, or to the end."""
+
+    def __init__(self, job: Job, dataset: Dataset, options: RunOptions, floors: tuple[float, float]) -> None:
+        self.job = job
+        self._dataset = dataset
+        self._options = options
+        self._l_const, self._l_unif = floors
+        self._records = _Records()
+        self._device = torch.device(options.device)
+        self._training: Training | None = None
+        self._monitor = StabilityMonitor(self._context(has_scaler=False), options.monitor)
+        self._stream: Iterator[StepRecord | EvalRecord] = iter(())
+        self._verdict: Verdict | None = None
+        self._spent_before = (0.0, 0.0)
+        self._started = time.perf_counter()
+        self._cpu_started = time.process_time()
+        _reset_peak_memory(self._device)
+
+    def advance(self) -> Progress | TrialResult:
+        """Trains to the next evaluation and saves what was recorded; at the end returns the result."""
+        try:
+            training = self._training or self._begin()
+            for record in self._stream:
+                if isinstance(record, EvalRecord):
+                    self._records.evals.append(record)
+                    self._save(training)
+                    return self._progress(record)
+                self._records.steps.append(record)
+                self._verdict = self._verdict or self._monitor.observe(record)
+                if self._verdict is not None and self._options.early_stop:
+                    return self._finish(self._verdict, stopped=True)
+            return self._finish(self._monitor.finish(), stopped=False)
+        except Exception as error:
+            # A crash is a result too: the study goes on, and the traceback is kept.
+            self._keep_traceback(error)
+            return self._finish(self._monitor.finish(crash=error), stopped=True)
+
+    def _begin(self) -> Training:
+        training = Training(
+            self.job.config,
+            self._dataset,
+            seed=self.job.seed,
+            max_steps=self._options.max_steps,
+            device=self._device,
+        )
+        self._monitor = StabilityMonitor(self._context(has_scaler=training.precision.has_scaler), self._options.monitor)
+        self._resume(training)
+        self._training = training
+        self._stream = training.records()
+        return training
+
+    def _context(self, *, has_scaler: bool) -> RunContext:
+        return RunContext(
+            l_const=self._l_const,
+            l_unif=self._l_unif,
+            budget_steps=self._options.max_steps,
+            has_scaler=has_scaler,
+        )
+
+    def _progress(self, last: EvalRecord) -> Progress:
+        return Progress(
+            step=last.step,
+            max_steps=self._options.max_steps,
+            train_loss=self._records.end_loss(),
+            val_loss=last.val_loss,
+            wer=last.wer,
+        )
+
+    def _finish(self, verdict: Verdict, *, stopped: bool) -> TrialResult:
+        records = self._records
+        options = self._options
+        num_steps = records.steps[-1].step if records.steps else 0
+        stop_step = num_steps if stopped else verdict.stop_step
+        survived = (num_steps if stop_step is None else stop_step) / options.max_steps
+        last = records.evals[-1] if records.evals else None
+        end_loss = records.end_loss()
+        wall_s, cpu_s = self._spent()
+        result = TrialResult(
+            trial_id=self.job.trial_id,
+            number=self.job.number,
+            group=self.job.group,
+            seed=self.job.seed,
+            phase=self.job.phase,
+            settings=self.job.settings,
+            verdict=verdict.outcome,
+            reason=verdict.reason,
+            stop_step=stop_step,
+            num_steps=num_steps,
+            max_steps=options.max_steps,
+            objective=objective(
+                options.metric,
+                stable=verdict.stable,
+                wer=last.wer if last else NAN,
+                val_loss=last.val_loss if last else NAN,
+                l_const=self._l_const,
+                survived_rate=survived,
+            ),
+            margin=margin(
+                stable=verdict.stable,
+                stopped=stop_step is not None,
+                end_loss=end_loss,
+                l_const=self._l_const,
+                survived_rate=survived,
+            ),
+            final_train_loss=end_loss,
+            val_loss=last.val_loss if last else NAN,
+            best_val_loss=min((e.val_loss for e in records.evals if not math.isnan(e.val_loss)), default=NAN),
+            wer=last.wer if last else NAN,
+            best_wer=min((e.wer for e in records.evals), default=NAN),
+            l_const=self._l_const,
+            l_unif=self._l_unif,
+            applied_update_rate=_rate(sum(r.applied for r in records.steps), len(records.steps)),
+            **{f"skipped_{reason.value}": sum(r.skip_reason is reason for r in records.steps) for reason in SkipReason},
+            wall_s=wall_s,
+            cpu_s=cpu_s,
+            peak_memory_mib=_peak_memory_mib(self._device),
+            precision_implementation=self._training.precision.implementation if self._training else "",
+        )
+        self._write_records()
+        return result
+
+    @property
+    def _checkpoint_dir(self) -> Path:
+        return self._options.results_dir / "checkpoints" / self.job.trial_id
+
+    def _write_records(self) -> None:
+        store.write_steps(self._options.results_dir, self.job.trial_id, self._records.steps)
+        store.write_evals(self._options.results_dir, self.job.trial_id, self._records.evals)
+
+    def _save(self, training: Training) -> None:
+        self._write_records()
+        kept = self._options.checkpoints
+        if kept == "none":
+            return
+        state = {
+            "training": training.state_dict(),
+            "monitor": self._monitor.state_dict(),
+            "spent": self._spent(),
+        }
+        with store.atomic_path(self._checkpoint_dir / "last.pt") as temporary:
+            torch.save(state, temporary)
+        evals = self._records.evals
+        if kept == "best_and_last" and evals[-1].wer <= min(e.wer for e in evals):
+            with store.atomic_path(self._checkpoint_dir / "best.pt") as temporary:
+                torch.save({"model": training.model.state_dict()}, temporary)
+
+    def _resume(self, training: Training) -> None:
+        path = self._checkpoint_dir / "last.pt"
+        if self._options.checkpoints == "none" or not path.is_file():
+            return
+        state = torch.load(path, map_location=self._device, weights_only=True)
+        training.load_state_dict(state["training"])
+        self._monitor.load_state_dict(state["monitor"])
+        wall_s, cpu_s = state["spent"]
+        self._spent_before = (wall_s, cpu_s)
+        step = training.step
+        results_dir, trial_id = self._options.results_dir, self.job.trial_id
+        self._records.steps = [r for r in store.load_steps(results_dir, trial_id) if r.step <= step]
+        self._records.evals = [r for r in store.load_evals(results_dir, trial_id) if r.step <= step]
+
+    def _spent(self) -> tuple[float, float]:
+        wall_s = self._spent_before[0] + time.perf_counter() - self._started
+        return wall_s, self._spent_before[1] + time.process_time() - self._cpu_started
+
+    def _keep_traceback(self, error: Exception) -> None:
+        text = "".join(traceback.format_exception(error))
+        store.write_text(self._options.results_dir / "evidence" / self.job.trial_id / "traceback.txt", text)
+
+
+def crashed_result(job: Job, options: RunOptions, reason: str) -> TrialResult:
+    """The result of a trial whose process died before it could tell anything."""
+    return TrialResult(
+        trial_id=job.trial_id,
+        number=job.number,
+        group=job.group,
+        seed=job.seed,
+        phase=job.phase,
+        settings=job.settings,
+        verdict=Outcome.CRASHED,
+        reason=reason,
+        stop_step=0,
+        num_steps=0,
+        max_steps=options.max_steps,
+        objective=objective(options.metric, stable=False, wer=NAN, val_loss=NAN, l_const=NAN, survived_rate=0.0),
+        margin=margin(stable=False, stopped=True, end_loss=NAN, l_const=NAN, survived_rate=0.0),
+        final_train_loss=NAN,
+        val_loss=NAN,
+        best_val_loss=NAN,
+        wer=NAN,
+        best_wer=NAN,
+        l_const=NAN,
+        l_unif=NAN,
+        applied_update_rate=NAN,
+        skipped_calibration=0,
+        skipped_nonfinite=0,
+        skipped_threshold=0,
+        skipped_infeasible=0,
+        wall_s=NAN,
+        cpu_s=NAN,
+        peak_memory_mib=NAN,
+        precision_implementation="",
+    )
+
+
+def _rate(count: int, total: int) -> float:
+    return count / total if total else NAN
+
+
+def _reset_peak_memory(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+    elif sys.platform == "linux":
+        # Linux resets the high-water mark of this process's resident memory; without the right to do so the
+        # mark is the process's, over all trials that it ran.
+        try:
+            Path("/proc/self/clear_refs").write_text("5")
+        except OSError:
+            pass
+
+
+def _peak_memory_mib(device: torch.device) -> float:
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 2**20
+    if sys.platform != "linux":
+        return NAN
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith("VmHWM:"):
+            return int(line.split()[1]) / 1024
+    return NAN

@@ -1,0 +1,133 @@
+"""Reads a YAML 1.2 mapping and remembers the line of every key.
+
+PyYAML follows YAML 1.1, where `1e-4` is a string and `off` is false. Settings mean numbers and words, so this
+reader follows YAML 1.2's core schema, and rejects keys that stand twice.
+"""
+
+import re
+from collections.abc import Hashable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from slr_models.errors import SettingError
+
+KeyPath = tuple[str | int, ...]
+
+
+class _Loader(yaml.SafeLoader):
+    """SafeLoader with YAML 1.2's implicit types and unique keys."""
+
+    yaml_implicit_resolvers: dict[str, list[tuple[str, re.Pattern[str]]]] = {}
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
+        seen: set[str] = set()
+        for key_node, _ in node.value:
+            key = str(key_node.value)
+            if key in seen:
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"the key {key!r} stands twice", key_node.start_mark
+                )
+            seen.add(key)
+        return super().construct_mapping(node, deep)
+
+
+for _tag, _pattern, _first in (
+    ("null", r"^(?:~|null|Null|NULL|)$", ["~", "n", "N", ""]),
+    ("bool", r"^(?:true|True|TRUE|false|False|FALSE)$", list("tTfF")),
+    ("int", r"^(?:[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+)$", list("-+0123456789")),
+    (
+        "float",
+        r"^(?:[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?"
+        r"|[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN))$",
+        list("-+.0123456789"),
+    ),
+):
+    _Loader.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(_pattern), _first)
+
+
+def _construct_int(loader: _Loader, node: yaml.ScalarNode) -> int:
+    text = str(loader.construct_scalar(node))
+    return int(text, 0) if text.startswith(("0o", "0x")) else int(text)
+
+
+_Loader.add_constructor("tag:yaml.org,2002:int", _construct_int)
+
+
+def parse_scalar(text: str) -> Any:
+    """A value given on a command line, read as YAML.
+
+    Raises:
+        SettingError: it is no valid YAML.
+    """
+    try:
+        return yaml.load(text, Loader=_Loader)
+    except yaml.YAMLError as error:
+        raise SettingError(f"{text!r} is not a value that YAML can read") from error
+
+
+@dataclass(frozen=True)
+class YamlSource:
+    """A parsed file: its content and where each key stands."""
+
+    name: str
+    content: dict[str, Any]
+    lines: Mapping[KeyPath, int] = field(default_factory=dict)
+    """1-based line of each key (or list item), by its path."""
+
+    def where(self, path: KeyPath) -> str:
+        """`file:line` of the key, or of the nearest key around it."""
+        for end in range(len(path), 0, -1):
+            if path[:end] in self.lines:
+                return f"{self.name}:{self.lines[path[:end]]}"
+        return self.name
+
+
+def load(path: Path) -> YamlSource:
+    """Reads a file that holds one mapping.
+
+    Raises:
+        SettingError: the file is missing, is no valid YAML, or holds no mapping.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise SettingError(f"{path} does not exist: give the path of a study file") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingError(f"{path} cannot be read as text: {error}") from error
+    return parse(text, str(path))
+
+
+def parse(text: str, name: str) -> YamlSource:
+    """Reads a text that holds one mapping; `name` stands for it in messages.
+
+    Raises:
+        SettingError: it is no valid YAML or holds no mapping.
+    """
+    try:
+        node = yaml.compose(text, Loader=_Loader)
+        content = yaml.load(text, Loader=_Loader)
+    except yaml.MarkedYAMLError as error:
+        line = "" if error.problem_mark is None else f":{error.problem_mark.line + 1}"
+        raise SettingError(f"{name}{line}: not valid YAML: {error.problem or error.context}") from error
+    except yaml.YAMLError as error:
+        raise SettingError(f"{name}: not valid YAML: {error}") from error
+    if not isinstance(content, dict):
+        raise SettingError(f"{name}: a study file holds a mapping of settings, got {type(content).__name__}")
+    lines: dict[KeyPath, int] = {}
+    _collect_lines(node, (), lines)
+    return YamlSource(name, content, lines)
+
+
+def _collect_lines(node: yaml.Node | None, path: KeyPath, lines: dict[KeyPath, int]) -> None:
+    if isinstance(node, yaml.MappingNode):
+        for key_node, value_node in node.value:
+            key = (*path, str(key_node.value))
+            lines[key] = key_node.start_mark.line + 1
+            _collect_lines(value_node, key, lines)
+    elif isinstance(node, yaml.SequenceNode):
+        for index, item in enumerate(node.value):
+            lines[(*path, index)] = item.start_mark.line + 1
+            _collect_lines(item, (*path, index), lines)

@@ -1,0 +1,189 @@
+"""Result folders as a study leaves them, made without training anything."""
+
+import math
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from sweep import store
+from sweep.records import EvalRecord, Outcome, SkipReason, StepRecord
+
+L_CONST, L_UNIF, MAX_STEPS = 3.1, 9.4, 400
+LR, CLIP, PRECISION = "training.optimizer.lr", "training.clip.max_norm", "training.precision.kind"
+
+STUDY: dict[str, Any] = {
+    "name": "precision-and-lr",
+    "description": "Which precision, learning rate and clip norm train the teacher without diverging?",
+    "model": {"kind": "teacher", "width": 0.125},
+    "data": {"kind": "fingerspelling", "letters": 10},
+    "training": {
+        "precision": {"kind": "fp32"},
+        "optimizer": {"kind": "adamw", "lr": 1e-3, "weight_decay": 0.01},
+        "clip": {"kind": "by_norm", "max_norm": 1.0},
+        "batch_size": 8,
+    },
+    "space": {
+        PRECISION: {"choice": ["fp32", "bf16", "fp16"], "when": {}},
+        LR: {"loguniform": [1e-4, 1e-1], "when": {}},
+        CLIP: {"loguniform": [0.1, 10.0], "when": {}},
+    },
+    "search": {"kind": "stability"},
+    "objective": "wer",
+    "budget": {"trials": 36, "steps": MAX_STEPS, "epochs": None, "wall_time_s": None},
+    "resources": {"cpus": 1, "gpus": 0.0},
+    "repeats": 1,
+    "seed": 0,
+    "confirm": {"settings": 1, "seeds": 3},
+}
+
+PROVENANCE: dict[str, Any] = {
+    "versions": {"torch": "2.13.0", "ray": "2.60.0", "optuna": "5.0.0"},
+    "host": {"platform": "Linux", "cpu": "a processor", "cores": 2, "gpu": None},
+    "started_at": "2026-01-02T03:04:05+00:00",
+    "data": {
+        "source": "fingerspelled words from four signers",
+        "valid_measures": "new words of signers who also sign in the training split; not new signers.",
+        "frame_rate_hz": 25.0,
+        "exclusions": {"no hand found": 3},
+        "notes": [],
+        "num_train": 200,
+        "num_valid": 40,
+        "vocabulary_size": 11,
+        "num_features": 176,
+    },
+    "model": {"num_parameters": 711_000, "num_layers": 70},
+    "l_const": L_CONST,
+    "l_unif": L_UNIF,
+}
+
+
+def judge(precision: str, lr: float, clip: float, luck: float) -> Outcome:
+    """A made-up stability edge: fp16 diverges at lower rates, small rates stall."""
+    edge = {"fp32": 1e-2, "bf16": 8e-3, "fp16": 3e-3}[precision] * (1.5 if clip < 1 else 1.0)
+    if lr > edge * (1 + 0.4 * luck):
+        if precision == "fp16":
+            return Outcome.SCALER_COLLAPSE if luck > 0 else Outcome.DIVERGED_NONFINITE
+        return Outcome.DIVERGED_LOSS if lr < 4 * edge else Outcome.DIVERGED_NONFINITE
+    if lr < 2.5e-4:
+        return Outcome.STALLED if luck > 0 else Outcome.BLANK_COLLAPSE
+    return Outcome.SPIKY_RECOVERING if lr > 0.6 * edge else Outcome.STABLE
+
+
+def course(outcome: Outcome, precision: str, lr: float, rng: np.random.Generator) -> list[StepRecord]:
+    """Steps that look like the outcome."""
+    bad_from = int(rng.integers(40, 200))
+    length = MAX_STEPS
+    if outcome.is_diverged:
+        length = bad_from + 40
+    elif not outcome.is_stable:
+        length = 180
+    scale = 65536.0
+    records = []
+    for step in range(1, length + 1):
+        progress = step / MAX_STEPS
+        level = L_CONST if not outcome.is_stable else max(0.4, L_CONST * math.exp(-3.0 * progress * (lr / 3e-3) ** 0.3))
+        level = max(level, 8.0 * math.exp(-step / 12))
+        loss = level * math.exp(rng.normal(0, 0.08))
+        norm = 12.0 * math.exp(rng.normal(0, 0.35)) * (0.2 + level / L_CONST)
+        reason = None
+        if outcome is Outcome.SPIKY_RECOVERING and step % 90 == 60:
+            loss *= 4
+            norm *= 30
+        if outcome.is_diverged and step > bad_from:
+            loss, norm = loss * 1.12 ** (step - bad_from), norm * 1.3 ** (step - bad_from)
+            if outcome is not Outcome.DIVERGED_LOSS and step > bad_from + 8:
+                norm = math.inf
+                loss = math.nan if outcome is Outcome.DIVERGED_NONFINITE else loss
+        if precision == "fp16":
+            if step <= 4:
+                reason, norm = SkipReason.CALIBRATION, math.inf
+            elif not math.isfinite(norm):
+                reason = SkipReason.NONFINITE
+        elif not math.isfinite(norm):
+            reason = SkipReason.NONFINITE
+        record_scale = scale if precision == "fp16" else math.nan
+        if reason is not None:
+            scale /= 2
+        records.append(StepRecord(step, loss, norm, record_scale, reason is None, reason, lr, 8, 0, 0.1, 0.9, 0.1))
+    return records
+
+
+def evaluations(outcome: Outcome, steps: Sequence[StepRecord]) -> list[EvalRecord]:
+    """An evaluation every 100 steps, close to the training loss."""
+    found = []
+    for step in range(100, len(steps) + 1, 100):
+        loss = steps[step - 1].loss * 1.1
+        errors = 160 if not outcome.is_stable else int(160 * min(1.0, loss / L_CONST))
+        found.append(EvalRecord(step, loss, errors // 2, errors - errors // 2, 0, 160, 0.9, 0.1, 0.5))
+    return found
+
+
+def trial_row(number: int, group: int, seed: int, phase: str, settings: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """Writes a trial's records and returns its row."""
+    rng = np.random.default_rng([number, seed])
+    precision, lr, clip = settings[PRECISION], settings[LR], settings[CLIP]
+    outcome = judge(precision, lr, clip, float(rng.uniform(-1, 1)))
+    steps = course(outcome, precision, lr, rng)
+    evals = evaluations(outcome, steps)
+    trial_id = f"t{number:04d}"
+    store.write_steps(folder, trial_id, steps)
+    store.write_evals(folder, trial_id, evals)
+    stopped = None if len(steps) == MAX_STEPS else len(steps)
+    wer = evals[-1].wer if evals else None
+    val_loss = evals[-1].val_loss if evals else None
+    stable = outcome.is_stable
+    reason = f"At step {len(steps)} the median of the last 20 losses was {steps[-1].loss:.3g} nats a label."
+    return {
+        "trial_id": trial_id, "number": number, "group": group, "seed": seed, "phase": phase,
+        "verdict": outcome.value, "stable": stable, "cause": None, "reason": reason,
+        "stop_step": stopped, "num_steps": len(steps), "max_steps": MAX_STEPS,
+        "objective": wer if stable else 3.0 - 0.9 * len(steps) / MAX_STEPS,
+        "margin": -0.5 if stable else 0.5, "final_train_loss": steps[-1].loss,
+        "val_loss": val_loss, "best_val_loss": val_loss, "wer": wer, "best_wer": wer,
+        "l_const": L_CONST, "l_unif": L_UNIF,
+        "applied_update_rate": sum(s.applied for s in steps) / len(steps),
+        "skipped_calibration": 0, "skipped_nonfinite": 0, "skipped_threshold": 0, "skipped_infeasible": 0,
+        "wall_s": 0.11 * len(steps), "cpu_s": 0.1 * len(steps), "peak_memory_mib": 700.0,
+        "precision_implementation": "fp32" if precision == "fp32" else f"{precision}, emulated on a CPU",
+        **settings,
+    }  # fmt: skip
+
+
+def write_results(
+    folder: Path,
+    num_trials: int = 36,
+    lr_range: tuple[float, float] = (1e-4, 1e-1),
+    num_confirm: int = 3,
+    **study: Any,
+) -> Path:
+    """Writes a whole results folder; `study` replaces parts of the study."""
+    store.write_yaml(folder / "study.yaml", {**STUDY, **study, "provenance": PROVENANCE})
+    rng = np.random.default_rng(7)
+    rows = []
+    for number in range(num_trials):
+        lr = float(np.exp(rng.uniform(*np.log(lr_range))))
+        clip = float(np.exp(rng.uniform(*np.log((0.1, 10.0)))))
+        settings = {PRECISION: ["fp32", "bf16", "fp16"][number % 3], LR: lr, CLIP: clip}
+        rows.append(trial_row(number, number, 0, "explore", settings, folder))
+    stable = sorted((r for r in rows if r["stable"]), key=lambda r: r["objective"])
+    for index in range(num_confirm if stable else 0):
+        settings = {path: stable[0][path] for path in (PRECISION, LR, CLIP)}
+        number = num_trials + index
+        rows.append(trial_row(number, stable[0]["group"], 101 + index, "confirm", settings, folder))
+    store.write_trials(folder, rows)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def make_results() -> Callable[..., Path]:
+    """Writes a results folder: `make_results(folder, num_trials=36, lr_range=(1e-4, 1e-1), **study)`."""
+    return write_results
+
+
+@pytest.fixture(scope="session")
+def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished study with stable, stalled and diverged trials, confirmed with fresh seeds."""
+    return write_results(tmp_path_factory.mktemp("results"))

@@ -10,6 +10,8 @@ Usable in any training loop, without the rest of the tool:
 """
 
 import math
+from dataclasses import dataclass, field
+from typing import TypeVar
 
 from pydantic import Field
 
@@ -26,9 +28,11 @@ from sweep.detectors import (
     SkipStarvedConfig,
     StalledConfig,
 )
-from sweep.detectors.base import GradientState, State, is_known
+from sweep.detectors.base import GradientState, dump_state, is_known, load_state
 from sweep.detectors.statistics import LossLevel, SpikeCounter
 from sweep.records import Finding, Outcome, StepRecord, Verdict
+
+C = TypeVar("C", bound=Spec)
 
 __all__ = ["MonitorConfig", "RunContext", "StabilityMonitor", "StepRecord", "Verdict"]
 
@@ -62,19 +66,19 @@ class MonitorConfig(Spec):
     )
     """The rules."""
     stable_below: float = Field(0.95, gt=0)
-    """Multiple of the zero-information loss; a run must end below it to be called stable."""
-    lost_rise: float = Field(math.log(2), gt=0)
-    """A run that ends above that level and so far above its best one (ln loss) has diverged, not stalled."""
+    """Multiple of the zero-information loss; a run must end below it to be called stable, and by two standard
+    errors below that loss itself."""
     nonfinite_at_end: int = Field(5, ge=1)
     """Non-finite losses in a row at the end that make a run diverged."""
 
 
-class _State(State):
+@dataclass(slots=True)
+class _State:
     """What the verdict at the end needs, beside the detectors' own memories."""
 
     gradient: GradientState
-    loss: LossLevel = Field(default_factory=LossLevel)
-    spikes: SpikeCounter = Field(default_factory=SpikeCounter)
+    loss: LossLevel = field(default_factory=LossLevel)
+    spikes: SpikeCounter = field(default_factory=SpikeCounter)
     blank_rate: float | None = None
     input_dependence: float | None = None
     params_finite: bool = True
@@ -148,7 +152,7 @@ class StabilityMonitor:
     def state_dict(self) -> dict[str, JSON]:
         """All memory as JSON values, for a checkpoint."""
         return {
-            "monitor": self._state.model_dump(mode="json"),
+            "monitor": dump_state(self._state),
             "detectors": [
                 {"kind": config.kind, "state": detector.state_dict()}
                 for config, detector in zip(self._config.detectors, self._detectors, strict=True)
@@ -161,7 +165,7 @@ class StabilityMonitor:
         Raises:
             SettingError: the memory is that of other detectors.
         """
-        checkpoint = _Checkpoint.model_validate(state)
+        checkpoint = load_state(_Checkpoint, state)
         written = [entry.kind for entry in checkpoint.detectors]
         configured = [config.kind for config in self._config.detectors]
         if written != configured:
@@ -205,13 +209,15 @@ class StabilityMonitor:
                 "first usable value, so the run says nothing about stability",
             )
         end = math.exp(state.loss.level)
-        has_lost = state.loss.rise > self._config.lost_rise
+        stalled = self._rule(StalledConfig())
+        has_lost = state.loss.has_risen(stalled.lost_rise, stalled.lost_rise_errors)
         where = f"the loss ended at {end:.3g}"
         if is_known(l_const):
             where += f", {end / l_const:.2f} times the zero-information level {l_const:.3g}"
         if state.num_nonfinite:
             where += f"; {state.num_nonfinite} of {state.num_steps} losses were not finite"
-        if end < self._config.stable_below * l_const or (not is_known(l_const) and not has_lost):
+        has_learned = is_known(l_const) and state.loss.is_below(self._config.stable_below * l_const, l_const)
+        if has_learned or (not is_known(l_const) and not has_lost):
             if state.spikes.num_recovered:
                 spikes = f"{state.spikes.num_recovered} loss spike(s) came back by themselves"
                 return Outcome.SPIKY_RECOVERING, f"{where}; {spikes}"
@@ -219,7 +225,7 @@ class StabilityMonitor:
         if has_lost:
             assert state.loss.best is not None
             return Outcome.DIVERGED_LOSS, f"{where}, after it had been at {math.exp(state.loss.best):.3g}"
-        if self._collapse().describes(state.loss.level, l_const, state.blank_rate, state.input_dependence):
+        if self._rule(BlankCollapseConfig()).describes(state.loss, l_const, state.blank_rate, state.input_dependence):
             return (
                 Outcome.BLANK_COLLAPSE,
                 f"{where}, and {state.blank_rate:.1%} of the frames are blank whatever the input "
@@ -227,18 +233,19 @@ class StabilityMonitor:
             )
         return Outcome.STALLED, f"learned nothing: {where}"
 
-    def _collapse(self) -> BlankCollapseConfig:
-        """The run's own definition of a collapse, or the usual one."""
-        configs = (config for config in self._config.detectors if isinstance(config, BlankCollapseConfig))
-        return next(configs, BlankCollapseConfig())
+    def _rule(self, usual: C) -> C:
+        """The run's own settings of a rule, or the usual ones."""
+        return next((own for own in self._config.detectors if isinstance(own, type(usual))), usual)
 
 
-class _DetectorState(State):
+@dataclass(slots=True)
+class _DetectorState:
     kind: str
     state: dict[str, JSON]
 
 
-class _Checkpoint(State):
+@dataclass(slots=True)
+class _Checkpoint:
     monitor: _State
     detectors: list[_DetectorState]
 

@@ -85,8 +85,9 @@ class Precision:
 
         Returns:
             Whether the optimizer stepped. Without a scaler it always does, whatever the gradients hold.
-            With one it does not if a gradient is NaN or infinite; to know this costs one device sync a
-            step.
+            With one it does not if a scaled gradient is NaN or infinite; to know this costs one device
+            sync a step. A scale below 2^-128 protects from nothing: its inverse is infinite, so that
+            unscaling itself spoils the gradients after the check.
         """
         if self._scaler is None:
             optimizer.step()

@@ -41,7 +41,9 @@ PROGRESS_KEY = "progress"
 class _TrialActor(tune.Trainable):
     """Ray's handle on our trials: one `step()` is the stretch up to the next evaluation."""
 
-    def setup(self, config: dict[str, Any], dataset: Dataset, options: RunOptions, num_threads: int) -> None:
+    def setup(  # type: ignore[override]  # with_parameters adds the shared objects
+        self, config: dict[str, Any], dataset: Dataset, options: RunOptions, num_threads: int
+    ) -> None:
         torch.set_num_threads(num_threads)
         self._runner = TrialRunner(dataset, options)
         self._trial = self._runner.start(config["job"])
@@ -75,7 +77,9 @@ class _LedgerSearcher(Searcher):
         self._view = view
         self._jobs: dict[str, Job] = {}
 
-    def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
+    def suggest(  # type: ignore[override]  # Ray's own annotation forgets FINISHED
+        self, trial_id: str
+    ) -> dict[str, Any] | str | None:
         job = self._session.next_job()
         if job is None:
             return Searcher.FINISHED if self._session.done else None
@@ -160,7 +164,10 @@ def cluster(address: str | None, resources: Resources) -> Iterator[Cluster]:
 
 def _lanes(node: dict[str, float], resources: Resources) -> int:
     lanes = int(node.get("CPU", 0) // resources.cpus)
-    return min(lanes, int(node.get("GPU", 0) / resources.gpus + 1e-9)) if resources.gpus else lanes
+    if resources.gpus:
+        # Fractions such as 0.1 are not exact, ten of them still fill a GPU.
+        lanes = min(lanes, int(node.get("GPU", 0) / resources.gpus + 1e-9))
+    return lanes
 
 
 def run_trials(

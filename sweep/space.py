@@ -111,9 +111,7 @@ class Integer(_Conditional):
     def _ordered(self) -> Self:
         _check_ordered(*self.int_)
         if self.log and self.int_[0] < 1:
-            raise ValueError(
-                f"a logarithmic axis has no zero: the lowest value must be at least 1, got {self.int_[0]}"
-            )
+            raise ValueError(f"a logarithmic axis has no zero: the lowest value must be at least 1, got {self.int_[0]}")
         return self
 
     @property
@@ -210,9 +208,7 @@ def grid_settings(space: Space) -> Iterator[Settings]:
         elif isinstance(dimension, Choice | Grid):
             values.append(dimension.ends)
         else:
-            raise SettingError(
-                f"space.{path} is continuous, so a grid search cannot list it: use grid: [...]"
-            )
+            raise SettingError(f"space.{path} is continuous, so a grid search cannot list it: use grid: [...]")
     seen: set[tuple[tuple[str, Scalar], ...]] = set()
     for combination in itertools.product(*values):
         settings: Settings = {}

@@ -137,15 +137,11 @@ def _write_table(path: Path, table: pa.Table) -> None:
 
 def _read_table(path: Path, what: str) -> pd.DataFrame:
     if not path.is_file():
-        raise ResultsError(
-            f"{path} does not exist, so there are no {what}: is this a results folder of a study?"
-        )
+        raise ResultsError(f"{path} does not exist, so there are no {what}: is this a results folder of a study?")
     try:
         frame: pd.DataFrame = pq.read_table(path).to_pandas()
     except (pa.ArrowInvalid, OSError) as error:
-        raise ResultsError(
-            f"{path} cannot be read as Parquet ({error}): delete it and run the study again"
-        ) from error
+        raise ResultsError(f"{path} cannot be read as Parquet ({error}): delete it and run the study again") from error
     return frame
 
 
@@ -237,9 +233,7 @@ def read_study(results_dir: Path) -> dict[str, Any]:
     """
     path = results_dir / "study.yaml"
     if not results_dir.is_dir():
-        raise ResultsError(
-            f"{results_dir} is not a folder: give the results folder of a study, such as results/smoke"
-        )
+        raise ResultsError(f"{results_dir} is not a folder: give the results folder of a study, such as results/smoke")
     if not path.is_file():
         raise ResultsError(f"{path} does not exist: {results_dir} is not the results folder of a study")
     try:

@@ -103,10 +103,12 @@ class LoadedStudy:
         Raises:
             SettingError: a setting cannot be used.
         """
+        content = apply_settings(self._base, settings)
         try:
-            return TrialConfig.model_validate(apply_settings(self._base, settings))
+            return TrialConfig.model_validate(content)
         except ValidationError as error:
-            raise SettingError("\n".join(_messages(error, TrialConfig, self.source))) from error
+            source = YamlSource(self.source.name, content, self.source.lines)
+            raise SettingError("\n".join(_messages(error, TrialConfig, source))) from error
 
     def first_settings(self) -> Settings:
         """Some settings of the space: the first to try if any are named, else the low end of each dimension."""
@@ -167,15 +169,15 @@ def apply_settings(base: Mapping[str, Any], settings: Mapping[str, Scalar]) -> d
     Where a setting changes a `kind`, the fields beside it that the new kind does not have are left out: they
     were written for the other kind.
     """
-    result = _deep_copy(base)
+    result: dict[str, Any] = _deep_copy(base)
     # Kinds first: they decide which other fields exist.
     for path, value in sorted(settings.items(), key=lambda item: not item[0].endswith(".kind")):
         keys = path.split(".")
         target = result
-        for key in keys[:-1]:
-            child = target.get(key)
-            target[key] = child = dict(child) if isinstance(child, Mapping) else {}
-            target = child
+        for depth, key in enumerate(keys[:-1]):
+            if not isinstance(target.get(key), dict):
+                target[key] = _default_section(tuple(keys[: depth + 1]), result)
+            target = target[key]
         if keys[-1] == "kind" and target.get("kind") != value:
             spec = spec_at(TrialConfig, tuple(keys[:-1]), result, kind=value)
             if spec is not None:
@@ -213,6 +215,14 @@ def spec_at(
         else:
             spec = next((c for c in candidates if wanted in _kinds(c)), None)
     return spec
+
+
+def _default_section(path: KeyPath, content: Mapping[str, Any]) -> dict[str, Any]:
+    """What stands for a section that the study leaves out: the kind of its default, if it has kinds."""
+    parent = spec_at(TrialConfig, path[:-1], content)
+    field = _field(parent, str(path[-1])) if parent is not None else None
+    kinds = _kinds(type(field.default)) if field is not None and isinstance(field.default, Spec) else ()
+    return {"kind": kinds[0]} if kinds else {}
 
 
 def _field(spec: type[Spec], name: str) -> FieldInfo | None:
@@ -280,11 +290,11 @@ def _explain(item: Mapping[str, Any], path: KeyPath, name: str, root: type[Spec]
         case "missing":
             return f"{name} is missing: it has no default"
         case "union_tag_not_found":
-            return f"{name} needs a kind: one of {_listed(_tags(item))}"
+            return f"{name} needs a kind: one of {_listed(_kinds_at(root, path, source.content))}"
         case "union_tag_invalid":
             given = item["ctx"]["tag"]
-            tags = _tags(item)
-            return f"{name}.kind is {given!r}, which does not exist. {_suggest(str(given), tags)}"
+            known = _kinds_at(root, path, source.content)
+            return f"{name}.kind is {given!r}, which does not exist. {_suggest(str(given), known)}"
         case "value_error":
             return f"{name}: {item['ctx']['error']}"
         case _:
@@ -293,8 +303,11 @@ def _explain(item: Mapping[str, Any], path: KeyPath, name: str, root: type[Spec]
             return f"{name}: {item['msg'][0].lower()}{item['msg'][1:]}{shown}"
 
 
-def _tags(item: Mapping[str, Any]) -> list[str]:
-    return re.findall(r"'([^']+)'", str(item["ctx"].get("expected_tags", "")))
+def _kinds_at(root: type[Spec], path: KeyPath, content: Mapping[str, Any]) -> list[str]:
+    """The kinds to choose from at a path."""
+    parent = spec_at(root, path[:-1], content)
+    field = _field(parent, str(path[-1])) if parent is not None else None
+    return [] if field is None else [str(k) for spec in _specs_in(field.annotation) for k in _kinds(spec)]
 
 
 def _suggest(given: str, known: Sequence[str]) -> str:

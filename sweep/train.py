@@ -41,6 +41,10 @@ from sweep.records import NAN, EvalRecord, SkipReason, StepRecord
 from sweep.telemetry import params_finite
 
 
+SETTLED_STEPS = 20
+"""A loss scale that gave finite gradients for so many steps in a row has found its level."""
+
+
 class Greedy(Spec):
     """The best label of each frame, repeats merged, blanks dropped."""
 
@@ -112,16 +116,15 @@ class Training:
         self._seed = seed
         self._device = device
         self._steps_per_epoch = steps_per_epoch(training, len(dataset.train))
-        self.model = config.model.build(
-            dataset.num_features, dataset.groups, len(dataset.vocabulary), seed
-        ).to(device)
+        self.model = config.model.build(dataset.num_features, dataset.groups, len(dataset.vocabulary), seed).to(device)
         self._parameters = [p for p in self.model.parameters() if p.requires_grad]
         self.optimizer = training.optimizer.build(self._parameters)
         self.precision = training.precision.build(device)
         self._schedule = training.schedule.build(training.optimizer.lr, max_steps)
         self._clipper = training.clip.build()
         self._policy = training.bad_batch.build()
-        self._last_good_scale = NAN
+        self._settled_scale = self._held_scale = NAN
+        self._good_steps = 0
         self._last_eval_step = 0
         # Dropout draws from the global generator: seeded here, saved and restored with the state.
         torch.manual_seed(seed)
@@ -139,7 +142,9 @@ class Training:
         """All state, loadable with `torch.load(weights_only=True)`."""
         return {
             "step": self.step,
-            "last_good_scale": self._last_good_scale,
+            "settled_scale": self._settled_scale,
+            "held_scale": self._held_scale,
+            "good_steps": self._good_steps,
             "last_eval_step": self._last_eval_step,
             "model": self.model.state_dict(),
             "optimizer": self.optimizer.state_dict(),
@@ -154,7 +159,9 @@ class Training:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restores what `state_dict` gave, into a training built from the same configuration."""
         self.step = state["step"]
-        self._last_good_scale = state["last_good_scale"]
+        self._settled_scale = state["settled_scale"]
+        self._held_scale = state["held_scale"]
+        self._good_steps = state["good_steps"]
         self._last_eval_step = state["last_eval_step"]
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
@@ -186,9 +193,7 @@ class Training:
             with self.precision.forward_context():
                 logits_BSV = self.model(batch.features_BTF, batch.lengths_B)
                 lengths_B = self.model.output_lengths(batch.lengths_B)
-                batch_loss = ctc_losses(
-                    logits_BSV, lengths_B, batch.targets_BU, batch.target_lengths_B
-                ).mean()
+                batch_loss = ctc_losses(logits_BSV, lengths_B, batch.targets_BU, batch.target_lengths_B).mean()
             self.precision.scale_loss(batch_loss / config.accumulate).backward()
             loss += batch_loss.detach() / config.accumulate
             if measure:
@@ -200,8 +205,7 @@ class Training:
         norm = grad_norm(self._parameters)
         loss_value, norm_value = torch.stack([loss, norm]).tolist()
         reason = self._policy.decide(loss_value, norm_value)
-        if math.isfinite(norm_value):
-            self._last_good_scale = loss_scale
+        self._note_scale(loss_scale, norm_value)
         if reason is None:
             self._clipper.clip_(self._parameters, norm)
             applied = self.precision.step(self.optimizer)
@@ -218,9 +222,7 @@ class Training:
             grad_norm=norm_value,
             loss_scale=loss_scale,
             applied=applied,
-            skip_reason=None
-            if applied
-            else self._classify(reason, loss_value, norm_value, loss_scale, num_infeasible),
+            skip_reason=None if applied else self._classify(reason, loss_value, norm_value, loss_scale, num_infeasible),
             lr=lr,
             num_samples=num_samples,
             num_infeasible=num_infeasible,
@@ -239,10 +241,20 @@ class Training:
         if num_infeasible > 0 and not math.isfinite(loss):
             return SkipReason.INFEASIBLE
         if math.isfinite(loss) and not math.isnan(loss_scale):
-            # The scale is above the last one that worked: overflow is how it finds its level.
-            if math.isnan(self._last_good_scale) or loss_scale > self._last_good_scale:
+            # No scale has held for a while yet, or it just grew: overflow is how it finds its level.
+            if math.isnan(self._settled_scale) or loss_scale > self._settled_scale:
                 return SkipReason.CALIBRATION
         return SkipReason.NONFINITE
+
+    def _note_scale(self, loss_scale: float, norm: float) -> None:
+        """Keeps the latest loss scale that held for SETTLED_STEPS steps in a row."""
+        if not math.isfinite(norm):
+            self._good_steps = 0
+            return
+        self._good_steps = self._good_steps + 1 if loss_scale == self._held_scale else 1
+        self._held_scale = loss_scale
+        if self._good_steps >= SETTLED_STEPS:
+            self._settled_scale = loss_scale
 
     def _micro_batches(self) -> Iterator[list[int]]:
         """Indices of the next update's micro-batches: a function of seed and step alone."""
@@ -257,9 +269,7 @@ class Training:
 
     def _count_infeasible(self, split: Split, indices: list[int]) -> int:
         output_length = self.config.model.output_length
-        return sum(
-            not is_feasible(output_length(int(split.lengths[i])), split.target(i).tolist()) for i in indices
-        )
+        return sum(not is_feasible(output_length(int(split.lengths[i])), split.target(i).tolist()) for i in indices)
 
     def _is_eval_due(self) -> bool:
         every = self.config.training.eval_every_steps or self._steps_per_epoch

@@ -97,6 +97,10 @@ class _Records:
     steps: list[StepRecord] = field(default_factory=list)
     evals: list[EvalRecord] = field(default_factory=list)
 
+    def num_skipped(self, reason: SkipReason) -> int:
+        """Steps that applied no update for this reason."""
+        return sum(record.skip_reason is reason for record in self.steps)
+
     def end_loss(self) -> float:
         """Median of the last training losses; infinite if none of them is finite."""
         losses = [r.loss for r in self.steps[-END_STEPS:] if math.isfinite(r.loss)]
@@ -216,7 +220,10 @@ class Trial:
             l_const=self._l_const,
             l_unif=self._l_unif,
             applied_update_rate=_rate(sum(r.applied for r in records.steps), len(records.steps)),
-            **{f"skipped_{reason.value}": sum(r.skip_reason is reason for r in records.steps) for reason in SkipReason},
+            skipped_calibration=records.num_skipped(SkipReason.CALIBRATION),
+            skipped_nonfinite=records.num_skipped(SkipReason.NONFINITE),
+            skipped_threshold=records.num_skipped(SkipReason.THRESHOLD),
+            skipped_infeasible=records.num_skipped(SkipReason.INFEASIBLE),
             wall_s=wall_s,
             cpu_s=cpu_s,
             peak_memory_mib=_peak_memory_mib(self._device),

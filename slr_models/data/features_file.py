@@ -11,8 +11,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow.parquet as parquet
-from pyarrow import ArrowException
 
 from slr_models.data.layout import HOLISTIC, Floats
 from slr_models.data.lexicon import read_pose
@@ -104,6 +102,9 @@ def _read_numpy(path: Path) -> npt.NDArray[Any]:
 
 
 def _load_table(path: Path) -> _Table:
+    # Imported here: it takes a quarter of a second, and few sources need it.
+    from pyarrow import ArrowException, parquet
+
     try:
         table = parquet.read_table(path)
         names, groups = _order_columns([name for name in table.column_names if name not in _BOOKKEEPING])

@@ -202,15 +202,17 @@ class FingerspellingConfig(Spec):
                 "augmentation of the same strength: composition, not new signers or new recordings."
             )
         notes = [f"{num_train_words} distinct training words, {num_valid_words} validation words"]
-        if self.frames_per_letter is not None:
-            notes.append(f"letter clips are resampled to {self.frames_per_letter} frames on average")
+        notes.append(
+            "letter clips keep their recorded frames (24 to 30 a second)"
+            if self.frames_per_letter is None
+            else f"letter clips are resampled to {self.frames_per_letter} frames on average"
+        )
         if stretched:
             notes.append(f"{stretched} utterances were slowed down so that CTC can align their target")
         return DataFacts(
             source=f"real fingerspelled letters ({self.signed_language}) of spoken-to-signed {version}, "
             "joined into words",
             valid_measures=measures,
-            frame_rate_hz=25.0 if self.frames_per_letter is None and self.signed_language == "ase" else None,
             notes=tuple(notes),
         )
 

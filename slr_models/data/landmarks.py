@@ -25,17 +25,18 @@ from slr_models.data.features_file import FeatureReader, GroupSizes
 from slr_models.data.index import Entry, Format, SplitName, find_format, read_index
 from slr_models.data.layout import Bools, Floats
 from slr_models.data.problems import OnBad, Problems
-from slr_models.data.scaling import stack_velocity, standardized
+from slr_models.data.scaling import column_statistics, stack_velocity
 from slr_models.errors import DataError
 from slr_models.spec import Spec
 
 
 @dataclass(frozen=True)
-class _Utterance:
-    """An entry with its features."""
+class _Loaded:
+    """The usable utterances of a split, side by side."""
 
-    entry: Entry
-    block: Floats
+    entries: list[Entry]
+    blocks: list[Floats]
+    """[T, F] each."""
 
 
 class LandmarksConfig(Spec):
@@ -92,26 +93,26 @@ class LandmarksConfig(Spec):
             entries = _hold_out(entries, self.valid_rate, np.random.default_rng((self.seed, 0)))
         loader = _Loader(self, problems)
         train = loader.load(self._choose(entries, "train", self.max_train, stream=1))
-        vocabulary = sorted({label for utterance in train for label in utterance.entry.labels})
+        vocabulary = sorted({label for entry in train.entries for label in entry.labels})
         valid = loader.load(self._choose(entries, "valid", self.max_valid, stream=2), known=frozenset(vocabulary))
         for name, kept in (("train", train), ("valid", valid)):
-            if not kept:
+            if not kept.entries:
                 raise DataError(
                     f"{folder} has no usable {name} utterance (left out: {problems.counts or 'none'}); "
                     f"add utterances of that split, or correct the bad ones (on_bad: error shows the first)."
                 )
         sizes = self._group_sizes(loader)
-        blocks, groups = self._features([*train, *valid], len(train), sizes)
+        groups = self._finish(train, valid, sizes)
         label_of = {gloss: label for label, gloss in enumerate(vocabulary, start=1)}
         unused = sum(entry.split == "unused" for entry in entries)
         return Dataset(
-            train=_join(train, blocks[: len(train)], label_of),
-            valid=_join(valid, blocks[len(train) :], label_of),
+            train=_join(train, label_of),
+            valid=_join(valid, label_of),
             vocabulary=(BLANK_TOKEN, *vocabulary),
             groups=groups,
             facts=DataFacts(
                 source=f"landmark sequences in {folder.resolve().name} ({kind})",
-                valid_measures=_measures(train, valid, held_out=kind == "kaggle"),
+                valid_measures=_measures(train.entries, valid.entries, held_out=kind == "kaggle"),
                 exclusions=problems.counts,
                 notes=(f"{unused} test utterances were not used",) if unused else (),
             ),
@@ -136,21 +137,27 @@ class LandmarksConfig(Spec):
             )
         return tuple(self.groups.items())
 
-    def _features(
-        self, utterances: Sequence[_Utterance], num_train: int, sizes: GroupSizes
-    ) -> tuple[list[Floats], tuple[FeatureGroup, ...]]:
-        """Velocities, standardization and zeros for what is missing, in this order."""
-        blocks = [utterance.block for utterance in utterances]
-        if self.velocity:
-            blocks = [stack_velocity(block, [size for _, size in sizes]) for block in blocks]
-        if self.standardize:
-            blocks = standardized(blocks, blocks[:num_train])
+    def _finish(self, train: _Loaded, valid: _Loaded, sizes: GroupSizes) -> tuple[FeatureGroup, ...]:
+        """Velocities, standardization and zeros for what is missing, in this order; replaces the blocks.
+
+        One block after the other, so that a corpus is not in memory twice.
+        """
+
+        def moving(block: Floats) -> Floats:
+            return stack_velocity(block, [size for _, size in sizes]) if self.velocity else block
+
+        statistics = column_statistics(map(moving, train.blocks)) if self.standardize else None
+        for blocks in (train.blocks, valid.blocks):
+            for i, block in enumerate(blocks):
+                stacked = moving(block)
+                scaled = stacked if statistics is None else statistics.standardize(stacked)
+                blocks[i] = np.nan_to_num(scaled, nan=0.0)
         groups, start = [], 0
         for name, size in sizes:
             stop = start + size * (2 if self.velocity else 1)
             groups.append(FeatureGroup(name, start, stop))
             start = stop
-        return [np.nan_to_num(block, nan=0.0) for block in blocks], tuple(groups)
+        return tuple(groups)
 
 
 class _Loader:
@@ -162,13 +169,14 @@ class _Loader:
         self._reader = FeatureReader()
         self.sizes: GroupSizes = ()
 
-    def load(self, entries: Sequence[Entry], known: frozenset[str] | None = None) -> list[_Utterance]:
+    def load(self, entries: Sequence[Entry], known: frozenset[str] | None = None) -> _Loaded:
         """The usable utterances; labels outside of `known` (None: any) make one unusable."""
-        kept = []
+        kept = _Loaded([], [])
         for entry in entries:
             block = self._read(entry, known)
             if block is not None:
-                kept.append(_Utterance(entry, block))
+                kept.entries.append(entry)
+                kept.blocks.append(block)
         return kept
 
     def _read(self, entry: Entry, known: frozenset[str] | None) -> Floats | None:
@@ -240,13 +248,13 @@ def _at(bad: Bools) -> str:
     return f" (first at frame {frame}, column {column})"
 
 
-def _join(utterances: Sequence[_Utterance], blocks: Sequence[Floats], label_of: dict[str, int]) -> Split:
+def _join(loaded: _Loaded, label_of: dict[str, int]) -> Split:
     return Split.from_utterances(
-        blocks,
-        [[label_of[label] for label in utterance.entry.labels] for utterance in utterances],
-        [utterance.entry.id for utterance in utterances],
-        [utterance.entry.signer for utterance in utterances],
-        num_features=blocks[0].shape[1],
+        loaded.blocks,
+        [[label_of[label] for label in entry.labels] for entry in loaded.entries],
+        [entry.id for entry in loaded.entries],
+        [entry.signer for entry in loaded.entries],
+        num_features=loaded.blocks[0].shape[1],
     )
 
 
@@ -266,12 +274,12 @@ def _hold_out(entries: Sequence[Entry], valid_rate: float, rng: np.random.Genera
     return [replace(entry, split="valid") if key in held else entry for entry, key in zip(entries, keys, strict=True)]
 
 
-def _measures(train: Sequence[_Utterance], valid: Sequence[_Utterance], held_out: bool) -> str:
+def _measures(train: Sequence[Entry], valid: Sequence[Entry], held_out: bool) -> str:
     """What the validation split measures, as far as signers and targets tell."""
-    trained = {utterance.entry.signer for utterance in train} - {""}
-    tested = {utterance.entry.signer for utterance in valid} - {""}
-    targets = {utterance.entry.labels for utterance in train}
-    repeated = sum(utterance.entry.labels in targets for utterance in valid)
+    trained = {entry.signer for entry in train} - {""}
+    tested = {entry.signer for entry in valid} - {""}
+    targets = {entry.labels for entry in train}
+    repeated = sum(entry.labels in targets for entry in valid)
     origin = "A random part held out of the folder" if held_out else "The folder's own validation split"
     if not trained or not tested:
         signers = "the folder names no signers, so new signers may or may not be among them"

@@ -73,11 +73,19 @@ def to_body_frame(clip: Clip, layout: Layout) -> Clip | None:
 def _fill_gaps(points: Floats, present: Bools) -> Floats:
     """Absent values interpolated in time; a point that is never seen is 0 throughout."""
     filled = np.where(present[..., None], points, 0.0).astype(np.float32)
+    # The points of a hand come and go together: one interpolation serves all with the same pattern.
+    patterns: dict[bytes, list[int]] = {}
+    for point in np.flatnonzero(~present.all(axis=0) & present.any(axis=0)).tolist():
+        patterns.setdefault(present[:, point].tobytes(), []).append(point)
     frames = np.arange(len(points))
-    for point in np.flatnonzero(~present.all(axis=0) & present.any(axis=0)):
-        seen = present[:, point]
-        for axis in range(points.shape[2]):
-            filled[:, point, axis] = np.interp(frames, frames[seen], points[seen, point, axis])
+    for members in patterns.values():
+        seen = frames[present[:, members[0]]]
+        place = np.interp(frames, seen, np.arange(len(seen)))
+        low = np.floor(place).astype(np.int64)
+        high = np.minimum(low + 1, len(seen) - 1)
+        weight = (place - low).astype(np.float32)[:, None, None]
+        known = points[seen][:, members]
+        filled[:, members] = known[low] * (1 - weight) + known[high] * weight
     return filled
 
 

@@ -3,9 +3,11 @@
 Dimension legend: T frames, F features.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 from slr_models.data.layout import Floats
 
@@ -27,18 +29,35 @@ def stack_velocity(block: Floats, group_sizes: Sequence[int]) -> Floats:
     return np.concatenate(parts, axis=1)
 
 
-def standardized(blocks: Sequence[Floats], reference: Sequence[Floats]) -> list[Floats]:
-    """The blocks with mean 0 and deviation 1 a column, measured on the frames of `reference` without NaN."""
-    num_features = reference[0].shape[1]
-    count = np.zeros(num_features)
-    total = np.zeros(num_features)
-    for block in reference:
-        count += np.isfinite(block).sum(axis=0)
-        total += np.nansum(block, axis=0, dtype=np.float64)
-    mean = total / np.maximum(count, 1)
-    squares = np.zeros(num_features)
-    for block in reference:
-        squares += np.nansum((block - mean) ** 2, axis=0, dtype=np.float64)
+@dataclass(frozen=True)
+class Statistics:
+    """Mean and deviation of each column, [F] each, float64."""
+
+    mean: npt.NDArray[np.float64]
+    deviation: npt.NDArray[np.float64]
+
+    def standardize(self, block: Floats) -> Floats:
+        """The block with these statistics taken out; NaN stays NaN."""
+        return ((block - self.mean) / self.deviation).astype(np.float32)
+
+
+def column_statistics(blocks: Iterable[Floats]) -> Statistics:
+    """Statistics over all frames of blocks [T, F], NaN left out; a constant column has deviation 1.
+
+    Goes over the blocks once and merges their moments (Chan, Golub and LeVeque 1979), so that they can be made on
+    the way.
+    """
+    count, mean, squares = np.zeros(1), np.zeros(1), np.zeros(1)
+    for block in blocks:
+        known = np.isfinite(block)
+        new_count = known.sum(axis=0)
+        share = np.maximum(new_count, 1)
+        new_mean = np.where(known, block, 0.0).sum(axis=0, dtype=np.float64) / share
+        new_squares = (np.where(known, block - new_mean, 0.0) ** 2).sum(axis=0, dtype=np.float64)
+        total = np.maximum(count + new_count, 1)
+        gap = new_mean - mean
+        squares = squares + new_squares + gap**2 * count * new_count / total
+        mean = mean + gap * new_count / total
+        count = count + new_count
     deviation = np.sqrt(squares / np.maximum(count, 1))
-    deviation[deviation < _MIN_DEVIATION] = 1.0
-    return [((block - mean) / deviation).astype(np.float32) for block in blocks]
+    return Statistics(mean, np.where(deviation < _MIN_DEVIATION, 1.0, deviation))

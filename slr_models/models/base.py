@@ -30,7 +30,7 @@ class CtcModel(nn.Module, ABC):
         """Computes logits.
 
         Args:
-            features_BTF: features; what lies beyond an utterance's length must be finite and has no effect.
+            features_BTF: features; what lies beyond an utterance's length has no effect.
             lengths_B: valid frames of each row, int64.
 
         Returns:

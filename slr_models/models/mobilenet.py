@@ -64,6 +64,7 @@ LAST_CHANNELS = 960
 EMBEDDING_SIZE = 128
 FULLY_CONNECTED_SIZE = 640
 SQUEEZE_FACTOR = 4
+SQUEEZE_MULTIPLE = 8
 FRAME_MULTIPLE = 16
 """oneDNN prepares a kernel for each new length, which costs more than the convolution: round lengths up."""
 
@@ -120,7 +121,7 @@ class SqueezeExcite(nn.Module):
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        squeezed = scale_channels(channels / SQUEEZE_FACTOR, 1.0)
+        squeezed = scale_channels(channels / SQUEEZE_FACTOR, 1.0, SQUEEZE_MULTIPLE)
         self.squeeze = nn.Linear(channels, squeezed)
         self.excite = nn.Linear(squeezed, channels)
 
@@ -216,7 +217,8 @@ class MobileNet(CtcModel):
         num_frames = features_BTF.shape[1]
         rounded = -(-num_frames // FRAME_MULTIPLE) * FRAME_MULTIPLE
         frames = Frames.of(lengths_B, rounded, features_BTF.dtype)
-        x_BTC = frames.mask(self.embedding(F.pad(features_BTF, (0, 0, 0, rounded - num_frames))))
+        padded_BTF = F.pad(features_BTF, (0, 0, 0, rounded - num_frames))
+        x_BTC = frames.mask(self.embedding(frames.erase(padded_BTF)))
         frames = frames.strided(2)
         x_BTC = F.hardswish(self.stem_norm(self.stem(x_BTC), frames))
         for block, stride in zip(self.blocks, self.strides, strict=True):

@@ -20,7 +20,8 @@ from slr_models.models.base import NormKind, ceil_div_lengths
 EPSILON = 1e-5
 BATCH_MOMENTUM = 0.1
 MAX_NORM_GROUPS = 32
-MIN_GROUP_CHANNELS = 4
+MIN_GROUP_CHANNELS = 16
+"""With a few values only (a short utterance, a narrow model) a variance near 0 would magnify rounding errors."""
 
 
 @dataclass(frozen=True)
@@ -70,8 +71,12 @@ class Frames:
         )
 
     def mask(self, x_BTC: Tensor) -> Tensor:
-        """Zeroes the padding."""
+        """Zeroes the padding, which must be finite."""
         return x_BTC if self.valid_BT1 is None else x_BTC * self.valid_BT1
+
+    def erase(self, x_BTC: Tensor) -> Tensor:
+        """Zeroes the padding, whatever it holds (at several times the cost of `mask`)."""
+        return x_BTC if self.valid_BT1 is None else torch.where(self.valid_BT1 > 0, x_BTC, 0.0)
 
 
 def _group_means(sums_RNC: Tensor, inverse_count_R11: Tensor, num_groups: int) -> Tensor:
@@ -140,7 +145,8 @@ class _MaskedNormalize(torch.autograd.Function):
         grad_weight_C = (product_sum_R1C * rstd_R1C).sum((0, 1))
         grad_bias_C = grad_sum_R1C.sum((0, 1))
         sums_R2C = torch.cat((grad_sum_R1C, product_sum_R1C), 1) * weight_C
-        mean_grad_R1C, mean_product_R1C = _group_means(sums_R2C, inverse_count_R11, ctx.num_groups).split(1, 1)
+        means_R2C = _group_means(sums_R2C, inverse_count_R11, ctx.num_groups)
+        mean_grad_R1C, mean_product_R1C = means_R2C[:, :1], means_R2C[:, 1:]
         grad_x_RKC = torch.addcmul(mean_grad_R1C * -rstd_R1C, grad_RKC, rstd_R1C * weight_C)
         grad_x_RKC.addcmul_(centred_RKC, mean_product_R1C * (rstd_R1C * rstd_R1C * rstd_R1C), value=-1)
         if valid_RK1 is not None:
@@ -157,7 +163,7 @@ def full_precision(x: Tensor) -> Tensor:
 
 
 def num_norm_groups(channels: int) -> int:
-    """Groups of a group norm: the largest divisor of `channels` that is at most 32 and leaves 4 channels a group."""
+    """Groups of a group norm: the largest divisor of `channels` that is at most 32 and leaves 16 channels."""
     limit = max(1, min(MAX_NORM_GROUPS, channels // MIN_GROUP_CHANNELS))
     return next(count for count in range(limit, 0, -1) if channels % count == 0)
 
@@ -188,7 +194,9 @@ class MaskedNorm(nn.Module):
 
     def forward(self, x_BTC: Tensor, frames: Frames) -> Tensor:
         """Normalizes; [B, T, C] float32."""
-        x_BTC = full_precision(x_BTC)
+        if x_BTC.dtype != self.weight.dtype:
+            # Half precision may have overflowed in the padding alone, and inf * 0 is NaN.
+            x_BTC = frames.erase(full_precision(x_BTC))
         if self.kind == "group":
             return _normalize(
                 x_BTC,

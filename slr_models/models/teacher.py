@@ -109,7 +109,7 @@ class Inception(nn.Module):
     """Four parallel branches joined along the channels, [B, T, C] -> [B, T, out_channels].
 
     The pointwise convolutions that read the same input run as one product, and one normalization serves all
-    branches of a step: a third of the operations for the same arithmetic.
+    branches of a step: at a narrow width the number of operations, not their arithmetic, is what costs.
     """
 
     def __init__(self, in_channels: int, branches: Branches, norm: NormKind) -> None:
@@ -208,7 +208,7 @@ class Teacher(CtcModel):
     def forward(self, features_BTF: Tensor, lengths_B: Tensor) -> Tensor:
         """Computes raw logits [B, S, V], S = ceil(T / 4)."""
         frames = Frames.of(lengths_B, features_BTF.shape[1], features_BTF.dtype)
-        x_BTD = self.embedding(features_BTF)
+        x_BTD = self.embedding(frames.erase(features_BTF))
         if self.fusion is not None and self.fusion_norm is not None:
             x_BTD = x_BTD + self.fusion(self.fusion_norm(full_precision(x_BTD)), frames)
         x_BTC = frames.mask(dropout(x_BTD, self.dropout_probability, self.training))

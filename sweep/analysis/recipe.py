@@ -53,7 +53,7 @@ def recipe(
         "fresh_seeds_stable": f"{group.fresh.count} of {group.fresh.total}",
         "trials": list(group.trial_ids),
         "how_sure": list(recommendation.sureness),
-        "avoid": [claim.text for claim in recommendation.avoid],
+        "avoid": [claim.text for claim in recommendation.avoid if claim.kind != "difference"],
     }
     if reset:
         evidence["caution"] = f"Beside {', '.join(reset)}, defaults stand here: compare with the study's file."

@@ -1,6 +1,7 @@
 """Which setting to use, on what evidence, how sure that is, and what to avoid."""
 
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -15,7 +16,6 @@ from sweep.analysis.unsafe import Claim, claims, common_failure
 from sweep.analysis.wording import number, percent, plural, setting_text, short_names, value_text
 from sweep.records import Outcome
 
-NUM_ALTERNATIVES = 4
 BORDER = 0.03
 """A value this close (in units of its range) to an end of the searched range is pointed out."""
 
@@ -53,7 +53,7 @@ class Recommendation:
     chosen: Candidate | None
     """None where no setting was stable over all its seeds."""
     alternatives: tuple[Candidate, ...]
-    """The next best settings."""
+    """All other candidates, best first."""
     num_candidates: int
     sureness: tuple[str, ...]
     """How sure the answer is, a sentence each."""
@@ -96,7 +96,7 @@ def recommend(
         status="confirmed" if chosen.group.confirmed else "unconfirmed",
         headline=_headline(chosen, names),
         chosen=chosen,
-        alternatives=tuple(ranked[1 : 1 + NUM_ALTERNATIVES]),
+        alternatives=tuple(ranked[1:]),
         num_candidates=len(ranked),
         sureness=tuple(_sureness(chosen)),
         method=_method(len(ranked), len(groups), ranked, by_wer, len(dims)),
@@ -154,7 +154,7 @@ def _sureness(chosen: Candidate) -> list[str]:
     if not group.fresh.total:
         lines.append("The search chose this setting by its result, so expect a fresh seed to do a little worse.")
     elif group.wer is not None and group.wer.num > 1:
-        lines.append(f"Over those seeds the WER runs from {percent(group.wer.low)} to {percent(group.wer.high)}.")
+        lines.append(f"Over those seeds the WER runs from {percent(group.wer.low, 1)} to {percent(group.wer.high, 1)}.")
     near = around.nearest
     if near.total:
         was = "was" if near.count == 1 else "were"
@@ -175,7 +175,9 @@ def _method(num_stable: int, num_groups: int, ranked: list[Candidate], by_wer: b
         if num_groups > 1
         else "One setting was tried, and it was stable in every seed. "
     )
-    second = f"The {confirmed} that were confirmed with fresh seeds come first. " if 0 < confirmed < num_stable else ""
+    was = "The one that was" if confirmed == 1 else f"The {confirmed} that were"
+    come = "comes" if confirmed == 1 else "come"
+    second = f"{was} confirmed with fresh seeds {come} first. " if 0 < confirmed < num_stable else ""
     return (
         first + second + f"They are ranked by the mean {measure} they would have if an unstable training counted as "
         f"{failure}: the chance of that is estimated from the setting's own seeds and from its tried "
@@ -233,8 +235,12 @@ def _nothing(trials: pd.DataFrame, avoid: tuple[Claim, ...]) -> Recommendation:
             headline = "No setting can be recommended: none was stable in every one of its seeds."
         else:
             headline = f"No setting can be recommended: none of {total} trials was stable."
+        counts = Counter(str(v) for v in trials["verdict"])
+        kinds = ", ".join(f"{n} {kind}" for kind, n in counts.most_common())
         alike = "" if same is None or total == 1 else " The same end everywhere points to a common cause."
-        sureness = (f"{plural(total, 'trial')} finished.{alike}",)
+        sureness = (f"{plural(total, 'trial')} finished: {kinds}.{alike}",)
+        if same is None and all(Outcome(kind).is_diverged for kind in counts):
+            sureness += ("All of them diverged: widen the search to lower learning rates or full precision.",)
     return Recommendation(
         status="none",
         headline=headline,

@@ -11,6 +11,9 @@ from sweep.analysis.dimensions import Dimension, plain
 from sweep.analysis.outcomes import at_level
 from sweep.records import Outcome
 
+LOST_ABOVE = 2.0
+"""A final loss above this many times `L_unif` says only that the training failed."""
+
 
 @dataclass(frozen=True)
 class LrPoint:
@@ -26,11 +29,8 @@ class LrPoint:
     wer: float
     """NaN where the trial has no value."""
     reason: str
-
-    @property
-    def lost(self) -> bool:
-        """Whether there is no meaningful end value: it diverged, or none was measured."""
-        return self.outcome.is_diverged or not math.isfinite(self.val_loss)
+    lost: bool
+    """Whether there is no meaningful end value: it diverged, none was measured, or it is above LOST_ABOVE."""
 
 
 @dataclass(frozen=True)
@@ -59,17 +59,18 @@ class LrInfo:
 def lr_info(trials: pd.DataFrame, lr: Dimension, panel: Dimension | None) -> LrInfo:
     """Collects one point a trial that has a learning rate."""
     known = trials[trials[lr.path].notna()] if lr.path in trials else trials.iloc[0:0]
+    l_unif = common_value(trials, "l_unif")
     if panel is None:
-        panels: tuple[LrPanel, ...] = (LrPanel(None, _points(known, lr)),)
+        panels: tuple[LrPanel, ...] = (LrPanel(None, _points(known, lr, l_unif)),)
     else:
-        panels = tuple(LrPanel(v, _points(at_level(known, panel.path, v), lr)) for v in levels_of(panel, known))
+        panels = tuple(LrPanel(v, _points(at_level(known, panel.path, v), lr, l_unif)) for v in levels_of(panel, known))
     return LrInfo(
         lr_name=lr.name,
         log=lr.log,
         panel_name=panel.name if panel else None,
         panels=panels,
         l_const=common_value(trials, "l_const"),
-        l_unif=common_value(trials, "l_unif"),
+        l_unif=l_unif,
     )
 
 
@@ -87,20 +88,23 @@ def common_value(trials: pd.DataFrame, column: str) -> float:
     return float(known.mean())
 
 
-def _points(trials: pd.DataFrame, lr: Dimension) -> tuple[LrPoint, ...]:
-    return tuple(_point(row, lr) for row in trials.to_dict("records"))
+def _points(trials: pd.DataFrame, lr: Dimension, l_unif: float) -> tuple[LrPoint, ...]:
+    return tuple(_point(row, lr, l_unif) for row in trials.to_dict("records"))
 
 
-def _point(row: dict[Any, Any], lr: Dimension) -> LrPoint:
+def _point(row: dict[Any, Any], lr: Dimension, l_unif: float) -> LrPoint:
+    outcome, val_loss = Outcome(row["verdict"]), finite_or_nan(row["val_loss"])
+    too_high = math.isfinite(l_unif) and val_loss > LOST_ABOVE * l_unif
     return LrPoint(
         trial_id=str(row["trial_id"]),
         number=int(row["number"]),
         seed=int(row["seed"]),
         lr=float(row[lr.path]),
-        outcome=Outcome(row["verdict"]),
-        val_loss=finite_or_nan(row["val_loss"]),
+        outcome=outcome,
+        val_loss=val_loss,
         wer=finite_or_nan(row["wer"]),
         reason=str(plain(row["reason"]) or ""),
+        lost=outcome.is_diverged or not math.isfinite(val_loss) or too_high,
     )
 
 

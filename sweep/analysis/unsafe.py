@@ -97,7 +97,7 @@ def claims(trials: pd.DataFrame, dims: Sequence[Dimension]) -> list[Claim]:
             found += [c for c in _tails(trials, dim, "") if _beyond_chance(c, trials)]
         elif dim.kind == "category":
             found += _bad_levels(trials, dim)
-    if panel is not None:
+    if panel is not None and 0 < trials["stable"].sum() < len(trials):
         found += _differences(trials, dims, panel)
     return found
 

@@ -7,9 +7,9 @@ comparison with NaN is False and would blind the rule.
 
 import math
 from dataclasses import dataclass
-from typing import Protocol, TypeAlias
+from typing import Protocol, TypeAlias, TypeVar
 
-from pydantic import BaseModel, ConfigDict, JsonValue
+from pydantic import JsonValue, TypeAdapter
 
 from sweep.records import Finding, SkipReason, StepRecord
 
@@ -30,10 +30,18 @@ class RunContext:
     """Whether gradients are computed on a scaled loss (fp16)."""
 
 
-class State(BaseModel):
-    """A detector's memory: typed, mutable, and JSON both ways."""
+S = TypeVar("S")
 
-    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
+
+def dump_state(state: object) -> dict[str, JSON]:
+    """The memory of a detector (a plain, fast dataclass) as JSON values."""
+    dumped: dict[str, JSON] = TypeAdapter(type(state)).dump_python(state, mode="json")
+    return dumped
+
+
+def load_state(kind: type[S], state: dict[str, JSON]) -> S:
+    """The memory that `dump_state` wrote; checked, so that a damaged checkpoint is noticed."""
+    return TypeAdapter(kind).validate_python(state)
 
 
 class Detector(Protocol):
@@ -64,7 +72,8 @@ def is_known(bound: float) -> bool:
     return math.isfinite(bound) and bound > 0
 
 
-class GradientState(State):
+@dataclass(slots=True)
+class GradientState:
     """Whether gradients are finite, and whether the loss scale still calibrates.
 
     A scaler starts high and halves on each overflow: the overflows before the first finite gradient are its

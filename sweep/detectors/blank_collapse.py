@@ -1,12 +1,13 @@
 """The output is blank for every frame whatever the input, and nothing announces a change."""
 
 import math
+from dataclasses import dataclass, field
 from typing import Literal
 
 from pydantic import Field
 
 from slr_models.spec import Spec
-from sweep.detectors.base import JSON, RunContext, State, is_known
+from sweep.detectors.base import JSON, RunContext, dump_state, is_known, load_state
 from sweep.detectors.statistics import LEVEL_STEPS, DependenceTrend, LossLevel
 from sweep.records import Finding, Outcome, StepRecord
 
@@ -20,7 +21,7 @@ class BlankCollapseConfig(Spec):
 
     kind: Literal["blank_collapse"] = "blank_collapse"
     const_tolerance: float = Field(0.1, gt=0)
-    """Largest distance of the level from the zero-information loss, in units of ln loss."""
+    """Largest distance of the level from the zero-information loss, ln loss (three standard errors if more)."""
     smallest_blank_rate: float = Field(0.98, gt=0, lt=1)
     """Share of blank frames in the latest sample."""
     largest_input_dependence: float = Field(0.005, gt=0)
@@ -34,16 +35,18 @@ class BlankCollapseConfig(Spec):
     open_budget_steps: int = Field(2000, ge=1)
     """Budget that these fractions refer to where the run's is not known."""
 
-    def describes(self, level: float, l_const: float, blank_rate: float | None, input_dependence: float | None) -> bool:
-        """Whether a level (ln loss) and the latest samples look collapsed; False where one of them is unknown."""
+    def describes(
+        self, loss: LossLevel, l_const: float, blank_rate: float | None, input_dependence: float | None
+    ) -> bool:
+        """Whether the level and the latest samples look collapsed; False where one of them is unknown."""
         return (
             is_known(l_const)
+            and loss.best is not None
             and blank_rate is not None
             and input_dependence is not None
-            # False for a level of NaN, too.
-            and abs(level - math.log(l_const)) < self.const_tolerance
             and blank_rate > self.smallest_blank_rate
             and input_dependence < self.largest_input_dependence
+            and abs(loss.level - math.log(l_const)) < max(self.const_tolerance, 3 * loss.standard_error())
         )
 
     def build(self, context: RunContext) -> "BlankCollapseDetector":
@@ -51,9 +54,10 @@ class BlankCollapseConfig(Spec):
         return BlankCollapseDetector(self, context)
 
 
-class _State(State):
-    loss: LossLevel = Field(default_factory=LossLevel)
-    trend: DependenceTrend = Field(default_factory=DependenceTrend)
+@dataclass(slots=True)
+class _State:
+    loss: LossLevel = field(default_factory=LossLevel)
+    trend: DependenceTrend = field(default_factory=DependenceTrend)
     blank_rate: float | None = None
     """Latest sample."""
     input_dependence: float | None = None
@@ -83,8 +87,8 @@ class BlankCollapseDetector:
             state.blank_rate = record.blank_rate
         if math.isfinite(record.input_dependence):
             state.input_dependence = record.input_dependence
-        config, level = self._config, state.loss.level if state.loss.best is not None else math.nan
-        if not config.describes(level, self._l_const, state.blank_rate, state.input_dependence):
+        config = self._config
+        if not config.describes(state.loss, self._l_const, state.blank_rate, state.input_dependence):
             state.since_step = None
             return None
         if state.since_step is None or state.trend.is_growing(config.noise_input_dependence):
@@ -97,11 +101,11 @@ class BlankCollapseDetector:
 
     def state_dict(self) -> dict[str, JSON]:
         """The memory, for a checkpoint."""
-        return self._state.model_dump()
+        return dump_state(self._state)
 
     def load_state_dict(self, state: dict[str, JSON]) -> None:
         """Takes the memory of `state_dict`."""
-        self._state = _State.model_validate(state)
+        self._state = load_state(_State, state)
 
     def _finding(self, step: int, lasted: int) -> Finding:
         state = self._state

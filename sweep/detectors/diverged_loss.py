@@ -1,12 +1,13 @@
 """A finite loss that rose and stayed up."""
 
 import math
+from dataclasses import dataclass, field
 from typing import Literal
 
 from pydantic import Field
 
 from slr_models.spec import Spec
-from sweep.detectors.base import JSON, RunContext, State, is_known
+from sweep.detectors.base import JSON, RunContext, dump_state, is_known, load_state
 from sweep.detectors.statistics import LEVEL_STEPS, LossLevel
 from sweep.records import Finding, Outcome, StepRecord
 
@@ -14,8 +15,7 @@ from sweep.records import Finding, Outcome, StepRecord
 class DivergedLossConfig(Spec):
     """The loss level rose far above its best to where nothing is known, or never came near a uniform guess.
 
-    The level is a median, and the noise a median deviation, so that a few wild batches move neither. A level
-    that falls is given time.
+    The level is a median, and the noise a median deviation, so that a few wild batches move neither.
     """
 
     kind: Literal["diverged_loss"] = "diverged_loss"
@@ -29,6 +29,8 @@ class DivergedLossConfig(Spec):
     """A level above this multiple of a uniform output's loss is bad without any rise."""
     sustain_steps: int = Field(40, ge=1)
     """Steps in a row for which either must hold."""
+    recovery_steps: int = Field(200, ge=1)
+    """A falling level is given time if its slope leads back below the bound within so many steps."""
     grace_steps: int = Field(20, ge=0)
     """First steps that are not judged."""
 
@@ -37,8 +39,9 @@ class DivergedLossConfig(Spec):
         return DivergedLossDetector(self, context)
 
 
-class _State(State):
-    loss: LossLevel = Field(default_factory=LossLevel)
+@dataclass(slots=True)
+class _State:
+    loss: LossLevel = field(default_factory=LossLevel)
     num_bad: int = 0
     """Steps in a row for which the rule held."""
     last_good_step: int = 0
@@ -71,25 +74,29 @@ class DivergedLossDetector:
 
     def state_dict(self) -> dict[str, JSON]:
         """The memory, for a checkpoint."""
-        return self._state.model_dump()
+        return dump_state(self._state)
 
     def load_state_dict(self, state: dict[str, JSON]) -> None:
         """Takes the memory of `state_dict`."""
-        self._state = _State.model_validate(state)
+        self._state = load_state(_State, state)
 
     def _is_bad(self, step: int) -> bool:
         loss = self._state.loss
         if step <= self._config.grace_steps or loss.best is None:
             return False
-        return (loss.level > self._uniform_level or self._has_risen()) and not loss.is_falling()
+        bounds = [self._uniform_level] if loss.level > self._uniform_level else []
+        if self._has_risen():
+            bounds.append(max(self._known_level, loss.best + self._config.smallest_rise))
+        if not bounds:
+            return False
+        # A slope that leads back in good time is no divergence; one that would take for ever is.
+        fall_needed = loss.level - min(bounds)
+        return loss.slope() * self._config.recovery_steps > -fall_needed
 
     def _has_risen(self) -> bool:
         loss = self._state.loss
-        return (
-            loss.level > self._known_level
-            # Cheap question first: the noise costs a sort.
-            and loss.rise > self._config.smallest_rise
-            and loss.rise > self._config.smallest_rise_errors * loss.standard_error()
+        return loss.level > self._known_level and loss.has_risen(
+            self._config.smallest_rise, self._config.smallest_rise_errors
         )
 
     def _finding(self, step: int) -> Finding:

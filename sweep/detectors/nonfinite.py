@@ -1,12 +1,13 @@
 """Weights, losses or gradients that are NaN or infinite for good."""
 
 import math
+from dataclasses import dataclass, field
 from typing import Literal
 
 from pydantic import Field
 
 from slr_models.spec import Spec
-from sweep.detectors.base import JSON, GradientState, RunContext, State
+from sweep.detectors.base import JSON, GradientState, RunContext, dump_state, load_state
 from sweep.records import Finding, Outcome, StepRecord
 
 
@@ -26,7 +27,8 @@ class NonfiniteConfig(Spec):
         return NonfiniteDetector(self, context)
 
 
-class _Streak(State):
+@dataclass(slots=True)
+class _Streak:
     """Steps in a row with a non-finite value."""
 
     length: int = 0
@@ -48,10 +50,11 @@ class _Streak(State):
         return 0 < self.length == self.num_infeasible
 
 
-class _State(State):
+@dataclass(slots=True)
+class _State:
     gradient: GradientState
-    losses: _Streak = Field(default_factory=_Streak)
-    gradients: _Streak = Field(default_factory=_Streak)
+    losses: _Streak = field(default_factory=_Streak)
+    gradients: _Streak = field(default_factory=_Streak)
 
 
 class NonfiniteDetector:
@@ -85,11 +88,11 @@ class NonfiniteDetector:
 
     def state_dict(self) -> dict[str, JSON]:
         """The memory, for a checkpoint."""
-        return self._state.model_dump()
+        return dump_state(self._state)
 
     def load_state_dict(self, state: dict[str, JSON]) -> None:
         """Takes the memory of `state_dict`."""
-        self._state = _State.model_validate(state)
+        self._state = load_state(_State, state)
 
     def _finding(
         self, record: StepRecord, streak: _Streak, threshold: int, reason: str, irreversible: bool = False

@@ -1,12 +1,13 @@
 """A loss scale so low that small gradients vanish in half precision."""
 
 import math
+from dataclasses import dataclass
 from typing import Literal
 
 from pydantic import Field
 
 from slr_models.spec import Spec
-from sweep.detectors.base import JSON, GradientState, RunContext, State
+from sweep.detectors.base import JSON, GradientState, RunContext, dump_state, load_state
 from sweep.records import Finding, Outcome, StepRecord
 
 _USUAL_SCALE = 65536.0
@@ -27,7 +28,8 @@ class ScalerCollapseConfig(Spec):
         return ScalerCollapseDetector(self, context)
 
 
-class _State(State):
+@dataclass(slots=True)
+class _State:
     gradient: GradientState
     highest: float | None = None
     """Highest scale so far."""
@@ -80,11 +82,11 @@ class ScalerCollapseDetector:
 
     def state_dict(self) -> dict[str, JSON]:
         """The memory, for a checkpoint."""
-        return self._state.model_dump()
+        return dump_state(self._state)
 
     def load_state_dict(self, state: dict[str, JSON]) -> None:
         """Takes the memory of `state_dict`."""
-        self._state = _State.model_validate(state)
+        self._state = load_state(_State, state)
 
     def _finding(self, record: StepRecord, threshold: float, reason: str) -> Finding:
         state = self._state

@@ -1,11 +1,12 @@
 """Most batches are skipped, so that hardly any update reaches the weights."""
 
+from dataclasses import dataclass, field
 from typing import Literal
 
 from pydantic import Field
 
 from slr_models.spec import Spec
-from sweep.detectors.base import JSON, GradientState, RunContext, State
+from sweep.detectors.base import JSON, GradientState, RunContext, dump_state, load_state
 from sweep.records import Finding, Outcome, StepRecord
 
 
@@ -23,13 +24,14 @@ class SkipStarvedConfig(Spec):
         return SkipStarvedDetector(self, context)
 
 
-class _State(State):
+@dataclass(slots=True)
+class _State:
     gradient: GradientState
-    skipped: list[bool] = []
+    skipped: list[bool] = field(default_factory=list)
     """The window, oldest first."""
-    infeasible: list[bool] = []
+    infeasible: list[bool] = field(default_factory=list)
     """Whether the step held a sample that CTC cannot align."""
-    steps: list[int] = []
+    steps: list[int] = field(default_factory=list)
 
 
 class SkipStarvedDetector:
@@ -77,8 +79,8 @@ class SkipStarvedDetector:
 
     def state_dict(self) -> dict[str, JSON]:
         """The memory, for a checkpoint."""
-        return self._state.model_dump()
+        return dump_state(self._state)
 
     def load_state_dict(self, state: dict[str, JSON]) -> None:
         """Takes the memory of `state_dict`."""
-        self._state = _State.model_validate(state)
+        self._state = load_state(_State, state)

@@ -1,12 +1,13 @@
 """A loss that has not left the zero-information level and makes no way."""
 
 import math
+from dataclasses import dataclass, field
 from typing import Literal
 
 from pydantic import Field
 
 from slr_models.spec import Spec
-from sweep.detectors.base import JSON, RunContext, State, is_known
+from sweep.detectors.base import JSON, RunContext, dump_state, is_known, load_state
 from sweep.detectors.statistics import DependenceTrend, LossLevel
 from sweep.records import Finding, Outcome, StepRecord
 
@@ -23,7 +24,11 @@ class StalledConfig(Spec):
     """Multiple of the zero-information loss; a level above it has learned nothing."""
     learned_below: float = Field(0.95, gt=0)
     """Multiple of the zero-information loss; a level below it has learned something."""
-    progress_errors: float = Field(3.0, gt=0)
+    lost_rise: float = Field(math.log(1.25), gt=0)
+    """Rise above the best level, ln loss: such a run has learned and lost it, which is a diverged loss."""
+    lost_rise_errors: float = Field(6.0, gt=0)
+    """The same in standard errors of the level; both must be exceeded."""
+    progress_errors: float = Field(4.0, gt=0)
     """Fall of the level that counts as progress, in its standard errors."""
     noise_input_dependence: float = Field(0.0005, gt=0)
     """I below which a growth is noise, nats."""
@@ -39,9 +44,10 @@ class StalledConfig(Spec):
         return StalledDetector(self, context)
 
 
-class _State(State):
-    loss: LossLevel = Field(default_factory=LossLevel)
-    trend: DependenceTrend = Field(default_factory=DependenceTrend)
+@dataclass(slots=True)
+class _State:
+    loss: LossLevel = field(default_factory=LossLevel)
+    trend: DependenceTrend = field(default_factory=DependenceTrend)
     since_step: int | None = None
     """Where the clock started; None while it stands."""
     since_level: float = 0.0
@@ -66,7 +72,7 @@ class StalledDetector:
         state.trend.update(record.input_dependence)
         if self._l_const is None or state.loss.best is None or record.step < self._earliest_step:
             return None
-        if state.loss.level < math.log(config.learned_below * self._l_const):
+        if state.loss.is_below(config.learned_below * self._l_const, self._l_const):
             state.since_step = None
             return None
         if state.since_step is None or self._makes_progress():
@@ -74,30 +80,37 @@ class StalledDetector:
             state.trend.reset()
         lasted = record.step - state.since_step
         stalled_level = math.log(config.stalled_above * self._l_const)
-        # Whether it falls is a costly question, so it comes last.
-        if lasted < self._sustain_steps or state.loss.level <= stalled_level or state.loss.is_falling():
+        # The slope is costly, so it comes last.
+        if lasted < self._sustain_steps or state.loss.level <= stalled_level or state.loss.slope() < 0:
             return None
-        level = math.exp(state.loss.level)
-        return Finding(
-            detector=config.kind,
-            outcome=Outcome.STALLED,
-            step=record.step,
-            value=level,
-            threshold=config.stalled_above * self._l_const,
-            reason=(
-                f"learned nothing: the loss is {level:.3g} after {record.step} steps, not below the zero-information "
-                f"level {self._l_const:.3g}, and made no progress for {lasted} steps"
-            ),
-            first_bad_step=state.since_step,
-        )
+        return self._finding(record.step, lasted, self._l_const)
 
     def state_dict(self) -> dict[str, JSON]:
         """The memory, for a checkpoint."""
-        return self._state.model_dump()
+        return dump_state(self._state)
 
     def load_state_dict(self, state: dict[str, JSON]) -> None:
         """Takes the memory of `state_dict`."""
-        self._state = _State.model_validate(state)
+        self._state = load_state(_State, state)
+
+    def _finding(self, step: int, lasted: int, l_const: float) -> Finding:
+        state, config = self._state, self._config
+        assert state.since_step is not None and state.loss.best is not None
+        level = math.exp(state.loss.level)
+        has_lost = state.loss.has_risen(config.lost_rise, config.lost_rise_errors)
+        where = f"the loss is {level:.3g} after {step} steps, the zero-information level is {l_const:.3g}"
+        history = f"it had been at {math.exp(state.loss.best):.3g}, but" if has_lost else "it"
+        return Finding(
+            detector=config.kind,
+            outcome=Outcome.DIVERGED_LOSS if has_lost else Outcome.STALLED,
+            step=step,
+            value=level,
+            threshold=config.stalled_above * l_const,
+            reason=(
+                f"{'forgot' if has_lost else 'learned nothing'}: {where}; {history} made no progress for {lasted} steps"
+            ),
+            first_bad_step=state.since_step,
+        )
 
     def _makes_progress(self) -> bool:
         state = self._state

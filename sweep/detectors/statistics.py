@@ -3,14 +3,10 @@
 The unit is `y = ln loss`, so that a factor means the same at every level.
 """
 
-import bisect
 import math
-from typing import Self
+from dataclasses import dataclass, field
 
 import numpy as np
-from pydantic import Field, PrivateAttr, model_validator
-
-from sweep.detectors.base import State
 
 LEVEL_STEPS = 20
 """w: window of the level."""
@@ -19,50 +15,40 @@ NOISE_STEPS = 50
 _SMALLEST_NOISE = 0.05
 _SMALLEST_LOSS, _LARGEST_LOSS = 1e-6, 1e300
 """Nats a label; what is below is as good as zero, and what is above as good as infinite but has a logarithm."""
-_PAIRS = np.triu_indices(2 * LEVEL_STEPS, k=1)
 
 
-class RollingMedian(State):
+@dataclass(slots=True)
+class RollingMedian:
     """Median of the last `size` values."""
 
     size: int
-    values: list[float] = []
+    values: list[float] = field(default_factory=list)
     """Oldest first."""
-    _sorted: list[float] = PrivateAttr(default_factory=list)
-
-    @model_validator(mode="after")
-    def _sort(self) -> Self:
-        self._sorted = sorted(self.values)
-        return self
+    median: float = 0.0
+    """0 before the first value."""
 
     def push(self, value: float) -> None:
         """Takes a finite value; the oldest one leaves a full window."""
         assert math.isfinite(value)
         self.values.append(value)
-        bisect.insort(self._sorted, value)
         if len(self.values) > self.size:
-            oldest = self.values.pop(0)
-            del self._sorted[bisect.bisect_left(self._sorted, oldest)]
+            del self.values[0]
+        ordered = sorted(self.values)
+        half = len(ordered) // 2
+        self.median = ordered[half] if len(ordered) % 2 else (ordered[half - 1] + ordered[half]) / 2
 
     @property
     def is_full(self) -> bool:
         """Whether `size` values have come."""
         return len(self.values) == self.size
 
-    @property
-    def median(self) -> float:
-        """NaN while empty."""
-        half, odd = divmod(len(self._sorted), 2)
-        if not self._sorted:
-            return math.nan
-        return self._sorted[half] if odd else (self._sorted[half - 1] + self._sorted[half]) / 2
 
-
-class LossLevel(State):
+@dataclass(slots=True)
+class LossLevel:
     """Level, best level and noise of the log loss."""
 
-    window: RollingMedian = Field(default_factory=lambda: RollingMedian(size=LEVEL_STEPS))
-    history: list[float] = []
+    window: RollingMedian = field(default_factory=lambda: RollingMedian(size=LEVEL_STEPS))
+    history: list[float] = field(default_factory=list)
     """The last W + 1 finite log losses, oldest first."""
     best: float | None = None
     """b: lowest level (m) of a full window so far; None before the first."""
@@ -81,7 +67,7 @@ class LossLevel(State):
 
     @property
     def level(self) -> float:
-        """m: median of the last w log losses; NaN before the first."""
+        """m: median of the last w log losses; 0 before the first."""
         return self.window.median
 
     @property
@@ -101,17 +87,28 @@ class LossLevel(State):
         """Of the level: 1.25 sigma / sqrt w."""
         return 1.25 * self.sigma() / math.sqrt(LEVEL_STEPS)
 
-    def is_falling(self) -> bool:
-        """Whether the Theil-Sen slope over the last 2 w finite log losses is below -0.5 sigma / w a step."""
-        recent = np.asarray(self.history[-2 * LEVEL_STEPS :])
+    def has_risen(self, smallest_rise: float, smallest_rise_errors: float) -> bool:
+        """Whether m - b exceeds both bounds: ln loss, and standard errors of the level."""
+        # Cheap question first: the noise costs a sort.
+        return self.rise > smallest_rise and self.rise > smallest_rise_errors * self.standard_error()
+
+    def is_below(self, bound: float, l_const: float) -> bool:
+        """Whether the level is below a bound (nats) and, by two standard errors, below the zero-information loss."""
+        return self.level < math.log(bound) and self.level + 2 * self.standard_error() < math.log(l_const)
+
+    def slope(self) -> float:
+        """Theil-Sen slope of the last W + 1 finite log losses, a step; 0 where it is no longer than chance allows."""
+        recent = np.asarray(self.history)
         if len(recent) < 2 * LEVEL_STEPS:
-            return False
-        left, right = _PAIRS
+            return 0.0
+        left, right = np.triu_indices(len(recent), k=1)
         slope = float(np.median((recent[right] - recent[left]) / (right - left)))
-        return slope < -0.5 * self.sigma() / LEVEL_STEPS
+        standard_error = self.sigma() * math.sqrt(12 / len(recent) ** 3)
+        return slope if abs(slope) > 1.75 * standard_error else 0.0
 
 
-class SpikeCounter(State):
+@dataclass(slots=True)
+class SpikeCounter:
     """Counts loss spikes that came back by themselves.
 
     A spike is a loss more than 6 sigma above the level before it; it came back if a later loss, within W steps,
@@ -144,12 +141,13 @@ class SpikeCounter(State):
                 self.level, self.sigma, self.num_steps = before.level, sigma, 0
 
 
-class DependenceTrend(State):
+@dataclass(slots=True)
+class DependenceTrend:
     """Whether the sampled input dependence I grows: the earliest sign that a plateau will end."""
 
     reference: float | None = None
     """Median of the first three samples since the last reset."""
-    recent: RollingMedian = Field(default_factory=lambda: RollingMedian(size=3))
+    recent: RollingMedian = field(default_factory=lambda: RollingMedian(size=3))
 
     def update(self, input_dependence: float) -> None:
         """Takes the value of the next step; a non-finite one was not sampled."""

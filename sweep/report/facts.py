@@ -115,7 +115,7 @@ def tiles(view: View) -> list[tuple[str, str, str]]:
     detail = f"95 % interval {percent(share.low)} to {percent(share.high)}" if total.num_trials else ""
     return [
         (str(total.num_trials), "trials finished", ", ".join(filter(None, (planned, confirming)))),
-        (percent(share.rate), "stable", f"{share.count} trials, {detail}" if total.num_trials else ""),
+        (percent(share.rate), "stable", f"{plural(share.count, 'trial')}, {detail}" if total.num_trials else ""),
         (str(len(view.groups)), "settings tried", f"{sum(g.all_stable for g in view.groups)} stable throughout"),
         (
             percent(cost.saved_rate),

@@ -33,6 +33,8 @@
     const layout = themed(figure.layout);
     layout.dragmode = touch ? false : "zoom";
     layout.modebar = { bgcolor: "rgba(0,0,0,0)", color: themed(payload.colours.line), activecolor: themed(payload.colours.muted) };
+    // Plotly takes the element's own height when the window changes its size.
+    node.style.height = layout.height + "px";
     Plotly.react(node, themed(figure.data), layout, config);
   }
 
@@ -57,7 +59,7 @@
     const low = Math.log10(Math.min(...known)), high = Math.log10(Math.max(...known));
     const pad = Math.max(0.06 * (high - low), 0.08);
     const every = Math.max(1, Math.ceil((high - low) / 5));
-    const steps = high - low < 1.2 ? [1, 2, 5] : [1];
+    const steps = high - low < 0.8 ? [1, 2, 3, 5] : high - low < 1.8 ? [1, 2, 5] : [1];
     const ticks = [];
     for (let exponent = Math.floor(low - pad); exponent <= high + pad; exponent += every) {
       for (const step of steps) ticks.push(Number(`${step}e${exponent}`));
@@ -102,7 +104,7 @@
     };
     const level = (value, yref, text) => {
       layout.shapes.push({ type: "line", xref: "paper", x0: 0, x1: 1, yref, y0: value, y1: value, line: { color: c.muted, width: 1, dash: "dash" } });
-      layout.annotations.push({ xref: "paper", x: 0.985, xanchor: "right", yref, y: Math.log10(value), yanchor: "bottom", text, showarrow: false, font: { size: 11, color: c.muted } });
+      layout.annotations.push({ xref: "paper", x: 0.97, xanchor: "right", yref, y: Math.log10(value), yanchor: "bottom", text, showarrow: false, font: { size: 11, color: c.muted } });
     };
     if (t.l_const) level(t.l_const, "y", "learned nothing (L_const)");
     if (hasNorm) {
@@ -129,7 +131,7 @@
 
   function drawTrace(id) {
     const t = payload.traces[id];
-    $("trace-text").textContent = `Trial ${t.number} (${t.setting}): ${t.verdict}. ${t.reason}`;
+    $("trace-text").textContent = `Trial ${t.number} (${t.setting}): ${t.verdict}: ${t.reason}`;
     draw($("trace"), traceFigure(t));
   }
 

@@ -25,6 +25,9 @@ from sweep.report.figures.stability_map import stability_map_panels
 from sweep.report.theme import MARKS, PAGE_COLOURS, css_variables, dark_swaps, svg_symbol
 from sweep.report.view import View
 
+NUM_ALTERNATIVES = 4
+"""Settings shown after the recommended one."""
+
 _FOLDER = Path(__file__).parent
 
 
@@ -63,6 +66,7 @@ def render(view: View) -> str:
         sections=facts.study_sections(view),
         rows=view.trials.to_dict("records"),
         traced=[t.trial_id for t in view.traces],
+        num_alternatives=NUM_ALTERNATIVES,
         max_points=MAX_POINTS,
         max_traces=MAX_TRACES,
         light_css=Markup(css_variables(dark=False)),

@@ -1,7 +1,8 @@
 """Colours and symbols, defined once for the page, its figures and their dark variants.
 
 Okabe and Ito's colour-blind-safe palette; light hues are darkened on white, dark ones lightened on black,
-so that marks keep a contrast of about 3 : 1. Greys and brown stand for ends that no training divergence explains. A symbol always says the same as the colour.
+so that marks keep a contrast of about 3 : 1; brown marks ends that are no
+matter of stability. A symbol always says the same as the colour.
 """
 
 from dataclasses import dataclass

@@ -11,6 +11,8 @@ from torch import Tensor, nn
 from slr_models.errors import SettingError
 from sweep.precision import Bf16, Fp16, Fp16Unscaled, Fp32, Precision, PrecisionConfig, Tf32
 
+torch.set_num_threads(1)  # the tensors are tiny: threads only cost
+
 CPU = torch.device("cpu")
 ON_CPU = [Fp32(), Bf16(), Fp16(), Fp16Unscaled()]
 

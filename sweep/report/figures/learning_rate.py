@@ -81,8 +81,8 @@ def _panel(
             fillcolor=light("panel"),
             layer="below",
         )
-    _reference_line(figure, info.l_const, "learned nothing (L_const)")
-    _reference_line(figure, info.l_unif, "uniform output (L_unif)")
+    _reference_line(figure, info.l_const, "learned nothing (L_const)", "top")
+    _reference_line(figure, info.l_unif, "uniform output (L_unif)", "bottom")
     for outcome in Outcome:
         mine = [p for p in panel.points if p.outcome is outcome]
         _add(figure, outcome, [p for p in mine if not p.lost], "y", lambda p: max(p.val_loss, LOSS_FLOOR))
@@ -94,14 +94,15 @@ def _panel(
             lambda p: p.wer,
         )
         _add(figure, outcome, [p for p in mine if p.lost], "y3", lambda p: 0.45 * (p.number % 3 - 1))
-    # The band's axis is drawn even where nothing was lost: an empty band says so.
-    figure.add_trace(go.Scatter(x=[], y=[], xaxis="x", yaxis="y3", mode="markers", hoverinfo="skip"))
+    # An axis without marks is drawn too: an empty band says that nothing was lost.
+    for axis in ("y", "y2", "y3"):
+        figure.add_trace(go.Scatter(x=[], y=[], xaxis="x", yaxis=axis, mode="markers", hoverinfo="skip"))
     num_lost = sum(p.lost for p in panel.points)
     summary = f"{plural(len(panel.points), 'trial')}, {num_lost} of them diverged or failed"
     return Panel(title, f"Validation loss and WER against the {info.lr_name}: {summary}.", figure)
 
 
-def _reference_line(figure: go.Figure, value: float, label: str) -> None:
+def _reference_line(figure: go.Figure, value: float, label: str, anchor: str) -> None:
     if not math.isfinite(value):
         return
     figure.add_shape(
@@ -120,7 +121,7 @@ def _reference_line(figure: go.Figure, value: float, label: str) -> None:
         xanchor="right",
         yref="y",
         y=math.log10(value),
-        yanchor="bottom",
+        yanchor=anchor,
         text=label,
         showarrow=False,
         font={"size": 11, "color": light("muted")},

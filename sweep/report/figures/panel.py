@@ -64,7 +64,9 @@ def axis_style() -> dict[str, Any]:
 def log_axis(low: float, high: float) -> dict[str, Any]:
     """A logarithmic axis from `low` to `high` with few, plainly written ticks."""
     low_exp, high_exp = math.log10(low), math.log10(high)
-    steps: tuple[int, ...] = (1, 2, 5) if high_exp - low_exp < 1.7 else (1, 3)
+    steps: tuple[float, ...] = (1, 2, 5) if high_exp - low_exp < 1.7 else (1, 3)
+    if high_exp - low_exp < 0.7:
+        steps = (1, 1.5, 2, 3, 5, 7)
     if high_exp - low_exp > 3:
         steps = (1,)
     every = 1 + int((high_exp - low_exp) // 8)

@@ -88,9 +88,7 @@ def test_each_augmentation_has_its_own_effect() -> None:
     frames=st.integers(2, 5),
     dropped=st.floats(0, 0.9),
 )
-def test_every_rendered_target_is_feasible(
-    labels: list[int], transition: int, frames: int, dropped: float
-) -> None:
+def test_every_rendered_target_is_feasible(labels: list[int], transition: int, frames: int, dropped: float) -> None:
     made = script([float(label) for label in labels], transition, tuple(labels))
     split, stretched = render([made], rendering(Augmentation(dropped_frame_rate=dropped), frames), 0, 0)
     assert split.lengths[0] >= min_frames(labels, 4)

@@ -35,9 +35,7 @@ def test_without_the_package_the_message_names_the_extra(monkeypatch: pytest.Mon
 
 def test_the_hands_way_from_and_to_rest_is_cut() -> None:
     trimmed = trim_rest(wrist_clip([0.9, 0.5, 0.1, 0.0, 0.0, 0.0, 0.05, 0.0, 0.6]))
-    np.testing.assert_allclose(
-        trimmed.points[:, HOLISTIC.part("right_hand").start, 1], [0.1, 0.0, 0.0, 0.0, 0.05, 0.0]
-    )
+    np.testing.assert_allclose(trimmed.points[:, HOLISTIC.part("right_hand").start, 1], [0.1, 0.0, 0.0, 0.0, 0.05, 0.0])
 
 
 def test_a_letter_that_moves_keeps_at_least_half_of_its_frames() -> None:

@@ -42,7 +42,7 @@ def test_features_ignore_place_and_size_of_the_body(
     point_set: PointSet, scale: float, shift: tuple[float, float, float]
 ) -> None:
     clip = body_clip()
-    moved = Clip(((clip.points + np.float32(shift)) * scale).astype(np.float32), clip.present)
+    moved = Clip(((clip.points + np.array(shift, dtype=np.float32)) * scale).astype(np.float32), clip.present)
     # float32 points at 100 shoulder widths carry errors of 1e-5, and velocities five times that.
     np.testing.assert_allclose(to_features(moved, point_set), to_features(clip, point_set), atol=3e-3)
 
@@ -52,7 +52,7 @@ def test_a_hand_in_another_place_and_size_keeps_its_shape() -> None:
     hand = UPPER_BODY.part("right_hand").points
     moved = clip.points.copy()
     wrist = moved[:, hand][:, :1]
-    moved[:, hand] = wrist + 1.5 * (moved[:, hand] - wrist) + np.float32([0.3, -0.2, 0.0])
+    moved[:, hand] = wrist + 1.5 * (moved[:, hand] - wrist) + np.array([0.3, -0.2, 0.0], dtype=np.float32)
     before, after = to_features(clip, "hands", False), to_features(Clip(moved, clip.present), "hands", False)
     np.testing.assert_allclose(after[:, 44:84], before[:, 44:84], atol=1e-4)
     np.testing.assert_allclose(after[:, 84:86] - before[:, 84:86], [[0.3, -0.2]] * len(clip), atol=1e-4)
@@ -119,3 +119,16 @@ def test_without_shoulders_there_is_no_body_frame() -> None:
     together = clip.points.copy()
     together[:, 12] = together[:, 11]
     assert to_body_frame(Clip(together, clip.present), UPPER_BODY) is None
+
+
+def test_gaps_are_bridged_in_a_straight_line_and_ends_repeat_the_nearest() -> None:
+    clip = body_clip()
+    hand = UPPER_BODY.part("right_hand").points
+    points = clip.points.copy()
+    points[:, hand] = np.linspace(0, 0.6, len(clip), dtype=np.float32)[:, None, None]
+    present = clip.present.copy()
+    present[[0, 3, 4], hand] = False
+    points[~present] = 99.0
+    body = to_body_frame(Clip(points, present), UPPER_BODY)
+    assert body is not None
+    np.testing.assert_allclose(body.points[:, 46, 0], [0.1, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6], atol=1e-6)

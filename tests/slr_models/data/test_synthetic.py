@@ -66,13 +66,13 @@ def test_a_small_ctc_model_learns_it_in_a_hundred_steps() -> None:
         return total / batch.target_lengths_B.sum()
 
     everything = list(range(len(data.valid)))
-    before = float(loss_of(data.valid, everything))
+    before = loss_of(data.valid, everything).item()
     for _ in range(100):
         loss = loss_of(data.train, rng.choice(len(data.train), 8, replace=False).tolist())
         optimizer.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
-    after = float(loss_of(data.valid, everything))
+    after = loss_of(data.valid, everything).item()
     assert before > 2.0
     assert after < 0.5

@@ -8,7 +8,7 @@ import torch
 from pydantic import TypeAdapter
 from torch import Tensor, nn
 
-from sweep.optim import Adaptive, Agc, ByNorm, ByValue, ClipConfig, Off, grad_norm
+from sweep.optim import Adaptive, Agc, ByNorm, ByValue, ClipConfig, Clipper, Off, grad_norm
 
 ALL = [Off(), ByNorm(max_norm=0.5), ByValue(max_value=0.2), Agc(), Adaptive(warmup_steps=2)]
 
@@ -100,23 +100,23 @@ def test_agc_limits_each_unit() -> None:
         weight = parameter.detach().double().numpy().reshape(num_units, -1)
         gradient = parameter.grad.double().numpy().reshape(num_units, -1)
         for unit_weight, unit_gradient in zip(weight, gradient, strict=True):
-            limit = 0.05 * max(np.linalg.norm(unit_weight), 1e-3)
+            limit = 0.05 * max(float(np.linalg.norm(unit_weight)), 1e-3)
             norm = np.linalg.norm(unit_gradient)
             expected.append(unit_gradient * limit / norm if norm > limit else unit_gradient)
     Agc(max_ratio=0.05).build().clip_(parameters, grad_norm(parameters))
     np.testing.assert_allclose(_gradients(parameters).numpy(), np.concatenate(expected), rtol=1e-5)
 
 
-def _clip_norm(clipper: object, norm: float) -> float:
+def _clip_norm(clipper: Clipper, norm: float) -> float:
     parameters = _with_norm(norm)
-    clipper.clip_(parameters, grad_norm(parameters))  # type: ignore[attr-defined]
+    clipper.clip_(parameters, grad_norm(parameters))
     return grad_norm(parameters).item()
 
 
 def test_adaptive_follows_the_papers_recursion() -> None:
     norms = [1.0, 1.2, 0.9, 1.1, 1.05, 8.0, 1.0, 3.0, 1.1, 0.2, 30.0]
     clipper = Adaptive(z=2.5, decay=0.9, warmup_steps=4).build()
-    mean, variance = np.mean(norms[:4]), np.var(norms[:4])
+    mean, variance = float(np.mean(norms[:4])), float(np.var(norms[:4]))
     for i, norm in enumerate(norms):
         expected = norm
         if i >= 4:

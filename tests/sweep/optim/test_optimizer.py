@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from sweep.optim import Adam, AdamW, OptimizerConfig, Sgd
 
-CONFIGS = [AdamW(lr=0.1, weight_decay=0.1), Adam(lr=0.1), Sgd(lr=0.1, momentum=0.5)]
+CONFIGS: list[OptimizerConfig] = [AdamW(lr=0.1, weight_decay=0.1), Adam(lr=0.1), Sgd(lr=0.1, momentum=0.5)]
 
 
 def _run(config: OptimizerConfig, num_steps: int = 3) -> Tensor:

@@ -10,6 +10,7 @@ import pytest
 
 from sweep import store
 from sweep.records import EvalRecord, Outcome, SkipReason, StepRecord
+from sweep.report import build_report
 
 L_CONST, L_UNIF, MAX_STEPS = 3.1, 9.4, 400
 LR, CLIP, PRECISION = "training.optimizer.lr", "training.clip.max_norm", "training.precision.kind"
@@ -22,7 +23,7 @@ STUDY: dict[str, Any] = {
     "training": {
         "precision": {"kind": "fp32"},
         "optimizer": {"kind": "adamw", "lr": 1e-3, "weight_decay": 0.01},
-        "clip": {"kind": "by_norm", "max_norm": 1.0},
+        "clip": {"kind": "norm", "max_norm": 1.0},
         "batch_size": 8,
     },
     "space": {
@@ -135,7 +136,7 @@ def trial_row(number: int, group: int, seed: int, phase: str, settings: dict[str
     wer = evals[-1].wer if evals else None
     val_loss = evals[-1].val_loss if evals else None
     stable = outcome.is_stable
-    reason = f"At step {len(steps)} the median of the last 20 losses was {steps[-1].loss:.3g} nats a label."
+    reason = f"Judged at step {len(steps)} of {MAX_STEPS} as {outcome.value}."
     return {
         "trial_id": trial_id, "number": number, "group": group, "seed": seed, "phase": phase,
         "verdict": outcome.value, "stable": stable, "cause": None, "reason": reason,
@@ -187,3 +188,9 @@ def make_results() -> Callable[..., Path]:
 def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished study with stable, stalled and diverged trials, confirmed with fresh seeds."""
     return write_results(tmp_path_factory.mktemp("results"))
+
+
+@pytest.fixture(scope="session")
+def report(results: Path) -> Path:
+    """The report of that study."""
+    return build_report(results)

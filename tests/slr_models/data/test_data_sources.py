@@ -1,0 +1,56 @@
+"""What every data source owes: one suite over the union."""
+
+from importlib import util
+from pathlib import Path
+
+import numpy as np
+import pytest
+from pydantic import TypeAdapter, ValidationError
+
+from slr_models.data import DataConfig, collate
+from slr_models.data.custom import broken_rule
+
+ADAPTER: TypeAdapter[DataConfig] = TypeAdapter(DataConfig)
+
+
+def settings_of(kind: str, folder: Path) -> dict[str, object]:
+    """A small configuration of each kind, with the files that it needs."""
+    if kind == "fingerspelling":
+        if util.find_spec("spoken_to_signed") is None or util.find_spec("pose_format") is None:
+            pytest.skip("the extra 'fingerspelling' (spoken-to-signed, pose-format) is not installed")
+        return {"num_train": 5, "num_valid": 3}
+    if kind == "synthetic":
+        return {"num_train": 5, "num_valid": 3}
+    if kind == "landmarks":
+        rng = np.random.default_rng(0)
+        for name in "abc":
+            np.save(folder / f"{name}.npy", rng.standard_normal((12, 4)).astype(np.float32))
+        lines = ["id,path,labels,signer,split", "a,a.npy,X Y,s,train", "b,b.npy,Y,s,train", "c,c.npy,X,t,valid"]
+        (folder / "manifest.csv").write_text("\n".join(lines))
+        return {"path": str(folder)}
+    landmarks = np.random.default_rng(0).random((8, 10, 67, 3)).astype(np.float16)
+    np.savez(folder / "clips.npz", landmarks=landmarks, present=np.ones((8, 10, 3), dtype=np.uint8))
+    rows = [f"{'ab'[i % 2]},s,{'train' if i < 4 else 'valid'},0" for i in range(8)]
+    (folder / "labels.csv").write_text("\n".join(["label,signer,split,all_missing", *rows]))
+    return {"path": str(folder), "num_train": 5, "num_valid": 3}
+
+
+@pytest.mark.parametrize("kind", ["fingerspelling", "landmarks", "clips", "synthetic"])
+def test_sources_keep_the_contract_and_repeat_themselves(kind: str, tmp_path: Path) -> None:
+    config = ADAPTER.validate_python({"kind": kind, **settings_of(kind, tmp_path)})
+    data, again = config.build(), config.build()
+    assert broken_rule(data) is None
+    assert np.isfinite(data.train.features).all() and np.isfinite(data.valid.features).all()
+    np.testing.assert_array_equal(data.train.features, again.train.features)
+    np.testing.assert_array_equal(data.valid.labels, again.valid.labels)
+    assert data.facts.source and data.facts.valid_measures.endswith(".")
+    batch = collate(data.train, [0, 1])
+    assert batch.features_BTF.shape == (2, int(data.train.lengths[:2].max()), data.num_features)
+    assert ADAPTER.validate_python(config.model_dump()) == config
+
+
+def test_the_union_tells_kinds_apart() -> None:
+    with pytest.raises(ValidationError, match="'fingerspelling', 'landmarks', 'clips', 'synthetic', 'custom'"):
+        ADAPTER.validate_python({"kind": "nothing"})
+    with pytest.raises(ValidationError, match="extra"):
+        ADAPTER.validate_python({"kind": "synthetic", "num_tarin": 5})

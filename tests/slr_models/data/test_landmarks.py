@@ -1,0 +1,320 @@
+"""A user's folder: every way to be wrong has its message or its count, and what is right comes through exactly."""
+
+from importlib import util
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from pydantic import ValidationError
+
+from slr_models.data import Dataset, LandmarksConfig
+from slr_models.data.lexicon import find_lexicon
+from slr_models.errors import DataError
+
+HEADER = "id,path,labels,signer,split"
+
+
+def block(seed: int, num_frames: int = 20, num_features: int = 6) -> np.ndarray:
+    return np.random.default_rng(seed).standard_normal((num_frames, num_features)).astype(np.float32) + 3.0
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Four good utterances: three to train on, one to validate on."""
+    for index in range(4):
+        np.save(tmp_path / f"u{index}.npy", block(index))
+    lines = [
+        HEADER,
+        "u0,u0.npy,HELLO YOU,anna,train",
+        "u1,u1.npy,YOU GO,ben,train",
+        "u2,u2.npy,GO GO HELLO,anna,train",
+        "u3,u3.npy,HELLO GO,carl,dev",
+    ]
+    (tmp_path / "manifest.csv").write_text("\n".join(lines) + "\n")
+    return tmp_path
+
+
+def add_line(folder: Path, line: str) -> None:
+    with (folder / "manifest.csv").open("a") as manifest:
+        manifest.write(line + "\n")
+
+
+def build(folder: Path, **settings: object) -> Dataset:
+    return LandmarksConfig.model_validate({"path": str(folder), **settings}).build()
+
+
+def test_a_manifest_comes_through_exactly(folder: Path) -> None:
+    data = build(folder, standardize=False)
+    assert data.vocabulary == ("<blank>", "GO", "HELLO", "YOU")
+    assert (data.train.ids, data.valid.ids) == (("u0", "u1", "u2"), ("u3",))
+    assert data.train.signers == ("anna", "ben", "anna")
+    assert [data.train.target(i).tolist() for i in range(3)] == [[2, 3], [3, 1], [1, 1, 2]]
+    np.testing.assert_array_equal(data.train.utterance(1), block(1))
+    assert data.facts.exclusions == {}
+    assert "none of its 1 signers is trained on" in data.facts.valid_measures
+
+
+def test_standardization_uses_training_frames_only(folder: Path) -> None:
+    data = build(folder)
+    np.testing.assert_allclose(data.train.features.mean(axis=0), 0, atol=1e-5)
+    np.testing.assert_allclose(data.train.features.std(axis=0), 1, atol=1e-5)
+    train = np.concatenate([block(i) for i in range(3)])
+    np.testing.assert_allclose(data.valid.features, (block(3) - train.mean(axis=0)) / train.std(axis=0), atol=1e-5)
+
+
+def test_velocities_follow_their_group(folder: Path) -> None:
+    data = build(folder, standardize=False, velocity=True, groups={"hand": 4, "pose": 2})
+    assert [(g.name, g.start, g.stop) for g in data.groups] == [("hand", 0, 8), ("pose", 8, 12)]
+    expected = np.diff(block(0), axis=0, prepend=block(0)[:1])
+    got = data.train.utterance(0)
+    np.testing.assert_allclose(got[:, [4, 5, 6, 7, 10, 11]], expected)
+    np.testing.assert_allclose(got[:, [0, 1, 2, 3, 8, 9]], block(0))
+
+
+def make_bad(folder: Path, case: str) -> None:
+    """Adds one bad utterance or line (line 6) to the good folder."""
+    array, line = block(9), "bad,bad.npy,HELLO,anna,train"
+    if case == "missing file":
+        add_line(folder, line)
+        return
+    if case == "nan":
+        array[7, 2] = np.nan
+    elif case == "inf":
+        array[3, 1] = np.inf
+    elif case == "empty target":
+        line = "bad,bad.npy, ,anna,train"
+    elif case == "unknown gloss":
+        line = "bad,bad.npy,HELLO BYE,anna,valid"
+    elif case == "feature size":
+        array = block(9, num_features=5)
+    elif case == "target too long":
+        array = block(9, num_frames=8)
+        line = "bad,bad.npy,GO GO,anna,train"
+    elif case == "duplicate id":
+        line = "u1,bad.npy,HELLO,anna,train"
+    elif case == "malformed line":
+        line = "bad,bad.npy,HELLO,anna"
+    elif case == "unknown split":
+        line = "bad,bad.npy,HELLO,anna,trian"
+    elif case == "no frames":
+        array = block(9, num_frames=0)
+    add_line(folder, line)
+    if case == "pickle":
+        np.save(folder / "bad.npy", np.array([{"a": 1}], dtype=object), allow_pickle=True)
+    elif case == "text":
+        (folder / "bad.npy").write_text("no array")
+    elif case == "one-dimensional":
+        np.save(folder / "bad.npy", np.zeros(5))
+    else:
+        np.save(folder / "bad.npy", array)
+
+
+BAD = [
+    ("missing file", "missing file", "no feature file .*bad.npy; add it"),
+    ("nan", "non-finite features", r"bad.npy holds NaN \(first at frame 7, column 2\); .* missing: zero"),
+    ("inf", "non-finite features", r"bad.npy holds infinity \(first at frame 3, column 1\)"),
+    ("empty target", "empty target", "'bad' has no labels; add"),
+    ("unknown gloss", "unknown gloss", "glosses BYE occur in no usable training utterance"),
+    ("feature size", "feature size", "has 5 features a frame where the others have 6"),
+    ("target too long", "target too long", "has 8 frames, but CTC needs 9 for its 2 labels at 4 frames"),
+    ("duplicate id", "duplicate id", "'u1' was used before, at .*manifest.csv line 3; give"),
+    ("malformed line", "malformed line", "has 4 fields where the header has 5; correct the line"),
+    ("unknown split", "unknown split", "split is 'trian'; write one of train, valid"),
+    ("no frames", "no frames", "holds no frames of 'bad'"),
+    ("pickle", "unreadable file", "pickles are never loaded; save a plain array with np.save"),
+    ("text", "unreadable file", "bad.npy .*(pickles are never loaded|cannot be read)"),
+    ("one-dimensional", "unreadable file", r"shape \(5,\); store numbers as \[frames, features\]"),
+]
+
+
+@pytest.mark.parametrize(("case", "reason", "message"), BAD, ids=[case for case, _, _ in BAD])
+def test_each_fault_has_a_message_and_a_count(folder: Path, case: str, reason: str, message: str) -> None:
+    make_bad(folder, case)
+    with pytest.raises(DataError, match=rf"manifest.csv line 6: .*{message}.*on_bad: exclude"):
+        build(folder)
+    data = build(folder, on_bad="exclude")
+    assert data.facts.exclusions == {reason: 1}
+    assert (data.train.ids, data.valid.ids) == (("u0", "u1", "u2"), ("u3",))
+    assert np.isfinite(data.train.features).all()
+
+
+def test_missing_landmarks_become_zero_after_standardization(folder: Path) -> None:
+    holed = block(0)
+    holed[4:8, 1] = np.nan
+    np.save(folder / "u0.npy", holed)
+    data = build(folder, missing="zero", velocity=True)
+    assert not data.train.utterance(0)[4:8, 1].any()
+    # The velocity into, within and out of the hole is missing too.
+    assert not data.train.utterance(0)[4:9, 7].any()
+    train = np.concatenate([holed, block(1), block(2)])
+    expected = (block(3)[:, 1] - np.nanmean(train[:, 1])) / np.nanstd(train[:, 1])
+    np.testing.assert_allclose(data.valid.features[:, 1], expected, atol=1e-5)
+    np.save(folder / "u1.npy", np.full((20, 6), np.nan, dtype=np.float32))
+    with pytest.raises(DataError, match="line 3: .*u1.npy holds only missing values"):
+        build(folder, missing="zero")
+
+
+def test_a_constant_column_is_only_centred(folder: Path) -> None:
+    for index in range(4):
+        array = block(index)
+        array[:, 0] = 7.0
+        np.save(folder / f"u{index}.npy", array)
+    assert not build(folder).train.features[:, 0].any()
+
+
+def test_points_are_flattened_and_npz_and_parquet_are_read(folder: Path) -> None:
+    cube = np.arange(20 * 3 * 2, dtype=np.float32).reshape(20, 3, 2)
+    np.save(folder / "u0.npy", cube)
+    np.savez(folder / "u1.npz", features=block(1), other=np.zeros(3))
+    frame = pd.DataFrame(block(2), columns=list("abcdef")).assign(frame=range(20))
+    frame.to_parquet(folder / "u2.parquet")
+    text = (folder / "manifest.csv").read_text()
+    (folder / "manifest.csv").write_text(text.replace("u1.npy", "u1.npz").replace("u2.npy", "u2.parquet"))
+    data = build(folder, standardize=False)
+    np.testing.assert_array_equal(data.train.utterance(0), cube.reshape(20, 6))
+    np.testing.assert_array_equal(data.train.utterance(1), block(1))
+    np.testing.assert_array_equal(data.train.utterance(2), block(2))
+    np.savez(folder / "u1.npz", a=block(1), b=block(1))
+    with pytest.raises(DataError, match="u1.npz holds the arrays a, b; call the one to use 'features'"):
+        build(folder)
+
+
+@pytest.mark.skipif(
+    util.find_spec("spoken_to_signed") is None or util.find_spec("pose_format") is None,
+    reason="the extra 'fingerspelling' (spoken-to-signed, pose-format) is not installed",
+)
+def test_pose_files_bring_their_groups_and_mark_what_is_absent(folder: Path) -> None:
+    letters = find_lexicon().letters("ase")
+    rows = [f"{x},{letters[x]},{x},s,{'valid' if x == 'C' else 'train'}" for x in "ABC"]
+    (folder / "manifest.csv").write_text("\n".join([HEADER, *rows]).replace("C,s,valid", "A,s,valid"))
+    with pytest.raises(DataError, match=r"line 2: .*\.pose holds NaN"):
+        build(folder)
+    data = build(folder, missing="zero")
+    assert [(g.name, g.stop - g.start) for g in data.groups] == [
+        ("pose", 99),
+        ("face", 1404),
+        ("left_hand", 63),
+        ("right_hand", 63),
+    ]
+    assert not data.train.features[:, 1503:1566].any()
+    assert data.train.features[:, 1566:].std() > 0.5
+
+
+def test_a_random_part_is_drawn_by_the_seed(folder: Path) -> None:
+    chosen = {build(folder, max_train=2, seed=seed, on_bad="exclude").train.ids for seed in range(12)}
+    assert len(chosen) == 3
+    assert all(len(ids) == 2 and list(ids) == sorted(ids) for ids in chosen)
+    assert build(folder, max_train=2, seed=5, on_bad="exclude").train.ids in chosen
+
+
+def phoenix(folder: Path, header: str, train: list[str], dev: list[str]) -> None:
+    lists = folder / "annotations" / "manual"
+    lists.mkdir(parents=True)
+    (lists / "PHOENIX.train.corpus.csv").write_text("\n".join([header, *train]) + "\n", encoding="utf-8")
+    (lists / "PHOENIX.train-complex-annotation.corpus.csv").write_text(header + "\n")
+    (lists / "PHOENIX.dev.corpus.csv").write_text("\n".join([header, *dev]) + "\n", encoding="utf-8")
+    for split, name, seed in (("train", "t0", 0), ("train", "t1", 1), ("dev", "d0", 2)):
+        (folder / "features" / split).mkdir(parents=True, exist_ok=True)
+        np.savez(folder / "features" / split / f"{name}.npz", block(seed, 40))
+
+
+PHOENIX_2014 = ("id|folder|signer|annotation", "{id}|{id}/1/*.png|Signer01|{gloss}")
+PHOENIX_2014T = (
+    "name|video|start|end|speaker|orth|translation",
+    '{id}|{id}/1/*.png|-1|-1|Signer01|{gloss}|und "nun, das wetter',
+)
+
+
+@pytest.mark.parametrize(("header", "line"), [PHOENIX_2014, PHOENIX_2014T], ids=["2014", "2014T"])
+def test_phoenix_lists_and_features(tmp_path: Path, header: str, line: str) -> None:
+    rows = [line.format(id="t0", gloss="MORGEN REGEN"), line.format(id="t1", gloss="REGEN __OFF__")]
+    phoenix(tmp_path, header, rows, [line.format(id="d0", gloss="REGEN")])
+    data = build(tmp_path, standardize=False)
+    assert data.vocabulary == ("<blank>", "MORGEN", "REGEN", "__OFF__")
+    np.testing.assert_array_equal(data.valid.utterance(0), block(2, 40))
+    assert data.train.signers == ("Signer01", "Signer01")
+    assert "1 of its 1 signers are also trained on" in data.facts.valid_measures
+    (tmp_path / "features" / "dev" / "d0.npz").rename(tmp_path / "features" / "d0.npz")
+    assert build(tmp_path).valid.ids == ("d0",)
+
+
+def test_phoenix_faults_name_the_line(tmp_path: Path) -> None:
+    header, line = PHOENIX_2014
+    rows = [line.format(id="t0", gloss="A"), "t1|only|three"]
+    phoenix(tmp_path, header, rows, [line.format(id="d0", gloss="A")])
+    with pytest.raises(DataError, match=r"train.corpus.csv line 3: has 3 fields where the header has 4"):
+        build(tmp_path)
+    assert build(tmp_path, on_bad="exclude").facts.exclusions == {"malformed line": 1}
+    (tmp_path / "annotations" / "manual" / "PHOENIX.dev.corpus.csv").unlink()
+    with pytest.raises(DataError, match="exactly one dev list"):
+        build(tmp_path, on_bad="exclude")
+
+
+def kaggle(folder: Path, participants: bool) -> None:
+    names = [f"{axis}_{part}_{i}" for axis in "xyz" for part, n in (("face", 2), ("left_hand", 1)) for i in range(n)]
+    rows, frames = [], []
+    for sequence in range(10):
+        values = block(sequence, 30, len(names))
+        frames.append(pd.DataFrame(values, columns=names, index=pd.Index([sequence] * 30, name="sequence_id")))
+        row = {"path": "landmarks/1.parquet", "file_id": 1, "sequence_id": sequence, "phrase": "ab a"}
+        rows.append(row | ({"participant_id": sequence % 5} if participants else {}))
+    (folder / "landmarks").mkdir()
+    table = pd.concat(frames)
+    table.insert(0, "frame", [i % 30 for i in range(len(table))])
+    table.to_parquet(folder / "landmarks" / "1.parquet")
+    pd.DataFrame(rows).to_csv(folder / "train.csv", index=False)
+
+
+@pytest.mark.parametrize("participants", [False, True])
+def test_kaggle_parquet(tmp_path: Path, participants: bool) -> None:
+    kaggle(tmp_path, participants)
+    data = build(tmp_path, standardize=False, valid_rate=0.3)
+    assert data.vocabulary == ("<blank>", "<space>", "a", "b")
+    assert data.train.target(0).tolist() == [2, 3, 1, 2]
+    assert [(g.name, g.start, g.stop) for g in data.groups] == [("face", 0, 6), ("left_hand", 6, 9)]
+    first = int(data.train.ids[0])
+    # File order is x of all parts, then y, then z; features are ordered by part, point and axis.
+    np.testing.assert_array_equal(data.train.utterance(0), block(first, 30, 9)[:, [0, 3, 6, 1, 4, 7, 2, 5, 8]])
+    assert sorted(map(int, data.train.ids + data.valid.ids)) == list(range(10))
+    assert len(data.valid) == (4 if participants else 3)
+    if participants:
+        assert not set(data.train.signers) & set(data.valid.signers)
+        assert "none of its 2 signers is trained on" in data.facts.valid_measures
+    else:
+        assert "names no signers" in data.facts.valid_measures
+
+
+def test_a_folder_without_a_list_is_explained(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"holds no list of utterances; put manifest.csv"):
+        build(tmp_path)
+    with pytest.raises(DataError, match="There is no folder .*; correct `path`"):
+        build(tmp_path / "none")
+    with pytest.raises(DataError, match=r"manifest.csv is missing"):
+        build(tmp_path, format="manifest")
+
+
+def test_headers_encodings_and_empty_splits_are_explained(folder: Path) -> None:
+    manifest = folder / "manifest.csv"
+    good = manifest.read_text()
+    manifest.write_text(good.replace("labels,", "gloss,"))
+    with pytest.raises(DataError, match=r"line 1: the header is 'id,path,gloss,signer,split'; write id,path,labels"):
+        build(folder)
+    manifest.write_bytes(good.replace("anna", "Jos\xe9").encode("latin-1"))
+    with pytest.raises(DataError, match="manifest.csv is not UTF-8"):
+        build(folder)
+    manifest.write_text(good.replace("dev", "test"))
+    with pytest.raises(DataError, match="has no usable valid utterance"):
+        build(folder)
+
+
+def test_settings_without_effect_are_rejected(folder: Path) -> None:
+    with pytest.raises(ValidationError, match="valid_rate has no effect with format: manifest"):
+        LandmarksConfig(path="x", format="manifest", valid_rate=0.2)
+    with pytest.raises(DataError, match="`groups` names 5 columns, but the features in .* have 6"):
+        build(folder, groups={"a": 5})
+
+
+def test_test_utterances_are_left_alone_and_told(folder: Path) -> None:
+    add_line(folder, "u9,none.npy,HELLO,anna,test")
+    assert build(folder).facts.notes == ("1 test utterances were not used",)

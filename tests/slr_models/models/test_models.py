@@ -1,0 +1,267 @@
+"""What every built-in model promises: sizes, lengths, padding, gradients, seeds, initial scales."""
+
+from collections.abc import Sequence
+
+import pytest
+import torch
+from pydantic import TypeAdapter, ValidationError
+from torch import Tensor, nn
+
+from slr_models.data.batch import FeatureGroup
+from slr_models.errors import SettingError
+from slr_models.models import (
+    CtcModel,
+    MobileNetConfig,
+    MobileNetTeacherConfig,
+    ModelConfig,
+    TeacherConfig,
+)
+from slr_models.models.base import NormKind
+from slr_models.models.blocks import Conv, DepthwiseConv, SelfAttention
+from slr_models.models.norm import Frames
+
+BuiltIn = TeacherConfig | MobileNetConfig | MobileNetTeacherConfig
+
+NUM_FEATURES = 20
+GROUPS = (FeatureGroup("hands", 0, 12), FeatureGroup("pose", 12, 20))
+VOCABULARY_SIZE = 7
+TINY = 0.0625
+NORMS: Sequence[NormKind] = ("batch", "group", "layer")
+TINY_CONFIGS: list[BuiltIn] = [
+    *(TeacherConfig(width=TINY, norm=norm) for norm in NORMS),
+    TeacherConfig(width=TINY, attention=False),
+    *(MobileNetConfig(width=TINY, norm=norm) for norm in NORMS),
+    *(MobileNetTeacherConfig(width=TINY, norm=norm) for norm in NORMS),
+]
+FAMILIES: list[BuiltIn] = [
+    TeacherConfig(width=TINY),
+    MobileNetConfig(width=TINY),
+    MobileNetTeacherConfig(width=TINY),
+]
+
+
+def name(config: BuiltIn) -> str:
+    without_attention = isinstance(config, TeacherConfig) and not config.attention
+    return f"{config.kind}-{config.norm}" + ("-no-attention" if without_attention else "")
+
+
+def build(config: BuiltIn, seed: int = 0) -> CtcModel:
+    return config.build(NUM_FEATURES, GROUPS, VOCABULARY_SIZE, seed)
+
+
+def features(lengths: Sequence[int], seed: int = 1) -> tuple[Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+    features_BTF = torch.zeros(len(lengths), max(lengths), NUM_FEATURES)
+    for row, length in enumerate(lengths):
+        features_BTF[row, :length] = torch.randn(length, NUM_FEATURES, generator=generator)
+    return features_BTF, torch.tensor(lengths)
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> None:
+    torch.set_num_threads(1)
+
+
+@pytest.mark.parametrize(
+    ("config", "least", "most", "least_layers", "most_layers"),
+    [
+        (TeacherConfig(), 40e6, 50e6, 50, 100),
+        (MobileNetConfig(), 15.7e6 * 0.95, 15.7e6 * 1.05, 20, 20),
+        (MobileNetTeacherConfig(), 40e6, 50e6, 50, 100),
+    ],
+    ids=lambda value: value.kind if isinstance(value, BuiltIn) else "",
+)
+def test_full_size(config: BuiltIn, least: float, most: float, least_layers: int, most_layers: int) -> None:
+    groups = tuple(FeatureGroup(str(i), round(i * 407.25), round((i + 1) * 407.25)) for i in range(4))
+    model = config.build(1629, groups, 1232, 0)
+    assert least <= sum(parameter.numel() for parameter in model.parameters()) <= most
+    assert least_layers <= model.num_layers <= most_layers
+
+
+def test_teacher_layers_are_those_that_it_holds() -> None:
+    model = build(TeacherConfig(width=TINY))
+    modules = list(model.modules())
+    attentions = sum(isinstance(module, SelfAttention) for module in modules)
+    # A module's merged pointwise convolution stands for three branches: two more than it is modules.
+    convolutions = sum(isinstance(module, Conv) for module in modules) + 2 * 9
+    linears = sum(isinstance(module, nn.Linear) for module in modules) - 2 * attentions
+    assert model.num_layers == convolutions + linears + attentions
+    assert build(TeacherConfig(width=TINY, num_modules=3, attention=False)).num_layers < 50
+
+
+@pytest.mark.parametrize("config", FAMILIES, ids=name)
+def test_output_length_is_a_quarter_rounded_up(config: BuiltIn) -> None:
+    model = build(config).eval()
+    lengths = torch.arange(1, 400)
+    expected = [-(-num_frames // 4) for num_frames in range(1, 400)]
+    assert model.output_lengths(lengths).tolist() == expected
+    assert [config.output_length(num_frames) for num_frames in range(1, 400)] == expected
+    with torch.no_grad():
+        for num_frames in (*range(1, 18), 128, 129, 399):
+            logits_BSV = model(*features([num_frames]))
+            assert logits_BSV.shape == (1, config.output_length(num_frames), VOCABULARY_SIZE)
+            assert bool(torch.isfinite(logits_BSV).all())
+
+
+@pytest.mark.parametrize("training", [True, False], ids=["train", "eval"])
+@pytest.mark.parametrize("config", TINY_CONFIGS, ids=name)
+def test_padding_has_no_effect(config: BuiltIn, training: bool) -> None:
+    lengths = (37, 1, 22, 6)
+    features_BTF, lengths_B = features(lengths)
+    junk_BTF = features_BTF.clone()
+    for row, length in enumerate(lengths):
+        junk_BTF[row, length:] = 1e3
+        junk_BTF[row, length + 2 :] = float("nan")
+    longer_BTF = torch.cat((features_BTF, torch.full((4, 11, NUM_FEATURES), -50.0)), 1)
+    results = []
+    for padded_BTF in (features_BTF, junk_BTF, longer_BTF):
+        model = build(config).train(training)
+        results.append((model(padded_BTF, lengths_B), dict(model.named_buffers())))
+    logits_BSV, buffers = results[0]
+    for other_BSV, other_buffers in results[1:]:
+        for row, length in enumerate(lengths):
+            valid = config.output_length(length)
+            torch.testing.assert_close(other_BSV[row, :valid], logits_BSV[row, :valid], atol=2e-5, rtol=0)
+        torch.testing.assert_close(other_buffers, buffers)
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 2e-5), (torch.float64, 1e-12)], ids=str)
+@pytest.mark.parametrize("config", TINY_CONFIGS, ids=name)
+def test_alone_equals_in_a_batch(config: BuiltIn, dtype: torch.dtype, tolerance: float) -> None:
+    lengths = (37, 1, 22, 6, 3)
+    features_BTF, lengths_B = features(lengths)
+    features_BTF = features_BTF.to(dtype)
+    # Training mode too, but for batch norm, which couples the utterances of a batch by design.
+    model = build(config).to(dtype).train(config.norm != "batch")
+    with torch.no_grad():
+        logits_BSV = model(features_BTF, lengths_B)
+        for row, length in enumerate(lengths):
+            alone_1SV = model(features_BTF[row : row + 1, :length], lengths_B[row : row + 1])
+            torch.testing.assert_close(
+                alone_1SV[0], logits_BSV[row, : config.output_length(length)], atol=tolerance, rtol=0
+            )
+
+
+@pytest.mark.parametrize("config", TINY_CONFIGS, ids=name)
+def test_padding_gets_no_gradient_and_all_parameters_do(config: BuiltIn) -> None:
+    lengths = (37, 3, 22)
+    features_BTF, lengths_B = features(lengths)
+    features_BTF.requires_grad_()
+    # Not the narrowest: there all few units of a squeeze layer can be dead from the start.
+    model = build(config.model_copy(update={"width": 0.125}))
+    logits_BSV = model(features_BTF, lengths_B)
+    valid_BS = torch.arange(logits_BSV.shape[1]) < model.output_lengths(lengths_B)[:, None]
+    (logits_BSV[valid_BS] * torch.randn(VOCABULARY_SIZE)).sum().backward()
+    assert features_BTF.grad is not None
+    for row, length in enumerate(lengths):
+        assert not features_BTF.grad[row, length:].any()
+        assert features_BTF.grad[row, :length].any(dim=1).all()
+    silent = [key for key, value in model.named_parameters() if value.grad is None or not value.grad.any()]
+    assert not silent
+
+
+@pytest.mark.parametrize("config", FAMILIES, ids=name)
+def test_seeds(config: BuiltIn) -> None:
+    torch.manual_seed(5)
+    expected_next = torch.rand(3)
+    torch.manual_seed(5)
+    first, again, other = build(config, 1), build(config, 1), build(config, 2)
+    torch.testing.assert_close(torch.rand(3), expected_next, atol=0, rtol=0)
+    torch.testing.assert_close(first.state_dict(), again.state_dict(), atol=0, rtol=0)
+    assert not torch.equal(next(first.parameters()), next(other.parameters()))
+
+
+@pytest.mark.parametrize("config", FAMILIES, ids=name)
+def test_initial_scales(config: BuiltIn) -> None:
+    plain = build(config)
+    scaled = build(config.model_copy(update={"init_scale": 0.5, "conv_scale": 4.0}))
+    for before, after in zip(plain.modules(), scaled.modules(), strict=True):
+        for (key, weight), (_, scaled_weight) in zip(
+            before.named_parameters(recurse=False), after.named_parameters(recurse=False), strict=True
+        ):
+            factor = 1.0
+            if isinstance(before, Conv | DepthwiseConv):
+                factor = 2.0
+            elif isinstance(before, nn.Linear) and key == "weight":
+                factor = 0.5
+            torch.testing.assert_close(scaled_weight, weight * factor, atol=0, rtol=0)
+        assert all(parameter.ndim == 1 for parameter in before.parameters(recurse=False)) or isinstance(
+            before, Conv | DepthwiseConv | nn.Linear
+        ), "a weight that no scale reaches"
+
+
+@pytest.mark.parametrize("init_scale", [1e-12, 1e12])
+@pytest.mark.parametrize("config", TINY_CONFIGS, ids=name)
+def test_extreme_scales_do_not_crash(config: BuiltIn, init_scale: float) -> None:
+    model = build(config.model_copy(update={"init_scale": init_scale}))
+    logits_BSV = model(*features([13, 8]))
+    logits_BSV.sum().backward()
+    assert logits_BSV.shape == (2, 4, VOCABULARY_SIZE)
+
+
+@pytest.mark.parametrize("config", FAMILIES, ids=name)
+def test_dropout_acts_in_training_only(config: BuiltIn) -> None:
+    model = build(config.model_copy(update={"dropout": 0.5}))
+    batch = features([16, 16])
+    assert not torch.equal(model(*batch), model(*batch))
+    model.eval()
+    torch.testing.assert_close(model(*batch), model(*batch), atol=0, rtol=0)
+    torch.testing.assert_close(model(*batch), build(config).eval()(*batch), atol=0, rtol=0)
+
+
+def test_attention_can_be_observed_by_a_hook() -> None:
+    model = build(TeacherConfig(width=TINY))
+    seen: dict[str, Tensor] = {}
+    for key, module in model.named_modules():
+        if isinstance(module, SelfAttention):
+
+            def observe(module: SelfAttention, inputs: tuple[Tensor, Frames], _output: Tensor, key: str = key) -> None:
+                seen[key] = module.largest_logit(*inputs)
+
+            module.register_forward_hook(observe)
+    model(*features([16, 9]))
+    assert sorted(seen) == ["encoder.0.attention", "encoder.1.attention", "fusion"]
+    assert all(bool(value > 0) and bool(torch.isfinite(value)) for value in seen.values())
+
+
+@pytest.mark.parametrize("num_modules", [1, 2, 3, 11])
+def test_any_number_of_modules_keeps_the_stride(num_modules: int) -> None:
+    model = build(TeacherConfig(width=TINY, num_modules=num_modules, num_encoder_layers=0))
+    assert model(*features([21])).shape == (1, 6, VOCABULARY_SIZE)
+
+
+def test_heads_divide_the_sizes_at_any_width() -> None:
+    config = TeacherConfig(width=0.07, num_heads=6, hidden_size=500)
+    assert build(config)(*features([9])).shape == (1, 3, VOCABULARY_SIZE)
+
+
+@pytest.mark.parametrize("config", FAMILIES, ids=name)
+@pytest.mark.parametrize(
+    ("groups", "message"),
+    [
+        ((FeatureGroup("hands", 0, 12),), "cover 12 columns, but a frame has 20"),
+        ((FeatureGroup("hands", 0, 12), FeatureGroup("pose", 13, 20)), "must start at 12"),
+        ((FeatureGroup("hands", 0, 0), FeatureGroup("pose", 0, 20)), "not be empty"),
+        ((), "cover 0 columns"),
+    ],
+)
+def test_groups_must_partition_the_features(config: BuiltIn, groups: tuple[FeatureGroup, ...], message: str) -> None:
+    with pytest.raises(SettingError, match=message):
+        config.build(NUM_FEATURES, groups, VOCABULARY_SIZE, 0)
+
+
+def test_a_vocabulary_needs_a_label() -> None:
+    with pytest.raises(SettingError, match="at least one label"):
+        MobileNetConfig().build(NUM_FEATURES, GROUPS, 1, 0)
+
+
+def test_kind_selects_the_configuration() -> None:
+    adapter: TypeAdapter[ModelConfig] = TypeAdapter(ModelConfig)
+    for config in FAMILIES:
+        assert adapter.validate_python(config.model_dump()) == config
+    with pytest.raises(ValidationError, match="kind"):
+        adapter.validate_python({"kind": "resnet"})
+    with pytest.raises(ValidationError, match="extra"):
+        adapter.validate_python({"kind": "baseline", "num_heads": 4})
+    with pytest.raises(ValidationError, match="width"):
+        adapter.validate_python({"kind": "teacher", "width": 0.01})

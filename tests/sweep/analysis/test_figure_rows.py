@@ -1,0 +1,106 @@
+import math
+from collections.abc import Callable
+from typing import Any
+
+import pandas as pd
+
+from sweep.analysis.costs import costs
+from sweep.analysis.dimensions import dimensions, learning_rate, panel_dimension
+from sweep.analysis.groups import setting_groups
+from sweep.analysis.neighbours import distance, neighbourhood
+from sweep.analysis.sensitivity import lr_info
+from sweep.analysis.stability_map import map_info
+from sweep.records import Outcome
+
+LR, P, CLIP = "training.optimizer.lr", "training.precision.kind", "training.clip.max_norm"
+SPACE: dict[str, Any] = {
+    P: {"choice": ["fp32", "fp16"]},
+    LR: {"loguniform": [1e-4, 1e-2]},
+    CLIP: {"uniform": [0.0, 2.0]},
+}
+Table = Callable[..., pd.DataFrame]
+
+
+def test_no_trial_is_left_out_of_the_learning_rate_figure(table: Table) -> None:
+    trials = table(
+        [
+            {P: "fp32", LR: 1e-3, "val_loss": 1.5, "wer": 0.5},
+            {P: "fp32", LR: 3e-3, "verdict": "diverged-loss", "val_loss": 50.0},
+            {P: "fp32", LR: 4e-3, "verdict": "crashed", "val_loss": None, "wer": None},
+            {P: "fp32", LR: 2e-4, "verdict": "stalled", "val_loss": 3.0, "wer": 1.0},
+            {P: "fp32", LR: 5e-3, "verdict": "diverged-nonfinite", "val_loss": math.inf},
+            {P: "fp32", LR: 6e-3, "verdict": "stalled", "val_loss": 1500.0, "wer": 1.0},
+        ]
+    )
+    dims = dimensions(SPACE, trials)
+    lr = learning_rate(dims)
+    assert lr is not None
+    info = lr_info(trials, lr, panel_dimension(dims))
+    fp32, fp16 = info.panels
+    assert [p.lost for p in fp32.points] == [False, True, True, False, True, True]
+    assert fp16.points == () and info.l_const == 3.0 and info.l_unif == 9.0
+
+
+def test_reference_lines_are_drawn_only_where_all_trials_share_them(table: Table) -> None:
+    trials = table([{LR: 1e-3, "l_const": 3.0}, {LR: 1e-3, "l_const": 4.0}])
+    lr = learning_rate(dimensions(SPACE, trials))
+    assert lr is not None and math.isnan(lr_info(trials, lr, None).l_const)
+
+
+def test_the_map_says_why_a_panel_is_empty(table: Table) -> None:
+    trials = table([{P: "fp32", LR: 1e-3, CLIP: None}, {P: "fp32", LR: 2e-3, CLIP: 1.0, "verdict": "stalled"}])
+    dims = dimensions(SPACE, trials)
+    info = map_info(trials, dims, panel_dimension(dims))
+    assert not isinstance(info, str)
+    fp32, fp16 = info.panels
+    assert [c.outcome for c in fp32.cells] == [Outcome.STABLE, Outcome.STALLED]
+    assert math.isnan(fp32.cells[0].y) and fp32.why_empty is None
+    assert fp16.why_empty == "No trial was run here yet."
+    assert "two numeric settings" in str(map_info(trials, dims[:2], None))
+
+
+def test_distances_run_over_scaled_axes(table: Table) -> None:
+    trials = table(
+        [
+            {P: "fp32", LR: 1e-4, CLIP: 0.0},
+            {P: "fp32", LR: 1e-2, CLIP: 0.0},
+            {P: "fp16", LR: 1e-4, CLIP: 1.0},
+            {P: "fp32", LR: 1e-4, CLIP: None},
+        ]
+    )
+    dims = dimensions(SPACE, trials)
+    a, far, other, off = setting_groups(trials, dims)
+    assert distance(a, a, dims) == 0
+    assert distance(a, far, dims) == math.sqrt(1 / 3)
+    assert math.isclose(distance(a, other, dims), math.sqrt((1 + 0.25) / 3))
+    assert distance(a, off, dims) == math.sqrt(1 / 3)
+
+
+def test_risk_falls_with_stable_neighbours_and_rises_with_unstable_ones(table: Table) -> None:
+    rows = [{P: "fp32", LR: 1e-3, CLIP: 1.0}] * 3 + [{P: "fp32", LR: 1e-3, CLIP: 1.0, "verdict": "stalled"}] * 2
+    trials = table(rows)
+    dims = dimensions(SPACE, trials)
+    groups = setting_groups(trials, dims)
+    alone = neighbourhood(groups[0], groups[:1], dims)
+    assert alone.risk == 0.25 and alone.nearest.total == 0 and math.isnan(alone.reach)
+    assert neighbourhood(groups[0], groups[:3], dims).risk == 0.5 / 4
+    with_bad = neighbourhood(groups[0], groups, dims)
+    assert with_bad.risk == 2.5 / 6 and (with_bad.nearest.count, with_bad.nearest.total) == (2, 4)
+
+
+def test_costs_count_stopped_trials_but_not_crashes_as_savings(table: Table) -> None:
+    trials = table(
+        [
+            {"num_steps": 100},
+            {"num_steps": 40, "stop_step": 40, "verdict": "diverged-loss"},
+            {"num_steps": 0, "stop_step": 0, "verdict": "crashed", "wall_s": None, "cpu_s": None},
+            {"num_steps": 100, "stop_step": 60, "verdict": "stalled"},
+        ]
+    )
+    total = costs(trials)
+    assert (total.num_stopped, total.steps_saved, total.num_steps) == (1, 60, 240)
+    assert total.saved_rate == 60 / 300 and total.wall_s == 30.0
+    assert [row.outcome for row in total.by_outcome] == [
+        Outcome.STABLE, Outcome.DIVERGED_LOSS, Outcome.STALLED, Outcome.CRASHED,
+    ]  # fmt: skip
+    assert costs(table([])).saved_rate == 0.0

@@ -1,0 +1,142 @@
+import base64
+import gzip
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from slr_models.errors import ResultsError
+from sweep import store
+from sweep.records import Outcome
+from sweep.report import build_report
+from sweep.report.__main__ import main
+from sweep.report.theme import MARKS, PAGE_COLOURS, dark_swaps, svg_symbol
+
+Make = Callable[..., Path]
+
+
+def payload(page: str) -> dict[str, Any]:
+    packed = re.search(r'id="payload-gz">([^<]+)<', page)
+    assert packed is not None
+    content: dict[str, Any] = json.loads(gzip.decompress(base64.b64decode(packed.group(1))))
+    return content
+
+
+def test_the_report_answers_first_and_holds_everything(results: Path, report: Path) -> None:
+    path = report
+    assert path == results / "report.html"
+    page = path.read_text(encoding="utf-8")
+    assert page.index("Confirmed with fresh seeds") < page.index('id="outcomes"')
+    data = payload(page)
+    assert {"lr-0", "lr-1", "lr-2", "map-0", "map-1", "map-2"} == set(data["figures"])
+    assert len(data["traces"]) == 39
+    drawn = sum(len(trace["x"]) for trace in data["figures"]["map-0"]["data"])
+    assert drawn + sum(len(t["x"]) for i in (1, 2) for t in data["figures"][f"map-{i}"]["data"]) == 39
+    assert path.stat().st_size < 3_000_000
+
+
+def test_the_shown_recipe_is_the_recommended_study(results: Path, report: Path) -> None:
+    page = report.read_text(encoding="utf-8")
+    shown = re.search(r'<pre id="recipe"[^>]*>(.*?)</pre>', page, re.DOTALL)
+    assert shown is not None
+    content = yaml.safe_load(shown.group(1).replace("&#39;", "'").replace("&#34;", '"'))
+    assert content["name"] == "precision-and-lr-recipe" and "space" not in content
+    trials = store.read_trials(results)
+    lr = content["training"]["optimizer"]["lr"]
+    confirmed = trials[trials["phase"] == "confirm"]
+    assert set(confirmed["training.optimizer.lr"]) == {lr}
+
+
+def test_a_recipe_in_the_folder_is_shown_if_it_is_about_the_same_trials(tmp_path: Path, make_results: Make) -> None:
+    folder = make_results(tmp_path, num_trials=1, num_confirm=0, lr_range=(1e-3, 1.1e-3))
+    evidence = {"provenance": {"evidence": {"trials": ["t0000"]}}, "note": "as trained"}
+    store.write_yaml(folder / "recipe.yaml", evidence)
+    assert "as trained" in build_report(folder).read_text(encoding="utf-8")
+    evidence["provenance"]["evidence"]["trials"] = ["another"]
+    store.write_yaml(folder / "recipe.yaml", evidence)
+    assert "as trained" not in build_report(folder).read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("case", "says"),
+    [
+        ({"num_trials": 0}, "No trial has finished yet"),
+        ({"num_trials": 1, "num_confirm": 0, "lr_range": (1e-3, 1.1e-3)}, "Best so far, not confirmed"),
+        ({"num_trials": 4, "lr_range": (5e-2, 1e-1)}, "All 4 trials ended as diverged"),
+        ({"num_trials": 3, "space": {}}, "the study&#39;s fixed settings: WER"),
+    ],
+)
+def test_thin_studies_have_a_report_too(tmp_path: Path, make_results: Make, case: dict[str, Any], says: str) -> None:
+    page = build_report(make_results(tmp_path, **case)).read_text(encoding="utf-8")
+    assert says in page
+
+
+def test_a_study_that_has_only_begun_has_a_report(tmp_path: Path, make_results: Make) -> None:
+    folder = make_results(tmp_path, num_trials=0)
+    (folder / "trials.parquet").unlink()
+    assert "No trial has finished yet" in build_report(folder).read_text(encoding="utf-8")
+
+
+def test_a_trial_without_records_still_stands_in_the_table(tmp_path: Path, make_results: Make) -> None:
+    folder = make_results(tmp_path, num_trials=3, num_confirm=0)
+    (folder / "steps" / "t0001.parquet").unlink()
+    (folder / "evals" / "t0002.parquet").unlink()
+    page = build_report(folder).read_text(encoding="utf-8")
+    assert page.count("<tr data-outcome") == 3
+    assert set(payload(page)["traces"]) == {"t0000", "t0002"}
+
+
+def test_what_users_write_cannot_become_markup(tmp_path: Path, make_results: Make) -> None:
+    evil = "<script>alert(1)</script>"
+    folder = make_results(tmp_path, num_trials=2, name=evil, description=f"{evil}</style></pre>")
+    page = build_report(folder).read_text(encoding="utf-8")
+    assert evil not in page and "&lt;script&gt;alert(1)&lt;/script&gt;" in page
+    assert page.count("<script") == 3
+
+
+def test_the_page_names_nothing_on_the_network(report: Path) -> None:
+    page = report.read_text(encoding="utf-8")
+    assert not re.findall(r"""(?:src|href)=["']?(?!["']?#)[^\s>]+""", page)
+    assert "default-src 'none'" in page
+
+
+def test_command_line(results: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([str(results)]) == 0
+    assert capsys.readouterr().out.splitlines()[-1] == str(results / "report.html")
+    assert main([str(tmp_path / "nowhere")]) == 2
+    captured = capsys.readouterr()
+    assert "nowhere" in captured.err and captured.out == "" and "Traceback" not in captured.err
+    with pytest.raises(ResultsError, match=r"study\.yaml"):
+        build_report(tmp_path)
+
+
+def contrast(one: str, other: str) -> float:
+    """WCAG's contrast ratio of two colours."""
+
+    def luminance(colour: str) -> float:
+        parts = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+        red, green, blue = (p / 12.92 if p <= 0.04045 else ((p + 0.055) / 1.055) ** 2.4 for p in parts)
+        return 0.2126 * red + 0.7152 * green + 0.0722 * blue
+
+    low, high = sorted((luminance(one), luminance(other)))
+    return (high + 0.05) / (low + 0.05)
+
+
+def test_every_outcome_has_a_visible_and_distinct_mark() -> None:
+    assert set(MARKS) == set(Outcome)
+    assert len({(m.light, m.symbol) for m in MARKS.values()}) == len(MARKS)
+    for mark in MARKS.values():
+        assert contrast(mark.light, PAGE_COLOURS["paper"][0]) >= 3
+        assert contrast(mark.dark, PAGE_COLOURS["paper"][1]) >= 3
+    for name in ("ink", "muted", "accent"):
+        assert min(contrast(c, p) for c, p in zip(PAGE_COLOURS[name], PAGE_COLOURS["panel"], strict=True)) >= 4.5
+    assert all(svg_symbol(outcome).startswith("<svg") for outcome in Outcome)
+
+
+def test_each_light_colour_has_one_dark_counterpart() -> None:
+    pairs = {(m.light, m.dark) for m in MARKS.values()} | set(PAGE_COLOURS.values())
+    assert len(pairs) == len(dark_swaps())

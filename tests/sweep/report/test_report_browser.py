@@ -1,0 +1,77 @@
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sweep.report import build_report
+
+CHROMIUM = Path("/usr/bin/chromium")
+sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.skipif(not CHROMIUM.exists(), reason=f"there is no browser at {CHROMIUM}"),
+]
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    with sync_api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=str(CHROMIUM), args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+def opened(browser: Any, path: Path, width: int, scheme: str) -> tuple[Any, list[str]]:
+    """The page with its figures drawn, and everything that went wrong or left the machine."""
+    page = browser.new_page(viewport={"width": width, "height": 900}, color_scheme=scheme)
+    trouble: list[str] = []
+    page.on("console", lambda message: trouble.append(message.text))
+    page.on("pageerror", lambda error: trouble.append(str(error)))
+    page.on("request", lambda request: trouble.append(request.url) if request.url != path.as_uri() else None)
+    page.goto(path.as_uri())
+    page.wait_for_selector("body[data-ready]", timeout=60_000)
+    return page, trouble
+
+
+def test_a_reader_can_use_the_page(browser: Any, report: Path) -> None:
+    page, trouble = opened(browser, report, 1280, "light")
+    assert page.locator(".js-plotly-plot .main-svg").count() > 0
+
+    page.fill("#filter", "FP16 scaler")
+    visible = page.locator("#table tbody tr:visible")
+    assert 0 < visible.count() < 39
+    assert page.inner_text("#count") == f"{visible.count()} of 39"
+    assert all("scaler-collapse" in text and "fp16" in text for text in visible.all_inner_texts())
+    page.fill("#filter", "")
+    page.select_option("#only", "stable")
+    assert {row.get_attribute("data-outcome") for row in visible.all()} == {"stable"}
+    page.select_option("#only", "")
+
+    page.click("#table th:has-text('learning rate') button")
+    rates = page.locator("#table tbody tr td:nth-child(4)")
+    values = [float(cell.get_attribute("data-v")) for cell in rates.all()]
+    assert values == sorted(values)
+    assert page.get_attribute("#table th:has-text('learning rate')", "aria-sort") == "ascending"
+
+    page.select_option("#pick", label="Typical scaler-collapse")
+    assert "scaler-collapse" in page.inner_text("#trace-text")
+    assert "loss scale" in page.locator("#trace .infolayer").text_content()
+    page.click("[data-trial=t0000]")
+    assert page.inner_text("#trace-text").startswith("Trial 0 ")
+    assert trouble == []
+
+
+def test_the_page_fits_a_phone_and_the_dark(browser: Any, report: Path) -> None:
+    page, trouble = opened(browser, report, 390, "dark")
+    assert page.evaluate("document.documentElement.scrollWidth") == 390
+    mark = page.evaluate("getComputedStyle(document.querySelector('#map-0 .point')).fill")
+    assert mark == "rgb(86, 180, 233)", "a stable mark has its dark-theme colour"
+    page.emulate_media(color_scheme="light")
+    page.locator("#map-0 .point[style*='rgb(0, 114, 178)']").first.wait_for(timeout=10_000)
+    assert trouble == []
+
+
+def test_an_empty_study_opens_without_errors(browser: Any, tmp_path: Path, make_results: Any) -> None:
+    _, trouble = opened(browser, build_report(make_results(tmp_path, num_trials=0)), 390, "light")
+    assert trouble == []

@@ -1,0 +1,62 @@
+"""The ledger survives what a killed driver leaves, and lets only one run in."""
+
+import math
+
+import pytest
+
+from slr_models.errors import ResultsError
+from sweep.ledger import Ask, Ledger
+from sweep.trial import Job, RunOptions, crashed_result
+
+ASK = Ask("0000", 0, 0, 3, "explore", {"training.optimizer.lr": 0.1, "training.precision.kind": "fp16", "flag": True})
+
+
+def result(tmp_path):
+    options = RunOptions(tmp_path, 10, "wer", None, True, "none")
+    job = Job("0000", 0, 0, 3, "explore", ASK.settings, None)
+    return crashed_result(job, options, "boom")
+
+
+def test_what_is_written_comes_back(tmp_path) -> None:
+    ledger = Ledger(tmp_path)
+    ledger.ask(ASK)
+    ledger.tell(result(tmp_path))
+    ledger.close()
+    again = Ledger(tmp_path)
+    assert again.asks == [ASK]
+    back = again.results["0000"]
+    assert (
+        math.isnan(back.wer) and back.verdict == "crashed" and back.reason == "boom" and back.settings == ASK.settings
+    )
+    assert back.num_steps == 0 and back.stop_step == 0
+    again.close()
+
+
+def test_a_line_cut_by_a_kill_is_dropped_and_the_file_goes_on(tmp_path) -> None:
+    ledger = Ledger(tmp_path)
+    ledger.ask(ASK)
+    ledger.close()
+    path = tmp_path / "ledger.jsonl"
+    whole = path.read_bytes()
+    path.write_bytes(whole + b'{"event": "tell", "trial')
+    ledger = Ledger(tmp_path)
+    assert ledger.asks == [ASK] and not ledger.results
+    ledger.tell(result(tmp_path))
+    ledger.close()
+    ledger = Ledger(tmp_path)
+    assert list(ledger.results) == ["0000"]
+    ledger.close()
+
+
+def test_a_damaged_line_is_named(tmp_path) -> None:
+    (tmp_path / "ledger.jsonl").write_text('{"event": "ask"}\nnonsense\n')
+    with pytest.raises(ResultsError, match=r"ledger\.jsonl:1: this line is damaged"):
+        Ledger(tmp_path)
+
+
+def test_one_run_at_a_time(tmp_path) -> None:
+    ledger = Ledger(tmp_path)
+    with pytest.raises(ResultsError, match="in use by another run"):
+        Ledger(tmp_path)
+    ledger.close()
+    Ledger(tmp_path).close()

@@ -1,0 +1,49 @@
+"""The number that the search hears."""
+
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sweep.objective import STABLE_CAP, margin, objective
+
+ANY = st.floats(allow_nan=True, allow_infinity=True)
+RATE = st.floats(0, 1)
+
+
+@given(st.sampled_from(["wer", "val_loss"]), ANY.map(abs), ANY.map(abs), RATE, RATE)
+def test_every_unstable_training_is_worse_than_every_stable_one(metric, wer, val_loss, survived, other) -> None:
+    stable = objective(metric, stable=True, wer=wer, val_loss=val_loss, l_const=2.0, survived_rate=1.0)
+    unstable = objective(metric, stable=False, wer=0.0, val_loss=0.0, l_const=2.0, survived_rate=survived)
+    assert math.isfinite(stable) and math.isfinite(unstable)
+    assert stable <= STABLE_CAP < unstable <= 3.0
+
+
+def test_an_unstable_training_that_lived_longer_is_less_bad() -> None:
+    values = [
+        objective("wer", stable=False, wer=0, val_loss=0, l_const=2, survived_rate=rate) for rate in (0, 0.3, 0.9, 1)
+    ]
+    assert values == sorted(values, reverse=True)
+    assert len(set(values)) == 4
+
+
+def test_a_stable_training_is_worth_its_metric() -> None:
+    assert objective("wer", stable=True, wer=0.3, val_loss=9, l_const=2, survived_rate=1) == 0.3
+    assert objective("val_loss", stable=True, wer=0.3, val_loss=1.0, l_const=2, survived_rate=1) == 0.5
+
+
+@given(st.booleans(), st.booleans(), ANY, RATE)
+def test_the_margin_has_the_sign_of_the_verdict(stable, stopped, end_loss, survived) -> None:
+    stopped = stopped and not stable
+    if stable and not math.isfinite(end_loss):
+        end_loss = 1.0
+    value = margin(stable=stable, stopped=stopped, end_loss=abs(end_loss), l_const=2.0, survived_rate=survived)
+    assert -1 <= value <= 1
+    assert (value < 0) == stable
+
+
+def test_the_margin_of_a_full_training_is_its_distance_from_learning_nothing() -> None:
+    assert margin(stable=True, stopped=False, end_loss=0.21, l_const=2.0, survived_rate=1) == -1.0
+    assert abs(margin(stable=True, stopped=False, end_loss=1.05, l_const=2.0, survived_rate=1) + 0.30103) < 1e-4
+    assert margin(stable=False, stopped=True, end_loss=9, l_const=2.0, survived_rate=0.5) == pytest.approx(0.65)

@@ -1,0 +1,49 @@
+"""The terminal: plain lines where output is a file, a live table where it is a terminal."""
+
+import dataclasses
+import io
+
+from rich.console import Console
+
+from sweep.progress import Terminal
+from sweep.records import Outcome
+from sweep.trial import Job, Progress, RunOptions, crashed_result
+
+SETTINGS = {"training.precision.kind": "fp16", "training.optimizer.lr": 0.00123}
+JOB = Job("0007", 7, 7, 0, "explore", SETTINGS, None)
+
+
+def result(verdict: Outcome):
+    blank = crashed_result(JOB, RunOptions(None, 100, "wer", None, True, "none"), "loss rose to 9.8")
+    return dataclasses.replace(
+        blank, verdict=verdict, wer=0.25, val_loss=0.61, objective=0.25, num_steps=40, wall_s=12.0
+    )
+
+
+def show(*, terminal: bool) -> str:
+    out = io.StringIO()
+    console = Console(file=out, force_terminal=terminal, width=120, soft_wrap=True)
+    with Terminal(console, num_planned=5, num_lanes=2, done=[]) as view:
+        view.started(JOB)
+        view.progressed(JOB, Progress(50, 100, 1.5, 1.6, 0.75))
+        if terminal:
+            console.print(view._render())
+        view.finished(result(Outcome.STABLE))
+        view.finished(result(Outcome.DIVERGED_LOSS))
+        view.retried(JOB)
+    return out.getvalue()
+
+
+def test_a_file_gets_one_plain_line_a_trial() -> None:
+    lines = show(terminal=False).splitlines()
+    assert lines == [
+        "[1/5] 0007 precision=fp16 lr=0.00123: stable, WER 0.25, loss 0.61 (12 s)",
+        "[2/5] 0007 precision=fp16 lr=0.00123: diverged-loss at step 40 of 100: loss rose to 9.8 (12 s)",
+        "trial 0007: its process died; trying once more",
+    ]
+
+
+def test_a_terminal_shows_what_runs() -> None:
+    text = show(terminal=True)
+    for part in ("0 of 5 trials", "50/100", "0.75", "precision=fp16 lr=0.00123", "no stable trial yet"):
+        assert part in text

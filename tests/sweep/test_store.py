@@ -1,0 +1,75 @@
+"""What is written comes back; nothing is half-written; what is missing is said."""
+
+import math
+
+import pandas as pd
+import pytest
+
+from slr_models.errors import ResultsError
+from sweep import store
+from sweep.records import EvalRecord, SkipReason, StepRecord
+
+STEPS = [
+    StepRecord(
+        step=1, loss=3.5, grad_norm=math.inf, loss_scale=65536.0, applied=False, skip_reason=SkipReason.CALIBRATION
+    ),
+    StepRecord(step=2, loss=math.nan, grad_norm=2.0, lr=1e-3, num_samples=8, params_finite=False),
+]
+EVALS = [EvalRecord(2, 1.5, 1, 2, 3, 10, 0.9, 0.1, 0.2)]
+
+
+def test_records_come_back_as_they_were(tmp_path) -> None:
+    store.write_steps(tmp_path, "0001", STEPS)
+    store.write_evals(tmp_path, "0001", EVALS)
+    back = store.load_steps(tmp_path, "0001")
+    assert back[0].skip_reason is SkipReason.CALIBRATION and back[1].skip_reason is None
+    assert back[0].grad_norm == math.inf and math.isnan(back[1].loss) and not back[1].params_finite
+    assert [r.step for r in back] == [1, 2]
+    assert store.load_evals(tmp_path, "0001") == EVALS
+    frame = store.read_evals(tmp_path, "0001")
+    assert frame["wer"].tolist() == [0.6]
+
+
+def test_no_steps_at_all_still_make_a_table(tmp_path) -> None:
+    store.write_steps(tmp_path, "0001", [])
+    store.write_evals(tmp_path, "0001", [])
+    assert list(store.read_steps(tmp_path, "0001").columns) == store.STEP_SCHEMA.names
+    assert store.load_evals(tmp_path, "0001") == []
+
+
+def test_settings_become_columns_of_their_kind(tmp_path) -> None:
+    rows = [
+        {"trial_id": "1", "number": 1, "lr": 1, "kind": "a", "flag": True},
+        {"trial_id": "0", "number": 0, "lr": 0.5, "kind": "b", "flag": False, "scale": 4},
+    ]
+    store.write_trials(tmp_path, rows)
+    frame = store.read_trials(tmp_path)
+    assert frame["trial_id"].tolist() == ["0", "1"], "in order of number"
+    assert frame["lr"].tolist() == [0.5, 1.0]
+    assert frame["flag"].tolist() == [False, True]
+    assert pd.isna(frame["scale"][1])
+
+
+def test_a_failed_write_leaves_the_old_file(tmp_path) -> None:
+    path = tmp_path / "a.txt"
+    store.write_text(path, "old")
+    with pytest.raises(RuntimeError), store.atomic_path(path) as temporary:
+        temporary.write_text("new")
+        raise RuntimeError
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_missing_and_damaged_results_are_named(tmp_path) -> None:
+    with pytest.raises(ResultsError, match="is not a folder"):
+        store.read_study(tmp_path / "none")
+    with pytest.raises(ResultsError, match="not the results folder"):
+        store.read_study(tmp_path)
+    with pytest.raises(ResultsError, match="no trials"):
+        store.read_trials(tmp_path)
+    (tmp_path / "trials.parquet").write_bytes(b"PAR1 but not really")
+    with pytest.raises(ResultsError, match="cannot be read as Parquet"):
+        store.read_trials(tmp_path)
+    (tmp_path / "study.yaml").write_text("a: [")
+    with pytest.raises(ResultsError, match="not valid YAML"):
+        store.read_study(tmp_path)

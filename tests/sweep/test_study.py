@@ -1,0 +1,157 @@
+"""Study files: what is accepted, how settings are put in, and what a mistake is told."""
+
+from pathlib import Path
+
+import pytest
+
+from slr_models.errors import SettingError
+from sweep import yaml_source
+from sweep.study import apply_settings, load, num_settings, validate
+
+BASE = """
+name: tiny
+model: {kind: baseline, width: 0.0625}
+data: {kind: synthetic}
+training:
+  precision: {kind: fp16, initial_scale: 1024}
+  optimizer: {kind: adamw, lr: 1e-3}
+budget: {trials: 4, steps: 10}
+"""
+
+
+def study(text: str = "", base: str = BASE):
+    return validate(yaml_source.parse(base + text, "x.yaml"))
+
+
+def error(text: str = "", base: str = BASE) -> str:
+    with pytest.raises(SettingError) as caught:
+        study(text, base)
+    return str(caught.value)
+
+
+def test_numbers_in_scientific_notation_are_numbers() -> None:
+    assert study().trial_config({}).training.optimizer.lr == 1e-4 * 10
+
+
+def test_settings_go_in_at_their_dotted_paths() -> None:
+    config = study().trial_config(
+        {"training.optimizer.lr": 0.5, "model.width": 0.125, "training.precision.initial_scale": 2.0}
+    )
+    assert config.training.optimizer.lr == 0.5
+    assert config.model.width == 0.125
+    assert config.training.precision.initial_scale == 2.0
+
+
+def test_a_changed_kind_drops_the_fields_of_the_old_one() -> None:
+    loaded = study()
+    assert loaded.trial_config({"training.precision.kind": "fp32"}).training.precision.kind == "fp32"
+    kept = loaded.trial_config({"training.optimizer.kind": "sgd"})
+    assert kept.training.optimizer.kind == "sgd" and kept.training.optimizer.lr == 1e-3, "shared fields stay"
+    base = {
+        "training": {"precision": {"kind": "fp16", "initial_scale": 4}},
+        "model": {"kind": "teacher"},
+        "data": {"kind": "synthetic"},
+    }
+    before = str(base)
+    apply_settings(base, {"training.precision.kind": "fp32"})
+    assert str(base) == before, "the base is not changed"
+
+
+def test_a_misspelled_key_names_its_neighbours_and_its_line() -> None:
+    message = error(base=BASE.replace("lr: 1e-3", "learning_rate: 1e-3, lrr: 2"))
+    assert "x.yaml:7: training.optimizer.learning_rate is not a setting" in message
+    assert "training.optimizer.lrr is not a setting. Did you mean lr" in message
+    assert "Known here: " in message and "weight_decay" in message
+    assert "x.yaml:9: bugdet" in error("bugdet: 1\n")
+
+
+def test_kinds_are_listed_when_one_is_wrong_or_missing() -> None:
+    message = error(base=BASE.replace("kind: baseline", "kind: baselin"))
+    assert "x.yaml:3: model.kind is 'baselin'" in message and "Did you mean baseline" in message
+    message = error(base=BASE.replace("{kind: synthetic}", "{num_train: 4}"))
+    assert "x.yaml:4: data needs a kind" in message and "fingerspelling" in message
+
+
+def test_missing_and_wrong_values_say_what_they_got() -> None:
+    assert "model is missing" in error(base=BASE.replace("model: {kind: baseline, width: 0.0625}\n", ""))
+    message = error(base=BASE.replace("trials: 4", "trials: many"))
+    assert "x.yaml:8: budget.trials" in message and "'many'" in message
+    assert "either steps or epochs" in error(base=BASE.replace("steps: 10", "steps: 10, epochs: 2"))
+    assert "names a folder" in error(base=BASE.replace("name: tiny", "name: a/b"))
+
+
+@pytest.mark.parametrize(
+    ("space", "expected"),
+    [
+        ("{training.optimizer.lrr: {loguniform: [1e-4, 1]}}", ["has no setting 'lrr'", "Did you mean lr"]),
+        ("{training.optimiser.lr: {loguniform: [1e-4, 1]}}", ["has no setting 'optimiser'", "Did you mean optimizer"]),
+        ("{training.optimizer: {choice: [adamw]}}", ["is a section", "training.optimizer.kind"]),
+        ("{training.optimizer.lr.x: {choice: [1]}}", ["training.optimizer.lr is one value"]),
+        ("{data.noise: {uniform: [0, 1]}}", ["cannot be searched", "shared by all trials"]),
+        ("{training.optimizer.lr: {loguniform: [-1, 1]}}", ["above 0"]),
+        ("{training.optimizer.lr: {uniform: [-1, 1]}}", ["cannot be used with training.optimizer.lr = -1"]),
+        ("{training.precision.kind: {choice: [fp32, fp8]}}", ["cannot be used", "fp8"]),
+        ("{training.optimizer.lr: {loguniforn: [1e-4, 1]}}", ["one of the keys choice"]),
+        (
+            "{training.precision.kind: {choice: [fp32, fp16]}, training.precision.initial_scale: {grid: [2, 4]}}",
+            ["training.precision.initial_scale", "add `when`"],
+        ),
+    ],
+)
+def test_a_dimension_that_cannot_work_is_found_before_any_trial(space: str, expected: list[str]) -> None:
+    message = error(f"space: {space}\n")
+    assert message.startswith("x.yaml:9")
+    for part in expected:
+        assert part in message
+
+
+def test_a_condition_makes_a_dimension_valid() -> None:
+    loaded = study(
+        "space: {training.precision.kind: {choice: [fp32, fp16]},"
+        " training.precision.initial_scale: {grid: [2, 4], when: {training.precision.kind: [fp16]}}}\n"
+    )
+    assert set(loaded.first_settings()) == {"training.precision.kind"}
+
+
+def test_try_first_has_to_lie_in_the_space() -> None:
+    space = "space: {training.optimizer.lr: {loguniform: [1e-4, 1]}}\n"
+    assert "no dimension of space" in error(space + "search: {kind: tpe, try_first: [{training.optimizer.lrr: 1}]}\n")
+    assert "outside its dimension" in error(space + "search: {kind: tpe, try_first: [{training.optimizer.lr: 7}]}\n")
+
+
+def test_a_grid_search_needs_a_grid_and_knows_its_size() -> None:
+    assert "continuous" in error("space: {training.optimizer.lr: {uniform: [0.1, 1]}}\nsearch: {kind: grid}\n")
+    loaded = study("space: {training.optimizer.lr: {grid: [0.1, 1, 2]}}\nsearch: {kind: grid}\n")
+    assert num_settings(loaded.study) == 3
+    loaded = study("space: {training.optimizer.lr: {grid: [0.1, 1, 2]}}\nsearch: {kind: grid}\nrepeats: 2\n")
+    assert num_settings(loaded.study) == 2
+
+
+def test_overrides_come_before_validation(tmp_path: Path) -> None:
+    path = tmp_path / "x.yaml"
+    path.write_text(BASE)
+    loaded = load(path, ["budget.trials=7", "training.optimizer.lr=1e-5", "space.model.width={grid: [0.0625, 0.125]}"])
+    assert loaded.study.budget.trials == 7
+    assert loaded.trial_config({}).training.optimizer.lr == 1e-5
+    assert list(loaded.study.space) == ["model.width"]
+    with pytest.raises(SettingError, match="write it as dotted.path=value"):
+        load(path, ["budget.trials"])
+    with pytest.raises(SettingError, match="budget.trails is not a setting. Did you mean trials"):
+        load(path, ["budget.trails=7"])
+
+
+def test_epochs_become_steps() -> None:
+    loaded = study(base=BASE.replace("steps: 10", "epochs: 2.5"))
+    assert loaded.max_steps(num_train=80) == 25
+    assert loaded.max_steps(num_train=3) == 3, "an incomplete batch is a step if it is the only one"
+
+
+def test_the_study_as_written_out_is_the_same_study() -> None:
+    import yaml
+
+    loaded = study(
+        "space: {model.num_heads: {int: [1, 2]}, training.optimizer.lr: {loguniform: [1e-5, 1]}}\n",
+        BASE.replace("baseline", "teacher"),
+    )
+    text = yaml.safe_dump(loaded.study.model_dump(mode="json", by_alias=True))
+    assert study(base=text).study == loaded.study

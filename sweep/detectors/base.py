@@ -7,7 +7,7 @@ comparison with NaN is False and would blind the rule.
 
 import math
 from dataclasses import dataclass
-from typing import Protocol, TypeAlias, TypeVar
+from typing import Any, Protocol, TypeAlias, TypeVar
 
 from pydantic import JsonValue, TypeAdapter
 
@@ -35,13 +35,23 @@ S = TypeVar("S")
 
 def dump_state(state: object) -> dict[str, JSON]:
     """The memory of a detector (a plain, fast dataclass) as JSON values."""
-    dumped: dict[str, JSON] = TypeAdapter(type(state)).dump_python(state, mode="json")
+    dumped: dict[str, JSON] = _adapter(type(state)).dump_python(state, mode="json")
     return dumped
 
 
 def load_state(kind: type[S], state: dict[str, JSON]) -> S:
     """The memory that `dump_state` wrote; checked, so that a damaged checkpoint is noticed."""
-    return TypeAdapter(kind).validate_python(state)
+    return _adapter(kind).validate_python(state)
+
+
+_ADAPTERS: dict[type, TypeAdapter[Any]] = {}
+"""Made once a type: making one costs milliseconds."""
+
+
+def _adapter(kind: type[S]) -> TypeAdapter[S]:
+    if kind not in _ADAPTERS:
+        _ADAPTERS[kind] = TypeAdapter(kind)
+    return _ADAPTERS[kind]
 
 
 class Detector(Protocol):

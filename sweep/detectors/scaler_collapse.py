@@ -60,12 +60,11 @@ class ScalerCollapseDetector:
             state.num_overflows += 1
             state.num_infeasible += record.num_infeasible > 0
             state.first_overflow = record.step if state.first_overflow is None else state.first_overflow
+        elif state.usable is None or scale >= state.usable:
+            # Calibration is over, or the scale has recovered: earlier overflows belong to no descent.
+            state.num_overflows, state.num_infeasible, state.first_overflow = 0, 0, None
         if state.gradient.calibrated and state.usable is None:
             state.usable = scale
-            # Calibration is over: what went before belongs to no descent.
-            state.num_overflows, state.num_infeasible, state.first_overflow = 0, 0, None
-        elif state.usable is not None and scale >= state.usable:
-            state.num_overflows, state.num_infeasible, state.first_overflow = 0, 0, None
         state.highest = scale if state.highest is None else max(state.highest, scale)
         if scale < self._config.smallest_scale <= state.highest:
             reason = f"the loss scale fell from {state.highest:g} to {scale:g} by step {record.step}"

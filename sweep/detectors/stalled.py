@@ -35,7 +35,8 @@ class StalledConfig(Spec):
     earliest_fraction: float = Field(0.3, ge=0, le=1)
     """Part of the budget before which the clock does not start."""
     sustain_fraction: float = Field(0.15, gt=0, le=1)
-    """Part of the budget without progress."""
+    """Part of the budget without progress; twice that where the input dependence is not sampled, because then
+    nothing announces the end of a plateau."""
     open_budget_steps: int = Field(2000, ge=1)
     """Budget that these fractions refer to where the run's is not known."""
 
@@ -79,9 +80,10 @@ class StalledDetector:
             state.since_step, state.since_level = record.step, state.loss.level
             state.trend.reset()
         lasted = record.step - state.since_step
+        enough = self._sustain_steps * (1 if state.trend.reference is not None else 2)
         stalled_level = math.log(config.stalled_above * self._l_const)
         # The slope is costly, so it comes last.
-        if lasted < self._sustain_steps or state.loss.level <= stalled_level or state.loss.slope() < 0:
+        if lasted < enough or state.loss.level <= stalled_level or state.loss.slope() < 0:
             return None
         return self._finding(record.step, lasted, self._l_const)
 

@@ -151,8 +151,8 @@ def test_beam_decode_finds_the_most_probable_sequence() -> None:
     pytest.importorskip("ctc_beam_decoder")
     torch.manual_seed(0)
     differs_from_greedy = 0
-    for _ in range(40):
-        num_frames, vocabulary = random.Random(_).randint(1, 5), 4
+    for seed in range(40):
+        num_frames, vocabulary = random.Random(seed).randint(1, 5), 4
         logits = torch.randn(1, num_frames + 2, vocabulary) * 2
         log_probs = logits[0].log_softmax(-1).tolist()
         totals: dict[tuple[int, ...], float] = {}

@@ -1,0 +1,61 @@
+"""Collapse to blank against the all-blank plateau of a healthy run."""
+
+import math
+
+import numpy as np
+
+from sweep.detectors import BlankCollapseConfig, RunContext
+from sweep.records import Finding, Outcome, StepRecord
+
+CONTEXT = RunContext(l_const=3.3, l_unif=12.0, budget_steps=300)
+
+
+def first(
+    dependence: np.ndarray, sigma: float = 0.05, blank: float = 1.0, context: RunContext = CONTEXT, every: int = 5
+) -> Finding | None:
+    noise = np.exp(np.random.default_rng(0).normal(0, sigma, len(dependence)))
+    detector = BlankCollapseConfig().build(context)
+    for k, value in enumerate(dependence):
+        sampled = k % every == 0
+        record = StepRecord(
+            step=k + 1,
+            loss=3.3 * noise[k],
+            blank_rate=blank if sampled else math.nan,
+            input_dependence=float(value) if sampled else math.nan,
+        )
+        if finding := detector.observe(record):
+            return finding
+    return None
+
+
+def collapsed(num_steps: int = 300) -> np.ndarray:
+    return 3e-4 * np.exp(np.random.default_rng(1).normal(0, 0.3, num_steps))
+
+
+def test_collapse_is_found_at_thirty_percent_of_the_budget() -> None:
+    finding = first(collapsed())
+    assert finding is not None and finding.outcome is Outcome.BLANK_COLLAPSE
+    assert 90 <= finding.step <= 115
+    assert "100.0% of the frames are blank" in finding.reason
+
+
+def test_noise_only_delays_it() -> None:
+    finding = first(collapsed(), sigma=0.2)
+    assert finding is not None and finding.step <= 200
+
+
+def test_an_open_budget_counts_as_two_thousand_steps() -> None:
+    finding = first(collapsed(1000), context=RunContext(l_const=3.3))
+    assert finding is not None and finding.step == 600
+
+
+def test_a_plateau_with_growing_input_dependence_is_silent() -> None:
+    """All blank at the zero-information level for 200 of 300 steps, but I doubles every 40."""
+    assert first(4e-4 * 2 ** (np.arange(200) / 40)) is None
+
+
+def test_other_plateaus_are_silent() -> None:
+    assert first(np.full(300, 0.05)) is None
+    assert first(collapsed(), blank=0.9) is None
+    assert first(collapsed(), context=RunContext(budget_steps=300)) is None
+    assert first(np.full(300, math.nan)) is None

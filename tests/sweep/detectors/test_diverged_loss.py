@@ -1,0 +1,91 @@
+"""A loss that rose and stayed up, and the many that did not."""
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+from sweep.detectors import DivergedLossConfig, RunContext
+from sweep.records import Finding, Outcome, StepRecord
+
+CONTEXT = RunContext(l_const=3.3, l_unif=12.0, budget_steps=600)
+
+
+def first(losses: np.ndarray, context: RunContext = CONTEXT) -> Finding | None:
+    detector = DivergedLossConfig().build(context)
+    records = (StepRecord(step=k + 1, loss=float(loss)) for k, loss in enumerate(losses))
+    return next((finding for record in records if (finding := detector.observe(record))), None)
+
+
+def healthy(seed: int, sigma: float, num_steps: int = 600) -> np.ndarray:
+    rng, steps = np.random.default_rng(seed), np.arange(num_steps)
+    mean = (3.3 + 8 * np.exp(-steps / 15)) * (0.3 + 0.7 * np.exp(-np.clip(steps - 90, 0, None) / 100))
+    return mean * np.exp(rng.normal(0, sigma, num_steps))
+
+
+@pytest.mark.parametrize("sigma", [0.05, 0.2, 0.4])
+@pytest.mark.parametrize(
+    ("change", "latest"),
+    [
+        (lambda steps: 1.02 ** np.clip(steps - 300, 0, None), 430),
+        (lambda steps: np.where(steps > 300, 10.0, 1.0), 352),
+        (lambda steps: np.where(steps > 300, 1e6, 1.0), 352),
+    ],
+    ids=["2 % a step", "x 10", "x 1e6"],
+)
+def test_divergence_is_found(change: Callable[[np.ndarray], np.ndarray], latest: int, sigma: float) -> None:
+    steps = np.arange(1, 601)
+    for seed in range(5):
+        finding = first(healthy(seed, sigma) * change(steps))
+        assert finding is not None and finding.outcome is Outcome.DIVERGED_LOSS
+        assert 340 <= finding.step <= latest
+        assert 260 <= finding.first_bad_step <= 350
+        assert finding.value > finding.threshold > 0
+
+
+def test_nan_values_do_not_blind() -> None:
+    losses = healthy(0, 0.1) * np.where(np.arange(600) > 300, 10.0, 1.0)
+    losses[295:400:3] = math.nan
+    finding = first(losses)
+    assert finding is not None and finding.step < 380
+
+
+def test_the_reason_is_a_sentence_with_numbers() -> None:
+    finding = first(np.r_[np.full(100, 1.31), np.full(100, 9.8)])
+    assert finding is not None and finding.step == 149
+    assert finding.reason == ("loss rose from 1.31 to 9.8 (median of 20 steps) and stayed above 3.13 for 40 steps")
+
+
+def spike(length: int) -> Callable[[np.ndarray, np.random.Generator], np.ndarray]:
+    return lambda steps, rng: np.where((steps >= 300) & (steps < 300 + length), 20.0, 1.0)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        spike(1),
+        spike(3),
+        spike(25),
+        lambda steps, rng: np.exp(0.15 * rng.standard_t(2, len(steps))),
+        lambda steps, rng: 1 + 2 * np.exp(-0.5 * ((steps - 70) / 15) ** 2),
+    ],
+    ids=["1-step spike", "3-step spike", "25-step spike", "heavy tail", "warm-up bump"],
+)
+def test_near_misses_are_silent(change: Callable[[np.ndarray, np.random.Generator], np.ndarray]) -> None:
+    for seed in range(20):
+        rng = np.random.default_rng(1000 + seed)
+        assert first(healthy(seed, 0.1) * change(np.arange(600), rng)) is None
+
+
+def test_a_loss_far_above_uniform_is_found_unless_it_falls() -> None:
+    noise = np.exp(np.random.default_rng(0).normal(0, 0.05, 300))
+    finding = first(40 * noise)
+    assert finding is not None and finding.step == 60 and "uniform" in finding.reason
+    assert first(np.maximum(91 * np.exp(-np.arange(300) / 100), 6) * noise) is None
+
+
+def test_a_rise_that_stays_below_zero_information_is_no_divergence() -> None:
+    assert first(np.r_[np.full(200, 0.3), np.full(200, 2.5)]) is None
+    # Without a reference only the rise itself can be judged.
+    assert first(np.r_[np.full(200, 0.3), np.full(200, 2.5)], RunContext()) is not None

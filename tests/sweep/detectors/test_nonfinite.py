@@ -1,0 +1,82 @@
+"""Non-finite weights, losses and gradients: counted in rows, calibration excepted."""
+
+import math
+
+import pytest
+
+from sweep.detectors import NonfiniteConfig, RunContext
+from sweep.records import Finding, Outcome, SkipReason, StepRecord
+
+
+def first(records: list[StepRecord], has_scaler: bool = False) -> Finding | None:
+    detector = NonfiniteConfig().build(RunContext(has_scaler=has_scaler))
+    return next((finding for record in records if (finding := detector.observe(record))), None)
+
+
+def good(step: int, scale: float = math.nan) -> StepRecord:
+    return StepRecord(step=step, loss=2.0, grad_norm=1.0, loss_scale=scale)
+
+
+def overflow(step: int, scale: float = math.nan, norm: float = math.inf) -> StepRecord:
+    return StepRecord(
+        step=step, loss=2.0, grad_norm=norm, loss_scale=scale, applied=False, skip_reason=SkipReason.NONFINITE
+    )
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_five_losses_in_a_row(value: float) -> None:
+    def trace(num_bad: int) -> list[StepRecord]:
+        bad = [StepRecord(step=300 + k, loss=value, grad_norm=1.0) for k in range(num_bad)]
+        return [good(k) for k in range(1, 300)] + bad + [good(300 + num_bad)]
+
+    assert first(trace(4)) is None
+    finding = first(trace(5))
+    assert finding is not None
+    assert (finding.step, finding.first_bad_step, finding.outcome) == (304, 300, Outcome.DIVERGED_NONFINITE)
+    assert finding.reason == "5 losses in a row are not finite, from step 300"
+
+
+def test_a_nonfinite_weight_at_once() -> None:
+    finding = first([good(1), StepRecord(step=2, loss=2.0, grad_norm=math.nan, params_finite=False)])
+    assert finding is not None and finding.irreversible
+    assert (finding.step, finding.outcome) == (2, Outcome.DIVERGED_NONFINITE)
+
+
+@pytest.mark.parametrize("norm", [math.inf, math.nan])
+def test_gradients_in_a_row(norm: float) -> None:
+    def trace(num_bad: int, scale: float) -> list[StepRecord]:
+        return [good(1, scale), *(overflow(2 + k, scale, norm) for k in range(num_bad))]
+
+    assert first(trace(4, math.nan)) is None
+    assert first(trace(5, math.nan)) is not None
+    assert first(trace(16, 1024.0), has_scaler=True) is None
+    finding = first(trace(17, 1024.0), has_scaler=True)
+    assert finding is not None and (finding.step, finding.first_bad_step) == (18, 2)
+
+
+@pytest.mark.parametrize("start_bits", [16, 32])
+def test_calibration_is_no_alarm_however_long(start_bits: int) -> None:
+    trace = [overflow(1 + k, 2.0 ** (start_bits - k)) for k in range(start_bits)]
+    assert first([*trace, *(good(100 + k, 1.0) for k in range(50))], has_scaler=True) is None
+
+
+def test_a_scale_that_does_not_fall_is_not_calibrating() -> None:
+    assert first([overflow(1 + k, 65536.0) for k in range(17)], has_scaler=True) is not None
+
+
+def test_unknown_gradient_norms_are_not_bad_ones() -> None:
+    assert first([StepRecord(step=k, loss=2.0) for k in range(1, 100)]) is None
+
+
+def test_steps_with_infeasible_samples_blame_the_data() -> None:
+    infeasible = [
+        StepRecord(step=10 + k, loss=math.inf, grad_norm=math.nan, num_infeasible=1, applied=False) for k in range(5)
+    ]
+    finding = first([good(9), *infeasible])
+    assert finding is not None and finding.outcome is Outcome.INFEASIBLE_DATA
+    one_without = [*infeasible[:4], StepRecord(step=14, loss=math.inf)]
+    finding = first([good(9), *one_without])
+    assert finding is not None and finding.outcome is Outcome.DIVERGED_NONFINITE
+    weights = StepRecord(step=10, loss=math.inf, grad_norm=math.nan, num_infeasible=2, params_finite=False)
+    finding = first([good(9), weights])
+    assert finding is not None and finding.outcome is Outcome.INFEASIBLE_DATA and finding.irreversible

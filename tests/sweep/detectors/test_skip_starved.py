@@ -1,0 +1,38 @@
+"""Share of skipped batches after calibration."""
+
+import math
+
+from sweep.detectors import RunContext, SkipStarvedConfig
+from sweep.records import Finding, Outcome, SkipReason, StepRecord
+
+
+def first(records: list[StepRecord], has_scaler: bool = False) -> Finding | None:
+    detector = SkipStarvedConfig().build(RunContext(has_scaler=has_scaler))
+    return next((finding for record in records if (finding := detector.observe(record))), None)
+
+
+def step(number: int, skipped: bool, norm: float = 80.0, num_infeasible: int = 0) -> StepRecord:
+    reason = SkipReason.THRESHOLD if skipped else None
+    return StepRecord(number, 5.0, norm, applied=not skipped, skip_reason=reason, num_infeasible=num_infeasible)
+
+
+def test_a_threshold_that_skips_everything() -> None:
+    finding = first([step(1 + k, skipped=True) for k in range(60)])
+    assert finding is not None
+    assert (finding.step, finding.first_bad_step, finding.outcome) == (26, 1, Outcome.SKIP_STARVED)
+    assert finding.reason == "26 of the last 26 batches were skipped"
+
+
+def test_every_second_batch_is_just_enough() -> None:
+    assert first([step(1 + k, skipped=k % 2 == 0) for k in range(600)]) is None
+    assert first([step(1 + k, skipped=k % 3 > 0) for k in range(600)]) is not None
+
+
+def test_calibration_does_not_count() -> None:
+    calibration = [StepRecord(1 + k, 5.0, math.inf, 2.0 ** (40 - k), False, SkipReason.CALIBRATION) for k in range(30)]
+    assert first([*calibration, *(step(31 + k, skipped=False) for k in range(50))], has_scaler=True) is None
+
+
+def test_infeasible_skips_blame_the_data() -> None:
+    finding = first([step(1 + k, skipped=True, num_infeasible=1) for k in range(40)])
+    assert finding is not None and finding.outcome is Outcome.INFEASIBLE_DATA

@@ -1,0 +1,63 @@
+"""Runs that learn nothing, and runs that learn late."""
+
+import math
+
+import numpy as np
+import pytest
+
+from sweep.detectors import RunContext, StalledConfig
+from sweep.records import Finding, Outcome, StepRecord
+
+CONTEXT = RunContext(l_const=3.3, l_unif=12.0, budget_steps=300)
+
+
+def first(losses: np.ndarray, dependence: np.ndarray | None = None, context: RunContext = CONTEXT) -> Finding | None:
+    detector = StalledConfig().build(context)
+    for k, loss in enumerate(losses):
+        value = float(dependence[k]) if dependence is not None and k % 5 == 0 else math.nan
+        if finding := detector.observe(StepRecord(step=k + 1, loss=float(loss), input_dependence=value)):
+            return finding
+    return None
+
+
+def noise(seed: int, sigma: float, num_steps: int = 300) -> np.ndarray:
+    return np.exp(np.random.default_rng(seed).normal(0, sigma, num_steps))
+
+
+@pytest.mark.parametrize("factor", [1.0, 1.2, 2.5])
+def test_a_flat_loss_is_stalled(factor: float) -> None:
+    for seed in range(10):
+        finding = first(factor * 3.3 * noise(seed, 0.08), np.full(300, 2e-4))
+        assert finding is not None and finding.outcome is Outcome.STALLED
+        assert 135 <= finding.step <= 220
+        assert finding.reason.startswith("learned nothing: the loss is")
+
+
+def test_without_input_dependence_it_waits_twice_as_long() -> None:
+    finding = first(3.4 * noise(0, 0.05))
+    assert finding is not None and 180 <= finding.step <= 230
+
+
+@pytest.mark.parametrize("onset", [60, 100, 120, 150])
+def test_a_plateau_that_ends_is_silent(onset: int) -> None:
+    steps = np.arange(300)
+    losses = 3.3 * np.exp(-np.clip(steps - onset, 0, None) / 60)
+    dependence = np.minimum(3e-4 * np.exp(steps / onset * 5), 1)
+    for seed in range(10):
+        assert first(losses * noise(seed, 0.08), dependence) is None
+
+
+def test_a_slow_fall_is_progress() -> None:
+    losses = np.exp(np.linspace(math.log(10), math.log(3), 300))
+    assert first(losses * noise(0, 0.05)) is None
+
+
+def test_what_was_learned_and_lost_is_a_divergence() -> None:
+    losses = np.r_[np.full(100, 2.0), np.full(200, 3.4)] * noise(0, 0.05)
+    finding = first(losses)
+    assert finding is not None and finding.outcome is Outcome.DIVERGED_LOSS
+    assert "it had been at" in finding.reason
+
+
+def test_nothing_is_said_without_a_reference() -> None:
+    assert first(np.full(300, 3.3), context=RunContext(budget_steps=300)) is None

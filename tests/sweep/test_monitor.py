@@ -1,0 +1,270 @@
+"""From whole traces to verdicts: every outcome, its near misses, and how often healthy runs are stopped."""
+
+import dataclasses
+import json
+import math
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+from slr_models.errors import SettingError
+from sweep.detectors import DivergedLossConfig
+from sweep.monitor import MonitorConfig, RunContext, StabilityMonitor
+from sweep.records import Outcome, SkipReason, StepRecord, Verdict
+
+L_CONST, L_UNIF = 3.3, 12.0
+USUAL = MonitorConfig()
+Change = Callable[[StepRecord], dict[str, object]]
+
+
+def healthy(
+    seed: int,
+    num_steps: int = 600,
+    sigma: float = 0.1,
+    tail: int | None = None,
+    plateau: int | None = None,
+    final: float = 0.3,
+) -> list[StepRecord]:
+    """Falls to the zero-information level, rests there all blank while I grows, then learns.
+
+    `tail` makes the noise Student-t with so many degrees of freedom.
+    """
+    rng, steps = np.random.default_rng(seed), np.arange(num_steps)
+    plateau = plateau or int(0.2 * num_steps)
+    learned = 1 - np.exp(-np.clip(steps - plateau, 0, None) / (num_steps / 6))
+    mean = (L_CONST + 0.8 * (L_UNIF - L_CONST) * np.exp(-steps / 15)) * (1 - (1 - final) * learned)
+    noise = rng.normal(0, sigma, num_steps) if tail is None else sigma * rng.standard_t(tail, num_steps)
+    losses = mean * np.exp(noise)
+    dependence = np.minimum(3e-4 * np.exp(steps / plateau * 5), 1) * np.exp(rng.normal(0, 0.2, num_steps))
+    return [
+        StepRecord(
+            step=k + 1,
+            loss=float(losses[k]),
+            grad_norm=float(rng.lognormal(1, 0.5)),
+            num_samples=8,
+            blank_rate=(1.0 if 10 < k < plateau + 10 else 0.7) if k % 5 == 0 else math.nan,
+            input_dependence=float(dependence[k]) if k % 5 == 0 else math.nan,
+        )
+        for k in range(num_steps)
+    ]
+
+
+def changed(trace: list[StepRecord], change: Change) -> list[StepRecord]:
+    return [dataclasses.replace(record, **change(record)) for record in trace]  # type: ignore[arg-type]
+
+
+def watch(trace: list[StepRecord], has_scaler: bool = False, config: MonitorConfig = USUAL) -> Verdict:
+    monitor = StabilityMonitor(RunContext(L_CONST, L_UNIF, len(trace), has_scaler), config)
+    for record in trace:
+        if (verdict := monitor.observe(record)) is not None:
+            return verdict
+    return monitor.finish()
+
+
+@pytest.mark.parametrize("num_steps", [300, 600])
+@pytest.mark.parametrize(("sigma", "tail"), [(0.05, None), (0.2, None), (0.1, 3), (0.15, 2)])
+def test_healthy_runs_are_not_stopped(num_steps: int, sigma: float, tail: int | None) -> None:
+    verdicts = [watch(healthy(seed, num_steps, sigma, tail)) for seed in range(25)]
+    assert Counter(verdict.stop_step for verdict in verdicts) == {None: 25}
+    assert all(verdict.stable for verdict in verdicts)
+
+
+def test_short_runs_that_learn_late_are_not_stopped() -> None:
+    for seed in range(20):
+        for plateau in (50, 100, 150):
+            verdict = watch(healthy(seed, 300, 0.1, plateau=plateau, final=0.1))
+            assert verdict.stable and verdict.stop_step is None, verdict
+
+
+BAD: dict[str, tuple[Change, Outcome, int, int]] = {
+    "NaN from 300": (lambda r: {"loss": math.nan} if r.step >= 300 else {}, Outcome.DIVERGED_NONFINITE, 304, 304),
+    "inf from 300": (lambda r: {"loss": math.inf} if r.step >= 300 else {}, Outcome.DIVERGED_NONFINITE, 304, 304),
+    "NaN weight": (lambda r: {"params_finite": r.step < 200}, Outcome.DIVERGED_NONFINITE, 200, 200),
+    "x 10": (lambda r: {"loss": r.loss * (10 if r.step > 300 else 1)}, Outcome.DIVERGED_LOSS, 340, 352),
+    "+2 % a step": (lambda r: {"loss": r.loss * 1.02 ** max(0, r.step - 300)}, Outcome.DIVERGED_LOSS, 350, 420),
+    "relapse": (lambda r: {"loss": L_CONST} if r.step > 400 else {}, Outcome.DIVERGED_LOSS, 440, 500),
+    "skips": (
+        lambda r: {"applied": False, "skip_reason": SkipReason.THRESHOLD} if r.step > 100 else {},
+        Outcome.SKIP_STARVED,
+        126,
+        126,
+    ),
+    "flat": (
+        lambda r: {"loss": 1.2 * L_CONST, "input_dependence": math.nan, "blank_rate": math.nan},
+        Outcome.STALLED,
+        360,
+        370,
+    ),
+    "blank": (
+        lambda r: {"loss": L_CONST, "input_dependence": 2e-4, "blank_rate": 1.0},
+        Outcome.BLANK_COLLAPSE,
+        180,
+        200,
+    ),
+    "infeasible": (
+        lambda r: {"loss": math.inf, "num_infeasible": 1} if r.step > 50 else {},
+        Outcome.INFEASIBLE_DATA,
+        55,
+        55,
+    ),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_bad_runs_are_stopped(name: str) -> None:
+    change, outcome, earliest, latest = BAD[name]
+    for seed in range(5):
+        verdict = watch(changed(healthy(seed), change))
+        assert verdict.outcome is outcome, verdict
+        assert verdict.stop_step is not None and earliest <= verdict.stop_step <= latest, verdict
+        assert verdict.finding is not None and verdict.finding.first_bad_step <= verdict.stop_step
+        assert verdict.reason and not verdict.stable
+
+
+NEAR_MISSES: dict[str, tuple[Change, set[Outcome]]] = {
+    "one NaN": (lambda r: {"loss": math.nan} if r.step == 300 else {}, {Outcome.STABLE}),
+    "one inf": (lambda r: {"loss": math.inf} if r.step == 1 else {}, {Outcome.STABLE}),
+    "NaN at the end": (lambda r: {"loss": math.nan} if r.step == 600 else {}, {Outcome.STABLE}),
+    "3-step spike": (lambda r: {"loss": r.loss * 20} if 300 <= r.step < 303 else {}, {Outcome.SPIKY_RECOVERING}),
+    "warm-up bump": (
+        lambda r: {"loss": r.loss * (1 + 2 * math.exp(-0.5 * ((r.step - 70) / 15) ** 2))},
+        {Outcome.STABLE, Outcome.SPIKY_RECOVERING},
+    ),
+}
+
+
+@pytest.mark.parametrize("name", NEAR_MISSES)
+def test_near_misses_are_not_stopped(name: str) -> None:
+    change, outcomes = NEAR_MISSES[name]
+    for seed in range(10):
+        verdict = watch(changed(healthy(seed, sigma=0.06), change))
+        assert verdict.stop_step is None and verdict.outcome in outcomes, verdict
+
+
+def calibrating(record: StepRecord, start_bits: int = 32, usable_bits: int = 16) -> dict[str, object]:
+    bits = max(start_bits - record.step + 1, usable_bits)
+    overflows = bits > usable_bits
+    return {
+        "loss_scale": 2.0**bits,
+        "grad_norm": math.inf if overflows else record.grad_norm,
+        "applied": not overflows,
+        "skip_reason": SkipReason.CALIBRATION if overflows else None,
+    }
+
+
+def test_calibration_from_a_high_scale_is_no_alarm() -> None:
+    assert watch(changed(healthy(0), calibrating), has_scaler=True).stable
+    monitor = StabilityMonitor(RunContext(L_CONST, L_UNIF, 600, has_scaler=True))
+    for record in changed(healthy(0, 20), calibrating):
+        monitor.observe(record)
+        assert monitor.calibrated == (record.step > 16)
+    ended = watch(changed(healthy(0, 12), calibrating), has_scaler=True)
+    assert (ended.outcome, ended.stop_step) == (Outcome.CALIBRATING, None)
+
+
+def test_a_scale_that_falls_for_ever_collapses() -> None:
+    verdict = watch(changed(healthy(0), lambda r: calibrating(r, 16, -100)), has_scaler=True)
+    assert (verdict.outcome, verdict.stop_step) == (Outcome.SCALER_COLLAPSE, 18)
+
+
+def test_a_run_that_learned_nothing_ends_stalled() -> None:
+    trace = changed(healthy(0), lambda r: {"loss": 11 * math.exp(-r.step / 500), "input_dependence": 0.1})
+    verdict = watch(trace)
+    assert verdict.outcome is Outcome.STALLED and verdict.stop_step is None
+    assert verdict.reason == ("learned nothing: the loss ended at 3.38, 1.02 times the zero-information level 3.3")
+
+
+def test_noise_around_the_floor_is_not_called_stable() -> None:
+    """The median of 20 noisy steps lies below 0.95 of the floor quite often by chance alone."""
+    config = MonitorConfig(detectors=())
+    ends = Counter()
+    for seed in range(100):
+        noise = np.random.default_rng(seed).normal(0, 0.2, 100)
+        ends[watch([StepRecord(k + 1, L_CONST * math.exp(n)) for k, n in enumerate(noise)], config=config).stable] += 1
+    assert ends[True] <= 6
+
+
+def test_an_alarm_is_remembered_and_the_end_can_still_be_audited() -> None:
+    monitor = StabilityMonitor(RunContext(L_CONST, L_UNIF, 600))
+    trace = changed(healthy(0), lambda r: {"loss": r.loss * (10 if 300 < r.step < 400 else 1)})
+    verdicts = [verdict for record in trace if (verdict := monitor.observe(record)) is not None]
+    assert len(verdicts) > 200 and set(map(id, verdicts)) == {id(verdicts[0])}
+    assert monitor.finish() is verdicts[0] is monitor.finish(RuntimeError("too late"))
+    assert verdicts[0].outcome is Outcome.DIVERGED_LOSS
+    assert monitor.end_verdict().stable
+
+
+def test_the_worst_of_several_findings_names_the_outcome() -> None:
+    skipped = {"applied": False, "skip_reason": SkipReason.NONFINITE}
+    trace = changed(healthy(0), lambda r: {**skipped, "params_finite": r.step < 26})
+    verdict = watch(trace)
+    assert verdict.outcome is Outcome.DIVERGED_NONFINITE and verdict.stop_step == 26
+
+
+class OutOfMemoryError(RuntimeError):
+    """As torch and ray name theirs."""
+
+
+@pytest.mark.parametrize(
+    ("crash", "outcome"),
+    [
+        (MemoryError(), Outcome.OUT_OF_MEMORY),
+        (OutOfMemoryError("CUDA out of memory"), Outcome.OUT_OF_MEMORY),
+        (RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory"), Outcome.OUT_OF_MEMORY),
+        (ValueError("no such\nthing"), Outcome.CRASHED),
+    ],
+)
+def test_crashes(crash: BaseException, outcome: Outcome) -> None:
+    monitor = StabilityMonitor(RunContext())
+    monitor.observe(StepRecord(step=7, loss=2.0))
+    verdict = monitor.finish(crash)
+    assert (verdict.outcome, verdict.step) == (outcome, 7)
+    assert type(crash).__name__ in verdict.reason and "\n" not in verdict.reason
+
+
+@pytest.mark.parametrize("num_bad", [1, 3])
+def test_odd_ends(num_bad: int) -> None:
+    assert StabilityMonitor(RunContext()).finish().outcome is Outcome.CRASHED
+    all_nan = [StepRecord(step=k + 1, loss=math.nan) for k in range(num_bad)]
+    assert watch(all_nan).outcome is Outcome.DIVERGED_NONFINITE
+    monitor = StabilityMonitor(RunContext())
+    monitor.observe(StepRecord(step=1, loss=2.0))
+    assert monitor.finish().outcome is Outcome.STABLE  # nothing is known that speaks against it
+
+
+def test_the_memory_survives_json() -> None:
+    context = RunContext(L_CONST, L_UNIF, 600, has_scaler=True)
+    trace = changed(healthy(3), lambda r: {**calibrating(r), "loss": r.loss * (10 if r.step > 300 else 1)})
+    whole = StabilityMonitor(context)
+    expected = [whole.observe(record) for record in trace]
+    for cut in (5, 120, 330, 500):
+        first, second = StabilityMonitor(context), StabilityMonitor(context)
+        for record in trace[:cut]:
+            first.observe(record)
+        second.load_state_dict(json.loads(json.dumps(first.state_dict(), allow_nan=False)))
+        assert [second.observe(record) for record in trace[cut:]] == expected[cut:]
+        assert second.finish() == whole.finish()
+        assert second.end_verdict() == whole.end_verdict()
+
+
+def test_the_memory_of_other_detectors_is_refused() -> None:
+    state = StabilityMonitor(RunContext()).state_dict()
+    other = StabilityMonitor(RunContext(), MonitorConfig(detectors=(DivergedLossConfig(),)))
+    with pytest.raises(SettingError, match="resume with the settings of the first run"):
+        other.load_state_dict(state)
+
+
+def test_settings_are_read_by_kind() -> None:
+    config = MonitorConfig.model_validate({"detectors": [{"kind": "diverged_loss", "sustain_steps": 10}]})
+    trace = changed(healthy(0), lambda r: {"loss": r.loss * (10 if r.step > 300 else 1)})
+    verdict = watch(trace, config=config)
+    assert verdict.stop_step is not None and 310 <= verdict.stop_step <= 322
+
+
+def test_monitor_needs_neither_torch_nor_ray() -> None:
+    code = "import sys, sweep.monitor; sys.exit(any(name in sys.modules for name in ('torch', 'ray', 'optuna')))"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

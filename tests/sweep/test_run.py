@@ -1,0 +1,182 @@
+"""The command line as a person uses it, with a real Ray: runs, mistakes, kills, continuing, extending."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import yaml
+
+from sweep import store
+from sweep.run import main
+
+STUDY = """
+name: tiny
+model: {kind: baseline, width: 0.0625}
+data: {kind: synthetic, vocabulary_size: 4, num_train: 48, num_valid: 8, frames_per_label: 6, max_labels: 3}
+training: {batch_size: 4, eval_every_steps: 15}
+space:
+  training.precision.kind: {choice: [fp32, fp16]}
+  training.optimizer.lr: {loguniform: [1e-3, 100]}
+search: {kind: random, seed: 1, try_first: [{training.optimizer.lr: 5e-3, training.precision.kind: fp32}]}
+budget: {trials: 4, steps: 60}
+confirm: {settings: 1, seeds: 1}
+"""
+
+
+@pytest.fixture
+def study(tmp_path: Path) -> Path:
+    path = tmp_path / "tiny.yaml"
+    path.write_text(STUDY)
+    return path
+
+
+def command(study: Path, results: Path, *more: str) -> list[str]:
+    return [sys.executable, "-m", "sweep.run", str(study), "--results", str(results), *more]
+
+
+def run(study: Path, results: Path, *more: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(command(study, results, *more), capture_output=True, text=True, timeout=300)
+
+
+@pytest.mark.slow
+def test_a_study_runs_to_its_report_and_can_be_extended(study, tmp_path) -> None:
+    done = run(study, tmp_path / "results")
+    assert done.returncode == 0, done.stderr
+    folder = tmp_path / "results" / "tiny"
+    assert done.stdout.splitlines()[-1] == str(folder / "report.html")
+    assert "dashboard: http://127.0.0.1:" in done.stdout
+    assert done.stderr == "", "no log spam"
+    trials = store.read_trials(folder)
+    assert (trials["phase"] == "explore").sum() == 4
+    assert trials["objective"].notna().all()
+    for trial_id, steps in zip(trials["trial_id"], trials["num_steps"], strict=True):
+        assert len(store.read_steps(folder, trial_id)) == steps
+    content = store.read_study(folder)
+    assert content["provenance"]["versions"]["torch"] and content["provenance"]["data"]["num_train"] == 48
+    assert (folder / "report.html").stat().st_size > 100_000
+    assert ("<script" in (folder / "report.html").read_text()) and "http://cdn" not in (
+        folder / "report.html"
+    ).read_text()
+
+    again = run(study, tmp_path / "results")
+    assert again.returncode == 0 and "starting Ray" not in again.stdout, "a finished study is not run again"
+    longer = run(study, tmp_path / "results", "--trials", "+2")
+    assert longer.returncode == 0, longer.stderr
+    trials = store.read_trials(folder)
+    assert (trials["phase"] == "explore").sum() == 6
+    lines = [json.loads(line) for line in (folder / "ledger.jsonl").read_text().splitlines()]
+    asked = [line["trial_id"] for line in lines if line["event"] == "ask"]
+    told = [line["trial_id"] for line in lines if line["event"] == "tell"]
+    assert len(set(asked)) == len(asked) and sorted(asked) == sorted(told)
+
+    if (folder / "recipe.yaml").is_file():
+        recipe = yaml.safe_load((folder / "recipe.yaml").read_text())
+        assert "space" not in recipe or not recipe["space"]
+        trained = run(folder / "recipe.yaml", tmp_path / "again")
+        assert trained.returncode == 0, trained.stderr
+
+
+@pytest.mark.slow
+def test_a_killed_driver_loses_no_finished_trial_and_the_same_command_goes_on(study, tmp_path) -> None:
+    folder = tmp_path / "results" / "tiny"
+    process = subprocess.Popen(
+        command(study, tmp_path / "results"), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    _wait_for_results(folder, 1, process)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    before = _told(folder)
+    # The workers of a killed driver may take a moment to go.
+    done = run(study, tmp_path / "results")
+    assert done.returncode == 0, done.stderr
+    after = _told(folder)
+    assert after[: len(before)] == before, "nothing is lost, nothing is run twice"
+    assert len(after) == len(set(after))
+    trials = store.read_trials(folder)
+    assert (trials["phase"] == "explore").sum() == 4 and trials["trial_id"].is_unique
+
+
+@pytest.mark.slow
+def test_ctrl_c_keeps_what_is_done_and_reports_it(study, tmp_path) -> None:
+    folder = tmp_path / "results" / "tiny"
+    process = subprocess.Popen(
+        command(study, tmp_path / "results", "--trials", "40"),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    _wait_for_results(folder, 1, process)
+    os.killpg(process.pid, signal.SIGINT)  # a terminal's Ctrl-C reaches the whole process group
+    out, err = process.communicate(timeout=120)
+    assert process.returncode == 130, err
+    assert "the same command goes on" in out
+    assert "Traceback" not in err
+    assert out.splitlines()[-1] == str(folder / "report.html")
+    assert len(store.read_trials(folder)) == len(_told(folder)) >= 1
+    assert (folder / "report.html").is_file()
+
+
+def _told(folder: Path) -> list[str]:
+    lines = [json.loads(line) for line in (folder / "ledger.jsonl").read_bytes().splitlines() if line.endswith(b"}")]
+    return [line["trial_id"] for line in lines if line["event"] == "tell"]
+
+
+def _wait_for_results(folder: Path, number: int, process: subprocess.Popen) -> None:
+    deadline = time.monotonic() + 180
+    while time.monotonic() < deadline and process.poll() is None:
+        if (folder / "ledger.jsonl").is_file() and len(_told(folder)) >= number:
+            return
+        time.sleep(0.1)
+    raise AssertionError(f"no {number} results; the process ended with {process.poll()}")
+
+
+def test_a_dry_run_prints_the_plan_and_writes_nothing(study, tmp_path, capsys) -> None:
+    assert main([str(study), "--results", str(tmp_path / "results"), "--dry-run"]) == 0
+    out = capsys.readouterr().out
+    for part in ("4 to explore", "1 to confirm", "up to 60 a trial", "expected time", "ms a step", "loguniform"):
+        assert part in out
+    assert not (tmp_path / "results").exists()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (("kind: baseline", "kind: basline"), "model.kind is 'basline'"),
+        (("trials: 4", "trials: 0"), "budget.trials"),
+        (("name: tiny", "nam: tiny"), "nam is not a setting"),
+        (("kind: synthetic,", "kind: landmarks, path: /no/such/folder,"), "error"),
+    ],
+)
+def test_a_mistake_is_one_clear_error_and_leaves_nothing_behind(study, tmp_path, capsys, change, message) -> None:
+    study.write_text(STUDY.replace(*change))
+    assert main([str(study), "--results", str(tmp_path / "results")]) == 2
+    err = capsys.readouterr().err
+    assert message in err and err.startswith("error: ") and "Traceback" not in err
+    assert not (tmp_path / "results").exists()
+
+
+def test_a_model_that_does_not_fit_is_found_before_any_trial(study, tmp_path, capsys) -> None:
+    study.write_text(
+        STUDY.replace(
+            "model: {kind: baseline, width: 0.0625}", "model: {kind: custom, factory: 'os:getcwd', output_stride: 4}"
+        )
+    )
+    assert main([str(study), "--results", str(tmp_path / "results")]) == 2
+    assert "os:getcwd" in capsys.readouterr().err
+    assert not (tmp_path / "results").exists()
+
+
+def test_a_folder_that_is_not_ours_is_left_alone(study, tmp_path, capsys) -> None:
+    folder = tmp_path / "results" / "tiny"
+    folder.mkdir(parents=True)
+    pd.DataFrame({"a": [1]}).to_csv(folder / "mine.csv")
+    assert main([str(study), "--results", str(tmp_path / "results")]) == 2
+    assert "holds no study" in capsys.readouterr().err
+    assert [p.name for p in folder.iterdir()] == ["mine.csv"]

@@ -225,6 +225,10 @@ class StabilityMonitor:
         if has_lost:
             assert state.loss.best is not None
             return Outcome.DIVERGED_LOSS, f"{where}, after it had been at {math.exp(state.loss.best):.3g}"
+        uniform = self._rule(DivergedLossConfig()).uniform_factor * self._context.l_unif
+        # False where the uniform loss is unknown (NaN).
+        if end > uniform and state.loss.slope() >= 0:
+            return Outcome.DIVERGED_LOSS, f"{where}, above {uniform:.3g}, and does not fall"
         if self._rule(BlankCollapseConfig()).describes(state.loss, l_const, state.blank_rate, state.input_dependence):
             return (
                 Outcome.BLANK_COLLAPSE,

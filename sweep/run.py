@@ -95,9 +95,9 @@ def _run(options: argparse.Namespace, console: Console) -> int:
     try:
         _write_study(study, results_dir, dataset, checked)
         finished = _sweep(options, session, dataset, run_options, console)
+        report = _conclude(session, loaded)
     finally:
         session.close()
-    report = _conclude(study, results_dir)
     done = len(session.results)
     if not finished:
         console.print(f"interrupted after {done} trials; the same command goes on", highlight=False)
@@ -238,13 +238,15 @@ def _cpu_name() -> str:
     return platform.processor() or platform.machine()
 
 
-def _conclude(study: Study, results_dir: Path) -> Path:
+def _conclude(session: StudySession, loaded: LoadedStudy) -> Path:
     """Writes recipe.yaml where there is a recommendation, and the report."""
+    results_dir = session.results_dir
     content = store.read_study(results_dir)
-    answer = recommend(store.read_trials(results_dir), content["space"], study.objective)
+    answer = recommend(store.read_trials(results_dir), content["space"], session.study.objective)
     recipe_path = results_dir / "recipe.yaml"
     if answer.chosen is not None:
-        store.write_yaml(recipe_path, recipe(answer, content))
+        config = loaded.trial_config(session.settings(answer.chosen.group.group))
+        store.write_yaml(recipe_path, recipe(answer, content, config.model_dump(mode="json", by_alias=True)))
     else:
         recipe_path.unlink(missing_ok=True)
     return build_report(results_dir)

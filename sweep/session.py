@@ -114,6 +114,10 @@ class StudySession:
         self._queue.insert(0, next(a for a in self._ledger.asks if a.trial_id == job.trial_id))
         return True
 
+    def settings(self, group: int) -> Settings:
+        """The settings of a group, as they were drawn."""
+        return self._settings_by_group()[group]
+
     def close(self) -> None:
         """Releases the results folder."""
         self._ledger.close()

@@ -159,7 +159,7 @@ def test_beam_decode_finds_the_most_probable_sequence() -> None:
         for path in itertools.product(range(vocabulary), repeat=num_frames):
             key = tuple(collapse(path))
             totals[key] = totals.get(key, 0.0) + math.exp(sum(log_probs[s][v] for s, v in enumerate(path)))
-        best = list(max(totals, key=totals.__getitem__))
+        best = list(max((total, key) for key, total in totals.items())[1])
         lengths = torch.tensor([num_frames])
         assert ctc.beam_decode(logits, lengths, beam_width=100) == [best]
         differs_from_greedy += ctc.greedy_decode(logits, lengths) != [best]

@@ -178,10 +178,17 @@ def test_a_run_that_learned_nothing_ends_stalled() -> None:
     assert verdict.reason == ("learned nothing: the loss ended at 3.38, 1.02 times the zero-information level 3.3")
 
 
+def test_an_end_far_above_a_uniform_output_is_a_divergence_unless_it_falls() -> None:
+    config = MonitorConfig(detectors=())
+    flat = watch([StepRecord(step=k + 1, loss=40.0) for k in range(60)], config=config)
+    falling = watch([StepRecord(step=k + 1, loss=90 * 0.99**k) for k in range(60)], config=config)
+    assert (flat.outcome, falling.outcome) == (Outcome.DIVERGED_LOSS, Outcome.STALLED)
+
+
 def test_noise_around_the_floor_is_not_called_stable() -> None:
     """The median of 20 noisy steps lies below 0.95 of the floor quite often by chance alone."""
     config = MonitorConfig(detectors=())
-    ends = Counter()
+    ends: Counter[bool] = Counter()
     for seed in range(100):
         noise = np.random.default_rng(seed).normal(0, 0.2, 100)
         ends[watch([StepRecord(k + 1, L_CONST * math.exp(n)) for k, n in enumerate(noise)], config=config).stable] += 1

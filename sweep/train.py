@@ -40,7 +40,6 @@ from sweep.precision import Fp32, PrecisionConfig
 from sweep.records import NAN, EvalRecord, SkipReason, StepRecord
 from sweep.telemetry import params_finite
 
-
 SETTLED_STEPS = 20
 """A loss scale that gave finite gradients for so many steps in a row has found its level."""
 

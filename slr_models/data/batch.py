@@ -79,13 +79,9 @@ class Split:
         flat = np.concatenate(blocks) if blocks else np.zeros((0, num_features), dtype=np.float32)
         return Split(
             features=flat,
-            offsets=np.concatenate([[0], np.cumsum([len(block) for block in blocks], dtype=np.int64)]).astype(
-                np.int64
-            ),
+            offsets=np.concatenate([[0], np.cumsum([len(block) for block in blocks], dtype=np.int64)]).astype(np.int64),
             labels=np.asarray([label for target in targets for label in target], dtype=np.int64),
-            label_offsets=np.concatenate([[0], np.cumsum([len(t) for t in targets], dtype=np.int64)]).astype(
-                np.int64
-            ),
+            label_offsets=np.concatenate([[0], np.cumsum([len(t) for t in targets], dtype=np.int64)]).astype(np.int64),
             ids=tuple(ids),
             signers=tuple(signers),
         )

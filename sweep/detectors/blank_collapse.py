@@ -24,11 +24,11 @@ class BlankCollapseConfig(Spec):
     """Largest distance of the level from the zero-information loss, ln loss (three standard errors if more)."""
     smallest_blank_rate: float = Field(0.98, gt=0, lt=1)
     """Share of blank frames in the latest sample."""
-    largest_input_dependence: float = Field(0.005, gt=0)
+    largest_input_dependence: float = Field(0.001, gt=0)
     """I in the latest sample, nats."""
     noise_input_dependence: float = Field(0.0005, gt=0)
     """I below which a growth is noise, nats."""
-    earliest_fraction: float = Field(0.3, ge=0, le=1)
+    earliest_fraction: float = Field(0.45, ge=0, le=1)
     """Part of the budget before which nothing is judged."""
     sustain_fraction: float = Field(0.15, gt=0, le=1)
     """Part of the budget for which the state must last."""

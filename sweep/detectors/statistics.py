@@ -146,7 +146,7 @@ class DependenceTrend:
     """Whether the sampled input dependence I grows: the earliest sign that a plateau will end."""
 
     reference: float | None = None
-    """Median of the first three samples since the last reset."""
+    """Lowest median of three samples since the last reset."""
     recent: RollingMedian = field(default_factory=lambda: RollingMedian(size=3))
 
     def update(self, input_dependence: float) -> None:
@@ -154,8 +154,9 @@ class DependenceTrend:
         if not math.isfinite(input_dependence):
             return
         self.recent.push(input_dependence)
-        if self.reference is None and self.recent.is_full:
-            self.reference = self.recent.median
+        if self.recent.is_full:
+            median = self.recent.median
+            self.reference = median if self.reference is None else min(self.reference, median)
 
     def is_growing(self, floor: float) -> bool:
         """Whether I has doubled since the last reset; values below the floor are noise."""

@@ -7,7 +7,6 @@ from sweep.optim.bad_batch import (
     RobustZ,
     SkipAbove,
     SkipNonfinite,
-    require_clip_has_effect,
 )
 from sweep.optim.clipping import Adaptive, Agc, ByNorm, ByValue, ClipConfig, Clipper, Off, grad_norm
 from sweep.optim.optimizer import Adam, AdamW, OptimizerConfig, Sgd
@@ -38,5 +37,4 @@ __all__ = [
     "SkipAbove",
     "SkipNonfinite",
     "grad_norm",
-    "require_clip_has_effect",
 ]

@@ -7,9 +7,7 @@ from typing import Annotated, Any, Literal, Protocol, Self
 
 from pydantic import Field, model_validator
 
-from slr_models.errors import SettingError
 from slr_models.spec import Spec
-from sweep.optim.clipping import ByNorm, ClipConfig
 from sweep.records import SkipReason
 
 _LEAST_DEVIATION = 0.05
@@ -146,12 +144,3 @@ class _RobustZPolicy:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self._log_norms.clear()
         self._log_norms.extend(state["log_norms"])
-
-
-def require_clip_has_effect(clip: ClipConfig, bad_batch: BadBatchConfig) -> None:
-    """Raises SettingError where the policy skips every batch that the clipping would touch."""
-    if isinstance(clip, ByNorm) and isinstance(bad_batch, SkipAbove) and bad_batch.threshold <= clip.max_norm:
-        raise SettingError(
-            f"`clip.max_norm` {clip.max_norm:g} has no effect: `bad_batch.threshold` {bad_batch.threshold:g} "
-            "already skips every batch with such a norm; lower max_norm, raise the threshold or clip `off`."
-        )

@@ -32,10 +32,10 @@ def collapsed(num_steps: int = 300) -> np.ndarray:
     return 3e-4 * np.exp(np.random.default_rng(1).normal(0, 0.3, num_steps))
 
 
-def test_collapse_is_found_at_thirty_percent_of_the_budget() -> None:
+def test_collapse_is_found_at_forty_five_percent_of_the_budget() -> None:
     finding = first(collapsed())
     assert finding is not None and finding.outcome is Outcome.BLANK_COLLAPSE
-    assert 90 <= finding.step <= 115
+    assert 135 <= finding.step <= 165
     assert "100.0% of the frames are blank" in finding.reason
 
 
@@ -45,13 +45,20 @@ def test_noise_only_delays_it() -> None:
 
 
 def test_an_open_budget_counts_as_two_thousand_steps() -> None:
-    finding = first(collapsed(1000), context=RunContext(l_const=3.3))
-    assert finding is not None and finding.step == 600
+    finding = first(collapsed(1100), context=RunContext(l_const=3.3))
+    assert finding is not None and 900 <= finding.step <= 1000
 
 
 def test_a_plateau_with_growing_input_dependence_is_silent() -> None:
     """All blank at the zero-information level for 200 of 300 steps, but I doubles every 40."""
     assert first(4e-4 * 2 ** (np.arange(200) / 40)) is None
+
+
+def test_a_real_late_learner_is_not_stopped() -> None:
+    """I of a real fp16 teacher at LR 0.0023, sampled every 15 steps: near zero for 90 steps, then WER 0.66 at the end."""
+    sampled = [1.8e-2, 7e-4, 1e-4, 1e-4, 1e-4, 1e-4, 3e-4, 7e-4, 2e-3, 1.5e-2, 8.3e-2, 0.14, 0.3, 0.36, 0.25, 0.48]
+    steps = np.arange(0, 15 * len(sampled), 15)
+    assert first(np.exp(np.interp(np.arange(225), steps, np.log(sampled)))) is None
 
 
 def test_other_plateaus_are_silent() -> None:

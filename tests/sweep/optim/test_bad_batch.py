@@ -7,16 +7,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 
-from slr_models.errors import SettingError
 from sweep.optim import (
     BadBatchConfig,
-    ByNorm,
     NeverSkip,
-    Off,
     RobustZ,
     SkipAbove,
     SkipNonfinite,
-    require_clip_has_effect,
 )
 from sweep.records import SkipReason
 
@@ -93,11 +89,3 @@ def test_robust_z_does_not_depend_on_the_unit_of_the_norm(unit: float, norms: li
 def test_a_warm_up_beyond_the_window_is_an_error() -> None:
     with pytest.raises(ValidationError, match="never judge"):
         RobustZ(window=16, warmup_steps=17)
-
-
-def test_a_clip_below_the_skip_threshold_only() -> None:
-    require_clip_has_effect(ByNorm(max_norm=1.0), SkipAbove(threshold=10.0))
-    require_clip_has_effect(Off(), SkipAbove(threshold=0.1))
-    require_clip_has_effect(ByNorm(max_norm=20.0), SkipNonfinite())
-    with pytest.raises(SettingError, match="max_norm. 10 has no effect"):
-        require_clip_has_effect(ByNorm(max_norm=10.0), SkipAbove(threshold=10.0))

@@ -77,7 +77,7 @@ class ClipsConfig(Spec):
     """Frames from one clip to the next."""
     frames_per_output: int = Field(default=4, ge=1)
     """Input frames an output frame of the model (its stride); sentences are slowed down where CTC needs it."""
-    points: PointSet = "hands"
+    points: PointSet = "hands_pose"
     """Which landmarks become features."""
     velocity: bool = True
     """Whether differences of neighbouring frames are stacked on the positions."""

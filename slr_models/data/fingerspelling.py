@@ -56,7 +56,7 @@ class FingerspellingConfig(Spec):
     """Frames from one letter to the next; twice as many between words."""
     frames_per_output: int = Field(default=4, ge=1)
     """Input frames an output frame of the model (its stride); utterances are slowed down where CTC needs it."""
-    points: PointSet = "hands"
+    points: PointSet = "hands_pose"
     """Which landmarks become features."""
     velocity: bool = True
     """Whether differences of neighbouring frames are stacked on the positions."""

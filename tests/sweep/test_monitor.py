@@ -102,8 +102,8 @@ BAD: dict[str, tuple[Change, Outcome, int, int]] = {
     "blank": (
         lambda r: {"loss": L_CONST, "input_dependence": 2e-4, "blank_rate": 1.0},
         Outcome.BLANK_COLLAPSE,
-        180,
-        200,
+        270,
+        290,
     ),
     "infeasible": (
         lambda r: {"loss": math.inf, "num_infeasible": 1} if r.step > 50 else {},

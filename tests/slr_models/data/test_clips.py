@@ -63,7 +63,7 @@ def test_sentences_are_of_one_signer_and_their_labels_are_signs(folder: Path) ->
 
 
 def test_labels_follow_the_clips_and_fillers_have_none(folder: Path) -> None:
-    data = build(folder, filler_rate=0.5, transition_frames=0, velocity=False)
+    data = build(folder, filler_rate=0.5, transition_frames=0, velocity=False, points="hands")
     fillers = 0
     for i in range(len(data.train)):
         # Seven frames a clip (the first is dropped); the wrist's x tells the sign, shoulder width is 0.4.

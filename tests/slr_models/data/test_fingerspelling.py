@@ -26,7 +26,7 @@ def spelled(ids: tuple[str, ...]) -> set[str]:
 
 def test_the_default_is_a_size_that_a_cpu_learns() -> None:
     data = FingerspellingConfig().build()
-    assert (len(data.train), len(data.valid), data.num_features, len(data.vocabulary)) == (800, 100, 176, 11)
+    assert (len(data.train), len(data.valid), data.num_features, len(data.vocabulary)) == (800, 100, 204, 11)
     assert 70 < data.train.lengths.mean() < 90
     outputs_per_label = np.ceil(data.train.lengths / 4).sum() / len(data.train.labels)
     assert 3.5 < outputs_per_label < 5

@@ -55,7 +55,7 @@ def test_a_plateau_with_growing_input_dependence_is_silent() -> None:
 
 
 def test_a_real_late_learner_is_not_stopped() -> None:
-    """I of a real fp16 teacher at LR 0.0023, sampled every 15 steps: near zero for 90 steps, then WER 0.66 at the end."""
+    """I of a real fp16 teacher at LR 0.0023, every 15 steps: near zero for 90 steps, then WER 0.66 at the end."""
     sampled = [1.8e-2, 7e-4, 1e-4, 1e-4, 1e-4, 1e-4, 3e-4, 7e-4, 2e-3, 1.5e-2, 8.3e-2, 0.14, 0.3, 0.36, 0.25, 0.48]
     steps = np.arange(0, 15 * len(sampled), 15)
     assert first(np.exp(np.interp(np.arange(225), steps, np.log(sampled)))) is None

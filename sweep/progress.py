@@ -35,10 +35,9 @@ class ProgressView(Protocol):
 class Terminal:
     """The progress of one run, on a console. Use as a context manager."""
 
-    def __init__(self, console: Console, *, num_planned: int, num_lanes: int, done: list[TrialResult]) -> None:
+    def __init__(self, console: Console, *, num_planned: int, done: list[TrialResult]) -> None:
         self._console = console
         self._num_planned = num_planned
-        self._num_lanes = num_lanes
         self._results = list(done)
         self._num_before = len(done)
         self._running: dict[str, tuple[Job, Progress | None]] = {}

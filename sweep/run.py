@@ -24,6 +24,7 @@ from sweep.analysis.recommend import recommend
 from sweep.progress import Terminal
 from sweep.report import build_report
 from sweep.session import StudySession, with_trials
+from sweep.space import corner_settings
 from sweep.study import LoadedStudy, Study, load, num_settings
 from sweep.train import Training, TrialConfig
 from sweep.trial import RunOptions, TrialRunner
@@ -85,6 +86,11 @@ def _run(options: argparse.Namespace, console: Console) -> int:
         checkpoints=study.checkpoints,
         device="cuda" if study.resources.gpus else "cpu",
     )
+    if study.resources.gpus and options.address is None and not options.dry_run and not torch.cuda.is_available():
+        raise UserError(
+            f"resources.gpus is {study.resources.gpus:g}, but torch finds no GPU here: set resources.gpus to 0, "
+            f"install a CUDA build of torch, or give --address of a cluster with GPUs"
+        )
     checked = _preflight(loaded, dataset, run_options)
     for warning in checked.warnings:
         console.print(f"  note: {warning}", highlight=False, style="yellow")
@@ -125,13 +131,12 @@ def _sweep(
     if session.done:
         return True
     console.print("starting Ray", highlight=False)
-    with runner.cluster(options.address, resources) as cluster:
-        if cluster.dashboard_url:
-            console.print(f"  dashboard: {cluster.dashboard_url}", highlight=False)
+    with runner.cluster(options.address, resources) as dashboard_url:
+        if dashboard_url:
+            console.print(f"  dashboard: {dashboard_url}", highlight=False)
         view = Terminal(
             console,
             num_planned=session.num_planned,
-            num_lanes=cluster.num_lanes,
             done=session.results,
         )
         with view:
@@ -154,6 +159,10 @@ def _preflight(loaded: LoadedStudy, dataset: Dataset, options: RunOptions) -> _C
     config = loaded.trial_config(loaded.first_settings())
     model = config.model.build(dataset.num_features, dataset.groups, len(dataset.vocabulary), 0)
     _check_forward(model, config, dataset)
+    if options.device == "cpu":
+        for _, settings in corner_settings(loaded.study.space):
+            # Raises where a precision needs a GPU.
+            loaded.trial_config(settings).training.precision.build(torch.device("cpu"))
     l_const, l_unif = TrialRunner(dataset, options).floors(config)
     warnings = []
     for name, split in (("training", dataset.train), ("validation", dataset.valid)):

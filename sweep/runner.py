@@ -10,7 +10,6 @@ import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any
 
 # Read by Ray when it is imported. Our own store and table replace Ray's per-trial loggers and console output,
@@ -117,18 +116,12 @@ class _LedgerSearcher(Searcher):
         return
 
 
-@dataclass(frozen=True)
-class Cluster:
-    """Where trials run."""
-
-    dashboard_url: str | None
-    num_lanes: int
-    """Trials that can run at the same time."""
-
-
 @contextmanager
-def cluster(address: str | None, resources: Resources) -> Iterator[Cluster]:
+def cluster(address: str | None, resources: Resources) -> Iterator[str | None]:
     """Starts Ray on this machine (bound to loopback), or joins the cluster at `address`; leaves it at the end.
+
+    Yields:
+        The dashboard's URL, None where there is none.
 
     Raises:
         SettingError: there is no cluster at the address, or no machine can hold even one trial.
@@ -157,7 +150,7 @@ def cluster(address: str | None, resources: Resources) -> Iterator[Cluster]:
                 f"{have.get('CPU', 0):g} CPUs and {have.get('GPU', 0):g} GPUs: ask for less"
             )
         url = context.dashboard_url
-        yield Cluster(f"http://{url}" if url else None, lanes)
+        yield f"http://{url}" if url else None
     finally:
         ray.shutdown()
 

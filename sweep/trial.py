@@ -261,7 +261,8 @@ class Trial:
         path = self._checkpoint_dir / "last.pt"
         if self._options.checkpoints == "none" or not path.is_file():
             return
-        state = torch.load(path, map_location=self._device, weights_only=True)
+        # To the CPU: random states live there, and loading moves the rest to its device.
+        state = torch.load(path, map_location="cpu", weights_only=True)
         training.load_state_dict(state["training"])
         self._monitor.load_state_dict(state["monitor"])
         wall_s, cpu_s = state["spent"]

@@ -23,7 +23,7 @@ def result(verdict: Outcome):
 def show(*, terminal: bool) -> str:
     out = io.StringIO()
     console = Console(file=out, force_terminal=terminal, width=120, soft_wrap=True)
-    with Terminal(console, num_planned=5, num_lanes=2, done=[]) as view:
+    with Terminal(console, num_planned=5, done=[]) as view:
         view.started(JOB)
         view.progressed(JOB, Progress(50, 100, 1.5, 1.6, 0.75))
         if terminal:

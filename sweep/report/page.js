@@ -92,8 +92,8 @@
       data.push({ x: t.eval_step, y: t.val_loss, yaxis: "y", name: "validation loss", mode: "lines+markers", line: { color: c.ink, width: 1, dash: "dot" }, marker: { color: c.ink, size: 6, symbol: "circle-open" }, customdata: t.wer.map((w) => (w === null ? "n/a" : (100 * w).toFixed(1) + " %")), hovertemplate: "step %{x}: %{y:.4g}, WER %{customdata}<extra>validation loss</extra>" });
     }
     const layout = {
-      height: 330 + (hasScale ? 90 : 0) + 26 * events.length + (hasNorm ? 100 : 0),
-      margin: { l: events.length ? (narrow ? 118 : 140) : 66, r: 14, t: 22, b: 46 },
+      height: 330 + (hasScale ? 90 : 0) + (narrow ? 44 : 26) * events.length + (hasNorm ? 100 : 0),
+      margin: { l: events.length ? (narrow ? 104 : 146) : 66, r: 14, t: 22, b: 46 },
       paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)",
       font: { family: "system-ui, -apple-system, 'Segoe UI', Roboto, Arial, sans-serif", size: 12, color: c.ink },
       showlegend: false, hovermode: "closest",
@@ -120,7 +120,7 @@
       data.push({ x: steps, y: steps.map(() => index), yaxis: "y4", name, mode: "markers", marker: { symbol: "line-ns-open", size: 11, color: c.ink, line: { width: 1.3 } }, hovertemplate: `step %{x}<extra>${name}</extra>` });
     });
     if (events.length) {
-      layout.yaxis4 = axis("", domains.events, { range: [-0.7, events.length - 0.3], tickvals: events.map((_, i) => i), ticktext: events.map(([name]) => `${name} (${t.event_counts[name]})`), showgrid: false, showline: false, ticks: "", zeroline: false });
+      layout.yaxis4 = axis("", domains.events, { range: [-0.7, events.length - 0.3], tickvals: events.map((_, i) => i), ticktext: events.map(([name]) => `${narrow ? name.replace(/(:|gradient) /, "$1<br>") : name} (${t.event_counts[name]})`), showgrid: false, showline: false, ticks: "", zeroline: false });
       layout.yaxis4.tickfont = { size: 11 };
     }
     const end = t.stop_step ?? t.num_steps;

@@ -176,7 +176,7 @@ def apply_settings(base: Mapping[str, Any], settings: Mapping[str, Scalar]) -> d
         target = result
         for depth, key in enumerate(keys[:-1]):
             if not isinstance(target.get(key), dict):
-                target[key] = _default_section(tuple(keys[: depth + 1]), result)
+                target[key] = _default_section(TrialConfig, tuple(keys[: depth + 1]), result)
             target = target[key]
         if keys[-1] == "kind" and target.get("kind") != value:
             spec = spec_at(TrialConfig, tuple(keys[:-1]), result, kind=value)
@@ -217,9 +217,9 @@ def spec_at(
     return spec
 
 
-def _default_section(path: KeyPath, content: Mapping[str, Any]) -> dict[str, Any]:
+def _default_section(root: type[Spec], path: KeyPath, content: Mapping[str, Any]) -> dict[str, Any]:
     """What stands for a section that the study leaves out: the kind of its default, if it has kinds."""
-    parent = spec_at(TrialConfig, path[:-1], content)
+    parent = spec_at(root, path[:-1], content)
     field = _field(parent, str(path[-1])) if parent is not None else None
     kinds = _kinds(type(field.default)) if field is not None and isinstance(field.default, Spec) else ()
     return {"kind": kinds[0]} if kinds else {}
@@ -259,9 +259,9 @@ def _override(source: YamlSource, override: str) -> YamlSource:
     if keys[0] == "space" and len(keys) > 1:
         keys = ["space", ".".join(keys[1:])]
     target = content
-    for key in keys[:-1]:
+    for depth, key in enumerate(keys[:-1]):
         if not isinstance(target.get(key), dict):
-            target[key] = {}
+            target[key] = _default_section(Study, tuple(keys[: depth + 1]), content)
         target = target[key]
     target[keys[-1]] = yaml_source.parse_scalar(text)
     lines = {p: line for p, line in source.lines.items() if p[: len(keys)] != tuple(keys)}

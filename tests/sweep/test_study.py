@@ -134,6 +134,7 @@ def test_overrides_come_before_validation(tmp_path: Path) -> None:
     assert loaded.study.budget.trials == 7
     assert loaded.trial_config({}).training.optimizer.lr == 1e-5
     assert list(loaded.study.space) == ["model.width"]
+    assert load(path, ["training.schedule.warmup_steps=3"]).study.training.schedule.warmup_steps == 3
     with pytest.raises(SettingError, match="write it as dotted.path=value"):
         load(path, ["budget.trials"])
     with pytest.raises(SettingError, match="budget.trails is not a setting. Did you mean trials"):

@@ -24,6 +24,11 @@ Floats = npt.NDArray[np.float64]
 BLANK = 0
 """Index of the blank in every vocabulary."""
 
+_SMALLEST_SHARE = 1e-300
+"""Stands for a probability of zero, whose logarithm would be none."""
+_LARGEST_COEFFICIENT = 1e100
+"""Where a series is scaled down; far from the largest float, because the next coefficient may be much larger."""
+
 _FIRST_SYMBOL = 0xF0000
 """Start of a private Unicode plane: one character a label makes the beam decoder's text a label sequence."""
 
@@ -118,39 +123,85 @@ class _ConstantPredictor:
         self._unigram_K = np.bincount(columns, minlength=shape[1]) / max(len(columns), 1)
 
     def minimum(self) -> float:
-        """Best loss, by expectation-maximisation from the label frequencies and half blanks.
+        """Best loss, by expectation-maximisation from the label frequencies, with many blanks and with few.
+
+        Two starts, because the frames between two labels are bridged by blanks or by holding a label. Where only
+        the second suits (long outputs of few labels), the first ends in a poorer local minimum.
+        """
+        # A certain output loses nothing, up to rounding.
+        return max(0.0, min(self._descend(blank_share) for blank_share in (0.5, 0.001)))
+
+    def _descend(self, blank_share: float) -> float:
+        """The local minimum that is reached from this share of blanks.
 
         Each round sets the probabilities to the expected shares of frames, so the loss can only fall.
         """
-        probs_K = self._unigram_K / 2
-        probs_K[BLANK] = 0.5
-        loss, frames_K = self._expect(np.log(probs_K))
+        probs_K = self._unigram_K * (1 - blank_share)
+        probs_K[BLANK] = blank_share
+        loss, frames_K = self._expect(np.log(np.maximum(probs_K, _SMALLEST_SHARE)))
         previous = math.inf
         while previous - loss > 1e-9:
             previous = loss
+            # Where no frame is spare the blank may hold none, and where there is no frame nothing holds any.
+            frames_K = np.maximum(frames_K, _SMALLEST_SHARE)
             loss, frames_K = self._expect(np.log(frames_K / frames_K.sum()))
         return loss
 
     def _expect(self, log_probs_K: Floats) -> tuple[float, Floats]:
         """The loss, and the expected number of frames that each label and the blank hold (weighted, [K])."""
-        # Everything is taken relative to the largest probability, so that powers cannot overflow.
-        largest = float(log_probs_K.max())
         num_powers = int(self._spare_N.max())
-        powers_KP = np.exp(np.outer(log_probs_K - largest, np.arange(1, num_powers + 1)))
-        power_sums_NP = self._holders_NK @ powers_KP
-        # Newton's identity for the coefficients of prod 1 / (1 - p z): n h_n = sum_k p_k h_(n-k).
-        series_NP = np.ones((len(self._spare_N), num_powers + 1))
-        for n in range(1, num_powers + 1):
-            series_NP[:, n] = np.einsum("np,np->n", power_sums_NP[:, :n], series_NP[:, n - 1 :: -1]) / n
+        steps_P = np.arange(1, num_powers + 1)
+        # Each sample is taken relative to (just above) the largest probability of its own holders, so that powers
+        # neither overflow nor all vanish; few references, because each needs its own powers.
+        width = 200 / max(num_powers, 1)
+        largest_N = np.maximum.reduceat(log_probs_K[self._holders_NK.indices], self._holders_NK.indptr[:-1])
+        reference_N = np.ceil(largest_N / width) * width
+        groups = [
+            (rows := np.flatnonzero(reference_N == reference), self._holders_NK[rows], reference)
+            for reference in np.unique(reference_N)
+        ]
+
+        def powers_KP(reference: float) -> Floats:
+            # What is larger than the reference is held by no sample of its group.
+            return np.exp(np.outer(np.minimum(log_probs_K - reference, 0.0), steps_P))
+
+        power_sums_NP = np.empty((len(self._spare_N), num_powers))
+        for rows, holders, reference in groups:
+            power_sums_NP[rows] = holders @ powers_KP(reference)
+        series_NP, log_scale_N = self._series(power_sums_NP)
         rows_N = np.arange(len(self._spare_N))
         chosen_N = series_NP[rows_N, self._spare_N]
-        loss = -(self._fixed_K @ log_probs_K + self._weights_N @ (np.log(chosen_N) + self._spare_N * largest))
+        log_chosen_N = np.log(chosen_N) + log_scale_N + self._spare_N * reference_N
+        loss = -(self._fixed_K @ log_probs_K + self._weights_N @ log_chosen_N)
         # d ln h_n / d ln p_k sums the expected extra frames: h_(n-m) p_k^m / h_n over m.
-        earlier_NP = self._spare_N[:, None] - np.arange(1, num_powers + 1)
+        earlier_NP = self._spare_N[:, None] - steps_P
         shares_NP = np.where(earlier_NP >= 0, series_NP[rows_N[:, None], np.maximum(earlier_NP, 0)], 0.0)
         shares_NP *= (self._weights_N / chosen_N)[:, None]
-        frames_K = self._fixed_K + ((self._holders_NK.T @ shares_NP) * powers_KP).sum(axis=1)
+        frames_K = self._fixed_K.copy()
+        for rows, holders, reference in groups:
+            frames_K += ((holders.T @ shares_NP[rows]) * powers_KP(reference)).sum(axis=1)
         return float(loss), frames_K
+
+    def _series(self, power_sums_NP: Floats) -> tuple[Floats, Floats]:
+        """Coefficients h_0 .. h_spare of prod 1 / (1 - p z), and the ln factor that each sample's are short of.
+
+        Newton's identity: n h_n = sum_k p_k h_(n-k), with the power sums p_k. They may grow beyond any float, so a
+        sample is scaled down where it must be; coefficients that vanish thereby are too small to matter.
+        """
+        num_samples, num_powers = power_sums_NP.shape
+        series_NP = np.zeros((num_samples, num_powers + 1))
+        series_NP[:, 0] = 1.0
+        log_scale_N = np.zeros(num_samples)
+        for n in range(1, num_powers + 1):
+            coefficient_N = np.einsum("np,np->n", power_sums_NP[:, :n], series_NP[:, n - 1 :: -1]) / n
+            # Beyond its spare frames a sample needs none, and must not be scaled for their sake.
+            series_NP[:, n] = np.where(n <= self._spare_N, coefficient_N, 0.0)
+            if series_NP[:, n].max() > _LARGEST_COEFFICIENT:
+                grown = series_NP[:, n] > _LARGEST_COEFFICIENT
+                factor = series_NP[grown, n]
+                series_NP[grown, : n + 1] /= factor[:, None]
+                log_scale_N[grown] += np.log(factor)
+        return series_NP, log_scale_N
 
 
 def greedy_decode(logits_BSV: Tensor, output_lengths_B: Tensor) -> list[list[int]]:

@@ -4,7 +4,7 @@ A line is written and flushed to disk before anything relies on it, so a killed 
 Everything else in the results folder that speaks of trials can be rebuilt from it.
 
     {"event": "ask", "trial_id": ..., "number": ..., "group": ..., "seed": ..., "phase": ..., "settings": {...}}
-    {"event": "tell", "trial_id": ..., "result": {...}}
+    {"event": "tell", "trial_id": ..., "spent_s": ..., "result": {...}}
 """
 
 import dataclasses
@@ -56,6 +56,8 @@ class Ledger:
             ) from None
         self.asks: list[Ask] = []
         self.results: dict[str, TrialResult] = {}
+        self.spent_s = 0.0
+        """Wall time of the study so far, over all earlier runs."""
         self._read()
 
     def ask(self, ask: Ask) -> None:
@@ -63,10 +65,10 @@ class Ledger:
         self._append({"event": "ask", **dataclasses.asdict(ask)})
         self.asks.append(ask)
 
-    def tell(self, result: TrialResult) -> None:
-        """Writes down what came of a training."""
+    def tell(self, result: TrialResult, *, spent_s: float) -> None:
+        """Writes down what came of a training, and the study's wall time up to here."""
         values = {key: _encode(value) for key, value in dataclasses.asdict(result).items()}
-        self._append({"event": "tell", "trial_id": result.trial_id, "result": values})
+        self._append({"event": "tell", "trial_id": result.trial_id, "spent_s": spent_s, "result": values})
         self.results[result.trial_id] = result
 
     def close(self) -> None:
@@ -92,6 +94,7 @@ class Ledger:
                     self.asks.append(Ask(**event))
                 else:
                     self.results[event["trial_id"]] = _decode(event["result"])
+                    self.spent_s = float(event["spent_s"])
             except (ValueError, KeyError, TypeError) as error:
                 self._file.close()
                 raise ResultsError(

@@ -22,31 +22,49 @@ def objective(
         stable: the verdict.
         wer: word error rate, may exceed 1.
         val_loss: nats a label.
-        l_const: the zero-information loss, nats a label.
-        survived_rate: share of its budget that the training lived through, in [0, 1].
+        l_const: the zero-information loss, nats a label; if unknown (not finite and positive), no validation
+            loss is worth less than STABLE_CAP.
+        survived_rate: share of its budget that the training lived through, in [0, 1]; NaN counts as 0.
     """
-    if stable:
-        value = wer if metric == "wer" else val_loss / l_const
-        return STABLE_CAP if math.isnan(value) else min(value, STABLE_CAP)
-    return STABLE_CAP + 0.1 + 0.9 * (1.0 - min(max(survived_rate, 0.0), 1.0))
+    if not stable:
+        return STABLE_CAP + 0.1 + 0.9 * _lost_rate(survived_rate)
+    if metric == "wer":
+        value = wer
+    else:
+        value = val_loss / l_const if _is_positive(l_const) else math.nan
+    return STABLE_CAP if math.isnan(value) else min(max(value, 0.0), STABLE_CAP)
 
 
 def margin(*, stable: bool, stopped: bool, end_loss: float, l_const: float, survived_rate: float) -> float:
     """Signed distance from instability in [-1, 1]; negative is stable.
 
-    A training that ran to its end lies at `log10(end_loss / (1.05 l_const))`; one that was stopped at
-    `0.3 + 0.7 (1 - survived_rate)`. The sign always agrees with the verdict.
+    A training that ran to its end lies at `log10(end_loss / (1.05 l_const))`; one that was stopped, and is not
+    stable, at `0.3 + 0.7 (1 - survived_rate)`. The sign always agrees with the verdict: where the distance does
+    not, or cannot be known, it is 0.01, the smallest that has a sign.
 
     Args:
         stable: the verdict.
         stopped: whether the training was stopped early.
         end_loss: median training loss of the last steps, nats a label; may be NaN or infinite.
-        l_const: the zero-information loss, nats a label.
-        survived_rate: share of its budget that the training lived through, in [0, 1].
+        l_const: the zero-information loss, nats a label; unknown unless finite and positive.
+        survived_rate: share of its budget that the training lived through, in [0, 1]; NaN counts as 0.
     """
-    if stopped:
-        return 0.3 + 0.7 * (1.0 - min(max(survived_rate, 0.0), 1.0))
+    if stopped and not stable:
+        return 0.3 + 0.7 * _lost_rate(survived_rate)
     if not math.isfinite(end_loss):
-        return 1.0
-    distance = min(max(math.log10(max(end_loss, 1e-12) / (1.05 * l_const)), -1.0), 1.0)
-    return min(distance, -0.01) if stable else max(distance, 0.01)
+        distance = 0.0 if stable else 1.0
+    elif not _is_positive(l_const):
+        distance = 0.0
+    else:
+        # The difference of logarithms cannot overflow as the quotient can.
+        distance = math.log10(max(end_loss, 1e-12)) - math.log10(l_const) - math.log10(1.05)
+    return max(min(distance, -0.01), -1.0) if stable else min(max(distance, 0.01), 1.0)
+
+
+def _lost_rate(survived_rate: float) -> float:
+    """Share of the budget that an ended training did not live through, in [0, 1]."""
+    return 1.0 if math.isnan(survived_rate) else 1.0 - min(max(survived_rate, 0.0), 1.0)
+
+
+def _is_positive(loss: float) -> bool:
+    return math.isfinite(loss) and loss > 0

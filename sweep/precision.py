@@ -4,9 +4,9 @@
 |---------------|-------------------------------------|---------------------------------------------------|
 | fp32          | IEEE fp32, TensorFloat-32 off       | fp32                                              |
 | tf32          | fp32 storage, TensorFloat-32 matmul | an error: a CPU has no such unit                  |
-| bf16          | CUDA autocast                       | the same op lists, emulated (`sweep.emulation`)   |
-| fp16          | CUDA autocast + GradScaler          | emulated + GradScaler                             |
-| fp16_unscaled | CUDA autocast, no loss scale        | emulated, no loss scale                           |
+| bf16          | CUDA autocast, TensorFloat-32 off   | the same op lists, emulated (`sweep.emulation`)   |
+| fp16          | as bf16, with a GradScaler          | emulated + GradScaler                             |
+| fp16_unscaled | as bf16, no loss scale              | emulated, no loss scale                           |
 
 Weights, their gradients and the optimizer's state are fp32 in every kind.
 """
@@ -208,9 +208,7 @@ PrecisionConfig = Annotated[Fp32 | Tf32 | Bf16 | Fp16 | Fp16Unscaled, Field(disc
 def _mixed(name: str, dtype: torch.dtype, device: torch.device, scaler: GradScaler | None) -> Precision:
     suffix = "" if scaler is None else " + GradScaler"
     if _is_cuda(device, name):
-        return Precision(
-            f"CUDA autocast {name}{suffix}", lambda: torch.autocast(device_type="cuda", dtype=dtype), scaler
-        )
+        return Precision(f"CUDA autocast {name}{suffix}", lambda: _cuda_autocast(dtype), scaler)
     return Precision(
         f"{name} emulated on CPU (CUDA autocast op lists, fp32 accumulation){suffix}",
         lambda: emulated_autocast(dtype),
@@ -234,6 +232,13 @@ def _require_ampere(device: torch.device, kind: str) -> None:
             f"precision `{kind}` needs a GPU of compute capability 8.0 (Ampere) or newer, but "
             f"{torch.cuda.get_device_name(device)} has {major}.{minor}; use `fp16` or `fp32`."
         )
+
+
+@contextmanager
+def _cuda_autocast(dtype: torch.dtype) -> Iterator[None]:
+    """Autocast whose remaining fp32 products are IEEE fp32, whatever ran in this process before."""
+    with _tf32(False), torch.autocast(device_type="cuda", dtype=dtype):
+        yield
 
 
 @contextmanager

@@ -8,30 +8,25 @@ import platform
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from rich.console import Console
 
-from slr_models.ctc import is_feasible
-from slr_models.data.batch import Dataset, Split
+from slr_models.data.batch import Dataset
 from slr_models.errors import UserError
 from sweep import runner, store
 from sweep.analysis.recipe import recipe
 from sweep.analysis.recommend import recommend
+from sweep.preflight import Checked, plan, preflight
 from sweep.progress import Terminal
 from sweep.report import build_report
 from sweep.session import StudySession, with_trials
-from sweep.space import corner_settings
-from sweep.study import LoadedStudy, Study, load, num_settings
-from sweep.train import Training, TrialConfig
-from sweep.trial import RunOptions, TrialRunner
+from sweep.study import LoadedStudy, Study, load
+from sweep.trial import RunOptions
 
 EXIT_USER_ERROR = 2
 EXIT_INTERRUPTED = 130
-DRY_RUN_STEPS = 6
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -65,8 +60,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
 def _run(options: argparse.Namespace, console: Console) -> int:
     loaded = load(options.study, options.overrides)
     results_dir: Path = options.results / loaded.study.name
-    if options.trials is not None:
-        loaded = LoadedStudy(with_trials(loaded.study, options.trials, _num_explored(results_dir)), loaded.source)
+    loaded = LoadedStudy(with_trials(loaded.study, options.trials, results_dir), loaded.source)
     study = loaded.study
     console.print(f"{study.name}: reading {study.data.kind} data", highlight=False)
     started = time.perf_counter()
@@ -79,7 +73,6 @@ def _run(options: argparse.Namespace, console: Console) -> int:
     )
     run_options = RunOptions(
         results_dir=results_dir.resolve(),
-        max_steps=loaded.max_steps(len(dataset.train)),
         metric=study.objective,
         monitor=study.monitor,
         early_stop=study.early_stop,
@@ -91,13 +84,14 @@ def _run(options: argparse.Namespace, console: Console) -> int:
             f"resources.gpus is {study.resources.gpus:g}, but torch finds no GPU here: set resources.gpus to 0, "
             f"install a CUDA build of torch, or give --address of a cluster with GPUs"
         )
-    checked = _preflight(loaded, dataset, run_options)
+    checked = preflight(loaded, dataset, run_options)
     for warning in checked.warnings:
         console.print(f"  note: {warning}", highlight=False, style="yellow")
     if options.dry_run:
-        _print_plan(loaded, dataset, run_options, console)
+        for line in plan(loaded, dataset, run_options):
+            console.print(line, highlight=False)
         return 0
-    session = StudySession(loaded, results_dir)
+    session = StudySession(loaded, results_dir, len(dataset.train))
     try:
         _write_study(study, results_dir, dataset, checked)
         finished = _sweep(options, session, dataset, run_options, console)
@@ -109,13 +103,6 @@ def _run(options: argparse.Namespace, console: Console) -> int:
         console.print(f"interrupted after {done} trials; the same command goes on", highlight=False)
     print(report)
     return 0 if finished else EXIT_INTERRUPTED
-
-
-def _num_explored(results_dir: Path) -> int:
-    if not (results_dir / "trials.parquet").is_file():
-        return 0
-    trials = store.read_trials(results_dir)
-    return int((trials["phase"] == "explore").sum())
 
 
 def _sweep(
@@ -131,78 +118,19 @@ def _sweep(
     if session.done:
         return True
     console.print("starting Ray", highlight=False)
-    with runner.cluster(options.address, resources) as dashboard_url:
-        if dashboard_url:
-            console.print(f"  dashboard: {dashboard_url}", highlight=False)
+    with runner.cluster(options.address, resources) as cluster:
+        if cluster.dashboard_url:
+            console.print(f"  dashboard: {cluster.dashboard_url}", highlight=False)
         view = Terminal(
             console,
             num_planned=session.num_planned,
             done=session.results,
         )
         with view:
-            return runner.run_trials(session, dataset, run_options, resources, view)
+            return runner.run_trials(session, dataset, run_options, cluster.num_lanes, view)
 
 
-@dataclass(frozen=True)
-class _Checked:
-    """What was found out before the first trial."""
-
-    num_parameters: int
-    num_layers: int
-    l_const: float
-    l_unif: float
-    warnings: tuple[str, ...]
-
-
-def _preflight(loaded: LoadedStudy, dataset: Dataset, options: RunOptions) -> _Checked:
-    """Builds the model once and puts one utterance through it, so that mistakes show before any trial starts."""
-    config = loaded.trial_config(loaded.first_settings())
-    model = config.model.build(dataset.num_features, dataset.groups, len(dataset.vocabulary), 0)
-    _check_forward(model, config, dataset)
-    if options.device == "cpu":
-        for _, settings in corner_settings(loaded.study.space):
-            # Raises where a precision needs a GPU.
-            loaded.trial_config(settings).training.precision.build(torch.device("cpu"))
-    l_const, l_unif = TrialRunner(dataset, options).floors(config)
-    warnings = []
-    for name, split in (("training", dataset.train), ("validation", dataset.valid)):
-        infeasible = _num_infeasible(config, split)
-        if infeasible:
-            warnings.append(
-                f"{infeasible} of {len(split)} {name} targets are longer than CTC can align with the model's "
-                f"output: their loss is infinite"
-            )
-    return _Checked(
-        num_parameters=sum(p.numel() for p in model.parameters()),
-        num_layers=model.num_layers,
-        l_const=l_const,
-        l_unif=l_unif,
-        warnings=tuple(warnings),
-    )
-
-
-@torch.no_grad()
-def _check_forward(model: Any, config: TrialConfig, dataset: Dataset) -> None:
-    features = torch.from_numpy(dataset.train.utterance(0).copy())[None]
-    lengths = torch.tensor([features.shape[1]])
-    model.eval()
-    logits = model(features, lengths)
-    expected = (1, config.model.output_length(features.shape[1]), len(dataset.vocabulary))
-    if tuple(logits.shape) != expected:
-        raise UserError(
-            f"model: its output has the shape {tuple(logits.shape)}, but (batch, output frames, vocabulary) "
-            f"should be {expected}"
-        )
-
-
-def _num_infeasible(config: TrialConfig, split: Split) -> int:
-    return sum(
-        not is_feasible(config.model.output_length(int(length)), split.target(i).tolist())
-        for i, length in enumerate(split.lengths)
-    )
-
-
-def _write_study(study: Study, results_dir: Path, dataset: Dataset, checked: _Checked) -> None:
+def _write_study(study: Study, results_dir: Path, dataset: Dataset, checked: Checked) -> None:
     facts = dataset.facts
     content = study.model_dump(mode="json", by_alias=True)
     previous = store.read_study(results_dir)["provenance"] if (results_dir / "study.yaml").is_file() else {}
@@ -259,41 +187,6 @@ def _conclude(session: StudySession, loaded: LoadedStudy) -> Path:
     else:
         recipe_path.unlink(missing_ok=True)
     return build_report(results_dir)
-
-
-def _print_plan(loaded: LoadedStudy, dataset: Dataset, options: RunOptions, console: Console) -> None:
-    study = loaded.study
-    explore = num_settings(study) * study.repeats
-    confirm = study.confirm.settings * study.confirm.seeds
-    torch.set_num_threads(study.resources.cpus)
-    config = loaded.trial_config(loaded.first_settings())
-    device = torch.device(options.device if torch.cuda.is_available() else "cpu")
-    training = Training(config, dataset, seed=study.seed, max_steps=options.max_steps, device=device)
-    times = []
-    for record in training.records():
-        times.append(record.time_s)
-        if len(times) == DRY_RUN_STEPS:
-            break
-    # The first step warms up.
-    step_s = sorted(times[1:])[len(times[1:]) // 2] if len(times) > 1 else times[0]
-    lanes = max(1, (os.cpu_count() or 1) // study.resources.cpus)
-    total_s = (explore + confirm) * options.max_steps * step_s / lanes
-    console.print(f"space: {len(study.space)} dimensions, {study.search.kind} search", highlight=False)
-    for path, dimension in study.space.items():
-        shown = dimension.model_dump(mode="json", by_alias=True, exclude_defaults=True)
-        console.print(f"  {path}: {shown}", highlight=False)
-    console.print(
-        f"trials: {explore} to explore ({num_settings(study)} settings x {study.repeats} seeds), {confirm} to confirm",
-        highlight=False,
-    )
-    console.print(f"steps: up to {options.max_steps} a trial", highlight=False)
-    console.print(
-        f"expected time: at most {total_s / 60:.0f} min with {lanes} at a time on this machine "
-        f"({step_s * 1000:.0f} ms a step of the first setting, measured now; diverged trials end earlier)",
-        highlight=False,
-    )
-    if study.budget.wall_time_s is not None:
-        console.print(f"wall time limit: {study.budget.wall_time_s / 60:.0f} min", highlight=False)
 
 
 if __name__ == "__main__":

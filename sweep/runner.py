@@ -4,12 +4,14 @@ One actor a lane is kept for all its trials (`reuse_actors`), since starting one
 tens of seconds. An actor holds the shared dataset and nothing else from trial to trial.
 """
 
+import gc
 import logging
 import os
 import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 # Read by Ray when it is imported. Our own store and table replace Ray's per-trial loggers and console output,
@@ -54,6 +56,12 @@ class _TrialActor(tune.Trainable):
         return {PROGRESS_KEY: report, "done": False}
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
+        # The old trial's model goes before the new one's comes: peak memory is each trial's own, and several
+        # trials share a GPU.
+        del self._trial
+        gc.collect()
+        if torch.cuda.is_initialized():
+            torch.cuda.empty_cache()
         self._trial = self._runner.start(new_config["job"])
         return True
 
@@ -69,16 +77,20 @@ class _TrialActor(tune.Trainable):
 class _LedgerSearcher(Searcher):
     """Hands Ray the session's next trainings, and the session what came of them."""
 
-    def __init__(self, session: StudySession, options: RunOptions, view: ProgressView) -> None:
+    def __init__(self, session: StudySession, options: RunOptions, num_lanes: int, view: ProgressView) -> None:
         super().__init__()
         self._session = session
         self._options = options
+        self._num_lanes = num_lanes
         self._view = view
         self._jobs: dict[str, Job] = {}
 
     def suggest(  # type: ignore[override]  # Ray's own annotation forgets FINISHED
         self, trial_id: str
     ) -> dict[str, Any] | str | None:
+        if len(self._jobs) >= self._num_lanes:
+            # Ray asks ahead. A search knows more, and time may be up, when the trial can really start.
+            return None
         job = self._session.next_job()
         if job is None:
             return Searcher.FINISHED if self._session.done else None
@@ -116,12 +128,18 @@ class _LedgerSearcher(Searcher):
         return
 
 
-@contextmanager
-def cluster(address: str | None, resources: Resources) -> Iterator[str | None]:
-    """Starts Ray on this machine (bound to loopback), or joins the cluster at `address`; leaves it at the end.
+@dataclass(frozen=True)
+class Cluster:
+    """Where trials run."""
 
-    Yields:
-        The dashboard's URL, None where there is none.
+    dashboard_url: str | None
+    num_lanes: int
+    """Trials that can run at the same time."""
+
+
+@contextmanager
+def cluster(address: str | None, resources: Resources) -> Iterator[Cluster]:
+    """Starts Ray on this machine (bound to loopback), or joins the cluster at `address`; leaves it at the end.
 
     Raises:
         SettingError: there is no cluster at the address, or no machine can hold even one trial.
@@ -129,12 +147,19 @@ def cluster(address: str | None, resources: Resources) -> Iterator[str | None]:
     logging.getLogger("ray").setLevel(logging.ERROR)
     if address is None:
         context = ray.init(
+            # Not a cluster that happens to run here, or that RAY_ADDRESS names.
+            address="local",
             include_dashboard=True,
             dashboard_host="127.0.0.1",
             _node_ip_address="127.0.0.1",
             log_to_driver=False,
             logging_level=logging.ERROR,
             num_gpus=torch.cuda.device_count() if resources.gpus else 0,
+        )
+    elif "://" in address:
+        raise SettingError(
+            f"--address {address}: Ray Client addresses cannot be used, since the study's ledger is a local file: "
+            f"start the command on a machine of the cluster with --address auto, or give host:port"
         )
     else:
         try:
@@ -150,7 +175,7 @@ def cluster(address: str | None, resources: Resources) -> Iterator[str | None]:
                 f"{have.get('CPU', 0):g} CPUs and {have.get('GPU', 0):g} GPUs: ask for less"
             )
         url = context.dashboard_url
-        yield f"http://{url}" if url else None
+        yield Cluster(f"http://{url}" if url else None, lanes)
     finally:
         ray.shutdown()
 
@@ -164,7 +189,7 @@ def _lanes(node: dict[str, float], resources: Resources) -> int:
 
 
 def run_trials(
-    session: StudySession, dataset: Dataset, options: RunOptions, resources: Resources, view: ProgressView
+    session: StudySession, dataset: Dataset, options: RunOptions, num_lanes: int, view: ProgressView
 ) -> bool:
     """Runs everything that the session has to run, inside `cluster`.
 
@@ -173,11 +198,12 @@ def run_trials(
     """
     if session.done:
         return True
+    resources = session.study.resources
     trainable = tune.with_parameters(_TrialActor, dataset=dataset, options=options, num_threads=resources.cpus)
     tuner = tune.Tuner(
         tune.with_resources(trainable, {"cpu": resources.cpus, "gpu": resources.gpus}),
         tune_config=tune.TuneConfig(
-            search_alg=_LedgerSearcher(session, options, view),
+            search_alg=_LedgerSearcher(session, options, num_lanes, view),
             num_samples=-1,
             reuse_actors=True,
             trial_name_creator=_trial_name,

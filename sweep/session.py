@@ -6,8 +6,9 @@ confirm: when all of those are done, the best settings again, over seeds that th
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -18,25 +19,39 @@ from sweep.ledger import Ask, Ledger
 from sweep.records import TrialResult
 from sweep.search.bridge import OptunaBridge, SettingResult
 from sweep.space import Settings
-from sweep.study import LoadedStudy, Study, num_settings
+from sweep.study import LoadedStudy, Study, check_budget, num_settings
 from sweep.trial import Job
 
-CONFIRM_FIRST_SEED = 10_000
-"""Confirmation seeds start here, away from those of the exploration."""
+CONFIRM_SEED_OFFSET = 10_000
+"""Confirmation seeds start so far above the study's first seed, away from those of the exploration."""
 SPARE_CONFIRMATIONS = 2
-"""Further settings that may be confirmed in place of those that fail."""
+"""So many settings after the best may be confirmed in place of those that fail."""
 MAX_ATTEMPTS = 2
 """A training whose process dies is tried once more; then it counts as crashed."""
 
 # A study may change in these without becoming another one.
-_FREE_KEYS = ("description", "budget", "resources", "confirm", "checkpoints", "provenance")
+_FREE_KEYS = ("description", "confirm", "checkpoints", "provenance")
+_FREE_BUDGET_KEYS = ("trials", "wall_time_s")
 
 
 class StudySession:
     """Owns ledger and search of one results folder, decides what runs next and keeps trials.parquet current."""
 
-    def __init__(self, loaded: LoadedStudy, results_dir: Path, *, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        loaded: LoadedStudy,
+        results_dir: Path,
+        num_train: int,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         """Opens the results folder and takes up what an earlier run left there.
+
+        Args:
+            loaded: the study.
+            results_dir: its own folder, made where it does not exist.
+            num_train: utterances of the training split; decides the steps of a budget in epochs.
+            clock: seconds, for the limit of wall time.
 
         Raises:
             ResultsError: the folder is in use, damaged, or holds another study's results.
@@ -44,6 +59,7 @@ class StudySession:
         self.study = loaded.study
         self.results_dir = results_dir
         self._loaded = loaded
+        self._num_train = num_train
         _check_same_study(results_dir, loaded.study)
         self._ledger = Ledger(results_dir)
         self._clock = clock
@@ -52,6 +68,7 @@ class StudySession:
         self._queue: list[Ask] = [a for a in self._ledger.asks if a.trial_id not in self._ledger.results]
         self._running: set[str] = set()
         self._exhausted = False
+        self._complete_groups()
         settings = self._settings_by_group()
         self._bridge = OptunaBridge(
             results_dir,
@@ -76,9 +93,9 @@ class StudySession:
 
     def next_job(self) -> Job | None:
         """The next training to start; None if nothing can start now (see `done`)."""
+        if self._out_of_time():
+            return None
         if not self._queue:
-            if self._out_of_time():
-                return None
             self._queue.extend(self._ask_explore() or self._ask_confirm())
         if not self._queue:
             return None
@@ -89,16 +106,18 @@ class StudySession:
     @property
     def done(self) -> bool:
         """Whether nothing is running and nothing is left to start."""
-        if self._running or self._queue:
+        if self._running:
             return False
         if self._out_of_time():
             return True
+        if self._queue:
+            return False
         self._queue.extend(self._ask_explore() or self._ask_confirm())
         return not self._queue
 
     def tell(self, result: TrialResult) -> None:
         """Takes a finished training: ledger first, then the search and the table."""
-        self._ledger.tell(result)
+        self._ledger.tell(result, spent_s=self._elapsed())
         self._running.discard(result.trial_id)
         told = self._setting_result(result.group) if result.phase == "explore" else None
         if told is not None:
@@ -128,7 +147,15 @@ class StudySession:
     def _settings_by_group(self) -> dict[int, Settings]:
         return {a.group: a.settings for a in self._asks("explore")}
 
+    def _complete_groups(self) -> None:
+        """Asks for the seeds of a setting that a killed run had not written down yet."""
+        for group, settings in self._settings_by_group().items():
+            asked = sum(a.group == group for a in self._asks("explore"))
+            seeds = range(self.study.seed + asked, self.study.seed + self.study.repeats)
+            self._queue += self._new_asks(group, settings, "explore", seeds)
+
     def _job(self, ask: Ask) -> Job:
+        config = self._loaded.trial_config(ask.settings)
         return Job(
             trial_id=ask.trial_id,
             number=ask.number,
@@ -136,7 +163,8 @@ class StudySession:
             seed=ask.seed,
             phase=ask.phase,
             settings=ask.settings,
-            config=self._loaded.trial_config(ask.settings),
+            config=config,
+            max_steps=self._loaded.max_steps(config, self._num_train),
         )
 
     def _new_asks(self, group: int, settings: Settings, phase: str, seeds: range) -> list[Ask]:
@@ -165,15 +193,14 @@ class StudySession:
         if self._running or confirm.settings == 0 or not self.results:
             return []
         settings = self._settings_by_group()
-        tried = {a.group for a in self._asks("confirm")}
         failed = {r.group for r in self.results if r.phase == "confirm" and not r.stable}
-        best = [group for group in self._ranking() if group not in failed][: confirm.settings]
+        within_reach = self._ranking()[: confirm.settings + SPARE_CONFIRMATIONS]
+        best = [group for group in within_reach if group not in failed][: confirm.settings]
         asks: list[Ask] = []
         for group in best:
             present = sum(a.group == group for a in self._asks("confirm"))
-            if present == 0 and len(tried) >= confirm.settings + SPARE_CONFIRMATIONS:
-                continue
-            seeds = range(CONFIRM_FIRST_SEED + present, CONFIRM_FIRST_SEED + confirm.seeds)
+            first = self.study.seed + CONFIRM_SEED_OFFSET
+            seeds = range(first + present, first + confirm.seeds)
             asks += self._new_asks(group, settings[group], "confirm", seeds)
         return asks
 
@@ -186,7 +213,7 @@ class StudySession:
         return [c.group.group for c in candidates]
 
     def _elapsed(self) -> float:
-        return self._clock() - self._started
+        return self._ledger.spent_s + self._clock() - self._started
 
     def _out_of_time(self) -> bool:
         limit = self.study.budget.wall_time_s
@@ -243,7 +270,7 @@ def _check_same_study(results_dir: Path, study: Study) -> None:
         return
     before = store.read_study(results_dir)
     now = study.model_dump(mode="json", by_alias=True)
-    changed = [key for key in now if key not in _FREE_KEYS and before.get(key) != now[key]]
+    changed = [key for key in now if key not in _FREE_KEYS and _essence(key, before) != _essence(key, now)]
     if changed:
         raise ResultsError(
             f"{results_dir} holds results of another version of this study (changed: {', '.join(changed)}): "
@@ -251,14 +278,44 @@ def _check_same_study(results_dir: Path, study: Study) -> None:
         )
 
 
-def with_trials(study: Study, option: str, num_explored: int) -> Study:
-    """The study with its number of trials set by the command line: `N`, or `+N` more than there are.
+def _essence(key: str, content: Mapping[str, Any]) -> Any:
+    """The part of a section that makes results comparable."""
+    value = content.get(key)
+    if key == "budget" and isinstance(value, Mapping):
+        return {k: v for k, v in value.items() if k not in _FREE_BUDGET_KEYS}
+    if key == "resources" and isinstance(value, Mapping):
+        return bool(value.get("gpus"))
+    return value
+
+
+def with_trials(study: Study, option: str | None, results_dir: Path) -> Study:
+    """The study with its number of trials as the command line and an earlier run have it.
+
+    Without an option a study goes on to the number that it was extended to. `N` sets the number. `+N` extends a
+    study that is done; one that is not goes on to its present number first, so the same command can be repeated.
 
     Raises:
-        SettingError: the option is neither.
+        SettingError: the option is neither, or leaves too few trials.
     """
-    digits = option[1:] if option.startswith("+") else option
-    if not digits.isdigit() or int(digits) == 0:
-        raise SettingError(f"--trials {option}: give a number of trials such as 40, or +20 for twenty more")
-    trials = int(digits) + (num_explored if option.startswith("+") else 0)
-    return study.model_copy(update={"budget": study.budget.model_copy(update={"trials": trials})})
+    stored, explored = _stored_trials(results_dir)
+    trials = max(study.budget.trials, stored)
+    if option is not None:
+        digits = option.removeprefix("+")
+        if not (digits.isascii() and digits.isdecimal() and int(digits)):
+            raise SettingError(f"--trials {option}: give a number of trials such as 40, or +20 for twenty more")
+        if not option.startswith("+"):
+            trials = int(digits)
+        elif explored >= trials:
+            trials = explored + int(digits)
+    changed = study.model_copy(update={"budget": study.budget.model_copy(update={"trials": trials})})
+    check_budget(changed, "--trials" if option is not None else str(results_dir))
+    return changed
+
+
+def _stored_trials(results_dir: Path) -> tuple[int, int]:
+    """What an earlier run planned and what it finished, in trials of the exploration."""
+    if not (results_dir / "study.yaml").is_file() or not (results_dir / "trials.parquet").is_file():
+        return 0, 0
+    trials = store.read_trials(results_dir)
+    planned = store.read_study(results_dir).get("budget", {}).get("trials", 0)
+    return int(planned), int((trials["phase"] == "explore").sum())

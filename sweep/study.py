@@ -37,7 +37,8 @@ class Budget(Spec):
     epochs: float | None = Field(None, gt=0)
     """Passes of each training over its training split."""
     wall_time_s: float | None = Field(None, gt=0)
-    """No trial starts after this time; the confirmation's share is kept free. Null: no limit."""
+    """No trial starts after this time, over all runs of the study; the confirmation's share is kept free.
+    Null: no limit."""
 
 
 class Resources(Spec):
@@ -45,8 +46,8 @@ class Resources(Spec):
 
     cpus: int = Field(1, ge=1)
     """CPU cores, and torch threads."""
-    gpus: float = Field(0.0, ge=0)
-    """GPUs; a fraction lets several trials share one. Above 0 trains on the GPU."""
+    gpus: float = Field(0.0, ge=0, le=1)
+    """GPUs; a fraction lets several trials share one. Above 0 trains on the GPU; a trial uses one at most."""
 
 
 class Confirm(Spec):
@@ -120,13 +121,13 @@ class LoadedStudy:
                 first[path] = known.get(path, dimension.ends[0])
         return first
 
-    def max_steps(self, num_train: int) -> int:
-        """Updates of each training, for a training split of that many utterances."""
+    def max_steps(self, config: TrialConfig, num_train: int) -> int:
+        """Updates of a training, for a training split of that many utterances."""
         budget = self.study.budget
         if budget.steps is not None:
             return budget.steps
         assert budget.epochs is not None, "validated when loaded"
-        return max(1, math.ceil(budget.epochs * steps_per_epoch(self.study.training, num_train)))
+        return max(1, math.ceil(budget.epochs * steps_per_epoch(config.training, num_train)))
 
 
 def load(path: Path, overrides: Sequence[str] = ()) -> LoadedStudy:
@@ -156,7 +157,7 @@ def validate(source: YamlSource) -> LoadedStudy:
     except ValidationError as error:
         raise SettingError("\n".join(_messages(error, Study, source))) from error
     loaded = LoadedStudy(study, source)
-    _check_budget(study, source)
+    check_budget(study, source.where(("budget",)))
     _check_name(study, source)
     _check_space(loaded, source)
     _check_search(study, source)
@@ -340,14 +341,14 @@ def _yaml_path(loc: Sequence[str | int], content: Any) -> KeyPath:
 _SPACE_TAGS = ("choice", "grid", "uniform", "loguniform", "int")
 
 
-def _check_budget(study: Study, source: YamlSource) -> None:
+def check_budget(study: Study, where: str) -> None:
+    """Raises SettingError where the budget cannot be spent; `where` begins the message."""
     budget = study.budget
     if (budget.steps is None) == (budget.epochs is None):
-        raise SettingError(f"{source.where(('budget',))}: budget needs either steps or epochs (one of the two)")
+        raise SettingError(f"{where}: budget needs either steps or epochs (one of the two)")
     if budget.trials < study.repeats:
         raise SettingError(
-            f"{source.where(('budget', 'trials'))}: budget.trials is {budget.trials}, too few for one "
-            f"setting with repeats: {study.repeats}"
+            f"{where}: budget.trials is {budget.trials}, too few for one setting with repeats: {study.repeats}"
         )
 
 

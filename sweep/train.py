@@ -185,7 +185,8 @@ class Training:
         loss = torch.zeros((), device=self._device)
         num_samples = num_infeasible = 0
         probe = [NAN, NAN]
-        for indices in self._micro_batches():
+        micro_batches = list(self._micro_batches())
+        for indices in micro_batches:
             batch = collate(self._dataset.train, indices).to(self._device)
             num_samples += len(indices)
             num_infeasible += self._count_infeasible(self._dataset.train, indices)
@@ -193,8 +194,9 @@ class Training:
                 logits_BSV = self.model(batch.features_BTF, batch.lengths_B)
                 lengths_B = self.model.output_lengths(batch.lengths_B)
                 batch_loss = ctc_losses(logits_BSV, lengths_B, batch.targets_BU, batch.target_lengths_B).mean()
-            self.precision.scale_loss(batch_loss / config.accumulate).backward()
-            loss += batch_loss.detach() / config.accumulate
+            # A training split smaller than one update has fewer micro-batches than asked for.
+            self.precision.scale_loss(batch_loss / len(micro_batches)).backward()
+            loss += batch_loss.detach() / len(micro_batches)
             if measure:
                 probe = [
                     blank_rate(logits_BSV.detach(), lengths_B).item(),

@@ -1,6 +1,7 @@
 """Runs one trial: training, monitor and store together. Knows nothing of Ray."""
 
 import math
+import pickle
 import statistics
 import sys
 import time
@@ -39,6 +40,8 @@ class Job:
     phase: str
     settings: Settings
     config: TrialConfig
+    max_steps: int
+    """Its length, in updates."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +49,6 @@ class RunOptions:
     """What all trials of a study share."""
 
     results_dir: Path
-    max_steps: int
     metric: Metric
     monitor: MonitorConfig
     early_stop: bool
@@ -76,7 +78,7 @@ class TrialRunner:
 
     def start(self, job: Job) -> "Trial":
         """Begins a trial, or goes on with it from its last checkpoint."""
-        return Trial(job, self.dataset, self.options, self.floors(job.config))
+        return Trial(job, self)
 
     def floors(self, config: TrialConfig) -> tuple[float, float]:
         """`L_const` and `L_unif` of the training split for the model's output lengths, nats a label."""
@@ -110,21 +112,20 @@ class _Records:
 class Trial:
     """One trial in progress. `advance()` runs to the next evaluation, or to the end."""
 
-    def __init__(self, job: Job, dataset: Dataset, options: RunOptions, floors: tuple[float, float]) -> None:
+    def __init__(self, job: Job, runner: TrialRunner) -> None:
         self.job = job
-        self._dataset = dataset
-        self._options = options
-        self._l_const, self._l_unif = floors
+        self._runner = runner
+        self._options = runner.options
+        self._l_const = self._l_unif = NAN
         self._records = _Records()
-        self._device = torch.device(options.device)
+        self._device = torch.device(self._options.device)
         self._training: Training | None = None
-        self._monitor = StabilityMonitor(self._context(has_scaler=False), options.monitor)
+        self._monitor = StabilityMonitor(self._context(has_scaler=False), self._options.monitor)
         self._stream: Iterator[StepRecord | EvalRecord] = iter(())
         self._verdict: Verdict | None = None
         self._spent_before = (0.0, 0.0)
         self._started = time.perf_counter()
         self._cpu_started = time.process_time()
-        _reset_peak_memory(self._device)
 
     def advance(self) -> Progress | TrialResult:
         """Trains to the next evaluation and saves what was recorded; at the end returns the result."""
@@ -140,17 +141,22 @@ class Trial:
                 if self._verdict is not None and self._options.early_stop:
                     return self._finish(self._verdict, stopped=True)
             return self._finish(self._monitor.finish(), stopped=False)
+        except torch.AcceleratorError:
+            # The device's context is broken for good: a new process has to try again.
+            raise
         except Exception as error:
             # A crash is a result too: the study goes on, and the traceback is kept.
             self._keep_traceback(error)
             return self._finish(self._monitor.finish(crash=error), stopped=True)
 
     def _begin(self) -> Training:
+        _reset_peak_memory(self._device)
+        self._l_const, self._l_unif = self._runner.floors(self.job.config)
         training = Training(
             self.job.config,
-            self._dataset,
+            self._runner.dataset,
             seed=self.job.seed,
-            max_steps=self._options.max_steps,
+            max_steps=self.job.max_steps,
             device=self._device,
         )
         self._monitor = StabilityMonitor(self._context(has_scaler=training.precision.has_scaler), self._options.monitor)
@@ -163,14 +169,14 @@ class Trial:
         return RunContext(
             l_const=self._l_const,
             l_unif=self._l_unif,
-            budget_steps=self._options.max_steps,
+            budget_steps=self.job.max_steps,
             has_scaler=has_scaler,
         )
 
     def _progress(self, last: EvalRecord) -> Progress:
         return Progress(
             step=last.step,
-            max_steps=self._options.max_steps,
+            max_steps=self.job.max_steps,
             train_loss=self._records.end_loss(),
             val_loss=last.val_loss,
             wer=last.wer,
@@ -181,7 +187,7 @@ class Trial:
         options = self._options
         num_steps = records.steps[-1].step if records.steps else 0
         stop_step = num_steps if stopped else verdict.stop_step
-        survived = (num_steps if stop_step is None else stop_step) / options.max_steps
+        survived = (num_steps if stop_step is None else stop_step) / self.job.max_steps
         last = records.evals[-1] if records.evals else None
         end_loss = records.end_loss()
         wall_s, cpu_s = self._spent()
@@ -196,7 +202,7 @@ class Trial:
             reason=verdict.reason,
             stop_step=stop_step,
             num_steps=num_steps,
-            max_steps=options.max_steps,
+            max_steps=self.job.max_steps,
             objective=objective(
                 options.metric,
                 stable=verdict.stable,
@@ -262,7 +268,11 @@ class Trial:
         if self._options.checkpoints == "none" or not path.is_file():
             return
         # To the CPU: random states live there, and loading moves the rest to its device.
-        state = torch.load(path, map_location="cpu", weights_only=True)
+        try:
+            state = torch.load(path, map_location="cpu", weights_only=True)
+        except (RuntimeError, EOFError, pickle.UnpicklingError):
+            path.unlink()  # Damaged: the trial begins anew.
+            return
         training.load_state_dict(state["training"])
         self._monitor.load_state_dict(state["monitor"])
         wall_s, cpu_s = state["spent"]
@@ -294,7 +304,7 @@ def crashed_result(job: Job, options: RunOptions, reason: str) -> TrialResult:
         reason=reason,
         stop_step=0,
         num_steps=0,
-        max_steps=options.max_steps,
+        max_steps=job.max_steps,
         objective=objective(options.metric, stable=False, wer=NAN, val_loss=NAN, l_const=NAN, survived_rate=0.0),
         margin=margin(stable=False, stopped=True, end_loss=NAN, l_const=NAN, survived_rate=0.0),
         final_train_loss=NAN,

@@ -38,9 +38,9 @@ def test_its_quick_variant_trains(path: Path, tmp_path: Path) -> None:
         quick.append("space.training.precision.kind={choice: [fp32, bf16, fp16]}")
     loaded = load(path, quick)
     dataset = loaded.study.data.build()
-    options = RunOptions(tmp_path, 3, "wer", loaded.study.monitor, True, "none")
+    options = RunOptions(tmp_path, "wer", loaded.study.monitor, True, "none")
     runner = TrialRunner(dataset, options)
-    session = StudySession(loaded, tmp_path)
+    session = StudySession(loaded, tmp_path, len(dataset.train))
     while (job := session.next_job()) is not None:
         trial = runner.start(job)
         while isinstance(result := trial.advance(), Progress):

@@ -8,7 +8,6 @@ The folder holds:
   by recording session), `all_missing` (1: nothing was seen), and any other columns.
 """
 
-import csv
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -23,6 +22,7 @@ from slr_models.data.batch import BLANK_TOKEN, DataFacts, Dataset
 from slr_models.data.compose import Augmentation, Rendering, Script, render
 from slr_models.data.layout import UPPER_BODY, Clip, PointSet
 from slr_models.data.normalize import select, selected_layout, to_body_frame
+from slr_models.data.reading import csv_lines, parsing
 from slr_models.errors import DataError
 from slr_models.spec import Spec
 
@@ -115,17 +115,16 @@ class ClipsConfig(Spec):
                 continue
             pool = pools[self._split_of(row)]
             pool.setdefault(row.signer, {}).setdefault(row.label, []).append(body)
-        for pool in pools.values():
-            for signer in [name for name, signs in pool.items() if len(set(signs) - {FILLER}) < 2]:
-                exclusions["clip of a signer with fewer than two signs in the split"] += sum(
-                    len(clips) for clips in pool.pop(signer).values()
-                )
+        exclusions["clip of a signer with fewer than two signs in the split"] += _drop_poor_signers(pools["train"])
         glosses = sorted({label for signs in pools["train"].values() for label in signs} - {FILLER})
         for signs in pools["valid"].values():
             for label in [label for label in signs if label not in glosses and label != FILLER]:
                 exclusions["validation clip of a sign that is not trained"] += len(signs.pop(label))
+        exclusions["clip of a signer with fewer than two signs in the split"] += _drop_poor_signers(pools["valid"])
+        # Without the reasons that never occurred.
+        exclusions = +exclusions
         for name, pool in pools.items():
-            if not any(set(signs) - {FILLER} for signs in pool.values()):
+            if not pool:
                 signers = sorted({row.signer for row in rows})
                 raise DataError(
                     f"{folder / 'labels.csv'} leaves no usable clips for the {name} split with split: {self.split}"
@@ -211,44 +210,57 @@ class ClipsConfig(Spec):
         )
 
 
+def _drop_poor_signers(pool: _Pool) -> int:
+    """Removes signers with fewer than two signs, whose sentences would repeat one sign; returns how many clips went."""
+    poor = [name for name, signs in pool.items() if len(set(signs) - {FILLER}) < 2]
+    return sum(len(clips) for name in poor for clips in pool.pop(name).values())
+
+
 def _pick(clips: Sequence[Clip], rng: np.random.Generator) -> Clip:
     return clips[int(rng.integers(len(clips)))]
 
 
 def _read_labels(path: Path) -> list[_Row]:
-    if not path.is_file():
-        raise DataError(f"{path} is missing; set `path` to the folder that holds clips.npz and labels.csv.")
+    lines = csv_lines(path)
+    _, header = next(lines, (0, []))
+    missing = {"label", "signer", "split", "all_missing"} - set(header)
+    if missing:
+        raise DataError(f"{path} line 1: lacks the columns {', '.join(sorted(missing))}; add them.")
     rows: list[_Row] = []
-    with path.open(encoding="utf-8-sig", newline="") as lines:
-        reader = csv.DictReader(lines)
-        missing = {"label", "signer", "split", "all_missing"} - set(reader.fieldnames or ())
-        if missing:
-            raise DataError(f"{path} line 1: lacks the columns {', '.join(sorted(missing))}; add them.")
-        for row in reader:
-            where = f"{path} line {reader.line_num}"
-            if None in row or None in row.values():
-                raise DataError(f"{where}: has another number of fields than the header; correct the line.")
-            if row["split"] not in ("train", "valid"):
-                raise DataError(f"{where}: split is {row['split']!r}; write train or valid.")
-            rows.append(_Row(row["label"], row["signer"], row["split"], row["all_missing"] == "1"))
+    for number, fields in lines:
+        if not fields:
+            continue
+        where = f"{path} line {number}"
+        if len(fields) != len(header):
+            raise DataError(f"{where}: has another number of fields than the header; correct the line.")
+        row = dict(zip(header, fields, strict=True))
+        if row["split"] not in ("train", "valid"):
+            raise DataError(f"{where}: split is {row['split']!r}; write train or valid.")
+        if not row["label"]:
+            raise DataError(f"{where}: has no label; write the sign, or {FILLER} where nothing is signed.")
+        rows.append(_Row(row["label"], row["signer"], row["split"], row["all_missing"] == "1"))
     return rows
 
 
 def _read_clips(path: Path, num_rows: int) -> tuple[npt.NDArray[np.float16], npt.NDArray[np.uint8]]:
     if not path.is_file():
         raise DataError(f"{path} is missing; set `path` to the folder that holds clips.npz and labels.csv.")
-    try:
-        with np.load(path, allow_pickle=False) as arrays:
-            landmarks, present = arrays["landmarks"], arrays["present"]
-    except (ValueError, KeyError, OSError, EOFError) as error:
-        raise DataError(
-            f"{path} cannot be read ({error}); it must hold the plain arrays landmarks and present."
-        ) from error
-    shape = (num_rows, landmarks.shape[1], UPPER_BODY.num_points, 3)
-    if landmarks.shape != shape or present.shape != (*shape[:2], 3):
+    with (
+        parsing(path, "it must hold the plain arrays landmarks and present."),
+        np.load(path, allow_pickle=False) as arrays,
+    ):
+        landmarks, present = arrays["landmarks"], arrays["present"]
+    num_frames = landmarks.shape[1] if landmarks.ndim == 4 else 0
+    shape = (num_rows, num_frames, UPPER_BODY.num_points, 3)
+    if landmarks.shape != shape or present.shape != (num_rows, num_frames, len(UPPER_BODY.parts)):
         raise DataError(
             f"{path}: landmarks has shape {landmarks.shape} and present {present.shape}, but labels.csv has "
             f"{num_rows} rows; landmarks must be [rows, T, {UPPER_BODY.num_points}, 3] and present [rows, T, 3]."
+        )
+    if landmarks.dtype.kind not in "fiu" or present.dtype.kind not in "biu":
+        raise DataError(
+            f"{path}: landmarks holds {landmarks.dtype} and present {present.dtype}; "
+            "store landmarks as numbers, and present as 0 and 1."
         )
     finite = np.isfinite(landmarks).all(axis=(1, 2, 3))
     if not finite.all():

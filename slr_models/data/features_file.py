@@ -3,8 +3,6 @@
 Dimension legend: T frames, P points, C coordinates a point, F features.
 """
 
-import re
-import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,28 +10,40 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from slr_models.data.columns import HOLISTIC_COLUMNS, GroupSizes, order_columns
 from slr_models.data.layout import HOLISTIC, Floats
 from slr_models.data.lexicon import read_pose
+from slr_models.data.reading import parsing
 from slr_models.errors import DataError
-
-GroupSizes = tuple[tuple[str, int], ...]
-"""Name and number of columns of each group, in order."""
 
 _ARRAY_NAMES = ("features", "landmarks")
 _SEQUENCE = "sequence_id"
-_BOOKKEEPING = (_SEQUENCE, "frame", "__index_level_0__")
-_LANDMARK_COLUMN = re.compile(r"([xyz])_(\w+)_(\d+)")
+_FRAME = "frame"
+_BOOKKEEPING = (_SEQUENCE, _FRAME, "__index_level_0__")
+
+
+@dataclass(frozen=True)
+class Block:
+    """One utterance as its file holds it."""
+
+    values: Floats
+    """[T, F]; NaN stands for a missing landmark."""
+    columns: tuple[str, ...]
+    """The name of each column; empty where the file names none."""
+    groups: GroupSizes
+    """The groups that the columns' names tell; else all are one."""
 
 
 @dataclass(frozen=True)
 class _Table:
-    """A parquet file."""
+    """A parquet file, its rows by frame."""
 
     path: Path
-    values: Floats
-    groups: GroupSizes
+    block: Block
     sequences: npt.NDArray[Any] | None
     """The sequence of each row, where the file tells."""
+    frames: npt.NDArray[Any] | None
+    """The frame number of each row, where the file tells."""
 
 
 class FeatureReader:
@@ -42,19 +52,21 @@ class FeatureReader:
     def __init__(self) -> None:
         self._table: _Table | None = None
 
-    def read(self, path: Path, sequence: int | None) -> tuple[Floats, GroupSizes]:
-        """One utterance, [T, F], and its column groups. NaN stands for a missing landmark.
+    def read(self, path: Path, sequence: int | None) -> Block:
+        """One utterance.
 
-        An array [T, P, C] becomes [T, P x C]. Groups are known for .pose files and for parquet columns named
-        like x_left_hand_0 (which are brought into the order part, point, axis); else all columns are one group.
+        An array [T, P, C] becomes [T, P x C]. The columns of .pose files, and parquet columns named like
+        x_left_hand_0, come in the order part, point, axis, where parts keep the file's order. Parquet rows are
+        sorted by the column `frame`, if there is one.
 
         Raises:
             DataError: The file is broken, holds Python objects, or another shape ("what; what to do").
         """
         if path.suffix == ".pose":
             points, present = read_pose(path)
-            block = np.where(present[..., None], points, np.nan).reshape(len(points), -1).astype(np.float32)
-            return block, tuple((part.name, 3 * (part.stop - part.start)) for part in HOLISTIC.parts)
+            values = np.where(present[..., None], points, np.nan).reshape(len(points), -1).astype(np.float32)
+            groups = tuple((part.name, 3 * (part.stop - part.start)) for part in HOLISTIC.parts)
+            return Block(values, HOLISTIC_COLUMNS, groups)
         if path.suffix == ".parquet":
             return self._read_parquet(path, sequence)
         if path.suffix not in (".npy", ".npz"):
@@ -66,64 +78,87 @@ class FeatureReader:
                 "store numbers as [frames, features] or [frames, points, coordinates]"
             )
         size = int(np.prod(array.shape[1:]))
-        return array.reshape(len(array), size).astype(np.float32), (("features", size),)
+        return Block(_as_float32(array.reshape(len(array), size)), (), (("features", size),))
 
-    def _read_parquet(self, path: Path, sequence: int | None) -> tuple[Floats, GroupSizes]:
+    def _read_parquet(self, path: Path, sequence: int | None) -> Block:
         if self._table is None or self._table.path != path:
             self._table = _load_table(path)
         table = self._table
-        if sequence is None:
-            return table.values, table.groups
-        if table.sequences is None:
+        if sequence is not None and table.sequences is None:
             raise DataError(f"{path} has no column {_SEQUENCE}; write it as Kaggle's files have it")
-        return table.values[table.sequences == sequence], table.groups
+        rows: npt.NDArray[np.bool_] = np.ones(len(table.block.values), dtype=bool)
+        if table.sequences is not None:
+            if sequence is not None:
+                rows = table.sequences == sequence
+            elif (table.sequences != table.sequences[:1]).any():
+                raise DataError(f"{path} holds several sequences ({_SEQUENCE}); write a file an utterance")
+        if table.frames is not None:
+            frames = table.frames[rows]
+            again = np.flatnonzero(frames[1:] == frames[:-1])
+            if len(again):
+                raise DataError(f"{path} holds frame {frames[again[0]]} twice; number the frames of an utterance")
+        return Block(table.block.values[rows], table.block.columns, table.block.groups)
 
 
 def _read_numpy(path: Path) -> npt.NDArray[Any]:
-    try:
-        loaded = np.load(path, allow_pickle=False)
-        if isinstance(loaded, np.ndarray):
-            return loaded
-        with loaded as arrays:
-            named = [name for name in _ARRAY_NAMES if name in arrays.files]
-            names = named or (arrays.files if len(arrays.files) == 1 else [])
-            found = ", ".join(arrays.files)
-            array = np.asarray(arrays[names[0]]) if names else None
-    except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
-        if "pickle" in str(error):
+    with parsing(path, "replace it"):
+        try:
+            loaded = np.load(path, allow_pickle=False)
+            if isinstance(loaded, np.ndarray):
+                return loaded
+            with loaded as arrays:
+                named = [name for name in _ARRAY_NAMES if name in arrays.files]
+                names = named or (arrays.files if len(arrays.files) == 1 else [])
+                found = ", ".join(arrays.files)
+                array = np.asarray(arrays[names[0]]) if names else None
+        except ValueError as error:
+            if "pickle" not in str(error):
+                raise
             raise DataError(
                 f"{path} holds pickled Python objects (or is no NumPy file), and pickles are never loaded; "
                 "save a plain array with np.save(path, array.astype('float32'))"
             ) from error
-        raise DataError(f"{path} cannot be read ({error}); replace it") from error
     if array is None:
-        raise DataError(f"{path} holds the arrays {found}; call the one to use {_ARRAY_NAMES[0]!r}")
+        raise DataError(f"{path} holds {f'the arrays {found}' if found else 'no array'}; call one {_ARRAY_NAMES[0]!r}")
     return array
 
 
 def _load_table(path: Path) -> _Table:
     # Imported here: it takes a quarter of a second, and few sources need it.
-    from pyarrow import ArrowException, parquet
+    from pyarrow import parquet
 
-    try:
+    with parsing(path, "replace it"):
         table = parquet.read_table(path)
-        names, groups = _order_columns([name for name in table.column_names if name not in _BOOKKEEPING])
-        columns = [table[name].to_numpy().astype(np.float32) for name in names]
-    except (ArrowException, OSError, ValueError) as error:
-        raise DataError(f"{path} cannot be read as a table of numbers ({error}); replace it") from error
-    if not columns:
-        raise DataError(f"{path} has no feature columns; write one column a feature")
-    sequences = table[_SEQUENCE].to_numpy() if _SEQUENCE in table.column_names else None
-    return _Table(path, np.column_stack(columns), groups, sequences)
+        twice = sorted({name for name in table.column_names if table.column_names.count(name) > 1})
+        if twice:
+            raise DataError(f"{path} holds the columns {', '.join(twice)} twice; rename them")
+        names, groups = order_columns([name for name in table.column_names if name not in _BOOKKEEPING])
+        if not names:
+            raise DataError(f"{path} has no feature columns; write one column a feature")
+        values = np.column_stack([_as_float32(_numbers(path, table, name)) for name in names])
+        sequences = table[_SEQUENCE].to_numpy() if _SEQUENCE in table.column_names else None
+        frames = None
+        if _FRAME in table.column_names:
+            frames = _numbers(path, table, _FRAME).astype(np.float64)
+            if np.isnan(frames).any():
+                raise DataError(f"{path} has rows without a number in the column {_FRAME}; number the frames")
+            order = np.argsort(frames, kind="stable")
+            values, frames = values[order], frames[order]
+            sequences = None if sequences is None else sequences[order]
+    return _Table(path, Block(values, tuple(names), groups), sequences, frames)
 
 
-def _order_columns(names: list[str]) -> tuple[list[str], GroupSizes]:
-    """Columns by part, point and axis where all are named so; else as they come."""
-    matches = {name: _LANDMARK_COLUMN.fullmatch(name) for name in names}
-    keys = {name: (match.group(2), int(match.group(3)), match.group(1)) for name, match in matches.items() if match}
-    if len(keys) < len(names):
-        return names, (("features", len(names)),)
-    parts = list(dict.fromkeys(part for part, _, _ in keys.values()))
-    ordered = sorted(names, key=lambda name: (parts.index(keys[name][0]), keys[name][1:]))
-    sizes = tuple((part, sum(key[0] == part for key in keys.values())) for part in parts)
-    return ordered, sizes
+def _numbers(path: Path, table: Any, name: str) -> npt.NDArray[Any]:
+    """A column of a pyarrow table: numbers, or objects of numbers and None."""
+    column: npt.NDArray[Any] = table[name].to_numpy()
+    # Nulls make objects of booleans and decimals; text must not be parsed into numbers.
+    is_text = column.dtype.kind == "O" and any(isinstance(value, str | bytes) for value in column)
+    if is_text or column.dtype.kind not in "fiubO":
+        raise DataError(f"{path} holds {table[name].type} in the column {name}; store numbers alone")
+    return column
+
+
+def _as_float32(array: npt.NDArray[Any]) -> Floats:
+    # What float32 cannot hold becomes infinity, which is reported as such.
+    with np.errstate(over="ignore"):
+        return array.astype(np.float32)

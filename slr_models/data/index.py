@@ -3,13 +3,14 @@
 All are read strictly: a line that does not fit its header is a problem, never a guess.
 """
 
-import csv
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from slr_models.data.problems import Problems
+from slr_models.data.reading import csv_lines
 from slr_models.errors import DataError
 
 Format = Literal["manifest", "phoenix", "kaggle"]
@@ -27,6 +28,7 @@ _KAGGLE_COLUMNS = ("path", "sequence_id", "phrase")
 _PHOENIX_2014 = ("id", "folder", "signer", "annotation")
 _PHOENIX_2014T = ("name", "video", "start", "end", "speaker", "orth", "translation")
 _PHOENIX_FOLDERS = (".", "annotations", "annotations/manual")
+_WHOLE_NUMBER = re.compile(r"-?[0-9]{1,18}")
 _SPLITS: dict[str, SplitName] = {
     "train": "train",
     "valid": "valid",
@@ -132,7 +134,7 @@ def _phoenix(folder: Path, features_dir: Path, problems: Problems) -> Iterator[E
 
 def _kaggle(folder: Path, features_dir: Path, problems: Problems) -> Iterator[Entry]:
     for where, row in _rows(folder / _KAGGLE, ",", (_KAGGLE_COLUMNS,), problems):
-        if not row["sequence_id"].lstrip("-").isdigit():
+        if not _WHOLE_NUMBER.fullmatch(row["sequence_id"]):
             number = repr(row["sequence_id"])
             problems.report("malformed line", where, f"sequence_id is {number}; write a whole number")
             continue
@@ -152,7 +154,7 @@ def _phoenix_files(folder: Path, token: str) -> list[Path]:
     found = []
     for place in _PHOENIX_FOLDERS:
         for file in sorted((folder / place).glob(f"*{token}*.csv")):
-            if "complex" not in file.name and "|" in _first_line(file):
+            if "complex" not in file.name and file.is_file() and "|" in _first_line(file):
                 found.append(file)
     return found
 
@@ -166,33 +168,22 @@ def _rows(
     path: Path, separator: str, headers: tuple[tuple[str, ...], ...], problems: Problems
 ) -> Iterator[tuple[str, dict[str, str]]]:
     """Where and what: the lines of a list whose header has all columns of one of `headers`."""
-    if not path.is_file():
-        raise DataError(f"{path} is missing; put it there, or correct `path`.")
-    with path.open(encoding="utf-8-sig", newline="") as lines:
-        if separator == "|":
-            # PHOENIX quotes nothing, and a lone quotation mark must not swallow lines.
-            reader = csv.reader(lines, delimiter=separator, quoting=csv.QUOTE_NONE)
-        else:
-            reader = csv.reader(lines, delimiter=separator)
-        try:
-            header = next(reader, [])
-            if not any(set(columns).issubset(header) for columns in headers):
-                wanted = " or ".join(separator.join(columns) for columns in headers)
-                raise DataError(f"{path} line 1: the header is {separator.join(header)!r}; write {wanted}.")
-            for fields in reader:
-                where = f"{path} line {reader.line_num}"
-                if not fields:
-                    continue
-                if len(fields) != len(header):
-                    problems.report(
-                        "malformed line",
-                        where,
-                        f"has {len(fields)} fields where the header has {len(header)}; "
-                        f"correct the line (fields are separated by {separator!r})",
-                    )
-                    continue
-                yield where, dict(zip(header, (field.strip() for field in fields), strict=True))
-        except UnicodeDecodeError as error:
-            raise DataError(f"{path} is not UTF-8 ({error.reason}); save it in that encoding.") from error
-        except csv.Error as error:
-            raise DataError(f"{path} line {reader.line_num}: {error}; correct the line.") from error
+    # PHOENIX quotes nothing, and a lone quotation mark must not swallow lines.
+    lines = csv_lines(path, separator, quoting=separator != "|")
+    _, header = next(lines, (0, []))
+    if not any(set(columns).issubset(header) for columns in headers):
+        wanted = " or ".join(separator.join(columns) for columns in headers)
+        raise DataError(f"{path} line 1: the header is {separator.join(header)!r}; write {wanted}.")
+    for number, fields in lines:
+        where = f"{path} line {number}"
+        if not fields:
+            continue
+        if len(fields) != len(header):
+            problems.report(
+                "malformed line",
+                where,
+                f"has {len(fields)} fields where the header has {len(header)}; "
+                f"correct the line (fields are separated by {separator!r})",
+            )
+            continue
+        yield where, dict(zip(header, (field.strip() for field in fields), strict=True))

@@ -3,7 +3,6 @@
 Reading all clips of an alphabet takes about 0.05 s (measured, 26 letters), so nothing is cached on disk.
 """
 
-import csv
 from dataclasses import dataclass
 from importlib import metadata, util
 from pathlib import Path
@@ -12,6 +11,7 @@ import numpy as np
 
 from slr_models.data.layout import HOLISTIC, Bools, Clip, Floats
 from slr_models.data.normalize import to_body_frame
+from slr_models.data.reading import csv_lines, parsing
 from slr_models.errors import DataError
 
 _INSTALL = "run: pip install 'slr-stability-sweep[fingerspelling]'"
@@ -66,13 +66,16 @@ def read_index(index: Path, version: str) -> Lexicon:
     if not index.is_file():
         raise DataError(f"spoken-to-signed {version} holds no {index.name} at {index.parent}; {_INSTALL}")
     clips: dict[str, dict[str, Path]] = {}
-    with index.open(encoding="utf-8", newline="") as lines:
-        reader = csv.DictReader(lines)
-        needed = {"path", "signed_language", "words"}
-        if not needed.issubset(reader.fieldnames or ()):
-            raise DataError(f"{index} lacks a column of {', '.join(sorted(needed))}; {_INSTALL}")
-        for row in reader:
-            clips.setdefault(row["signed_language"], {})[row["words"]] = index.parent / row["path"]
+    lines = csv_lines(index)
+    _, header = next(lines, (0, []))
+    needed = {"path", "signed_language", "words"}
+    if not needed.issubset(header):
+        raise DataError(f"{index} lacks a column of {', '.join(sorted(needed))}; {_INSTALL}")
+    for number, fields in lines:
+        if len(fields) != len(header):
+            raise DataError(f"{index} line {number}: has {len(fields)} fields, not {len(header)}; {_INSTALL}")
+        row = dict(zip(header, fields, strict=True))
+        clips.setdefault(row["signed_language"], {})[row["words"]] = index.parent / row["path"]
     return Lexicon(clips, version)
 
 
@@ -93,19 +96,21 @@ def read_letter(lexicon: Lexicon, signed_language: str, letter: str) -> Clip:
 def read_pose(path: Path) -> tuple[Floats, Bools]:
     """Points [T, 543, 3] and presence [T, 543] of the first person in a MediaPipe Holistic .pose file.
 
+    A point is present where its confidence is above 0 and its coordinates are numbers.
+
     Raises:
-        DataError: The file is missing, broken or of another layout, or pose-format is not installed.
+        DataError: The file is missing, broken, of another layout or without a person, or pose-format is not installed.
     """
     try:
         from pose_format import Pose
     except ImportError as error:
         raise DataError(f"Reading {path.name} needs the package pose-format; {_INSTALL}") from error
-    try:
+    if not path.is_file():
+        raise DataError(f"{path} is missing; reinstall or correct the path")
+    with parsing(path, "replace it with a whole .pose file"):
         pose = Pose.read(path.read_bytes())
-    except FileNotFoundError as error:
-        raise DataError(f"{path} is missing; reinstall or correct the path") from error
-    except Exception as error:
-        raise DataError(f"{path} is not a readable .pose file ({error}); replace it") from error
+        data = np.asarray(pose.body.data.data, dtype=np.float32)
+        confidence = np.asarray(pose.body.confidence)
     names = {"pose": "POSE_LANDMARKS", "face": "FACE_LANDMARKS"}
     names |= {"left_hand": "LEFT_HAND_LANDMARKS", "right_hand": "RIGHT_HAND_LANDMARKS"}
     starts, start = {}, 0
@@ -119,8 +124,12 @@ def read_pose(path: Path) -> tuple[Floats, Bools]:
             raise DataError(f"{path} lacks {names[part.name]} of MediaPipe Holistic; extract it with that model")
         # A refined face has ten iris points after the 468.
         columns.extend(range(first, first + part.stop - part.start))
-    points = np.asarray(pose.body.data.data, dtype=np.float32)[:, 0, columns, :3]
-    present = np.asarray(pose.body.confidence)[:, 0, columns] > 0
+    if data.ndim != 4 or data.shape[2:] != (start, 3) or confidence.shape != data.shape[:3]:
+        raise DataError(f"{path} holds data of shape {data.shape}, not x, y, z of {start} points; extract it again")
+    if data.shape[1] == 0:
+        raise DataError(f"{path} shows no person; extract it again, or leave it out")
+    points = data[:, 0, columns]
+    present = (confidence[:, 0, columns] > 0) & ~np.isnan(points).any(axis=2)
     return points, present
 
 

@@ -33,6 +33,11 @@ class RunContext:
 S = TypeVar("S")
 
 
+def counted(count: int, noun: str) -> str:
+    """`1 step`, `2 steps`."""
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
 def dump_state(state: object) -> dict[str, JSON]:
     """The memory of a detector (a plain, fast dataclass) as JSON values."""
     dumped: dict[str, JSON] = _adapter(type(state)).dump_python(state, mode="json")

@@ -7,7 +7,7 @@ from typing import Literal
 from pydantic import Field
 
 from slr_models.spec import Spec
-from sweep.detectors.base import JSON, GradientState, RunContext, dump_state, load_state
+from sweep.detectors.base import JSON, GradientState, RunContext, counted, dump_state, load_state
 from sweep.records import Finding, Outcome, StepRecord
 
 
@@ -79,10 +79,10 @@ class NonfiniteDetector:
             reason = f"a weight is NaN or infinite at step {record.step}{cause}; no later step can repair it"
             return self._finding(record, streak, 1, reason, irreversible=True)
         if state.losses.length >= self._config.losses_in_row:
-            reason = f"{state.losses.length} losses in a row are not finite, from step {state.losses.start}"
+            reason = _not_finite(state.losses, "loss", "losses")
             return self._finding(record, state.losses, self._config.losses_in_row, reason)
         if state.gradients.length >= self._gradients_in_row:
-            reason = f"{state.gradients.length} gradients in a row are not finite, from step {state.gradients.start}"
+            reason = _not_finite(state.gradients, "gradient", "gradients")
             return self._finding(record, state.gradients, self._gradients_in_row, reason)
         return None
 

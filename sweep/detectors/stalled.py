@@ -7,8 +7,8 @@ from typing import Literal
 from pydantic import Field
 
 from slr_models.spec import Spec
-from sweep.detectors.base import JSON, RunContext, dump_state, is_known, load_state
-from sweep.detectors.statistics import DependenceTrend, LossLevel
+from sweep.detectors.base import JSON, RunContext, counted, dump_state, is_known, load_state
+from sweep.detectors.statistics import LEVEL_STEPS, DependenceTrend, LossLevel
 from sweep.records import Finding, Outcome, StepRecord
 
 
@@ -16,7 +16,8 @@ class StalledConfig(Spec):
     """No progress for long: the level neither beats the zero-information loss nor falls, and I does not grow.
 
     A plateau may end at any time, so the clock starts at `earliest_fraction` and starts anew with every sign of
-    progress: a lower level, or an input dependence that doubled.
+    progress: a lower level, or an input dependence twice its lowest since. In a short run it takes two windows of
+    the level at least, so that a slow but healthy one can show itself.
     """
 
     kind: Literal["stalled"] = "stalled"
@@ -35,7 +36,7 @@ class StalledConfig(Spec):
     earliest_fraction: float = Field(0.3, ge=0, le=1)
     """Part of the budget before which the clock does not start."""
     sustain_fraction: float = Field(0.15, gt=0, le=1)
-    """Part of the budget without progress; twice that where the input dependence is not sampled, because then
+    """Part of the budget without progress, at least 40 steps; twice that where the input dependence is not sampled, because then
     nothing announces the end of a plateau."""
     open_budget_steps: int = Field(2000, ge=1)
     """Budget that these fractions refer to where the run's is not known."""
@@ -63,7 +64,8 @@ class StalledDetector:
         self._l_const = context.l_const if is_known(context.l_const) else None
         budget = context.budget_steps or config.open_budget_steps
         self._earliest_step = config.earliest_fraction * budget
-        self._sustain_steps = config.sustain_fraction * budget
+        # Two windows of the level: it is compared with one that shares no loss with it.
+        self._sustain_steps = max(config.sustain_fraction * budget, 2 * LEVEL_STEPS)
         self._state = _State()
 
     def observe(self, record: StepRecord) -> Finding | None:
@@ -100,7 +102,7 @@ class StalledDetector:
         assert state.since_step is not None and state.loss.best is not None
         level = math.exp(state.loss.level)
         has_lost = state.loss.has_risen(config.lost_rise, config.lost_rise_errors)
-        where = f"the loss is {level:.3g} after {step} steps, the zero-information level is {l_const:.3g}"
+        where = f"the loss is {level:.3g} after {counted(step, 'step')}, the zero-information level is {l_const:.3g}"
         history = f"it had been at {math.exp(state.loss.best):.3g}, but" if has_lost else "it"
         return Finding(
             detector=config.kind,
@@ -109,7 +111,8 @@ class StalledDetector:
             value=level,
             threshold=config.stalled_above * l_const,
             reason=(
-                f"{'forgot' if has_lost else 'learned nothing'}: {where}; {history} made no progress for {lasted} steps"
+                f"{'forgot' if has_lost else 'learned nothing'}: {where}; {history} made no progress "
+                f"for {counted(lasted, 'step')}"
             ),
             first_bad_step=state.since_step,
         )

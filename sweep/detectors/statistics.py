@@ -50,6 +50,8 @@ class LossLevel:
     window: RollingMedian = field(default_factory=lambda: RollingMedian(size=LEVEL_STEPS))
     history: list[float] = field(default_factory=list)
     """The last W + 1 finite log losses, oldest first."""
+    first: float | None = None
+    """Level (m) of the first full window: where the run began; None before."""
     best: float | None = None
     """b: lowest level (m) of a full window so far; None before the first."""
 
@@ -63,6 +65,7 @@ class LossLevel:
         if len(self.history) > NOISE_STEPS + 1:
             del self.history[0]
         if self.window.is_full:
+            self.first = self.level if self.first is None else self.first
             self.best = self.level if self.best is None else min(self.best, self.level)
 
     @property
@@ -92,9 +95,9 @@ class LossLevel:
         # Cheap question first: the noise costs a sort.
         return self.rise > smallest_rise and self.rise > smallest_rise_errors * self.standard_error()
 
-    def is_below(self, bound: float, l_const: float) -> bool:
-        """Whether the level is below a bound (nats) and, by two standard errors, below the zero-information loss."""
-        return self.level < math.log(bound) and self.level + 2 * self.standard_error() < math.log(l_const)
+    def is_below(self, bound: float, reference: float) -> bool:
+        """Whether the level is below a bound and, by two standard errors, below a reference loss (both nats)."""
+        return self.level < math.log(bound) and self.level + 2 * self.standard_error() < math.log(reference)
 
     def slope(self) -> float:
         """Theil-Sen slope of the last W + 1 finite log losses, a step; 0 where it is no longer than chance allows."""
@@ -159,7 +162,7 @@ class DependenceTrend:
             self.reference = median if self.reference is None else min(self.reference, median)
 
     def is_growing(self, floor: float) -> bool:
-        """Whether I has doubled since the last reset; values below the floor are noise."""
+        """Whether I is twice its lowest since the last reset; values below the floor are noise."""
         return self.reference is not None and self.recent.median > 2 * max(self.reference, floor / 2)
 
     def reset(self) -> None:

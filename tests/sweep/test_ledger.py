@@ -12,15 +12,15 @@ ASK = Ask("0000", 0, 0, 3, "explore", {"training.optimizer.lr": 0.1, "training.p
 
 
 def result(tmp_path):
-    options = RunOptions(tmp_path, 10, "wer", None, True, "none")
-    job = Job("0000", 0, 0, 3, "explore", ASK.settings, None)
+    options = RunOptions(tmp_path, "wer", None, True, "none")
+    job = Job("0000", 0, 0, 3, "explore", ASK.settings, None, 10)
     return crashed_result(job, options, "boom")
 
 
 def test_what_is_written_comes_back(tmp_path) -> None:
     ledger = Ledger(tmp_path)
     ledger.ask(ASK)
-    ledger.tell(result(tmp_path))
+    ledger.tell(result(tmp_path), spent_s=12.5)
     ledger.close()
     again = Ledger(tmp_path)
     assert again.asks == [ASK]
@@ -28,6 +28,7 @@ def test_what_is_written_comes_back(tmp_path) -> None:
     assert (
         math.isnan(back.wer) and back.verdict == "crashed" and back.reason == "boom" and back.settings == ASK.settings
     )
+    assert again.spent_s == 12.5
     assert back.num_steps == 0 and back.stop_step == 0
     again.close()
 
@@ -41,7 +42,7 @@ def test_a_line_cut_by_a_kill_is_dropped_and_the_file_goes_on(tmp_path) -> None:
     path.write_bytes(whole + b'{"event": "tell", "trial')
     ledger = Ledger(tmp_path)
     assert ledger.asks == [ASK] and not ledger.results
-    ledger.tell(result(tmp_path))
+    ledger.tell(result(tmp_path), spent_s=12.5)
     ledger.close()
     ledger = Ledger(tmp_path)
     assert list(ledger.results) == ["0000"]

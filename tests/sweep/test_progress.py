@@ -10,11 +10,11 @@ from sweep.records import Outcome
 from sweep.trial import Job, Progress, RunOptions, crashed_result
 
 SETTINGS = {"training.precision.kind": "fp16", "training.optimizer.lr": 0.00123}
-JOB = Job("0007", 7, 7, 0, "explore", SETTINGS, None)
+JOB = Job("0007", 7, 7, 0, "explore", SETTINGS, None, 100)
 
 
 def result(verdict: Outcome):
-    blank = crashed_result(JOB, RunOptions(None, 100, "wer", None, True, "none"), "loss rose to 9.8")
+    blank = crashed_result(JOB, RunOptions(None, "wer", None, True, "none"), "loss rose to 9.8")
     return dataclasses.replace(
         blank, verdict=verdict, wer=0.25, val_loss=0.61, objective=0.25, num_steps=40, wall_s=12.0
     )

@@ -10,10 +10,14 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+import torch
 import yaml
 
 from sweep import store
+from sweep.ledger import Ledger
 from sweep.run import main
+from sweep.study import load
+from sweep.trial import Job, Progress, RunOptions, TrialRunner
 
 STUDY = """
 name: tiny
@@ -63,6 +67,19 @@ def test_a_study_runs_to_its_report_and_can_be_extended(study, tmp_path) -> None
     assert ("<script" in (folder / "report.html").read_text()) and "http://cdn" not in (
         folder / "report.html"
     ).read_text()
+
+    loaded = load(study)
+    dataset = loaded.study.data.build()
+    alone = TrialRunner(dataset, RunOptions(tmp_path / "alone", "wer", loaded.study.monitor, True, "none"))
+    ledger = Ledger(folder)
+    ledger.close()
+    for ask in ledger.asks[-2:]:
+        config = loaded.trial_config(ask.settings)
+        trial = alone.start(Job(ask.trial_id, ask.number, ask.group, ask.seed, ask.phase, ask.settings, config, 60))
+        while isinstance(trial.advance(), Progress):
+            pass
+        mine, rays = (store.read_steps(f, ask.trial_id).drop(columns="time_s") for f in (tmp_path / "alone", folder))
+        assert mine.equals(rays), "an actor that ran other trials before gives the same curve to the last bit"
 
     again = run(study, tmp_path / "results")
     assert again.returncode == 0 and "starting Ray" not in again.stdout, "a finished study is not run again"
@@ -171,6 +188,40 @@ def test_a_model_that_does_not_fit_is_found_before_any_trial(study, tmp_path, ca
     assert main([str(study), "--results", str(tmp_path / "results")]) == 2
     assert "os:getcwd" in capsys.readouterr().err
     assert not (tmp_path / "results").exists()
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("training.schedule.warmup_steps=500", "warmup_steps"),
+        ("space.training.schedule.warmup_steps={int: [0, 500]}", "warmup_steps"),
+        ("training.precision={kind: tf32}", "GPU"),
+        ("resources.gpus=1", "torch finds no GPU"),
+        ("resources.gpus=2", "resources.gpus"),
+        ("data.infeasible_rate=1.0", "at least one target that CTC can align"),
+    ],
+)
+def test_what_only_shows_when_it_is_built_is_found_before_any_trial(study, tmp_path, capsys, override, message) -> None:
+    if torch.cuda.is_available():
+        pytest.skip("these are the mistakes of a machine without a GPU")
+    extra = [] if "precision" not in override else ["--set", "space={training.optimizer.lr: {loguniform: [1e-3, 1]}}"]
+    extra += ["--set", "search={kind: random}"]
+    assert main([str(study), "--results", str(tmp_path / "results"), "--set", override, *extra]) == 2
+    err = capsys.readouterr().err
+    assert message in err and "Traceback" not in err
+    assert not (tmp_path / "results").exists()
+
+
+def test_a_ray_client_address_is_refused(study, tmp_path, capsys) -> None:
+    assert main([str(study), "--results", str(tmp_path / "results"), "--address", "ray://127.0.0.1:1"]) == 2
+    assert "Ray Client" in capsys.readouterr().err
+
+
+def test_a_grid_that_the_budget_cuts_off_is_told(study, tmp_path, capsys) -> None:
+    grid = "space={training.optimizer.lr: {grid: [1, 2, 3, 4, 5, 6]}}"
+    arguments = ["--set", grid, "--set", "search={kind: grid}", "--dry-run"]
+    assert main([str(study), "--results", str(tmp_path / "results"), *arguments]) == 0
+    assert "the grid has 6 settings, and budget.trials lets only the first 4 run" in capsys.readouterr().out
 
 
 def test_a_folder_that_is_not_ours_is_left_alone(study, tmp_path, capsys) -> None:

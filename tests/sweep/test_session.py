@@ -10,7 +10,7 @@ from optuna.storages.journal import JournalFileBackend
 from slr_models.errors import ResultsError, SettingError
 from sweep import store, yaml_source
 from sweep.records import Outcome, TrialResult
-from sweep.session import CONFIRM_FIRST_SEED, StudySession, with_trials
+from sweep.session import CONFIRM_SEED_OFFSET, StudySession, with_trials
 from sweep.study import LoadedStudy, validate
 from sweep.trial import Job, RunOptions, crashed_result
 
@@ -31,7 +31,7 @@ def load(text: str = TEXT) -> LoadedStudy:
 
 def begin(tmp_path, text: str = TEXT, **more) -> StudySession:
     loaded = load(text)
-    session = StudySession(loaded, tmp_path, **more)
+    session = StudySession(loaded, tmp_path, 64, **more)
     content = loaded.study.model_dump(mode="json", by_alias=True)
     store.write_yaml(tmp_path / "study.yaml", {**content, "provenance": {}})
     return session
@@ -41,7 +41,7 @@ def outcome(job: Job, tmp_path, *, stable: bool | None = None, wall_s: float = 1
     """What a training with this setting comes to: stable below a learning rate of 0.05."""
     lr = float(job.settings["training.optimizer.lr"])
     stable = lr < 0.05 if stable is None else stable
-    blank = crashed_result(job, RunOptions(tmp_path, 10, "wer", None, True, "none"), "")
+    blank = crashed_result(job, RunOptions(tmp_path, "wer", None, True, "none"), "")
     return dataclasses.replace(
         blank,
         verdict=Outcome.STABLE if stable else Outcome.DIVERGED_LOSS,
@@ -72,7 +72,7 @@ def test_it_explores_then_confirms_the_best_with_fresh_seeds_then_is_done(tmp_pa
     assert [j.phase for j in jobs] == ["explore"] * 6 + ["confirm"] * 3
     assert [j.trial_id for j in jobs] == [f"{n:04d}" for n in range(9)]
     confirm = jobs[6:]
-    assert [j.seed for j in confirm] == [CONFIRM_FIRST_SEED + k for k in range(3)]
+    assert [j.seed for j in confirm] == [CONFIRM_SEED_OFFSET + k for k in range(3)]
     assert len({j.group for j in confirm}) == 1
     assert confirm[0].settings == jobs[confirm[0].group].settings
     assert confirm[0].config.training.optimizer.lr == confirm[0].settings["training.optimizer.lr"] < 0.05
@@ -143,29 +143,96 @@ def test_a_killed_run_loses_nothing_and_repeats_nothing(tmp_path) -> None:
     uninterrupted.close()
 
 
-def test_a_finished_study_can_be_extended(tmp_path) -> None:
+def extend(tmp_path, option: str | None, text: str = TEXT) -> tuple[int, StudySession]:
+    loaded = load(text)
+    longer = LoadedStudy(with_trials(loaded.study, option, tmp_path), loaded.source)
+    session = StudySession(longer, tmp_path, 64)
+    content = longer.study.model_dump(mode="json", by_alias=True)
+    store.write_yaml(tmp_path / "study.yaml", {**content, "provenance": {}})
+    return longer.study.budget.trials, session
+
+
+def test_a_finished_study_can_be_extended_and_the_same_command_goes_on(tmp_path) -> None:
     session = begin(tmp_path)
     run_all(session, tmp_path)
     session.close()
-    loaded = load()
-    longer = LoadedStudy(with_trials(loaded.study, "+4", 6), loaded.source)
-    assert longer.study.budget.trials == 10
-    again = StudySession(longer, tmp_path)
-    jobs = run_all(again, tmp_path)
-    assert sum(j.phase == "explore" for j in jobs) == 4
+    target, again = extend(tmp_path, "+4")
+    assert target == 10
+    session_jobs = [again.next_job() for _ in range(2)]
+    again.tell(outcome(session_jobs[0], tmp_path))
+    again.close()  # killed on the way
+    for option in ("+4", None, "10"):
+        target, again = extend(tmp_path, option)
+        assert target == 10, "an unfinished study goes on to its present number"
+        again.close()
+    _, again = extend(tmp_path, "+4")
+    run_all(again, tmp_path)
     assert len({str(r.settings) for r in again.results if r.phase == "explore"}) == 10
     again.close()
-    assert with_trials(loaded.study, "12", 6).budget.trials == 12
-    for wrong in ("", "+", "0", "-3", "many", "1.5"):
+    target, again = extend(tmp_path, "12")
+    assert target == 12
+    again.close()
+
+
+def test_wrong_numbers_of_trials_are_told(tmp_path) -> None:
+    study = load().study
+    for wrong in ("", "+", "0", "-3", "many", "1.5", "\u00b2"):
         with pytest.raises(SettingError, match="give a number of trials"):
-            with_trials(loaded.study, wrong, 6)
+            with_trials(study, wrong, tmp_path)
+    with pytest.raises(SettingError, match="too few for one setting with repeats: 3"):
+        with_trials(load(TEXT + "repeats: 3\n").study, "2", tmp_path)
+
+
+def test_an_extended_study_confirms_its_new_best(tmp_path) -> None:
+    session = begin(tmp_path, TEXT.replace("settings: 1", "settings: 1"))
+    jobs = run_all(session, tmp_path)
+    first = jobs[-1].group
+    session.close()
+    _, again = extend(tmp_path, "+3")
+    confirmed = set()
+    while (job := again.next_job()) is not None:
+        result = outcome(job, tmp_path, stable=True)
+        if job.phase == "explore":
+            result = dataclasses.replace(result, wer=0.01, objective=0.01)
+        else:
+            confirmed.add(job.group)
+        again.tell(result)
+    assert confirmed and first not in confirmed
+    again.close()
+
+
+def test_the_seeds_of_a_setting_that_a_kill_cut_short_are_asked_for(tmp_path) -> None:
+    session = begin(tmp_path, TEXT + "repeats: 3\n")
+    session.next_job()
+    session.close()
+    ledger = tmp_path / "ledger.jsonl"
+    ledger.write_bytes(ledger.read_bytes().splitlines(keepends=True)[0])
+    again = begin(tmp_path, TEXT + "repeats: 3\n")
+    jobs = run_all(again, tmp_path)
+    assert sorted(j.seed for j in jobs if j.group == 0 and j.phase == "explore") == [0, 1, 2]
+    assert again.done
+    again.close()
+
+
+def test_steps_of_a_budget_in_epochs_follow_each_trials_batch_size(tmp_path) -> None:
+    text = TEXT.replace("steps: 10", "epochs: 2").replace(
+        "space: {", "space: {training.batch_size: {choice: [4, 16]}, "
+    )
+    session = begin(tmp_path, text)
+    steps = {job.config.training.batch_size: job.max_steps for job in (session.next_job() for _ in range(6))}
+    assert steps == {4: 32, 16: 8}
+    session.close()
 
 
 def test_another_study_is_not_mixed_in(tmp_path) -> None:
     begin(tmp_path).close()
     with pytest.raises(ResultsError, match=r"another version of this study \(changed: space\)"):
         begin(tmp_path, TEXT.replace("[1e-4, 1]", "[1e-5, 1]"))
-    begin(tmp_path, TEXT.replace("trials: 6", "trials: 8")).close()
+    with pytest.raises(ResultsError, match=r"\(changed: budget\)"):
+        begin(tmp_path, TEXT.replace("steps: 10", "steps: 20"))
+    with pytest.raises(ResultsError, match=r"\(changed: resources\)"):
+        begin(tmp_path, TEXT + "resources: {gpus: 0.5}\n")
+    begin(tmp_path, TEXT.replace("trials: 6", "trials: 8") + "resources: {cpus: 2}\n").close()
     (tmp_path / "notes").mkdir()
     (tmp_path / "notes" / "mine.txt").write_text("do not touch")
     with pytest.raises(ResultsError, match="holds no study"):
@@ -194,6 +261,22 @@ def test_time_runs_out_with_the_confirmation_kept_free(tmp_path) -> None:
         session.tell(outcome(job, tmp_path, stable=True, wall_s=10))
     assert [j.phase for j in jobs] == ["explore"] * 6 + ["confirm"] * 3
     assert now[0] <= 100 and session.done
+    session.close()
+    again = begin(tmp_path, text, clock=lambda: now[0])
+    assert again.done and again.next_job() is None, "the limit holds over all runs of a study"
+    again.close()
+
+
+def test_no_trial_starts_after_the_time_is_up_even_if_it_was_asked_for(tmp_path) -> None:
+    now = [0.0]
+    text = TEXT.replace("steps: 10", "steps: 10, wall_time_s: 100")
+    session = begin(tmp_path, text, clock=lambda: now[0])
+    for _ in range(6):
+        job = session.next_job()
+        session.tell(outcome(job, tmp_path, wall_s=1))
+    assert session.next_job().phase == "confirm"
+    now[0] = 101.0
+    assert session.next_job() is None
     session.close()
 
 

@@ -117,6 +117,15 @@ def test_accumulated_micro_batches_make_the_gradient_of_one_large_batch(dataset)
     assert small.grad_norm == pytest.approx(large.grad_norm, rel=1e-3)
 
 
+def test_a_split_smaller_than_one_update_is_averaged_over_what_there_is() -> None:
+    small = SyntheticConfig.model_validate({**DATA, "num_train": 4}).build()
+    plain, accumulated = (
+        next(iter(start(small, config(batch_size=4, accumulate=n), max_steps=1).records())) for n in (1, 4)
+    )
+    assert accumulated.num_samples == plain.num_samples == 4
+    assert accumulated.loss == plain.loss and accumulated.grad_norm == plain.grad_norm
+
+
 def test_an_epoch_shows_every_utterance_once(dataset) -> None:
     training = start(dataset, config(batch_size=4, accumulate=3))
     per_epoch = steps_per_epoch(training.config.training, len(dataset.train))

@@ -41,12 +41,12 @@ def job(trial_id: str = "0000", seed: int = 0, **training) -> Job:
         }
     )
     return Job(
-        trial_id, int(trial_id), 0, seed, "explore", {"training.optimizer.lr": config.training.optimizer.lr}, config
+        trial_id, int(trial_id), 0, seed, "explore", {"training.optimizer.lr": config.training.optimizer.lr}, config, 30
     )
 
 
 def options(tmp_path, **more) -> RunOptions:
-    defaults = RunOptions(tmp_path, 30, "wer", MonitorConfig(), True, "none")
+    defaults = RunOptions(tmp_path, "wer", MonitorConfig(), True, "none")
     return dataclasses.replace(defaults, **more)
 
 
@@ -103,6 +103,16 @@ def test_an_interrupted_trial_goes_on_from_its_checkpoint_to_the_same_end(datase
         assert one.equals(two)
     assert resumed.verdict is whole.verdict and resumed.wer == whole.wer and resumed.num_steps == 30
     assert (tmp_path / "checkpoints" / "0001" / "best.pt").is_file()
+
+
+def test_a_damaged_checkpoint_means_a_new_beginning(dataset, tmp_path) -> None:
+    kept = options(tmp_path, checkpoints="best_and_last", early_stop=False)
+    whole = run(TrialRunner(dataset, kept), job("0000"))
+    trial = TrialRunner(dataset, kept).start(job("0001"))
+    assert isinstance(trial.advance(), Progress)
+    path = tmp_path / "checkpoints" / "0001" / "last.pt"
+    path.write_bytes(path.read_bytes()[:1000])
+    assert run(TrialRunner(dataset, kept), job("0001")).wer == whole.wer
 
 
 def test_no_checkpoint_is_kept_unless_asked_for(dataset, tmp_path) -> None:

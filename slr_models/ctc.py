@@ -150,7 +150,6 @@ class _ConstantPredictor:
     def _expect(self, log_probs_K: Floats) -> tuple[float, Floats]:
         """The loss, and the expected number of frames that each label and the blank hold (weighted, [K])."""
         num_powers = int(self._spare_N.max())
-        steps_P = np.arange(1, num_powers + 1)
         # Each sample is taken relative to (just above) the largest probability of its own holders, so that powers
         # neither overflow nor all vanish; few references, because each needs its own powers.
         width = 200 / max(num_powers, 1)
@@ -161,25 +160,21 @@ class _ConstantPredictor:
             for reference in np.unique(reference_N)
         ]
 
-        def powers_KP(reference: float) -> Floats:
-            # What is larger than the reference is held by no sample of its group.
-            return np.exp(np.outer(np.minimum(log_probs_K - reference, 0.0), steps_P))
-
         power_sums_NP = np.empty((len(self._spare_N), num_powers))
         for rows, holders, reference in groups:
-            power_sums_NP[rows] = holders @ powers_KP(reference)
+            power_sums_NP[rows] = np.asarray(holders @ _powers(log_probs_K - reference, num_powers))
         series_NP, log_scale_N = self._series(power_sums_NP)
         rows_N = np.arange(len(self._spare_N))
         chosen_N = series_NP[rows_N, self._spare_N]
         log_chosen_N = np.log(chosen_N) + log_scale_N + self._spare_N * reference_N
         loss = -(self._fixed_K @ log_probs_K + self._weights_N @ log_chosen_N)
         # d ln h_n / d ln p_k sums the expected extra frames: h_(n-m) p_k^m / h_n over m.
-        earlier_NP = self._spare_N[:, None] - steps_P
+        earlier_NP = self._spare_N[:, None] - np.arange(1, num_powers + 1)
         shares_NP = np.where(earlier_NP >= 0, series_NP[rows_N[:, None], np.maximum(earlier_NP, 0)], 0.0)
         shares_NP *= (self._weights_N / chosen_N)[:, None]
         frames_K = self._fixed_K.copy()
         for rows, holders, reference in groups:
-            frames_K += ((holders.T @ shares_NP[rows]) * powers_KP(reference)).sum(axis=1)
+            frames_K += ((holders.T @ shares_NP[rows]) * _powers(log_probs_K - reference, num_powers)).sum(axis=1)
         return float(loss), frames_K
 
     def _series(self, power_sums_NP: Floats) -> tuple[Floats, Floats]:
@@ -202,6 +197,15 @@ class _ConstantPredictor:
                 series_NP[grown, : n + 1] /= factor[:, None]
                 log_scale_N[grown] += np.log(factor)
         return series_NP, log_scale_N
+
+
+def _powers(relative_log_probs_K: Floats, num_powers: int) -> Floats:
+    """Powers 1 .. P of the probabilities relative to a reference, [K, P].
+
+    What is larger than the reference counts as 1: no sample that is taken relative to this reference holds it.
+    """
+    powers_KP: Floats = np.exp(np.outer(np.minimum(relative_log_probs_K, 0.0), np.arange(1, num_powers + 1)))
+    return powers_KP
 
 
 def greedy_decode(logits_BSV: Tensor, output_lengths_B: Tensor) -> list[list[int]]:

@@ -28,7 +28,8 @@ from sweep.detectors import (
     SkipStarvedConfig,
     StalledConfig,
 )
-from sweep.detectors.base import GradientState, dump_state, is_known, load_state
+from sweep.detectors.base import GradientState, counted, dump_state, is_known, load_state
+from sweep.detectors.skip_starved import SkipWindow
 from sweep.detectors.statistics import LossLevel, SpikeCounter
 from sweep.records import Finding, Outcome, StepRecord, Verdict
 
@@ -64,10 +65,14 @@ class MonitorConfig(Spec):
         BlankCollapseConfig(),
         StalledConfig(),
     )
-    """The rules."""
+    """The rules, by default all of them with their usual settings. Those that only time can decide wait for a part
+    of the budget: `blank_collapse` judges from 45 % on, and only an input dependence below 0.001 nats;
+    `stalled` starts its clock at 30 %. The end is judged by the same settings, and by the usual ones of a rule that
+    is left out."""
     stable_below: float = Field(0.95, gt=0)
     """Multiple of the zero-information loss; a run must end below it to be called stable, and by two standard
-    errors below that loss itself."""
+    errors below that loss itself. Where that loss is unknown, the level of the run's first 20 losses takes its
+    place."""
     nonfinite_at_end: int = Field(5, ge=1)
     """Non-finite losses in a row at the end that make a run diverged."""
 
@@ -76,7 +81,8 @@ class MonitorConfig(Spec):
 class _State:
     """What the verdict at the end needs, beside the detectors' own memories."""
 
-    gradient: GradientState
+    skips: SkipWindow
+    """Holds the state of calibration too."""
     loss: LossLevel = field(default_factory=LossLevel)
     spikes: SpikeCounter = field(default_factory=SpikeCounter)
     blank_rate: float | None = None
@@ -108,12 +114,13 @@ class StabilityMonitor:
         self._context = context
         self._config = config
         self._detectors = [detector.build(context) for detector in config.detectors]
-        self._state = _State(gradient=GradientState(has_scaler=context.has_scaler))
+        window_steps = self._rule(SkipStarvedConfig()).window_steps
+        self._state = _State(skips=SkipWindow(window_steps, GradientState(has_scaler=context.has_scaler)))
 
     @property
     def calibrated(self) -> bool:
         """Whether the loss scale has found its first usable value; True from the start without a scaler."""
-        return self._state.gradient.calibrated
+        return self._state.skips.gradient.calibrated
 
     def observe(self, record: StepRecord) -> Verdict | None:
         """Reads the next step; a verdict as soon as the run should be stopped."""
@@ -179,7 +186,7 @@ class StabilityMonitor:
 
     def _update(self, record: StepRecord) -> None:
         state = self._state
-        state.gradient.update(record)
+        state.skips.update(record)
         state.spikes.update(record.loss, state.loss)
         state.loss.update(record.loss)
         state.last_step = record.step
@@ -194,40 +201,81 @@ class StabilityMonitor:
             state.input_dependence = record.input_dependence
 
     def _judge_end(self) -> tuple[Outcome, str]:
-        state, l_const = self._state, self._context.l_const
-        if state.num_steps == 0:
-            return Outcome.CRASHED, "the training ended before its first step"
-        if not state.params_finite:
-            return Outcome.DIVERGED_NONFINITE, f"a weight is NaN or infinite at the last step {state.last_step}"
-        if state.nonfinite_in_row >= min(self._config.nonfinite_at_end, state.num_steps):
-            return Outcome.DIVERGED_NONFINITE, f"the last {state.nonfinite_in_row} losses are not finite"
-        if not state.gradient.calibrated:
-            scale = "" if state.gradient.last_scale is None else f" (now {state.gradient.last_scale:g})"
-            return (
-                Outcome.CALIBRATING,
-                f"no gradient was finite in {state.num_steps} steps: the loss scale{scale} still looks for its "
-                "first usable value, so the run says nothing about stability",
-            )
-        end = math.exp(state.loss.level)
+        """How the run looks at its end, and why.
+
+        Stable is a run whose last level lies clearly below the zero-information loss. Without that loss nothing tells
+        what was learned from what merely settled; then the level must at least lie clearly below that of the first 20
+        losses and must not have risen again. A run too short for that has shown nothing, and is not stable.
+        """
+        state = self._state
+        if (broken := self._judge_numbers()) is not None:
+            return broken
+        where = self._describe_end()
+        skips, skip_rule = state.skips, self._rule(SkipStarvedConfig())
+        is_starved = skips.num_skipped > skip_rule.largest_skip_rate * len(skips.steps)
         stalled = self._rule(StalledConfig())
         has_lost = state.loss.has_risen(stalled.lost_rise, stalled.lost_rise_errors)
-        where = f"the loss ended at {end:.3g}"
-        if is_known(l_const):
-            where += f", {end / l_const:.2f} times the zero-information level {l_const:.3g}"
-        if state.num_nonfinite:
-            where += f"; {state.num_nonfinite} of {state.num_steps} losses were not finite"
-        has_learned = is_known(l_const) and state.loss.is_below(self._config.stable_below * l_const, l_const)
-        if has_learned or (not is_known(l_const) and not has_lost):
+        if self._has_learned(has_lost) and not is_starved:
             if state.spikes.num_recovered:
-                spikes = f"{state.spikes.num_recovered} loss spike(s) came back by themselves"
+                itself = "itself" if state.spikes.num_recovered == 1 else "themselves"
+                spikes = f"{counted(state.spikes.num_recovered, 'loss spike')} came back by {itself}"
                 return Outcome.SPIKY_RECOVERING, f"{where}; {spikes}"
             return Outcome.STABLE, where
         if has_lost:
             assert state.loss.best is not None
             return Outcome.DIVERGED_LOSS, f"{where}, after it had been at {math.exp(state.loss.best):.3g}"
+        if is_starved:
+            return skips.outcome, f"{skips.describe()}; {where}"
+        return self._judge_unlearned(where)
+
+    def _judge_numbers(self) -> tuple[Outcome, str] | None:
+        """The verdict of a run whose losses cannot be judged; None for any other."""
+        state = self._state
+        if state.num_steps == 0:
+            return Outcome.CRASHED, "the training ended before its first step"
+        if not state.params_finite:
+            return Outcome.DIVERGED_NONFINITE, f"a weight is NaN or infinite at the last step {state.last_step}"
+        if state.nonfinite_in_row >= min(self._config.nonfinite_at_end, state.num_steps):
+            last = "loss is" if state.nonfinite_in_row == 1 else f"{state.nonfinite_in_row} losses are"
+            return Outcome.DIVERGED_NONFINITE, f"the last {last} not finite"
+        gradient = state.skips.gradient
+        if not gradient.calibrated:
+            scale = "" if gradient.last_scale is None else f" (now {gradient.last_scale:g})"
+            return (
+                Outcome.CALIBRATING,
+                f"no gradient was finite in {counted(state.num_steps, 'step')}: the loss scale{scale} still looks for "
+                "its first usable value, so the run says nothing about stability",
+            )
+        return None
+
+    def _describe_end(self) -> str:
+        state, l_const = self._state, self._context.l_const
+        end = math.exp(state.loss.level)
+        where = f"the loss ended at {end:.3g}"
+        if is_known(l_const):
+            where += f", {end / l_const:.2f} times the zero-information level {l_const:.3g}"
+        elif state.loss.first is not None:
+            first = math.exp(state.loss.first)
+            where += f", {end / first:.2f} times its first level {first:.3g} (the zero-information level is unknown)"
+        if state.num_nonfinite:
+            are = "was" if state.num_nonfinite == 1 else "were"
+            where += f"; {state.num_nonfinite} of {counted(state.num_steps, 'loss', 'losses')} {are} not finite"
+        return where
+
+    def _has_learned(self, has_lost: bool) -> bool:
+        loss, l_const = self._state.loss, self._context.l_const
+        if is_known(l_const):
+            return loss.is_below(self._config.stable_below * l_const, l_const)
+        if has_lost or loss.first is None:
+            return False
+        first = math.exp(loss.first)
+        return loss.is_below(self._config.stable_below * first, first)
+
+    def _judge_unlearned(self, where: str) -> tuple[Outcome, str]:
+        state, l_const = self._state, self._context.l_const
         uniform = self._rule(DivergedLossConfig()).uniform_factor * self._context.l_unif
         # False where the uniform loss is unknown (NaN).
-        if end > uniform and state.loss.slope() >= 0:
+        if math.exp(state.loss.level) > uniform and state.loss.slope() >= 0:
             return Outcome.DIVERGED_LOSS, f"{where}, above {uniform:.3g}, and does not fall"
         if self._rule(BlankCollapseConfig()).describes(state.loss, l_const, state.blank_rate, state.input_dependence):
             return (
@@ -235,6 +283,8 @@ class StabilityMonitor:
                 f"{where}, and {state.blank_rate:.1%} of the frames are blank whatever the input "
                 f"(I = {state.input_dependence:.2g} nats)",
             )
+        if state.loss.first is None and not is_known(l_const):
+            return Outcome.STALLED, f"{where}: {counted(state.num_steps, 'step')} are too few to show any learning"
         return Outcome.STALLED, f"learned nothing: {where}"
 
     def _rule(self, usual: C) -> C:

@@ -247,7 +247,9 @@ def _read_clips(path: Path, num_rows: int) -> tuple[npt.NDArray[np.float16], npt
         raise DataError(f"{path} is missing; set `path` to the folder that holds clips.npz and labels.csv.")
     with (
         parsing(path, "it must hold the plain arrays landmarks and present."),
-        np.load(path, allow_pickle=False) as arrays,
+        # NumPy leaves a file that it opens itself open where it finds a damaged archive.
+        path.open("rb") as file,
+        np.load(file, allow_pickle=False) as arrays,
     ):
         landmarks, present = arrays["landmarks"], arrays["present"]
     num_frames = landmarks.shape[1] if landmarks.ndim == 4 else 0
@@ -257,7 +259,7 @@ def _read_clips(path: Path, num_rows: int) -> tuple[npt.NDArray[np.float16], npt
             f"{path}: landmarks has shape {landmarks.shape} and present {present.shape}, but labels.csv has "
             f"{num_rows} rows; landmarks must be [rows, T, {UPPER_BODY.num_points}, 3] and present [rows, T, 3]."
         )
-    if landmarks.dtype.kind not in "fiu" or present.dtype.kind not in "biu":
+    if landmarks.dtype.kind not in "fiu" or present.dtype.kind not in "bfiu":
         raise DataError(
             f"{path}: landmarks holds {landmarks.dtype} and present {present.dtype}; "
             "store landmarks as numbers, and present as 0 and 1."

@@ -7,7 +7,7 @@ import re
 
 import numpy as np
 
-from slr_models.data.layout import ARM_POINTS, HOLISTIC, Clip, Floats, Layout, PointSet
+from slr_models.data.layout import ARM_POINTS, HOLISTIC, Bools, Clip, Floats, Layout, PointSet
 from slr_models.errors import DataError
 
 GroupSizes = tuple[tuple[str, int], ...]
@@ -75,7 +75,7 @@ def to_clip(values: Floats, columns: tuple[str, ...], points: PointSet) -> Clip:
         known = [(_PLACE[name], column) for column, name in enumerate(columns) if name in _PLACE]
         flat[:, [place for place, _ in known]] = values[:, [column for _, column in known]]
     cube = flat.reshape(len(values), HOLISTIC.num_points, 3)
-    present = ~np.isnan(cube).any(axis=2)
+    present: Bools = np.logical_not(np.any(np.isnan(cube), axis=2))
     return Clip(np.where(present[..., None], cube, np.float32(0)), present)
 
 

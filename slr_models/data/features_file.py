@@ -101,9 +101,10 @@ class FeatureReader:
 
 
 def _read_numpy(path: Path) -> npt.NDArray[Any]:
-    with parsing(path, "replace it"):
+    # The file is opened here, as NumPy leaves its own open where it finds a damaged archive.
+    with parsing(path, "replace it"), path.open("rb") as file:
         try:
-            loaded = np.load(path, allow_pickle=False)
+            loaded = np.load(file, allow_pickle=False)
             if isinstance(loaded, np.ndarray):
                 return loaded
             with loaded as arrays:

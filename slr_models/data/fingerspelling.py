@@ -69,7 +69,8 @@ class FingerspellingConfig(Spec):
     def _check(self) -> Self:
         if self.min_letters > self.max_letters:
             raise ValueError(f"min_letters ({self.min_letters}) must not exceed max_letters ({self.max_letters})")
-        if self.letters and "alphabet_size" in self.model_fields_set:
+        # Not whether it was given: a recipe states the defaults too.
+        if self.letters and self.alphabet_size != type(self).model_fields["alphabet_size"].default:
             raise ValueError("give either letters or alphabet_size: explicit letters leave no size to choose")
         if len(set(self.letters)) < len(self.letters):
             raise ValueError(f"letters must differ, but got {list(self.letters)}")

@@ -10,6 +10,7 @@
 Dimension legend: T frames, F features, U labels of a target.
 """
 
+import os
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -20,10 +21,12 @@ import numpy as np
 from pydantic import Field, PositiveInt, model_validator
 
 from slr_models.data.batch import BLANK_TOKEN, DataFacts, Dataset, FeatureGroup, Split
+from slr_models.data.columns import GroupSizes, is_holistic, to_clip
 from slr_models.data.feasibility import min_frames
-from slr_models.data.features_file import FeatureReader, GroupSizes
+from slr_models.data.features_file import Block, FeatureReader
 from slr_models.data.index import Entry, Format, SplitName, find_format, read_index
-from slr_models.data.layout import Bools, Floats
+from slr_models.data.layout import HOLISTIC, Bools, Floats, PointSet
+from slr_models.data.normalize import feature_groups, features, select, selected_layout, to_body_frame
 from slr_models.data.problems import OnBad, Problems
 from slr_models.data.scaling import column_statistics, stack_velocity
 from slr_models.errors import DataError
@@ -52,10 +55,15 @@ class LandmarksConfig(Spec):
     """Folder of the feature files of the format phoenix; relative to `path`."""
     on_bad: OnBad = "error"
     """A bad utterance or line ends the run with a message, or is left out and counted."""
+    points: PointSet | None = None
+    """Which landmarks become features, placed and scaled by the signer's body as in the source fingerspelling; for
+    .pose files of MediaPipe Holistic, and parquet columns named like x_left_hand_0. None: the features as they are."""
     missing: Literal["error", "zero"] = "error"
-    """NaN in the features is a fault, or stands for a missing landmark and becomes 0 (after standardization)."""
-    standardize: bool = True
-    """Whether each column gets mean 0 and deviation 1 over the training frames (missing values left out)."""
+    """NaN in the features (a landmark of confidence 0 in a .pose file) is a fault, or becomes 0 (after
+    standardization). With `points`, what is missing is 0 in any case."""
+    standardize: bool | None = None
+    """Whether each column gets mean 0 and deviation 1 over the training frames (missing values left out); None: yes,
+    but not with `points`, whose features have the body's scale."""
     velocity: bool = False
     """Whether differences of neighbouring frames are stacked on the features."""
     groups: dict[str, PositiveInt] = Field(default_factory=dict)
@@ -74,8 +82,13 @@ class LandmarksConfig(Spec):
     @model_validator(mode="after")
     def _check(self) -> Self:
         for name, kind in (("features_dir", "phoenix"), ("valid_rate", "kaggle")):
-            if name in self.model_fields_set and self.format not in ("auto", kind):
+            # Not whether it was given: a recipe states the defaults too.
+            if getattr(self, name) != type(self).model_fields[name].default and self.format not in ("auto", kind):
                 raise ValueError(f"{name} has no effect with format: {self.format}; remove it")
+        if self.points is not None and self.groups:
+            raise ValueError("`points` makes its own feature groups; remove groups")
+        if self.points is not None and self.standardize:
+            raise ValueError("`points` already scales features by the body; remove standardize, or points")
         return self
 
     def build(self) -> Dataset:
@@ -101,10 +114,15 @@ class LandmarksConfig(Spec):
                     f"{folder} has no usable {name} utterance (left out: {problems.counts or 'none'}); "
                     f"add utterances of that split, or correct the bad ones (on_bad: error shows the first)."
                 )
-        sizes = self._group_sizes(loader)
-        groups = self._finish(train, valid, sizes)
+        if self.points is None:
+            groups = self._finish(train, valid, self._group_sizes(loader))
+        else:
+            groups = feature_groups(selected_layout(HOLISTIC, self.points), self.points, self.velocity)
         label_of = {gloss: label for label, gloss in enumerate(vocabulary, start=1)}
         unused = sum(entry.split == "unused" for entry in entries)
+        notes: tuple[str, ...] = (f"{unused} test utterances were not used",) if unused else ()
+        if self.points is not None:
+            notes += (f"landmarks were placed and scaled by the signer's body (points: {self.points})",)
         return Dataset(
             train=_join(train, label_of),
             valid=_join(valid, label_of),
@@ -114,7 +132,7 @@ class LandmarksConfig(Spec):
                 source=f"landmark sequences in {folder.resolve().name} ({kind})",
                 valid_measures=_measures(train.entries, valid.entries, held_out=kind == "kaggle"),
                 exclusions=problems.counts,
-                notes=(f"{unused} test utterances were not used",) if unused else (),
+                notes=notes,
             ),
         )
 
@@ -146,7 +164,7 @@ class LandmarksConfig(Spec):
         def moving(block: Floats) -> Floats:
             return stack_velocity(block, [size for _, size in sizes]) if self.velocity else block
 
-        statistics = column_statistics(map(moving, train.blocks)) if self.standardize else None
+        statistics = column_statistics(map(moving, train.blocks)) if self.standardize is not False else None
         for blocks in (train.blocks, valid.blocks):
             for i, block in enumerate(blocks):
                 stacked = moving(block)
@@ -160,87 +178,132 @@ class LandmarksConfig(Spec):
         return tuple(groups)
 
 
+class _UnusableError(Exception):
+    """An utterance cannot be used."""
+
+    def __init__(self, reason: str, message: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
 class _Loader:
-    """Reads entries; the first usable one fixes the number of features of all."""
+    """Reads entries; the first usable one fixes the number of features of all, and the order of named columns."""
 
     def __init__(self, config: LandmarksConfig, problems: Problems) -> None:
         self._config = config
         self._problems = problems
         self._reader = FeatureReader()
-        self.sizes: GroupSizes = ()
+        self._first: Block | None = None
+
+    @property
+    def sizes(self) -> GroupSizes:
+        """The column groups of what was loaded as it is."""
+        return () if self._first is None else self._first.groups
 
     def load(self, entries: Sequence[Entry], known: frozenset[str] | None = None) -> _Loaded:
         """The usable utterances; labels outside of `known` (None: any) make one unusable."""
         kept = _Loaded([], [])
         for entry in entries:
-            block = self._read(entry, known)
-            if block is not None:
-                kept.entries.append(entry)
-                kept.blocks.append(block)
+            try:
+                block = self._load(entry, known)
+            except _UnusableError as fault:
+                self._problems.report(fault.reason, entry.where, str(fault))
+                continue
+            kept.entries.append(entry)
+            kept.blocks.append(block)
         return kept
 
-    def _read(self, entry: Entry, known: frozenset[str] | None) -> Floats | None:
-        report = self._problems.report
+    def _load(self, entry: Entry, known: frozenset[str] | None) -> Floats:
         unknown = [] if known is None else sorted(set(entry.labels) - known)
         if unknown:
-            report(
+            raise _UnusableError(
                 "unknown gloss",
-                entry.where,
                 f"the validation glosses {', '.join(unknown)} occur in no usable training utterance; "
                 "correct their spelling",
             )
-            return None
-        path = next((candidate for candidate in entry.candidates if candidate.is_file()), None)
+        # Unlike Path.is_file, it takes a name that is too long for a missing file.
+        path = next((candidate for candidate in entry.candidates if os.path.isfile(candidate)), None)
         if path is None:
-            report(
+            raise _UnusableError(
                 "missing file",
-                entry.where,
                 f"utterance {entry.id!r} has no feature file {entry.candidates[0]}; add it or correct its path",
             )
-            return None
         try:
-            block, sizes = self._reader.read(path, entry.sequence)
+            block = self._reader.read(path, entry.sequence)
         except DataError as error:
-            report("unreadable file", entry.where, str(error))
-            return None
-        fault = self._fault(block, path, entry)
-        if fault is not None:
-            report(fault[0], entry.where, fault[1])
-            return None
-        self.sizes = self.sizes or sizes
-        return block
+            raise _UnusableError("unreadable file", str(error)) from error
+        if block.values.size == 0:
+            raise _UnusableError("no frames", f"{path} holds no frames of {entry.id!r}; extract them again")
+        infinite = np.isinf(block.values)
+        if infinite.any():
+            raise _UnusableError("non-finite features", f"{path} holds infinity{_at(infinite)}; correct the extraction")
+        if np.isnan(block.values).all():
+            raise _UnusableError("no landmarks", f"{path} holds only missing values; extract it again")
+        values = self._as_is(block, path) if self._config.points is None else _of_body(block, path, self._config)
+        self._check_length(len(values), path, entry)
+        if self._first is None:
+            self._first = block
+        return values
 
-    def _fault(self, block: Floats, path: Path, entry: Entry) -> tuple[str, str] | None:
-        """Reason and message of what makes an utterance unusable, or None."""
-        if block.size == 0:
-            return "no frames", f"{path} holds no frames of {entry.id!r}; extract them again"
-        if np.isinf(block).any():
-            return "non-finite features", f"{path} holds infinity{_at(np.isinf(block))}; correct the extraction"
-        absent = np.isnan(block)
+    def _as_is(self, block: Block, path: Path) -> Floats:
+        """The columns in the order of the first file."""
+        absent = np.isnan(block.values)
         if absent.any() and self._config.missing == "error":
-            return (
-                "non-finite features",
-                f"{path} holds NaN{_at(absent)}; correct it, set missing: zero if NaN stands for a missing landmark",
-            )
-        if absent.all():
-            return "no landmarks", f"{path} holds only missing values; extract it again"
-        num_features = sum(size for _, size in self.sizes)
-        if self.sizes and block.shape[1] != num_features:
-            return (
+            ways = "set missing: zero if NaN stands for a missing landmark"
+            if is_holistic(block.columns):
+                ways += ", or points: hands_pose for features in which a missing landmark is 0"
+            raise _UnusableError("non-finite features", f"{path} holds NaN{_at(absent)}; correct it, {ways}")
+        if self._first is None or block.columns == self._first.columns != ():
+            return block.values
+        expected, found = self._first.columns, block.columns
+        if block.values.shape[1] != self._first.values.shape[1]:
+            raise _UnusableError(
                 "feature size",
-                f"{path} has {block.shape[1]} features a frame where the others have {num_features}; "
-                "extract all with the same settings",
+                f"{path} has {block.values.shape[1]} features a frame where the others have "
+                f"{self._first.values.shape[1]}; extract all with the same settings",
             )
+        if set(found) != set(expected):
+            named = f"names {sorted(set(found) - set(expected))[0]!r}" if found else "names no columns"
+            theirs = f"name {sorted(set(expected) - set(found))[0]!r}" if expected else "name none"
+            raise _UnusableError(
+                "feature names",
+                f"{path} {named} where the files before it {theirs}, so that columns would be mixed up; "
+                "store all utterances with the same columns",
+            )
+        place = {name: column for column, name in enumerate(found)}
+        return block.values[:, [place[name] for name in expected]] if expected else block.values
+
+    def _check_length(self, num_frames: int, path: Path, entry: Entry) -> None:
         # Labels are compared with each other only, so that any numbers tell the repeats.
         numbers = [entry.labels.index(label) for label in entry.labels]
         needed = min_frames(numbers, self._config.frames_per_output)
-        if len(block) < needed:
-            return (
+        if num_frames < needed:
+            raise _UnusableError(
                 "target too long",
-                f"{path} has {len(block)} frames, but CTC needs {needed} for its {len(numbers)} labels at "
+                f"{path} has {num_frames} frames, but CTC needs {needed} for its {len(numbers)} labels at "
                 f"{self._config.frames_per_output} frames an output; use a smaller frames_per_output and stride",
             )
-        return None
+
+
+def _of_body(block: Block, path: Path, config: LandmarksConfig) -> Floats:
+    """The features of `config.points`, [T, F]; what is missing is 0."""
+    assert config.points is not None
+    try:
+        clip = to_clip(block.values, block.columns, config.points)
+    except DataError as error:
+        raise _UnusableError("feature names", f"{path} {error}") from error
+    body = to_body_frame(clip, HOLISTIC)
+    if body is None:
+        raise _UnusableError(
+            "no shoulders",
+            f"{path} never shows both shoulders, so that its landmarks cannot be placed; record or extract it again",
+        )
+    selected = select(body, HOLISTIC, config.points)
+    if not selected.present.any():
+        raise _UnusableError(
+            "no landmarks", f"{path} shows none of the landmarks of points: {config.points}; leave it out"
+        )
+    return features(selected, selected_layout(HOLISTIC, config.points), config.points, config.velocity)
 
 
 def _at(bad: Bools) -> str:

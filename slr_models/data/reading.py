@@ -21,7 +21,9 @@ def parsing(path: Path, advice: str) -> Iterator[None]:
         raise
     except Exception as error:
         # On damaged bytes parsers raise nearly anything: zlib.error, BadZipFile, struct.error, IndexError, MemoryError.
-        raise DataError(f"{path} cannot be read ({error or type(error).__name__}); {advice}") from error
+        # Some explain themselves over several lines, some not at all.
+        said = " ".join(str(error).split()) or type(error).__name__
+        raise DataError(f"{path} cannot be read ({said}); {advice}") from error
 
 
 def csv_lines(path: Path, delimiter: str = ",", quoting: bool = True) -> Iterator[tuple[int, list[str]]]:

@@ -45,6 +45,8 @@ class SettingGroup:
     """Final WER: over the fresh seeds where there are any, else over all seeds; None where unknown."""
     val_loss: Spread | None
     """Final validation loss, nats a label; the same seeds as `wer`."""
+    applied: Spread | None
+    """Share of steps that changed the weights, in [0, 1]; the same seeds as `wer`."""
     best_trial_id: str
     """The trial with the lowest objective."""
 
@@ -78,6 +80,7 @@ def _setting_group(key: int, part: pd.DataFrame, dims: Sequence[Dimension]) -> S
         outcomes={o: counts[o.value] for o in Outcome if counts[o.value]},
         wer=spread(measured["wer"]),
         val_loss=spread(measured["val_loss"]),
+        applied=spread(measured["applied_update_rate"]),
         best_trial_id=str(part["trial_id"].iloc[int(part["objective"].to_numpy().argmin())]),
     )
 

@@ -33,9 +33,9 @@ class RunContext:
 S = TypeVar("S")
 
 
-def counted(count: int, noun: str) -> str:
-    """`1 step`, `2 steps`."""
-    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+def counted(count: int, noun: str, nouns: str | None = None) -> str:
+    """`1 step`, `2 steps`; `nouns` where the plural takes more than an s."""
+    return f"{count} {noun if count == 1 else nouns or noun + 's'}"
 
 
 def dump_state(state: object) -> dict[str, JSON]:

@@ -7,7 +7,7 @@ from typing import Literal
 from pydantic import Field
 
 from slr_models.spec import Spec
-from sweep.detectors.base import JSON, RunContext, dump_state, is_known, load_state
+from sweep.detectors.base import JSON, RunContext, counted, dump_state, is_known, load_state
 from sweep.detectors.statistics import LEVEL_STEPS, DependenceTrend, LossLevel
 from sweep.records import Finding, Outcome, StepRecord
 
@@ -15,8 +15,9 @@ from sweep.records import Finding, Outcome, StepRecord
 class BlankCollapseConfig(Spec):
     """Loss at the zero-information level, all frames blank, output independent of the input, for long.
 
-    Healthy runs pass through an all-blank phase too. What tells them apart is the input dependence I: there it
-    doubles again and again before the loss moves. So nothing is judged early, and a growing I starts the clock anew.
+    Healthy runs pass through an all-blank phase too, late learners until nearly half of their budget. What tells them
+    apart is the input dependence I: there it doubles again and again before the loss moves. So nothing is judged
+    early, only an I near zero counts, and one that is twice its lowest starts the clock anew.
     """
 
     kind: Literal["blank_collapse"] = "blank_collapse"
@@ -31,7 +32,7 @@ class BlankCollapseConfig(Spec):
     earliest_fraction: float = Field(0.45, ge=0, le=1)
     """Part of the budget before which nothing is judged."""
     sustain_fraction: float = Field(0.15, gt=0, le=1)
-    """Part of the budget for which the state must last."""
+    """Part of the budget for which the state must last, at least 20 steps; some of it may lie before the earliest."""
     open_budget_steps: int = Field(2000, ge=1)
     """Budget that these fractions refer to where the run's is not known."""
 
@@ -118,7 +119,7 @@ class BlankCollapseDetector:
             value=state.input_dependence,
             threshold=self._config.largest_input_dependence,
             reason=(
-                f"for {lasted} steps {state.blank_rate:.1%} of the frames are blank whatever the input "
+                f"for {counted(lasted, 'step')} {state.blank_rate:.1%} of the frames are blank whatever the input "
                 f"(I = {state.input_dependence:.2g} nats), and the loss is {math.exp(state.loss.level):.3g} "
                 f"as for a constant output ({self._l_const:.3g})"
             ),

@@ -7,7 +7,7 @@ from typing import Literal
 from pydantic import Field
 
 from slr_models.spec import Spec
-from sweep.detectors.base import JSON, RunContext, dump_state, is_known, load_state
+from sweep.detectors.base import JSON, RunContext, counted, dump_state, is_known, load_state
 from sweep.detectors.statistics import LEVEL_STEPS, LossLevel
 from sweep.records import Finding, Outcome, StepRecord
 
@@ -108,13 +108,14 @@ class DivergedLossDetector:
             threshold = math.exp(max(loss.best + rise, self._known_level))
             reason = (
                 f"loss rose from {math.exp(loss.best):.3g} to {level:.3g} (median of {LEVEL_STEPS} steps) "
-                f"and stayed above {threshold:.3g} for {state.num_bad} steps"
+                f"and stayed above {threshold:.3g} for {counted(state.num_bad, 'step')}"
             )
         else:
             threshold = math.exp(self._uniform_level)
             reason = (
                 f"loss stayed above {threshold:.3g}, {self._config.uniform_factor:g} times the loss of a uniform "
-                f"output, for {state.num_bad} steps and does not fall: {level:.3g} (median of {LEVEL_STEPS} steps)"
+                f"output, for {counted(state.num_bad, 'step')} and does not fall: {level:.3g} "
+                f"(median of {LEVEL_STEPS} steps)"
             )
         return Finding(
             detector=self._config.kind,

@@ -7,7 +7,7 @@ from typing import Literal
 from pydantic import Field
 
 from slr_models.spec import Spec
-from sweep.detectors.base import JSON, GradientState, RunContext, counted, dump_state, load_state
+from sweep.detectors.base import JSON, GradientState, RunContext, dump_state, load_state
 from sweep.records import Finding, Outcome, StepRecord
 
 
@@ -49,6 +49,12 @@ class _Streak:
     def is_infeasible_data(self) -> bool:
         return 0 < self.length == self.num_infeasible
 
+    def describe(self, one: str, many: str) -> str:
+        """What happened, from one or many of what is counted."""
+        if self.length == 1:
+            return f"the {one} is not finite at step {self.start}"
+        return f"{self.length} {many} in a row are not finite, from step {self.start}"
+
 
 @dataclass(slots=True)
 class _State:
@@ -79,10 +85,10 @@ class NonfiniteDetector:
             reason = f"a weight is NaN or infinite at step {record.step}{cause}; no later step can repair it"
             return self._finding(record, streak, 1, reason, irreversible=True)
         if state.losses.length >= self._config.losses_in_row:
-            reason = _not_finite(state.losses, "loss", "losses")
+            reason = state.losses.describe("loss", "losses")
             return self._finding(record, state.losses, self._config.losses_in_row, reason)
         if state.gradients.length >= self._gradients_in_row:
-            reason = _not_finite(state.gradients, "gradient", "gradients")
+            reason = state.gradients.describe("gradient", "gradients")
             return self._finding(record, state.gradients, self._gradients_in_row, reason)
         return None
 

@@ -91,7 +91,8 @@ class ScalerCollapseDetector:
         state = self._state
         blames_data = 0 < state.num_overflows == state.num_infeasible
         if blames_data:
-            reason += f"; all {state.num_overflows} overflows came with a target that CTC cannot align"
+            overflows = "the overflow" if state.num_overflows == 1 else f"all {state.num_overflows} overflows"
+            reason += f"; {overflows} came with a target that CTC cannot align"
         return Finding(
             detector=self._config.kind,
             outcome=Outcome.INFEASIBLE_DATA if blames_data else Outcome.SCALER_COLLAPSE,

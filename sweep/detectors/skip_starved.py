@@ -11,7 +11,10 @@ from sweep.records import Finding, Outcome, StepRecord
 
 
 class SkipStarvedConfig(Spec):
-    """Too large a share of the latest steps applied no update; calibration of the loss scale is not counted."""
+    """Too large a share of the latest steps applied no update; calibration of the loss scale is not counted.
+
+    A run shorter than the window is judged by its own steps, at its end.
+    """
 
     kind: Literal["skip_starved"] = "skip_starved"
     window_steps: int = Field(50, ge=2)
@@ -25,13 +28,54 @@ class SkipStarvedConfig(Spec):
 
 
 @dataclass(slots=True)
-class _State:
+class SkipWindow:
+    """The latest steps since calibration, and which of them applied no update."""
+
+    size: int
     gradient: GradientState
     skipped: list[bool] = field(default_factory=list)
-    """The window, oldest first."""
+    """Oldest first."""
     infeasible: list[bool] = field(default_factory=list)
-    """Whether the step held a sample that CTC cannot align."""
+    """Whether the step was skipped and held a sample that CTC cannot align."""
     steps: list[int] = field(default_factory=list)
+
+    def update(self, record: StepRecord) -> None:
+        """Reads the next step; nothing is counted before the loss scale is calibrated."""
+        self.gradient.update(record)
+        if not self.gradient.calibrated:
+            return
+        self.skipped.append(not record.applied)
+        self.infeasible.append(not record.applied and record.num_infeasible > 0)
+        self.steps.append(record.step)
+        if len(self.steps) > self.size:
+            del self.skipped[0], self.infeasible[0], self.steps[0]
+
+    @property
+    def num_skipped(self) -> int:
+        """Steps of the window without an update."""
+        return sum(self.skipped)
+
+    @property
+    def blames_data(self) -> bool:
+        """Whether infeasible samples explain the skips: they make up most, because some come along with any cause."""
+        return 2 * sum(self.infeasible) > self.num_skipped
+
+    @property
+    def outcome(self) -> Outcome:
+        """What a starved run is called."""
+        return Outcome.INFEASIBLE_DATA if self.blames_data else Outcome.SKIP_STARVED
+
+    def describe(self) -> str:
+        """The numbers, for a person."""
+        num_skipped, num_steps, num_infeasible = self.num_skipped, len(self.steps), sum(self.infeasible)
+        if num_steps == 1:
+            reason = f"the last batch was {'skipped' if num_skipped else 'not skipped'}"
+        else:
+            reason = f"{num_skipped} of the last {num_steps} batches {'was' if num_skipped == 1 else 'were'} skipped"
+        if self.blames_data:
+            share = "" if num_skipped == 1 else f"{num_infeasible} of them "
+            reason += f", {share}with a target that CTC cannot align"
+        return reason
 
 
 class SkipStarvedDetector:
@@ -39,41 +83,23 @@ class SkipStarvedDetector:
 
     def __init__(self, config: SkipStarvedConfig, context: RunContext) -> None:
         self._config = config
-        self._state = _State(gradient=GradientState(has_scaler=context.has_scaler))
+        self._state = SkipWindow(config.window_steps, GradientState(has_scaler=context.has_scaler))
 
     def observe(self, record: StepRecord) -> Finding | None:
         """Reads the next step."""
         state = self._state
-        state.gradient.update(record)
-        if not state.gradient.calibrated:
-            return None
-        for window, value in (
-            (state.skipped, not record.applied),
-            (state.infeasible, not record.applied and record.num_infeasible > 0),
-        ):
-            window.append(value)
-            if len(window) > self._config.window_steps:
-                del window[0]
-        state.steps.append(record.step)
-        if len(state.steps) > self._config.window_steps:
-            del state.steps[0]
-        num_skipped = sum(state.skipped)
+        state.update(record)
+        # Of a full window, so that the first steps of a run are not judged by their own small number.
         largest = self._config.largest_skip_rate * self._config.window_steps
-        if num_skipped <= largest:
+        if state.num_skipped <= largest:
             return None
-        num_infeasible = sum(state.infeasible)
-        # Steps that hold infeasible samples anyway prove nothing unless they make up most of the skips.
-        blames_data = 2 * num_infeasible > num_skipped
-        reason = f"{num_skipped} of the last {len(state.skipped)} batches were skipped"
-        if blames_data:
-            reason += f", {num_infeasible} of them with a target that CTC cannot align"
         return Finding(
             detector=self._config.kind,
-            outcome=Outcome.INFEASIBLE_DATA if blames_data else Outcome.SKIP_STARVED,
+            outcome=state.outcome,
             step=record.step,
-            value=float(num_skipped),
+            value=float(state.num_skipped),
             threshold=largest,
-            reason=reason,
+            reason=state.describe(),
             first_bad_step=state.steps[state.skipped.index(True)],
         )
 
@@ -83,4 +109,4 @@ class SkipStarvedDetector:
 
     def load_state_dict(self, state: dict[str, JSON]) -> None:
         """Takes the memory of `state_dict`."""
-        self._state = load_state(_State, state)
+        self._state = load_state(SkipWindow, state)

@@ -36,8 +36,8 @@ class StalledConfig(Spec):
     earliest_fraction: float = Field(0.3, ge=0, le=1)
     """Part of the budget before which the clock does not start."""
     sustain_fraction: float = Field(0.15, gt=0, le=1)
-    """Part of the budget without progress, at least 40 steps; twice that where the input dependence is not sampled, because then
-    nothing announces the end of a plateau."""
+    """Part of the budget without progress, at least 40 steps; twice that where the input dependence is not sampled,
+    because then nothing announces the end of a plateau."""
     open_budget_steps: int = Field(2000, ge=1)
     """Budget that these fractions refer to where the run's is not known."""
 

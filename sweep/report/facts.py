@@ -122,5 +122,19 @@ def tiles(view: View) -> list[tuple[str, str, str]]:
             "of steps saved",
             f"{cost.num_stopped} stopped early, {cost.steps_saved} steps",
         ),
+        _applied_updates(view),
         (duration(cost.wall_s), "training time", "summed over trials"),
     ]
+
+
+def _applied_updates(view: View) -> tuple[str, str, str]:
+    """How many steps changed the weights, and why the others did not."""
+    trials = view.trials
+    num_steps = float(trials["num_steps"].sum()) if len(trials) else 0.0
+    if not num_steps:
+        return "n/a", "of updates applied", ""
+    applied = float((trials["applied_update_rate"].fillna(0.0) * trials["num_steps"]).sum())
+    reasons = ("calibration", "nonfinite", "threshold", "infeasible")
+    skipped = {reason: int(trials[f"skipped_{reason}"].sum()) for reason in reasons}
+    told = ", ".join(f"{count} {reason}" for reason, count in skipped.items() if count)
+    return percent(applied / num_steps, 1), "of updates applied", f"skipped: {told}" if told else "none skipped"

@@ -69,7 +69,7 @@ def test_reading_does_not_import_the_package() -> None:
 def test_a_broken_clip_is_named(tmp_path: Path) -> None:
     broken = tmp_path / "a.pose"
     broken.write_bytes(b"\x00\x01\x02")
-    with pytest.raises(DataError, match=r"a\.pose is not a readable \.pose file"):
+    with pytest.raises(DataError, match=r"a\.pose cannot be read"):
         read_pose(broken)
     with pytest.raises(DataError, match=r"none\.pose is missing"):
         read_pose(tmp_path / "none.pose")

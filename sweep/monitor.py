@@ -72,7 +72,7 @@ class MonitorConfig(Spec):
     stable_below: float = Field(0.95, gt=0)
     """Multiple of the zero-information loss; a run must end below it to be called stable, and by two standard
     errors below that loss itself. Where that loss is unknown, the level of the run's first 20 losses takes its
-    place."""
+    place, with four standard errors, because that level is noisy too."""
     nonfinite_at_end: int = Field(5, ge=1)
     """Non-finite losses in a row at the end that make a run diverged."""
 
@@ -205,7 +205,8 @@ class StabilityMonitor:
 
         Stable is a run whose last level lies clearly below the zero-information loss. Without that loss nothing tells
         what was learned from what merely settled; then the level must at least lie clearly below that of the first 20
-        losses and must not have risen again. A run too short for that has shown nothing, and is not stable.
+        losses (by the factor `stable_below` and by what counts as progress for `stalled`) and must not have risen again
+        from its best. A run too short for that has shown nothing, and is not stable.
         """
         state = self._state
         if (broken := self._judge_numbers()) is not None:
@@ -266,10 +267,8 @@ class StabilityMonitor:
         loss, l_const = self._state.loss, self._context.l_const
         if is_known(l_const):
             return loss.is_below(self._config.stable_below * l_const, l_const)
-        if has_lost or loss.first is None:
-            return False
-        first = math.exp(loss.first)
-        return loss.is_below(self._config.stable_below * first, first)
+        errors = self._rule(StalledConfig()).progress_errors
+        return not has_lost and loss.has_fallen(-math.log(self._config.stable_below), errors)
 
     def _judge_unlearned(self, where: str) -> tuple[Outcome, str]:
         state, l_const = self._state, self._context.l_const
@@ -284,7 +283,7 @@ class StabilityMonitor:
                 f"(I = {state.input_dependence:.2g} nats)",
             )
         if state.loss.first is None and not is_known(l_const):
-            return Outcome.STALLED, f"{where}: {counted(state.num_steps, 'step')} are too few to show any learning"
+            return Outcome.STALLED, f"{where}, after too few steps ({state.num_steps}) to show any learning"
         return Outcome.STALLED, f"learned nothing: {where}"
 
     def _rule(self, usual: C) -> C:

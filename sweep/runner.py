@@ -165,7 +165,9 @@ def cluster(address: str | None, resources: Resources) -> Iterator[Cluster]:
         try:
             context = ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
         except (ConnectionError, ValueError) as error:
-            raise SettingError(f"--address {address}: no Ray cluster answers there ({error})") from error
+            raise SettingError(
+                f"--address {address}: no Ray cluster answers there, or it wants another RAY_AUTH_TOKEN ({error})"
+            ) from error
     try:
         lanes = sum(_lanes(node["Resources"], resources) for node in ray.nodes() if node["Alive"])
         if lanes == 0:

@@ -61,7 +61,9 @@ def to_clip(values: Floats, columns: tuple[str, ...], points: PointSet) -> Clip:
     Raises:
         DataError: Columns are missing ("what; what to do").
     """
-    missing = [name for name in HOLISTIC_COLUMNS if name in _needed(points) - set(columns)]
+    named = set(columns)
+    absent = _needed(points) - named
+    missing = [name for name in HOLISTIC_COLUMNS if name in absent]
     if missing:
         raise DataError(
             f"lacks {len(missing)} of the columns that points: {points} reads (first {missing[0]}); use .pose files "
@@ -71,7 +73,7 @@ def to_clip(values: Floats, columns: tuple[str, ...], points: PointSet) -> Clip:
         flat = values
     else:
         flat = np.full((len(values), len(HOLISTIC_COLUMNS)), np.nan, dtype=np.float32)
-        flat[:, [place for name, place in _PLACE.items() if name[0] == "z" and name not in columns]] = 0.0
+        flat[:, [place for name, place in _PLACE.items() if name[0] == "z" and name not in named]] = 0.0
         known = [(_PLACE[name], column) for column, name in enumerate(columns) if name in _PLACE]
         flat[:, [place for place, _ in known]] = values[:, [column for _, column in known]]
     cube = flat.reshape(len(values), HOLISTIC.num_points, 3)

@@ -3,6 +3,7 @@
 Dimension legend: T frames, P points, C coordinates a point, F features.
 """
 
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -96,7 +97,7 @@ class FeatureReader:
             frames = table.frames[rows]
             again = np.flatnonzero(frames[1:] == frames[:-1])
             if len(again):
-                raise DataError(f"{path} holds frame {frames[again[0]]} twice; number the frames of an utterance")
+                raise DataError(f"{path} holds frame {frames[again[0]]:g} twice; number the frames of an utterance")
         return Block(table.block.values[rows], table.block.columns, table.block.groups)
 
 
@@ -120,7 +121,7 @@ def _read_numpy(path: Path) -> npt.NDArray[Any]:
                 "save a plain array with np.save(path, array.astype('float32'))"
             ) from error
     if array is None:
-        raise DataError(f"{path} holds {f'the arrays {found}' if found else 'no array'}; call one {_ARRAY_NAMES[0]!r}")
+        raise DataError(f"{path} holds the arrays {found or '(none)'}; call the one to use {_ARRAY_NAMES[0]!r}")
     return array
 
 
@@ -130,7 +131,7 @@ def _load_table(path: Path) -> _Table:
 
     with parsing(path, "replace it"):
         table = parquet.read_table(path)
-        twice = sorted({name for name in table.column_names if table.column_names.count(name) > 1})
+        twice = [name for name, count in Counter(table.column_names).items() if count > 1]
         if twice:
             raise DataError(f"{path} holds the columns {', '.join(twice)} twice; rename them")
         names, groups = order_columns([name for name in table.column_names if name not in _BOOKKEEPING])

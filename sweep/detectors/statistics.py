@@ -95,9 +95,14 @@ class LossLevel:
         # Cheap question first: the noise costs a sort.
         return self.rise > smallest_rise and self.rise > smallest_rise_errors * self.standard_error()
 
-    def is_below(self, bound: float, reference: float) -> bool:
-        """Whether the level is below a bound and, by two standard errors, below a reference loss (both nats)."""
-        return self.level < math.log(bound) and self.level + 2 * self.standard_error() < math.log(reference)
+    def is_below(self, bound: float, l_const: float) -> bool:
+        """Whether the level is below a bound (nats) and, by two standard errors, below the zero-information loss."""
+        return self.level < math.log(bound) and self.level + 2 * self.standard_error() < math.log(l_const)
+
+    def has_fallen(self, smallest_fall: float, smallest_fall_errors: float) -> bool:
+        """Whether the level is below that of the first window by both: ln loss, and standard errors of the level."""
+        fall = 0.0 if self.first is None else self.first - self.level
+        return fall > smallest_fall and fall > smallest_fall_errors * self.standard_error()
 
     def slope(self) -> float:
         """Theil-Sen slope of the last W + 1 finite log losses, a step; 0 where it is no longer than chance allows."""

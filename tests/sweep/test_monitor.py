@@ -238,9 +238,75 @@ def test_odd_ends(num_bad: int) -> None:
     assert StabilityMonitor(RunContext()).finish().outcome is Outcome.CRASHED
     all_nan = [StepRecord(step=k + 1, loss=math.nan) for k in range(num_bad)]
     assert watch(all_nan).outcome is Outcome.DIVERGED_NONFINITE
+    if num_bad == 1:
+        assert watch(all_nan).reason == "the last loss is not finite"
     monitor = StabilityMonitor(RunContext())
     monitor.observe(StepRecord(step=1, loss=2.0))
-    assert monitor.finish().outcome is Outcome.STABLE  # nothing is known that speaks against it
+    ended = monitor.finish()
+    assert ended.outcome is Outcome.STALLED
+    assert ended.reason == "the loss ended at 2, after too few steps (1) to show any learning"
+    monitor = StabilityMonitor(RunContext(has_scaler=True))
+    monitor.observe(StepRecord(step=1, loss=2.0, grad_norm=math.inf, loss_scale=8.0, applied=False))
+    assert monitor.finish().reason.startswith("no gradient was finite in 1 step: the loss scale (now 8)")
+
+
+def unreferenced(losses: np.ndarray) -> Verdict:
+    monitor = StabilityMonitor(RunContext(budget_steps=len(losses)))
+    for k, loss in enumerate(losses):
+        monitor.observe(StepRecord(step=k + 1, loss=float(loss)))
+    return monitor.finish()
+
+
+def test_without_a_reference_a_run_must_end_below_its_start() -> None:
+    calls: Counter[tuple[str, bool]] = Counter()
+    for seed in range(30):
+        noise = np.exp(np.random.default_rng(seed).normal(0, 0.1, 300))
+        calls["flat", unreferenced(3.3 * noise).stable] += 1
+        calls["rising", unreferenced(np.linspace(3, 5, 300) * noise).stable] += 1
+        calls["falling", unreferenced(np.geomspace(3.3, 2, 300) * noise).stable] += 1
+    assert calls["falling", True] == 30 and calls["rising", True] == 0
+    assert calls["flat", True] <= 2
+    flat = unreferenced(np.full(300, 3.3))
+    assert flat.outcome is Outcome.STALLED
+    assert flat.reason == (
+        "learned nothing: the loss ended at 3.3, 1.00 times its first level 3.3 (the zero-information level is unknown)"
+    )
+
+
+def skipping(num_steps: int, every: int, num_infeasible: int = 0) -> list[StepRecord]:
+    return [
+        StepRecord(
+            step=k + 1,
+            loss=9.0,
+            grad_norm=80.0,
+            applied=k % every == 0 and every > 1,
+            skip_reason=SkipReason.THRESHOLD,
+            num_infeasible=num_infeasible,
+        )
+        for k in range(num_steps)
+    ]
+
+
+def test_a_short_run_without_updates_is_starved_and_not_stalled() -> None:
+    verdict = watch(skipping(24, every=1))
+    assert (verdict.outcome, verdict.stop_step) == (Outcome.SKIP_STARVED, None)
+    assert verdict.reason.startswith("24 of the last 24 batches were skipped; the loss ended at 9, 2.73 times")
+    assert watch(skipping(24, every=3)).outcome is Outcome.SKIP_STARVED
+    assert watch(skipping(24, every=2)).outcome is Outcome.STALLED
+    assert watch(skipping(24, every=1, num_infeasible=1)).outcome is Outcome.INFEASIBLE_DATA
+
+
+def test_halvings_before_the_first_usable_scale_starve_nobody() -> None:
+    trace = changed(healthy(0, 40, plateau=5, final=0.1), lambda r: calibrating(r, 38, 16))
+    assert watch(trace, has_scaler=True).stable
+
+
+@pytest.mark.parametrize(("num_spikes", "words"), [(1, "1 loss spike came back by itself"), (2, "2 loss spikes came")])
+def test_spikes_are_counted_in_words(num_spikes: int, words: str) -> None:
+    spikes = [300, 400][:num_spikes]
+    verdict = watch(changed(healthy(1, sigma=0.04), lambda r: {"loss": r.loss * (20 if r.step in spikes else 1)}))
+    assert verdict.outcome is Outcome.SPIKY_RECOVERING
+    assert words in verdict.reason
 
 
 def test_the_memory_survives_json() -> None:

@@ -20,6 +20,26 @@ def test_every_unstable_training_is_worse_than_every_stable_one(metric, wer, val
     assert stable <= STABLE_CAP < unstable <= 3.0
 
 
+@given(st.sampled_from(["wer", "val_loss"]), st.booleans(), ANY, ANY, ANY, ANY)
+def test_the_objective_is_finite_whatever_it_is_told(metric, stable, wer, val_loss, l_const, survived) -> None:
+    value = objective(metric, stable=stable, wer=wer, val_loss=val_loss, l_const=l_const, survived_rate=survived)
+    assert 0 <= value <= STABLE_CAP if stable else STABLE_CAP < value <= 3.0
+
+
+@pytest.mark.parametrize("l_const", [math.nan, 0.0, -1.0, math.inf])
+def test_an_unknown_zero_information_loss_earns_nothing(l_const: float) -> None:
+    assert objective("val_loss", stable=True, wer=0.1, val_loss=1, l_const=l_const, survived_rate=1) == STABLE_CAP
+    assert objective("wer", stable=True, wer=0.1, val_loss=1, l_const=l_const, survived_rate=1) == 0.1
+    for stable, expected in [(True, -0.01), (False, 0.01)]:
+        assert margin(stable=stable, stopped=False, end_loss=0.5, l_const=l_const, survived_rate=1) == expected
+    assert margin(stable=False, stopped=True, end_loss=0.5, l_const=l_const, survived_rate=1) == 0.3
+
+
+def test_an_unknown_survival_is_the_worst() -> None:
+    assert objective("wer", stable=False, wer=0, val_loss=0, l_const=2, survived_rate=math.nan) == 3.0
+    assert margin(stable=False, stopped=True, end_loss=9, l_const=2.0, survived_rate=math.nan) == 1.0
+
+
 def test_an_unstable_training_that_lived_longer_is_less_bad() -> None:
     values = [
         objective("wer", stable=False, wer=0, val_loss=0, l_const=2, survived_rate=rate) for rate in (0, 0.3, 0.9, 1)
@@ -33,13 +53,10 @@ def test_a_stable_training_is_worth_its_metric() -> None:
     assert objective("val_loss", stable=True, wer=0.3, val_loss=1.0, l_const=2, survived_rate=1) == 0.5
 
 
-@given(st.booleans(), st.booleans(), ANY, RATE)
-def test_the_margin_has_the_sign_of_the_verdict(stable, stopped, end_loss, survived) -> None:
-    stopped = stopped and not stable
-    if stable and not math.isfinite(end_loss):
-        end_loss = 1.0
-    value = margin(stable=stable, stopped=stopped, end_loss=abs(end_loss), l_const=2.0, survived_rate=survived)
-    assert -1 <= value <= 1
+@given(st.booleans(), st.booleans(), ANY, st.one_of(st.just(2.0), ANY), ANY)
+def test_the_margin_has_the_sign_of_the_verdict(stable, stopped, end_loss, l_const, survived) -> None:
+    value = margin(stable=stable, stopped=stopped, end_loss=end_loss, l_const=l_const, survived_rate=survived)
+    assert 0.01 <= abs(value) <= 1
     assert (value < 0) == stable
 
 

@@ -197,6 +197,21 @@ def test_state_continues_scale_and_growth() -> None:
     assert Fp32().build(CPU).state_dict() == {}
 
 
+@pytest.mark.filterwarnings("ignore:.*CUDA is not available")
+@pytest.mark.parametrize("config", [Fp32(), Fp16(), Fp16Unscaled()])
+def test_tensorfloat_does_not_leak_from_an_earlier_training(config: PrecisionConfig) -> None:
+    """The switches are the process's, and a process runs many trainings; they must stay off for backward too."""
+    matmul, cudnn = torch.backends.cuda.matmul, torch.backends.cudnn
+    before = matmul.allow_tf32, cudnn.allow_tf32
+    try:
+        matmul.allow_tf32 = cudnn.allow_tf32 = True
+        with config.build(torch.device("cuda")).forward_context():
+            assert not matmul.allow_tf32 and not cudnn.allow_tf32
+        assert not matmul.allow_tf32 and not cudnn.allow_tf32
+    finally:
+        matmul.allow_tf32, cudnn.allow_tf32 = before
+
+
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 @pytest.mark.parametrize("config", [*ON_CPU, Tf32()])
@@ -216,4 +231,5 @@ def test_every_kind_trains_on_a_gpu_and_sees_its_overflow(config: PrecisionConfi
         assert precision.step(optimizer)
         losses.append(loss.item())
     assert losses[-1] < losses[0]
-    assert torch.backends.cudnn.allow_tf32 == isinstance(config, Tf32) or not isinstance(config, Fp32 | Tf32)
+    assert torch.backends.cudnn.allow_tf32 == isinstance(config, Tf32)
+    assert torch.backends.cuda.matmul.allow_tf32 == isinstance(config, Tf32)

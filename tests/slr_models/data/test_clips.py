@@ -130,3 +130,87 @@ def test_wrong_arrays_are_explained(folder: Path) -> None:
     (folder / "clips.npz").unlink()
     with pytest.raises(DataError, match="clips.npz is missing; set `path`"):
         build(folder)
+
+
+def test_damaged_arrays_are_explained(folder: Path) -> None:
+    path = folder / "clips.npz"
+    arrays = dict(np.load(path))
+    np.savez_compressed(path, **arrays)
+    whole = path.read_bytes()
+    for content in (b"", whole[:100], whole[: len(whole) // 2], whole[:300] + bytes(200) + whole[500:]):
+        path.write_bytes(content)
+        with pytest.raises(DataError, match=r"clips.npz cannot be read \(.+\); it must hold the plain arrays"):
+            build(folder)
+    for landmarks in (np.zeros(5), np.zeros((35, 8, 201)), np.float32(1)):
+        np.savez(path, landmarks=landmarks, present=arrays["present"])
+        with pytest.raises(DataError, match=r"landmarks must be \[rows, T, 67, 3\]"):
+            build(folder)
+    np.savez(path, landmarks=arrays["landmarks"].astype(str), present=arrays["present"])
+    with pytest.raises(DataError, match="landmarks holds <U.*; store landmarks as numbers"):
+        build(folder)
+
+
+def test_a_list_in_another_encoding_is_explained(folder: Path) -> None:
+    labels = folder / "labels.csv"
+    labels.write_bytes(labels.read_text().replace("tea", "th\u00e9").encode("latin-1"))
+    with pytest.raises(DataError, match="labels.csv is not UTF-8"):
+        build(folder)
+    labels.write_text(f"{HEADER}\n0,{'x' * 200_000},S1,train,0\n")
+    with pytest.raises(DataError, match="labels.csv line 2: field larger than"):
+        build(folder)
+
+
+def test_a_validation_signer_without_trained_signs_is_explained(folder: Path) -> None:
+    labels = folder / "labels.csv"
+    lines = labels.read_text().splitlines()
+    # S2 keeps the fillers, but signs otherwise nothing that S1 and S3 sign.
+    renamed = [line if ",S2," not in line or ",-," in line else line.replace(",", ",other-", 1) for line in lines]
+    labels.write_text("\n".join(renamed) + "\n")
+    with pytest.raises(DataError, match="leaves no usable clips for the valid split .*'validation clip of a sign"):
+        build(folder, split="signer", valid_signer="S2")
+    # Beside a signer of trained signs, such a signer is only left out.
+    data = build(folder, split="session")
+    assert set(data.valid.signers) == {"S1", "S2"}
+    labels.write_text("\n".join(line for line in renamed if ",S2,train," not in line or ",-," in line) + "\n")
+    arrays = dict(np.load(folder / "clips.npz"))
+    kept = [i for i, line in enumerate(renamed[1:]) if ",S2,train," not in line or ",-," in line]
+    np.savez(folder / "clips.npz", **{name: array[kept] for name, array in arrays.items()})
+    data = build(folder, split="session")
+    assert set(data.train.signers) == set(data.valid.signers) == {"S1"}
+    assert data.facts.exclusions["validation clip of a sign that is not trained"] == 6
+
+
+def real_signs() -> Path:
+    """The real clips, where they lie beside the repository."""
+    folder = Path(__file__).resolve().parents[3] / "../shared/data/asl_words"
+    if not (folder / "clips.npz").is_file():
+        pytest.skip("the folder of real signs (asl_words) is not beside this repository")
+    return folder
+
+
+def test_real_signs_become_sentences() -> None:
+    folder = real_signs()
+    data = build(folder, num_train=30, num_valid=10)
+    assert len(data.vocabulary) == 16
+    assert {"hello", "coffee", "thank-you"} < set(data.vocabulary)
+    assert data.facts.exclusions["clip without landmarks"] == 60
+    assert set(data.train.signers) == set(data.valid.signers) == {"S1", "S2"}
+    assert [(g.name, g.stop - g.start) for g in data.groups] == [("pose", 28), ("left_hand", 88), ("right_hand", 88)]
+    assert set(np.diff(data.train.label_offsets)) == {2, 3, 4, 5}
+    # 19 frames a clip (the first is dropped), 4 a transition, and fillers now and then.
+    assert (data.train.lengths >= np.diff(data.train.label_offsets) * 23 - 4).all()
+    positions = data.train.features[:, :14]
+    assert np.isfinite(data.train.features).all()
+    # The shoulders are one unit apart, about the origin; the nose is above them, as y points down.
+    np.testing.assert_allclose(np.median(np.abs(positions[:, 2] - positions[:, 4])), 1.0, atol=0.1)
+    assert -2 < np.median(positions[:, 1]) < -0.2
+    # Each clip shows some hand most of the time.
+    seen = data.train.features[:, [28 + 43, 28 + 88 + 43]]
+    assert set(np.unique(seen)) == {0.0, 1.0}
+    assert seen.max(axis=1).mean() > 0.5
+
+
+def test_real_signs_of_a_signer_who_is_not_trained_on() -> None:
+    data = build(real_signs(), num_train=20, num_valid=5, split="signer", valid_signer="S2")
+    assert set(data.train.signers) == {"S1"}
+    assert set(data.valid.signers) == {"S2"}

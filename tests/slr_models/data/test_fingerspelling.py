@@ -123,6 +123,9 @@ def test_contradictions_are_rejected_at_load() -> None:
         FingerspellingConfig(letters=("A", "B"), alphabet_size=2)
     with pytest.raises(ValidationError, match="must differ"):
         FingerspellingConfig(letters=("A", "A"))
+    # A recipe states all settings, the defaults too.
+    config = FingerspellingConfig(letters=("A", "B"))
+    assert FingerspellingConfig.model_validate(config.model_dump()) == config
 
 
 def test_greek_letters_are_spelled_at_random() -> None:

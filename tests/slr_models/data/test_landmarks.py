@@ -9,7 +9,10 @@ import pytest
 from pydantic import ValidationError
 
 from slr_models.data import Dataset, LandmarksConfig
-from slr_models.data.lexicon import find_lexicon
+from slr_models.data.columns import columns_of
+from slr_models.data.layout import HOLISTIC, Clip, PointSet
+from slr_models.data.lexicon import find_lexicon, read_pose
+from slr_models.data.normalize import feature_groups, features, select, selected_layout, to_body_frame
 from slr_models.errors import DataError
 
 HEADER = "id,path,labels,signer,split"
@@ -163,32 +166,32 @@ def test_a_constant_column_is_only_centred(folder: Path) -> None:
     assert not build(folder).train.features[:, 0].any()
 
 
-def test_points_are_flattened_and_npz_and_parquet_are_read(folder: Path) -> None:
+def test_points_are_flattened_and_npz_is_read(folder: Path) -> None:
     cube = np.arange(20 * 3 * 2, dtype=np.float32).reshape(20, 3, 2)
     np.save(folder / "u0.npy", cube)
     np.savez(folder / "u1.npz", features=block(1), other=np.zeros(3))
-    frame = pd.DataFrame(block(2), columns=list("abcdef")).assign(frame=range(20))
-    frame.to_parquet(folder / "u2.parquet")
     text = (folder / "manifest.csv").read_text()
-    (folder / "manifest.csv").write_text(text.replace("u1.npy", "u1.npz").replace("u2.npy", "u2.parquet"))
+    (folder / "manifest.csv").write_text(text.replace("u1.npy", "u1.npz"))
     data = build(folder, standardize=False)
     np.testing.assert_array_equal(data.train.utterance(0), cube.reshape(20, 6))
     np.testing.assert_array_equal(data.train.utterance(1), block(1))
-    np.testing.assert_array_equal(data.train.utterance(2), block(2))
     np.savez(folder / "u1.npz", a=block(1), b=block(1))
     with pytest.raises(DataError, match="u1.npz holds the arrays a, b; call the one to use 'features'"):
         build(folder)
 
 
-@pytest.mark.skipif(
+needs_clips = pytest.mark.skipif(
     util.find_spec("spoken_to_signed") is None or util.find_spec("pose_format") is None,
     reason="the extra 'fingerspelling' (spoken-to-signed, pose-format) is not installed",
 )
+
+
+@needs_clips
 def test_pose_files_bring_their_groups_and_mark_what_is_absent(folder: Path) -> None:
     letters = find_lexicon().letters("ase")
     rows = [f"{x},{letters[x]},{x},s,{'valid' if x == 'C' else 'train'}" for x in "ABC"]
     (folder / "manifest.csv").write_text("\n".join([HEADER, *rows]).replace("C,s,valid", "A,s,valid"))
-    with pytest.raises(DataError, match=r"line 2: .*\.pose holds NaN"):
+    with pytest.raises(DataError, match=r"line 2: .*\.pose holds NaN .*set missing: zero .*points: hands_pose"):
         build(folder)
     data = build(folder, missing="zero")
     assert [(g.name, g.stop - g.start) for g in data.groups] == [
@@ -199,6 +202,147 @@ def test_pose_files_bring_their_groups_and_mark_what_is_absent(folder: Path) -> 
     ]
     assert not data.train.features[:, 1503:1566].any()
     assert data.train.features[:, 1566:].std() > 0.5
+
+
+def pose_folder(folder: Path) -> dict[str, Path]:
+    """Three real clips, two to train on."""
+    letters = find_lexicon().letters("ase")
+    for name in "ABC":
+        (folder / f"{name}.pose").write_bytes(letters[name].read_bytes())
+    rows = ["A,A.pose,A,s,train", "B,B.pose,B,s,train", "C,C.pose,A,s,valid"]
+    (folder / "manifest.csv").write_text("\n".join([HEADER, *rows]) + "\n")
+    return {name: folder / f"{name}.pose" for name in "ABC"}
+
+
+@needs_clips
+@pytest.mark.parametrize("velocity", [False, True])
+@pytest.mark.parametrize(("points", "num_features"), [("hands", 88), ("hands_pose", 102), ("mediapipe_full", 1629)])
+def test_points_make_the_features_of_fingerspelling(
+    tmp_path: Path, points: PointSet, num_features: int, velocity: bool
+) -> None:
+    paths = pose_folder(tmp_path)
+    data = build(tmp_path, points=points, velocity=velocity)
+    assert data.num_features == num_features * (1 + velocity)
+    layout = selected_layout(HOLISTIC, points)
+    assert data.groups == feature_groups(layout, points, velocity)
+    for split, names in ((data.train, "AB"), (data.valid, "C")):
+        for i, name in enumerate(names):
+            body = to_body_frame(Clip(*read_pose(paths[name])), HOLISTIC)
+            assert body is not None
+            expected = features(select(body, HOLISTIC, points), layout, points, velocity)
+            np.testing.assert_array_equal(split.utterance(i), expected)
+    # These signers spell with one hand; the other one is missing.
+    left = next(group for group in data.groups if group.name == "left_hand")
+    assert not data.train.features[:, left.start : left.stop].any()
+    assert "(points: " + points + ")" in data.facts.notes[0]
+
+
+@needs_clips
+def test_named_parquet_columns_give_the_features_of_the_pose_file(tmp_path: Path) -> None:
+    paths = pose_folder(tmp_path)
+    expected = build(tmp_path, points="hands_pose")
+    points, present = read_pose(paths["C"])
+    values = np.where(present[..., None], points, np.nan).reshape(len(points), -1)
+    table = pd.DataFrame(values, columns=list(columns_of(HOLISTIC)))
+    # Kaggle's order of columns, without what is not read.
+    order = [
+        f"{axis}_{part}_{i}"
+        for axis in "xy"
+        for part, n in (("right_hand", 21), ("left_hand", 21), ("pose", 17))
+        for i in range(n)
+    ]
+    table[order].to_parquet(tmp_path / "C.parquet")
+    manifest = tmp_path / "manifest.csv"
+    manifest.write_text(manifest.read_text().replace("C.pose", "C.parquet"))
+    np.testing.assert_allclose(
+        build(tmp_path, points="hands_pose").valid.features, expected.valid.features, rtol=0, atol=1e-5
+    )
+    with pytest.raises(
+        DataError, match=r"C.parquet lacks .* columns that points: mediapipe_full reads \(first z_pose_0"
+    ):
+        build(tmp_path, points="mediapipe_full")
+    table.drop(columns="x_pose_12").to_parquet(tmp_path / "C.parquet")
+    with pytest.raises(DataError, match=r"lacks 1 of the columns that points: hands reads \(first x_pose_12\)"):
+        build(tmp_path, points="hands")
+
+
+@needs_clips
+def test_pose_and_parquet_in_one_folder_have_one_order_of_columns(tmp_path: Path) -> None:
+    paths = pose_folder(tmp_path)
+    expected = build(tmp_path, missing="zero")
+    points, present = read_pose(paths["C"])
+    values = np.where(present[..., None], points, np.nan).reshape(len(points), -1)
+    table = pd.DataFrame(values, columns=list(columns_of(HOLISTIC)))
+    table[sorted(table.columns)].to_parquet(tmp_path / "C.parquet")
+    manifest = tmp_path / "manifest.csv"
+    manifest.write_text(manifest.read_text().replace("C.pose", "C.parquet"))
+    np.testing.assert_array_equal(build(tmp_path, missing="zero").valid.features, expected.valid.features)
+
+
+@needs_clips
+def test_a_pose_file_that_cannot_be_placed_is_excluded(tmp_path: Path) -> None:
+    from pose_format import Pose
+
+    paths = pose_folder(tmp_path)
+    for name, reason in (("headless", "no shoulders"), ("deserted", "unreadable file")):
+        pose = Pose.read(paths["A"].read_bytes())
+        if name == "headless":
+            pose.body.confidence[:, :, :33] = 0
+        else:
+            pose.body.data, pose.body.confidence = pose.body.data[:, :0], pose.body.confidence[:, :0]
+        with (tmp_path / f"{name}.pose").open("wb") as file:
+            pose.write(file)
+        add_line(tmp_path, f"{name},{name}.pose,A,s,train")
+        message = "never shows both shoulders" if name == "headless" else "shows no person"
+        with pytest.raises(DataError, match=rf"line 5: .*{name}.pose {message}"):
+            build(tmp_path, points="hands")
+        assert build(tmp_path, points="hands", on_bad="exclude").facts.exclusions == {reason: 1}
+        pose_folder(tmp_path)
+
+
+def test_points_need_named_landmarks(folder: Path) -> None:
+    with pytest.raises(
+        DataError, match=r"line 2: .*u0.npy lacks .* columns that points: hands_pose reads .*; use .pose"
+    ):
+        build(folder, points="hands_pose")
+    with pytest.raises(ValidationError, match="remove groups"):
+        LandmarksConfig(path="x", points="hands", groups={"a": 3})
+    with pytest.raises(ValidationError, match="remove standardize, or points"):
+        LandmarksConfig(path="x", points="hands", standardize=True)
+
+
+@pytest.mark.parametrize("name", ["u.npy", "stored.npz", "deflated.npz", "u.parquet", "u.pose"])
+def test_truncated_and_damaged_files_are_excluded(folder: Path, name: str) -> None:
+    array = block(0, num_frames=300)
+    if name == "u.npy":
+        np.save(folder / name, array)
+    elif name == "stored.npz":
+        np.savez(folder / name, array)
+    elif name == "deflated.npz":
+        np.savez_compressed(folder / name, array)
+    elif name == "u.parquet":
+        pd.DataFrame(array, columns=list("abcdef")).to_parquet(folder / name)
+    else:
+        if util.find_spec("spoken_to_signed") is None or util.find_spec("pose_format") is None:
+            pytest.skip("the extra 'fingerspelling' is not installed")
+        (folder / name).write_bytes(find_lexicon().letters("ase")["A"].read_bytes())
+    whole = (folder / name).read_bytes()
+    add_line(folder, f"bad,{name},HELLO,anna,train")
+    stops = [0, 1, 5, 60, 200, len(whole) // 2, len(whole) - 30]
+    damaged = [whole[:stop] for stop in stops]
+    if name == "deflated.npz":
+        # The deflate stream, not the archive around it.
+        damaged.append(whole[:200] + bytes(100) + whole[300:])
+    for content in damaged:
+        (folder / name).write_bytes(content)
+        with pytest.raises(DataError, match=f"manifest.csv line 6: .*{name}.*on_bad: exclude"):
+            build(folder)
+        assert build(folder, on_bad="exclude").facts.exclusions == {"unreadable file": 1}
+
+
+def test_a_file_name_that_is_too_long_is_a_missing_file(folder: Path) -> None:
+    add_line(folder, f"bad,{'x' * 3000},HELLO,anna,train")
+    assert build(folder, on_bad="exclude").facts.exclusions == {"missing file": 1}
 
 
 def test_a_random_part_is_drawn_by_the_seed(folder: Path) -> None:
@@ -251,6 +395,74 @@ def test_phoenix_faults_name_the_line(tmp_path: Path) -> None:
         build(tmp_path, on_bad="exclude")
 
 
+def parquet_folder(folder: Path, tables: list[pd.DataFrame]) -> None:
+    """Utterances u0, u1, ... of which the last one is for validation."""
+    lines = [HEADER]
+    for index, table in enumerate(tables):
+        table.to_parquet(folder / f"u{index}.parquet")
+        lines.append(f"u{index},u{index}.parquet,A,s,{'valid' if index == len(tables) - 1 else 'train'}")
+    (folder / "manifest.csv").write_text("\n".join(lines) + "\n")
+
+
+LEFT, RIGHT = ["x_left_hand_0", "y_left_hand_0"], ["x_right_hand_0", "y_right_hand_0"]
+
+
+def test_columns_in_another_order_come_into_the_first_files_order(tmp_path: Path) -> None:
+    table = pd.DataFrame(block(0, num_features=4), columns=LEFT + RIGHT)
+    parquet_folder(tmp_path, [table, table[RIGHT + LEFT], table[RIGHT[::-1] + LEFT]])
+    data = build(tmp_path, standardize=False)
+    assert [(g.name, g.start, g.stop) for g in data.groups] == [("left_hand", 0, 2), ("right_hand", 2, 4)]
+    for utterance in (data.train.utterance(0), data.train.utterance(1), data.valid.utterance(0)):
+        np.testing.assert_array_equal(utterance, block(0, num_features=4))
+    plain = pd.DataFrame(block(0), columns=list("abcdef"))
+    parquet_folder(tmp_path, [plain, plain[list("fedcba")]])
+    np.testing.assert_array_equal(build(tmp_path, standardize=False).valid.utterance(0), block(0))
+
+
+def test_other_columns_of_the_same_number_are_not_mixed_in(tmp_path: Path) -> None:
+    table = pd.DataFrame(block(0), columns=list("abcdef"))
+    parquet_folder(tmp_path, [table, table.rename(columns={"f": "g"}), table])
+    with pytest.raises(DataError, match=r"line 3: .*u1.parquet names 'g' where the files before it name 'f'"):
+        build(tmp_path)
+    assert build(tmp_path, on_bad="exclude").facts.exclusions == {"feature names": 1}
+    np.save(tmp_path / "u1.npy", block(0))
+    manifest = tmp_path / "manifest.csv"
+    manifest.write_text(manifest.read_text().replace("u1.parquet", "u1.npy"))
+    with pytest.raises(DataError, match=r"u1.npy names no columns where the files before it name 'a'"):
+        build(tmp_path)
+
+
+def test_parquet_rows_are_sorted_by_frame(tmp_path: Path) -> None:
+    table = pd.DataFrame(block(0), columns=list("abcdef")).assign(frame=range(20))
+    shuffled = table.sample(frac=1, random_state=0)
+    parquet_folder(tmp_path, [shuffled, table])
+    data = build(tmp_path, standardize=False)
+    np.testing.assert_array_equal(data.train.utterance(0), block(0))
+    np.testing.assert_array_equal(data.valid.utterance(0), block(0))
+
+
+PARQUET_FAULTS = [
+    ({"frame": [0, *range(19)]}, "holds frame 0 twice; number the frames"),
+    ({"frame": [None, *range(19)]}, "has rows without a number in the column frame"),
+    ({"sequence_id": [1] * 10 + [2] * 10}, "holds several sequences .* write a file an utterance"),
+    ({"note": ["good", None] * 10}, "holds (large_)?string in the column note; store numbers alone"),
+    ({"note": ["1.5"] * 20}, "holds (large_)?string in the column note"),
+    ({"note": pd.date_range("2026-01-01", periods=20)}, "holds timestamp.* in the column note"),
+    ({"note": [[1.0, 2.0]] * 20}, "cannot be read .*; replace it"),
+]
+
+
+@pytest.mark.parametrize(("columns", "message"), PARQUET_FAULTS)
+def test_parquet_columns_that_are_no_features_are_explained(
+    tmp_path: Path, columns: dict[str, object], message: str
+) -> None:
+    table = pd.DataFrame(block(0), columns=list("abcdef"))
+    parquet_folder(tmp_path, [table, table.assign(**columns), table])
+    with pytest.raises(DataError, match=f"line 3: .*u1.parquet {message}"):
+        build(tmp_path)
+    assert build(tmp_path, on_bad="exclude").facts.exclusions == {"unreadable file": 1}
+
+
 def kaggle(folder: Path, participants: bool) -> None:
     names = [f"{axis}_{part}_{i}" for axis in "xyz" for part, n in (("face", 2), ("left_hand", 1)) for i in range(n)]
     rows, frames = [], []
@@ -285,6 +497,16 @@ def test_kaggle_parquet(tmp_path: Path, participants: bool) -> None:
         assert "names no signers" in data.facts.valid_measures
 
 
+def test_kaggle_numbers_that_are_none_are_malformed(tmp_path: Path) -> None:
+    kaggle(tmp_path, participants=False)
+    with (tmp_path / "train.csv").open("a", encoding="utf-8") as lines:
+        # A superscript two is a digit to str.isdigit, and no number to int.
+        lines.writelines(f"landmarks/1.parquet,1,{number},ab\n" for number in ("\u00b2", "--5", "9" * 5000, "7.0"))
+    with pytest.raises(DataError, match="train.csv line 12: sequence_id is .*; write a whole number"):
+        build(tmp_path)
+    assert build(tmp_path, on_bad="exclude").facts.exclusions == {"malformed line": 4}
+
+
 def test_a_folder_without_a_list_is_explained(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"holds no list of utterances; put manifest.csv"):
         build(tmp_path)
@@ -311,6 +533,9 @@ def test_headers_encodings_and_empty_splits_are_explained(folder: Path) -> None:
 def test_settings_without_effect_are_rejected(folder: Path) -> None:
     with pytest.raises(ValidationError, match="valid_rate has no effect with format: manifest"):
         LandmarksConfig(path="x", format="manifest", valid_rate=0.2)
+    # A recipe states all settings, the defaults too.
+    config = LandmarksConfig(path="x", format="manifest")
+    assert LandmarksConfig.model_validate(config.model_dump()) == config
     with pytest.raises(DataError, match="`groups` names 5 columns, but the features in .* have 6"):
         build(folder, groups={"a": 5})
 

@@ -61,6 +61,20 @@ def test_a_real_late_learner_is_not_stopped() -> None:
     assert first(np.exp(np.interp(np.arange(225), steps, np.log(sampled)))) is None
 
 
+def test_only_an_input_dependence_near_zero_counts() -> None:
+    assert first(np.full(300, 0.0011)) is None
+    finding = first(np.full(300, 0.0009))
+    assert finding is not None and (finding.step, finding.threshold) == (135, 0.001)
+
+
+def test_growth_is_measured_from_the_lowest_level() -> None:
+    """I falls to a third for 100 steps before it grows, so that it never reaches twice what it began at."""
+    dependence = 3e-4 * np.r_[np.geomspace(3, 1, 100), np.geomspace(1, 3.3, 40)]
+    assert first(dependence) is None
+    finding = first(np.r_[dependence[:100], np.full(60, 3e-4)])
+    assert finding is not None and 135 <= finding.step <= 145
+
+
 def test_other_plateaus_are_silent() -> None:
     assert first(np.full(300, 0.05)) is None
     assert first(collapsed(), blank=0.9) is None

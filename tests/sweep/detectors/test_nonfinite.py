@@ -36,6 +36,11 @@ def test_five_losses_in_a_row(value: float) -> None:
     assert finding.reason == "5 losses in a row are not finite, from step 300"
 
 
+def test_one_loss_is_told_in_the_singular() -> None:
+    finding = NonfiniteConfig(losses_in_row=1).build(RunContext()).observe(StepRecord(step=7, loss=math.nan))
+    assert finding is not None and finding.reason == "the loss is not finite at step 7"
+
+
 def test_a_nonfinite_weight_at_once() -> None:
     finding = first([good(1), StepRecord(step=2, loss=2.0, grad_norm=math.nan, params_finite=False)])
     assert finding is not None and finding.irreversible

@@ -3,6 +3,8 @@
 import math
 
 from sweep.detectors import RunContext, SkipStarvedConfig
+from sweep.detectors.base import GradientState
+from sweep.detectors.skip_starved import SkipWindow
 from sweep.records import Finding, Outcome, SkipReason, StepRecord
 
 
@@ -26,6 +28,21 @@ def test_a_threshold_that_skips_everything() -> None:
 def test_every_second_batch_is_just_enough() -> None:
     assert first([step(1 + k, skipped=k % 2 == 0) for k in range(600)]) is None
     assert first([step(1 + k, skipped=k % 3 > 0) for k in range(600)]) is not None
+
+
+def test_the_window_tells_its_numbers() -> None:
+    def described(*skipped: bool, num_infeasible: int = 0) -> str:
+        window = SkipWindow(size=3, gradient=GradientState(has_scaler=False))
+        for k, is_skipped in enumerate(skipped):
+            window.update(step(1 + k, is_skipped, num_infeasible=num_infeasible))
+        return window.describe()
+
+    assert described(True) == "the last batch was skipped"
+    assert described(False, True) == "1 of the last 2 batches was skipped"
+    assert described(True, False, True, True) == "2 of the last 3 batches were skipped"
+    assert described(True, True, num_infeasible=1) == (
+        "2 of the last 2 batches were skipped, 2 of them with a target that CTC cannot align"
+    )
 
 
 def test_calibration_does_not_count() -> None:

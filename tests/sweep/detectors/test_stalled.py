@@ -47,6 +47,26 @@ def test_a_plateau_that_ends_is_silent(onset: int) -> None:
         assert first(losses * noise(seed, 0.08), dependence) is None
 
 
+@pytest.mark.parametrize("budget", [40, 80, 120, 150])
+def test_a_short_run_gets_two_windows_of_the_level(budget: int) -> None:
+    """At the zero-information level for half of the budget, then a slow fall of 9 %."""
+    context = RunContext(l_const=2.194, l_unif=8.0, budget_steps=budget)
+    steps = np.arange(budget)
+    slow = 2.194 * np.exp(-0.19 * np.clip(steps / budget - 0.5, 0, None))
+    dependence = 3e-4 * np.exp(4 * steps / budget)
+    for seed in range(20):
+        assert first(slow * noise(seed, 0.05, budget), dependence, context) is None
+        finding = first(2.194 * noise(seed, 0.05, budget), np.full(budget, 2e-4), context)
+        assert finding is None or finding.step >= max(0.3 * budget, 20) + 40
+
+
+def test_a_flat_short_run_is_stalled_at_last() -> None:
+    """Eighty steps: from 24 on the clock may run, for two windows of 20."""
+    context = RunContext(l_const=2.194, l_unif=8.0, budget_steps=80)
+    finding = first(2.2 * noise(0, 0.02, 80), np.full(80, 2e-4), context)
+    assert finding is not None and finding.step == 64
+
+
 def test_a_slow_fall_is_progress() -> None:
     losses = np.exp(np.linspace(math.log(10), math.log(3), 300))
     assert first(losses * noise(0, 0.05)) is None

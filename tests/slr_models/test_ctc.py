@@ -113,7 +113,14 @@ def directly_minimised(pairs: list[tuple[int, list[int]]], vocabulary: int, blan
 
 @pytest.mark.parametrize(
     ("num", "vocabulary", "frames", "labels"),
-    [(100, 27, (20, 20), (3, 6)), (60, 4, (12, 40), (0, 12)), (40, 12, (6, 8), (3, 3)), (60, 2, (9, 60), (1, 4))],
+    [
+        (100, 27, (20, 20), (3, 6)),
+        (60, 4, (12, 40), (0, 12)),
+        (40, 12, (6, 8), (3, 3)),
+        (60, 2, (9, 60), (1, 4)),
+        (2, 4, (900, 1000), (100, 300)),
+        (3, 3, (1500, 1500), (1, 2)),
+    ],
 )
 def test_constant_floor_is_the_directly_minimised_ctc_loss(
     num: int, vocabulary: int, frames: tuple[int, int], labels: tuple[int, int]

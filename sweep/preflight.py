@@ -11,13 +11,14 @@ import torch
 
 from slr_models.ctc import beam_decode, is_feasible
 from slr_models.data.batch import Dataset, Split
-from slr_models.errors import UserError
+from slr_models.errors import SettingError, UserError
+from slr_models.models.custom import CustomModelConfig, raised_text
 from sweep.optim import Constant
 from sweep.records import EvalRecord, StepRecord
 from sweep.search import GridSearch
 from sweep.space import corner_settings, grid_settings
 from sweep.study import LoadedStudy, num_settings
-from sweep.train import Beam, Training, TrialConfig, steps_per_epoch
+from sweep.train import Beam, Training, TrainingConfig, TrialConfig, steps_per_epoch
 from sweep.trial import RunOptions, TrialRunner
 
 DRY_RUN_STEPS = 6
@@ -64,7 +65,7 @@ def _check_corners(loaded: LoadedStudy, dataset: Dataset, options: RunOptions) -
         training = config.training
         shown = ", ".join(f"{path} = {value}" for path, value in settings.items())
         try:
-            training.schedule.build(training.optimizer.lr, loaded.max_steps(config, len(dataset.train)))
+            _build_schedule(training, loaded.max_steps(config, len(dataset.train)))
             if options.device == "cpu" or device.type == "cuda":
                 training.precision.build(device)
             if isinstance(training.decoder, Beam):
@@ -77,6 +78,13 @@ def _check_corners(loaded: LoadedStudy, dataset: Dataset, options: RunOptions) -
             raise UserError(f"{error} (with {shown})" if shown else str(error)) from error
 
 
+def _build_schedule(training: TrainingConfig, max_steps: int) -> None:
+    try:
+        training.schedule.build(training.optimizer.lr, max_steps)
+    except SettingError as error:
+        raise SettingError(f"training.schedule: {error}") from error
+
+
 def _warnings(loaded: LoadedStudy, config: TrialConfig, dataset: Dataset) -> Iterator[str]:
     for name, split in (("training", dataset.train), ("validation", dataset.valid)):
         infeasible = _num_infeasible(config, split)
@@ -86,6 +94,11 @@ def _warnings(loaded: LoadedStudy, config: TrialConfig, dataset: Dataset) -> Ite
                 f"output: their loss is infinite"
             )
     study = loaded.study
+    update = config.training.batch_size * config.training.accumulate
+    if update > len(dataset.train):
+        yield f"one update takes {update} utterances, but there are {len(dataset.train)}: every update takes them all"
+    if not study.space and study.budget.trials > study.repeats:
+        yield "space is empty, so there is one setting to train; repeats: N trains it over N seeds"
     if isinstance(study.search, GridSearch):
         available = sum(1 for _ in grid_settings(study.space))
         if num_settings(study) < available:
@@ -97,7 +110,12 @@ def _check_forward(model: Any, config: TrialConfig, dataset: Dataset) -> None:
     features = torch.from_numpy(dataset.train.utterance(0).copy())[None]
     lengths = torch.tensor([features.shape[1]])
     model.eval()
-    logits = model(features, lengths)
+    try:
+        logits = model(features, lengths)
+    except Exception as error:
+        if not isinstance(config.model, CustomModelConfig):
+            raise
+        raise UserError(f"model: its forward failed on one utterance: {raised_text(error)}") from error
     expected = (1, config.model.output_length(features.shape[1]), len(dataset.vocabulary))
     if tuple(logits.shape) != expected:
         raise UserError(
@@ -136,15 +154,19 @@ def plan(loaded: LoadedStudy, dataset: Dataset, options: RunOptions) -> list[str
         ),
         f"trials: {explore} to explore ({num_settings(study)} settings x {study.repeats} seeds), {confirm} to confirm",
         f"steps: up to {max_steps} a trial",
-        f"expected time: about {total_s / 60:.0f} min with {lanes} at a time on this machine, if every trial ran to "
+        f"expected time: about {_duration(total_s)} with {lanes} at a time on this machine, if every trial ran to "
         f"its end ({step_s * 1000:.0f} ms a step and {eval_s:.1f} s an evaluation of the first setting, measured "
         f"now on the {device.type}, one training alone; several at once share memory bandwidth and may take longer)",
     ]
     if study.resources.gpus and device.type == "cpu":
         lines.append("this machine has no GPU: the times above are a CPU's, the study itself needs GPUs")
     if study.budget.wall_time_s is not None:
-        lines.append(f"wall time limit: {study.budget.wall_time_s / 60:.0f} min")
+        lines.append(f"wall time limit: {_duration(study.budget.wall_time_s)}")
     return lines
+
+
+def _duration(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min"
 
 
 def _time_steps(

@@ -79,7 +79,7 @@ class Terminal:
     def _line(self, result: TrialResult) -> Text:
         style = "green" if result.stable else "red" if result.verdict.is_diverged else "yellow"
         text = Text(f"[{len(self._results)}/{self._num_planned}] ")
-        text.append(f"{result.trial_id} {_settings(result.settings)}")
+        text.append(f"{result.trial_id} {_settings(result.settings)}".rstrip())
         if result.phase == "confirm":
             text.append(f", fresh seed {result.seed}")
         text.append(": ")
@@ -121,7 +121,7 @@ class Terminal:
         for job, progress in self._running.values():
             cells = ("starting", "", "", "") if progress is None else _cells(progress)
             table.add_row(job.trial_id, _settings(job.settings), *cells)
-        return Group(Text(), head, bar, best_line, table)
+        return Group(Text(), head, bar, best_line, *([table] if self._running else []))
 
     def _best(self) -> str:
         stable = [r for r in self._results if r.stable]

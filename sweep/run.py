@@ -48,10 +48,17 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         prog="python -m sweep.run",
         description="Run a stability study, or go on with one, and write its HTML report.",
     )
-    parser.add_argument("study", type=Path, metavar="STUDY.yaml")
+    parser.add_argument("study", type=Path, metavar="STUDY.yaml", help="the study file, such as studies/smoke.yaml")
     parser.add_argument("--results", type=Path, default=Path("results"), metavar="DIR", help="default: results")
     parser.add_argument("--trials", metavar="N|+N", help="number of trials, or how many more than there are")
-    parser.add_argument("--set", dest="overrides", action="append", default=[], metavar="dotted.path=value")
+    parser.add_argument(
+        "--set",
+        dest="overrides",
+        action="append",
+        default=[],
+        metavar="dotted.path=value",
+        help="change one setting of the study file; may be given several times",
+    )
     parser.add_argument("--dry-run", action="store_true", help="print the plan and the expected time, train nothing")
     parser.add_argument("--address", help="of a running Ray cluster; default: start Ray on this machine")
     return parser.parse_args(arguments)
@@ -64,7 +71,10 @@ def _run(options: argparse.Namespace, console: Console) -> int:
     study = loaded.study
     console.print(f"{study.name}: reading {study.data.kind} data", highlight=False)
     started = time.perf_counter()
-    dataset = study.data.build()
+    try:
+        dataset = study.data.build()
+    except UserError as error:
+        raise UserError(f"{loaded.source.where(('data',))}: data: {error}") from error
     console.print(
         f"  {len(dataset.train)} training and {len(dataset.valid)} validation utterances, "
         f"{dataset.num_features} features, {len(dataset.vocabulary) - 1} labels "
@@ -84,6 +94,9 @@ def _run(options: argparse.Namespace, console: Console) -> int:
             f"resources.gpus is {study.resources.gpus:g}, but torch finds no GPU here: set resources.gpus to 0, "
             f"install a CUDA build of torch, or give --address of a cluster with GPUs"
         )
+    cores = os.cpu_count() or 1
+    if study.resources.cpus > cores and options.address is None:
+        raise UserError(f"resources.cpus is {study.resources.cpus}, but this machine has {cores} cores: ask for less")
     checked = preflight(loaded, dataset, run_options)
     for warning in checked.warnings:
         console.print(f"  note: {warning}", highlight=False, style="yellow")
@@ -95,12 +108,13 @@ def _run(options: argparse.Namespace, console: Console) -> int:
     try:
         _write_study(study, results_dir, dataset, checked)
         finished = _sweep(options, session, dataset, run_options, console)
-        report = _conclude(session, loaded)
+        report, headline = _conclude(session, loaded)
     finally:
         session.close()
     done = len(session.results)
     if not finished:
         console.print(f"interrupted after {done} trials; the same command goes on", highlight=False)
+    console.print(headline, highlight=False, style="bold")
     print(report)
     return 0 if finished else EXIT_INTERRUPTED
 
@@ -175,8 +189,8 @@ def _cpu_name() -> str:
     return platform.processor() or platform.machine()
 
 
-def _conclude(session: StudySession, loaded: LoadedStudy) -> Path:
-    """Writes recipe.yaml where there is a recommendation, and the report."""
+def _conclude(session: StudySession, loaded: LoadedStudy) -> tuple[Path, str]:
+    """Writes recipe.yaml where there is a recommendation, and the report; returns its path and the answer."""
     results_dir = session.results_dir
     content = store.read_study(results_dir)
     answer = recommend(store.read_trials(results_dir), content["space"], session.study.objective)
@@ -186,7 +200,7 @@ def _conclude(session: StudySession, loaded: LoadedStudy) -> Path:
         store.write_yaml(recipe_path, recipe(answer, content, config.model_dump(mode="json", by_alias=True)))
     else:
         recipe_path.unlink(missing_ok=True)
-    return build_report(results_dir)
+    return build_report(results_dir), answer.headline
 
 
 if __name__ == "__main__":

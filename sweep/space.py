@@ -120,7 +120,7 @@ class Integer(_Conditional):
         return self.int_
 
 
-_KINDS = ("choice", "grid", "uniform", "loguniform", "int")
+KINDS = ("choice", "grid", "uniform", "loguniform", "int")
 
 
 def _kind_of(value: Any) -> str | None:
@@ -128,7 +128,7 @@ def _kind_of(value: Any) -> str | None:
         return type(value).__name__.lower()
     if isinstance(value, Integer):
         return "int"
-    kinds = [kind for kind in _KINDS if isinstance(value, Mapping) and kind in value]
+    kinds = [kind for kind in KINDS if isinstance(value, Mapping) and kind in value]
     return kinds[0] if kinds else None
 
 
@@ -169,7 +169,10 @@ def ordered(space: Space) -> list[str]:
     for path, dimension in space.items():
         for other, values in dimension.when.items():
             if other not in space:
-                raise SettingError(f"space.{path}.when names {other!r}, which is no dimension of this space")
+                raise SettingError(
+                    f"space.{path}.when names {other!r}, which is no dimension of this space: name one, or leave out "
+                    f"`when` if it is fixed"
+                )
             target = space[other]
             if not isinstance(target, Choice | Grid):
                 raise SettingError(f"space.{path}.when names {other!r}, which is not a choice or a grid")

@@ -141,7 +141,9 @@ def _read_table(path: Path, what: str) -> pd.DataFrame:
     try:
         frame: pd.DataFrame = pq.read_table(path).to_pandas()
     except (pa.ArrowInvalid, OSError) as error:
-        raise ResultsError(f"{path} cannot be read as Parquet ({error}): delete it and run the study again") from error
+        raise ResultsError(
+            f"{path} cannot be read as Parquet ({error}): the study's command writes it anew from ledger.jsonl"
+        ) from error
     return frame
 
 

@@ -3,7 +3,8 @@
 import difflib
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, get_args
 
@@ -18,6 +19,7 @@ from sweep import yaml_source
 from sweep.monitor import MonitorConfig
 from sweep.objective import Metric
 from sweep.search import GridSearch, SearchConfig, TpeSearch
+from sweep.space import KINDS as DIMENSION_KINDS
 from sweep.space import Scalar, Settings, Space, contains, corner_settings, grid_settings, is_active, ordered
 from sweep.train import TrainingConfig, TrialConfig, steps_per_epoch
 from sweep.trial import Checkpoints
@@ -271,7 +273,8 @@ def _override(source: YamlSource, override: str) -> YamlSource:
 
 def _messages(error: ValidationError, root: type[Spec], source: YamlSource) -> list[str]:
     """One line for each mistake that pydantic found."""
-    errors = error.errors(include_url=False)
+    # A misspelled key comes before what it left missing.
+    errors = sorted(error.errors(include_url=False), key=lambda item: item["type"] != "extra_forbidden")
     lines = []
     for item in errors[:MAX_ERRORS_SHOWN]:
         path = _yaml_path(item["loc"], source.content)
@@ -296,6 +299,12 @@ def _explain(item: Mapping[str, Any], path: KeyPath, name: str, root: type[Spec]
             given = item["ctx"]["tag"]
             known = _kinds_at(root, path, source.content)
             return f"{name}.kind is {given!r}, which does not exist. {_suggest(str(given), known)}"
+        case "dimension_kind":
+            keys = [str(key) for key in item["input"]] if isinstance(item["input"], Mapping) else []
+            hint = _suggest(keys[0], DIMENSION_KINDS) if keys else f"Known here: {_listed(DIMENSION_KINDS)}"
+            return f"{name} {item['msg']}. {hint}"
+        case "model_attributes_type" | "model_type" | "dict_type" | "dict_attributes_type":
+            return f"{name} is a section with settings of its own, such as {{kind: ...}}, got {item.get('input')!r}"
         case "value_error":
             return f"{name}: {item['ctx']['error']}"
         case _:
@@ -330,15 +339,12 @@ def _yaml_path(loc: Sequence[str | int], content: Any) -> KeyPath:
             if key in here:
                 path.append(key)
                 here = here[key]
-            elif index == len(loc) - 1 and str(key) not in _SPACE_TAGS:
+            elif index == len(loc) - 1 and str(key) not in DIMENSION_KINDS:
                 path.append(key)
         elif isinstance(here, list) and isinstance(key, int) and key < len(here):
             path.append(key)
             here = here[key]
     return tuple(path)
-
-
-_SPACE_TAGS = ("choice", "grid", "uniform", "loguniform", "int")
 
 
 def check_budget(study: Study, where: str) -> None:
@@ -369,17 +375,31 @@ def _check_space(loaded: LoadedStudy, source: YamlSource) -> None:
             hint = " (data is built once and shared by all trials)" if section == "data" else ""
             raise SettingError(f"{where}: space.{path} cannot be searched; what can be is {known}{hint}")
         _check_known_path(path, loaded, where)
-    ordered(space)
+    with _at(source, space):
+        ordered(space)
     for path, settings in corner_settings(space):
         try:
             loaded.trial_config(settings)
         except SettingError as error:
             shown = ", ".join(f"{key} = {value}" for key, value in settings.items())
             detail = re.sub(r"^\S+: ", "", str(error).splitlines()[0])
+            # The message begins with the setting that is wrong; that may be another dimension than the one under test.
+            culprit = detail.split(" ")[0].rstrip(":")
+            blamed = culprit if culprit in space else path
+            hint = " It has no effect there: add `when`" if "is not a setting" in detail else ""
             raise SettingError(
-                f"{source.where(('space', path))}: space.{path} cannot be used with {shown}: {detail}. "
-                f"If it has no effect there, add `when`"
+                f"{source.where(('space', blamed))}: space.{blamed} cannot be used with {shown}: {detail}.{hint}"
             ) from None
+
+
+@contextmanager
+def _at(source: YamlSource, space: Space) -> Iterator[None]:
+    """Puts file and line before an error that names a dimension as `space.<path>`."""
+    try:
+        yield
+    except SettingError as error:
+        path = next((p for p in sorted(space, key=len, reverse=True) if f"space.{p}" in str(error)), "")
+        raise SettingError(f"{source.where(('space', path))}: {error}") from None
 
 
 def _check_known_path(path: str, loaded: LoadedStudy, where: str) -> None:
@@ -412,7 +432,8 @@ def _is_open(annotation: Any) -> bool:
 
 def _check_search(study: Study, source: YamlSource) -> None:
     if isinstance(study.search, GridSearch):
-        next(grid_settings(study.space))
+        with _at(source, study.space):
+            next(grid_settings(study.space))
     for index, known in enumerate(study.search.try_first):
         for path, value in known.items():
             where = source.where(("search", "try_first", index, path))

@@ -93,6 +93,8 @@ def load(path: Path) -> YamlSource:
     """
     try:
         text = path.read_text(encoding="utf-8")
+    except IsADirectoryError:
+        raise SettingError(f"{path} is a folder: give the path of a study file") from None
     except FileNotFoundError:
         raise SettingError(f"{path} does not exist: give the path of a study file") from None
     except (OSError, UnicodeDecodeError) as error:
@@ -114,6 +116,8 @@ def parse(text: str, name: str) -> YamlSource:
         raise SettingError(f"{name}{line}: not valid YAML: {error.problem or error.context}") from error
     except yaml.YAMLError as error:
         raise SettingError(f"{name}: not valid YAML: {error}") from error
+    if content is None:
+        raise SettingError(f"{name}: the file is empty: a study file holds a mapping of settings")
     if not isinstance(content, dict):
         raise SettingError(f"{name}: a study file holds a mapping of settings, got {type(content).__name__}")
     lines: dict[KeyPath, int] = {}

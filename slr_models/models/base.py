@@ -42,12 +42,14 @@ class CtcModel(nn.Module, ABC):
         """Valid output frames of utterances with so many input frames, [B] int64."""
 
     @property
-    @abstractmethod
     def num_layers(self) -> int:
-        """Layers with weights, by the counting of the model's source (each model says which).
+        """Layers with weights; here the linear and convolutional ones of torch.
 
-        In all: biases, norms and pools count nothing; an attention counts one with its projections.
+        The built-in models count as their sources do (each says how): biases, norms and pools count nothing, an
+        attention counts one with its projections.
         """
+        kinds = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.LSTM, nn.GRU, nn.MultiheadAttention)
+        return sum(isinstance(module, kinds) for module in self.modules())
 
 
 class NetworkSpec(Spec):

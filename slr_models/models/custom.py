@@ -2,6 +2,7 @@
 
 import importlib
 import inspect
+import traceback
 from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
@@ -15,6 +16,13 @@ from slr_models.spec import Spec
 
 PROBED_LENGTHS = 64
 """Lengths from 1 on for which the declared stride is compared with the model's own answer."""
+
+
+def raised_text(error: Exception) -> str:
+    """An exception of a user's code with the place that raised it: `ValueError: my bug (my_model.py:12)`."""
+    frames = traceback.extract_tb(error.__traceback__)
+    place = f" ({frames[-1].filename}:{frames[-1].lineno})" if frames else ""
+    return f"{type(error).__name__}: {error}{place}"
 
 
 class CustomModelConfig(Spec):
@@ -55,7 +63,10 @@ class CustomModelConfig(Spec):
                 f"model.factory {self.factory!r} cannot be called with num_features, groups, vocabulary_size "
                 f"and the options {sorted(self.options)}: {error}; change the function or model.options"
             ) from error
-        model = build_seeded(lambda: factory(**arguments, **self.options), seed)
+        try:
+            model = build_seeded(lambda: factory(**arguments, **self.options), seed)
+        except Exception as error:
+            raise SettingError(f"model.factory {self.factory!r} failed: {raised_text(error)}") from error
         if not isinstance(model, CtcModel):
             raise SettingError(
                 f"model.factory {self.factory!r} returned a {type(model).__name__}; it must return a "

@@ -19,6 +19,9 @@ from sweep.records import Outcome
 BORDER = 0.03
 """A value this close (in units of its range) to an end of the searched range is pointed out."""
 
+UNFINISHED = 0.5
+"""A validation loss above this multiple of the zero-information loss is that of a training under way."""
+
 _ADVICE = {
     Outcome.INFEASIBLE_DATA: "Targets are longer than the model's output: check the data and the stride.",
     Outcome.OUT_OF_MEMORY: "Lower the batch size or the model's width.",
@@ -207,6 +210,13 @@ def _notes(
         notes.append(
             f"{spiky} of its {plural(chosen.group.stable.total, 'training')} had loss spikes that came back "
             "by themselves."
+        )
+    l_const = common_value(trials, "l_const")
+    loss = chosen.group.val_loss
+    if loss is not None and loss.mean > UNFINISHED * l_const:
+        notes.append(
+            f"It is learning but far from done: its validation loss is {percent(loss.mean / l_const)} of the loss of "
+            "learning nothing. Train it for longer before you judge its WER."
         )
     wer = chosen.group.wer
     if wer is not None and wer.mean > 0.9:

@@ -4,9 +4,8 @@
   const dark = matchMedia("screen and (prefers-color-scheme: dark)");
   const touch = matchMedia("(pointer: coarse)").matches;
   const config = {
-    displaylogo: false,
+    displayModeBar: false,
     responsive: true,
-    modeBarButtonsToRemove: ["select2d", "lasso2d", "zoomIn2d", "zoomOut2d", "autoScale2d", "pan2d", "zoom2d"],
   };
   let payload = null;
   let printing = false;

@@ -10,6 +10,7 @@ from typing import Any, Literal
 import pandas as pd
 import yaml
 
+from slr_models.errors import ResultsError
 from sweep import store
 from sweep.analysis.costs import Costs, costs
 from sweep.analysis.dimensions import Dimension, dimensions, learning_rate, panel_dimension
@@ -95,6 +96,12 @@ def _trials(results_dir: Path) -> pd.DataFrame:
     """The finished trials; none while the first ones still run."""
     if (results_dir / "trials.parquet").is_file():
         return store.read_trials(results_dir)
+    ledger = results_dir / "ledger.jsonl"
+    if ledger.is_file() and b'"event": "tell"' in ledger.read_bytes():
+        raise ResultsError(
+            f"{results_dir / 'trials.parquet'} is missing, but {ledger.name} holds results: run the study's command "
+            f"again, it writes the table anew"
+        )
     empty: pd.DataFrame = store.TRIAL_SCHEMA.empty_table().to_pandas()
     return empty
 

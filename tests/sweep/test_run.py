@@ -224,6 +224,21 @@ def test_a_grid_that_the_budget_cuts_off_is_told(study, tmp_path, capsys) -> Non
     assert "the grid has 6 settings, and budget.trials lets only the first 4 run" in capsys.readouterr().out
 
 
+def test_a_model_whose_forward_fails_is_one_clear_error(study, tmp_path, capsys, monkeypatch) -> None:
+    (tmp_path / "failing_model.py").write_text(
+        "from slr_models.models import CtcModel\n"
+        "class M(CtcModel):\n"
+        "    def output_lengths(self, lengths_B):\n        return (lengths_B + 3) // 4\n"
+        "    def forward(self, features_BTF, lengths_B):\n        raise RuntimeError('my bug')\n"
+        "def build(num_features, groups, vocabulary_size):\n    return M()\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    model = "model={kind: custom, factory: 'failing_model:build', output_stride: 4}"
+    assert main([str(study), "--results", str(tmp_path / "results"), "--set", model]) == 2
+    err = capsys.readouterr().err
+    assert "RuntimeError: my bug" in err and "failing_model.py:6" in err and "Traceback" not in err
+
+
 def test_a_folder_that_is_not_ours_is_left_alone(study, tmp_path, capsys) -> None:
     folder = tmp_path / "results" / "tiny"
     folder.mkdir(parents=True)

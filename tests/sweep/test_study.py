@@ -72,6 +72,22 @@ def test_kinds_are_listed_when_one_is_wrong_or_missing() -> None:
     assert "x.yaml:4: data needs a kind" in message and "fingerspelling" in message
 
 
+def test_the_dimension_that_is_wrong_is_blamed_and_not_its_neighbour() -> None:
+    message = error(
+        """space:
+  training.optimizer.lr: {loguniform: [1e-4, 1]}
+  training.precision.kind: {choice: [fp32, fp16]}
+  training.precision.initial_scale: {grid: [2, 4]}
+"""
+    )
+    assert message.startswith("x.yaml:12: space.training.precision.initial_scale cannot be used")
+
+
+def test_a_section_that_is_one_word_is_told_how_to_be_written() -> None:
+    message = error(base=BASE.replace("{kind: adamw, lr: 1e-3}", "adamw"))
+    assert "x.yaml:7: training.optimizer is a section" in message and "'adamw'" in message
+
+
 def test_missing_and_wrong_values_say_what_they_got() -> None:
     assert "model is missing" in error(base=BASE.replace("model: {kind: baseline, width: 0.0625}\n", ""))
     message = error(base=BASE.replace("trials: 4", "trials: many"))
@@ -91,7 +107,11 @@ def test_missing_and_wrong_values_say_what_they_got() -> None:
         ("{training.optimizer.lr: {loguniform: [-1, 1]}}", ["above 0"]),
         ("{training.optimizer.lr: {uniform: [-1, 1]}}", ["cannot be used with training.optimizer.lr = -1"]),
         ("{training.precision.kind: {choice: [fp32, fp8]}}", ["cannot be used", "fp8"]),
-        ("{training.optimizer.lr: {loguniforn: [1e-4, 1]}}", ["one of the keys choice"]),
+        ("{training.optimizer.lr: {log_uniform: [1e-4, 1]}}", ["one of the keys choice", "Did you mean loguniform"]),
+        (
+            "{training.optimizer.lr: {uniform: [0.1, 1], when: {training.clip.kind: [norm]}}}",
+            ["which is no dimension", "leave out `when`"],
+        ),
         (
             "{training.precision.kind: {choice: [fp32, fp16]}, training.precision.initial_scale: {grid: [2, 4]}}",
             ["training.precision.initial_scale", "add `when`"],
@@ -143,8 +163,9 @@ def test_overrides_come_before_validation(tmp_path: Path) -> None:
 
 def test_epochs_become_steps() -> None:
     loaded = study(base=BASE.replace("steps: 10", "epochs: 2.5"))
-    assert loaded.max_steps(num_train=80) == 25
-    assert loaded.max_steps(num_train=3) == 3, "an incomplete batch is a step if it is the only one"
+    config = loaded.trial_config({})
+    assert loaded.max_steps(config, num_train=80) == 25
+    assert loaded.max_steps(config, num_train=3) == 3, "an incomplete batch is a step if it is the only one"
 
 
 def test_the_study_as_written_out_is_the_same_study() -> None:

@@ -91,8 +91,10 @@ def test_mistakes_are_told(settings: CustomModelConfig, message: str) -> None:
         build(settings)
 
 
-def test_errors_inside_the_factory_keep_their_traceback() -> None:
-    with pytest.raises(RuntimeError, match="inside the factory"):
+def test_errors_inside_the_factory_name_their_place() -> None:
+    with pytest.raises(
+        SettingError, match=r"RuntimeError: a mistake inside the factory \(.*user_models_for_test\.py:\d+\)"
+    ):
         build(config("make_broken"))
 
 

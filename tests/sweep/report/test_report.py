@@ -140,3 +140,11 @@ def test_every_outcome_has_a_visible_and_distinct_mark() -> None:
 def test_each_light_colour_has_one_dark_counterpart() -> None:
     pairs = {(m.light, m.dark) for m in MARKS.values()} | set(PAGE_COLOURS.values())
     assert len(pairs) == len(dark_swaps())
+
+
+def test_a_lost_table_is_an_error_and_not_an_empty_report(tmp_path: Path) -> None:
+    store.write_yaml(tmp_path / "study.yaml", {"name": "x", "space": {}, "provenance": {}})
+    (tmp_path / "ledger.jsonl").write_text('{"event": "tell", "trial_id": "0000"}\n')
+    with pytest.raises(ResultsError, match="is missing, but ledger.jsonl holds results"):
+        build_report(tmp_path)
+    assert not (tmp_path / "report.html").exists()

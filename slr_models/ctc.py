@@ -123,20 +123,24 @@ class _ConstantPredictor:
         self._unigram_K = np.bincount(columns, minlength=shape[1]) / max(len(columns), 1)
 
     def minimum(self) -> float:
-        """Best loss, by expectation-maximisation from the label frequencies, with many blanks and with few.
+        """Best loss, by expectation-maximisation from several starts.
 
-        Two starts, because the frames between two labels are bridged by blanks or by holding a label. Where only
-        the second suits (long outputs of few labels), the first ends in a poorer local minimum.
+        The frames between two labels are bridged by blanks or by holding a label, so one start has many blanks and
+        one few. Labels that are equally frequent would stay equal for ever, although holding only one of them can
+        be better, so a third start tells them apart. A handful of tiny samples can still hide a better minimum.
         """
+        ranks_K = np.arange(len(self._unigram_K))
+        tilted_K = self._unigram_K / (1 + ranks_K)
+        starts = [(self._unigram_K, 0.5), (self._unigram_K, 0.001), (tilted_K / max(tilted_K.sum(), 1e-12), 0.001)]
         # A certain output loses nothing, up to rounding.
-        return max(0.0, min(self._descend(blank_share) for blank_share in (0.5, 0.001)))
+        return max(0.0, min(self._descend(labels_K, blank_share) for labels_K, blank_share in starts))
 
-    def _descend(self, blank_share: float) -> float:
-        """The local minimum that is reached from this share of blanks.
+    def _descend(self, labels_K: Floats, blank_share: float) -> float:
+        """The local minimum that is reached from these label frequencies and this share of blanks.
 
         Each round sets the probabilities to the expected shares of frames, so the loss can only fall.
         """
-        probs_K = self._unigram_K * (1 - blank_share)
+        probs_K = labels_K * (1 - blank_share)
         probs_K[BLANK] = blank_share
         loss, frames_K = self._expect(np.log(np.maximum(probs_K, _SMALLEST_SHARE)))
         previous = math.inf

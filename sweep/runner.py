@@ -145,6 +145,8 @@ def cluster(address: str | None, resources: Resources) -> Iterator[Cluster]:
         SettingError: there is no cluster at the address, or no machine can hold even one trial.
     """
     logging.getLogger("ray").setLevel(logging.ERROR)
+    # Ray Tune logs a traceback for every trial whose process dies; ours says so in a line, and tries again.
+    logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
     if address is None:
         context = ray.init(
             # Not a cluster that happens to run here, or that RAY_ADDRESS names.

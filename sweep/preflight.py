@@ -9,8 +9,8 @@ from typing import Any
 
 import torch
 
-from slr_models.ctc import beam_decode, is_feasible
-from slr_models.data.batch import Dataset, Split
+from slr_models.ctc import beam_decode
+from slr_models.data.batch import Dataset
 from slr_models.errors import SettingError, UserError
 from slr_models.models.custom import CustomModelConfig, raised_text
 from sweep.optim import Constant
@@ -18,7 +18,7 @@ from sweep.records import EvalRecord, StepRecord
 from sweep.search import GridSearch
 from sweep.space import corner_settings, grid_settings
 from sweep.study import LoadedStudy, num_settings
-from sweep.train import Beam, Training, TrainingConfig, TrialConfig, steps_per_epoch
+from sweep.train import Beam, Training, TrainingConfig, TrialConfig, infeasible_targets, steps_per_epoch
 from sweep.trial import RunOptions, TrialRunner
 
 DRY_RUN_STEPS = 6
@@ -59,8 +59,10 @@ def preflight(loaded: LoadedStudy, dataset: Dataset, options: RunOptions) -> Che
 def _check_corners(loaded: LoadedStudy, dataset: Dataset, options: RunOptions) -> None:
     """Raises a UserError for settings that only show when they are built for this data and machine."""
     device = torch.device(options.device if torch.cuda.is_available() else "cpu")
-    built: set[str] = set()
-    for settings in [loaded.first_settings(), *(settings for _, settings in corner_settings(loaded.study.space))]:
+    first = loaded.first_settings()
+    # The model of the first settings has been built by the caller.
+    built = {loaded.trial_config(first).model.model_dump_json()}
+    for settings in [first, *(settings for _, settings in corner_settings(loaded.study.space))]:
         config = loaded.trial_config(settings)
         training = config.training
         shown = ", ".join(f"{path} = {value}" for path, value in settings.items())
@@ -87,7 +89,7 @@ def _build_schedule(training: TrainingConfig, max_steps: int) -> None:
 
 def _warnings(loaded: LoadedStudy, config: TrialConfig, dataset: Dataset) -> Iterator[str]:
     for name, split in (("training", dataset.train), ("validation", dataset.valid)):
-        infeasible = _num_infeasible(config, split)
+        infeasible = int(infeasible_targets(config.model, split).sum())
         if infeasible:
             yield (
                 f"{infeasible} of {len(split)} {name} targets are longer than CTC can align with the model's "
@@ -122,13 +124,6 @@ def _check_forward(model: Any, config: TrialConfig, dataset: Dataset) -> None:
             f"model: its output has the shape {tuple(logits.shape)}, but (batch, output frames, vocabulary) "
             f"should be {expected}"
         )
-
-
-def _num_infeasible(config: TrialConfig, split: Split) -> int:
-    return sum(
-        not is_feasible(config.model.output_length(int(length)), split.target(i).tolist())
-        for i, length in enumerate(split.lengths)
-    )
 
 
 def plan(loaded: LoadedStudy, dataset: Dataset, options: RunOptions) -> list[str]:

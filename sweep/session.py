@@ -15,7 +15,7 @@ import pandas as pd
 from slr_models.errors import ResultsError, SettingError
 from sweep import store
 from sweep.analysis.recommend import recommend
-from sweep.ledger import Ask, Ledger
+from sweep.ledger import LEDGER_FILE, Ask, Ledger
 from sweep.records import TrialResult
 from sweep.search.bridge import OptunaBridge, SettingResult
 from sweep.space import Settings
@@ -95,8 +95,7 @@ class StudySession:
         """The next training to start; None if nothing can start now (see `done`)."""
         if self._out_of_time():
             return None
-        if not self._queue:
-            self._queue.extend(self._ask_explore() or self._ask_confirm())
+        self._refill()
         if not self._queue:
             return None
         ask = self._queue.pop(0)
@@ -110,10 +109,12 @@ class StudySession:
             return False
         if self._out_of_time():
             return True
-        if self._queue:
-            return False
-        self._queue.extend(self._ask_explore() or self._ask_confirm())
+        self._refill()
         return not self._queue
+
+    def _refill(self) -> None:
+        if not self._queue:
+            self._queue.extend(self._ask_explore() or self._ask_confirm())
 
     def tell(self, result: TrialResult) -> None:
         """Takes a finished training: ledger first, then the search and the table."""
@@ -263,7 +264,7 @@ def _json_number(value: float) -> float | None:
 
 def _check_same_study(results_dir: Path, study: Study) -> None:
     if not (results_dir / "study.yaml").is_file():
-        if results_dir.is_dir() and any(results_dir.iterdir()) and not (results_dir / "ledger.jsonl").is_file():
+        if results_dir.is_dir() and any(results_dir.iterdir()) and not (results_dir / LEDGER_FILE).is_file():
             raise ResultsError(
                 f"{results_dir} exists but holds no study: move it away, or give --results another folder"
             )

@@ -1,4 +1,4 @@
-"""The results folder: Parquet and YAML schemas, atomic writes, readers. The only user of pyarrow.
+"""The results folder: Parquet and YAML schemas, atomic writes, readers. Only here are results read and written.
 
     <results>/<study>/
       study.yaml              the study as validated, with `provenance` (versions, host, data facts)

@@ -200,32 +200,36 @@ def spec_at(
     spec: type[Spec] | None = root
     here: Any = content
     for depth, key in enumerate(path):
-        if spec is None:
-            return None
-        field = _field(spec, str(key))
+        field = _field(spec, str(key)) if spec is not None else None
         if field is None:
             return None
         here = here.get(key) if isinstance(here, Mapping) else None
-        candidates = _specs_in(field.annotation)
-        wanted = kind if depth == len(path) - 1 and kind is not None else None
+        wanted = kind if depth == len(path) - 1 else None
+        if wanted is None and isinstance(here, Mapping):
+            wanted = here.get("kind")
         if wanted is None:
-            default = field.default if isinstance(field.default, Spec) else None
-            wanted = here.get("kind") if isinstance(here, Mapping) else None
-            if wanted is None and default is not None:
-                wanted = getattr(default, "kind", None)
-        if len(candidates) == 1:
-            spec = candidates[0]
-        else:
-            spec = next((c for c in candidates if wanted in _kinds(c)), None)
+            wanted = _default_kind(field)
+        candidates = _specs_in(field.annotation)
+        spec = candidates[0] if len(candidates) == 1 else next((c for c in candidates if wanted in _kinds(c)), None)
     return spec
 
 
 def _default_section(root: type[Spec], path: KeyPath, content: Mapping[str, Any]) -> dict[str, Any]:
     """What stands for a section that the study leaves out: the kind of its default, if it has kinds."""
+    field = _field_at(root, path, content)
+    kind = _default_kind(field) if field is not None else None
+    return {"kind": kind} if kind is not None else {}
+
+
+def _default_kind(field: FieldInfo) -> Any:
+    kinds = _kinds(type(field.default)) if isinstance(field.default, Spec) else ()
+    return kinds[0] if kinds else None
+
+
+def _field_at(root: type[Spec], path: KeyPath, content: Mapping[str, Any]) -> FieldInfo | None:
+    """The field that a path ends in; None where it leads to none."""
     parent = spec_at(root, path[:-1], content)
-    field = _field(parent, str(path[-1])) if parent is not None else None
-    kinds = _kinds(type(field.default)) if field is not None and isinstance(field.default, Spec) else ()
-    return {"kind": kinds[0]} if kinds else {}
+    return _field(parent, str(path[-1])) if parent is not None else None
 
 
 def _field(spec: type[Spec], name: str) -> FieldInfo | None:
@@ -315,8 +319,7 @@ def _explain(item: Mapping[str, Any], path: KeyPath, name: str, root: type[Spec]
 
 def _kinds_at(root: type[Spec], path: KeyPath, content: Mapping[str, Any]) -> list[str]:
     """The kinds to choose from at a path."""
-    parent = spec_at(root, path[:-1], content)
-    field = _field(parent, str(path[-1])) if parent is not None else None
+    field = _field_at(root, path, content)
     return [] if field is None else [str(k) for spec in _specs_in(field.annotation) for k in _kinds(spec)]
 
 

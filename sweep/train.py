@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from typing import Any, Literal
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from pydantic import Field
 
@@ -91,6 +92,14 @@ def steps_per_epoch(config: TrainingConfig, num_train: int) -> int:
     return max(1, num_train // (config.batch_size * config.accumulate))
 
 
+def infeasible_targets(model: ModelConfig, split: Split) -> npt.NDArray[np.bool_]:
+    """Which targets of a split are longer than CTC can align with the model's output, [N]."""
+    lengths = split.lengths.tolist()
+    return np.array(
+        [not is_feasible(model.output_length(n), split.target(i).tolist()) for i, n in enumerate(lengths)], dtype=bool
+    )
+
+
 class Training:
     """One training in progress: model, optimizer and all other state, to be run, saved and resumed.
 
@@ -115,6 +124,8 @@ class Training:
         self._seed = seed
         self._device = device
         self._steps_per_epoch = steps_per_epoch(training, len(dataset.train))
+        self._infeasible_train = infeasible_targets(config.model, dataset.train)
+        self._infeasible_valid = infeasible_targets(config.model, dataset.valid)
         self.model = config.model.build(dataset.num_features, dataset.groups, len(dataset.vocabulary), seed).to(device)
         self._parameters = [p for p in self.model.parameters() if p.requires_grad]
         self.optimizer = training.optimizer.build(self._parameters)
@@ -189,7 +200,7 @@ class Training:
         for indices in micro_batches:
             batch = collate(self._dataset.train, indices).to(self._device)
             num_samples += len(indices)
-            num_infeasible += self._count_infeasible(self._dataset.train, indices)
+            num_infeasible += int(self._infeasible_train[indices].sum())
             with self.precision.forward_context():
                 logits_BSV = self.model(batch.features_BTF, batch.lengths_B)
                 lengths_B = self.model.output_lengths(batch.lengths_B)
@@ -268,10 +279,6 @@ class Training:
             if len(indices):
                 yield [int(i) for i in indices]
 
-    def _count_infeasible(self, split: Split, indices: list[int]) -> int:
-        output_length = self.config.model.output_length
-        return sum(not is_feasible(output_length(int(split.lengths[i])), split.target(i).tolist()) for i in indices)
-
     def _is_eval_due(self) -> bool:
         every = self.config.training.eval_every_steps or self._steps_per_epoch
         return self._last_eval_step < self.step and (self.step % every == 0 or self.step >= self.max_steps)
@@ -301,7 +308,7 @@ class Training:
             dependence.append(input_dependence(logits_BSV, lengths_B).item())
         self._last_eval_step = self.step
         # An infeasible target has no loss; it counts in the WER alone.
-        feasible = torch.tensor([self._count_infeasible(split, [int(i)]) == 0 for i in order])
+        feasible = torch.from_numpy(~self._infeasible_valid[order])
         val_loss = torch.cat(losses).cpu()[feasible].mean().item()
         self._schedule.observe_eval(val_loss)
         return EvalRecord(

@@ -146,7 +146,7 @@ class Batch:
 
 def collate(split: Split, indices: Sequence[int]) -> Batch:
     """Pads the named utterances to the longest of them."""
-    lengths = [int(split.lengths[i]) for i in indices]
+    lengths = [len(split.utterance(i)) for i in indices]
     target_lengths = [len(split.target(i)) for i in indices]
     features = np.zeros((len(indices), max(lengths), split.num_features), dtype=np.float32)
     targets = np.zeros((len(indices), max(target_lengths)), dtype=np.int64)

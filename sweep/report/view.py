@@ -22,6 +22,7 @@ from sweep.analysis.sensitivity import LrInfo, levels_of, lr_info
 from sweep.analysis.stability_map import MapInfo, map_info
 from sweep.analysis.traces import Trace, examples, trace, traced_trials
 from sweep.analysis.unsafe import LrBracket, lr_brackets
+from sweep.ledger import LEDGER_FILE
 
 
 @dataclass(frozen=True)
@@ -96,7 +97,7 @@ def _trials(results_dir: Path) -> pd.DataFrame:
     """The finished trials; none while the first ones still run."""
     if (results_dir / "trials.parquet").is_file():
         return store.read_trials(results_dir)
-    ledger = results_dir / "ledger.jsonl"
+    ledger = results_dir / LEDGER_FILE
     if ledger.is_file() and b'"event": "tell"' in ledger.read_bytes():
         raise ResultsError(
             f"{results_dir / 'trials.parquet'} is missing, but {ledger.name} holds results: run the study's command "

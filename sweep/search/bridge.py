@@ -7,7 +7,6 @@ any time. It is derived data: each start rebuilds it from the ledger, so a kille
 """
 
 import itertools
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +14,6 @@ from pathlib import Path
 import optuna
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
-from optuna.trial import TrialState
 
 from sweep.search import GridSearch, SearchConfig
 from sweep.space import (
@@ -97,18 +95,10 @@ class OptunaBridge:
             trial.set_user_attr(key, value)
         self._study.tell(trial, result.objective)
 
-    @property
-    def num_running(self) -> int:
-        """Settings asked for and not yet told."""
-        return len(self._study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)))
-
     def _start(self, group: int, fixed: Mapping[str, Scalar]) -> Settings:
         self._study.sampler = self._config.sampler(group)
         if fixed:
-            with warnings.catch_warnings():
-                # A known setting may lie outside a range that was narrowed later; it is then drawn anew.
-                warnings.simplefilter("ignore")
-                self._study.enqueue_trial(dict(fixed))
+            self._study.enqueue_trial(dict(fixed))
         trial = self._study.ask()
         assert trial.number == group, "one Optuna trial a group, in order"
         self._trials[group] = trial

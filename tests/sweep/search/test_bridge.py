@@ -60,7 +60,7 @@ def test_every_setting_ends_complete_finite_and_with_its_constraint(tmp_path, ki
         assert trial.user_attrs["stable"] is stable
         assert trial.user_attrs["verdict"] == ("stable" if stable else "diverged-loss")
         assert (trial.system_attrs["constraints:margin"] < 0) is stable
-    assert bridge.num_running == 0
+    assert not stored(tmp_path).get_trials(states=(TrialState.RUNNING,))
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -28,9 +28,9 @@ from sweep.detectors import (
     SkipStarvedConfig,
     StalledConfig,
 )
-from sweep.detectors.base import GradientState, counted, dump_state, is_known, load_state
+from sweep.detectors.base import GradientState, before, counted, dump_state, is_known, load_state
 from sweep.detectors.skip_starved import SkipWindow
-from sweep.detectors.statistics import LossLevel, SpikeCounter
+from sweep.detectors.statistics import LEVEL_DELAY, LossLevel, SpikeCounter
 from sweep.records import Finding, Outcome, StepRecord, Verdict
 
 C = TypeVar("C", bound=Spec)
@@ -88,7 +88,12 @@ class _State:
     blank_rate: float | None = None
     input_dependence: float | None = None
     params_finite: bool = True
+    first_step: int = 0
     last_step: int = 0
+    last_sound_step: int | None = None
+    """Latest step with finite loss and weights."""
+    last_low_step: int | None = None
+    """Latest step whose level was the best, or nearly."""
     num_steps: int = 0
     num_nonfinite: int = 0
     """Steps with a non-finite loss."""
@@ -107,7 +112,8 @@ class StabilityMonitor:
     | `finish`      | how the run ended                | that same verdict          |
     | `end_verdict` | how the run ended                | how it ended all the same  |
 
-    Neither raises on any record. One monitor, one run.
+    Neither raises on any record. One monitor, one run. The verdict of an alarm has a `stop_step`, that of an end has
+    none; both hold a finding if they are bad: the evidence, at an end under the name `end`.
     """
 
     def __init__(self, context: RunContext, config: MonitorConfig = MonitorConfig()) -> None:  # noqa: B008
@@ -115,6 +121,7 @@ class StabilityMonitor:
         self._config = config
         self._detectors = [detector.build(context) for detector in config.detectors]
         window_steps = self._rule(SkipStarvedConfig()).window_steps
+        self._lost_rise = self._rule(StalledConfig()).lost_rise
         self._state = _State(skips=SkipWindow(window_steps, GradientState(has_scaler=context.has_scaler)))
 
     @property
@@ -153,8 +160,13 @@ class StabilityMonitor:
 
     def end_verdict(self) -> Verdict:
         """How the run ended, whatever was alarmed before: for auditing alarms by running on."""
-        outcome, reason = self._judge_end()
-        return Verdict(outcome=outcome, reason=reason, step=self._state.last_step)
+        end = self._judge_end()
+        return Verdict(
+            outcome=end.outcome,
+            reason=end.reason,
+            step=self._state.last_step,
+            finding=None if end.evidence is None else self._end_finding(end, end.evidence),
+        )
 
     def state_dict(self) -> dict[str, JSON]:
         """All memory as JSON values, for a checkpoint."""
@@ -189,18 +201,40 @@ class StabilityMonitor:
         state.skips.update(record)
         state.spikes.update(record.loss, state.loss)
         state.loss.update(record.loss)
+        state.first_step = record.step if state.num_steps == 0 else state.first_step
         state.last_step = record.step
         state.num_steps += 1
         state.params_finite = record.params_finite
         is_finite = math.isfinite(record.loss)
         state.num_nonfinite += not is_finite
         state.nonfinite_in_row = 0 if is_finite else state.nonfinite_in_row + 1
+        if is_finite and record.params_finite:
+            state.last_sound_step = record.step
+        if state.loss.best is not None and state.loss.rise <= self._lost_rise / 4:
+            state.last_low_step = record.step
         if math.isfinite(record.blank_rate):
             state.blank_rate = record.blank_rate
         if math.isfinite(record.input_dependence):
             state.input_dependence = record.input_dependence
 
-    def _judge_end(self) -> tuple[Outcome, str]:
+    def _end_finding(self, end: "_End", evidence: "_Evidence") -> Finding:
+        first_bad_step, last_good_step = self._state.first_step, evidence.last_good_step
+        if last_good_step is not None and last_good_step >= first_bad_step:
+            first_bad_step = last_good_step + 1
+        return Finding(
+            detector="end",
+            outcome=end.outcome,
+            step=self._state.last_step,
+            value=evidence.value,
+            threshold=evidence.threshold,
+            reason=end.reason,
+            first_bad_step=first_bad_step,
+            last_good_step=before(last_good_step, first_bad_step),
+            # There is no later step that could repair it.
+            irreversible=True,
+        )
+
+    def _judge_end(self) -> "_End":
         """How the run looks at its end, and why.
 
         Stable is a run whose last level lies clearly below the zero-information loss. Without that loss nothing tells
@@ -213,36 +247,51 @@ class StabilityMonitor:
             return broken
         where = self._describe_end()
         skips, skip_rule = state.skips, self._rule(SkipStarvedConfig())
-        is_starved = skips.num_skipped > skip_rule.largest_skip_rate * len(skips.steps)
+        largest_skips = skip_rule.largest_skip_rate * len(skips.steps)
+        is_starved = skips.num_skipped > largest_skips
         stalled = self._rule(StalledConfig())
         has_lost = state.loss.has_risen(stalled.lost_rise, stalled.lost_rise_errors)
         if self._has_learned(has_lost) and not is_starved:
             if state.spikes.num_recovered:
                 itself = "itself" if state.spikes.num_recovered == 1 else "themselves"
                 spikes = f"{counted(state.spikes.num_recovered, 'loss spike')} came back by {itself}"
-                return Outcome.SPIKY_RECOVERING, f"{where}; {spikes}"
-            return Outcome.STABLE, where
+                return _End(Outcome.SPIKY_RECOVERING, f"{where}; {spikes}")
+            return _End(Outcome.STABLE, where)
+        level = math.exp(state.loss.level)
         if has_lost:
             assert state.loss.best is not None
-            return Outcome.DIVERGED_LOSS, f"{where}, after it had been at {math.exp(state.loss.best):.3g}"
+            rise = max(stalled.lost_rise, stalled.lost_rise_errors * state.loss.standard_error())
+            last_good = None if state.last_low_step is None else state.last_low_step - LEVEL_DELAY
+            return _End(
+                Outcome.DIVERGED_LOSS,
+                f"{where}, after it had been at {math.exp(state.loss.best):.3g}",
+                _Evidence(level, math.exp(state.loss.best + rise), last_good),
+            )
         if is_starved:
-            return skips.outcome, f"{skips.describe()}; {where}"
-        return self._judge_unlearned(where)
+            evidence = _Evidence(skips.num_skipped, largest_skips, skips.last_applied_before)
+            return _End(skips.outcome, f"{skips.describe()}; {where}", evidence)
+        return self._judge_unlearned(where, level)
 
-    def _judge_numbers(self) -> tuple[Outcome, str] | None:
+    def _judge_numbers(self) -> "_End | None":
         """The verdict of a run whose losses cannot be judged; None for any other."""
         state = self._state
         if state.num_steps == 0:
-            return Outcome.CRASHED, "the training ended before its first step"
+            return _End(Outcome.CRASHED, "the training ended before its first step")
         if not state.params_finite:
-            return Outcome.DIVERGED_NONFINITE, f"a weight is NaN or infinite at the last step {state.last_step}"
-        if state.nonfinite_in_row >= min(self._config.nonfinite_at_end, state.num_steps):
+            return _End(
+                Outcome.DIVERGED_NONFINITE,
+                f"a weight is NaN or infinite at the last step {state.last_step}",
+                _Evidence(1, 1, state.last_sound_step),
+            )
+        enough = min(self._config.nonfinite_at_end, state.num_steps)
+        if state.nonfinite_in_row >= enough:
             last = "loss is" if state.nonfinite_in_row == 1 else f"{state.nonfinite_in_row} losses are"
-            return Outcome.DIVERGED_NONFINITE, f"the last {last} not finite"
+            evidence = _Evidence(state.nonfinite_in_row, enough, state.last_sound_step)
+            return _End(Outcome.DIVERGED_NONFINITE, f"the last {last} not finite", evidence)
         gradient = state.skips.gradient
         if not gradient.calibrated:
             scale = "" if gradient.last_scale is None else f" (now {gradient.last_scale:g})"
-            return (
+            return _End(
                 Outcome.CALIBRATING,
                 f"no gradient was finite in {counted(state.num_steps, 'step')}: the loss scale{scale} still looks for "
                 "its first usable value, so the run says nothing about stability",
@@ -270,25 +319,54 @@ class StabilityMonitor:
         errors = self._rule(StalledConfig()).progress_errors
         return not has_lost and loss.has_fallen(-math.log(self._config.stable_below), errors)
 
-    def _judge_unlearned(self, where: str) -> tuple[Outcome, str]:
+    def _judge_unlearned(self, where: str, level: float) -> "_End":
         state, l_const = self._state, self._context.l_const
         uniform = self._rule(DivergedLossConfig()).uniform_factor * self._context.l_unif
         # False where the uniform loss is unknown (NaN).
-        if math.exp(state.loss.level) > uniform and state.loss.slope() >= 0:
-            return Outcome.DIVERGED_LOSS, f"{where}, above {uniform:.3g}, and does not fall"
-        if self._rule(BlankCollapseConfig()).describes(state.loss, l_const, state.blank_rate, state.input_dependence):
-            return (
+        if level > uniform and state.loss.slope() >= 0:
+            reason = f"{where}, above {uniform:.3g}, and does not fall"
+            return _End(Outcome.DIVERGED_LOSS, reason, _Evidence(level, uniform))
+        blank = self._rule(BlankCollapseConfig())
+        if blank.describes(state.loss, l_const, state.blank_rate, state.input_dependence):
+            assert state.input_dependence is not None
+            return _End(
                 Outcome.BLANK_COLLAPSE,
                 f"{where}, and {state.blank_rate:.1%} of the frames are blank whatever the input "
                 f"(I = {state.input_dependence:.2g} nats)",
+                _Evidence(state.input_dependence, blank.largest_input_dependence),
             )
-        if state.loss.first is None and not is_known(l_const):
-            return Outcome.STALLED, f"{where}, after too few steps ({state.num_steps}) to show any learning"
-        return Outcome.STALLED, f"learned nothing: {where}"
+        if is_known(l_const):
+            bound = _Evidence(level, self._config.stable_below * l_const)
+        elif state.loss.first is not None:
+            bound = _Evidence(level, self._config.stable_below * math.exp(state.loss.first))
+        else:
+            reason = f"{where}, after too few steps ({state.num_steps}) to show any learning"
+            return _End(Outcome.STALLED, reason)
+        return _End(Outcome.STALLED, f"learned nothing: {where}", bound)
 
     def _rule(self, usual: C) -> C:
         """The run's own settings of a rule, or the usual ones."""
         return next((own for own in self._config.detectors if isinstance(own, type(usual))), usual)
+
+
+@dataclass(frozen=True, slots=True)
+class _Evidence:
+    """What showed that a run ended badly."""
+
+    value: float
+    threshold: float
+    last_good_step: int | None = None
+    """None where the run was never well."""
+
+
+@dataclass(frozen=True, slots=True)
+class _End:
+    """How a run ended."""
+
+    outcome: Outcome
+    reason: str
+    evidence: _Evidence | None = None
+    """None of a good or an open end."""
 
 
 @dataclass(slots=True)

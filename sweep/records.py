@@ -132,6 +132,8 @@ class Finding:
     """One sentence for a person, with the numbers."""
     first_bad_step: int
     """Where the trouble began."""
+    last_good_step: int | None = None
+    """The latest step before it at which all was well; None if there was none."""
     irreversible: bool = False
     """True where no later step can repair it (a NaN weight)."""
 
@@ -155,6 +157,44 @@ class Verdict:
         return self.outcome.is_stable
 
 
+class HealthMetric(StrEnum):
+    """What is measured of a model's numbers now and then; the name of a row in health/<trial>.parquet."""
+
+    HEADROOM_BITS = "headroom_bits"
+    """Doublings before a module's largest output overflows the format that it computes in; path: the module."""
+    OUTPUT_ABSMAX = "output_absmax"
+    """Largest absolute output of a module; path: the module."""
+    ATTENTION_LOGIT_MAX = "attention_logit_max"
+    """Largest scaled query-key product of an attention; path: the module."""
+    FLUSH_RATE = "flush_rate"
+    """Share of the nonzero gradients of a parameter that half precision flushed to zero; path: the parameter."""
+    UPDATE_RATIO = "update_ratio"
+    """Norm of an update over the norm of the weights before it; path: the parameter."""
+    ADAM_RMS = "adam_rms"
+    """RMS_t = sqrt(mean(g^2 / max(v, eps^2))) with v as the step left it, bias-corrected: gradients far above what
+    Adam remembers are large here; path: the parameter."""
+
+
+@dataclass(frozen=True, slots=True)
+class HealthRecord:
+    """One number of one part of the model at one sampled step."""
+
+    step: int
+    metric: HealthMetric
+    path: str
+    """Dotted name of the module or parameter."""
+    value: float
+
+
+@dataclass(frozen=True, slots=True)
+class HealthSample:
+    """The numeric health of a model at one training step."""
+
+    step: int
+    records: tuple[HealthRecord, ...]
+    """All of this step."""
+
+
 @dataclass(frozen=True)
 class TrialResult:
     """What one training came to: a row of trials.parquet. Fields are named as its columns."""
@@ -172,8 +212,10 @@ class TrialResult:
     verdict: Outcome
     reason: str
     stop_step: int | None
-    """Where it was stopped early; None if it ran to its end."""
+    """Where it was stopped early. Of a run that went on after an alarm (audited, or with early stop off): where it
+    would have been stopped. None where nothing was alarmed."""
     num_steps: int
+    """How far it ran."""
     max_steps: int
     objective: float
     """Finite; lower is better."""
@@ -199,7 +241,14 @@ class TrialResult:
     """Peak of the training process (CPU) or of the device's allocator (GPU); NaN where unknown."""
     precision_implementation: str
     cause: str | None = None
-    """Why, where it is known."""
+    """Why it went bad, in plain words; None where it did not, or where nobody knows."""
+    audited: bool = False
+    """Whether the run went on to its end after an alarm that could have been wrong, so that the end tells; it is then
+    called stable if it ended so."""
+    alarm: Outcome | None = None
+    """Of an audited run: what it would have been stopped as, at `stop_step`."""
+    forensics_s: float = 0.0
+    """Wall time of explaining it; no part of `wall_s`."""
 
     @property
     def stable(self) -> bool:

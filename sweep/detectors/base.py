@@ -38,6 +38,14 @@ def counted(count: int, noun: str, nouns: str | None = None) -> str:
     return f"{count} {noun if count == 1 else nouns or noun + 's'}"
 
 
+def before(step: int | None, first_bad_step: int) -> int | None:
+    """`Finding.last_good_step`: a step if it lies before the first bad one; None where there was none.
+
+    Steps that were logged out of order may say otherwise.
+    """
+    return step if step is not None and step < first_bad_step else None
+
+
 def dump_state(state: object) -> dict[str, JSON]:
     """The memory of a detector (a plain, fast dataclass) as JSON values."""
     dumped: dict[str, JSON] = _adapter(type(state)).dump_python(state, mode="json")

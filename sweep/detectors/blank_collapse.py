@@ -7,7 +7,7 @@ from typing import Literal
 from pydantic import Field
 
 from slr_models.spec import Spec
-from sweep.detectors.base import JSON, RunContext, counted, dump_state, is_known, load_state
+from sweep.detectors.base import JSON, RunContext, before, counted, dump_state, is_known, load_state
 from sweep.detectors.statistics import LEVEL_STEPS, DependenceTrend, LossLevel
 from sweep.records import Finding, Outcome, StepRecord
 
@@ -27,8 +27,13 @@ class BlankCollapseConfig(Spec):
     """Share of blank frames in the latest sample."""
     largest_input_dependence: float = Field(0.001, gt=0)
     """I in the latest sample, nats."""
+    hot_input_dependence: float = Field(3e-6, gt=0)
+    """I below which it is as good as zero, nats: what a too high learning rate leaves."""
+    slow_fraction: float = Field(0.3, ge=0, le=1)
+    """A run that took longer than this part of the budget to come down to the zero-information level is slow: its
+    learning rate is too low, or it is too short."""
     noise_input_dependence: float = Field(0.0005, gt=0)
-    """I below which a growth is noise, nats."""
+    """I below which a doubling may be noise, nats: there it takes a growth by four, to a fifth of this at least."""
     earliest_fraction: float = Field(0.45, ge=0, le=1)
     """Part of the budget before which nothing is judged."""
     sustain_fraction: float = Field(0.15, gt=0, le=1)
@@ -65,6 +70,10 @@ class _State:
     """Latest sample, nats."""
     since_step: int | None = None
     """Where the present collapse began."""
+    arrived_step: int | None = None
+    """Where it first looked collapsed."""
+    last_good_step: int | None = None
+    """Latest step with a known level that did not look collapsed, or at which the input dependence had grown."""
 
 
 class BlankCollapseDetector:
@@ -75,6 +84,7 @@ class BlankCollapseDetector:
         self._l_const = context.l_const
         budget = context.budget_steps or config.open_budget_steps
         self._earliest_step = config.earliest_fraction * budget
+        self._slow_step = config.slow_fraction * budget
         # At least one full window of the level, so that a short run is not judged by its first batches.
         self._sustain_steps = max(config.sustain_fraction * budget, LEVEL_STEPS)
         self._state = _State()
@@ -91,9 +101,15 @@ class BlankCollapseDetector:
         config = self._config
         if not config.describes(state.loss, self._l_const, state.blank_rate, state.input_dependence):
             state.since_step = None
+            state.last_good_step = record.step if state.loss.best is not None else None
             return None
-        if state.since_step is None or state.trend.is_growing(config.noise_input_dependence):
+        state.arrived_step = record.step if state.arrived_step is None else state.arrived_step
+        if state.since_step is None:
             state.since_step = record.step
+            state.trend.reset()
+        elif state.trend.is_growing(config.noise_input_dependence):
+            # The growth is a sign of life: the collapse, if it is one, begins after it.
+            state.since_step, state.last_good_step = record.step + 1, record.step
             state.trend.reset()
         lasted = record.step - state.since_step
         if record.step < self._earliest_step or lasted < self._sustain_steps:
@@ -121,7 +137,18 @@ class BlankCollapseDetector:
             reason=(
                 f"for {counted(lasted, 'step')} {state.blank_rate:.1%} of the frames are blank whatever the input "
                 f"(I = {state.input_dependence:.2g} nats), and the loss is {math.exp(state.loss.level):.3g} "
-                f"as for a constant output ({self._l_const:.3g})"
+                f"as for a constant output ({self._l_const:.3g}){self._describe_kind()}"
             ),
             first_bad_step=state.since_step,
+            last_good_step=before(state.last_good_step, state.since_step),
         )
+
+    def _describe_kind(self) -> str:
+        """Hot or cold, where that shows."""
+        state = self._state
+        assert state.input_dependence is not None and state.arrived_step is not None
+        if state.input_dependence < self._config.hot_input_dependence:
+            return "; so little dependence on the input is what a too high learning rate leaves"
+        if state.arrived_step > self._slow_step:
+            return f"; it came down to this only at step {state.arrived_step}: the learning rate may be too low"
+        return ""

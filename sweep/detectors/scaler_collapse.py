@@ -7,7 +7,7 @@ from typing import Literal
 from pydantic import Field
 
 from slr_models.spec import Spec
-from sweep.detectors.base import JSON, GradientState, RunContext, dump_state, load_state
+from sweep.detectors.base import JSON, GradientState, RunContext, before, dump_state, load_state
 from sweep.records import Finding, Outcome, StepRecord
 
 _USUAL_SCALE = 65536.0
@@ -40,6 +40,10 @@ class _State:
     """Overflows in steps with a sample that CTC cannot align."""
     first_overflow: int | None = None
     """Step of the first overflow of the present descent."""
+    last_finite: int | None = None
+    """Latest step with a finite gradient."""
+    finite_before: int | None = None
+    """That step when the present descent began."""
 
 
 class ScalerCollapseDetector:
@@ -59,10 +63,13 @@ class ScalerCollapseDetector:
         if state.gradient.finite is False:
             state.num_overflows += 1
             state.num_infeasible += record.num_infeasible > 0
-            state.first_overflow = record.step if state.first_overflow is None else state.first_overflow
+            if state.first_overflow is None:
+                state.first_overflow, state.finite_before = record.step, state.last_finite
         elif state.usable is None or scale >= state.usable:
             # Calibration is over, or the scale has recovered: earlier overflows belong to no descent.
             state.num_overflows, state.num_infeasible, state.first_overflow = 0, 0, None
+        if state.gradient.finite is True:
+            state.last_finite = record.step
         if state.gradient.calibrated and state.usable is None:
             state.usable = scale
         state.highest = scale if state.highest is None else max(state.highest, scale)
@@ -89,6 +96,8 @@ class ScalerCollapseDetector:
 
     def _finding(self, record: StepRecord, threshold: float, reason: str) -> Finding:
         state = self._state
+        first_bad_step = record.step if state.first_overflow is None else state.first_overflow
+        last_good_step = state.last_finite if state.first_overflow is None else state.finite_before
         blames_data = 0 < state.num_overflows == state.num_infeasible
         if blames_data:
             overflows = "the overflow" if state.num_overflows == 1 else f"all {state.num_overflows} overflows"
@@ -100,5 +109,6 @@ class ScalerCollapseDetector:
             value=record.loss_scale,
             threshold=threshold,
             reason=reason,
-            first_bad_step=state.first_overflow or record.step,
+            first_bad_step=first_bad_step,
+            last_good_step=before(last_good_step, first_bad_step),
         )

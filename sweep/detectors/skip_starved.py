@@ -6,7 +6,7 @@ from typing import Literal
 from pydantic import Field
 
 from slr_models.spec import Spec
-from sweep.detectors.base import JSON, GradientState, RunContext, dump_state, load_state
+from sweep.detectors.base import JSON, GradientState, RunContext, before, dump_state, load_state
 from sweep.records import Finding, Outcome, StepRecord
 
 
@@ -38,6 +38,8 @@ class SkipWindow:
     infeasible: list[bool] = field(default_factory=list)
     """Whether the step was skipped and held a sample that CTC cannot align."""
     steps: list[int] = field(default_factory=list)
+    applied_before: int | None = None
+    """Latest applied step that has left the window."""
 
     def update(self, record: StepRecord) -> None:
         """Reads the next step; nothing is counted before the loss scale is calibrated."""
@@ -48,12 +50,25 @@ class SkipWindow:
         self.infeasible.append(not record.applied and record.num_infeasible > 0)
         self.steps.append(record.step)
         if len(self.steps) > self.size:
+            if not self.skipped[0]:
+                self.applied_before = self.steps[0]
             del self.skipped[0], self.infeasible[0], self.steps[0]
 
     @property
     def num_skipped(self) -> int:
         """Steps of the window without an update."""
         return sum(self.skipped)
+
+    @property
+    def first_skipped(self) -> int:
+        """The first skipped step of the window, which must hold one."""
+        return self.steps[self.skipped.index(True)]
+
+    @property
+    def last_applied_before(self) -> int | None:
+        """The latest applied step before that; None if there was none since calibration."""
+        index = self.skipped.index(True)
+        return before(self.steps[index - 1] if index else self.applied_before, self.steps[index])
 
     @property
     def blames_data(self) -> bool:
@@ -100,7 +115,8 @@ class SkipStarvedDetector:
             value=float(state.num_skipped),
             threshold=largest,
             reason=state.describe(),
-            first_bad_step=state.steps[state.skipped.index(True)],
+            first_bad_step=state.first_skipped,
+            last_good_step=state.last_applied_before,
         )
 
     def state_dict(self) -> dict[str, JSON]:

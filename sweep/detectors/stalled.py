@@ -7,7 +7,7 @@ from typing import Literal
 from pydantic import Field
 
 from slr_models.spec import Spec
-from sweep.detectors.base import JSON, RunContext, counted, dump_state, is_known, load_state
+from sweep.detectors.base import JSON, RunContext, before, counted, dump_state, is_known, load_state
 from sweep.detectors.statistics import LEVEL_STEPS, DependenceTrend, LossLevel
 from sweep.records import Finding, Outcome, StepRecord
 
@@ -32,12 +32,15 @@ class StalledConfig(Spec):
     progress_errors: float = Field(4.0, gt=0)
     """Fall of the level that counts as progress, in its standard errors."""
     noise_input_dependence: float = Field(0.0005, gt=0)
-    """I below which a growth is noise, nats."""
+    """I below which a doubling may be noise, nats: there it takes a growth by four, to a fifth of this at least."""
     earliest_fraction: float = Field(0.3, ge=0, le=1)
     """Part of the budget before which the clock does not start."""
     sustain_fraction: float = Field(0.15, gt=0, le=1)
     """Part of the budget without progress, at least 40 steps; twice that where the input dependence is not sampled,
-    because then nothing announces the end of a plateau."""
+    because then nothing announces the end of a plateau, or where it is large."""
+    alive_input_dependence: float = Field(0.05, gt=0)
+    """I from which the output depends on its input for certain, nats: the loss is then likely to follow. Collapsed
+    outputs lie below 0.001, plateaus that are about to end around 0.01."""
     open_budget_steps: int = Field(2000, ge=1)
     """Budget that these fractions refer to where the run's is not known."""
 
@@ -54,6 +57,10 @@ class _State:
     """Where the clock started; None while it stands."""
     since_level: float = 0.0
     """Level at that step, ln loss."""
+    num_high: int = 0
+    """Steps in a row whose level was above `stalled_above`: two windows, so that a spike is no stall."""
+    last_good_step: int | None = None
+    """Latest step that had learned something or made progress; None if there was none."""
 
 
 class StalledDetector:
@@ -76,16 +83,21 @@ class StalledDetector:
         if self._l_const is None or state.loss.best is None or record.step < self._earliest_step:
             return None
         if state.loss.is_below(config.learned_below * self._l_const, self._l_const):
-            state.since_step = None
+            state.since_step, state.last_good_step = None, record.step
             return None
-        if state.since_step is None or self._makes_progress():
-            state.since_step, state.since_level = record.step, state.loss.level
-            state.trend.reset()
+        if state.since_step is None:
+            self._start_clock(record.step)
+        elif self._makes_progress():
+            state.last_good_step = record.step
+            self._start_clock(record.step + 1)
+        assert state.since_step is not None
         lasted = record.step - state.since_step
-        enough = self._sustain_steps * (1 if state.trend.reference is not None else 2)
+        is_lifeless = state.trend.reference is not None and state.trend.recent.median < config.alive_input_dependence
+        enough = self._sustain_steps * (1 if is_lifeless else 2)
         stalled_level = math.log(config.stalled_above * self._l_const)
+        state.num_high = state.num_high + 1 if state.loss.level > stalled_level else 0
         # The slope is costly, so it comes last.
-        if lasted < enough or state.loss.level <= stalled_level or state.loss.slope() < 0:
+        if lasted < enough or state.num_high < 2 * LEVEL_STEPS or state.loss.slope() < 0:
             return None
         return self._finding(record.step, lasted, self._l_const)
 
@@ -115,7 +127,13 @@ class StalledDetector:
                 f"for {counted(lasted, 'step')}"
             ),
             first_bad_step=state.since_step,
+            last_good_step=before(state.last_good_step, state.since_step),
         )
+
+    def _start_clock(self, step: int) -> None:
+        state = self._state
+        state.since_step, state.since_level = step, state.loss.level
+        state.trend.reset()
 
     def _makes_progress(self) -> bool:
         state = self._state

@@ -3,18 +3,45 @@
 The unit is `y = ln loss`, so that a factor means the same at every level.
 """
 
+import functools
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 import numpy as np
+import numpy.typing as npt
 
 LEVEL_STEPS = 20
 """w: window of the level."""
+LEVEL_DELAY = LEVEL_STEPS // 2 - 1
+"""Steps for which a loss that jumps leaves the level as it was."""
 NOISE_STEPS = 50
 """W: window of the noise."""
 _SMALLEST_NOISE = 0.05
 _SMALLEST_LOSS, _LARGEST_LOSS = 1e-6, 1e300
 """Nats a label; what is below is as good as zero, and what is above as good as infinite but has a logarithm."""
+
+
+def _median(values: Sequence[float]) -> float:
+    ordered = sorted(values)
+    half = len(ordered) // 2
+    return ordered[half] if len(ordered) % 2 else (ordered[half - 1] + ordered[half]) / 2
+
+
+def theil_sen(values: npt.NDArray[np.float64], sigma: float) -> float:
+    """Theil-Sen slope of at least two values with noise `sigma`, a step; 0 where chance alone allows as much."""
+    left, right = _pairs(len(values))
+    slope = float(np.median((values[right] - values[left]) / (right - left)))
+    standard_error = sigma * math.sqrt(12 / len(values) ** 3)
+    return slope if abs(slope) > 1.75 * standard_error else 0.0
+
+
+@functools.cache
+def _pairs(count: int) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
+    """All pairs of positions, the earlier one first; the counts in use are few (up to W + 1)."""
+    left, right = np.triu_indices(count, k=1)
+    return left, right
 
 
 @dataclass(slots=True)
@@ -33,9 +60,7 @@ class RollingMedian:
         self.values.append(value)
         if len(self.values) > self.size:
             del self.values[0]
-        ordered = sorted(self.values)
-        half = len(ordered) // 2
-        self.median = ordered[half] if len(ordered) % 2 else (ordered[half - 1] + ordered[half]) / 2
+        self.median = _median(self.values)
 
     @property
     def is_full(self) -> bool:
@@ -82,8 +107,10 @@ class LossLevel:
         """Noise of one log loss: 1.4826 MAD of the differences / sqrt 2, at least 0.05."""
         if len(self.history) < 3:
             return _SMALLEST_NOISE
-        differences = np.diff(self.history)
-        deviation = float(np.median(np.abs(differences - np.median(differences))))
+        # Lists of fifty values are sorted sooner than numpy is called.
+        differences = [later - earlier for earlier, later in pairwise(self.history)]
+        middle = _median(differences)
+        deviation = _median([abs(difference - middle) for difference in differences])
         return max(1.4826 * deviation / math.sqrt(2), _SMALLEST_NOISE)
 
     def standard_error(self) -> float:
@@ -106,13 +133,9 @@ class LossLevel:
 
     def slope(self) -> float:
         """Theil-Sen slope of the last W + 1 finite log losses, a step; 0 where it is no longer than chance allows."""
-        recent = np.asarray(self.history)
-        if len(recent) < 2 * LEVEL_STEPS:
+        if len(self.history) < 2 * LEVEL_STEPS:
             return 0.0
-        left, right = np.triu_indices(len(recent), k=1)
-        slope = float(np.median((recent[right] - recent[left]) / (right - left)))
-        standard_error = self.sigma() * math.sqrt(12 / len(recent) ** 3)
-        return slope if abs(slope) > 1.75 * standard_error else 0.0
+        return theil_sen(np.asarray(self.history), self.sigma())
 
 
 @dataclass(slots=True)
@@ -166,9 +189,17 @@ class DependenceTrend:
             median = self.recent.median
             self.reference = median if self.reference is None else min(self.reference, median)
 
-    def is_growing(self, floor: float) -> bool:
-        """Whether I is twice its lowest since the last reset; values below the floor are noise."""
-        return self.reference is not None and self.recent.median > 2 * max(self.reference, floor / 2)
+    def is_growing(self, noise: float) -> bool:
+        """Whether I is twice its lowest since the last reset; below `noise` four times, and never below a fifth of it.
+
+        Late learners of which no loss tells yet grow from 2e-5 to 4e-4 nats; a dead output wavers by a factor of two.
+        """
+        if self.reference is None:
+            return False
+        median = self.recent.median
+        if median > noise:
+            return median > 2 * max(self.reference, noise / 2)
+        return median > 4 * max(self.reference, noise / 20)
 
     def reset(self) -> None:
         """Starts to compare with the present."""

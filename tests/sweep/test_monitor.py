@@ -84,9 +84,9 @@ BAD: dict[str, tuple[Change, Outcome, int, int]] = {
     "NaN from 300": (lambda r: {"loss": math.nan} if r.step >= 300 else {}, Outcome.DIVERGED_NONFINITE, 304, 304),
     "inf from 300": (lambda r: {"loss": math.inf} if r.step >= 300 else {}, Outcome.DIVERGED_NONFINITE, 304, 304),
     "NaN weight": (lambda r: {"params_finite": r.step < 200}, Outcome.DIVERGED_NONFINITE, 200, 200),
-    "x 10": (lambda r: {"loss": r.loss * (10 if r.step > 300 else 1)}, Outcome.DIVERGED_LOSS, 340, 352),
+    "x 10": (lambda r: {"loss": r.loss * (10 if r.step > 300 else 1)}, Outcome.DIVERGED_LOSS, 322, 336),
     "+2 % a step": (lambda r: {"loss": r.loss * 1.02 ** max(0, r.step - 300)}, Outcome.DIVERGED_LOSS, 350, 420),
-    "relapse": (lambda r: {"loss": L_CONST} if r.step > 400 else {}, Outcome.DIVERGED_LOSS, 440, 500),
+    "relapse": (lambda r: {"loss": L_CONST} if r.step > 400 else {}, Outcome.DIVERGED_LOSS, 430, 450),
     "skips": (
         lambda r: {"applied": False, "skip_reason": SkipReason.THRESHOLD} if r.step > 100 else {},
         Outcome.SKIP_STARVED,
@@ -121,7 +121,10 @@ def test_bad_runs_are_stopped(name: str) -> None:
         verdict = watch(changed(healthy(seed), change))
         assert verdict.outcome is outcome, verdict
         assert verdict.stop_step is not None and earliest <= verdict.stop_step <= latest, verdict
-        assert verdict.finding is not None and verdict.finding.first_bad_step <= verdict.stop_step
+        finding = verdict.finding
+        assert finding is not None and finding.first_bad_step <= verdict.stop_step
+        assert finding.last_good_step is None or finding.last_good_step < finding.first_bad_step
+        assert (finding.last_good_step is None) == (name in ("flat", "blank"))
         assert verdict.reason and not verdict.stable
 
 
@@ -301,6 +304,41 @@ def test_halvings_before_the_first_usable_scale_starve_nobody() -> None:
     assert watch(trace, has_scaler=True).stable
 
 
+ENDS: dict[str, tuple[Change, Outcome, float, float, int | None]] = {
+    # Value, threshold and last good step of what only the end shows.
+    "relapse": (lambda r: {"loss": L_CONST} if r.step > 585 else {}, Outcome.DIVERGED_LOSS, 3.3, 1.27, 585),
+    "NaN": (lambda r: {"loss": math.nan} if r.step > 590 else {}, Outcome.DIVERGED_NONFINITE, 10, 5, 590),
+    "NaN weight": (lambda r: {"params_finite": r.step < 600}, Outcome.DIVERGED_NONFINITE, 1, 1, 599),
+    "skips": (lambda r: {"applied": r.step <= 570}, Outcome.SKIP_STARVED, 30, 25, 570),
+    "flat": (lambda r: {"loss": 1.2 * L_CONST, "blank_rate": 0.5}, Outcome.STALLED, 3.96, 3.135, None),
+    "blank": (lambda r: {"loss": L_CONST, "input_dependence": 2e-4, "blank_rate": 1.0}, Outcome.BLANK_COLLAPSE,
+              2e-4, 1e-3, None),
+    "high": (lambda r: {"loss": 10 * L_UNIF}, Outcome.DIVERGED_LOSS, 120, 18, None),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ENDS)
+def test_a_bad_end_comes_with_its_evidence(name: str) -> None:
+    change, outcome, value, threshold, last_good_step = ENDS[name]
+    verdict = watch(changed(healthy(0), change), config=MonitorConfig(detectors=()))
+    finding = verdict.finding
+    assert verdict.outcome is outcome and verdict.stop_step is None and finding is not None, verdict
+    assert (finding.detector, finding.step, finding.reason) == ("end", 600, verdict.reason)
+    assert finding.irreversible, "no later step could repair it"
+    assert finding.value == pytest.approx(value, rel=0.01) and finding.threshold == pytest.approx(threshold, rel=0.01)
+    if last_good_step is None:
+        assert (finding.first_bad_step, finding.last_good_step) == (1, None)
+    else:
+        assert finding.last_good_step == finding.first_bad_step - 1
+        assert abs(finding.last_good_step - last_good_step) <= 5
+
+
+def test_good_and_open_ends_need_no_evidence() -> None:
+    assert watch(healthy(0)).finding is None
+    assert watch(changed(healthy(0, 12), calibrating), has_scaler=True).finding is None
+    assert StabilityMonitor(RunContext()).finish().finding is None
+
+
 @pytest.mark.parametrize(("num_spikes", "words"), [(1, "1 loss spike came back by itself"), (2, "2 loss spikes came")])
 def test_spikes_are_counted_in_words(num_spikes: int, words: str) -> None:
     spikes = [300, 400][:num_spikes]
@@ -322,6 +360,17 @@ def test_the_memory_survives_json() -> None:
         assert [second.observe(record) for record in trace[cut:]] == expected[cut:]
         assert second.finish() == whole.finish()
         assert second.end_verdict() == whole.end_verdict()
+
+
+def test_the_memory_stays_small() -> None:
+    """A checkpoint holds it, and it must not grow with the run."""
+    sizes = []
+    monitor = StabilityMonitor(RunContext(L_CONST, L_UNIF, 20_000))
+    for record in changed(healthy(0, 2000, tail=2), lambda r: {"loss": math.nan} if r.step % 50 == 0 else {}):
+        monitor.observe(record)
+        if record.step in (200, 2000):
+            sizes.append(len(json.dumps(monitor.state_dict(), allow_nan=False)))
+    assert sizes[1] < 1.1 * sizes[0] < 20_000
 
 
 def test_the_memory_of_other_detectors_is_refused() -> None:

@@ -61,6 +61,36 @@ def test_a_real_late_learner_is_not_stopped() -> None:
     assert first(np.exp(np.interp(np.arange(225), steps, np.log(sampled)))) is None
 
 
+def test_a_real_cold_learner_is_not_stopped() -> None:
+    """I of a real fp32 teacher at LR 5.6e-5, every 20 steps: far below what a doubling could be told from noise at."""
+    sampled = [2e-5, 2e-5, 2e-5, 2e-5, 3e-5, 4e-5, 1.2e-4, 4.3e-4, 1.1e-3, 4.8e-3]
+    dependence = np.exp(np.interp(np.arange(200), np.arange(0, 200, 20), np.log(sampled)))
+    assert first(dependence, context=RunContext(l_const=3.3, l_unif=12.0, budget_steps=350)) is None
+
+
+def test_hot_and_cold_are_told_apart() -> None:
+    hot, between = first(np.full(300, 2e-7)), first(np.full(300, 3e-4))
+    assert hot is not None and hot.reason.endswith("is what a too high learning rate leaves")
+    assert between is not None and between.reason.endswith("(3.3)")
+    detector = BlankCollapseConfig().build(CONTEXT)
+    losses = 3.3 + 9 * np.exp(-np.arange(300) / 35)
+    found = (
+        detector.observe(StepRecord(k + 1, x, blank_rate=1.0, input_dependence=3e-4)) for k, x in enumerate(losses)
+    )
+    cold = next(finding for finding in found if finding)
+    assert "it came down to this only at step" in cold.reason and cold.reason.endswith("may be too low")
+
+
+def test_the_last_good_step_is_the_last_sign_of_life() -> None:
+    """Learned until step 60, or I that grew until step 80; or none at all."""
+    died = first(np.r_[np.full(60, 0.2), np.full(240, 1e-6)])
+    assert died is not None and died.last_good_step == died.first_bad_step - 1 and 60 <= died.last_good_step <= 66
+    grew = first(np.r_[3e-5 * 2 ** (np.arange(80) / 16), np.full(220, 9e-4)])
+    assert grew is not None and grew.last_good_step is not None and 50 <= grew.last_good_step <= 90
+    never = first(np.full(300, 1e-6))
+    assert never is not None and never.last_good_step is None
+
+
 def test_only_an_input_dependence_near_zero_counts() -> None:
     assert first(np.full(300, 0.0011)) is None
     finding = first(np.full(300, 0.0009))

@@ -59,6 +59,27 @@ def test_gradients_in_a_row(norm: float) -> None:
     assert finding is not None and (finding.step, finding.first_bad_step) == (18, 2)
 
 
+def test_most_losses_are_enough_even_if_never_five_in_a_row() -> None:
+    def trace(period: int) -> list[StepRecord]:
+        bad = [StepRecord(100 + k, math.nan if k % period else 2.0, 1.0) for k in range(60)]
+        return [*(good(k) for k in range(1, 100)), *bad]
+
+    finding = first(trace(3))
+    assert finding is not None and (finding.first_bad_step, finding.last_good_step) == (101, 100)
+    assert (finding.step, finding.value, finding.threshold) == (116, 11.0, 10.0)
+    assert finding.reason == "11 of the last 20 losses are not finite, from step 101"
+    assert first(trace(2)) is None, "half of them is just not most"
+
+
+def test_the_last_good_step_is_before_the_first_sign() -> None:
+    """The gradient is infinite for two steps, then the loss is NaN as well."""
+    late = [StepRecord(step=12 + k, loss=math.nan, grad_norm=math.nan) for k in range(5)]
+    finding = first([*(good(k) for k in range(1, 10)), overflow(10), overflow(11), *late])
+    assert finding is not None and (finding.step, finding.last_good_step) == (14, 9)
+    finding = first([StepRecord(step=1, loss=math.nan, params_finite=False)])
+    assert finding is not None and finding.last_good_step is None
+
+
 @pytest.mark.parametrize("start_bits", [16, 32])
 def test_calibration_is_no_alarm_however_long(start_bits: int) -> None:
     trace = [overflow(1 + k, 2.0 ** (start_bits - k)) for k in range(start_bits)]

@@ -55,7 +55,7 @@ def test_eight_bits_below_the_first_usable_value() -> None:
 
     assert first(trace(7)) is None
     finding = first(trace(8))
-    assert finding is not None and finding.first_bad_step == 11
+    assert finding is not None and (finding.first_bad_step, finding.last_good_step) == (11, 10)
     assert finding.reason == "the loss scale fell from its first usable value 32768 to 128 by step 19"
 
 

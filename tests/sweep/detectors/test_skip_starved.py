@@ -2,6 +2,8 @@
 
 import math
 
+import pytest
+
 from sweep.detectors import RunContext, SkipStarvedConfig
 from sweep.detectors.base import GradientState
 from sweep.detectors.skip_starved import SkipWindow
@@ -22,6 +24,7 @@ def test_a_threshold_that_skips_everything() -> None:
     finding = first([step(1 + k, skipped=True) for k in range(60)])
     assert finding is not None
     assert (finding.step, finding.first_bad_step, finding.outcome) == (26, 1, Outcome.SKIP_STARVED)
+    assert finding.last_good_step is None
     assert finding.reason == "26 of the last 26 batches were skipped"
 
 
@@ -43,6 +46,19 @@ def test_the_window_tells_its_numbers() -> None:
     assert described(True, True, num_infeasible=1) == (
         "2 of the last 2 batches were skipped, 2 of them with a target that CTC cannot align"
     )
+
+
+@pytest.mark.parametrize("num_good", [10, 100])
+def test_the_last_good_step_is_the_last_applied_one(num_good: int) -> None:
+    finding = first([step(1 + k, skipped=k >= num_good) for k in range(200)])
+    assert finding is not None
+    assert (finding.first_bad_step, finding.last_good_step) == (num_good + 1, num_good)
+
+
+def test_a_window_full_of_scattered_skips_remembers_what_left_it() -> None:
+    finding = first([step(1 + k, skipped=k % 50 in (0, *range(20, 44)) or k >= 150) for k in range(300)])
+    assert finding is not None and finding.last_good_step is not None
+    assert finding.last_good_step < finding.first_bad_step < finding.step
 
 
 def test_calibration_does_not_count() -> None:

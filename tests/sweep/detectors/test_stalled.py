@@ -38,6 +38,14 @@ def test_without_input_dependence_it_waits_twice_as_long() -> None:
     assert finding is not None and 180 <= finding.step <= 230
 
 
+def test_an_output_that_depends_on_its_input_gets_more_time() -> None:
+    """A real baseline with I = 0.3: it crept to 1.03 of the level by 40 % of its budget, and ended at 0.91 of it."""
+    losses = 3.4 * noise(0, 0.05)
+    lifeless, alive = first(losses, np.full(300, 0.01)), first(losses, np.full(300, 0.3))
+    assert lifeless is not None and alive is not None
+    assert 135 <= lifeless.step <= 150 and 180 <= alive.step <= 230
+
+
 @pytest.mark.parametrize("onset", [60, 100, 120, 150])
 def test_a_plateau_that_ends_is_silent(onset: int) -> None:
     steps = np.arange(300)
@@ -77,6 +85,21 @@ def test_what_was_learned_and_lost_is_a_divergence() -> None:
     finding = first(losses)
     assert finding is not None and finding.outcome is Outcome.DIVERGED_LOSS
     assert "it had been at" in finding.reason
+
+
+def test_a_spike_is_no_stall() -> None:
+    """Just below the level that counts as nothing learned, with a wide spike late on the clock."""
+    steps = np.arange(300)
+    losses = 0.97 * 3.3 * (1 + 3 * np.exp(-0.5 * ((steps - 150) / 5) ** 2))
+    assert first(losses * noise(0, 0.02), np.full(300, 2e-4)) is None
+
+
+def test_the_last_good_step_made_progress() -> None:
+    fallen = first(np.r_[np.geomspace(9, 3.4, 120), np.full(180, 3.4)] * noise(0, 0.02))
+    assert fallen is not None and fallen.last_good_step == fallen.first_bad_step - 1
+    assert 100 <= fallen.last_good_step <= 135
+    flat = first(np.full(300, 3.5))
+    assert flat is not None and (flat.first_bad_step, flat.last_good_step) == (90, None)
 
 
 def test_nothing_is_said_without_a_reference() -> None:

@@ -18,6 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from slr_models.errors import SettingError
+from slr_models.transfer import to_device
 
 Floats = npt.NDArray[np.float64]
 
@@ -42,13 +43,13 @@ def ctc_losses(logits_BSV: Tensor, output_lengths_B: Tensor, targets_BU: Tensor,
 
     Args:
         logits_BSV: unnormalised scores; padding frames do not matter.
-        output_lengths_B: valid frames, int64.
+        output_lengths_B: valid frames, int64. On the CPU, as torch would fetch them from a GPU, and wait.
         targets_BU: labels in 1..V-1, padded with anything in 0..V-1.
-        target_lengths_B: valid labels, int64.
+        target_lengths_B: valid labels, int64; on the CPU likewise.
     """
     log_probs_SBV = F.log_softmax(logits_BSV.float(), dim=-1).transpose(0, 1)
     losses_B = F.ctc_loss(log_probs_SBV, targets_BU, output_lengths_B, target_lengths_B, blank=BLANK, reduction="none")
-    return losses_B / target_lengths_B.to(losses_B.device).clamp(min=1)
+    return losses_B / to_device(target_lengths_B.clamp(min=1), losses_B.device)
 
 
 def num_repeats(target: Sequence[int]) -> int:
@@ -278,7 +279,7 @@ def input_dependence(logits_BSV: Tensor, output_lengths_B: Tensor) -> Tensor:
 def _valid_frames(logits_BSV: Tensor, output_lengths_B: Tensor) -> Tensor:
     """True where a frame is no padding, [B, S]."""
     frames_S = torch.arange(logits_BSV.shape[1], device=logits_BSV.device)
-    return frames_S < output_lengths_B.to(logits_BSV.device, non_blocking=True)[:, None]
+    return frames_S < to_device(output_lengths_B, logits_BSV.device)[:, None]
 
 
 def _feasible(output_lengths: Sequence[int], targets: Sequence[Sequence[int]]) -> list[tuple[int, Sequence[int]]]:

@@ -11,6 +11,7 @@
 Weights, their gradients and the optimizer's state are fp32 in every kind.
 """
 
+import math
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Annotated, Any, Literal
@@ -32,7 +33,7 @@ _FIRST_WITH_TF32_AND_BF16 = 8
 class Precision:
     """How one training computes: the forward pass's context, the loss scale and the guarded optimizer step.
 
-    The calls of one training step, in order:
+    The calls of one training step, in order; none of them waits for the device:
 
     | call                  | without a scaler    | with a scaler                                        |
     |-----------------------|---------------------|------------------------------------------------------|
@@ -40,14 +41,14 @@ class Precision:
     | `scale_loss(loss)`    | the loss            | loss x loss scale; call backward on the result       |
     | `unscale_(optimizer)` | nothing             | divides the gradients, notes non-finite ones         |
     | `step(optimizer)`     | steps               | steps if all gradients are finite; updates the scale |
-    | or `skip(optimizer)`  | nothing             | updates the scale without a step                     |
 
-    `step` and `skip` end the step: exactly one of them follows each `unscale_`.
+    `step` ends the step: exactly one follows each `unscale_`, also where the update is refused.
     """
 
     def __init__(
         self,
         implementation: str,
+        device: torch.device,
         new_context: Callable[[], AbstractContextManager[object]],
         scaler: GradScaler | None = None,
     ) -> None:
@@ -55,17 +56,18 @@ class Precision:
         """What really runs, for the report."""
         self._new_context = new_context
         self._scaler = scaler
-        self._scale = float("nan") if scaler is None else scaler.get_scale()
+        self._device = device
 
     @property
     def has_scaler(self) -> bool:
         """Whether the loss is scaled."""
         return self._scaler is not None
 
-    @property
-    def loss_scale(self) -> float:
-        """The scale in force for the next `scale_loss`; NaN without a scaler. Costs no device sync."""
-        return self._scale
+    def loss_scale(self) -> Tensor:
+        """The scale in force for the next `scale_loss`, a float32 scalar of its own; NaN without a scaler."""
+        if self._scaler is None:
+            return torch.full((), math.nan, device=self._device)
+        return self._scaler.scale(torch.ones((), device=self._device))
 
     def forward_context(self) -> AbstractContextManager[object]:
         """A new context for one forward pass and its loss."""
@@ -76,54 +78,46 @@ class Precision:
         return loss if self._scaler is None else self._scaler.scale(loss)
 
     def unscale_(self, optimizer: Optimizer) -> None:
-        """Turns the gradients of the scaled loss into those of the loss, in place. No device sync."""
+        """Turns the gradients of the scaled loss into those of the loss, in place."""
         if self._scaler is not None:
             self._scaler.unscale_(optimizer)
 
-    def step(self, optimizer: Optimizer) -> bool:
-        """Updates the weights and the loss scale.
+    def step(self, optimizer: Optimizer, refused: Tensor | None = None) -> Tensor:
+        """Updates the weights, unless something speaks against it, and the loss scale.
+
+        Args:
+            optimizer: One of torch's fused ones: these leave out a step by a flag on the device.
+            refused: A bool scalar: whether the caller does not want this update. The loss scale still learns
+                whether its gradients overflowed.
 
         Returns:
-            Whether the optimizer stepped. Without a scaler it always does, whatever the gradients hold.
-            With one it does not if a scaled gradient is NaN or infinite; to know this costs one device
-            sync a step. A scale below 2^-128 protects from nothing: its inverse is infinite, so that
-            unscaling itself spoils the gradients after the check.
+            Whether the optimizer stepped, a bool scalar. Without a scaler it does whatever the gradients hold,
+            unless refused. With one it does not if a scaled gradient is NaN or infinite. A scale below 2^-128
+            protects from nothing: its inverse is infinite, so that unscaling itself spoils the gradients after the
+            check.
         """
-        if self._scaler is None:
-            optimizer.step()
-            return True
-        self._scaler.step(optimizer)
-        return not self._update_scale(self._scaler)
-
-    def skip(self, optimizer: Optimizer) -> None:
-        """Ends a step whose update is not wanted, after `unscale_`: the weights stay.
-
-        The loss scale still has to learn whether its gradients overflowed, and the next `unscale_` would
-        raise without this.
-        """
+        assert optimizer.defaults["fused"], "only fused optimizers read the flag `found_inf`"
+        left_out = torch.zeros((), dtype=torch.bool, device=self._device) if refused is None else refused
         if self._scaler is not None:
-            self._update_scale(self._scaler)
-
-    def _update_scale(self, scaler: GradScaler) -> bool:
-        """Lets the scale grow or back off; returns whether a gradient was non-finite.
-
-        The scaler does not say so itself, but only then does the scale fall. A scale that underflowed to zero can
-        fall no further, and there the count of clean steps tells: it starts anew after a bad one.
-        """
-        before = self._scale
-        scaler.update()
-        self._scale = scaler.get_scale()
-        return self._scale < before or (before == 0.0 and scaler.state_dict()["_growth_tracker"] == 0)
+            # The scaler's own `step` would pass on this finding alone.
+            (overflowed,) = self._scaler._found_inf_per_device(optimizer).values()
+            left_out = left_out | (overflowed > 0)
+        optimizer.grad_scale = None  # type: ignore[attr-defined]
+        optimizer.found_inf = left_out.float()  # type: ignore[attr-defined]
+        optimizer.step()
+        del optimizer.grad_scale, optimizer.found_inf  # type: ignore[attr-defined]
+        if self._scaler is not None:
+            self._scaler.update()
+        return ~left_out
 
     def state_dict(self) -> dict[str, Any]:
-        """State to continue from; empty without a scaler."""
+        """State to continue from; empty without a scaler. Waits for the device."""
         return {} if self._scaler is None else self._scaler.state_dict()
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continues from `state_dict()` of a precision of the same kind."""
         if self._scaler is not None:
             self._scaler.load_state_dict(state)
-            self._scale = self._scaler.get_scale()
 
 
 class Fp32(Spec):
@@ -134,8 +128,8 @@ class Fp32(Spec):
     def build(self, device: torch.device) -> Precision:
         """Raises SettingError on a device that is neither CPU nor CUDA, as every kind does."""
         if _is_cuda(device, self.kind):
-            return Precision("fp32 (TensorFloat-32 off)", lambda: _tf32(False))
-        return Precision("fp32", nullcontext)
+            return Precision("fp32 (TensorFloat-32 off)", device, lambda: _tf32(False))
+        return Precision("fp32", device, nullcontext)
 
 
 class Tf32(Spec):
@@ -151,7 +145,7 @@ class Tf32(Spec):
                 "use `fp32` here or run the study on a GPU."
             )
         _require_ampere(device, self.kind)
-        return Precision("fp32 with TensorFloat-32 products", lambda: _tf32(True))
+        return Precision("fp32 with TensorFloat-32 products", device, lambda: _tf32(True))
 
 
 class Bf16(Spec):
@@ -208,9 +202,10 @@ PrecisionConfig = Annotated[Fp32 | Tf32 | Bf16 | Fp16 | Fp16Unscaled, Field(disc
 def _mixed(name: str, dtype: torch.dtype, device: torch.device, scaler: GradScaler | None) -> Precision:
     suffix = "" if scaler is None else " + GradScaler"
     if _is_cuda(device, name):
-        return Precision(f"CUDA autocast {name}{suffix}", lambda: _cuda_autocast(dtype), scaler)
+        return Precision(f"CUDA autocast {name}{suffix}", device, lambda: _cuda_autocast(dtype), scaler)
     return Precision(
         f"{name} emulated on CPU (CUDA autocast op lists, fp32 accumulation){suffix}",
+        device,
         lambda: emulated_autocast(dtype),
         scaler,
     )

@@ -5,13 +5,17 @@ Dimension legend: B batch, T input frames, F features, S output frames, V vocabu
 
 import math
 import time
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Iterable, Iterator
+from contextlib import nullcontext
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from pydantic import Field
+from torch import Tensor
 
 from slr_models.ctc import (
     beam_decode,
@@ -26,6 +30,8 @@ from slr_models.data.batch import Batch, Dataset, Split, collate
 from slr_models.models import ModelConfig
 from slr_models.spec import Spec
 from slr_models.wer import ErrorCounts, count_errors
+from sweep.health import HealthProbe, PendingHealth
+from sweep.late import LateReader, Stopwatch
 from sweep.optim import (
     AdamW,
     BadBatchConfig,
@@ -34,15 +40,14 @@ from sweep.optim import (
     Cosine,
     OptimizerConfig,
     ScheduleConfig,
+    SkipNamer,
     SkipNonfinite,
     grad_norm,
+    refusal_reason,
 )
-from sweep.precision import Fp32, PrecisionConfig
-from sweep.records import NAN, EvalRecord, SkipReason, StepRecord
+from sweep.precision import Fp16, Fp16Unscaled, Fp32, PrecisionConfig
+from sweep.records import EvalRecord, HealthSample, StepRecord
 from sweep.telemetry import params_finite
-
-SETTLED_STEPS = 20
-"""A loss scale that gave finite gradients for so many steps in a row has found its level."""
 
 
 class Greedy(Spec):
@@ -75,6 +80,9 @@ class TrainingConfig(Spec):
     """Steps between evaluations; null: at the end of every epoch. The last step is always evaluated."""
     telemetry_every_steps: int = Field(5, ge=1)
     """Steps between measurements of blank rate, input dependence and finite weights."""
+    health_every_steps: int | None = Field(50, ge=1)
+    """Steps between samples of the model's numeric health; null for none. The first comes with the second step. For
+    fp16, every other sample compares the gradients with full precision, which costs a second backward pass."""
     decoder: Greedy | Beam = Field(Greedy(), discriminator="kind")
     """How validation transcripts are read off."""
 
@@ -100,28 +108,63 @@ def infeasible_targets(model: ModelConfig, split: Split) -> npt.NDArray[np.bool_
     )
 
 
+@dataclass(frozen=True)
+class _Step:
+    """What the host knows of a step whose values it has not read yet."""
+
+    step: int
+    lr: float
+    num_samples: int
+    num_infeasible: int
+    stopwatch: Stopwatch
+    health: PendingHealth | None
+
+
 class Training:
     """One training in progress: model, optimizer and all other state, to be run, saved and resumed.
 
     | method            | effect                                                                             |
     |-------------------|------------------------------------------------------------------------------------|
     | `records()`       | goes on from the current step to the last, yielding a record a step and evaluation |
+    | `skip_step()`     | leaves out the next step and its batch                                             |
     | `state_dict()`    | everything that the rest of the training depends on                                |
     | `load_state_dict` | puts it back: the rest is then bit-identical on a CPU                              |
 
     A generator left in the middle may be dropped: a new `records()` goes on from the last record yielded.
+
+    On a GPU no step waits for the device (torch's own CTC loss does, to copy its lengths). Everything is decided there,
+    and a record comes `lag_steps` steps after its step, so that one who stops at a record has computed so many steps
+    too many. An evaluation comes after the records of all steps before it.
     """
 
     def __init__(
-        self, config: TrialConfig, dataset: Dataset, *, seed: int, max_steps: int, device: torch.device
+        self,
+        config: TrialConfig,
+        dataset: Dataset,
+        *,
+        seed: int,
+        max_steps: int,
+        device: torch.device,
+        order_seed: int | None = None,
+        lag_steps: int | None = None,
     ) -> None:
-        """Builds model and optimizer; `seed` fixes weights, data order and dropout."""
+        """Builds model and optimizer.
+
+        Args:
+            config: What to train.
+            dataset: On what.
+            seed: Fixes weights and dropout.
+            max_steps: Length of the training, in updates.
+            device: The CPU or a CUDA device.
+            order_seed: Fixes the order of the data; None for `seed`.
+            lag_steps: Steps that records come late; None for 4 on a GPU and 0 on a CPU.
+        """
         training = config.training
         self.config = config
         self.max_steps = max_steps
         self.step = 0
         self._dataset = dataset
-        self._seed = seed
+        self._order_seed = seed if order_seed is None else order_seed
         self._device = device
         self._steps_per_epoch = steps_per_epoch(training, len(dataset.train))
         self._infeasible_train = infeasible_targets(config.model, dataset.train)
@@ -133,28 +176,45 @@ class Training:
         self._schedule = training.schedule.build(training.optimizer.lr, max_steps)
         self._clipper = training.clip.build()
         self._policy = training.bad_batch.build()
-        self._settled_scale = self._held_scale = NAN
-        self._good_steps = 0
+        self._skips = SkipNamer()
+        self._probe = HealthProbe(self.model, self.optimizer)
         self._last_eval_step = 0
+        self._unknown = torch.full((), math.nan, device=device)
+        self._unchecked = torch.ones((), device=device)
+        self._lag_steps = lag_steps
+        self._reader: LateReader[_Step] = LateReader(lag_steps)
+        self._ready: deque[StepRecord | HealthSample] = deque()
         # Dropout draws from the global generator: seeded here, saved and restored with the state.
         torch.manual_seed(seed)
 
-    def records(self) -> Iterator[StepRecord | EvalRecord]:
-        """Trains on to the last step."""
+    def records(self) -> Iterator[StepRecord | EvalRecord | HealthSample]:
+        """Trains on to the last step. The health of a sampled step follows its record."""
         while True:
-            if self._is_eval_due():
+            is_at_end = self.step >= self.max_steps
+            if is_at_end or self._is_eval_due():
+                self._note_all(self._reader.flush())
+            if self._ready:
+                yield self._ready.popleft()
+            elif self._is_eval_due():
                 yield self._evaluate()
-            if self.step >= self.max_steps:
+            elif is_at_end:
                 return
-            yield self._train_step()
+            else:
+                self._train_step()
+
+    def skip_step(self) -> None:
+        """Leaves out the next step: its batch is not trained on, and no record tells of it."""
+        self.step += 1
 
     def state_dict(self) -> dict[str, Any]:
-        """All state, loadable with `torch.load(weights_only=True)`."""
+        """All state, loadable with `torch.load(weights_only=True)`. Waits for the steps begun.
+
+        Their records are not part of it: they still come from this training's `records()`.
+        """
+        self._note_all(self._reader.flush())
         return {
             "step": self.step,
-            "settled_scale": self._settled_scale,
-            "held_scale": self._held_scale,
-            "good_steps": self._good_steps,
+            **self._skips.state_dict(),
             "last_eval_step": self._last_eval_step,
             "model": self.model.state_dict(),
             "optimizer": self.optimizer.state_dict(),
@@ -168,10 +228,10 @@ class Training:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restores what `state_dict` gave, into a training built from the same configuration."""
+        self._reader = LateReader(self._lag_steps)
+        self._ready.clear()
         self.step = state["step"]
-        self._settled_scale = state["settled_scale"]
-        self._held_scale = state["held_scale"]
-        self._good_steps = state["good_steps"]
+        self._skips.load_state_dict(state)
         self._last_eval_step = state["last_eval_step"]
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
@@ -183,96 +243,114 @@ class Training:
         if state["cuda_rng"] is not None:
             torch.cuda.set_rng_state(state["cuda_rng"], self._device)
 
-    def _train_step(self) -> StepRecord:
-        started = time.perf_counter()
+    def _train_step(self) -> None:
+        """Computes the next step without waiting for its values; those that are due by now become records."""
+        stopwatch = Stopwatch(self._device)
         config = self.config.training
         lr = self._schedule.lr(self.step)
         for group in self.optimizer.param_groups:
             group["lr"] = lr
+        is_measured = self.step % config.telemetry_every_steps == 0
+        every = config.health_every_steps
+        is_sampled = every is not None and self.step % every == 1 % every
+        loss_scale = self.precision.loss_scale()
+        micro_batches = list(self._micro_batches())
+        with self._probe.watch() if is_sampled else nullcontext():
+            loss, *telemetry = self._backward(micro_batches, is_measured)
+            # A second backward pass, in full precision: with every other sample.
+            is_compared = is_sampled and every is not None and self.step // every % 2 == 0
+            if is_compared and isinstance(config.precision, Fp16 | Fp16Unscaled):
+                self._probe.compare_gradients(lambda: self._full_precision_losses(micro_batches))
+            self.precision.unscale_(self.optimizer)
+            norm = grad_norm(self._parameters)
+            refusal = self._policy.decide(loss, norm)
+            self._clipper.clip_(self._parameters, norm, refusal > 0)
+            applied = self.precision.step(self.optimizer, refusal > 0)
+        finite = params_finite(self._parameters) if is_measured else self._unchecked
+        self.step += 1
+        values = torch.stack([loss, norm, loss_scale, refusal, applied.float(), finite.float(), *telemetry])
+        health = self._probe.sample(self.step) if is_sampled else None
+        if health is not None:
+            values = torch.cat([values, health.packed])
+        stopwatch.stop()
+        indices = [index for indices in micro_batches for index in indices]
+        num_infeasible = int(self._infeasible_train[indices].sum())
+        step = _Step(self.step, lr, len(indices), num_infeasible, stopwatch, health)
+        self._note_all(self._reader.push(step, values))
+
+    def _backward(self, micro_batches: list[list[int]], is_measured: bool) -> tuple[Tensor, Tensor, Tensor]:
+        """Gradients of the scaled loss; the loss, and blank rate and input dependence of the last micro-batch."""
         self.optimizer.zero_grad(set_to_none=True)
         self.model.train()
-        measure = self.step % config.telemetry_every_steps == 0
-        loss_scale = self.precision.loss_scale
         loss = torch.zeros((), device=self._device)
-        num_samples = num_infeasible = 0
-        probe = [NAN, NAN]
-        micro_batches = list(self._micro_batches())
+        blanks = dependence = self._unknown
         for indices in micro_batches:
             batch = collate(self._dataset.train, indices).to(self._device)
-            num_samples += len(indices)
-            num_infeasible += int(self._infeasible_train[indices].sum())
             with self.precision.forward_context():
-                logits_BSV = self.model(batch.features_BTF, batch.lengths_B)
-                lengths_B = self.model.output_lengths(batch.lengths_B)
-                batch_loss = ctc_losses(logits_BSV, lengths_B, batch.targets_BU, batch.target_lengths_B).mean()
+                logits_BSV, lengths_B, losses_B = self._forward(batch)
+                batch_loss = losses_B.mean()
             # A training split smaller than one update has fewer micro-batches than asked for.
             self.precision.scale_loss(batch_loss / len(micro_batches)).backward()
             loss += batch_loss.detach() / len(micro_batches)
-            if measure:
-                probe = [
-                    blank_rate(logits_BSV.detach(), lengths_B).item(),
-                    input_dependence(logits_BSV.detach(), lengths_B).item(),
-                ]
-        self.precision.unscale_(self.optimizer)
-        norm = grad_norm(self._parameters)
-        loss_value, norm_value = torch.stack([loss, norm]).tolist()
-        reason = self._policy.decide(loss_value, norm_value)
-        self._note_scale(loss_scale, norm_value)
-        if reason is None:
-            self._clipper.clip_(self._parameters, norm)
-            applied = self.precision.step(self.optimizer)
-        else:
-            self.precision.skip(self.optimizer)
-            applied = False
-        finite = True
-        if applied and (measure or not math.isfinite(loss_value) or not math.isfinite(norm_value)):
+            if is_measured:
+                blanks = blank_rate(logits_BSV.detach(), lengths_B)
+                dependence = input_dependence(logits_BSV.detach(), lengths_B)
+        return loss, blanks, dependence
+
+    def _full_precision_losses(self, micro_batches: list[list[int]]) -> Iterator[Tensor]:
+        for indices in micro_batches:
+            _, _, losses_B = self._forward(collate(self._dataset.train, indices).to(self._device))
+            yield losses_B.mean() / len(micro_batches)
+
+    def _forward(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
+        """Logits [B, S, V], their lengths [B] (on the CPU) and the losses [B]."""
+        logits_BSV = self.model(batch.features_BTF, batch.lengths_B)
+        lengths_B = self.model.output_lengths(batch.host_lengths_B)
+        return logits_BSV, lengths_B, ctc_losses(logits_BSV, lengths_B, batch.targets_BU, batch.target_lengths_B)
+
+    def _note_all(self, steps: Iterable[tuple[_Step, list[float]]]) -> None:
+        for step, values in steps:
+            self._note(step, values)
+
+    def _note(self, step: _Step, values: list[float]) -> None:
+        """Makes records of a step whose values have been read; they come in the order of the steps."""
+        loss, norm, loss_scale, refusal, applied, finite, blanks, dependence, *health = values
+        if applied and not (math.isfinite(loss) and math.isfinite(norm)):
+            # By now on a GPU a few steps later; but what makes a weight non-finite leaves it so.
             finite = bool(params_finite(self._parameters))
-        self.step += 1
-        return StepRecord(
-            step=self.step,
-            loss=loss_value,
-            grad_norm=norm_value,
+        reason = self._skips.name(
+            applied=bool(applied),
+            refusal=refusal_reason(refusal),
+            loss=loss,
+            grad_norm=norm,
             loss_scale=loss_scale,
-            applied=applied,
-            skip_reason=None if applied else self._classify(reason, loss_value, norm_value, loss_scale, num_infeasible),
-            lr=lr,
-            num_samples=num_samples,
-            num_infeasible=num_infeasible,
-            time_s=time.perf_counter() - started,
-            blank_rate=probe[0],
-            input_dependence=probe[1],
-            params_finite=finite,
+            num_infeasible=step.num_infeasible,
         )
-
-    def _classify(
-        self, reason: SkipReason | None, loss: float, norm: float, loss_scale: float, num_infeasible: int
-    ) -> SkipReason:
-        """Names why a step was not applied."""
-        if reason is SkipReason.THRESHOLD and math.isfinite(norm):
-            return SkipReason.THRESHOLD
-        if num_infeasible > 0 and not math.isfinite(loss):
-            return SkipReason.INFEASIBLE
-        if math.isfinite(loss) and not math.isnan(loss_scale):
-            # No scale has held for a while yet, or it just grew: overflow is how it finds its level.
-            if math.isnan(self._settled_scale) or loss_scale > self._settled_scale:
-                return SkipReason.CALIBRATION
-        return SkipReason.NONFINITE
-
-    def _note_scale(self, loss_scale: float, norm: float) -> None:
-        """Keeps the latest loss scale that held for SETTLED_STEPS steps in a row."""
-        if not math.isfinite(norm):
-            self._good_steps = 0
-            return
-        self._good_steps = self._good_steps + 1 if loss_scale == self._held_scale else 1
-        self._held_scale = loss_scale
-        if self._good_steps >= SETTLED_STEPS:
-            self._settled_scale = loss_scale
+        self._ready.append(
+            StepRecord(
+                step=step.step,
+                loss=loss,
+                grad_norm=norm,
+                loss_scale=loss_scale,
+                applied=bool(applied),
+                skip_reason=reason,
+                lr=step.lr,
+                num_samples=step.num_samples,
+                num_infeasible=step.num_infeasible,
+                time_s=step.stopwatch.elapsed_s,
+                blank_rate=blanks,
+                input_dependence=dependence,
+                params_finite=bool(finite),
+            )
+        )
+        if step.health is not None:
+            self._ready.append(step.health.unpack(health))
 
     def _micro_batches(self) -> Iterator[list[int]]:
-        """Indices of the next update's micro-batches: a function of seed and step alone."""
+        """Indices of the next update's micro-batches: a function of order seed and step alone."""
         config = self.config.training
         epoch, position = divmod(self.step, self._steps_per_epoch)
-        order = np.random.default_rng([self._seed, epoch]).permutation(len(self._dataset.train))
+        order = np.random.default_rng([self._order_seed, epoch]).permutation(len(self._dataset.train))
         start = position * config.batch_size * config.accumulate
         for offset in range(config.accumulate):
             indices = order[start + offset * config.batch_size : start + (offset + 1) * config.batch_size]
@@ -290,7 +368,7 @@ class Training:
         self.model.eval()
         # Neighbours in length share a batch, so little of it is padding.
         order = np.argsort(split.lengths, kind="stable")
-        losses: list[torch.Tensor] = []
+        losses: list[Tensor] = []
         counts = ErrorCounts()
         weights: list[float] = []
         blanks: list[float] = []
@@ -299,9 +377,8 @@ class Training:
             indices = [int(i) for i in order[start : start + 2 * self.config.training.batch_size]]
             batch = collate(split, indices).to(self._device)
             with self.precision.forward_context():
-                logits_BSV = self.model(batch.features_BTF, batch.lengths_B)
-                lengths_B = self.model.output_lengths(batch.lengths_B)
-                losses.append(ctc_losses(logits_BSV, lengths_B, batch.targets_BU, batch.target_lengths_B))
+                logits_BSV, lengths_B, losses_B = self._forward(batch)
+            losses.append(losses_B)
             counts += self._count_errors(batch, logits_BSV, lengths_B)
             weights.append(float(len(indices)))
             blanks.append(blank_rate(logits_BSV, lengths_B).item())
@@ -323,7 +400,7 @@ class Training:
             time_s=time.perf_counter() - started,
         )
 
-    def _count_errors(self, batch: Batch, logits_BSV: torch.Tensor, lengths_B: torch.Tensor) -> ErrorCounts:
+    def _count_errors(self, batch: Batch, logits_BSV: Tensor, lengths_B: Tensor) -> ErrorCounts:
         decoder = self.config.training.decoder
         if isinstance(decoder, Beam):
             hypotheses = beam_decode(logits_BSV, lengths_B, decoder.width)

@@ -11,6 +11,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from slr_models.transfer import to_device
+
 BLANK_TOKEN = "<blank>"
 """The vocabulary's entry 0. Labels are 1..V-1."""
 
@@ -127,19 +129,23 @@ class Batch:
     features_BTF: Tensor
     lengths_B: Tensor
     """Valid frames, int64."""
+    host_lengths_B: Tensor
+    """The same on the CPU, whatever the device of the batch: torch's CTC loss wants lengths there."""
     targets_BU: Tensor
     """Labels, int64, padded with 0."""
     target_lengths_B: Tensor
+    """Valid labels, int64; always on the CPU."""
     indices: tuple[int, ...]
     """Positions in the split."""
 
     def to(self, device: torch.device) -> "Batch":
-        """The batch on another device (without waiting for the copy)."""
+        """The batch on another device, apart from what stays on the CPU; does not wait for the copy."""
         return Batch(
-            self.features_BTF.to(device, non_blocking=True),
-            self.lengths_B.to(device, non_blocking=True),
-            self.targets_BU.to(device, non_blocking=True),
-            self.target_lengths_B.to(device, non_blocking=True),
+            to_device(self.features_BTF, device),
+            to_device(self.lengths_B, device),
+            self.host_lengths_B,
+            to_device(self.targets_BU, device),
+            self.target_lengths_B,
             self.indices,
         )
 
@@ -153,9 +159,11 @@ def collate(split: Split, indices: Sequence[int]) -> Batch:
     for row, index in enumerate(indices):
         features[row, : lengths[row]] = split.utterance(index)
         targets[row, : target_lengths[row]] = split.target(index)
+    lengths_B = torch.tensor(lengths)
     return Batch(
         torch.from_numpy(features),
-        torch.tensor(lengths),
+        lengths_B,
+        lengths_B,
         torch.from_numpy(targets),
         torch.tensor(target_lengths),
         tuple(int(i) for i in indices),

@@ -7,10 +7,12 @@ from sweep.optim.bad_batch import (
     RobustZ,
     SkipAbove,
     SkipNonfinite,
+    refusal_reason,
 )
 from sweep.optim.clipping import Adaptive, Agc, ByNorm, ByValue, ClipConfig, Clipper, Off, grad_norm
 from sweep.optim.optimizer import Adam, AdamW, OptimizerConfig, Sgd
 from sweep.optim.schedule import Constant, Cosine, OneCycle, Plateau, Schedule, ScheduleConfig
+from sweep.optim.skip_reason import SkipNamer
 
 __all__ = [
     "Adam",
@@ -35,6 +37,8 @@ __all__ = [
     "ScheduleConfig",
     "Sgd",
     "SkipAbove",
+    "SkipNamer",
     "SkipNonfinite",
     "grad_norm",
+    "refusal_reason",
 ]

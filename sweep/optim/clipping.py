@@ -25,8 +25,15 @@ def grad_norm(parameters: Sequence[Parameter]) -> Tensor:
 class Clipper(Protocol):
     """Limits the gradients of one training, in place."""
 
-    def clip_(self, parameters: Sequence[Parameter], grad_norm: Tensor) -> None:
-        """Clips; `grad_norm` is the norm of these gradients as they are. If not finite, no statistic sees it."""
+    def clip_(self, parameters: Sequence[Parameter], grad_norm: Tensor, refused: Tensor) -> None:
+        """Clips, without a host synchronization.
+
+        Args:
+            parameters: Those whose gradients are clipped.
+            grad_norm: Norm of these gradients as they are. If not finite, no statistic sees it.
+            refused: A bool scalar: whether the step will not be applied, so that no statistic may see it, and the
+                gradients may become anything.
+        """
 
     def state_dict(self) -> dict[str, Any]:
         """State to continue from."""
@@ -41,7 +48,7 @@ class _FixedClipper:
     def __init__(self, clip: Callable[[Sequence[Parameter], Tensor], None]) -> None:
         self._clip = clip
 
-    def clip_(self, parameters: Sequence[Parameter], grad_norm: Tensor) -> None:
+    def clip_(self, parameters: Sequence[Parameter], grad_norm: Tensor, refused: Tensor) -> None:
         self._clip(parameters, grad_norm)
 
     def state_dict(self) -> dict[str, Any]:
@@ -149,47 +156,73 @@ def _clip_units_(gradient: Tensor, weight: Tensor, max_ratio: float, eps: float)
 
 
 class _AdaptiveClipper:
+    """Keeps the statistics in float64 on the device of the norms (N = warmup_steps)."""
+
     def __init__(self, config: Adaptive) -> None:
         self._config = config
-        self._first_norms: list[float] = []
-        self._mean = math.nan
-        self._variance = math.nan
+        self._first_norms_N = torch.full((config.warmup_steps,), math.nan, dtype=torch.float64)
+        self._num_first = torch.zeros((), dtype=torch.int64)
+        self._mean = torch.full((), math.nan, dtype=torch.float64)
+        self._variance = torch.full((), math.nan, dtype=torch.float64)
 
-    def clip_(self, parameters: Sequence[Parameter], grad_norm: Tensor) -> None:
-        norm = grad_norm.item()
-        if not math.isfinite(norm):
-            return
-        if len(self._first_norms) < self._config.warmup_steps:
-            self._start(norm)
-            return
+    @torch.no_grad()
+    def clip_(self, parameters: Sequence[Parameter], grad_norm: Tensor, refused: Tensor) -> None:
+        self._move_to(grad_norm.device)
+        norm = grad_norm.double()
+        counts = torch.isfinite(norm) & ~refused
+        is_judged = counts & (self._num_first == self._config.warmup_steps)
         limit = self._limit(norm)
-        if limit < norm:
-            torch.nn.utils.clip_grads_with_norm_(parameters, limit, grad_norm, foreach=True)
-        self._observe(min(norm, limit))
+        is_cut = is_judged & (limit < norm)
+        # As in torch's clip_grads_with_norm_, whose limit cannot be a tensor.
+        factor = torch.where(is_cut, (grad_norm + 1e-6).reciprocal() * limit.float(), 1.0).clamp(max=1.0)
+        torch._foreach_mul_([p.grad for p in parameters if p.grad is not None], factor)
+        self._observe(torch.minimum(norm, limit), is_judged)
+        self._start(norm, counts & ~is_judged)
 
-    def _start(self, norm: float) -> None:
-        self._first_norms.append(norm)
-        if len(self._first_norms) == self._config.warmup_steps:
-            self._mean = sum(self._first_norms) / len(self._first_norms)
-            self._variance = sum((x - self._mean) ** 2 for x in self._first_norms) / len(self._first_norms)
+    def _move_to(self, device: torch.device) -> None:
+        """No effect but in the first step of a training on a GPU."""
+        self._first_norms_N = self._first_norms_N.to(device)
+        self._num_first = self._num_first.to(device)
+        self._mean = self._mean.to(device)
+        self._variance = self._variance.to(device)
 
-    def _limit(self, norm: float) -> float:
-        deviation = math.sqrt(self._variance)
+    def _start(self, norm: Tensor, counts: Tensor) -> None:
+        """Collects one of the first norms, and after the last of them sets mean and variance."""
+        places_N = torch.arange(self._config.warmup_steps, device=norm.device)
+        self._first_norms_N = torch.where((places_N == self._num_first) & counts, norm, self._first_norms_N)
+        self._num_first = self._num_first + counts
+        is_last = counts & (self._num_first == self._config.warmup_steps)
+        # Added up one after the other, so that every device rounds alike.
+        mean = self._first_norms_N.cumsum(0)[-1] / self._config.warmup_steps
+        variance = ((self._first_norms_N - mean) ** 2).cumsum(0)[-1] / self._config.warmup_steps
+        self._mean = torch.where(is_last, mean, self._mean)
+        self._variance = torch.where(is_last, variance, self._variance)
+
+    def _limit(self, norm: Tensor) -> Tensor:
+        deviation = self._variance.sqrt()
         # Written without a division by the deviation, which is 0 when all norms were equal.
         excess = norm - self._mean
-        if excess <= self._config.z * deviation:
-            return math.inf
-        return self._mean + self._config.z**2 * self._variance / excess
+        limit = self._mean + self._config.z**2 * self._variance / excess
+        return torch.where(excess <= self._config.z * deviation, math.inf, limit)
 
-    def _observe(self, norm: float) -> None:
+    def _observe(self, norm: Tensor, counts: Tensor) -> None:
         keep = self._config.decay
-        self._mean = keep * self._mean + (1 - keep) * norm
-        self._variance = keep * self._variance + (1 - keep) * (norm - self._mean) ** 2
+        mean = keep * self._mean + (1 - keep) * norm
+        variance = keep * self._variance + (1 - keep) * (norm - mean) ** 2
+        self._mean = torch.where(counts, mean, self._mean)
+        self._variance = torch.where(counts, variance, self._variance)
 
     def state_dict(self) -> dict[str, Any]:
-        return {"first_norms": list(self._first_norms), "mean": self._mean, "variance": self._variance}
+        return {
+            "first_norms": self._first_norms_N[: int(self._num_first)].tolist(),
+            "mean": self._mean.item(),
+            "variance": self._variance.item(),
+        }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        self._first_norms = list(state["first_norms"])
-        self._mean = state["mean"]
-        self._variance = state["variance"]
+        first_norms = state["first_norms"]
+        self._first_norms_N = torch.full((self._config.warmup_steps,), math.nan, dtype=torch.float64)
+        self._first_norms_N[: len(first_norms)] = torch.tensor(first_norms, dtype=torch.float64)
+        self._num_first = torch.tensor(len(first_norms))
+        self._mean = torch.tensor(state["mean"], dtype=torch.float64)
+        self._variance = torch.tensor(state["variance"], dtype=torch.float64)

@@ -9,8 +9,8 @@ from torch.nn import Parameter
 
 from slr_models.spec import Spec
 
-# All are built fused: one kernel for all weights on CPU and CUDA, which also takes the loss scaler's
-# verdict on the gradients without a device sync.
+# All are built fused: one kernel for all weights on CPU and CUDA, which can be told on the device, without a
+# sync, to leave out the step.
 
 
 class AdamW(Spec):
@@ -88,14 +88,21 @@ class Sgd(Spec):
 
     def build(self, parameters: Iterable[Parameter]) -> torch.optim.Optimizer:
         """One group of all parameters."""
-        return torch.optim.SGD(
-            parameters,
+        weights = list(parameters)
+        optimizer = torch.optim.SGD(
+            weights,
             lr=self.lr,
             momentum=self.momentum,
             nesterov=self.nesterov,
             weight_decay=self.weight_decay,
             fused=True,
         )
+        if self.momentum > 0:
+            # torch makes these buffers in the first step without filling them, and a first step that is left out
+            # does not fill them either. From zeros the first step is the same as torch's own.
+            for weight in weights:
+                optimizer.state[weight]["momentum_buffer"] = torch.zeros_like(weight)
+        return optimizer
 
 
 OptimizerConfig = Annotated[AdamW | Adam | Sgd, Field(discriminator="kind")]

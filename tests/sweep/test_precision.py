@@ -32,7 +32,7 @@ def _step(model: nn.Module, optimizer: torch.optim.Optimizer, precision: Precisi
     optimizer.zero_grad()
     precision.scale_loss(_loss(model, precision, gain)).backward()
     precision.unscale_(optimizer)
-    return precision.step(optimizer)
+    return bool(precision.step(optimizer))
 
 
 def _weights(model: nn.Module) -> Tensor:
@@ -48,7 +48,7 @@ def test_every_kind_trains_on_a_cpu(config: PrecisionConfig) -> None:
     assert _loss(model, precision).item() < 0.9 * first
     assert all(p.dtype is torch.float32 for p in model.parameters())
     assert precision.has_scaler == isinstance(config, Fp16)
-    assert math.isnan(precision.loss_scale) != precision.has_scaler
+    assert math.isnan(precision.loss_scale()) != precision.has_scaler
 
 
 @pytest.mark.parametrize("config", [Bf16(), Fp16()])
@@ -97,7 +97,7 @@ def test_a_scaler_that_cannot_adapt_is_rejected(field: dict[str, float]) -> None
 def test_calibration_takes_as_many_halvings_as_the_largest_gradient_demands(gain: float) -> None:
     """k = max(0, ceil(log2(S0 * amax / 65504))) for a largest half gradient amax."""
     weight = nn.Parameter(torch.ones(1, 1))
-    optimizer = torch.optim.SGD([weight], lr=0.0)
+    optimizer = torch.optim.SGD([weight], lr=0.0, fused=True)
     precision = Fp16().build(CPU)
     halvings = 0
     while True:
@@ -111,22 +111,21 @@ def test_calibration_takes_as_many_halvings_as_the_largest_gradient_demands(gain
         halvings += 1
     expected = max(0, math.ceil(math.log2(65536.0 * gain / 65504.0)))
     assert halvings == expected
-    assert precision.loss_scale == 65536.0 / 2**expected
+    assert precision.loss_scale() == 65536.0 / 2**expected
 
 
-@pytest.mark.parametrize("fused", [True, False])
 @pytest.mark.parametrize("optimizer_class", [torch.optim.AdamW, torch.optim.SGD])
 def test_step_tells_whether_the_weights_changed(
-    optimizer_class: type[torch.optim.AdamW] | type[torch.optim.SGD], fused: bool
+    optimizer_class: type[torch.optim.AdamW] | type[torch.optim.SGD],
 ) -> None:
     model, precision = _model(), Fp16(growth_interval=2).build(CPU)
-    optimizer = optimizer_class(model.parameters(), lr=0.1, fused=fused)
+    optimizer = optimizer_class(model.parameters(), lr=0.1, fused=True)
     outcomes = []
     for gain in (1.0, float("inf"), 1.0, 1.0, float("nan"), 1.0):
-        before, scale = _weights(model), precision.loss_scale
+        before, scale = _weights(model), precision.loss_scale().item()
         applied = _step(model, optimizer, precision, gain)
         assert applied == bool((_weights(model) != before).any())
-        outcomes.append((applied, precision.loss_scale / scale))
+        outcomes.append((applied, precision.loss_scale().item() / scale))
     assert outcomes == [(True, 1.0), (False, 0.5), (True, 1.0), (True, 2.0), (False, 0.5), (True, 1.0)]
     assert torch.isfinite(_weights(model)).all()
 
@@ -137,7 +136,7 @@ def test_a_scale_of_zero_is_told_apart_too() -> None:
     before = _weights(model)
     for _ in range(2):
         assert not _step(model, optimizer, precision, float("inf"))
-        assert precision.loss_scale == 0.0
+        assert precision.loss_scale() == 0.0
     assert torch.equal(_weights(model), before)
     # The scaler checks the scaled gradients, all zero, and then makes 0 / 0 of them: the step is taken.
     assert _step(model, optimizer, precision)
@@ -145,13 +144,13 @@ def test_a_scale_of_zero_is_told_apart_too() -> None:
 
 
 @pytest.mark.parametrize("config", ON_CPU)
-def test_a_skipped_step_leaves_weights_and_lets_the_next_one_run(config: PrecisionConfig) -> None:
+def test_a_refused_step_leaves_weights_and_lets_the_next_one_run(config: PrecisionConfig) -> None:
     model, precision = _model(), config.build(CPU)
     optimizer = torch.optim.AdamW(model.parameters(), fused=True)
     before = _weights(model)
     precision.scale_loss(_loss(model, precision)).backward()
     precision.unscale_(optimizer)
-    precision.skip(optimizer)
+    assert not precision.step(optimizer, refused=torch.tensor(True))
     assert torch.equal(_weights(model), before)
     assert _step(model, optimizer, precision)
 
@@ -161,8 +160,8 @@ def test_a_skip_still_backs_off_after_an_overflow() -> None:
     optimizer = torch.optim.AdamW(model.parameters(), fused=True)
     precision.scale_loss(_loss(model, precision, float("inf"))).backward()
     precision.unscale_(optimizer)
-    precision.skip(optimizer)
-    assert precision.loss_scale == 32768.0
+    assert not precision.step(optimizer, refused=torch.tensor(True))
+    assert precision.loss_scale() == 32768.0
 
 
 def test_without_a_scaler_a_bad_gradient_reaches_the_weights() -> None:
@@ -191,9 +190,9 @@ def test_state_continues_scale_and_growth() -> None:
         _step(model, optimizer, precision, gain)
     resumed = Fp16(growth_interval=3).build(CPU)
     resumed.load_state_dict(precision.state_dict())
-    assert resumed.loss_scale == precision.loss_scale == 32768.0
+    assert resumed.loss_scale() == precision.loss_scale() == 32768.0
     _step(model, optimizer, resumed)
-    assert resumed.loss_scale == 65536.0
+    assert resumed.loss_scale() == 65536.0
     assert Fp32().build(CPU).state_dict() == {}
 
 
@@ -233,3 +232,28 @@ def test_every_kind_trains_on_a_gpu_and_sees_its_overflow(config: PrecisionConfi
     assert losses[-1] < losses[0]
     assert torch.backends.cudnn.allow_tf32 == isinstance(config, Tf32)
     assert torch.backends.cuda.matmul.allow_tf32 == isinstance(config, Tf32)
+
+
+@pytest.mark.parametrize("refused_steps", [(), (0, 3, 4)])
+def test_the_scale_moves_as_torchs_own_scaler_moves_it(refused_steps: tuple[int, ...]) -> None:
+    """Also in steps that the caller refuses: torch's scaler learns of their overflows through `update` alone."""
+    gains = [1.0, math.inf, 1.0, 1.0, math.inf, math.nan, 1.0, 1.0, 1.0]
+    ours, theirs = _model(), _model()
+    precision = Fp16(growth_interval=2, growth_factor=3.0, backoff_factor=0.25).build(CPU)
+    scaler = torch.amp.GradScaler("cpu", growth_factor=3.0, backoff_factor=0.25, growth_interval=2)
+    optimizers = [torch.optim.AdamW(m.parameters(), lr=1e-2, fused=True) for m in (ours, theirs)]
+    for step, gain in enumerate(gains):
+        is_refused = step in refused_steps
+        assert precision.loss_scale().item() == scaler.get_scale()
+        optimizers[0].zero_grad()
+        precision.scale_loss(_loss(ours, precision, gain)).backward()
+        precision.unscale_(optimizers[0])
+        precision.step(optimizers[0], torch.tensor(is_refused))
+        optimizers[1].zero_grad()
+        scaler.scale(_loss(theirs, precision, gain)).backward()
+        scaler.unscale_(optimizers[1])
+        if not is_refused:
+            scaler.step(optimizers[1])
+        scaler.update()
+        assert torch.equal(_weights(ours), _weights(theirs))
+    assert precision.state_dict() == scaler.state_dict()

@@ -1,6 +1,7 @@
 """The training loop: it learns, repeats itself exactly, resumes exactly, and says why a step did nothing."""
 
 import dataclasses
+import itertools
 import math
 
 import numpy as np
@@ -8,8 +9,10 @@ import pytest
 import torch
 
 from slr_models.data import SyntheticConfig
-from sweep.records import EvalRecord, SkipReason, StepRecord
+from sweep.records import EvalRecord, HealthMetric, HealthSample, SkipReason, StepRecord
 from sweep.train import Training, TrialConfig, steps_per_epoch
+
+torch.set_num_threads(1)
 
 CPU = torch.device("cpu")
 DATA = {
@@ -37,12 +40,22 @@ def dataset():
     return SyntheticConfig.model_validate(DATA).build()
 
 
-def start(dataset, config: TrialConfig, max_steps: int = 8, seed: int = 0) -> Training:
-    return Training(config, dataset, seed=seed, max_steps=max_steps, device=CPU)
+def start(
+    dataset,
+    config: TrialConfig,
+    max_steps: int = 8,
+    seed: int = 0,
+    order_seed: int | None = None,
+    lag_steps: int | None = None,
+    device: torch.device = CPU,
+) -> Training:
+    return Training(
+        config, dataset, seed=seed, max_steps=max_steps, device=device, order_seed=order_seed, lag_steps=lag_steps
+    )
 
 
 def comparable(records) -> list:
-    return [dataclasses.replace(r, time_s=0.0) for r in records]
+    return [r if isinstance(r, HealthSample) else dataclasses.replace(r, time_s=0.0) for r in records]
 
 
 def same(a, b) -> bool:
@@ -102,6 +115,98 @@ def test_a_resumed_training_is_bit_identical(dataset, settings, tmp_path) -> Non
     second = start(dataset, config(**settings), max_steps=12)
     second.load_state_dict(torch.load(tmp_path / "state.pt", weights_only=True))
     assert same(whole, before + list(second.records()))
+
+
+LATE = {
+    "calibrating": {
+        "precision": {"kind": "fp16", "initial_scale": 2.0**26, "growth_interval": 3},
+        "health_every_steps": 4,
+    },
+    "everything-on-the-device": {
+        "optimizer": {"kind": "sgd", "lr": 1e-2, "momentum": 0.9},
+        "schedule": {"kind": "plateau", "patience_evals": 1},
+        "clip": {"kind": "adaptive", "z": 1.0, "warmup_steps": 3},
+        "bad_batch": {"kind": "robust_z", "z": 1.0, "window": 8, "warmup_steps": 4},
+        "accumulate": 2,
+    },
+}
+
+
+@pytest.mark.parametrize("settings", LATE.values(), ids=LATE.keys())
+def test_values_that_are_read_late_make_the_same_records_in_the_same_order(settings) -> None:
+    """What a GPU does, on a CPU: nothing that is decided may hang on a value that has been read."""
+    some_bad = SyntheticConfig.model_validate(
+        {**DATA, "nan_rate": 0.05, "infeasible_rate": 0.05, "min_labels": 2}
+    ).build()
+    late_settings = config(**settings, eval_every_steps=5)
+    at_once = list(start(some_bad, late_settings, max_steps=13).records())
+    late = list(start(some_bad, late_settings, max_steps=13, lag_steps=3).records())
+    assert len({r.skip_reason for r in at_once if isinstance(r, StepRecord)}) >= 3
+    assert same(at_once, late)
+
+
+def test_one_who_stops_has_computed_no_more_than_the_lag(dataset) -> None:
+    training = start(dataset, config(), max_steps=9, lag_steps=3)
+    ahead = [training.step - record.step for record in training.records() if isinstance(record, StepRecord)]
+    assert ahead == [3, 3, 3, 3, 3, 3, 2, 1, 0]
+
+
+def test_a_state_taken_between_late_records_loses_and_repeats_none(dataset, tmp_path) -> None:
+    settings = config(precision={"kind": "fp16", "initial_scale": 2.0**24, "growth_interval": 3})
+    whole = list(start(dataset, settings, max_steps=10).records())
+    first = start(dataset, settings, max_steps=10, lag_steps=3)
+    stream = first.records()
+    before = [next(stream) for _ in range(2)]
+    torch.save(first.state_dict(), tmp_path / "state.pt")
+    before += list(itertools.takewhile(lambda record: record.step <= 5, stream))
+    second = start(dataset, settings, max_steps=10, lag_steps=3)
+    next(second.records())  # what it did before is forgotten
+    second.load_state_dict(torch.load(tmp_path / "state.pt", weights_only=True))
+    assert first.step > second.step == 5
+    assert same(whole, before + list(second.records()))
+
+
+def test_sampling_health_changes_nothing_and_comes_after_its_step(dataset) -> None:
+    fp16 = {"precision": {"kind": "fp16"}}
+    plain = list(start(dataset, config(**fp16, health_every_steps=None), max_steps=8).records())
+    sampled = list(start(dataset, config(**fp16, health_every_steps=3), max_steps=8).records())
+    assert same(plain, [r for r in sampled if not isinstance(r, HealthSample)])
+    before = [sampled[i - 1] for i, r in enumerate(sampled) if isinstance(r, HealthSample)]
+    samples = [r for r in sampled if isinstance(r, HealthSample)]
+    assert [r.step for r in samples] == [r.step for r in before] == [2, 5, 8]
+    assert all(isinstance(r, StepRecord) for r in before)
+    assert all(HealthMetric.OUTPUT_ABSMAX in {r.metric for r in s.records} for s in samples)
+    # The comparison with full precision is costly: every other sample has it.
+    assert [HealthMetric.FLUSH_RATE in {r.metric for r in s.records} for s in samples] == [True, False, True]
+
+
+def test_full_precision_has_no_flushed_gradients_to_count(dataset) -> None:
+    records = list(start(dataset, config(health_every_steps=1), max_steps=3).records())
+    samples = [r for r in records if isinstance(r, HealthSample)]
+    assert [r.step for r in samples] == [1, 2, 3]
+    assert HealthMetric.FLUSH_RATE not in {r.metric for r in samples[1].records}
+    assert HealthMetric.UPDATE_RATIO in {r.metric for r in samples[1].records}
+
+
+def test_a_skipped_step_leaves_its_batch_out(dataset) -> None:
+    training, other = start(dataset, config(), max_steps=4), start(dataset, config(), max_steps=4)
+    stream = training.records()
+    assert next(stream).step == 1
+    left_out = list(training._micro_batches())
+    training.skip_step()
+    list(itertools.islice(other.records(), 2))
+    assert list(training._micro_batches()) == list(other._micro_batches()) != left_out
+    rest = list(stream)
+    assert [r.step for r in rest if isinstance(r, StepRecord)] == [3, 4]
+    assert isinstance(rest[-1], EvalRecord)
+
+
+def test_another_order_of_the_data_keeps_the_initial_weights(dataset) -> None:
+    usual, shuffled, same_order = (start(dataset, config(), seed=1, order_seed=order) for order in (None, 2, 1))
+    weights = [torch.cat([p.flatten() for p in t.model.parameters()]) for t in (usual, shuffled)]
+    assert torch.equal(*weights)
+    assert list(shuffled._micro_batches()) == list(start(dataset, config(), seed=2)._micro_batches())
+    assert list(shuffled._micro_batches()) != list(usual._micro_batches()) == list(same_order._micro_batches())
 
 
 def test_accumulated_micro_batches_make_the_gradient_of_one_large_batch(dataset) -> None:
@@ -192,3 +297,52 @@ def test_beam_search_decodes_as_well(dataset) -> None:
     pytest.importorskip("ctc_beam_decoder")
     records = list(start(dataset, config(decoder={"kind": "beam", "width": 4}), max_steps=1).records())
     assert isinstance(records[-1], EvalRecord) and records[-1].num_labels > 0
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.filterwarnings("ignore:Synchronization debug mode")
+@pytest.mark.parametrize("settings", [*LATE.values(), {"clip": {"kind": "agc"}}, {"precision": {"kind": "bf16"}}])
+def test_no_step_on_a_gpu_waits_for_the_device(settings, monkeypatch) -> None:
+    """Every operation that synchronizes raises. torch's own CTC loss, which copies its lengths so, is left out."""
+
+    def frames_of_blank(log_probs_SBV, targets_BU, output_lengths_B, target_lengths_B, **_) -> torch.Tensor:
+        assert output_lengths_B.device.type == target_lengths_B.device.type == "cpu"
+        return -log_probs_SBV[:, :, 0].sum(0)
+
+    monkeypatch.setattr(torch.nn.functional, "ctc_loss", frames_of_blank)
+    data = SyntheticConfig.model_validate(DATA).build()
+    cuda = torch.device("cuda")
+    training = start(data, config(**settings, eval_every_steps=20), max_steps=20, device=cuda)
+    stream = training.records()
+    first = [next(stream) for _ in range(2)]  # builds kernels, caches and the optimizer's state
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        while training.step < 19:
+            first.append(next(stream))
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    steps = [r for r in [*first, *stream] if isinstance(r, StepRecord)]
+    assert [r.step for r in steps] == list(range(1, 21))
+    assert all(math.isfinite(r.loss) and r.time_s > 0 for r in steps)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("settings", LATE.values(), ids=LATE.keys())
+def test_late_reading_changes_no_record_on_a_gpu(settings) -> None:
+    data = SyntheticConfig.model_validate(DATA).build()
+    cuda = torch.device("cuda")
+    at_once, late = (
+        [
+            r
+            for r in start(data, config(**settings), max_steps=8, device=cuda, lag_steps=lag).records()
+            if isinstance(r, StepRecord)
+        ]
+        for lag in (0, None)
+    )
+    assert [(r.step, r.applied, r.skip_reason, r.loss_scale) for r in at_once] == [
+        (r.step, r.applied, r.skip_reason, r.loss_scale) for r in late
+    ]
+    # torch's CTC gradient adds up in another order each time on a GPU.
+    assert [r.loss for r in late] == pytest.approx([r.loss for r in at_once], rel=1e-2)

@@ -10,6 +10,9 @@ from torch import Tensor, nn
 
 from sweep.optim import Adaptive, Agc, ByNorm, ByValue, ClipConfig, Clipper, Off, grad_norm
 
+torch.set_num_threads(1)
+
+APPLIED, REFUSED = torch.tensor(False), torch.tensor(True)
 ALL = [Off(), ByNorm(max_norm=0.5), ByValue(max_value=0.2), Agc(), Adaptive(warmup_steps=2)]
 
 
@@ -59,7 +62,7 @@ def test_round_trip_through_the_union(config: ClipConfig) -> None:
 def test_small_gradients_pass_unchanged(config: ClipConfig) -> None:
     parameters = _parameters(scale=1e-5)
     before = _gradients(parameters)
-    config.build().clip_(parameters, grad_norm(parameters))
+    config.build().clip_(parameters, grad_norm(parameters), APPLIED)
     assert torch.equal(_gradients(parameters), before)
 
 
@@ -68,21 +71,21 @@ def test_a_nan_gradient_is_never_hidden(config: ClipConfig) -> None:
     parameters = _parameters()
     assert parameters[0].grad is not None
     parameters[0].grad[0, 0, 0] = math.nan
-    config.build().clip_(parameters, grad_norm(parameters))
+    config.build().clip_(parameters, grad_norm(parameters), APPLIED)
     assert torch.isnan(_gradients(parameters)).any()
 
 
 def test_by_norm() -> None:
     parameters = _parameters()
     before, norm = _gradients(parameters), grad_norm(parameters)
-    ByNorm(max_norm=0.5).build().clip_(parameters, norm)
+    ByNorm(max_norm=0.5).build().clip_(parameters, norm, APPLIED)
     torch.testing.assert_close(_gradients(parameters), before * 0.5 / norm, rtol=1e-5, atol=0)
 
 
 def test_by_value() -> None:
     parameters = _parameters()
     before = _gradients(parameters)
-    ByValue(max_value=0.2).build().clip_(parameters, grad_norm(parameters))
+    ByValue(max_value=0.2).build().clip_(parameters, grad_norm(parameters), APPLIED)
     assert torch.equal(_gradients(parameters), before.clamp(-0.2, 0.2))
 
 
@@ -103,13 +106,13 @@ def test_agc_limits_each_unit() -> None:
             limit = 0.05 * max(float(np.linalg.norm(unit_weight)), 1e-3)
             norm = np.linalg.norm(unit_gradient)
             expected.append(unit_gradient * limit / norm if norm > limit else unit_gradient)
-    Agc(max_ratio=0.05).build().clip_(parameters, grad_norm(parameters))
+    Agc(max_ratio=0.05).build().clip_(parameters, grad_norm(parameters), APPLIED)
     np.testing.assert_allclose(_gradients(parameters).numpy(), np.concatenate(expected), rtol=1e-5)
 
 
 def _clip_norm(clipper: Clipper, norm: float) -> float:
     parameters = _with_norm(norm)
-    clipper.clip_(parameters, grad_norm(parameters))
+    clipper.clip_(parameters, grad_norm(parameters), APPLIED)
     return grad_norm(parameters).item()
 
 
@@ -135,8 +138,18 @@ def test_adaptive_forgets_non_finite_norms_and_resumes() -> None:
         _clip_norm(plain, norm)
         _clip_norm(shaken, norm)
         for bad in (math.nan, math.inf):
-            shaken.clip_(_parameters(), torch.tensor(bad))
+            shaken.clip_(_parameters(), torch.tensor(bad), APPLIED)
     assert shaken.state_dict() == plain.state_dict()
     resumed = config.build()
     resumed.load_state_dict(plain.state_dict())
     assert _clip_norm(resumed, 5.0) == _clip_norm(plain, 5.0) < 2.0
+
+
+def test_adaptive_forgets_refused_norms() -> None:
+    plain, shaken = Adaptive(warmup_steps=3).build(), Adaptive(warmup_steps=3).build()
+    for norm in (1.0, 1.1, 0.9, 1.0, 1.2):
+        _clip_norm(plain, norm)
+        _clip_norm(shaken, norm)
+        parameters = _with_norm(50.0)
+        shaken.clip_(parameters, grad_norm(parameters), REFUSED)
+    assert shaken.state_dict() == plain.state_dict()

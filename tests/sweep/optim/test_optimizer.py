@@ -68,3 +68,33 @@ def test_nesterov_without_momentum_is_an_error() -> None:
 def test_bad_values_are_rejected(bad: dict[str, object]) -> None:
     with pytest.raises(ValidationError):
         AdamW.model_validate(bad)
+
+
+@pytest.mark.parametrize("config", [*CONFIGS, Sgd(lr=0.1, momentum=0.9, nesterov=True, weight_decay=0.1)])
+def test_steps_that_are_left_out_leave_no_trace(config: OptimizerConfig) -> None:
+    """The first one above all: torch's SGD makes its momentum then, and would leave it unfilled."""
+    plain, shaken = (nn.Parameter(torch.tensor([1.0, -2.0, 3.0])) for _ in range(2))
+    optimizers = config.build([plain]), config.build([shaken])
+    for step in range(3):
+        shaken.grad = torch.full((3,), float("nan"))
+        optimizers[1].found_inf = torch.tensor(1.0)  # type: ignore[attr-defined]
+        optimizers[1].step()
+        del optimizers[1].found_inf  # type: ignore[attr-defined]
+        for weight, optimizer in zip((plain, shaken), optimizers, strict=True):
+            weight.grad = torch.tensor([0.5, 1.0, -0.25]) * (step + 1)
+            optimizer.step()
+        assert torch.equal(plain, shaken)
+
+
+@pytest.mark.parametrize("nesterov", [False, True])
+def test_sgd_is_torchs_own(nesterov: bool) -> None:
+    ours, theirs = (nn.Parameter(torch.tensor([1.0, -2.0, 3.0])) for _ in range(2))
+    optimizers = (
+        Sgd(lr=0.1, momentum=0.9, nesterov=nesterov, weight_decay=0.1).build([ours]),
+        torch.optim.SGD([theirs], lr=0.1, momentum=0.9, nesterov=nesterov, weight_decay=0.1, fused=True),
+    )
+    for step in range(3):
+        for weight, optimizer in zip((ours, theirs), optimizers, strict=True):
+            weight.grad = torch.tensor([0.5, -1.0, 0.25]) * (step + 1)
+            optimizer.step()
+        assert torch.equal(ours, theirs)

@@ -1,0 +1,122 @@
+"""python -m sweep.check STUDY.yaml: what is wrong or odd in a study's data, found before any training."""
+
+import argparse
+import json
+import math
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from slr_models.data.inspection import Spread
+from slr_models.errors import UserError
+from sweep.check.calibration import Calibration
+from sweep.check.report import Report, check
+from sweep.study import load
+
+EXIT_DATA_ERROR, EXIT_USER_ERROR = 1, 2
+EXAMPLES_SHOWN = 5
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command line; returns the exit code: 0 without errors, 1 if the data have any, 2 for a user's mistake."""
+    parser = argparse.ArgumentParser(
+        prog="python -m sweep.check", description="Check the data of a study before any training."
+    )
+    parser.add_argument("study", type=Path, metavar="STUDY.yaml", help="the study file, such as studies/smoke.yaml")
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    parser.add_argument(
+        "--set",
+        dest="overrides",
+        action="append",
+        default=[],
+        metavar="dotted.path=value",
+        help="change one setting of the study file; may be given several times",
+    )
+    options = parser.parse_args(arguments)
+    try:
+        report = check(load(options.study, options.overrides))
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return EXIT_USER_ERROR
+    if options.json:
+        print(json.dumps(as_json(report), allow_nan=False))
+    else:
+        console = Console(soft_wrap=True)
+        for text, style in lines(report):
+            console.print(text, style=style or None, highlight=False, markup=False)
+    return EXIT_DATA_ERROR if report.has_errors else 0
+
+
+def lines(report: Report) -> Iterator[tuple[str, str]]:
+    """The report for a person: lines with their rich style."""
+    yield f"{report.study}: {report.source}", "bold"
+    for problem in report.problems:
+        yield f"{problem.severity}: {problem.kind}: {problem.text}", "red" if problem.severity == "error" else "yellow"
+        for item in problem.items[:EXAMPLES_SHOWN]:
+            yield f"    {item}", ""
+        if len(problem.items) > EXAMPLES_SHOWN:
+            yield f"    and {len(problem.items) - EXAMPLES_SHOWN} more (--json lists all)", ""
+    yield (
+        f"utterances: {report.num_train} to train, {report.num_valid} to validate; {report.num_features} features, "
+        f"{report.vocabulary_size - 1} labels",
+        "",
+    )
+    yield f"training lengths: frames {_range(report.frames)}, labels {_range(report.labels)}", ""
+    yield f"tightest training target: {report.least_spare_outputs} output frames more than CTC needs", ""
+    counts = list(report.label_counts.items())
+    if counts:
+        (most, most_count), (least, least_count) = counts[0], counts[-1]
+        yield f"labels in training: {most!r} most often ({most_count}), {least!r} least often ({least_count})", ""
+    yield (
+        f"loss of learning nothing L_const = {report.l_const:.4g}, of a uniform output L_unif = {report.l_unif:.4g} "
+        f"nats a label",
+        "",
+    )
+    if report.largest_gradient is not None:
+        yield f"largest fp16 gradient at the start (unscaled): {report.largest_gradient:.3g}", ""
+    for start in report.calibration:
+        yield f"loss scale {start.initial_scale:g}: {_describe_start(start)}", ""
+    yield _conclusion(report)
+
+
+def _range(spread: Spread) -> str:
+    return f"{spread.smallest} to {spread.largest} (median {spread.median:g})"
+
+
+def _describe_start(start: Calibration) -> str:
+    expected = "unknown" if start.expected_skips is None else f"about {start.expected_skips}"
+    measured = "not measured to the end" if start.measured_skips is None else f"{start.measured_skips} measured"
+    return f"first steps skipped to calibrate: {expected} expected from one batch, {measured} in a real start"
+
+
+def _conclusion(report: Report) -> tuple[str, str]:
+    num_errors = sum(problem.severity == "error" for problem in report.problems)
+    num_warnings = len(report.problems) - num_errors
+    if not report.problems:
+        return "nothing wrong found", "green"
+    errors, warnings = (
+        f"{n} {word}{'' if n == 1 else 's'}" for n, word in ((num_errors, "error"), (num_warnings, "warning"))
+    )
+    return f"{errors}, {warnings}", "red" if num_errors else "yellow"
+
+
+def as_json(report: Report) -> dict[str, Any]:
+    """The report as one JSON object; what is not a number is null."""
+    finite: dict[str, Any] = _finite({"ok": not report.has_errors, **asdict(report)})
+    return finite
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,201 @@
+"""What is wrong with a dataset for a study's training: one function a kind of problem, each with its rank."""
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from slr_models.data.batch import Dataset, Split
+from slr_models.data.feasibility import num_outputs_needed
+from slr_models.data.inspection import Duplicates, Inspection, NonfiniteUtterance, ScaleOutlier
+from sweep.check.calibration import LARGEST_HALF
+from sweep.detectors.base import counted
+from sweep.precision import Fp16, Fp16Unscaled, PrecisionConfig
+from sweep.train import TrialConfig, infeasible_targets
+
+RARE_LABEL, LARGE_IMBALANCE = 2, 100
+"""Occurrences below which a label is rare; ratio of the most to the least frequent label that is worth a warning."""
+
+Severity = Literal["error", "warning"]
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One thing that is wrong with the data."""
+
+    severity: Severity
+    """error: training cannot work with it, or not on what is affected; warning: results may suffer."""
+    kind: str
+    text: str
+    """One sentence, with the numbers and what to do."""
+    items: tuple[str, ...] = ()
+    """What is affected, worst first."""
+
+
+def problems_of(
+    found: Inspection,
+    config: TrialConfig,
+    precisions: Sequence[PrecisionConfig],
+    dataset: Dataset,
+    l_const: float,
+) -> Iterator[Problem]:
+    """All problems that need no training.
+
+    Args:
+        found: what the dataset shows by itself.
+        config: the model, and how it is trained.
+        precisions: every number format of the study.
+        dataset: what was inspected.
+        l_const: zero-information loss of the training targets.
+    """
+    yield from _feasibility(config, dataset)
+    yield from _floor_problems(l_const)
+    yield from _nonfinite(found.nonfinite, config, dataset)
+    yield from _constant(found.constant_features, dataset.num_features)
+    yield from _scale(found, precisions)
+    yield from _label_problems(found)
+    yield from _duplicate_problems(found.leaked, found.repeated)
+
+
+def _feasibility(config: TrialConfig, dataset: Dataset) -> Iterator[Problem]:
+    for name, split in (("training", dataset.train), ("validation", dataset.valid)):
+        bad = np.flatnonzero(infeasible_targets(config.model, split)).tolist()
+        if not bad:
+            continue
+        items = tuple(
+            f"{split.ids[i]}: {config.model.output_length(int(split.lengths[i]))} output frames, needs "
+            f"{num_outputs_needed(split.target(i).tolist())}"
+            for i in bad
+        )
+        effect = _spoiled(len(bad), config, split) if name == "training" else "they count in the WER alone"
+        yield Problem(
+            "error" if name == "training" else "warning",
+            "infeasible targets",
+            f"{len(bad)} of {len(split)} {name} targets are longer than CTC can align with the model's output "
+            f"(U + repeats > output frames): their loss is infinite; {effect}. Leave them out, or use a smaller stride",
+            items,
+        )
+
+
+def _spoiled(number: int, config: TrialConfig, split: Split) -> str:
+    update = config.training.batch_size * config.training.accumulate
+    share = 1 - (1 - number / len(split)) ** update
+    return f"about {share:.0%} of the updates (of {update} utterances) hold one and cannot be applied"
+
+
+def _floor_problems(l_const: float) -> Iterator[Problem]:
+    if not (math.isfinite(l_const) and l_const > 0):
+        text = (
+            f"the loss of learning nothing is {l_const} for these training targets: they need at least one target that "
+            f"CTC can align, and more than one label"
+        )
+        yield Problem("error", "nothing to learn", text)
+
+
+def _nonfinite(found: Sequence[NonfiniteUtterance], config: TrialConfig, dataset: Dataset) -> Iterator[Problem]:
+    for name, split in (("train", dataset.train), ("valid", dataset.valid)):
+        bad = [utterance for utterance in found if utterance.split == name]
+        if not bad:
+            continue
+        effect = _spoiled(len(bad), config, split) if name == "train" else "the validation loss is NaN with them"
+        yield Problem(
+            "error",
+            "non-finite features",
+            f"{len(bad)} of {len(split)} utterances of {name} hold NaN or infinite features; {effect}. "
+            f"Correct their extraction, or leave them out",
+            tuple(_describe_nonfinite(utterance) for utterance in bad),
+        )
+
+
+def _describe_nonfinite(utterance: NonfiniteUtterance) -> str:
+    kinds = [f"{n} {kind}" for n, kind in ((utterance.num_nan, "NaN"), (utterance.num_inf, "inf")) if n]
+    names = utterance.features
+    features = ", ".join(names[:3]) + (f" and {len(names) - 3} more features" if len(names) > 3 else "")
+    frames = (
+        f"frame {utterance.first_frame}"
+        if utterance.first_frame == utterance.last_frame
+        else f"frames {utterance.first_frame} to {utterance.last_frame}"
+    )
+    return f"{utterance.id}: {' and '.join(kinds)} in {features}, {frames}"
+
+
+def _constant(names: Sequence[str], num_features: int) -> Iterator[Problem]:
+    if len(names) == num_features:
+        yield Problem("error", "constant features", "no feature varies in training: there is nothing to learn from")
+    elif names:
+        text = f"{len(names)} of {num_features} features never vary in training: they say nothing, remove them"
+        yield Problem("warning", "constant features", text, tuple(names))
+
+
+def _scale(found: Inspection, precisions: Sequence[PrecisionConfig]) -> Iterator[Problem]:
+    if found.absmax > LARGEST_HALF and any(isinstance(p, Fp16 | Fp16Unscaled) for p in precisions):
+        text = f"the largest feature is {found.absmax:.3g}, and fp16 holds {LARGEST_HALF:g} at most; scale the features"
+        yield Problem("error", "features too large for fp16", text)
+    for what, outliers in (("training utterance", found.utterance_outliers), ("feature", found.feature_outliers)):
+        if outliers:
+            text = (
+                f"{counted(len(outliers), what)} far out of the scale of the others: faulty units or extraction, or "
+                f"features that want standardizing"
+            )
+            yield Problem("warning", f"scale outliers ({what}s)", text, tuple(_describe_outlier(o) for o in outliers))
+
+
+def _describe_outlier(outlier: ScaleOutlier) -> str:
+    return f"{outlier.name}: largest absolute value {outlier.absmax:.3g} (robust z {outlier.z:+.1f})"
+
+
+def _label_problems(found: Inspection) -> Iterator[Problem]:
+    counts = found.label_counts
+    if found.untrained_labels:
+        text = f"{counted(len(found.untrained_labels), 'label')} of the validation split never trained: always wrong"
+        yield Problem("warning", "untrained labels", text, found.untrained_labels)
+    unused = [label for label, count in counts.items() if count == 0 and label not in found.untrained_labels]
+    if unused:
+        yield Problem(
+            "warning",
+            "unused labels",
+            f"{counted(len(unused), 'label')} of the vocabulary without any occurrence",
+            tuple(unused),
+        )
+    rare = [f"{label}: {count}" for label, count in counts.items() if 0 < count < RARE_LABEL]
+    if rare:
+        text = f"{len(rare)} of {len(counts)} labels occur once in training: hardly anything can be learned of them"
+        yield Problem("warning", "rare labels", text, tuple(rare))
+    used = [count for count in counts.values() if count]
+    if used and max(used) >= LARGE_IMBALANCE * min(used):
+        text = f"the most frequent label occurs {max(used)} times in training, the least frequent {min(used)} times"
+        yield Problem("warning", "label imbalance", text)
+
+
+def _duplicate_problems(leaked: Duplicates, repeated: Duplicates) -> Iterator[Problem]:
+    if leaked.pairs:
+        text = (
+            f"{counted(len(leaked.pairs), 'validation utterance')} with the features of a training utterance: "
+            f"the WER measures memory there; remove them from one split"
+        )
+        yield Problem("warning", "validation data in training", text, _describe_pairs(leaked))
+    if repeated.num_other_target:
+        text = (
+            f"{counted(repeated.num_other_target, 'training utterance')} with another one's features and another target"
+        )
+        yield Problem("warning", "contradicting targets", text, _describe_pairs(repeated))
+    elif repeated.pairs:
+        text = f"{counted(len(repeated.pairs), 'training utterance')} with the features and the target of another one"
+        yield Problem("warning", "repeated utterances", text, _describe_pairs(repeated))
+
+
+def _describe_pairs(duplicates: Duplicates) -> tuple[str, ...]:
+    return tuple(f"{first} = {second}" for first, second in duplicates.pairs)
+
+
+def calibration_problems(largest: float) -> list[Problem]:
+    """What the largest gradient at the start means for loss scales."""
+    if math.isfinite(largest) and largest <= LARGEST_HALF:
+        return []
+    text = (
+        "fp16 gradients of the model at its start overflow even at a loss scale of 1: "
+        "lower the initial weights, or scale the features"
+    )
+    return [Problem("warning", "no usable loss scale", text)]

@@ -5,6 +5,7 @@ Everything else in the results folder that speaks of trials can be rebuilt from 
 
     {"event": "ask", "trial_id": ..., "number": ..., "group": ..., "seed": ..., "phase": ..., "settings": {...}}
     {"event": "tell", "trial_id": ..., "spent_s": ..., "result": {...}}
+    {"event": "cause", "trial_id": ..., "cause": ..., "forensics_s": ...}
 """
 
 import dataclasses
@@ -71,6 +72,12 @@ class Ledger:
         self._append({"event": "tell", "trial_id": result.trial_id, "spent_s": spent_s, "result": values})
         self.results[result.trial_id] = result
 
+    def note_cause(self, result: TrialResult) -> None:
+        """Writes down what was found out since about why a training went as it did."""
+        values = {"cause": result.cause, "forensics_s": result.forensics_s}
+        self._append({"event": "cause", "trial_id": result.trial_id, **values})
+        self.results[result.trial_id] = result
+
     def close(self) -> None:
         """Releases the lock."""
         self._file.close()
@@ -90,11 +97,17 @@ class Ledger:
         for number, line in enumerate(content[:complete].splitlines(), start=1):
             try:
                 event = json.loads(line)
-                if event.pop("event") == "ask":
-                    self.asks.append(Ask(**event))
-                else:
-                    self.results[event["trial_id"]] = _decode(event["result"])
-                    self.spent_s = float(event["spent_s"])
+                match event.pop("event"):
+                    case "ask":
+                        self.asks.append(Ask(**event))
+                    case "tell":
+                        self.results[event["trial_id"]] = _decode(event["result"])
+                        self.spent_s = float(event["spent_s"])
+                    case "cause":
+                        trial_id = event.pop("trial_id")
+                        self.results[trial_id] = dataclasses.replace(self.results[trial_id], **event)
+                    case unknown:
+                        raise ValueError(f"unknown event {unknown!r}")
             except (ValueError, KeyError, TypeError) as error:
                 self._file.close()
                 raise ResultsError(
@@ -111,7 +124,9 @@ def _encode(value: Any) -> Any:
 def _decode(values: dict[str, Any]) -> TrialResult:
     kwargs = dict(values)
     for field in dataclasses.fields(TrialResult):
-        if field.type is float and isinstance(kwargs[field.name], str):
+        if field.type is float and isinstance(kwargs.get(field.name), str):
             kwargs[field.name] = float(kwargs[field.name])
     kwargs["verdict"] = Outcome(kwargs["verdict"])
+    if kwargs.get("alarm") is not None:
+        kwargs["alarm"] = Outcome(kwargs["alarm"])
     return TrialResult(**kwargs)

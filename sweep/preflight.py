@@ -17,7 +17,7 @@ from sweep.optim import Constant
 from sweep.records import EvalRecord, StepRecord
 from sweep.search import GridSearch
 from sweep.space import corner_settings, grid_settings
-from sweep.study import LoadedStudy, num_settings
+from sweep.study import LoadedStudy, Study, num_settings
 from sweep.train import Beam, Training, TrainingConfig, TrialConfig, infeasible_targets, steps_per_epoch
 from sweep.trial import RunOptions, TrialRunner
 
@@ -149,6 +149,7 @@ def plan(loaded: LoadedStudy, dataset: Dataset, options: RunOptions) -> list[str
         ),
         f"trials: {explore} to explore ({num_settings(study)} settings x {study.repeats} seeds), {confirm} to confirm",
         f"steps: up to {max_steps} a trial",
+        *_alarm_lines(study),
         f"expected time: about {_duration(total_s)} with {lanes} at a time on this machine, if every trial ran to "
         f"its end ({step_s * 1000:.0f} ms a step and {eval_s:.1f} s an evaluation of the first setting, measured "
         f"now on the {device.type}, one training alone; several at once share memory bandwidth and may take longer)",
@@ -158,6 +159,16 @@ def plan(loaded: LoadedStudy, dataset: Dataset, options: RunOptions) -> list[str
     if study.budget.wall_time_s is not None:
         lines.append(f"wall time limit: {_duration(study.budget.wall_time_s)}")
     return lines
+
+
+def _alarm_lines(study: Study) -> Iterator[str]:
+    """What happens to trials that go bad."""
+    if not study.early_stop:
+        yield "alarms: nothing is stopped early"
+    else:
+        yield f"alarms: stop a trial; {study.audit.rate:.0%} run on all the same, to measure how often that is wrong"
+    if study.forensics.trials:
+        yield f"causes: up to {study.forensics.trials} bad trials are explained by replays, beside the time below"
 
 
 def _duration(seconds: float) -> str:

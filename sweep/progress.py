@@ -1,6 +1,7 @@
 """What a person sees while a study runs: a live table on a terminal, plain lines elsewhere."""
 
 import math
+import re
 import time
 from collections import Counter
 from types import TracebackType
@@ -28,6 +29,9 @@ class ProgressView(Protocol):
     def retried(self, job: Job) -> None:
         """A training's process died; it is going to run again."""
 
+    def explaining(self, job: Job) -> None:
+        """A training ended badly; the search for its cause begins."""
+
     def finished(self, result: TrialResult) -> None:
         """A training ended."""
 
@@ -41,6 +45,7 @@ class Terminal:
         self._results = list(done)
         self._num_before = len(done)
         self._running: dict[str, tuple[Job, Progress | None]] = {}
+        self._explaining: set[str] = set()
         self._started = time.monotonic()
         self._live = Live(console=console, get_renderable=self._render, refresh_per_second=2, transient=True)
 
@@ -68,9 +73,14 @@ class Terminal:
         self._running.pop(job.trial_id, None)
         self._console.print(f"trial {job.trial_id}: its process died; trying once more", highlight=False)
 
+    def explaining(self, job: Job) -> None:
+        """A training ended badly; the search for its cause begins."""
+        self._explaining.add(job.trial_id)
+
     def finished(self, result: TrialResult) -> None:
         """A training ended."""
         self._running.pop(result.trial_id, None)
+        self._explaining.discard(result.trial_id)
         self._results.append(result)
         # A confirmation is planned only when the exploration is known.
         self._num_planned = max(self._num_planned, len(self._results))
@@ -86,8 +96,13 @@ class Terminal:
         text.append(result.verdict.value, style=style)
         if result.stable:
             text.append(f", WER {result.wer:.2f}, loss {result.val_loss:.2f}")
+            if result.alarm is not None:
+                text.append(f"; the alarm {result.alarm} at step {result.stop_step} was wrong")
         else:
-            text.append(f" at step {result.num_steps} of {result.max_steps}: {result.reason}")
+            step = result.num_steps if result.stop_step is None else result.stop_step
+            text.append(f" at step {step} of {result.max_steps}: {result.reason}")
+            if result.cause is not None:
+                text.append(f"; cause: {few_words(result.cause)}")
         if math.isfinite(result.wall_s):
             text.append(f" ({result.wall_s:.0f} s)", style="dim")
         return text
@@ -120,6 +135,8 @@ class Terminal:
             table.add_column(column)
         for job, progress in self._running.values():
             cells = ("starting", "", "", "") if progress is None else _cells(progress)
+            if job.trial_id in self._explaining:
+                cells = ("looking for the cause", *cells[1:])
             table.add_row(job.trial_id, _settings(job.settings), *cells)
         return Group(Text(), head, bar, best_line, *([table] if self._running else []))
 
@@ -129,6 +146,11 @@ class Terminal:
             return ""
         best = min(stable, key=lambda r: r.objective)
         return f"{best.trial_id} {_settings(best.settings)}, WER {best.wer:.2f}, loss {best.val_loss:.2f}"
+
+
+def few_words(cause: str) -> str:
+    """A cause without its particulars: what stands before the first colon, bracket or semicolon."""
+    return re.split(r"[:;(]", cause, maxsplit=1)[0].strip()
 
 
 def _cells(progress: Progress) -> tuple[str, str, str, str]:

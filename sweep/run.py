@@ -87,6 +87,7 @@ def _run(options: argparse.Namespace, console: Console) -> int:
         monitor=study.monitor,
         early_stop=study.early_stop,
         checkpoints=study.checkpoints,
+        forensics=study.forensics,
         device="cuda" if study.resources.gpus else "cpu",
     )
     if study.resources.gpus and options.address is None and not options.dry_run and not torch.cuda.is_available():

@@ -47,12 +47,20 @@ class _TrialActor(tune.Trainable):
     ) -> None:
         torch.set_num_threads(num_threads)
         self._runner = TrialRunner(dataset, options)
-        self._trial = self._runner.start(config["job"])
+        self._start(config["job"])
+
+    def _start(self, job: Job) -> None:
+        self._trial = self._runner.start(job)
+        self._is_over = False
 
     def step(self) -> dict[str, Any]:
+        if self._is_over:
+            return {RESULT_KEY: self._trial.explain(), "done": True}
         report = self._trial.advance()
         if isinstance(report, TrialResult):
-            return {RESULT_KEY: report, "done": True}
+            # The driver has the result before the search for its cause begins: nothing that happens then can lose it.
+            self._is_over = self._trial.can_explain
+            return {RESULT_KEY: report, "done": not self._is_over}
         return {PROGRESS_KEY: report, "done": False}
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
@@ -62,7 +70,7 @@ class _TrialActor(tune.Trainable):
         gc.collect()
         if torch.cuda.is_initialized():
             torch.cuda.empty_cache()
-        self._trial = self._runner.start(new_config["job"])
+        self._start(new_config["job"])
         return True
 
     def save_checkpoint(self, checkpoint_dir: str) -> dict[str, Any]:
@@ -101,10 +109,19 @@ class _LedgerSearcher(Searcher):
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
         if PROGRESS_KEY in result:
             self._view.progressed(self._jobs[trial_id], result[PROGRESS_KEY])
+        elif RESULT_KEY in result:
+            self._session.tell(result[RESULT_KEY])
+            self._view.explaining(self._jobs[trial_id])
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         job = self._jobs.pop(trial_id)
         finished = (result or {}).get(RESULT_KEY)
+        if (told := self._session.result(job)) is not None:
+            # Without a second result its process died, or was stopped, while it looked for the cause.
+            if finished is not None:
+                self._session.note_cause(finished)
+            self._view.finished(finished or told)
+            return
         if finished is None:
             if self._session.lost(job):
                 self._view.retried(job)

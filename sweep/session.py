@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from pydantic import ValidationError
 
 from slr_models.errors import ResultsError, SettingError
 from sweep import store
@@ -30,7 +31,7 @@ MAX_ATTEMPTS = 2
 """A training whose process dies is tried once more; then it counts as crashed."""
 
 # A study may change in these without becoming another one.
-_FREE_KEYS = ("description", "confirm", "checkpoints", "provenance")
+_FREE_KEYS = ("description", "confirm", "checkpoints", "audit", "forensics", "provenance")
 _FREE_BUDGET_KEYS = ("trials", "wall_time_s")
 
 
@@ -125,6 +126,15 @@ class StudySession:
             self._bridge.tell(result.group, told)
         self._write_trials()
 
+    def note_cause(self, result: TrialResult) -> None:
+        """Takes a result that was told before, now with its cause."""
+        self._ledger.note_cause(result)
+        self._write_trials()
+
+    def result(self, job: Job) -> TrialResult | None:
+        """What came of a training; None as long as nobody told."""
+        return self._ledger.results.get(job.trial_id)
+
     def lost(self, job: Job) -> bool:
         """Takes note that a training's process died; returns whether it is going to be tried again."""
         self._running.discard(job.trial_id)
@@ -166,6 +176,7 @@ class StudySession:
             settings=ask.settings,
             config=config,
             max_steps=self._loaded.max_steps(config, self._num_train),
+            audit=self.study.audit.chooses(self.study.seed, ask.number),
         )
 
     def _new_asks(self, group: int, settings: Settings, phase: str, seeds: range) -> list[Ask]:
@@ -269,14 +280,22 @@ def _check_same_study(results_dir: Path, study: Study) -> None:
                 f"{results_dir} exists but holds no study: move it away, or give --results another folder"
             )
         return
-    before = store.read_study(results_dir)
     now = study.model_dump(mode="json", by_alias=True)
+    before = _with_defaults(store.read_study(results_dir))
     changed = [key for key in now if key not in _FREE_KEYS and _essence(key, before) != _essence(key, now)]
     if changed:
         raise ResultsError(
             f"{results_dir} holds results of another version of this study (changed: {', '.join(changed)}): "
             f"give the study another name, or --results another folder, or move the old results away"
         )
+
+
+def _with_defaults(content: dict[str, Any]) -> dict[str, Any]:
+    """A stored study with the defaults of settings that an earlier version of the tool did not have."""
+    try:
+        return Study.model_validate(content).model_dump(mode="json", by_alias=True)
+    except ValidationError:
+        return content
 
 
 def _essence(key: str, content: Mapping[str, Any]) -> Any:

@@ -6,11 +6,16 @@
       trials.parquet          one row a finished trial
       steps/<trial>.parquet   one row a training step
       evals/<trial>.parquet   one row an evaluation on the validation split
+      health/<trial>.parquet  one row a sampled number of the model: headroom, update ratio and the like
+      evidence/<trial>/       explanation.json: why a bad trial went bad; traceback.txt of a crash;
+                              forensics_error.txt where explaining it failed
 
 Every file is written beside its place and then renamed over it: a reader never sees half a file.
 """
 
 import dataclasses
+import json
+import math
 import os
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -24,7 +29,8 @@ import pyarrow.parquet as pq
 import yaml
 
 from slr_models.errors import ResultsError
-from sweep.records import EvalRecord, SkipReason, StepRecord
+from sweep.explanation import Cause, Counterfactual, Explanation, FirstNonfinite, Place
+from sweep.records import EvalRecord, HealthMetric, HealthRecord, SkipReason, StepRecord
 
 SCHEMA_VERSION = "1"
 
@@ -63,6 +69,16 @@ EVAL_SCHEMA = pa.schema(
     metadata={"schema_version": SCHEMA_VERSION},
 )
 
+HEALTH_SCHEMA = pa.schema(
+    [
+        ("step", pa.int32()),
+        ("metric", pa.dictionary(pa.int32(), pa.string())),
+        ("path", pa.dictionary(pa.int32(), pa.string())),
+        ("value", pa.float32()),
+    ],
+    metadata={"schema_version": SCHEMA_VERSION},
+)
+
 TRIAL_SCHEMA = pa.schema(
     [
         ("trial_id", pa.string()),
@@ -74,6 +90,8 @@ TRIAL_SCHEMA = pa.schema(
         ("stable", pa.bool_()),
         ("cause", pa.string()),
         ("reason", pa.string()),
+        ("audited", pa.bool_()),
+        ("alarm", pa.string()),
         ("stop_step", pa.int64()),
         ("num_steps", pa.int64()),
         ("max_steps", pa.int64()),
@@ -93,6 +111,7 @@ TRIAL_SCHEMA = pa.schema(
         ("skipped_infeasible", pa.int64()),
         ("wall_s", pa.float64()),
         ("cpu_s", pa.float64()),
+        ("forensics_s", pa.float64()),
         ("peak_memory_mib", pa.float64()),
         ("precision_implementation", pa.string()),
     ],
@@ -161,6 +180,13 @@ def write_evals(results_dir: Path, trial_id: str, records: Sequence[EvalRecord])
     _write_table(results_dir / "evals" / f"{trial_id}.parquet", table)
 
 
+def write_health(results_dir: Path, trial_id: str, records: Sequence[HealthRecord]) -> None:
+    """Writes all sampled numbers of a trial's model."""
+    columns = {name: [getattr(r, name) for r in records] for name in HEALTH_SCHEMA.names}
+    columns["metric"] = [r.metric.value for r in records]
+    _write_table(results_dir / "health" / f"{trial_id}.parquet", pa.table(columns, schema=HEALTH_SCHEMA))
+
+
 def write_trials(results_dir: Path, rows: Sequence[Mapping[str, Any]]) -> None:
     """Writes the table of finished trials: TRIAL_SCHEMA's columns, then the settings.
 
@@ -176,6 +202,62 @@ def write_trials(results_dir: Path, rows: Sequence[Mapping[str, Any]]) -> None:
     _write_table(results_dir / "trials.parquet", table)
 
 
+def evidence_path(results_dir: Path, trial_id: str, name: str) -> Path:
+    """Where a piece of evidence about a trial lies: explanation.json, traceback.txt or forensics_error.txt."""
+    return results_dir / "evidence" / trial_id / name
+
+
+def write_explanation(results_dir: Path, trial_id: str, explanation: Explanation) -> None:
+    """Writes why a trial went bad. JSON has no NaN: an unknown number is null there."""
+    text = json.dumps(_plain(dataclasses.asdict(explanation)), indent=2, allow_nan=False)
+    write_text(evidence_path(results_dir, trial_id, "explanation.json"), text + "\n")
+
+
+def read_explanation(results_dir: Path, trial_id: str) -> Explanation | None:
+    """Why a trial went bad; None where nobody has explained it.
+
+    Raises:
+        ResultsError: the file is there, but is no explanation.
+    """
+    path = evidence_path(results_dir, trial_id, "explanation.json")
+    if not path.is_file():
+        return None
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        first = content["first_nonfinite"]
+        return Explanation(
+            **{
+                **content,
+                "cause": Cause(content["cause"]),
+                "details": tuple(content["details"]),
+                "first_nonfinite": first and FirstNonfinite(**{**_numbers(first), "place": Place(first["place"])}),
+                "counterfactuals": tuple(Counterfactual(**_numbers(item)) for item in content["counterfactuals"]),
+            }
+        )
+    except (ValueError, KeyError, TypeError) as error:
+        raise ResultsError(
+            f"{path} is not an explanation ({error}): delete it, or write it anew with "
+            f"python -m sweep.explain {results_dir} {trial_id}"
+        ) from error
+
+
+_EXPLANATION_NUMBERS = ("input_absmax", "output_absmax", "end_loss")
+
+
+def _numbers(content: Mapping[str, Any]) -> dict[str, Any]:
+    """A part of an explanation with its unknown numbers as NaN."""
+    return {k: math.nan if v is None and k in _EXPLANATION_NUMBERS else v for k, v in content.items()}
+
+
+def _plain(value: Any) -> Any:
+    """A value as JSON has it."""
+    if isinstance(value, Mapping):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
 def _setting_column(values: list[Any]) -> pa.Array:
     known = [value for value in values if value is not None]
     if all(isinstance(value, bool) for value in known):
@@ -186,12 +268,16 @@ def _setting_column(values: list[Any]) -> pa.Array:
 
 
 def read_trials(results_dir: Path) -> pd.DataFrame:
-    """The table of finished trials, in their order of number.
+    """The table of finished trials, in their order of number; columns that an older table lacks are empty.
 
     Raises:
         ResultsError: there is no such table, or it cannot be read.
     """
-    return _read_table(results_dir / "trials.parquet", "trials").sort_values("number", ignore_index=True)
+    frame = _read_table(results_dir / "trials.parquet", "trials").sort_values("number", ignore_index=True)
+    for name in TRIAL_SCHEMA.names:
+        if name not in frame:
+            frame[name] = False if name == "audited" else None
+    return frame
 
 
 def read_steps(results_dir: Path, trial_id: str) -> pd.DataFrame:
@@ -212,12 +298,28 @@ def read_evals(results_dir: Path, trial_id: str) -> pd.DataFrame:
     return _read_table(results_dir / "evals" / f"{trial_id}.parquet", f"evaluations of trial {trial_id}")
 
 
+def read_health(results_dir: Path, trial_id: str) -> pd.DataFrame:
+    """A trial's sampled numbers of its model, in order; metric and path are categorical.
+
+    Raises:
+        ResultsError: there is no such table, or it cannot be read.
+    """
+    return _read_table(results_dir / "health" / f"{trial_id}.parquet", f"health samples of trial {trial_id}")
+
+
 def load_steps(results_dir: Path, trial_id: str) -> list[StepRecord]:
     """A trial's steps as records, to go on with an interrupted training."""
     rows: list[dict[str, Any]] = pq.read_table(results_dir / "steps" / f"{trial_id}.parquet").to_pylist()
     for row in rows:
         row["skip_reason"] = SkipReason(row["skip_reason"]) if row["skip_reason"] is not None else None
     return [StepRecord(**row) for row in rows]
+
+
+def load_health(results_dir: Path, trial_id: str) -> list[HealthRecord]:
+    """A trial's health samples as records; none where none were taken."""
+    path = results_dir / "health" / f"{trial_id}.parquet"
+    rows: list[dict[str, Any]] = pq.read_table(path).to_pylist() if path.is_file() else []
+    return [HealthRecord(**{**row, "metric": HealthMetric(row["metric"])}) for row in rows]
 
 
 def load_evals(results_dir: Path, trial_id: str) -> list[EvalRecord]:

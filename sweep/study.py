@@ -1,6 +1,7 @@
 """A study: YAML -> validated settings. What a user writes is validated here, before any trial starts."""
 
 import difflib
+import hashlib
 import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,6 +17,7 @@ from slr_models.errors import SettingError
 from slr_models.models import ModelConfig
 from slr_models.spec import Spec
 from sweep import yaml_source
+from sweep.forensics.settings import ForensicsConfig
 from sweep.monitor import MonitorConfig
 from sweep.objective import Metric
 from sweep.search import GridSearch, SearchConfig, TpeSearch
@@ -61,6 +63,21 @@ class Confirm(Spec):
     """Fresh seeds of each."""
 
 
+class Audit(Spec):
+    """Lets some trials run on after an alarm, so that the report can say how often stopping is wrong."""
+
+    rate: float = Field(0.1, ge=0, le=1)
+    """Share of the trials that would be stopped; 0 for none. An alarm that no later step can undo needs no audit."""
+
+    def chooses(self, study_seed: int, trial_number: int) -> bool:
+        """Whether this trial runs on after an alarm: drawn for each trial by itself, and the same when it is repeated.
+
+        A trial that one rate chooses, every higher rate chooses too.
+        """
+        digest = hashlib.sha256(f"audit of trial {trial_number}, seed {study_seed}".encode()).digest()
+        return int.from_bytes(digest[:8], "big") < self.rate * 2**64
+
+
 class Study(Spec):
     """A whole study, as a file holds it."""
 
@@ -86,6 +103,10 @@ class Study(Spec):
     monitor: MonitorConfig = MonitorConfig()
     early_stop: bool = True
     """Whether a trial ends as soon as it is judged; false lets it run on (for reference maps)."""
+    audit: Audit = Audit()
+    """How many trials run on after an alarm all the same."""
+    forensics: ForensicsConfig = ForensicsConfig()
+    """Which bad trials are explained by replaying them."""
     checkpoints: Checkpoints = "none"
     """What each trial keeps on disk, for resuming and for later use."""
     provenance: dict[str, Any] = {}

@@ -1,11 +1,10 @@
 """Runs one trial: training, monitor and store together. Knows nothing of Ray."""
 
+import dataclasses
 import math
 import pickle
 import statistics
-import sys
 import time
-import traceback
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,11 +14,25 @@ import torch
 
 from slr_models.ctc import constant_floor, uniform_loss
 from slr_models.data.batch import Dataset
-from sweep import store
+from sweep import ending, store
 from sweep.detectors import RunContext
+from sweep.diagnosis import Case, free_cause, keep_traceback, may_replay, new_snapshots, replayed_cause
+from sweep.forensics.settings import ForensicsConfig
 from sweep.monitor import MonitorConfig, StabilityMonitor
 from sweep.objective import Metric, margin, objective
-from sweep.records import NAN, EvalRecord, Outcome, SkipReason, StepRecord, TrialResult, Verdict
+from sweep.peak_memory import peak_memory_mib, reset_peak_memory
+from sweep.records import (
+    NAN,
+    EvalRecord,
+    HealthRecord,
+    HealthSample,
+    Outcome,
+    SkipReason,
+    StepRecord,
+    TrialResult,
+    Verdict,
+)
+from sweep.snapshots import SnapshotRing
 from sweep.space import Settings
 from sweep.train import Training, TrialConfig
 
@@ -42,6 +55,8 @@ class Job:
     config: TrialConfig
     max_steps: int
     """Its length, in updates."""
+    audit: bool = False
+    """Whether it runs on to its end after an alarm that could be wrong."""
 
 
 @dataclass(frozen=True)
@@ -52,9 +67,10 @@ class RunOptions:
     metric: Metric
     monitor: MonitorConfig
     early_stop: bool
-    """Whether a trial ends at its verdict; if not, the verdict only says where it would have ended."""
+    """Whether a trial ends at an alarm; if not, its result still says where it would have ended."""
     checkpoints: Checkpoints
     device: str = "cpu"
+    forensics: ForensicsConfig = ForensicsConfig()
 
 
 @dataclass(frozen=True)
@@ -98,6 +114,7 @@ class TrialRunner:
 class _Records:
     steps: list[StepRecord] = field(default_factory=list)
     evals: list[EvalRecord] = field(default_factory=list)
+    health: list[HealthRecord] = field(default_factory=list)
 
     def num_skipped(self, reason: SkipReason) -> int:
         """Steps that applied no update for this reason."""
@@ -110,7 +127,13 @@ class _Records:
 
 
 class Trial:
-    """One trial in progress. `advance()` runs to the next evaluation, or to the end."""
+    """One trial in progress.
+
+    | call        | effect                                                                                 |
+    |-------------|----------------------------------------------------------------------------------------|
+    | `advance()` | runs to the next evaluation, or to the end: then it gives the result                   |
+    | `explain()` | where `can_explain` is set at the end: looks for the cause, gives the result with it   |
+    """
 
     def __init__(self, job: Job, runner: TrialRunner) -> None:
         self.job = job
@@ -121,8 +144,11 @@ class Trial:
         self._device = torch.device(self._options.device)
         self._training: Training | None = None
         self._monitor = StabilityMonitor(self._context(has_scaler=False), self._options.monitor)
-        self._stream: Iterator[StepRecord | EvalRecord] = iter(())
-        self._verdict: Verdict | None = None
+        self._stream: Iterator[StepRecord | EvalRecord | HealthSample] = iter(())
+        self._snapshots: SnapshotRing | None = None
+        self._case: Case | None = None
+        self._result: TrialResult | None = None
+        self.can_explain = False
         self._spent_before = (0.0, 0.0)
         self._started = time.perf_counter()
         self._cpu_started = time.process_time()
@@ -132,25 +158,53 @@ class Trial:
         try:
             training = self._training or self._begin()
             for record in self._stream:
-                if isinstance(record, EvalRecord):
-                    self._records.evals.append(record)
-                    self._save(training)
-                    return self._progress(record)
-                self._records.steps.append(record)
-                self._verdict = self._verdict or self._monitor.observe(record)
-                if self._verdict is not None and self._options.early_stop:
-                    return self._finish(self._verdict, stopped=True)
-            return self._finish(self._monitor.finish(), stopped=False)
+                match record:
+                    case EvalRecord():
+                        self._records.evals.append(record)
+                        self._save(training)
+                        return self._progress(record)
+                    case HealthSample():
+                        self._records.health += record.records
+                    case StepRecord():
+                        self._records.steps.append(record)
+                        alarm = self._monitor.observe(record)
+                        if alarm is None:
+                            self._take_snapshot(training)
+                        elif self._ends_at(alarm):
+                            return self._finish(alarm)
+            return self._finish(*ending.at_end(self._monitor))
         except torch.AcceleratorError:
             # The device's context is broken for good: a new process has to try again.
             raise
         except Exception as error:
             # A crash is a result too: the study goes on, and the traceback is kept.
-            self._keep_traceback(error)
-            return self._finish(self._monitor.finish(crash=error), stopped=True)
+            keep_traceback(self._options.results_dir, self.job.trial_id, error, "traceback.txt")
+            return self._finish(ending.at_crash(self._monitor, error, self._num_steps))
+
+    def explain(self) -> TrialResult:
+        """Replays the bad end to find its cause. A failure costs the cause, never the result."""
+        assert self.can_explain and self._case is not None and self._result is not None, "a bad trial, explained once"
+        self.can_explain = False
+        # Replays need the memory of the training that is over.
+        self._training, self._stream = None, iter(())
+        started = time.perf_counter()
+        cause = replayed_cause(self._case)
+        spent = self._result.forensics_s + time.perf_counter() - started
+        self._result = dataclasses.replace(self._result, cause=cause or self._result.cause, forensics_s=spent)
+        return self._result
+
+    def _ends_at(self, alarm: Verdict) -> bool:
+        """Whether the trial is stopped, rather than run on to see whether the alarm was right."""
+        return self._options.early_stop and not (self.job.audit and ending.may_be_wrong(alarm))
+
+    @property
+    def _num_steps(self) -> int:
+        """Steps that were run: on a GPU a few more than were recorded, since values are read late there."""
+        recorded = self._records.steps[-1].step if self._records.steps else 0
+        return max(recorded, self._training.step if self._training else 0)
 
     def _begin(self) -> Training:
-        _reset_peak_memory(self._device)
+        reset_peak_memory(self._device)
         self._l_const, self._l_unif = self._runner.floors(self.job.config)
         training = Training(
             self.job.config,
@@ -161,6 +215,8 @@ class Trial:
         )
         self._monitor = StabilityMonitor(self._context(has_scaler=training.precision.has_scaler), self._options.monitor)
         self._resume(training)
+        self._snapshots = new_snapshots(self._options.results_dir, self._options.forensics)
+        self._take_snapshot(training)
         self._training = training
         self._stream = training.records()
         return training
@@ -182,12 +238,13 @@ class Trial:
             wer=last.wer,
         )
 
-    def _finish(self, verdict: Verdict, *, stopped: bool) -> TrialResult:
+    def _finish(self, verdict: Verdict, alarm: Outcome | None = None) -> TrialResult:
+        """The result of a trial; `alarm` is what an audited one would have been stopped as."""
         records = self._records
         options = self._options
-        num_steps = records.steps[-1].step if records.steps else 0
-        stop_step = num_steps if stopped else verdict.stop_step
-        survived = (num_steps if stop_step is None else stop_step) / self.job.max_steps
+        stop_step = verdict.stop_step
+        # An unstable run that went on after its alarm is worth what it would have been worth without that.
+        survived = (self._num_steps if stop_step is None else stop_step) / self.job.max_steps
         last = records.evals[-1] if records.evals else None
         end_loss = records.end_loss()
         wall_s, cpu_s = self._spent()
@@ -201,7 +258,7 @@ class Trial:
             verdict=verdict.outcome,
             reason=verdict.reason,
             stop_step=stop_step,
-            num_steps=num_steps,
+            num_steps=self._num_steps,
             max_steps=self.job.max_steps,
             objective=objective(
                 options.metric,
@@ -232,11 +289,43 @@ class Trial:
             skipped_infeasible=records.num_skipped(SkipReason.INFEASIBLE),
             wall_s=wall_s,
             cpu_s=cpu_s,
-            peak_memory_mib=_peak_memory_mib(self._device),
+            peak_memory_mib=peak_memory_mib(self._device),
             precision_implementation=self._training.precision.implementation if self._training else "",
+            audited=alarm is not None,
+            alarm=alarm,
         )
         self._write_records()
-        return result
+        return result if verdict.stable else self._with_free_cause(result, verdict)
+
+    def _with_free_cause(self, result: TrialResult, verdict: Verdict) -> TrialResult:
+        """A bad result with its cause, if that can be told without a replay; else the trial may ask to be explained."""
+        started = time.perf_counter()
+        self._case = self._bad_case(verdict)
+        cause = free_cause(self._case)
+        self.can_explain = cause is None and may_replay(self._case)
+        self._result = dataclasses.replace(result, cause=cause, forensics_s=time.perf_counter() - started)
+        return self._result
+
+    def _bad_case(self, verdict: Verdict) -> Case:
+        return Case(
+            results_dir=self._options.results_dir,
+            trial_id=self.job.trial_id,
+            config=self.job.config,
+            dataset=self._runner.dataset,
+            seed=self.job.seed,
+            max_steps=self.job.max_steps,
+            device=self._device,
+            records=self._records.steps,
+            verdict=verdict,
+            l_const=self._l_const,
+            l_unif=self._l_unif,
+            settings=self._options.forensics,
+            snapshots=self._snapshots,
+        )
+
+    def _take_snapshot(self, training: Training) -> None:
+        if self._snapshots is not None:
+            self._snapshots.offer(training)
 
     @property
     def _checkpoint_dir(self) -> Path:
@@ -245,6 +334,8 @@ class Trial:
     def _write_records(self) -> None:
         store.write_steps(self._options.results_dir, self.job.trial_id, self._records.steps)
         store.write_evals(self._options.results_dir, self.job.trial_id, self._records.evals)
+        if self._records.health:
+            store.write_health(self._options.results_dir, self.job.trial_id, self._records.health)
 
     def _save(self, training: Training) -> None:
         self._write_records()
@@ -281,14 +372,11 @@ class Trial:
         results_dir, trial_id = self._options.results_dir, self.job.trial_id
         self._records.steps = [r for r in store.load_steps(results_dir, trial_id) if r.step <= step]
         self._records.evals = [r for r in store.load_evals(results_dir, trial_id) if r.step <= step]
+        self._records.health = [r for r in store.load_health(results_dir, trial_id) if r.step <= step]
 
     def _spent(self) -> tuple[float, float]:
         wall_s = self._spent_before[0] + time.perf_counter() - self._started
         return wall_s, self._spent_before[1] + time.process_time() - self._cpu_started
-
-    def _keep_traceback(self, error: Exception) -> None:
-        text = "".join(traceback.format_exception(error))
-        store.write_text(self._options.results_dir / "evidence" / self.job.trial_id / "traceback.txt", text)
 
 
 def crashed_result(job: Job, options: RunOptions, reason: str) -> TrialResult:
@@ -328,26 +416,3 @@ def crashed_result(job: Job, options: RunOptions, reason: str) -> TrialResult:
 
 def _rate(count: int, total: int) -> float:
     return count / total if total else NAN
-
-
-def _reset_peak_memory(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.reset_peak_memory_stats(device)
-    elif sys.platform == "linux":
-        # Linux resets the high-water mark of this process's resident memory; without the right to do so the
-        # mark is the process's, over all trials that it ran.
-        try:
-            Path("/proc/self/clear_refs").write_text("5")
-        except OSError:
-            pass
-
-
-def _peak_memory_mib(device: torch.device) -> float:
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device) / 2**20
-    if sys.platform != "linux":
-        return NAN
-    for line in Path("/proc/self/status").read_text().splitlines():
-        if line.startswith("VmHWM:"):
-            return int(line.split()[1]) / 1024
-    return NAN

@@ -1,9 +1,10 @@
-"""What the study cost, by outcome, and what stopping early saved."""
+"""What the study cost, by outcome, what stopping early saved, and what explaining bad trials took."""
 
 from dataclasses import dataclass
 
 import pandas as pd
 
+from sweep.analysis.wording import duration, percent, plural
 from sweep.records import Outcome
 
 
@@ -30,8 +31,18 @@ class Costs:
     """Steps that stopped trials did not run."""
     saved_rate: float
     """Share of the steps that running every trial to its end would have taken, in [0, 1]."""
+    saved_s: float
+    """What these steps would have taken, at the median time a step of the trials that ran in full; NaN if unknown."""
     wall_s: float
     cpu_s: float
+    forensics_s: float
+    """Wall time of looking for causes; no part of `wall_s`."""
+
+
+def stopped_early(trials: pd.DataFrame) -> pd.DataFrame:
+    """The trials that an alarm ended before their last step; crashes are no stops."""
+    broken = trials["verdict"].isin([Outcome.CRASHED.value, Outcome.OUT_OF_MEMORY.value])
+    return trials[trials["stop_step"].notna() & (trials["num_steps"] < trials["max_steps"]) & ~broken]
 
 
 def costs(trials: pd.DataFrame) -> Costs:
@@ -49,8 +60,7 @@ def costs(trials: pd.DataFrame) -> Costs:
                     float(part["cpu_s"].sum()),
                 )
             )
-    broken = trials["verdict"].isin([Outcome.CRASHED.value, Outcome.OUT_OF_MEMORY.value])
-    stopped = trials[trials["stop_step"].notna() & (trials["num_steps"] < trials["max_steps"]) & ~broken]
+    stopped = stopped_early(trials)
     saved = int((stopped["max_steps"] - stopped["num_steps"]).clip(lower=0).fillna(0).sum())
     num_steps = sum(row.num_steps for row in rows)
     return Costs(
@@ -59,6 +69,29 @@ def costs(trials: pd.DataFrame) -> Costs:
         num_steps=num_steps,
         steps_saved=saved,
         saved_rate=saved / (num_steps + saved) if num_steps + saved else 0.0,
+        saved_s=saved * _step_s(trials) if saved else 0.0,
         wall_s=sum(row.wall_s for row in rows),
         cpu_s=sum(row.cpu_s for row in rows),
+        forensics_s=float(trials["forensics_s"].astype(float).sum()),
     )
+
+
+def _step_s(trials: pd.DataFrame) -> float:
+    """Median seconds a step of the trials that ran in full; of all, where none did; NaN if unknown."""
+    timed = trials[trials["wall_s"].notna() & (trials["num_steps"] > 0)]
+    full = timed[timed["num_steps"] >= timed["max_steps"]]
+    chosen = full if len(full) else timed
+    return float((chosen["wall_s"] / chosen["num_steps"]).astype(float).median())
+
+
+def cost_text(found: Costs) -> str:
+    """What stopping saved and explaining took, in a sentence or two."""
+    parts = ["No trial was stopped early."]
+    if found.num_stopped:
+        parts = [
+            f"Stopping early saved {plural(found.steps_saved, 'step')}, {percent(found.saved_rate)} of what running "
+            f"every trial to its end would have taken, about {duration(found.saved_s)}."
+        ]
+    if found.forensics_s >= 1.0:
+        parts.append(f"Explaining bad trials took {duration(found.forensics_s)} more, beside the times above.")
+    return " ".join(parts)

@@ -73,3 +73,12 @@ def setting_text(setting: Mapping[str, Any], names: Mapping[str, str]) -> str:
 def plural(count: int, noun: str) -> str:
     """`1 trial`, `2 trials`."""
     return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
+def duration(seconds: float) -> str:
+    """`42 s`, `3.5 min` or `1.2 h`; n/a for NaN."""
+    if math.isnan(seconds):
+        return "n/a"
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.1f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"

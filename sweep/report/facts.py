@@ -4,7 +4,9 @@ import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from sweep.analysis.wording import number, percent, plural
+from sweep.analysis.audit import audit_text
+from sweep.analysis.wording import duration, number, percent, plural
+from sweep.explanation import FirstNonfinite
 from sweep.report.view import View
 
 _UNITS = {"_s": "seconds", "_hz": "per second", "_mib": "MiB"}
@@ -31,15 +33,6 @@ def _text(value: Any) -> str:
     return str(value)
 
 
-def duration(seconds: float) -> str:
-    """`42 s`, `3.5 min` or `1.2 h`; n/a for NaN."""
-    if math.isnan(seconds):
-        return "n/a"
-    if seconds < 100:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.1f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
-
-
 def study_sections(view: View) -> list[tuple[str, list[tuple[str, str]]]]:
     """Titled lists of facts: data, model and training, search, software and machine."""
     study, made = view.study, view.provenance
@@ -59,13 +52,31 @@ def study_sections(view: View) -> list[tuple[str, list[tuple[str, str]]]]:
             "Search",
             {key: study.get(key) for key in ("space", "search", "objective", "budget", "repeats", "seed", "confirm")},
         ),
-        ("Watching", {key: study.get(key) for key in ("early_stop", "monitor")}),
+        ("Watching", {key: study.get(key) for key in ("early_stop", "audit", "monitor", "forensics")}),
         ("Machine", {**dict(made.get("host") or {}), "resources of a trial": study.get("resources")}),
         ("Software", made.get("versions")),
         ("Run", rest),
     ]
     rows = [(title, list(fact_rows(content))) for title, content in sections]
     return [(title, lines) for title, lines in rows if lines]
+
+
+def first_nonfinite(first: FirstNonfinite) -> str:
+    """The first bad value of a training, in a sentence."""
+    what = f"{first.operation} in {first.path}" if first.operation and first.path else first.operation or first.path
+    found = [plural(first.num_nan, "NaN") if first.num_nan else "", f"{first.num_inf} inf" if first.num_inf else ""]
+    sizes = [
+        f"largest {name} {number(value, 5)}"
+        for name, value in (("input", first.input_absmax), ("finite output", first.output_absmax))
+        if not math.isnan(value)
+    ]
+    parts = [
+        f"{first.place.value} of step {first.step}",
+        f"{what} ({first.dtype})" if what else first.dtype,
+        " and ".join(filter(None, found)),
+        *sizes,
+    ]
+    return ", ".join(filter(None, parts))
 
 
 def limits(view: View) -> list[str]:
@@ -84,12 +95,8 @@ def limits(view: View) -> list[str]:
         "The search decides where trials lie, so shares of stable trials describe the places it looked at, not a "
         "setting as such. Intervals are exact for independent trials; trials of one study are not quite that."
     )
-    stopped = view.costs.num_stopped
-    if stopped:
-        found.append(
-            f"{plural(stopped, 'trial')} {'was' if stopped == 1 else 'were'} stopped early on a verdict. "
-            "None was run on to its end, so how often stopping was wrong was not measured here."
-        )
+    if wrong := audit_text(view.audit, view.costs):
+        found.append(wrong)
     emulated = trials["precision_implementation"].dropna().astype(str)
     emulated = emulated[emulated.str.contains("emulat", case=False)]
     if len(emulated):

@@ -122,15 +122,26 @@
       layout.yaxis4 = axis("", domains.events, { range: [-0.7, events.length - 0.3], tickvals: events.map((_, i) => i), ticktext: events.map(([name]) => `${narrow ? name.replace(/(:|gradient) /, "$1<br>") : name} (${t.event_counts[name]})`), showgrid: false, showline: false, ticks: "", zeroline: false });
       layout.yaxis4.tickfont = { size: 11 };
     }
-    const end = t.stop_step ?? t.num_steps;
-    layout.shapes.push({ type: "line", x0: end, x1: end, yref: "paper", y0: 0, y1: 1, line: { color: outcome.colour, width: 1.5 } });
-    layout.annotations.push({ x: end, xanchor: "right", yref: "paper", y: 1, yanchor: "bottom", text: t.verdict + (t.stop_step === null ? "" : " at step " + t.stop_step), showarrow: false, font: { size: 12, color: outcome.colour } });
+    const mark = (at, text, colour, anchor) => {
+      layout.shapes.push({ type: "line", x0: at, x1: at, yref: "paper", y0: 0, y1: 1, line: { color: colour, width: 1.5 } });
+      layout.annotations.push({ x: at, xanchor: anchor, yref: "paper", y: 1, yanchor: "bottom", text, showarrow: false, font: { size: 12, color: colour } });
+    };
+    if (t.alarm) {
+      // Two labels where they have room, else one.
+      const near = t.num_steps - t.stop_step < 0.2 * t.num_steps;
+      const alarm = (narrow ? "alarm: " : "would have been stopped: ") + t.alarm;
+      const end = t.alarm === t.verdict ? "end" : t.verdict;
+      mark(t.stop_step, near ? "" : alarm, payload.outcomes[t.alarm].colour, t.stop_step < t.num_steps / 3 ? "left" : "right");
+      mark(t.num_steps, near ? alarm + ", " + end : end, outcome.colour, "right");
+    } else {
+      mark(t.stop_step ?? t.num_steps, t.verdict + (t.stop_step === null ? "" : " at step " + t.stop_step), outcome.colour, "right");
+    }
     return { data, layout };
   }
 
   function drawTrace(id) {
     const t = payload.traces[id];
-    $("trace-text").textContent = `Trial ${t.number} (${t.setting}): ${t.verdict}: ${t.reason}`;
+    $("trace-text").textContent = `Trial ${t.number} (${t.setting}): ${t.verdict}: ${t.reason}${t.cause ? `. Cause: ${t.cause}` : ""}`;
     draw($("trace"), traceFigure(t));
   }
 

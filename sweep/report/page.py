@@ -13,10 +13,13 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 from plotly.offline import get_plotlyjs
 
+from sweep.analysis.audit import audit_cost_text, audit_text
+from sweep.analysis.costs import cost_text
 from sweep.analysis.dimensions import plain
 from sweep.analysis.recommend import result_text
 from sweep.analysis.traces import MAX_POINTS, MAX_TRACES
-from sweep.analysis.wording import number, percent, setting_text, value_text
+from sweep.analysis.wording import duration, number, percent, setting_text, value_text
+from sweep.explanation import Explanation
 from sweep.records import Outcome
 from sweep.report import facts
 from sweep.report.figures.learning_rate import learning_rate_panels
@@ -41,7 +44,7 @@ def render(view: View) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters.update(number=number, percent=percent, value=value_text, duration=facts.duration, plain=plain)
+    environment.filters.update(number=number, percent=percent, value=value_text, duration=duration, plain=plain)
     lr_panels = [Panel("", "", None, view.lr)] if isinstance(view.lr, str) else learning_rate_panels(view.lr)
     map_panels = stability_map_panels(view.stability)
     names = {dim.path: dim.name for dim in view.dims}
@@ -54,7 +57,7 @@ def render(view: View) -> str:
         number=number,
         percent=percent,
         exact_percent=lambda rate: percent(rate, 1),
-        duration=facts.duration,
+        duration=duration,
         value_text=value_text,
         recipe=escape(view.recipe_yaml or ""),
         outcomes=[o for o in Outcome if o in view.total.counts],
@@ -62,6 +65,9 @@ def render(view: View) -> str:
         lr_panels=lr_panels,
         map_panels=map_panels,
         tiles=facts.tiles(view),
+        audit_text=audit_text(view.audit, view.costs),
+        cost_texts=[text for text in (cost_text(view.costs), audit_cost_text(view.audit)) if text],
+        example=_worked_example(view),
         limits=facts.limits(view),
         sections=facts.study_sections(view),
         rows=view.trials.to_dict("records"),
@@ -75,6 +81,42 @@ def render(view: View) -> str:
         script=Markup((_FOLDER / "page.js").read_text(encoding="utf-8")),
         plotly=_plotly(),
         payload=packed(json.dumps(_payload(view, lr_panels, map_panels), allow_nan=False)),
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class _Example:
+    """The worked example of an explanation."""
+
+    trial_id: str
+    title: str
+    explanation: Explanation
+    first_nonfinite: str | None
+    replays: str
+    """How the replays were made; empty where there were none."""
+
+
+def _worked_example(view: View) -> _Example | None:
+    if view.worked_example is None:
+        return None
+    explanation = view.explanations[view.worked_example]
+    row = view.trials[view.trials["trial_id"] == view.worked_example].iloc[0]
+    names = {dim.path: dim.name for dim in view.dims}
+    setting = setting_text({path: plain(row.get(path)) for path in names}, names)
+    replays = ""
+    if explanation.counterfactuals:
+        since = explanation.snapshot_step
+        start = "" if since is None else f" from the {'initial model' if since == 0 else f'state after step {since}'}"
+        replays = (
+            f"Replayed{start} with one thing changed at a time, {explanation.num_replayed_steps} steps in all. The "
+            "first replay of each change takes the same batches, any other the data in another order."
+        )
+    return _Example(
+        trial_id=view.worked_example,
+        title=f"trial {row['number']}, {row['verdict']} ({setting})",
+        explanation=explanation,
+        first_nonfinite=facts.first_nonfinite(explanation.first_nonfinite) if explanation.first_nonfinite else None,
+        replays=replays,
     )
 
 
@@ -109,7 +151,9 @@ def _trace(view: View, trace: Any, row: dict[Any, Any]) -> dict[str, Any]:
         "verdict": str(row["verdict"]),
         "reason": str(plain(row["reason"]) or ""),
         "setting": f"seed {int(row['seed'])}, {setting}",
+        "cause": plain(row["cause"]),
         "stop_step": None if stop is None else int(stop),
+        "alarm": plain(row["alarm"]),
         "clip": float(clip) if clip is not None and math.isfinite(float(clip)) else None,
         "l_const": None if plain(row["l_const"]) is None else float(row["l_const"]),
     }

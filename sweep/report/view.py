@@ -12,6 +12,8 @@ import yaml
 
 from slr_models.errors import ResultsError
 from sweep import store
+from sweep.analysis.audit import Audit, audit
+from sweep.analysis.causes import OutcomeCauses, causes_by_outcome, worked_example
 from sweep.analysis.costs import Costs, costs
 from sweep.analysis.dimensions import Dimension, dimensions, learning_rate, panel_dimension
 from sweep.analysis.groups import CONFIRM_PHASE, SettingGroup, setting_groups
@@ -22,6 +24,7 @@ from sweep.analysis.sensitivity import LrInfo, levels_of, lr_info
 from sweep.analysis.stability_map import MapInfo, map_info
 from sweep.analysis.traces import Trace, examples, trace, traced_trials
 from sweep.analysis.unsafe import LrBracket, lr_brackets
+from sweep.explanation import Explanation
 from sweep.ledger import LEDGER_FILE
 
 
@@ -46,6 +49,12 @@ class View:
     """Or why there is no such figure."""
     stability: MapInfo | str
     costs: Costs
+    audit: Audit
+    explanations: Mapping[str, Explanation]
+    """Of bad trials, by trial id."""
+    causes: tuple[OutcomeCauses, ...]
+    worked_example: str | None
+    """The trial whose explanation shows most."""
     examples: tuple[tuple[str, str], ...]
     """Trials worth a look: (label, trial id)."""
     traces: tuple[Trace, ...]
@@ -63,6 +72,12 @@ def load_view(results_dir: Path) -> View:
     study = store.read_study(results_dir)
     provenance = dict(study.pop("provenance", None) or {})
     trials = _trials(results_dir)
+    explanations = _explanations(results_dir, trials)
+    # An explanation may be younger than the trial's row.
+    trials["cause"] = [
+        explanations[t].text if t in explanations else c
+        for t, c in zip(trials["trial_id"], trials["cause"], strict=True)
+    ]
     space = dict(study.get("space") or {})
     dims = dimensions(space, trials)
     panel, lr = panel_dimension(dims), learning_rate(dims)
@@ -86,6 +101,10 @@ def load_view(results_dir: Path) -> View:
         lr=_lr(trials, lr, panel, provenance),
         stability=map_info(trials, dims, panel),
         costs=costs(trials),
+        audit=audit(trials),
+        explanations=explanations,
+        causes=tuple(causes_by_outcome(trials, explanations)),
+        worked_example=worked_example(trials, explanations),
         examples=shown,
         traces=tuple(_traces(results_dir, traced_trials(trials, [t for _, t in shown]))),
         num_planned=int(budget["trials"]) if budget.get("trials") else None,
@@ -105,6 +124,13 @@ def _trials(results_dir: Path) -> pd.DataFrame:
         )
     empty: pd.DataFrame = store.TRIAL_SCHEMA.empty_table().to_pandas()
     return empty
+
+
+def _explanations(results_dir: Path, trials: pd.DataFrame) -> dict[str, Explanation]:
+    """Why the bad trials went bad, as far as anybody looked."""
+    bad = [str(t) for t in trials["trial_id"][~trials["stable"].astype(bool)]]
+    found = {trial_id: store.read_explanation(results_dir, trial_id) for trial_id in bad}
+    return {trial_id: explanation for trial_id, explanation in found.items() if explanation is not None}
 
 
 def _lr(

@@ -1,11 +1,14 @@
 """The ledger survives what a killed driver leaves, and lets only one run in."""
 
+import dataclasses
+import json
 import math
 
 import pytest
 
 from slr_models.errors import ResultsError
 from sweep.ledger import Ask, Ledger
+from sweep.records import Outcome
 from sweep.trial import Job, RunOptions, crashed_result
 
 ASK = Ask("0000", 0, 0, 3, "explore", {"training.optimizer.lr": 0.1, "training.precision.kind": "fp16", "flag": True})
@@ -31,6 +34,36 @@ def test_what_is_written_comes_back(tmp_path) -> None:
     assert again.spent_s == 12.5
     assert back.num_steps == 0 and back.stop_step == 0
     again.close()
+
+
+def test_a_cause_found_later_is_kept_with_the_result(tmp_path) -> None:
+    ledger = Ledger(tmp_path)
+    ledger.ask(ASK)
+    told = dataclasses.replace(result(tmp_path), audited=True, alarm=Outcome.STALLED)
+    ledger.tell(told, spent_s=12.5)
+    ledger.note_cause(dataclasses.replace(told, cause="learning rate too high", forensics_s=3.5))
+    ledger.close()
+    again = Ledger(tmp_path)
+    back = again.results["0000"]
+    assert (back.cause, back.forensics_s) == ("learning rate too high", 3.5)
+    assert back.audited and back.alarm is Outcome.STALLED and back.reason == "boom" and again.spent_s == 12.5
+    again.close()
+
+
+def test_a_ledger_of_an_earlier_version_loads(tmp_path) -> None:
+    ledger = Ledger(tmp_path)
+    ledger.ask(ASK)
+    ledger.tell(result(tmp_path), spent_s=12.5)
+    ledger.close()
+    path = tmp_path / "ledger.jsonl"
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    for name in ("audited", "alarm", "forensics_s"):
+        del lines[1]["result"][name]
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    ledger = Ledger(tmp_path)
+    back = ledger.results["0000"]
+    assert not back.audited and back.alarm is None and back.forensics_s == 0.0
+    ledger.close()
 
 
 def test_a_line_cut_by_a_kill_is_dropped_and_the_file_goes_on(tmp_path) -> None:

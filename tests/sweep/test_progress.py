@@ -16,7 +16,15 @@ JOB = Job("0007", 7, 7, 0, "explore", SETTINGS, None, 100)
 def result(verdict: Outcome):
     blank = crashed_result(JOB, RunOptions(None, "wer", None, True, "none"), "loss rose to 9.8")
     return dataclasses.replace(
-        blank, verdict=verdict, wer=0.25, val_loss=0.61, objective=0.25, num_steps=40, wall_s=12.0
+        blank,
+        verdict=verdict,
+        wer=0.25,
+        val_loss=0.61,
+        objective=0.25,
+        stop_step=None if verdict.is_stable else 40,
+        num_steps=40,
+        wall_s=12.0,
+        cause=None if verdict.is_stable else "learning rate too high (0.00123): LR / 10 from step 25 keeps it down",
     )
 
 
@@ -29,7 +37,14 @@ def show(*, terminal: bool) -> str:
         if terminal:
             console.print(view._render())
         view.finished(result(Outcome.STABLE))
+        view.started(JOB)
+        view.explaining(JOB)
+        if terminal:
+            console.print(view._render())
         view.finished(result(Outcome.DIVERGED_LOSS))
+        audited = {"audited": True, "stop_step": 30, "num_steps": 100}
+        view.finished(dataclasses.replace(result(Outcome.STABLE), alarm=Outcome.STALLED, **audited))
+        view.finished(dataclasses.replace(result(Outcome.STALLED), alarm=Outcome.STALLED, cause=None, **audited))
         view.retried(JOB)
     return out.getvalue()
 
@@ -38,12 +53,23 @@ def test_a_file_gets_one_plain_line_a_trial() -> None:
     lines = show(terminal=False).splitlines()
     assert lines == [
         "[1/5] 0007 precision=fp16 lr=0.00123: stable, WER 0.25, loss 0.61 (12 s)",
-        "[2/5] 0007 precision=fp16 lr=0.00123: diverged-loss at step 40 of 100: loss rose to 9.8 (12 s)",
+        "[2/5] 0007 precision=fp16 lr=0.00123: diverged-loss at step 40 of 100: loss rose to 9.8; "
+        "cause: learning rate too high (12 s)",
+        "[3/5] 0007 precision=fp16 lr=0.00123: stable, WER 0.25, loss 0.61; "
+        "the alarm stalled at step 30 was wrong (12 s)",
+        "[4/5] 0007 precision=fp16 lr=0.00123: stalled at step 30 of 100: loss rose to 9.8 (12 s)",
         "trial 0007: its process died; trying once more",
     ]
 
 
 def test_a_terminal_shows_what_runs() -> None:
     text = show(terminal=True)
-    for part in ("0 of 5 trials", "50/100", "0.75", "precision=fp16 lr=0.00123", "no stable trial yet"):
+    for part in (
+        "0 of 5 trials",
+        "50/100",
+        "0.75",
+        "precision=fp16 lr=0.00123",
+        "no stable trial yet",
+        "looking for the cause",
+    ):
         assert part in text

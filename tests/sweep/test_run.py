@@ -30,6 +30,7 @@ space:
 search: {kind: random, seed: 1, try_first: [{training.optimizer.lr: 5e-3, training.precision.kind: fp32}]}
 budget: {trials: 4, steps: 60}
 confirm: {settings: 1, seeds: 1}
+forensics: {trials: 1, replay_steps: 10, learning_replay_steps: 20, repeats: 1}
 """
 
 
@@ -91,6 +92,14 @@ def test_a_study_runs_to_its_report_and_can_be_extended(study, tmp_path) -> None
     asked = [line["trial_id"] for line in lines if line["event"] == "ask"]
     told = [line["trial_id"] for line in lines if line["event"] == "tell"]
     assert len(set(asked)) == len(asked) and sorted(asked) == sorted(told)
+    explained = [line["trial_id"] for line in lines if line["event"] == "cause"]
+    for trial_id, cause in zip(trials["trial_id"], trials["cause"], strict=True):
+        if trial_id in explained:
+            found = store.read_explanation(folder, trial_id)
+            assert found is not None and found.text == cause
+    bad = trials[~trials["stable"]]
+    assert len(bad) and (bad["cause"].notna() | ~bad["trial_id"].isin(explained)).all()
+    assert len(explained) == len((folder / "evidence" / "replayed.txt").read_text().splitlines()) > 0
 
     if (folder / "recipe.yaml").is_file():
         recipe = yaml.safe_load((folder / "recipe.yaml").read_text())
@@ -157,7 +166,16 @@ def _wait_for_results(folder: Path, number: int, process: subprocess.Popen) -> N
 def test_a_dry_run_prints_the_plan_and_writes_nothing(study, tmp_path, capsys) -> None:
     assert main([str(study), "--results", str(tmp_path / "results"), "--dry-run"]) == 0
     out = capsys.readouterr().out
-    for part in ("4 to explore", "1 to confirm", "up to 60 a trial", "expected time", "ms a step", "loguniform"):
+    for part in (
+        "4 to explore",
+        "1 to confirm",
+        "up to 60 a trial",
+        "expected time",
+        "ms a step",
+        "loguniform",
+        "10% run on",
+        "up to 1 bad",
+    ):
         assert part in out
     assert not (tmp_path / "results").exists()
 

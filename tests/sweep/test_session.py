@@ -287,3 +287,47 @@ def test_a_fixed_setting_is_one_trial_with_its_confirmation(tmp_path) -> None:
     assert job.settings == {} and session.next_job() is None
     assert session.num_planned == 4
     session.close()
+
+
+def test_the_audit_of_a_trial_is_decided_when_it_is_asked_for(tmp_path) -> None:
+    text = TEXT + "audit: {rate: 0.5}\n"
+    session = begin(tmp_path, text)
+    jobs = run_all(session, tmp_path)
+    session.close()
+    again = begin(tmp_path / "other", text)
+    assert [j.audit for j in run_all(again, tmp_path)] == [j.audit for j in jobs]
+    assert {j.audit for j in jobs} == {False, True}
+    again.close()
+    off = begin(tmp_path / "off", TEXT + "audit: {rate: 0}\n")
+    assert not any(j.audit for j in run_all(off, tmp_path))
+    off.close()
+
+
+def test_a_cause_found_later_stands_in_the_table_and_the_search_hears_nothing_twice(tmp_path) -> None:
+    session = begin(tmp_path)
+    job = session.next_job()
+    assert session.result(job) is None
+    told = outcome(job, tmp_path, stable=False)
+    session.tell(told)
+    assert session.result(job) == told
+    session.note_cause(dataclasses.replace(told, cause="learning rate too high", forensics_s=2.0))
+    assert store.read_trials(tmp_path)["cause"].tolist() == ["learning rate too high"]
+    session.close()
+    again = begin(tmp_path)
+    assert again.result(job).cause == "learning rate too high"
+    again.close()
+
+
+def test_a_study_may_change_how_much_it_audits_and_explains(tmp_path) -> None:
+    begin(tmp_path).close()
+    begin(tmp_path, TEXT + "audit: {rate: 0.5}\nforensics: {trials: 0}\n").close()
+
+
+def test_results_of_a_version_without_a_setting_go_on_with_its_default(tmp_path) -> None:
+    begin(tmp_path).close()
+    content = store.read_study(tmp_path)
+    del content["audit"], content["forensics"], content["training"]["telemetry_every_steps"]
+    store.write_yaml(tmp_path / "study.yaml", content)
+    begin(tmp_path).close()
+    with pytest.raises(ResultsError, match=r"\(changed: training\)"):
+        begin(tmp_path, TEXT + "training: {telemetry_every_steps: 2}\n")

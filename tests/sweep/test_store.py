@@ -1,5 +1,6 @@
 """What is written comes back; nothing is half-written; what is missing is said."""
 
+import json
 import math
 
 import pandas as pd
@@ -7,6 +8,7 @@ import pytest
 
 from slr_models.errors import ResultsError
 from sweep import store
+from sweep.explanation import Cause, Counterfactual, Explanation, FirstNonfinite, Place
 from sweep.records import EvalRecord, SkipReason, StepRecord
 
 STEPS = [
@@ -48,6 +50,29 @@ def test_settings_become_columns_of_their_kind(tmp_path) -> None:
     assert frame["lr"].tolist() == [0.5, 1.0]
     assert frame["flag"].tolist() == [False, True]
     assert pd.isna(frame["scale"][1])
+
+
+def test_an_explanation_comes_back_and_its_unknown_numbers_are_null(tmp_path) -> None:
+    first = FirstNonfinite(Place.FORWARD, 12, "matmul", "encoder.0.attention", "float16", 341.5, math.nan, 0, 3)
+    replays = (Counterfactual("same", 0, 2, math.nan), Counterfactual("LR / 10", 2, 2, 1.5))
+    given = Explanation(Cause.HALF_OVERFLOW_ATTENTION, "overflow", ("a", "b"), first, replays, 10, 60)
+    assert store.read_explanation(tmp_path, "0001") is None
+    store.write_explanation(tmp_path, "0001", given)
+    path = tmp_path / "evidence" / "0001" / "explanation.json"
+    assert json.loads(path.read_text())["counterfactuals"][0]["end_loss"] is None
+    assert repr(store.read_explanation(tmp_path, "0001")) == repr(given)
+    bare = Explanation(Cause.UNKNOWN, "nobody knows")
+    store.write_explanation(tmp_path, "0002", bare)
+    assert store.read_explanation(tmp_path, "0002") == bare
+    path.write_text('{"cause": "bad luck"}')
+    with pytest.raises(ResultsError, match="is not an explanation"):
+        store.read_explanation(tmp_path, "0001")
+
+
+def test_a_table_of_an_earlier_version_has_its_new_columns_empty(tmp_path) -> None:
+    pd.DataFrame({"trial_id": ["0"], "number": [0], "verdict": ["stable"]}).to_parquet(tmp_path / "trials.parquet")
+    frame = store.read_trials(tmp_path)
+    assert not frame["audited"][0] and pd.isna(frame["alarm"][0]) and pd.isna(frame["forensics_s"][0])
 
 
 def test_a_failed_write_leaves_the_old_file(tmp_path) -> None:

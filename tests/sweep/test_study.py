@@ -29,6 +29,21 @@ def error(text: str = "", base: str = BASE) -> str:
     return str(caught.value)
 
 
+def test_the_audit_chooses_by_seed_and_number_alone() -> None:
+    audit = study("audit: {rate: 0.1}\n").study.audit
+    chosen = [n for n in range(20_000) if audit.chooses(7, n)]
+    assert abs(len(chosen) / 20_000 - 0.1) < 0.008, "four standard errors"
+    assert chosen == [n for n in range(20_000) if audit.chooses(7, n)]
+    assert chosen != [n for n in range(20_000) if audit.chooses(8, n)]
+    more = study("audit: {rate: 0.3}\n").study.audit
+    assert all(more.chooses(7, n) for n in chosen), "a higher rate keeps what a lower one chose"
+    none, every = (study(f"audit: {{rate: {rate}}}\n").study.audit for rate in (0, 1))
+    assert not any(none.chooses(7, n) or not every.chooses(7, n) for n in range(1000))
+    assert study().study.audit.rate == 0.1
+    assert "audit.rate" in error("audit: {rate: 1.5}\n")
+    assert "forensics.trials" in error("forensics: {trials: -1}\n")
+
+
 def test_numbers_in_scientific_notation_are_numbers() -> None:
     assert study().trial_config({}).training.optimizer.lr == 1e-4 * 10
 

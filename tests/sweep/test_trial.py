@@ -1,12 +1,16 @@
-"""One trial from its start to its row: verdicts as results, early stop, checkpoints, crashes."""
+"""One trial from its start to its row: verdicts as results, early stop, audit, causes, checkpoints, crashes."""
 
 import dataclasses
 import math
 
 import pytest
+import torch
 
 from slr_models.data import SyntheticConfig
 from sweep import store
+from sweep.detectors import SkipStarvedConfig
+from sweep.explanation import Cause
+from sweep.forensics.settings import ForensicsConfig
 from sweep.monitor import MonitorConfig
 from sweep.records import Outcome, TrialResult
 from sweep.train import TrialConfig
@@ -24,6 +28,7 @@ DATA = {
 
 @pytest.fixture(scope="module")
 def dataset():
+    torch.set_num_threads(1)
     return SyntheticConfig.model_validate(DATA).build()
 
 
@@ -46,7 +51,7 @@ def job(trial_id: str = "0000", seed: int = 0, **training) -> Job:
 
 
 def options(tmp_path, **more) -> RunOptions:
-    defaults = RunOptions(tmp_path, "wer", MonitorConfig(), True, "none")
+    defaults = RunOptions(tmp_path, "wer", MonitorConfig(), True, "none", forensics=ForensicsConfig(trials=0))
     return dataclasses.replace(defaults, **more)
 
 
@@ -93,15 +98,18 @@ def test_trials_after_one_another_do_not_touch_each_other(dataset, tmp_path) -> 
 
 def test_an_interrupted_trial_goes_on_from_its_checkpoint_to_the_same_end(dataset, tmp_path) -> None:
     kept = options(tmp_path, checkpoints="best_and_last", early_stop=False)
-    whole = run(TrialRunner(dataset, kept), job("0000"))
-    trial = TrialRunner(dataset, kept).start(job("0001"))
+    sampled = {"health_every_steps": 8}
+    whole = run(TrialRunner(dataset, kept), job("0000", **sampled))
+    trial = TrialRunner(dataset, kept).start(job("0001", **sampled))
     assert isinstance(trial.advance(), Progress)
     assert isinstance(trial.advance(), Progress)
-    resumed = run(TrialRunner(dataset, kept), job("0001"))
+    resumed = run(TrialRunner(dataset, kept), job("0001", **sampled))
     for read in (store.read_steps, store.read_evals):
         one, two = (read(tmp_path, t).drop(columns="time_s") for t in ("0000", "0001"))
         assert one.equals(two)
     assert resumed.verdict is whole.verdict and resumed.wer == whole.wer and resumed.num_steps == 30
+    health = store.read_health(tmp_path, "0000")
+    assert len(health["step"].unique()) >= 3 and health.equals(store.read_health(tmp_path, "0001"))
     assert (tmp_path / "checkpoints" / "0001" / "best.pt").is_file()
 
 
@@ -141,3 +149,85 @@ def test_floors_are_those_of_the_training_targets(dataset, tmp_path) -> None:
     assert result.l_unif > result.l_const
     assert result.applied_update_rate == 1.0
     assert result.wall_s > 0 and result.peak_memory_mib > 50
+
+
+EAGER = MonitorConfig(detectors=(SkipStarvedConfig(window_steps=6, largest_skip_rate=0.5),))
+STARVED = {"bad_batch": {"kind": "skip_above", "threshold": 1e-3}}
+
+
+def test_an_audited_trial_that_fails_is_told_as_if_it_had_been_stopped(dataset, tmp_path) -> None:
+    runner = TrialRunner(dataset, options(tmp_path, monitor=EAGER))
+    stopped = run(runner, job("0000", **STARVED))
+    audited = run(runner, dataclasses.replace(job("0001", **STARVED), audit=True))
+    assert stopped.verdict is Outcome.SKIP_STARVED and stopped.stop_step == stopped.num_steps < 30
+    assert not stopped.audited and stopped.alarm is None
+    assert audited.audited and audited.alarm is audited.verdict is Outcome.SKIP_STARVED
+    assert audited.num_steps == 30 and audited.stop_step == stopped.stop_step
+    assert audited.objective == stopped.objective and audited.margin == stopped.margin
+    assert len(store.read_steps(tmp_path, "0001")) == 30 and len(store.read_evals(tmp_path, "0001")) == 3
+    # Nothing is stopped: the end is known of every trial.
+    off = run(TrialRunner(dataset, options(tmp_path, monitor=EAGER, early_stop=False)), job("0002", **STARVED))
+    assert dataclasses.replace(off, trial_id="0001", number=1).reason == audited.reason
+    assert off.audited and off.stop_step == stopped.stop_step and off.objective == stopped.objective
+
+
+def test_an_audited_trial_that_learns_is_stable_and_its_alarm_was_wrong(dataset, tmp_path) -> None:
+    eager = MonitorConfig(detectors=(SkipStarvedConfig(window_steps=2, largest_skip_rate=0.4),))
+    learning = job(optimizer={"kind": "adamw", "lr": 1e-2}, bad_batch={"kind": "skip_above", "threshold": 8.0})
+    audited = dataclasses.replace(learning, max_steps=36, audit=True)
+    result = run(TrialRunner(dataset, options(tmp_path, monitor=eager)), audited)
+    assert result.stable and result.audited and result.alarm is Outcome.SKIP_STARVED
+    assert result.stop_step < result.num_steps == 36
+    assert "would have been wrong" in result.reason
+    assert result.objective == min(result.wer, 2.0) and result.margin < 0
+    assert result.cause is None and not (tmp_path / "evidence").exists()
+
+
+def test_an_alarm_that_nothing_can_undo_ends_an_audited_trial_too(dataset, tmp_path) -> None:
+    result = run(TrialRunner(dataset, options(tmp_path)), dataclasses.replace(job(**HOT), audit=True))
+    assert result.stop_step == result.num_steps < 30 and not result.audited and result.alarm is None
+
+
+def test_a_cause_that_the_records_tell_costs_no_replay(dataset, tmp_path) -> None:
+    kept = options(tmp_path, monitor=EAGER, forensics=ForensicsConfig())
+    trial = TrialRunner(dataset, kept).start(job(**STARVED))
+    while isinstance(result := trial.advance(), Progress):
+        pass
+    assert not trial.can_explain
+    explanation = store.read_explanation(tmp_path, "0000")
+    assert explanation is not None and explanation.cause is Cause.SKIP_THRESHOLD
+    assert result.cause == explanation.text
+    assert not (tmp_path / "evidence" / "replayed.txt").exists()
+
+
+def test_a_cause_that_takes_replays_is_found_after_the_result_and_within_the_allowance(dataset, tmp_path) -> None:
+    settings = ForensicsConfig(trials=1, snapshot_every_steps=2, replay_steps=8, repeats=1)
+    runner = TrialRunner(dataset, options(tmp_path, forensics=settings))
+    trial = runner.start(job("0000", **HOT))
+    while isinstance(result := trial.advance(), Progress):
+        pass
+    assert trial.can_explain and result.verdict.is_diverged and result.cause is None
+    explained = trial.explain()
+    explanation = store.read_explanation(tmp_path, "0000")
+    assert explanation is not None and explanation.num_replayed_steps > 0
+    assert explained.cause == explanation.text and explained.forensics_s > 0
+    unchanged = dataclasses.replace(explained, cause=None, forensics_s=result.forensics_s)
+    assert repr(unchanged) == repr(result), "replays change neither the verdict nor the times of the training"
+    second = runner.start(job("0001", **HOT))
+    while isinstance(second.advance(), Progress):
+        pass
+    assert not second.can_explain, "the study allows one"
+
+
+def test_forensics_that_fail_cost_the_cause_and_not_the_trial(dataset, tmp_path) -> None:
+    settings = ForensicsConfig(snapshot_every_steps=2, replay_steps=5, repeats=1)
+    runner = TrialRunner(dataset, options(tmp_path, forensics=settings))
+    trial = runner.start(job(**HOT))
+    while isinstance(result := trial.advance(), Progress):
+        pass
+    assert trial.can_explain
+    # The evidence cannot be written.
+    (tmp_path / "evidence" / "0000" / "explanation.json").mkdir(parents=True)
+    explained = trial.explain()
+    assert explained.cause is None and explained.verdict is result.verdict
+    assert "Error" in (tmp_path / "evidence" / "0000" / "forensics_error.txt").read_text()

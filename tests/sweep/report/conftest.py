@@ -9,10 +9,13 @@ import numpy as np
 import pytest
 
 from sweep import store
+from sweep.explanation import Cause, Counterfactual, Explanation, FirstNonfinite, Place
 from sweep.records import EvalRecord, Outcome, SkipReason, StepRecord
 from sweep.report import build_report
 
 L_CONST, L_UNIF, MAX_STEPS = 3.1, 9.4, 400
+ALARM_STEP = 180
+"""Where a run that learns nothing is stopped; every fourth runs on."""
 LR, CLIP, PRECISION = "training.optimizer.lr", "training.clip.max_norm", "training.precision.kind"
 
 STUDY: dict[str, Any] = {
@@ -73,14 +76,44 @@ def judge(precision: str, lr: float, clip: float, luck: float) -> Outcome:
     return Outcome.SPIKY_RECOVERING if lr > 0.6 * edge else Outcome.STABLE
 
 
-def course(outcome: Outcome, precision: str, lr: float, rng: np.random.Generator) -> list[StepRecord]:
+def explain(outcome: Outcome, precision: str, lr: float) -> Explanation | None:
+    """Why a trial went bad, for the diverged ones."""
+    if outcome is Outcome.DIVERGED_LOSS:
+        return Explanation(
+            cause=Cause.LR_TOO_HIGH,
+            text=f"learning rate too high: at {lr:.2g} the loss rose after step 120",
+            counterfactuals=(Counterfactual("same", 0, 2, 41.0), Counterfactual("LR / 10", 2, 2, 2.8)),
+            snapshot_step=100,
+            num_replayed_steps=240,
+        )
+    if outcome.is_diverged and precision == "fp16":
+        return Explanation(
+            cause=Cause.HALF_OVERFLOW_ATTENTION,
+            text="fp16 overflow in attention scores (encoder.0.attention)",
+            details=("The largest product of query and key was 1.2e5, above 65504.",),
+            first_nonfinite=FirstNonfinite(
+                Place.FORWARD, 131, "matmul", "encoder.0.attention", "float16", 341.5, 65472.0, 0, 12
+            ),
+            counterfactuals=(
+                Counterfactual("same", 0, 2, math.nan),
+                Counterfactual("drop step 131", 0, 1, math.nan),
+                Counterfactual("fp32", 2, 2, 2.1),
+                Counterfactual("LR / 10", 1, 2, 3.0),
+            ),
+            snapshot_step=125,
+            num_replayed_steps=420,
+        )
+    return None
+
+
+def course(outcome: Outcome, precision: str, lr: float, rng: np.random.Generator, audited: bool) -> list[StepRecord]:
     """Steps that look like the outcome."""
     bad_from = int(rng.integers(40, 200))
     length = MAX_STEPS
     if outcome.is_diverged:
         length = bad_from + 40
-    elif not outcome.is_stable:
-        length = 180
+    elif not outcome.is_stable and not audited:
+        length = ALARM_STEP
     scale = 65536.0
     records = []
     for step in range(1, length + 1):
@@ -127,27 +160,34 @@ def trial_row(number: int, group: int, seed: int, phase: str, settings: dict[str
     rng = np.random.default_rng([number, seed])
     precision, lr, clip = settings[PRECISION], settings[LR], settings[CLIP]
     outcome = judge(precision, lr, clip, float(rng.uniform(-1, 1)))
-    steps = course(outcome, precision, lr, rng)
+    is_late = outcome is Outcome.STABLE and lr < 4e-4
+    audited = is_late or (number % 4 == 0 and not outcome.is_stable and not outcome.is_diverged)
+    steps = course(outcome, precision, lr, rng, audited)
     evals = evaluations(outcome, steps)
     trial_id = f"t{number:04d}"
     store.write_steps(folder, trial_id, steps)
     store.write_evals(folder, trial_id, evals)
     stopped = None if len(steps) == MAX_STEPS else len(steps)
+    explanation = explain(outcome, precision, lr)
+    if explanation is not None:
+        store.write_explanation(folder, trial_id, explanation)
     wer = evals[-1].wer if evals else None
     val_loss = evals[-1].val_loss if evals else None
     stable = outcome.is_stable
     reason = f"Judged at step {len(steps)} of {MAX_STEPS} as {outcome.value}."
     return {
         "trial_id": trial_id, "number": number, "group": group, "seed": seed, "phase": phase,
-        "verdict": outcome.value, "stable": stable, "cause": None, "reason": reason,
-        "stop_step": stopped, "num_steps": len(steps), "max_steps": MAX_STEPS,
+        "verdict": outcome.value, "stable": stable, "cause": explanation and explanation.text, "reason": reason,
+        "audited": audited, "alarm": (Outcome.STALLED if is_late else outcome).value if audited else None,
+        "stop_step": ALARM_STEP if audited else stopped, "num_steps": len(steps), "max_steps": MAX_STEPS,
         "objective": wer if stable else 3.0 - 0.9 * len(steps) / MAX_STEPS,
         "margin": -0.5 if stable else 0.5, "final_train_loss": steps[-1].loss,
         "val_loss": val_loss, "best_val_loss": val_loss, "wer": wer, "best_wer": wer,
         "l_const": L_CONST, "l_unif": L_UNIF,
         "applied_update_rate": sum(s.applied for s in steps) / len(steps),
         "skipped_calibration": 0, "skipped_nonfinite": 0, "skipped_threshold": 0, "skipped_infeasible": 0,
-        "wall_s": 0.11 * len(steps), "cpu_s": 0.1 * len(steps), "peak_memory_mib": 700.0,
+        "wall_s": 0.11 * len(steps), "cpu_s": 0.1 * len(steps),
+        "forensics_s": 20.0 if explanation else 0.0, "peak_memory_mib": 700.0,
         "precision_implementation": "fp32" if precision == "fp32" else f"{precision}, emulated on a CPU",
         **settings,
     }  # fmt: skip

@@ -1,16 +1,19 @@
 import base64
 import gzip
+import html
 import json
 import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 import yaml
 
 from slr_models.errors import ResultsError
 from sweep import store
+from sweep.explanation import Cause, Explanation
 from sweep.records import Outcome
 from sweep.report import build_report
 from sweep.report.__main__ import main
@@ -148,3 +151,60 @@ def test_a_lost_table_is_an_error_and_not_an_empty_report(tmp_path: Path) -> Non
     with pytest.raises(ResultsError, match="is missing, but ledger.jsonl holds results"):
         build_report(tmp_path)
     assert not (tmp_path / "report.html").exists()
+
+
+def section(page: str, name: str) -> str:
+    """The text of a section of the page, without markup."""
+    found = re.search(rf'<section id="{name}">(.*?)</section>', page, re.DOTALL)
+    assert found is not None
+    text = html.unescape(re.sub(r"<[^>]+>", " ", found.group(1)))
+    return re.sub(r" (?=[,.])", "", " ".join(text.split()))
+
+
+def test_false_stops_are_told_with_their_interval(report: Path) -> None:
+    page = report.read_text(encoding="utf-8")
+    told = "False stops: of 2 trials that were run on to the end after an alarm, none ended stable after all, 0 %"
+    assert told in section(page, "outcomes") and told in section(page, "made")
+    assert "Running 2 trials on after an alarm took 440 steps" in section(page, "made")
+    assert page.count(">audited</small>") == 2
+    audited = payload(page)["traces"]["t0016"]
+    assert (audited["alarm"], audited["stop_step"], audited["num_steps"]) == ("stalled", 180, 400)
+
+
+def test_causes_stand_with_the_outcomes_an_example_and_every_trial(results: Path, report: Path) -> None:
+    page = report.read_text(encoding="utf-8")
+    outcomes = section(page, "outcomes")
+    assert "diverged-nonfinite 5 4 fp16 overflow in attention scores, 1 not looked into" in outcomes
+    assert "blank-collapse 3 3 not looked into" in outcomes
+    assert "trial 8, diverged-nonfinite (precision fp16, learning rate 0.0969, clip norm 3.85)" in outcomes
+    assert (
+        "First non-finite: forward of step 131, matmul in encoder.0.attention (float16), 12 inf, largest input 341.5, "
+        "largest finite output 65472." in outcomes
+    )
+    assert "same 0 of 2 n/a" in outcomes and "fp32 2 of 2 2.1" in outcomes
+    assert "Replayed from the state after step 125 with one thing changed at a time, 420 steps in all" in outcomes
+    assert section(page, "trials").count("fp16 overflow in attention scores (encoder.0.attention)") == 6
+    assert payload(page)["traces"]["t0001"]["cause"].startswith("learning rate too high: at 0.021")
+    assert "Explaining bad trials took 3.7 min more" in section(page, "made")
+
+
+def test_a_cause_found_on_demand_after_the_study_is_shown(tmp_path: Path, make_results: Make) -> None:
+    folder = make_results(tmp_path, num_trials=4, lr_range=(5e-2, 1e-1))
+    trials = store.read_trials(folder)
+    for trial_id in trials["trial_id"]:
+        store.evidence_path(folder, trial_id, "explanation.json").unlink(missing_ok=True)
+    trials.assign(cause=None).to_parquet(folder / "trials.parquet")
+    assert "Why trials went bad" not in build_report(folder).read_text(encoding="utf-8")
+    found = Explanation(Cause.INIT_TOO_LARGE, "initial weights too large: at scale 10 every logit is out of range")
+    store.write_explanation(folder, "t0002", found)
+    page = build_report(folder).read_text(encoding="utf-8")
+    assert found.text in section(page, "trials") and "1 initial weights too large" in section(page, "outcomes")
+    assert "For example" not in page, "nothing was traced or replayed"
+
+
+def test_results_of_an_earlier_version_have_a_report(tmp_path: Path, make_results: Make) -> None:
+    folder = make_results(tmp_path, num_trials=4, num_confirm=0)
+    old = pd.read_parquet(folder / "trials.parquet").drop(columns=["audited", "alarm", "forensics_s"])
+    old.to_parquet(folder / "trials.parquet")
+    page = build_report(folder).read_text(encoding="utf-8")
+    assert page.count("<tr data-outcome") == 4 and "audited</small>" not in page

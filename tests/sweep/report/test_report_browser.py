@@ -57,6 +57,8 @@ def test_a_reader_can_use_the_page(browser: Any, report: Path) -> None:
     page.select_option("#pick", label="Typical scaler-collapse")
     assert "scaler-collapse" in page.inner_text("#trace-text")
     assert "loss scale" in page.locator("#trace .infolayer").text_content()
+    page.select_option("#pick", value="t0016")
+    assert "would have been stopped: stalled" in page.locator("#trace .infolayer").text_content()
     page.click("[data-trial=t0000]")
     assert page.inner_text("#trace-text").startswith("Trial 0 ")
     assert trouble == []

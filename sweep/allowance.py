@@ -1,0 +1,37 @@
+"""How many bad trials of a study may still be explained by replay: one file, shared by all of its processes.
+
+A line a trial that took its share, `<trial id> <outcome>`. Taken is taken: an explanation that failed, or was
+interrupted, costs its share too, so that no study spends more than it said.
+"""
+
+import fcntl
+from pathlib import Path
+
+from sweep.records import Outcome
+
+ALLOWANCE_FILE = "replayed.txt"
+"""In the folder `evidence` of the results."""
+
+
+def is_left(results_dir: Path, num_trials: int) -> bool:
+    """Whether fewer than `num_trials` trials have been explained."""
+    path = results_dir / "evidence" / ALLOWANCE_FILE
+    return num_trials > (len(path.read_text(encoding="utf-8").splitlines()) if path.is_file() else 0)
+
+
+def take(results_dir: Path, trial_id: str, outcome: Outcome, *, num_trials: int, per_outcome: int) -> bool:
+    """Takes the right to explain this trial; False where `num_trials` in all, or `per_outcome` of one, have theirs."""
+    if num_trials == 0:
+        return False
+    path = results_dir / "evidence" / ALLOWANCE_FILE
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a+", encoding="utf-8") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        file.seek(0)
+        taken = [line.split() for line in file.read().splitlines()]
+        if [trial_id, outcome.value] in taken:
+            return True
+        if len(taken) >= num_trials or sum(kind == outcome for _, kind in taken) >= per_outcome:
+            return False
+        file.write(f"{trial_id} {outcome.value}\n")
+    return True

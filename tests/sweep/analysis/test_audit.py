@@ -1,0 +1,69 @@
+from collections.abc import Callable
+
+import pandas as pd
+import pytest
+
+from sweep.analysis.audit import audit, audit_cost_text, audit_text
+from sweep.analysis.costs import cost_text, costs
+from sweep.records import Outcome
+
+Table = Callable[..., pd.DataFrame]
+
+
+def audited(verdict: str, alarm: str, stop_step: int, **more: object) -> dict[str, object]:
+    return {"verdict": verdict, "audited": True, "alarm": alarm, "stop_step": stop_step, **more}
+
+
+def test_false_stops_are_counted_over_audited_trials_alone(table: Table) -> None:
+    trials = table(
+        [
+            {},
+            audited("stable", "blank-collapse", 40),
+            audited("blank-collapse", "blank-collapse", 50),
+            audited("stalled", "stalled", 60, wall_s=20.0),
+            {"verdict": "stalled", "num_steps": 45, "stop_step": 45, "wall_s": 4.5},
+            {"verdict": "diverged-nonfinite", "num_steps": 10, "stop_step": 10, "wall_s": 1.0},
+        ]
+    )
+    found, cost = audit(trials), costs(trials)
+    assert (found.false_stops.count, found.false_stops.total) == (1, 3)
+    assert (found.false_stops.low, found.false_stops.high) == pytest.approx((0.0084, 0.9057), abs=1e-4)
+    assert [(a.alarm, a.false_stops.count, a.false_stops.total) for a in found.by_alarm] == [
+        (Outcome.BLANK_COLLAPSE, 1, 2), (Outcome.STALLED, 0, 1),
+    ]  # fmt: skip
+    assert found.num_steps == 60 + 50 + 40 and found.wall_s == pytest.approx(6.0 + 5.0 + 8.0)
+    assert (cost.num_stopped, cost.steps_saved) == (2, 55 + 90)
+    assert cost.saved_s == pytest.approx(145 * 0.1), "at the median time a step of full trainings"
+    assert audit_text(found, cost) == (
+        "False stops: of 3 trials that were run on to the end after an alarm, 1 ended stable after all, 33 % (exact "
+        "95 % interval 1 % to 91 %): 1 of 2 blank-collapse, 0 of 1 stalled."
+    )
+    assert audit_cost_text(found) == "Running 3 trials on after an alarm took 150 steps, about 19 s."
+    assert "saved 145 steps, 24 % of" in cost_text(cost) and "about 14 s" in cost_text(cost)
+
+
+def test_without_an_audit_nothing_is_claimed(table: Table) -> None:
+    trials = table([{}, {"verdict": "stalled", "num_steps": 45, "stop_step": 45}])
+    found = audit(trials)
+    assert (found.false_stops.low, found.false_stops.high) == (0.0, 1.0) and found.by_alarm == ()
+    text = audit_text(found, costs(trials))
+    assert "No stopped run was audited" in text and "anything from 0 % to 100 % is possible" in text
+    assert audit_cost_text(found) == ""
+    nothing = table([{}])
+    assert audit_text(audit(nothing), costs(nothing)) == ""
+    empty = table([])
+    assert audit_text(audit(empty), costs(empty)) == "" and audit(empty).num_steps == 0
+
+
+def test_explaining_is_a_cost_of_its_own(table: Table) -> None:
+    trials = table([{"forensics_s": 30.0}, {"verdict": "stalled", "forensics_s": 12.0}, {}])
+    cost = costs(trials)
+    assert cost.forensics_s == 42.0 and cost.wall_s == 30.0
+    assert "Explaining bad trials took 42 s more" in cost_text(cost)
+    assert "Explaining" not in cost_text(costs(table([{}])))
+
+
+def test_times_of_a_study_without_a_full_training_are_estimated_from_what_there_is(table: Table) -> None:
+    stopped = {"verdict": "stalled", "num_steps": 40, "stop_step": 40, "wall_s": 8.0}
+    assert costs(table([stopped])).saved_s == pytest.approx(60 * 0.2)
+    assert "about n/a" in cost_text(costs(table([{**stopped, "wall_s": None}])))

@@ -1,0 +1,157 @@
+"""python -m sweep.explain: from a results folder to a cause, without touching anything else in it."""
+
+import dataclasses
+import json
+
+import pytest
+import torch
+
+from slr_models.data import SyntheticConfig
+from sweep import store
+from sweep.explain import main
+from sweep.explanation import Cause
+from sweep.records import NAN, Outcome, StepRecord, TrialResult
+from sweep.study import load
+from sweep.train import Training
+
+STUDY = {
+    "name": "tiny",
+    "model": {"kind": "teacher", "width": 0.0625, "num_modules": 1, "num_encoder_layers": 1},
+    "data": {
+        "kind": "synthetic",
+        "vocabulary_size": 4,
+        "num_train": 48,
+        "num_valid": 4,
+        "frames_per_label": 6,
+        "max_labels": 3,
+    },
+    "training": {"batch_size": 4, "precision": {"kind": "fp16"}},
+    "space": {
+        "model.conv_scale": {"choice": [1.0, 1e6]},
+        "model.num_modules": {"int": [1, 2]},
+        "training.precision.initial_scale": {
+            "grid": [1024, 65536],
+            "when": {"training.precision.kind": ["fp16"]},
+        },
+    },
+    "budget": {"trials": 4, "steps": 30},
+    "forensics": {"replay_steps": 12, "repeats": 1},
+}
+STUDY["space"]["training.precision.kind"] = {"choice": ["fp32", "fp16"]}
+
+
+def result(trial_id, settings, verdict, reason="5 losses in a row are not finite, from step 1", num_steps=5):
+    return TrialResult(
+        trial_id=trial_id,
+        number=int(trial_id),
+        group=0,
+        seed=0,
+        phase="explore",
+        settings=settings,
+        verdict=verdict,
+        reason=reason,
+        stop_step=num_steps,
+        num_steps=num_steps,
+        max_steps=30,
+        objective=3.0,
+        margin=1.0,
+        final_train_loss=NAN,
+        val_loss=NAN,
+        best_val_loss=NAN,
+        wer=NAN,
+        best_wer=NAN,
+        l_const=1.8,
+        l_unif=2.04,
+        applied_update_rate=0.0,
+        skipped_calibration=0,
+        skipped_nonfinite=5,
+        skipped_threshold=0,
+        skipped_infeasible=0,
+        wall_s=1.0,
+        cpu_s=1.0,
+        peak_memory_mib=NAN,
+        precision_implementation="fp16 emulated",
+    )
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory):
+    """A folder with one overflowing trial, a crashed one and a good one."""
+    torch.set_num_threads(1)
+    folder = tmp_path_factory.mktemp("results") / "tiny"
+    facts = {"num_train": 48, "num_valid": 4, "num_features": 24, "vocabulary_size": 5}
+    store.write_yaml(folder / "study.yaml", {**STUDY, "provenance": {"data": facts}})
+    fp16 = {"training.precision.kind": "fp16", "training.precision.initial_scale": 1024, "model.num_modules": 1}
+    bad = {**fp16, "model.conv_scale": 1e6}
+    fp32 = {"training.precision.kind": "fp32", "model.num_modules": 1, "model.conv_scale": 1.0}
+    store.write_trials(
+        folder,
+        [
+            result("0000", bad, Outcome.DIVERGED_NONFINITE).row(),
+            result("0001", fp32, Outcome.STABLE, "the loss ended at 0.1", 30).row(),
+            result("0002", fp32, Outcome.CRASHED, "IndexError: index 7", 0).row(),
+        ],
+    )
+    config = load(folder / "study.yaml").trial_config(bad)
+    dataset = SyntheticConfig.model_validate(STUDY["data"]).build()
+    training = Training(config, dataset, seed=0, max_steps=30, device=torch.device("cpu"))
+    steps = [r for _, r in zip(range(8), training.records(), strict=False) if isinstance(r, StepRecord)][:5]
+    store.write_steps(folder, "0000", steps)
+    store.write_steps(folder, "0001", [StepRecord(s, 1.0, 1.0) for s in range(1, 31)])
+    return folder
+
+
+def test_a_bad_trial_is_explained_for_a_person_and_kept(results, capsys) -> None:
+    before = {path: path.read_bytes() for path in results.rglob("*") if path.is_file()}
+    assert main([str(results), "0"]) == 0
+    out = capsys.readouterr().out
+    assert out.startswith("trial 0000: fp16 overflow in the forward pass (stem_convs.0")
+    assert "fp32" in out and "rescued 1 of 1" in out and "first non-finite: linear in stem_convs.0 at step 1" in out
+    assert store.read_explanation(results, "0000").cause is Cause.HALF_OVERFLOW
+    assert all(path.read_bytes() == content for path, content in before.items()), "nothing else is written"
+
+
+def test_json_is_the_stored_explanation(results, capsys) -> None:
+    assert main([str(results), "0002", "--json"]) == 0
+    printed = json.loads(capsys.readouterr().out)
+    assert printed["cause"] == "an exception" and "index 7" in printed["text"]
+    assert printed == json.loads((results / "evidence" / "0002" / "explanation.json").read_text())
+
+
+def test_a_good_trial_has_nothing_to_explain(results, capsys) -> None:
+    assert main([str(results), "0001"]) == 0
+    assert "nothing to explain" in capsys.readouterr().out
+
+
+def test_mistakes_are_named(results, tmp_path, capsys) -> None:
+    assert main([str(tmp_path / "nowhere"), "0000"]) == 2
+    assert "is not a folder" in capsys.readouterr().err
+    assert main([str(results), "0020"]) == 2
+    assert "'0020'" in (error := capsys.readouterr().err) and "did you mean" in error
+
+
+def edited(results, tmp_path, **changes):
+    folder = tmp_path / "edited"
+    content = store.read_study(results)
+    store.write_yaml(folder / "study.yaml", {**content, **changes})
+    (folder / "trials.parquet").write_bytes((results / "trials.parquet").read_bytes())
+    return folder
+
+
+def test_a_study_edited_since_is_refused(results, tmp_path, capsys) -> None:
+    space = {"model.conv_scale": STUDY["space"]["model.conv_scale"]}
+    assert main([str(edited(results, tmp_path, space=space)), "0000"]) == 2
+    assert "was edited since the trials ran" in capsys.readouterr().err
+    data = {**STUDY["data"], "num_train": 50}
+    assert main([str(edited(results, tmp_path, data=data)), "0000"]) == 2
+    assert "num_train was 48 and is 50 now" in capsys.readouterr().err
+
+
+def test_a_model_whose_factory_is_gone_is_a_users_error(results, tmp_path, capsys) -> None:
+    model = {"kind": "custom", "factory": "no_such_module_here:build", "output_stride": 4}
+    folder = edited(results, tmp_path, model=model, space={})
+    rows = [dataclasses.replace(result("0000", {}, Outcome.DIVERGED_NONFINITE), settings={}).row()]
+    store.write_trials(folder, rows)
+    store.write_steps(folder, "0000", [StepRecord(1, NAN, NAN, params_finite=False)])
+    assert main([str(folder), "0000"]) == 2
+    assert "no_such_module_here" in capsys.readouterr().err

@@ -125,9 +125,12 @@ def report(results: Sequence[Result]) -> str:
     lines = [
         "# Injected causes",
         "",
-        f"Made by `python benchmarks/causes.py --seeds {seeds}`: {len({r.case.name for r in results})} causes, {seeds} "
-        "seeds each, teacher and baseline at width 0.0625 on synthetic data, batch 4, up to 120 steps. The tool sees "
-        "configuration, data, records and the usual snapshots.",
+        f"Made by `python benchmarks/causes.py --seeds {seeds}`: {len({r.case.name for r in results})} cases of "
+        f"{len({r.case.truth for r in results})} causes, {seeds} seeds each, on synthetic data, batch 4, up to 200 "
+        "steps. Teacher and baseline at width 0.0625 take turns, or the teacher alone where only it fails in this way "
+        f"or a layer of it is changed. Replays of {SETTINGS.replay_steps} steps, or {SETTINGS.learning_replay_steps} "
+        "where nothing was learned. The tool sees configuration, data, records and the usual snapshots. The size of "
+        "each fault was chosen so that it makes a training fail; seeds 0 and 1 were looked at while it was written.",
         "",
         f"**Right: {right} of {len(results)} ({right / len(results):.1%}).** {free} were told without a replay.",
     ]

@@ -5,6 +5,7 @@ confirm: when all of those are done, the best settings again, over seeds that th
 """
 
 import math
+import statistics
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -27,6 +28,8 @@ CONFIRM_SEED_OFFSET = 10_000
 """Confirmation seeds start so far above the study's first seed, away from those of the exploration."""
 SPARE_CONFIRMATIONS = 2
 """So many settings after the best may be confirmed in place of those that fail."""
+RECENT_TRAININGS = 5
+"""So many of the latest stable trainings say how long one takes: the machine may be busier than before, or less."""
 MAX_ATTEMPTS = 2
 """A training whose process dies is tried once more; then it counts as crashed."""
 
@@ -68,6 +71,8 @@ class StudySession:
         self._attempts: dict[str, int] = {}
         self._queue: list[Ask] = [a for a in self._ledger.asks if a.trial_id not in self._ledger.results]
         self._running: set[str] = set()
+        self._num_lanes = 1
+        """Most trainings that ran at once so far."""
         self._exhausted = False
         self._complete_groups()
         settings = self._settings_by_group()
@@ -101,6 +106,7 @@ class StudySession:
             return None
         ask = self._queue.pop(0)
         self._running.add(ask.trial_id)
+        self._num_lanes = max(self._num_lanes, len(self._running))
         return self._job(ask)
 
     @property
@@ -232,15 +238,14 @@ class StudySession:
         return limit is not None and self._elapsed() >= limit
 
     def _confirmation_is_due(self) -> bool:
-        """Whether exploring on would leave no time to confirm: a stable training's time, once for each lane."""
+        """Whether exploring on would leave no time to confirm: a late stable training's time, once for each round."""
         limit = self.study.budget.wall_time_s
         full = [r.wall_s for r in self.results if r.stable and math.isfinite(r.wall_s)]
         if limit is None or not full or self.study.confirm.settings == 0:
             return False
-        lanes = max(len(self._running), 1)
-        rounds = math.ceil(self.study.confirm.settings * self.study.confirm.seeds / lanes)
-        # The trainings that run now have to end first.
-        return self._elapsed() + (rounds + 1) * max(full) >= limit
+        rounds = math.ceil(self.study.confirm.settings * self.study.confirm.seeds / self._num_lanes)
+        # One round more: the trainings that run now have to end first.
+        return self._elapsed() + (rounds + 1) * statistics.median(full[-RECENT_TRAININGS:]) >= limit
 
     def _setting_result(self, group: int) -> SettingResult | None:
         """What the search hears of a setting: the worst of its seeds decides whether it is stable."""

@@ -254,7 +254,7 @@ class Training:
         every = config.health_every_steps
         is_sampled = every is not None and self.step % every == 1 % every
         loss_scale = self.precision.loss_scale()
-        micro_batches = list(self._micro_batches())
+        micro_batches = self.next_batches()
         with self._probe.watch() if is_sampled else nullcontext():
             loss, *telemetry = self._backward(micro_batches, is_measured)
             # A second backward pass, in full precision: with every other sample.
@@ -346,16 +346,14 @@ class Training:
         if step.health is not None:
             self._ready.append(step.health.unpack(health))
 
-    def _micro_batches(self) -> Iterator[list[int]]:
-        """Indices of the next update's micro-batches: a function of order seed and step alone."""
+    def next_batches(self) -> list[list[int]]:
+        """Positions of the next step's utterances, a list a micro-batch: a function of order seed and step alone."""
         config = self.config.training
         epoch, position = divmod(self.step, self._steps_per_epoch)
-        order = np.random.default_rng([self._order_seed, epoch]).permutation(len(self._dataset.train))
+        order = np.random.default_rng([self._order_seed, epoch]).permutation(len(self._dataset.train)).tolist()
         start = position * config.batch_size * config.accumulate
-        for offset in range(config.accumulate):
-            indices = order[start + offset * config.batch_size : start + (offset + 1) * config.batch_size]
-            if len(indices):
-                yield [int(i) for i in indices]
+        update = order[start : start + config.batch_size * config.accumulate]
+        return [update[i : i + config.batch_size] for i in range(0, len(update), config.batch_size)]
 
     def _is_eval_due(self) -> bool:
         every = self.config.training.eval_every_steps or self._steps_per_epoch

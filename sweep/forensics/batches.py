@@ -78,11 +78,6 @@ class DataFaults:
         return DataFaults(nonfinite, infeasible, outliers)
 
 
-def next_batches(training: Training) -> list[list[int]]:
-    """Positions of the utterances of the training's next step, a list a micro-batch."""
-    return list(training._micro_batches())
-
-
 def batches_of_steps(config: TrialConfig, dataset: Dataset, seed: int, steps: Sequence[int]) -> dict[int, list[int]]:
     """Positions of the utterances of some steps (1-based) of a training, which is not run."""
     # Neither part has a say in the order of the data, but each may refuse to be built here.
@@ -93,7 +88,7 @@ def batches_of_steps(config: TrialConfig, dataset: Dataset, seed: int, steps: Se
     positions = {}
     for step in steps:
         training.step = step - 1
-        positions[step] = [i for batch in next_batches(training) for i in batch]
+        positions[step] = [i for batch in training.next_batches() for i in batch]
     return positions
 
 

@@ -14,7 +14,6 @@ import torch
 
 from slr_models.data.batch import Dataset
 from sweep.explanation import Counterfactual
-from sweep.forensics.batches import next_batches
 from sweep.forensics.changes import Change, same
 from sweep.forensics.trace_ops import Trace, trace_step
 from sweep.records import NAN, StepRecord
@@ -190,7 +189,7 @@ def next_record(training: Training) -> StepRecord:
 def _is_dropped(change: Change, training: Training) -> bool:
     if training.step + 1 == change.dropped_step:
         return True
-    return bool(change.without) and any(i in change.without for batch in next_batches(training) for i in batch)
+    return bool(change.without) and any(i in change.without for batch in training.next_batches() for i in batch)
 
 
 def level(records: Sequence[StepRecord]) -> float:

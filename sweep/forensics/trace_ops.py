@@ -19,7 +19,7 @@ from torch.overrides import TorchFunctionMode
 
 from slr_models.data.batch import Dataset
 from sweep.explanation import FirstNonfinite, Place
-from sweep.forensics.batches import first_bad_feature, next_batches
+from sweep.forensics.batches import first_bad_feature
 from sweep.forensics.nonfinite import Summary, all_finite, bad_gradient, bad_state, bad_weight, summarize, tensors_in
 from sweep.records import NAN, StepRecord
 from sweep.train import Training
@@ -57,7 +57,7 @@ def trace_step(training: Training, dataset: Dataset) -> Trace:
         training: on the step before the one to look at.
         dataset: what it trains on, to name the utterance of a bad feature or loss.
     """
-    batches = next_batches(training)
+    batches = training.next_batches()
     observer = _Observer(training, [[dataset.train.ids[i] for i in batch] for batch in batches])
     observer.first = first_bad_feature(dataset.train, batches, training.step + 1) or bad_weight(
         training, Place.WEIGHT_BEFORE, training.step + 1

@@ -267,6 +267,23 @@ def test_time_runs_out_with_the_confirmation_kept_free(tmp_path) -> None:
     again.close()
 
 
+def test_the_time_kept_free_counts_all_lanes_and_the_present_speed(tmp_path) -> None:
+    now = [0.0]
+    text = TEXT.replace("trials: 6", "trials: 100").replace("steps: 10", "steps: 10, wall_time_s: 200")
+    session = begin(tmp_path, text, clock=lambda: now[0])
+    phases = []
+    # Two lanes in lockstep, on a machine that is busy at first.
+    while pair := [job for job in (session.next_job(), session.next_job()) if job is not None]:
+        wall_s = 10 if phases else 40
+        now[0] += wall_s
+        for job in pair:
+            phases.append(job.phase)
+            session.tell(outcome(job, tmp_path, stable=True, wall_s=wall_s))
+    assert phases.count("confirm") == 3
+    assert phases.count("explore") >= 20
+    session.close()
+
+
 def test_no_trial_starts_after_the_time_is_up_even_if_it_was_asked_for(tmp_path) -> None:
     now = [0.0]
     text = TEXT.replace("steps: 10", "steps: 10, wall_time_s: 100")

@@ -192,10 +192,10 @@ def test_a_skipped_step_leaves_its_batch_out(dataset) -> None:
     training, other = start(dataset, config(), max_steps=4), start(dataset, config(), max_steps=4)
     stream = training.records()
     assert next(stream).step == 1
-    left_out = list(training._micro_batches())
+    left_out = training.next_batches()
     training.skip_step()
     list(itertools.islice(other.records(), 2))
-    assert list(training._micro_batches()) == list(other._micro_batches()) != left_out
+    assert training.next_batches() == other.next_batches() != left_out
     rest = list(stream)
     assert [r.step for r in rest if isinstance(r, StepRecord)] == [3, 4]
     assert isinstance(rest[-1], EvalRecord)
@@ -205,8 +205,8 @@ def test_another_order_of_the_data_keeps_the_initial_weights(dataset) -> None:
     usual, shuffled, same_order = (start(dataset, config(), seed=1, order_seed=order) for order in (None, 2, 1))
     weights = [torch.cat([p.flatten() for p in t.model.parameters()]) for t in (usual, shuffled)]
     assert torch.equal(*weights)
-    assert list(shuffled._micro_batches()) == list(start(dataset, config(), seed=2)._micro_batches())
-    assert list(shuffled._micro_batches()) != list(usual._micro_batches()) == list(same_order._micro_batches())
+    assert shuffled.next_batches() == start(dataset, config(), seed=2).next_batches()
+    assert shuffled.next_batches() != usual.next_batches() == same_order.next_batches()
 
 
 def test_accumulated_micro_batches_make_the_gradient_of_one_large_batch(dataset) -> None:
@@ -237,10 +237,10 @@ def test_an_epoch_shows_every_utterance_once(dataset) -> None:
     assert per_epoch == 4
     seen = []
     for training.step in range(per_epoch):
-        seen += [i for batch in training._micro_batches() for i in batch]
+        seen += [i for batch in training.next_batches() for i in batch]
     assert sorted(seen) == list(range(48))
     training.step = per_epoch
-    assert [i for batch in training._micro_batches() for i in batch] != seen[:12], "the next epoch has another order"
+    assert [i for batch in training.next_batches() for i in batch] != seen[:12], "the next epoch has another order"
 
 
 def test_calibration_of_the_loss_scale_is_named_as_such(dataset) -> None:

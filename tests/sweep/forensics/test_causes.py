@@ -55,7 +55,7 @@ def test_the_order_of_batches_is_that_of_the_training(story) -> None:
     told = story(training={"schedule": {"kind": "cosine", "warmup_steps": 20}, "accumulate": 2})
     training = told.start()
     training.step = 8
-    expected = [i for batch in training._micro_batches() for i in batch]
+    expected = [i for batch in training.next_batches() for i in batch]
     assert batches_of_steps(told.config, told.dataset, 0, [9]) == {9: expected}
 
 

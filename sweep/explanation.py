@@ -1,5 +1,6 @@
 """Why a training went bad: plain data, written as evidence/<trial>/explanation.json and read by the report."""
 
+import re
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -21,6 +22,7 @@ class Cause(StrEnum):
     SKIP_THRESHOLD = "the skip threshold rejects healthy batches"
     BAD_STEP_APPLIED = "a non-finite gradient was applied"
     OPTIMIZER_STATE = "damaged or stale optimizer state"
+    SINGLE_BATCH = "one batch sets it off"
     INFEASIBLE_SAMPLE = "a target that CTC cannot align"
     NONFINITE_FEATURES = "NaN or infinite features"
     FEATURE_OUTLIER = "features out of scale"
@@ -94,3 +96,8 @@ class Explanation:
     """The step after which the replays began; 0 is the initial model."""
     num_replayed_steps: int = 0
     """Training steps that the explanation cost."""
+
+
+def few_words(cause: str) -> str:
+    """A cause without its particulars: what stands before the first colon, bracket or semicolon."""
+    return re.split(r"[:;(]", cause, maxsplit=1)[0].strip()

@@ -1,7 +1,6 @@
 """What a person sees while a study runs: a live table on a terminal, plain lines elsewhere."""
 
 import math
-import re
 import time
 from collections import Counter
 from types import TracebackType
@@ -13,6 +12,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from sweep.explanation import few_words
 from sweep.records import TrialResult
 from sweep.trial import Job, Progress
 
@@ -146,11 +146,6 @@ class Terminal:
             return ""
         best = min(stable, key=lambda r: r.objective)
         return f"{best.trial_id} {_settings(best.settings)}, WER {best.wer:.2f}, loss {best.val_loss:.2f}"
-
-
-def few_words(cause: str) -> str:
-    """A cause without its particulars: what stands before the first colon, bracket or semicolon."""
-    return re.split(r"[:;(]", cause, maxsplit=1)[0].strip()
 
 
 def _cells(progress: Progress) -> tuple[str, str, str, str]:

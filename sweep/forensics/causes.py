@@ -59,7 +59,9 @@ def _broken_off(config: TrialConfig, dataset: Dataset, verdict: Verdict) -> Expl
 def calibration_details(records: Sequence[StepRecord]) -> tuple[str, ...]:
     """A sentence on the infinite gradient norms that were none of the trouble, if there were any."""
     calibration = _calibration(records)
-    return (f"{Cause.SCALE_CALIBRATION}: {calibration}",) if calibration else ()
+    return (
+        (f"its first infinite gradient norms were the loss scale's calibration: {calibration}",) if calibration else ()
+    )
 
 
 def _calibration(records: Sequence[StepRecord]) -> str:

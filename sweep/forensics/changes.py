@@ -92,7 +92,7 @@ def without_utterances(config: TrialConfig, positions: frozenset[int], cause: Ca
 
 def drop(config: TrialConfig, step: int) -> Change:
     """Leaves out the batch of one step."""
-    return Change(f"drop step {step}", Cause.UNKNOWN, config, dropped_step=step, any_order=False)
+    return Change(f"drop step {step}", Cause.SINGLE_BATCH, config, dropped_step=step, any_order=False)
 
 
 def learning_changes(

@@ -144,7 +144,7 @@ def _explain_broken(case: _Case) -> Explanation:
     if trouble.first_bad_step > replays.start_step:
         dropped = drop(config, trouble.first_bad_step)
         if replays.attempt(dropped, judge).rescues and replays.try_same_in_other_orders(judge).num_rescued > 0:
-            return _conclude(case, replays, dropped, Cause.UNKNOWN, trace, None)
+            return _conclude(case, replays, dropped, dropped.cause, trace, None)
     return _conclude(case, replays, None, Cause.UNKNOWN, trace, None)
 
 
@@ -264,8 +264,8 @@ def _conclude(
             head = f"{cause}: {utterances}; {what}"
         case Cause.OPTIMIZER_STATE:
             head = f"{cause}: {what}{_damage(case, replays)}"
-        case Cause.UNKNOWN if rescue is not None and rescue.dropped_step is not None:
-            head = f"{cause}: one batch sets it off, and other orders of the data survive: {what}"
+        case Cause.SINGLE_BATCH:
+            head = f"{cause}, and other orders of the data survive: {what}"
         case _:
             head = f"{cause}: {what}"
     tried = outcomes(replays.results, rescue, replays.start_step, case.trouble.learns_nothing)

@@ -19,7 +19,7 @@ from sweep.analysis.dimensions import plain
 from sweep.analysis.recommend import result_text
 from sweep.analysis.traces import MAX_POINTS, MAX_TRACES
 from sweep.analysis.wording import duration, number, percent, setting_text, value_text
-from sweep.explanation import Explanation
+from sweep.explanation import Explanation, few_words
 from sweep.records import Outcome
 from sweep.report import facts
 from sweep.report.figures.learning_rate import learning_rate_panels
@@ -44,7 +44,9 @@ def render(view: View) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters.update(number=number, percent=percent, value=value_text, duration=duration, plain=plain)
+    environment.filters.update(
+        number=number, percent=percent, value=value_text, duration=duration, plain=plain, few_words=few_words
+    )
     lr_panels = [Panel("", "", None, view.lr)] if isinstance(view.lr, str) else learning_rate_panels(view.lr)
     map_panels = stability_map_panels(view.stability)
     names = {dim.path: dim.name for dim in view.dims}

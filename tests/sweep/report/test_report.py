@@ -183,7 +183,9 @@ def test_causes_stand_with_the_outcomes_an_example_and_every_trial(results: Path
     )
     assert "same 0 of 2 n/a" in outcomes and "fp32 2 of 2 2.1" in outcomes
     assert "Replayed from the state after step 125 with one thing changed at a time, 420 steps in all" in outcomes
-    assert section(page, "trials").count("fp16 overflow in attention scores (encoder.0.attention)") == 6
+    cells = re.findall(r'<td class="cause" title="([^"]*)">([^<]*)</td>', page)
+    assert sum(short == "fp16 overflow in attention scores" for _, short in cells) == 6
+    assert sum("fp16 overflow in attention scores (encoder.0.attention)" in full for full, _ in cells) == 6
     assert payload(page)["traces"]["t0001"]["cause"].startswith("learning rate too high: at 0.021")
     assert "Explaining bad trials took 3.7 min more" in section(page, "made")
 
@@ -198,7 +200,7 @@ def test_a_cause_found_on_demand_after_the_study_is_shown(tmp_path: Path, make_r
     found = Explanation(Cause.INIT_TOO_LARGE, "initial weights too large: at scale 10 every logit is out of range")
     store.write_explanation(folder, "t0002", found)
     page = build_report(folder).read_text(encoding="utf-8")
-    assert found.text in section(page, "trials") and "1 initial weights too large" in section(page, "outcomes")
+    assert f'title="{found.text}"' in page and "1 initial weights too large" in section(page, "outcomes")
     assert "For example" not in page, "nothing was traced or replayed"
 
 

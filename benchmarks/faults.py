@@ -188,6 +188,15 @@ def spikes(count: int, length: int, *, decaying: bool = False, highest: float = 
     return change
 
 
+def wide_spike(shortest: int, longest: int) -> Change:
+    """A flat spike of 3 to 20 times the usual loss that comes back, of a length between two."""
+
+    def change(course: Course, rng: np.random.Generator) -> None:
+        spikes(1, int(rng.integers(shortest, longest + 1)), highest=20.0)(course, rng)
+
+    return change
+
+
 def warm_up_bump(course: Course, rng: np.random.Generator) -> None:
     """The loss doubles to quadruples and comes back where the learning rate peaks, on the plateau."""
     middle, width = rng.uniform(0.5, 1.2) * course.learns_from, rng.uniform(8, 18)
@@ -462,6 +471,9 @@ CATALOGUE = (
     Kind("3-step spike", Truth.HEALTHY, (spikes(1, 3),)),
     Kind("10-step spike", Truth.HEALTHY, (spikes(1, 10),)),
     Kind("25-step spike", Truth.HEALTHY, (spikes(1, 25, highest=20.0),)),
+    Kind("20- to 27-step spike", Truth.HEALTHY, (wide_spike(20, 27),), count=20),
+    # So long that at the time nothing tells them from a loss that stays up.
+    Kind("28- to 45-step spike", Truth.DOUBTFUL, (wide_spike(28, 45),), count=20),
     Kind("decaying spike", Truth.HEALTHY, (spikes(1, 6, decaying=True),)),
     Kind("five 3-step spikes", Truth.HEALTHY, (spikes(5, 3),)),
     Kind("three decaying spikes", Truth.HEALTHY, (spikes(3, 6, decaying=True),)),

@@ -1,5 +1,6 @@
 """Finding out why a trial went bad, within what the study allows, and keeping what was found as evidence."""
 
+import sys
 import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -13,9 +14,12 @@ from sweep.explanation import Explanation
 from sweep.forensics.causes import quick_cause
 from sweep.forensics.explaining import explain
 from sweep.forensics.settings import ForensicsConfig
-from sweep.records import StepRecord, Verdict
+from sweep.records import HealthRecord, StepRecord, Verdict
 from sweep.snapshots import SnapshotRing
 from sweep.train import TrialConfig
+
+FORENSICS_ERROR_FILE = "forensics_error.txt"
+"""Evidence of why a trial could not be explained."""
 
 
 @dataclass(frozen=True)
@@ -31,6 +35,8 @@ class Case:
     device: torch.device
     records: Sequence[StepRecord]
     """All its steps."""
+    health: Sequence[HealthRecord]
+    """Samples of the model's numeric health."""
     verdict: Verdict
     l_const: float
     l_unif: float
@@ -41,7 +47,11 @@ class Case:
 
 def new_snapshots(results_dir: Path, settings: ForensicsConfig) -> SnapshotRing | None:
     """Where a trial keeps the states that replays start from; None where the study explains no more trials."""
-    if not allowance.is_left(results_dir, settings.trials):
+    try:
+        if not allowance.is_left(results_dir, settings.trials):
+            return None
+    except (OSError, ValueError):
+        # Nothing is lost yet: whether this trial may be explained is asked, and told as evidence, if it goes bad.
         return None
     return SnapshotRing(settings.snapshot_every_steps, settings.num_snapshots)
 
@@ -55,14 +65,21 @@ def free_cause(case: Case) -> str | None:
 
 
 def may_replay(case: Case) -> bool:
-    """Whether the study allows this trial to be explained by replays; if so, that takes one from its allowance."""
-    return allowance.take(
-        case.results_dir,
-        case.trial_id,
-        case.verdict.outcome,
-        num_trials=case.settings.trials,
-        per_outcome=case.settings.per_outcome,
-    )
+    """Whether the study allows this trial to be explained by replays; if so, that takes one from its allowance.
+
+    Not if that cannot be told, as where the results lie on storage that knows no locks.
+    """
+    try:
+        return allowance.take(
+            case.results_dir,
+            case.trial_id,
+            case.verdict.outcome,
+            num_trials=case.settings.trials,
+            per_outcome=case.settings.per_outcome,
+        )
+    except (OSError, ValueError) as error:
+        keep_traceback(case.results_dir, case.trial_id, error, FORENSICS_ERROR_FILE)
+        return False
 
 
 def replayed_cause(case: Case) -> str | None:
@@ -76,6 +93,7 @@ def replayed_cause(case: Case) -> str | None:
             max_steps=case.max_steps,
             device=case.device,
             records=case.records,
+            health=case.health,
             verdict=case.verdict,
             l_const=case.l_const,
             l_unif=case.l_unif,
@@ -86,8 +104,13 @@ def replayed_cause(case: Case) -> str | None:
 
 
 def keep_traceback(results_dir: Path, trial_id: str, error: Exception, name: str) -> None:
-    """Keeps the traceback of an error as evidence."""
-    store.write_text(store.evidence_path(results_dir, trial_id, name), "".join(traceback.format_exception(error)))
+    """Keeps the traceback of an error as evidence; prints it where no file can be written."""
+    text = "".join(traceback.format_exception(error))
+    try:
+        store.write_text(store.evidence_path(results_dir, trial_id, name), text)
+    except OSError:
+        # An error that cannot be kept must not cost the result as well.
+        sys.stderr.write(text)
 
 
 def _kept(case: Case, find: Callable[[], Explanation | None]) -> str | None:
@@ -100,6 +123,6 @@ def _kept(case: Case, find: Callable[[], Explanation | None]) -> str | None:
         # The device's context is broken for good: this process can train nothing any more.
         raise
     except Exception as error:
-        keep_traceback(case.results_dir, case.trial_id, error, "forensics_error.txt")
+        keep_traceback(case.results_dir, case.trial_id, error, FORENSICS_ERROR_FILE)
         return None
     return None if explanation is None else explanation.text

@@ -5,7 +5,7 @@
 | is stopped at an alarm                  | that of the alarm   | of the alarm       | no      |
 | had no alarm                            | that of its end     | None               | no      |
 | went on after an alarm and ended stable | that of its end     | of the alarm       | yes     |
-| went on after an alarm and ended badly  | that of the alarm   | of the alarm       | yes     |
+| went on after an alarm and ended badly, or lost a weight | that of the alarm | of the alarm | yes |
 | went on after one that cannot be wrong, or had one at its last step | that of the alarm | of the alarm | no |
 | crashed                                 | crash, or its alarm | the last step, or of the alarm | no |
 """

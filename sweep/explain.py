@@ -18,7 +18,7 @@ from sweep.explanation import Explanation
 from sweep.forensics.explaining import explain
 from sweep.forensics.wording import number, where
 from sweep.monitor import StabilityMonitor
-from sweep.records import NAN, Outcome, StepRecord, Verdict
+from sweep.records import NAN, HealthMetric, HealthRecord, Outcome, StepRecord, Verdict
 from sweep.space import Settings
 from sweep.study import LoadedStudy, load
 from sweep.train import TrialConfig
@@ -32,7 +32,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m sweep.explain",
         description="Say why a trial went as it did: what was first non-finite, and which single change rescues it. "
-        "Trains a few hundred steps again where nothing cheaper tells.",
+        "Trains it again where nothing cheaper tells, and says before how many steps that takes.",
     )
     parser.add_argument(
         "results", type=Path, metavar="RESULTS", help="results folder of a study, such as results/smoke"
@@ -69,17 +69,21 @@ def explain_trial(results_dir: Path, trial: str) -> Path:
     _check_unchanged(results_dir, content, dataset)
     records = _records(results_dir, trial_id)
     torch.set_num_threads(loaded.study.resources.cpus)
+    max_steps = int(row["max_steps"])
     explanation = explain(
         config,
         dataset,
         seed=int(row["seed"]),
-        max_steps=int(row["max_steps"]),
+        max_steps=max_steps,
         device=torch.device("cuda" if loaded.study.resources.gpus and torch.cuda.is_available() else "cpu"),
         records=records,
         verdict=_verdict(row, records, loaded, config),
         l_const=_float(row["l_const"]),
         l_unif=_float(row["l_unif"]),
-        settings=loaded.study.forensics,
+        # Nothing waits for the answer here: it may train again as many steps as there were.
+        settings=loaded.study.forensics.model_copy(update={"retrain_steps": max_steps}),
+        health=_health(results_dir, trial_id),
+        on_plan=_say_plan,
     )
     store.write_explanation(results_dir, trial_id, explanation)
     return store.evidence_path(results_dir, trial_id, "explanation.json")
@@ -132,6 +136,21 @@ def _records(results_dir: Path, trial_id: str) -> list[StepRecord]:
     if not (results_dir / "steps" / f"{trial_id}.parquet").is_file():
         return []
     return store.load_steps(results_dir, trial_id)
+
+
+def _health(results_dir: Path, trial_id: str) -> list[HealthRecord]:
+    if not (results_dir / "health" / f"{trial_id}.parquet").is_file():
+        return []
+    columns = store.read_health(results_dir, trial_id)[["step", "metric", "path", "value"]]
+    return [
+        HealthRecord(int(step), HealthMetric(metric), str(path), float(value))
+        for step, metric, path, value in columns.itertuples(index=False)
+    ]
+
+
+def _say_plan(num_steps: int) -> None:
+    # Not among the answer, which may be read as JSON.
+    print(f"training up to {num_steps} steps again to find out ...", file=sys.stderr, flush=True)
 
 
 def _verdict(row: dict[str, Any], records: Sequence[StepRecord], loaded: LoadedStudy, config: TrialConfig) -> Verdict:

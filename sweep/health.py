@@ -27,6 +27,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from slr_models.models.blocks import SelfAttention
+from sweep.peak_memory import peak_memory_mib, reset_peak_memory
 from sweep.records import HealthMetric, HealthRecord, HealthSample
 from sweep.telemetry import ABSENT, absmax, adam_rms, flush_rate, headroom_bits, update_ratios
 
@@ -80,7 +81,7 @@ class HealthProbe:
     | call                  | when                                                                   |
     |-----------------------|------------------------------------------------------------------------|
     | `watch()`             | around a step, from before its first forward pass to after its update  |
-    | `compare_gradients()` | within, after the last backward pass; for half precision only          |
+    | `compare_gradients()` | within, after a backward pass; for half precision only                 |
     | `sample()`            | after the block                                                        |
 
     Measured are all modules without children and all attentions (outputs of all their calls in the step, padding
@@ -97,6 +98,9 @@ class HealthProbe:
         self._before: dict[nn.Parameter, Tensor] = {}
         self._rng: tuple[Tensor, Tensor | None] | None = None
         self._is_listening = False
+        self.peak_memory_mib = 0.0
+        """The largest memory that was in use before a comparison: each of them starts to measure it anew, so that its
+        own, in full precision, is not taken for the training's."""
 
     @contextmanager
     def watch(self) -> Iterator[None]:
@@ -124,25 +128,31 @@ class HealthProbe:
         """Measures how many gradients half precision flushed to zero, against a second pass in float32.
 
         Weights, gradients, buffers and random state stay as they are. On a GPU torch may draw other dropout masks
-        for float32 than for half precision.
+        for float32 than for half precision. Where a GPU has no memory left for it, nothing is measured.
 
         Args:
-            losses: runs the step's forward passes again, without autocast, and gives the loss of each.
+            losses: runs the forward passes that the present gradients come from again, without autocast, and gives
+                the loss of each. They must be the first of the step.
         """
         assert self._rng is not None, "compare_gradients belongs into the block of watch()"
         parameters = [p for p in self._names if p.grad is not None]
         buffers = [(buffer, buffer.clone()) for buffer in self._model.buffers()]
         now = _rng_state(self._device)
+        self.peak_memory_mib = max(peak_memory_mib(self._device), self.peak_memory_mib)
         self._is_listening = False
         _set_rng_state(self._device, self._rng)
         try:
             references = _summed_gradients(losses(), parameters)
+        except torch.OutOfMemoryError:
+            # The training itself fits, and must not end for the sake of a measurement.
+            return
         finally:
             self._is_listening = True
             _set_rng_state(self._device, now)
             with torch.no_grad():
                 for buffer, saved in buffers:
                     buffer.copy_(saved)
+            reset_peak_memory(self._device)
         for parameter, reference in zip(parameters, references, strict=True):
             assert parameter.grad is not None
             self._note(HealthMetric.FLUSH_RATE, self._names[parameter], flush_rate(parameter.grad, reference))

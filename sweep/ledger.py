@@ -5,7 +5,7 @@ Everything else in the results folder that speaks of trials can be rebuilt from 
 
     {"event": "ask", "trial_id": ..., "number": ..., "group": ..., "seed": ..., "phase": ..., "settings": {...}}
     {"event": "tell", "trial_id": ..., "spent_s": ..., "result": {...}}
-    {"event": "cause", "trial_id": ..., "cause": ..., "forensics_s": ...}
+    {"event": "cause", "trial_id": ..., "spent_s": ..., "cause": ..., "forensics_s": ...}
 """
 
 import dataclasses
@@ -57,6 +57,8 @@ class Ledger:
             ) from None
         self.asks: list[Ask] = []
         self.results: dict[str, TrialResult] = {}
+        self.explained_s: list[float] = []
+        """How long each search for a cause by replay took."""
         self.spent_s = 0.0
         """Wall time of the study so far, over all earlier runs."""
         self._read()
@@ -72,11 +74,12 @@ class Ledger:
         self._append({"event": "tell", "trial_id": result.trial_id, "spent_s": spent_s, "result": values})
         self.results[result.trial_id] = result
 
-    def note_cause(self, result: TrialResult) -> None:
-        """Writes down what was found out since about why a training went as it did."""
+    def note_cause(self, result: TrialResult, *, spent_s: float) -> None:
+        """Writes down what was found out since about why a training went as it did, and the study's wall time."""
         values = {"cause": result.cause, "forensics_s": result.forensics_s}
-        self._append({"event": "cause", "trial_id": result.trial_id, **values})
+        self._append({"event": "cause", "trial_id": result.trial_id, "spent_s": spent_s, **values})
         self.results[result.trial_id] = result
+        self.explained_s.append(result.forensics_s)
 
     def close(self) -> None:
         """Releases the lock."""
@@ -105,6 +108,9 @@ class Ledger:
                         self.spent_s = float(event["spent_s"])
                     case "cause":
                         trial_id = event.pop("trial_id")
+                        # Earlier versions did not write it.
+                        self.spent_s = float(event.pop("spent_s", self.spent_s))
+                        self.explained_s.append(float(event["forensics_s"]))
                         self.results[trial_id] = dataclasses.replace(self.results[trial_id], **event)
                     case unknown:
                         raise ValueError(f"unknown event {unknown!r}")

@@ -10,7 +10,7 @@ Usable in any training loop, without the rest of the tool:
 """
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
 from pydantic import Field
@@ -67,14 +67,16 @@ class MonitorConfig(Spec):
     )
     """The rules, by default all of them with their usual settings. Those that only time can decide wait for a part
     of the budget: `blank_collapse` judges from 45 % on, and only an input dependence below 0.001 nats;
-    `stalled` starts its clock at 30 %. The end is judged by the same settings, and by the usual ones of a rule that
-    is left out."""
+    `stalled` starts its clock at 30 %. Without a known budget they judge the end alone. The end is judged by the same
+    settings, and by the usual ones of a rule that is left out."""
     stable_below: float = Field(0.95, gt=0)
     """Multiple of the zero-information loss; a run must end below it to be called stable, and by two standard
     errors below that loss itself. Where that loss is unknown, the level of the run's first 20 losses takes its
     place, with four standard errors, because that level is noisy too."""
     nonfinite_at_end: int = Field(5, ge=1)
-    """Non-finite losses in a row at the end that make a run diverged."""
+    """Non-finite losses in a row at the end that make a run diverged, if the last of these steps was refused."""
+    applied_nonfinite_at_end: int = Field(2, ge=1)
+    """The same if it was applied."""
 
 
 @dataclass(slots=True)
@@ -90,6 +92,7 @@ class _State:
     params_finite: bool = True
     first_step: int = 0
     last_step: int = 0
+    last_was_applied: bool = False
     last_sound_step: int | None = None
     """Latest step with finite loss and weights."""
     last_low_step: int | None = None
@@ -117,11 +120,14 @@ class StabilityMonitor:
     """
 
     def __init__(self, context: RunContext, config: MonitorConfig = MonitorConfig()) -> None:  # noqa: B008
-        self._context = context
         self._config = config
-        self._detectors = [detector.build(context) for detector in config.detectors]
-        window_steps = self._rule(SkipStarvedConfig()).window_steps
         self._lost_rise = self._rule(StalledConfig()).lost_rise
+        self._begin(context)
+
+    def _begin(self, context: RunContext) -> None:
+        self._context = context
+        self._detectors = [detector.build(context) for detector in self._config.detectors]
+        window_steps = self._rule(SkipStarvedConfig()).window_steps
         self._state = _State(skips=SkipWindow(window_steps, GradientState(has_scaler=context.has_scaler)))
 
     @property
@@ -131,6 +137,8 @@ class StabilityMonitor:
 
     def observe(self, record: StepRecord) -> Verdict | None:
         """Reads the next step; a verdict as soon as the run should be stopped."""
+        if self._state.num_steps == 0 and math.isfinite(record.loss_scale) and not self._context.has_scaler:
+            self._begin(replace(self._context, has_scaler=True))
         state = self._state
         self._update(record)
         if state.verdict is not None:
@@ -192,6 +200,7 @@ class StabilityMonitor:
                 f"the checkpoint holds the detectors {written}, but the monitor is set to {configured}: "
                 "resume with the settings of the first run, or start anew"
             )
+        self._begin(replace(self._context, has_scaler=checkpoint.monitor.skips.gradient.has_scaler))
         self._state = checkpoint.monitor
         for entry, detector in zip(checkpoint.detectors, self._detectors, strict=True):
             detector.load_state_dict(entry.state)
@@ -203,6 +212,7 @@ class StabilityMonitor:
         state.loss.update(record.loss)
         state.first_step = record.step if state.num_steps == 0 else state.first_step
         state.last_step = record.step
+        state.last_was_applied = record.applied
         state.num_steps += 1
         state.params_finite = record.params_finite
         is_finite = math.isfinite(record.loss)
@@ -240,7 +250,8 @@ class StabilityMonitor:
         Stable is a run whose last level lies clearly below the zero-information loss. Without that loss nothing tells
         what was learned from what merely settled; then the level must at least lie clearly below that of the first 20
         losses (by the factor `stable_below` and by what counts as progress for `stalled`) and must not have risen again
-        from its best. A run too short for that has shown nothing, and is not stable.
+        from its best by more than a swing (see `diverged_loss`). A run too short for that has shown nothing, and is not
+        stable.
         """
         state = self._state
         if (broken := self._judge_numbers()) is not None:
@@ -251,6 +262,10 @@ class StabilityMonitor:
         is_starved = skips.num_skipped > largest_skips
         stalled = self._rule(StalledConfig())
         has_lost = state.loss.has_risen(stalled.lost_rise, stalled.lost_rise_errors)
+        lowest_lost = -math.inf
+        if not is_known(self._context.l_const) and state.loss.best is not None:
+            lowest_lost = self._rule(DivergedLossConfig()).bound_of_unknown(state.loss)
+            has_lost = has_lost and state.loss.level > lowest_lost
         if self._has_learned(has_lost) and not is_starved:
             if state.spikes.num_recovered:
                 itself = "itself" if state.spikes.num_recovered == 1 else "themselves"
@@ -265,7 +280,7 @@ class StabilityMonitor:
             return _End(
                 Outcome.DIVERGED_LOSS,
                 f"{where}, after it had been at {math.exp(state.loss.best):.3g}",
-                _Evidence(level, math.exp(state.loss.best + rise), last_good),
+                _Evidence(level, math.exp(max(state.loss.best + rise, lowest_lost)), last_good),
             )
         if is_starved:
             evidence = _Evidence(skips.num_skipped, largest_skips, skips.last_applied_before)
@@ -283,7 +298,9 @@ class StabilityMonitor:
                 f"a weight is NaN or infinite at the last step {state.last_step}",
                 _Evidence(1, 1, state.last_sound_step),
             )
-        enough = min(self._config.nonfinite_at_end, state.num_steps)
+        # Refused steps leave no trace; applied ones are how a loop ends that stops itself soon after the first NaN.
+        at_end = self._config.applied_nonfinite_at_end if state.last_was_applied else self._config.nonfinite_at_end
+        enough = min(at_end, state.num_steps)
         if state.nonfinite_in_row >= enough:
             last = "loss is" if state.nonfinite_in_row == 1 else f"{state.nonfinite_in_row} losses are"
             evidence = _Evidence(state.nonfinite_in_row, enough, state.last_sound_step)
@@ -304,8 +321,9 @@ class StabilityMonitor:
         where = f"the loss ended at {end:.3g}"
         if is_known(l_const):
             where += f", {end / l_const:.2f} times the zero-information level {l_const:.3g}"
-        elif state.loss.first is not None:
-            first = math.exp(state.loss.first)
+        elif (ends := state.loss.ends()) is not None:
+            first, end = math.exp(ends.first), math.exp(ends.last)
+            where = f"the loss ended at {end:.3g}"
             where += f", {end / first:.2f} times its first level {first:.3g} (the zero-information level is unknown)"
         if state.num_nonfinite:
             are = "was" if state.num_nonfinite == 1 else "were"
@@ -321,11 +339,15 @@ class StabilityMonitor:
 
     def _judge_unlearned(self, where: str, level: float) -> "_End":
         state, l_const = self._state, self._context.l_const
-        uniform = self._rule(DivergedLossConfig()).uniform_factor * self._context.l_unif
-        # False where the uniform loss is unknown (NaN).
+        uniform = self._rule(DivergedLossConfig()).uniform_bound(self._context)
         if level > uniform and state.loss.slope() >= 0:
             reason = f"{where}, above {uniform:.3g}, and does not fall"
             return _End(Outcome.DIVERGED_LOSS, reason, _Evidence(level, uniform))
+        ends = state.loss.ends()
+        smallest_rise = self._rule(DivergedLossConfig()).smallest_rise
+        if not is_known(l_const) and ends is not None and ends.last - ends.first > max(smallest_rise, 6 * ends.error):
+            bound = math.exp(ends.first + smallest_rise)
+            return _End(Outcome.DIVERGED_LOSS, where, _Evidence(math.exp(ends.last), bound))
         blank = self._rule(BlankCollapseConfig())
         if blank.describes(state.loss, l_const, state.blank_rate, state.input_dependence):
             assert state.input_dependence is not None
@@ -336,13 +358,13 @@ class StabilityMonitor:
                 _Evidence(state.input_dependence, blank.largest_input_dependence),
             )
         if is_known(l_const):
-            bound = _Evidence(level, self._config.stable_below * l_const)
-        elif state.loss.first is not None:
-            bound = _Evidence(level, self._config.stable_below * math.exp(state.loss.first))
+            evidence = _Evidence(level, self._config.stable_below * l_const)
+        elif ends is not None:
+            evidence = _Evidence(level, self._config.stable_below * math.exp(ends.first))
         else:
             reason = f"{where}, after too few steps ({state.num_steps}) to show any learning"
             return _End(Outcome.STALLED, reason)
-        return _End(Outcome.STALLED, f"learned nothing: {where}", bound)
+        return _End(Outcome.STALLED, f"learned nothing: {where}", evidence)
 
     def _rule(self, usual: C) -> C:
         """The run's own settings of a rule, or the usual ones."""

@@ -95,7 +95,7 @@ class Terminal:
         text.append(": ")
         text.append(result.verdict.value, style=style)
         if result.stable:
-            text.append(f", WER {result.wer:.2f}, loss {result.val_loss:.2f}")
+            text.append(f", WER {result.wer:.2f}, val. loss {result.val_loss:.2f}")
             if result.alarm is not None:
                 text.append(f"; the alarm {result.alarm} at step {result.stop_step} was wrong")
         else:
@@ -145,7 +145,7 @@ class Terminal:
         if not stable:
             return ""
         best = min(stable, key=lambda r: r.objective)
-        return f"{best.trial_id} {_settings(best.settings)}, WER {best.wer:.2f}, loss {best.val_loss:.2f}"
+        return f"{best.trial_id} {_settings(best.settings)}, WER {best.wer:.2f}, val. loss {best.val_loss:.2f}"
 
 
 def _cells(progress: Progress) -> tuple[str, str, str, str]:

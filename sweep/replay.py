@@ -35,6 +35,7 @@ Columns or tags are found by their names in any case and with any separators, wi
 """
 
 _RULES_WITHOUT_LOSSES = (NonfiniteConfig, ScalerCollapseConfig, SkipStarvedConfig)
+_RULES_OF_EVERY_STEP = (ScalerCollapseConfig, SkipStarvedConfig)
 _OUTCOMES_WITHOUT_LOSSES = (
     Outcome.DIVERGED_NONFINITE,
     Outcome.SCALER_COLLAPSE,
@@ -79,23 +80,41 @@ class Setting:
 
 
 def judge(trace: Trace, context: RunContext, config: MonitorConfig) -> Judgement:
-    """Gives all steps to a fresh monitor, one by one as a live training would."""
+    """Gives all steps to a fresh monitor, one by one as a live training would.
+
+    Where most steps log no loss, gradients and skips are judged at every step, and losses where they were logged.
+    """
     if not trace.has_losses:
-        # Their filler must be taken neither for a plateau nor for something learned.
-        context = replace(context, l_const=math.nan, l_unif=math.nan)
-        kept = tuple(rule for rule in config.detectors if isinstance(rule, _RULES_WITHOUT_LOSSES))
-        config = config.model_copy(update={"detectors": kept})
+        return _judge_gradients(trace, context, config)
+    if not trace.is_sparse:
+        return _watch(trace, context, config)
+    gradients = _judge_gradients(trace, context, config)
+    # Of the steps that log a loss, none tells how many were skipped between them.
+    kept = tuple(rule for rule in config.detectors if not isinstance(rule, _RULES_OF_EVERY_STEP))
+    losses = _watch(trace.with_losses(), context, config.model_copy(update={"detectors": kept}))
+    alarms = [judgement.alarm for judgement in (gradients, losses) if judgement.alarm is not None]
+    alarm = min(alarms, key=lambda alarm: alarm.step, default=None)
+    return Judgement(alarm, losses.end if gradients.end.outcome is None else gradients.end)
+
+
+def _watch(trace: Trace, context: RunContext, config: MonitorConfig) -> Judgement:
     monitor = StabilityMonitor(context, config)
     alarm: Verdict | None = None
     for record in trace.records():
         alarm = monitor.observe(record)
     end = monitor.end_verdict()
-    if trace.has_losses:
-        return Judgement(alarm, End(end.outcome, end.reason))
-    if end.outcome in _OUTCOMES_WITHOUT_LOSSES:
-        return Judgement(alarm, End(end.outcome, end.reason.partition("; the loss ended")[0]))
+    return Judgement(alarm, End(end.outcome, end.reason))
+
+
+def _judge_gradients(trace: Trace, context: RunContext, config: MonitorConfig) -> Judgement:
+    # The losses between the logged ones must be taken neither for a plateau nor for something learned.
+    context = replace(context, l_const=math.nan, l_unif=math.nan)
+    kept = tuple(rule for rule in config.detectors if isinstance(rule, _RULES_WITHOUT_LOSSES))
+    found = _watch(trace, context, config.model_copy(update={"detectors": kept}))
+    if found.end.outcome in _OUTCOMES_WITHOUT_LOSSES:
+        return Judgement(found.alarm, End(found.end.outcome, found.end.reason.partition("; the loss ended")[0]))
     reason = "the gradient norms show nothing wrong; without losses nobody can tell whether anything was learned"
-    return Judgement(alarm, End(None, reason))
+    return Judgement(found.alarm, End(None, reason))
 
 
 def replay(

@@ -9,6 +9,7 @@ import logging
 import os
 import signal
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -43,9 +44,10 @@ class _TrialActor(tune.Trainable):
     """Ray's handle on our trials: one `step()` is the stretch up to the next evaluation."""
 
     def setup(  # type: ignore[override]  # with_parameters adds the shared objects
-        self, config: dict[str, Any], dataset: Dataset, options: RunOptions, num_threads: int
+        self, config: dict[str, Any], dataset: Dataset, options: RunOptions, num_threads: int, deadline: float
     ) -> None:
         torch.set_num_threads(num_threads)
+        self._deadline = deadline
         self._runner = TrialRunner(dataset, options)
         self._start(config["job"])
 
@@ -59,7 +61,8 @@ class _TrialActor(tune.Trainable):
         report = self._trial.advance()
         if isinstance(report, TrialResult):
             # The driver has the result before the search for its cause begins: nothing that happens then can lose it.
-            self._is_over = self._trial.can_explain
+            # The study's time, which trainings that have begun may overrun, is not spent on explanations.
+            self._is_over = self._trial.can_explain and time.time() < self._deadline
             return {RESULT_KEY: report, "done": not self._is_over}
         return {PROGRESS_KEY: report, "done": False}
 
@@ -220,7 +223,14 @@ def run_trials(
     if session.done:
         return True
     resources = session.study.resources
-    trainable = tune.with_parameters(_TrialActor, dataset=dataset, options=options, num_threads=resources.cpus)
+    trainable = tune.with_parameters(
+        _TrialActor,
+        dataset=dataset,
+        options=options,
+        num_threads=resources.cpus,
+        # On the clock that all processes share.
+        deadline=time.time() + session.left_s,
+    )
     tuner = tune.Tuner(
         tune.with_resources(trainable, {"cpu": resources.cpus, "gpu": resources.gpus}),
         tune_config=tune.TuneConfig(

@@ -134,7 +134,7 @@ class StudySession:
 
     def note_cause(self, result: TrialResult) -> None:
         """Takes a result that was told before, now with its cause."""
-        self._ledger.note_cause(result)
+        self._ledger.note_cause(result, spent_s=self._elapsed())
         self._write_trials()
 
     def result(self, job: Job) -> TrialResult | None:
@@ -233,19 +233,30 @@ class StudySession:
     def _elapsed(self) -> float:
         return self._ledger.spent_s + self._clock() - self._started
 
-    def _out_of_time(self) -> bool:
+    @property
+    def left_s(self) -> float:
+        """Seconds until nothing is started any more, neither trainings nor explanations; infinite without a limit."""
         limit = self.study.budget.wall_time_s
-        return limit is not None and self._elapsed() >= limit
+        return math.inf if limit is None else limit - self._elapsed()
+
+    def _out_of_time(self) -> bool:
+        return self.left_s <= 0
 
     def _confirmation_is_due(self) -> bool:
         """Whether exploring on would leave no time to confirm: a late stable training's time, once for each round."""
-        limit = self.study.budget.wall_time_s
         full = [r.wall_s for r in self.results if r.stable and math.isfinite(r.wall_s)]
-        if limit is None or not full or self.study.confirm.settings == 0:
+        if self.left_s == math.inf or not full or self.study.confirm.settings == 0:
             return False
         rounds = math.ceil(self.study.confirm.settings * self.study.confirm.seeds / self._num_lanes)
         # One round more: the trainings that run now have to end first.
-        return self._elapsed() + (rounds + 1) * statistics.median(full[-RECENT_TRAININGS:]) >= limit
+        reserve_s = (rounds + 1) * statistics.median(full[-RECENT_TRAININGS:]) + self._explanation_s()
+        return self.left_s <= reserve_s
+
+    def _explanation_s(self) -> float:
+        """What one more search for a cause would take, as those so far did; 0 if there will be none."""
+        explained_s = self._ledger.explained_s
+        may_come = len(explained_s) < self.study.forensics.trials
+        return statistics.median(explained_s) if explained_s and may_come else 0.0
 
     def _setting_result(self, group: int) -> SettingResult | None:
         """What the search hears of a setting: the worst of its seeds decides whether it is stable."""

@@ -1,6 +1,5 @@
 """Copies of a training's state from its latest steps, to replay it from when it went bad."""
 
-from collections import deque
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -62,24 +61,44 @@ def restore(snapshot: Snapshot, training: Training, *, fresh_optimizer: bool = F
 
 
 class SnapshotRing:
-    """The latest snapshots of one training, in memory.
+    """The latest snapshots of one training and fewer and fewer of its earlier ones, in memory.
 
-    Offer it the training before the first step and after every one; it takes a copy every few steps.
+    Offer it the training before the first step and after every one; it takes a copy every few steps. Beside the
+    latest, it keeps one from 1 to 2 times as far back as these reach, one from 2 to 4 times, 4 to 8 times ...
     """
 
     def __init__(self, every_steps: int, size: int) -> None:
-        """Takes one every so many steps (the initial state is one as well) and keeps so many."""
+        """Takes one every so many steps (the initial state is one as well).
+
+        Args:
+            every_steps: steps from one to the next.
+            size: latest ones that are kept, and older ones at most beside them.
+        """
         self.every_steps = every_steps
         self.size = size
-        self._snapshots: deque[Snapshot] = deque(maxlen=size)
+        self._snapshots: list[Snapshot] = []
 
     def offer(self, training: Training) -> None:
-        """Takes a snapshot if one is due. Forgets those of steps that the training, set back, has not done yet."""
+        """Takes a snapshot if one is due. Forgets those of steps that the training, set back, has not done yet.
+
+        A training whose records come late may have passed the very step at which one was due.
+        """
         while self._snapshots and self._snapshots[-1].step > training.step:
             self._snapshots.pop()
-        is_known = bool(self._snapshots) and self._snapshots[-1].step == training.step
-        if training.step % self.every_steps == 0 and not is_known:
+        newest = training.step // self.every_steps
+        if not self._snapshots or newest > self._snapshots[-1].step // self.every_steps:
             self._snapshots.append(take_snapshot(training))
+            self._snapshots = [s for s in self._snapshots if self._is_kept(s.step // self.every_steps, newest)]
+
+    def _is_kept(self, index: int, newest: int) -> bool:
+        """Whether the snapshot that was due as number `index` stays when the one due as number `newest` is taken."""
+        age = newest - index
+        if age < self.size:
+            return True
+        doublings = (age // self.size).bit_length() - 1
+        # Ages from `size << doublings` to twice that hold exactly one multiple of it; and what is a multiple later on
+        # is one now.
+        return doublings < self.size and index % (self.size << doublings) == 0
 
     def before(self, step: int, margin_steps: int = 1) -> Snapshot | None:
         """The newest snapshot from which at least `margin_steps` steps lead to the end of `step`, if any.

@@ -82,7 +82,8 @@ class TrainingConfig(Spec):
     """Steps between measurements of blank rate, input dependence and finite weights."""
     health_every_steps: int | None = Field(50, ge=1)
     """Steps between samples of the model's numeric health; null for none. The first comes with the second step. For
-    fp16, every other sample compares the gradients with full precision, which costs a second backward pass."""
+    fp16, every other sample compares the gradients of a micro-batch with full precision, which costs a second backward
+    pass. The time of a sampled step includes all of that; the training's peak memory does not."""
     decoder: Greedy | Beam = Field(Greedy(), discriminator="kind")
     """How validation transcripts are read off."""
 
@@ -202,6 +203,11 @@ class Training:
             else:
                 self._train_step()
 
+    @property
+    def earlier_peak_memory_mib(self) -> float:
+        """The largest memory up to the latest comparison with full precision, which starts to measure it anew."""
+        return self._probe.peak_memory_mib
+
     def skip_step(self) -> None:
         """Leaves out the next step: its batch is not trained on, and no record tells of it."""
         self.step += 1
@@ -253,20 +259,19 @@ class Training:
         is_measured = self.step % config.telemetry_every_steps == 0
         every = config.health_every_steps
         is_sampled = every is not None and self.step % every == 1 % every
+        # A second backward pass, in full precision: with every other sample.
+        is_compared = is_sampled and every is not None and self.step // every % 2 == 0
+        is_compared = is_compared and isinstance(config.precision, Fp16 | Fp16Unscaled)
         loss_scale = self.precision.loss_scale()
         micro_batches = self.next_batches()
         with self._probe.watch() if is_sampled else nullcontext():
-            loss, *telemetry = self._backward(micro_batches, is_measured)
-            # A second backward pass, in full precision: with every other sample.
-            is_compared = is_sampled and every is not None and self.step // every % 2 == 0
-            if is_compared and isinstance(config.precision, Fp16 | Fp16Unscaled):
-                self._probe.compare_gradients(lambda: self._full_precision_losses(micro_batches))
+            loss, *telemetry = self._backward(micro_batches, is_measured, is_compared)
             self.precision.unscale_(self.optimizer)
             norm = grad_norm(self._parameters)
             refusal = self._policy.decide(loss, norm)
             self._clipper.clip_(self._parameters, norm, refusal > 0)
             applied = self.precision.step(self.optimizer, refusal > 0)
-        finite = params_finite(self._parameters) if is_measured else self._unchecked
+        finite = self._params_finite(loss, norm, is_measured)
         self.step += 1
         values = torch.stack([loss, norm, loss_scale, refusal, applied.float(), finite.float(), *telemetry])
         health = self._probe.sample(self.step) if is_sampled else None
@@ -278,7 +283,19 @@ class Training:
         step = _Step(self.step, lr, len(indices), num_infeasible, stopwatch, health)
         self._note_all(self._reader.push(step, values))
 
-    def _backward(self, micro_batches: list[list[int]], is_measured: bool) -> tuple[Tensor, Tensor, Tensor]:
+    def _params_finite(self, loss: Tensor, norm: Tensor, is_measured: bool) -> Tensor:
+        """Whether all weights are finite as this step leaves them; True if that was not looked at."""
+        if self._device.type == "cpu":
+            # The numbers are there already, and the look is dear: it is due when they look bad, refused or not.
+            is_due = is_measured or not (math.isfinite(loss.item()) and math.isfinite(norm.item()))
+        else:
+            # The look is cheap, while the numbers of this step would have to be waited for.
+            is_due = True
+        return params_finite(self._parameters) if is_due else self._unchecked
+
+    def _backward(
+        self, micro_batches: list[list[int]], is_measured: bool, is_compared: bool
+    ) -> tuple[Tensor, Tensor, Tensor]:
         """Gradients of the scaled loss; the loss, and blank rate and input dependence of the last micro-batch."""
         self.optimizer.zero_grad(set_to_none=True)
         self.model.train()
@@ -295,12 +312,14 @@ class Training:
             if is_measured:
                 blanks = blank_rate(logits_BSV.detach(), lengths_B)
                 dependence = input_dependence(logits_BSV.detach(), lengths_B)
+            if is_compared and indices is micro_batches[0]:
+                # Now the gradients are those of one micro-batch, which is enough to tell.
+                self._probe.compare_gradients(lambda: [self._full_precision_loss(micro_batches[0])])
         return loss, blanks, dependence
 
-    def _full_precision_losses(self, micro_batches: list[list[int]]) -> Iterator[Tensor]:
-        for indices in micro_batches:
-            _, _, losses_B = self._forward(collate(self._dataset.train, indices).to(self._device))
-            yield losses_B.mean() / len(micro_batches)
+    def _full_precision_loss(self, indices: list[int]) -> Tensor:
+        _, _, losses_B = self._forward(collate(self._dataset.train, indices).to(self._device))
+        return losses_B.mean()
 
     def _forward(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
         """Logits [B, S, V], their lengths [B] (on the CPU) and the losses [B]."""
@@ -315,9 +334,6 @@ class Training:
     def _note(self, step: _Step, values: list[float]) -> None:
         """Makes records of a step whose values have been read; they come in the order of the steps."""
         loss, norm, loss_scale, refusal, applied, finite, blanks, dependence, *health = values
-        if applied and not (math.isfinite(loss) and math.isfinite(norm)):
-            # By now on a GPU a few steps later; but what makes a weight non-finite leaves it so.
-            finite = bool(params_finite(self._parameters))
         reason = self._skips.name(
             applied=bool(applied),
             refusal=refusal_reason(refusal),

@@ -1,6 +1,7 @@
 """Runs one trial: training, monitor and store together. Knows nothing of Ray."""
 
 import dataclasses
+import itertools
 import math
 import pickle
 import statistics
@@ -38,8 +39,13 @@ from sweep.train import Training, TrialConfig
 
 Checkpoints = Literal["none", "last", "best_and_last"]
 
+MAX_HEALTH_SAMPLES = 200
+"""Samples of a trial's health that are kept; see `_Records.keep_health`."""
 END_STEPS = 20
 """Steps whose median training loss stands for the end of a training."""
+
+_Ending = tuple[Verdict, Outcome | None]
+"""A verdict, and what an audited trial would have been stopped as."""
 
 
 @dataclass(frozen=True)
@@ -114,7 +120,23 @@ class TrialRunner:
 class _Records:
     steps: list[StepRecord] = field(default_factory=list)
     evals: list[EvalRecord] = field(default_factory=list)
-    health: list[HealthRecord] = field(default_factory=list)
+    health: list[HealthSample] = field(default_factory=list)
+
+    def keep_health(self, sample: HealthSample) -> None:
+        """Takes a sample. Where there are too many, every second one of the older half goes, again and again.
+
+        So a training of any length keeps its latest samples, which tell how it came to its end, and ever fewer of
+        those before.
+        """
+        self.health.append(sample)
+        if len(self.health) > MAX_HEALTH_SAMPLES:
+            half = MAX_HEALTH_SAMPLES // 2
+            self.health = self.health[:half:2] + self.health[half:]
+
+    @property
+    def health_records(self) -> list[HealthRecord]:
+        """All that was measured in the samples kept."""
+        return [record for sample in self.health for record in sample.records]
 
     def num_skipped(self, reason: SkipReason) -> int:
         """Steps that applied no update for this reason."""
@@ -156,30 +178,35 @@ class Trial:
     def advance(self) -> Progress | TrialResult:
         """Trains to the next evaluation and saves what was recorded; at the end returns the result."""
         try:
-            training = self._training or self._begin()
-            for record in self._stream:
-                match record:
-                    case EvalRecord():
-                        self._records.evals.append(record)
-                        self._save(training)
-                        return self._progress(record)
-                    case HealthSample():
-                        self._records.health += record.records
-                    case StepRecord():
-                        self._records.steps.append(record)
-                        alarm = self._monitor.observe(record)
-                        if alarm is None:
-                            self._take_snapshot(training)
-                        elif self._ends_at(alarm):
-                            return self._finish(alarm)
-            return self._finish(*ending.at_end(self._monitor))
+            reached = self._train_on()
         except torch.AcceleratorError:
             # The device's context is broken for good: a new process has to try again.
             raise
         except Exception as error:
             # A crash is a result too: the study goes on, and the traceback is kept.
             keep_traceback(self._options.results_dir, self.job.trial_id, error, "traceback.txt")
-            return self._finish(ending.at_crash(self._monitor, error, self._num_steps))
+            reached = ending.at_crash(self._monitor, error, self._num_steps), None
+        return reached if isinstance(reached, Progress) else self._finish(*reached)
+
+    def _train_on(self) -> Progress | _Ending:
+        """Trains to the next evaluation, or to the end."""
+        training = self._training or self._begin()
+        for record in self._stream:
+            match record:
+                case EvalRecord():
+                    self._records.evals.append(record)
+                    self._save(training)
+                    return self._progress(record)
+                case HealthSample():
+                    self._records.keep_health(record)
+                case StepRecord():
+                    self._records.steps.append(record)
+                    alarm = self._monitor.observe(record)
+                    if alarm is None:
+                        self._take_snapshot(training)
+                    elif (ended := self._ending_at(alarm, record)) is not None:
+                        return ended
+        return ending.at_end(self._monitor)
 
     def explain(self) -> TrialResult:
         """Replays the bad end to find its cause. A failure costs the cause, never the result."""
@@ -193,9 +220,14 @@ class Trial:
         self._result = dataclasses.replace(self._result, cause=cause or self._result.cause, forensics_s=spent)
         return self._result
 
-    def _ends_at(self, alarm: Verdict) -> bool:
-        """Whether the trial is stopped, rather than run on to see whether the alarm was right."""
-        return self._options.early_stop and not (self.job.audit and ending.may_be_wrong(alarm))
+    def _ending_at(self, alarm: Verdict, record: StepRecord) -> _Ending | None:
+        """How the trial ends at this step; None if it runs on, to see whether the alarm was right."""
+        if not self._options.early_stop:
+            return None
+        if not (self.job.audit and ending.may_be_wrong(alarm)):
+            return alarm, None
+        # Once a weight is lost, the rest of the steps can show nothing more.
+        return None if record.params_finite else ending.at_end(self._monitor)
 
     @property
     def _num_steps(self) -> int:
@@ -216,7 +248,9 @@ class Trial:
         self._monitor = StabilityMonitor(self._context(has_scaler=training.precision.has_scaler), self._options.monitor)
         self._resume(training)
         self._snapshots = new_snapshots(self._options.results_dir, self._options.forensics)
-        self._take_snapshot(training)
+        if self._monitor.finish().stop_step is None:
+            # Past its alarm a resumed training has no state left that a replay could start from.
+            self._take_snapshot(training)
         self._training = training
         self._stream = training.records()
         return training
@@ -289,12 +323,13 @@ class Trial:
             skipped_infeasible=records.num_skipped(SkipReason.INFEASIBLE),
             wall_s=wall_s,
             cpu_s=cpu_s,
-            peak_memory_mib=peak_memory_mib(self._device),
+            peak_memory_mib=self._peak_memory_mib(),
             precision_implementation=self._training.precision.implementation if self._training else "",
             audited=alarm is not None,
             alarm=alarm,
         )
         self._write_records()
+        self._write_health()
         return result if verdict.stable else self._with_free_cause(result, verdict)
 
     def _with_free_cause(self, result: TrialResult, verdict: Verdict) -> TrialResult:
@@ -316,6 +351,7 @@ class Trial:
             max_steps=self.job.max_steps,
             device=self._device,
             records=self._records.steps,
+            health=self._records.health_records,
             verdict=verdict,
             l_const=self._l_const,
             l_unif=self._l_unif,
@@ -334,14 +370,17 @@ class Trial:
     def _write_records(self) -> None:
         store.write_steps(self._options.results_dir, self.job.trial_id, self._records.steps)
         store.write_evals(self._options.results_dir, self.job.trial_id, self._records.evals)
+
+    def _write_health(self) -> None:
         if self._records.health:
-            store.write_health(self._options.results_dir, self.job.trial_id, self._records.health)
+            store.write_health(self._options.results_dir, self.job.trial_id, self._records.health_records)
 
     def _save(self, training: Training) -> None:
         self._write_records()
         kept = self._options.checkpoints
         if kept == "none":
             return
+        self._write_health()
         state = {
             "training": training.state_dict(),
             "monitor": self._monitor.state_dict(),
@@ -372,7 +411,14 @@ class Trial:
         results_dir, trial_id = self._options.results_dir, self.job.trial_id
         self._records.steps = [r for r in store.load_steps(results_dir, trial_id) if r.step <= step]
         self._records.evals = [r for r in store.load_evals(results_dir, trial_id) if r.step <= step]
-        self._records.health = [r for r in store.load_health(results_dir, trial_id) if r.step <= step]
+        health = [r for r in store.load_health(results_dir, trial_id) if r.step <= step]
+        self._records.health = [
+            HealthSample(step, tuple(records)) for step, records in itertools.groupby(health, key=lambda r: r.step)
+        ]
+
+    def _peak_memory_mib(self) -> float:
+        earlier = self._training.earlier_peak_memory_mib if self._training else 0.0
+        return max(peak_memory_mib(self._device), earlier)
 
     def _spent(self) -> tuple[float, float]:
         wall_s = self._spent_before[0] + time.perf_counter() - self._started

@@ -4,8 +4,8 @@ Dimension legend: N utterances, T frames, F features.
 """
 
 import hashlib
-from collections import defaultdict
-from collections.abc import Sequence
+from collections import Counter, defaultdict
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,6 +21,14 @@ OUTLIER_Z = 6.0
 """Robust z of ln absmax beyond which an utterance or column is out of scale."""
 SMALLEST_DEVIATION = 0.384
 """Of ln absmax: sets that are more uniform than this are not judged more strictly (6 of these are a factor of 10)."""
+
+
+@dataclass(frozen=True)
+class UtteranceName:
+    """Which utterance."""
+
+    split: str
+    id: str
 
 
 @dataclass(frozen=True)
@@ -44,6 +52,8 @@ class ScaleOutlier:
     name: str
     absmax: float
     """Of a column: of the median utterance, so that a single wild one says nothing of its columns."""
+    usual: float
+    """Median of the same over all."""
     z: float
     """Robust z of ln absmax: distance from the median in 1.4826 median absolute deviations (at least 0.384)."""
 
@@ -71,6 +81,12 @@ class Inspection:
     """What was found."""
 
     nonfinite: tuple[NonfiniteUtterance, ...]
+    still: tuple[UtteranceName, ...]
+    """Utterances of several frames that are all the same, such as zeros."""
+    single_frames: tuple[UtteranceName, ...]
+    """Utterances of one frame."""
+    repeated_ids: tuple[UtteranceName, ...]
+    """Ids that more than one utterance of a split has."""
     constant_features: tuple[str, ...]
     """Columns that never vary in training."""
     utterance_outliers: tuple[ScaleOutlier, ...]
@@ -103,6 +119,14 @@ def inspect_dataset(dataset: Dataset) -> Inspection:
     train_hashes, valid_hashes = _hashes(dataset.train), _hashes(dataset.valid)
     return Inspection(
         nonfinite=(*train.nonfinite("train", names), *valid.nonfinite("valid", names)),
+        still=_named(dataset, _still),
+        single_frames=_named(dataset, lambda split: split.lengths == 1),
+        repeated_ids=tuple(
+            UtteranceName(name, id)
+            for name, split in _splits(dataset)
+            for id, count in Counter(split.ids).items()
+            if count > 1
+        ),
         constant_features=tuple(names[column] for column in train.constant_columns()),
         utterance_outliers=_outliers(dataset.train.ids, train.utterance_absmax()),
         feature_outliers=_outliers(names, _typical_absmax(dataset.train)),
@@ -119,6 +143,30 @@ def inspect_dataset(dataset: Dataset) -> Inspection:
 def feature_names(dataset: Dataset) -> list[str]:
     """A name a column: its group and its place in it."""
     return [f"{group.name}[{i}]" for group in dataset.groups for i in range(group.stop - group.start)]
+
+
+def utterance_outliers(split: Split) -> tuple[ScaleOutlier, ...]:
+    """The utterances out of scale, farthest first."""
+    return _outliers(split.ids, _Extremes(split).utterance_absmax())
+
+
+def _splits(dataset: Dataset) -> tuple[tuple[str, Split], ...]:
+    return ("train", dataset.train), ("valid", dataset.valid)
+
+
+def _named(dataset: Dataset, affected_N: Callable[[Split], npt.NDArray[np.bool_]]) -> tuple[UtteranceName, ...]:
+    """The utterances of both splits for which a function of the split says so."""
+    return tuple(
+        UtteranceName(name, split.ids[index])
+        for name, split in _splits(dataset)
+        for index in np.flatnonzero(affected_N(split)).tolist()
+    )
+
+
+def _still(split: Split) -> npt.NDArray[np.bool_]:
+    """Whether no feature of an utterance changes over its frames, [N]; one frame, or NaN, says nothing."""
+    blocks = (split.utterance(i) for i in range(len(split)))
+    return np.array([len(block) > 1 and bool((block == block[0]).all()) for block in blocks], dtype=bool)
 
 
 class _Extremes:
@@ -202,12 +250,13 @@ def _outliers(names: Sequence[str], absmax: Floats) -> tuple[ScaleOutlier, ...]:
     if len(known) < 3:
         return ()
     logs = np.log(absmax[known])
-    distances = logs - np.median(logs)
+    middle = float(np.median(logs))
+    distances = logs - middle
     deviation = max(1.4826 * float(np.median(np.abs(distances))), SMALLEST_DEVIATION)
     scores = distances / deviation
     order = np.argsort(-np.abs(scores), kind="stable").tolist()
     return tuple(
-        ScaleOutlier(names[known[i]], float(absmax[known[i]]), float(scores[i]))
+        ScaleOutlier(names[known[i]], float(absmax[known[i]]), float(np.exp(middle)), float(scores[i]))
         for i in order
         if abs(scores[i]) > OUTLIER_Z
     )

@@ -1,11 +1,41 @@
 """What is wrong in a user's data: an error at once, or a counted exclusion."""
 
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
 from typing import Literal
 
 from slr_models.errors import DataError
 
 OnBad = Literal["error", "exclude"]
+
+
+@dataclass(frozen=True)
+class Exclusion:
+    """An utterance or line that was left out."""
+
+    reason: str
+    """Under which it is counted."""
+    where: str
+    """File and line."""
+    message: str
+    """What is wrong there, and what to do."""
+
+
+_recorded: ContextVar[list[Exclusion] | None] = ContextVar("recorded exclusions", default=None)
+
+
+@contextmanager
+def recorded_exclusions() -> Iterator[list[Exclusion]]:
+    """Lists what is left out while it is open; a dataset itself carries counts alone, because it goes to all trials."""
+    exclusions: list[Exclusion] = []
+    token = _recorded.set(exclusions)
+    try:
+        yield exclusions
+    finally:
+        _recorded.reset(token)
 
 
 class Problems:
@@ -29,6 +59,9 @@ class Problems:
         if self._on_bad == "error":
             raise DataError(f"{where}: {message}, or set on_bad: exclude to leave such utterances out.")
         self._counts[reason] += 1
+        record = _recorded.get()
+        if record is not None:
+            record.append(Exclusion(reason, where, message))
 
     @property
     def counts(self) -> dict[str, int]:

@@ -7,6 +7,9 @@ import pandas as pd
 from sweep.analysis.wording import duration, percent, plural
 from sweep.records import Outcome
 
+LATE_STEPS = 4
+"""A stopped training has run so many steps past its alarm at most: values on a GPU are read so late."""
+
 
 @dataclass(frozen=True)
 class OutcomeCost:
@@ -40,8 +43,14 @@ class Costs:
 
 
 def stopped_early(trials: pd.DataFrame) -> pd.DataFrame:
-    """The trials that an alarm ended before their last step; crashes are no stops."""
+    """The trials that a detector ended before their last step.
+
+    Crashes are no stops, and neither are those of trials that ran on after an alarm, whose verdict is that of the
+    alarm: they came further than a stop lets them, and not to an end that would make them audited.
+    """
     broken = trials["verdict"].isin([Outcome.CRASHED.value, Outcome.OUT_OF_MEMORY.value])
+    ran_on = (trials["num_steps"] - trials["stop_step"]).astype(float) > LATE_STEPS
+    broken |= ran_on & ~trials["audited"].fillna(False).astype(bool)
     return trials[trials["stop_step"].notna() & (trials["num_steps"] < trials["max_steps"]) & ~broken]
 
 

@@ -52,14 +52,11 @@ def health_alerts(rows: pd.DataFrame) -> list[HealthAlert]:
         rows: columns step, metric, path and value, as `store.read_health` gives them.
     """
     alerts = _large_updates(rows)
-    rows = _without_lone_rms(rows)
-    for (name, path), part in rows.groupby(["metric", "path"], observed=True, sort=False):
-        metric = HealthMetric(str(name))
-        course = part.sort_values("step")
-        crossed = list(_crossings(metric, course["step"].tolist(), course["value"].tolist()))
+    for (metric, path), (steps, values) in _courses(_without_lone_rms(rows)).items():
+        crossed = list(_crossings(metric, steps, values))
         if crossed:
             step, value, level = crossed[0]
-            alerts.append(HealthAlert(metric, str(path), step, value, level, len(crossed)))
+            alerts.append(HealthAlert(metric, path, step, value, level, len(crossed)))
     return sorted(alerts, key=lambda alert: (alert.step, alert.metric, alert.path))
 
 
@@ -73,6 +70,19 @@ def health_warnings(rows: pd.DataFrame) -> list[str]:
     for alert in health_alerts(rows):
         alike.setdefault((alert.metric, alert.path == ""), []).append(alert)
     return [_sentence(alerts) for alerts in alike.values()]
+
+
+def _courses(rows: pd.DataFrame) -> dict[tuple[HealthMetric, str], tuple[list[int], list[float]]]:
+    """Steps and values of each metric and part of the model, in order."""
+    # By hand: a model has hundreds of parts, and a group of pandas costs a millisecond.
+    courses: dict[tuple[str, str], tuple[list[int], list[float]]] = {}
+    ordered = rows.sort_values("step", kind="stable")
+    columns = (ordered[name].tolist() for name in ("metric", "path", "step", "value"))
+    for metric, path, step, value in zip(*columns, strict=True):
+        steps, values = courses.setdefault((str(metric), str(path)), ([], []))
+        steps.append(step)
+        values.append(value)
+    return {(HealthMetric(metric), path): course for (metric, path), course in courses.items()}
 
 
 def _large_updates(rows: pd.DataFrame) -> list[HealthAlert]:

@@ -1,6 +1,6 @@
 """What is wrong or odd in a study's data, found before any training: `python -m sweep.check STUDY.yaml`."""
 
-from sweep.check.problems import Problem
+from sweep.check.reading import Problem
 from sweep.check.report import Report, check
 
 __all__ = ["Problem", "Report", "check"]

@@ -56,15 +56,14 @@ def lines(report: Report) -> Iterator[tuple[str, str]]:
     yield f"{report.study}: {report.source}", "bold"
     for problem in report.problems:
         yield f"{problem.severity}: {problem.kind}: {problem.text}", "red" if problem.severity == "error" else "yellow"
-        for item in problem.items[:EXAMPLES_SHOWN]:
+        for item in shortened(problem.items):
             yield f"    {item}", ""
-        if len(problem.items) > EXAMPLES_SHOWN:
-            yield f"    and {len(problem.items) - EXAMPLES_SHOWN} more (--json lists all)", ""
     yield (
         f"utterances: {report.num_train} to train, {report.num_valid} to validate; {report.num_features} features, "
         f"{report.vocabulary_size - 1} labels",
         "",
     )
+    yield f"features were checked {report.feature_values}", ""
     yield f"training lengths: frames {_range(report.frames)}, labels {_range(report.labels)}", ""
     yield f"tightest training target: {report.least_spare_outputs} output frames more than CTC needs", ""
     counts = list(report.label_counts.items())
@@ -81,6 +80,13 @@ def lines(report: Report) -> Iterator[tuple[str, str]]:
     for start in report.calibration:
         yield f"loss scale {start.initial_scale:g}: {_describe_start(start)}", ""
     yield _conclusion(report)
+
+
+def shortened(items: Sequence[str]) -> list[str]:
+    """The first few, and how many more there are; a single one more takes no more room than that line."""
+    if len(items) <= EXAMPLES_SHOWN + 1:
+        return list(items)
+    return [*items[:EXAMPLES_SHOWN], f"and {len(items) - EXAMPLES_SHOWN} more (--json lists all)"]
 
 
 def _range(spread: Spread) -> str:

@@ -2,43 +2,27 @@
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 
 from slr_models.data.batch import Dataset, Split
 from slr_models.data.feasibility import num_outputs_needed
-from slr_models.data.inspection import Duplicates, Inspection, NonfiniteUtterance, ScaleOutlier
+from slr_models.data.inspection import Duplicates, Inspection, NonfiniteUtterance, ScaleOutlier, UtteranceName
 from sweep.check.calibration import LARGEST_HALF
+from sweep.check.reading import Problem, Source
 from sweep.detectors.base import counted
 from sweep.precision import Fp16, Fp16Unscaled, PrecisionConfig
 from sweep.train import TrialConfig, infeasible_targets
 
-RARE_LABEL, LARGE_IMBALANCE = 2, 100
-"""Occurrences below which a label is rare; ratio of the most to the least frequent label that is worth a warning."""
-
-Severity = Literal["error", "warning"]
-
-
-@dataclass(frozen=True)
-class Problem:
-    """One thing that is wrong with the data."""
-
-    severity: Severity
-    """error: training cannot work with it, or not on what is affected; warning: results may suffer."""
-    kind: str
-    text: str
-    """One sentence, with the numbers and what to do."""
-    items: tuple[str, ...] = ()
-    """What is affected, worst first."""
+RARE_LABEL, LARGE_IMBALANCE = 5, 100
+"""Occurrences below which a label is rare; or this many times rarer than the most frequent one."""
 
 
 def problems_of(
     found: Inspection,
     config: TrialConfig,
     precisions: Sequence[PrecisionConfig],
-    dataset: Dataset,
+    source: Source,
     l_const: float,
 ) -> Iterator[Problem]:
     """All problems that need no training.
@@ -47,14 +31,16 @@ def problems_of(
         found: what the dataset shows by itself.
         config: the model, and how it is trained.
         precisions: every number format of the study.
-        dataset: what was inspected.
+        source: what was inspected, and its scale as the files have it.
         l_const: zero-information loss of the training targets.
     """
+    dataset = source.dataset
     yield from _feasibility(config, dataset)
     yield from _floor_problems(l_const)
     yield from _nonfinite(found.nonfinite, config, dataset)
     yield from _constant(found.constant_features, dataset.num_features)
-    yield from _scale(found, precisions)
+    yield from _scale(found, source, precisions)
+    yield from _utterance_problems(found)
     yield from _label_problems(found)
     yield from _duplicate_problems(found.leaked, found.repeated)
 
@@ -129,27 +115,73 @@ def _constant(names: Sequence[str], num_features: int) -> Iterator[Problem]:
         yield Problem("warning", "constant features", text, tuple(names))
 
 
-def _scale(found: Inspection, precisions: Sequence[PrecisionConfig]) -> Iterator[Problem]:
+def _scale(found: Inspection, source: Source, precisions: Sequence[PrecisionConfig]) -> Iterator[Problem]:
     if found.absmax > LARGEST_HALF and any(isinstance(p, Fp16 | Fp16Unscaled) for p in precisions):
         text = f"the largest feature is {found.absmax:.3g}, and fp16 holds {LARGEST_HALF:g} at most; scale the features"
         yield Problem("error", "features too large for fp16", text)
-    for what, outliers in (("training utterance", found.utterance_outliers), ("feature", found.feature_outliers)):
-        if outliers:
+    # Standardization hides how large a wild utterance is, so that its raw values tell more.
+    told = {outlier.name for outlier in source.raw_outliers} | {
+        name.id for name in found.still if name.split == "train"
+    }
+    utterances = [_describe_outlier(outlier, "in the files") for outlier in source.raw_outliers]
+    others = [outlier for outlier in found.utterance_outliers if outlier.name not in told]
+    utterances += [_describe_outlier(outlier, source.feature_values) for outlier in others]
+    features = [_describe_outlier(outlier, source.feature_values) for outlier in found.feature_outliers]
+    for what, items in (("training utterance", utterances), ("feature", features)):
+        if items:
             text = (
-                f"{counted(len(outliers), what)} far out of the scale of the others: faulty units or extraction, or "
+                f"{counted(len(items), what)} far out of the scale of the others: faulty units or extraction, or "
                 f"features that want standardizing"
             )
-            yield Problem("warning", f"scale outliers ({what}s)", text, tuple(_describe_outlier(o) for o in outliers))
+            yield Problem("warning", f"scale outliers ({what}s)", text, tuple(items))
 
 
-def _describe_outlier(outlier: ScaleOutlier) -> str:
-    return f"{outlier.name}: largest absolute value {outlier.absmax:.3g} (robust z {outlier.z:+.1f})"
+def _describe_outlier(outlier: ScaleOutlier, values: str) -> str:
+    return (
+        f"{outlier.name}: largest absolute value {outlier.absmax:.3g}, {outlier.absmax / outlier.usual:.3g} times the "
+        f"usual {outlier.usual:.3g} (robust z {outlier.z:+.1f}; {values})"
+    )
+
+
+def _utterance_problems(found: Inspection) -> Iterator[Problem]:
+    """What is odd in single utterances that training takes without complaint."""
+    for kind, affected, noun, text in (
+        (
+            "utterances without change",
+            found.still,
+            "utterance",
+            "with features that never change over time (all zero, or one frame repeated): nothing can be read from "
+            "them; extract them again, or leave them out",
+        ),
+        (
+            "utterances of a single frame",
+            found.single_frames,
+            "utterance",
+            "of a single frame: there is no movement in them; extract them again, or leave them out",
+        ),
+        (
+            "duplicated ids",
+            found.repeated_ids,
+            "id",
+            "of more than one utterance of a split: reports cannot tell them apart; give each its own id",
+        ),
+    ):
+        if affected:
+            number = counted(len(affected), noun)
+            yield Problem("warning", kind, f"{number} {text}", tuple(_describe_name(name) for name in affected))
+
+
+def _describe_name(name: UtteranceName) -> str:
+    return f"{name.id} ({name.split})"
 
 
 def _label_problems(found: Inspection) -> Iterator[Problem]:
     counts = found.label_counts
     if found.untrained_labels:
-        text = f"{counted(len(found.untrained_labels), 'label')} of the validation split never trained: always wrong"
+        text = (
+            f"{counted(len(found.untrained_labels), 'label')} in validation but not in training, so always wrong: "
+            f"correct the spelling, or add training utterances with them"
+        )
         yield Problem("warning", "untrained labels", text, found.untrained_labels)
     unused = [label for label, count in counts.items() if count == 0 and label not in found.untrained_labels]
     if unused:
@@ -159,14 +191,19 @@ def _label_problems(found: Inspection) -> Iterator[Problem]:
             f"{counted(len(unused), 'label')} of the vocabulary without any occurrence",
             tuple(unused),
         )
-    rare = [f"{label}: {count}" for label, count in counts.items() if 0 < count < RARE_LABEL]
+    most_frequent, most = next(iter(counts.items()), ("", 0))
+    rare = [
+        (label, count)
+        for label, count in counts.items()
+        if count and (count < RARE_LABEL or LARGE_IMBALANCE * count <= most)
+    ]
     if rare:
-        text = f"{len(rare)} of {len(counts)} labels occur once in training: hardly anything can be learned of them"
-        yield Problem("warning", "rare labels", text, tuple(rare))
-    used = [count for count in counts.values() if count]
-    if used and max(used) >= LARGE_IMBALANCE * min(used):
-        text = f"the most frequent label occurs {max(used)} times in training, the least frequent {min(used)} times"
-        yield Problem("warning", "label imbalance", text)
+        text = (
+            f"{len(rare)} of {len(counts)} labels occur fewer than {RARE_LABEL} times in training, or "
+            f"{LARGE_IMBALANCE} times less often than {most_frequent!r} ({most}): hardly anything can be learned of "
+            f"them; add utterances with them, or merge or remove these labels"
+        )
+        yield Problem("warning", "rare labels", text, tuple(f"{label}: {count}" for label, count in reversed(rare)))
 
 
 def _duplicate_problems(leaked: Duplicates, repeated: Duplicates) -> Iterator[Problem]:

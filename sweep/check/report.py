@@ -7,14 +7,12 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from slr_models.data import LandmarksConfig
-from slr_models.data.batch import Dataset, Split
+from slr_models.data.batch import Split
 from slr_models.data.feasibility import num_outputs_needed
 from slr_models.data.inspection import Spread, inspect_dataset
-from slr_models.errors import DataError, UserError
 from sweep.check.calibration import Calibration, calibrations
-from sweep.check.problems import Problem, calibration_problems, problems_of
-from sweep.detectors.base import counted
+from sweep.check.problems import calibration_problems, problems_of
+from sweep.check.reading import Problem, read
 from sweep.precision import Fp16, PrecisionConfig
 from sweep.space import corner_settings
 from sweep.study import LoadedStudy
@@ -38,6 +36,8 @@ class Report:
     num_valid: int
     num_features: int
     vocabulary_size: int
+    feature_values: str
+    """Which values were checked: before or after which normalisation."""
     exclusions: dict[str, int]
     """Reason -> utterances that the source left out."""
     frames: Spread
@@ -70,14 +70,15 @@ def check(loaded: LoadedStudy) -> Report:
     """
     study = loaded.study
     torch.set_num_threads(study.resources.cpus)
-    dataset, problems = _read(loaded)
+    source = read(study.data, f"{loaded.source.where(('data',))}: data")
+    dataset, problems = source.dataset, list(source.problems)
     config = loaded.trial_config(loaded.first_settings())
     found = inspect_dataset(dataset)
     precisions = _precisions(loaded)
     options = RunOptions(Path(), study.objective, study.monitor, study.early_stop, "none")
     l_const, l_unif = TrialRunner(dataset, options).floors(config)
     spare = _spare_outputs(config, dataset.train)
-    problems += problems_of(found, config, precisions, dataset, l_const)
+    problems += problems_of(found, config, precisions, source, l_const)
     scaled = list({p.model_dump_json(): p for p in precisions if isinstance(p, Fp16)}.values())
     bad = {problem.id for problem in found.nonfinite if problem.split == "train"}
     usable = [i for i in _order(study.seed, len(dataset.train)) if spare[i] >= 0 and dataset.train.ids[i] not in bad]
@@ -95,6 +96,7 @@ def check(loaded: LoadedStudy) -> Report:
         num_valid=len(dataset.valid),
         num_features=dataset.num_features,
         vocabulary_size=len(dataset.vocabulary),
+        feature_values=source.feature_values,
         exclusions=dataset.facts.exclusions,
         frames=found.frames,
         labels=found.labels,
@@ -105,43 +107,6 @@ def check(loaded: LoadedStudy) -> Report:
         largest_gradient=largest,
         calibration=starts,
     )
-
-
-def _read(loaded: LoadedStudy) -> tuple[Dataset, list[Problem]]:
-    """The dataset. A source that ends at the first bad utterance is read again without the bad ones, to see the rest.
-
-    Raises:
-        UserError: nothing usable is left.
-    """
-    source = loaded.study.data
-    where = f"{loaded.source.where(('data',))}: data"
-    try:
-        dataset = source.build()
-    except DataError as error:
-        if not (isinstance(source, LandmarksConfig) and source.on_bad == "error"):
-            raise UserError(f"{where}: {error}") from error
-        try:
-            dataset = source.model_copy(update={"on_bad": "exclude"}).build()
-        except DataError:
-            raise UserError(f"{where}: {error}") from error
-        counts = tuple(f"{reason}: {count}" for reason, count in dataset.facts.exclusions.items())
-        number = sum(dataset.facts.exclusions.values())
-        return dataset, [
-            Problem(
-                "error",
-                "bad utterances",
-                f"{counted(number, 'bad utterance or line', 'bad utterances or lines')}, the first: {error}",
-                counts,
-            )
-        ]
-    except UserError as error:
-        raise UserError(f"{where}: {error}") from error
-    exclusions = dataset.facts.exclusions
-    if not exclusions:
-        return dataset, []
-    counts = tuple(f"{reason}: {count}" for reason, count in exclusions.items())
-    text = f"the source left out {counted(sum(exclusions.values()), 'utterance or line', 'utterances or lines')}"
-    return dataset, [Problem("warning", "left out", text, counts)]
 
 
 def _order(seed: int, num_train: int) -> list[int]:

@@ -100,8 +100,9 @@ class GradientState:
     """Whether gradients are finite, and whether the loss scale still calibrates.
 
     A scaler starts high and halves on each overflow: the overflows before the first finite gradient are its
-    calibration, healthy by design. A NaN norm means "unknown" unless norms are being recorded or the step was
-    skipped as non-finite.
+    calibration, healthy by design. A NaN norm of an applied step with finite loss and weights was not logged: had the
+    gradient been NaN, it would have made the weights NaN. Elsewhere a NaN norm is a NaN gradient if norms are being
+    recorded or the step was skipped as non-finite.
     """
 
     has_scaler: bool
@@ -113,6 +114,8 @@ class GradientState:
     last_scale: float | None = None
     halving: bool = False
     """Whether the scale fell between the latest two steps."""
+    num_calibrating: int = 0
+    """Steps before the calibrated ones; no update was applied in them."""
 
     def update(self, record: StepRecord) -> None:
         """Reads the next step."""
@@ -120,15 +123,16 @@ class GradientState:
         flagged = record.skip_reason in (SkipReason.NONFINITE, SkipReason.CALIBRATION, SkipReason.INFEASIBLE)
         if math.isfinite(norm):
             self.finite = True
-        elif math.isinf(norm) or self.norms_recorded or flagged:
+        elif math.isinf(norm) or flagged:
             self.finite = False
-        elif self.has_scaler and record.applied and math.isfinite(record.loss):
+        elif record.applied and record.params_finite and math.isfinite(record.loss):
             # A scaler applies a step only if it has seen finite gradients.
-            self.finite = True
+            self.finite = True if self.has_scaler else None
         else:
-            self.finite = None
+            self.finite = False if self.norms_recorded else None
         self.norms_recorded |= not math.isnan(norm)
         self.calibrated |= self.finite is True or not self.has_scaler
+        self.num_calibrating += not self.calibrated
         if math.isfinite(record.loss_scale):
             self.halving = self.last_scale is not None and record.loss_scale < self.last_scale
             self.last_scale = record.loss_scale

@@ -7,7 +7,16 @@ from typing import Literal
 from pydantic import Field
 
 from slr_models.spec import Spec
-from sweep.detectors.base import JSON, RunContext, before, counted, dump_state, is_known, load_state
+from sweep.detectors.base import (
+    JSON,
+    GradientState,
+    RunContext,
+    before,
+    counted,
+    dump_state,
+    is_known,
+    load_state,
+)
 from sweep.detectors.statistics import LEVEL_STEPS, DependenceTrend, LossLevel
 from sweep.records import Finding, Outcome, StepRecord
 
@@ -17,7 +26,8 @@ class BlankCollapseConfig(Spec):
 
     Healthy runs pass through an all-blank phase too, late learners until nearly half of their budget. What tells them
     apart is the input dependence I: there it doubles again and again before the loss moves. So nothing is judged
-    early, only an I near zero counts, and one that is twice its lowest starts the clock anew.
+    early, only an I near zero counts, and one that is twice its lowest starts the clock anew. Without a known budget
+    nothing tells early from late, and only the end is judged.
     """
 
     kind: Literal["blank_collapse"] = "blank_collapse"
@@ -38,8 +48,8 @@ class BlankCollapseConfig(Spec):
     """Part of the budget before which nothing is judged."""
     sustain_fraction: float = Field(0.15, gt=0, le=1)
     """Part of the budget for which the state must last, at least 20 steps; some of it may lie before the earliest."""
-    open_budget_steps: int = Field(2000, ge=1)
-    """Budget that these fractions refer to where the run's is not known."""
+    samples_needed: int = Field(4, ge=1)
+    """Samples of the blank rate, and of I, that the state must last for as well: an old sample says little."""
 
     def describes(
         self, loss: LossLevel, l_const: float, blank_rate: float | None, input_dependence: float | None
@@ -62,12 +72,15 @@ class BlankCollapseConfig(Spec):
 
 @dataclass(slots=True)
 class _State:
+    gradient: GradientState
     loss: LossLevel = field(default_factory=LossLevel)
     trend: DependenceTrend = field(default_factory=DependenceTrend)
     blank_rate: float | None = None
     """Latest sample."""
     input_dependence: float | None = None
     """Latest sample, nats."""
+    num_blank_rates: int = 0
+    """Samples of it since the present collapse began."""
     since_step: int | None = None
     """Where the present collapse began."""
     arrived_step: int | None = None
@@ -82,37 +95,48 @@ class BlankCollapseDetector:
     def __init__(self, config: BlankCollapseConfig, context: RunContext) -> None:
         self._config = config
         self._l_const = context.l_const
-        budget = context.budget_steps or config.open_budget_steps
+        self._is_open = context.budget_steps is None
+        budget = context.budget_steps or 0
         self._earliest_step = config.earliest_fraction * budget
         self._slow_step = config.slow_fraction * budget
         # At least one full window of the level, so that a short run is not judged by its first batches.
         self._sustain_steps = max(config.sustain_fraction * budget, LEVEL_STEPS)
-        self._state = _State()
+        self._state = _State(GradientState(has_scaler=context.has_scaler))
 
     def observe(self, record: StepRecord) -> Finding | None:
         """Reads the next step."""
         state = self._state
+        if self._is_open:
+            return None
+        state.gradient.update(record)
         state.loss.update(record.loss)
         state.trend.update(record.input_dependence)
         if math.isfinite(record.blank_rate):
             state.blank_rate = record.blank_rate
+            state.num_blank_rates += 1
         if math.isfinite(record.input_dependence):
             state.input_dependence = record.input_dependence
         config = self._config
+        if not state.gradient.calibrated:
+            # Nothing was learned because no update was applied yet.
+            return None
         if not config.describes(state.loss, self._l_const, state.blank_rate, state.input_dependence):
             state.since_step = None
             state.last_good_step = record.step if state.loss.best is not None else None
             return None
         state.arrived_step = record.step if state.arrived_step is None else state.arrived_step
         if state.since_step is None:
-            state.since_step = record.step
-            state.trend.reset()
+            self._start_clock(record.step)
         elif state.trend.is_growing(config.noise_input_dependence):
             # The growth is a sign of life: the collapse, if it is one, begins after it.
-            state.since_step, state.last_good_step = record.step + 1, record.step
-            state.trend.reset()
+            state.last_good_step = record.step
+            self._start_clock(record.step + 1)
+        assert state.since_step is not None
         lasted = record.step - state.since_step
-        if record.step < self._earliest_step or lasted < self._sustain_steps:
+        num_steps = record.step - state.gradient.num_calibrating
+        if num_steps < self._earliest_step or lasted < self._sustain_steps:
+            return None
+        if min(state.trend.num_samples, state.num_blank_rates) < config.samples_needed:
             return None
         return self._finding(record.step, lasted)
 
@@ -123,6 +147,10 @@ class BlankCollapseDetector:
     def load_state_dict(self, state: dict[str, JSON]) -> None:
         """Takes the memory of `state_dict`."""
         self._state = load_state(_State, state)
+
+    def _start_clock(self, step: int) -> None:
+        self._state.since_step, self._state.num_blank_rates = step, 0
+        self._state.trend.reset()
 
     def _finding(self, step: int, lasted: int) -> Finding:
         state = self._state

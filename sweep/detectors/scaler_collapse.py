@@ -15,13 +15,17 @@ _USUAL_SCALE = 65536.0
 
 
 class ScalerCollapseConfig(Spec):
-    """The scale fell below 1, or many bits below its first usable value."""
+    """The scale fell many bits below its first usable value, or below 1 and some bits; or it never finds one."""
 
     kind: Literal["scaler_collapse"] = "scaler_collapse"
     smallest_scale: float = Field(1.0, gt=0)
-    """Loss scale; a run that starts below it is judged by `lost_bits` alone."""
+    """Loss scale; a run whose first usable value is below it is judged by `lost_bits` alone."""
+    least_lost_bits: float = Field(4.0, gt=0)
+    """Halvings below the first usable value without which a scale below the smallest is no collapse: a run that starts
+    at 1 may overflow now and then."""
     lost_bits: float = Field(8.0, gt=0)
-    """Halvings below the scale at the first finite gradient (at most 65536 counts as that)."""
+    """Halvings below the scale at the first finite gradient (at most 65536 counts as that). Until there is one: below
+    `smallest_scale`, or below the first scale if that is lower."""
 
     def build(self, context: RunContext) -> "ScalerCollapseDetector":
         """The detector of one run."""
@@ -73,18 +77,7 @@ class ScalerCollapseDetector:
         if state.gradient.calibrated and state.usable is None:
             state.usable = scale
         state.highest = scale if state.highest is None else max(state.highest, scale)
-        if scale < self._config.smallest_scale <= state.highest:
-            reason = f"the loss scale fell from {state.highest:g} to {scale:g} by step {record.step}"
-            return self._finding(record, self._config.smallest_scale, reason)
-        if state.usable is not None:
-            bound = min(state.usable, _USUAL_SCALE) * 2**-self._config.lost_bits
-            if scale <= bound:
-                reason = (
-                    f"the loss scale fell from its first usable value {state.usable:g} "
-                    f"to {scale:g} by step {record.step}"
-                )
-                return self._finding(record, bound, reason)
-        return None
+        return self._judge(record, state.highest)
 
     def state_dict(self) -> dict[str, JSON]:
         """The memory, for a checkpoint."""
@@ -93,6 +86,20 @@ class ScalerCollapseDetector:
     def load_state_dict(self, state: dict[str, JSON]) -> None:
         """Takes the memory of `state_dict`."""
         self._state = load_state(_State, state)
+
+    def _judge(self, record: StepRecord, highest: float) -> Finding | None:
+        scale, usable, config = record.loss_scale, self._state.usable, self._config
+        if usable is None:
+            bound = min(highest, config.smallest_scale) * 2**-config.lost_bits
+            origin = f"{highest:g} without a finite gradient,"
+        else:
+            bound = min(usable, _USUAL_SCALE) * 2**-config.lost_bits
+            if usable >= config.smallest_scale > scale:
+                bound = max(bound, min(usable * 2**-config.least_lost_bits, config.smallest_scale))
+            origin = f"its first usable value {usable:g}"
+        if scale > bound:
+            return None
+        return self._finding(record, bound, f"the loss scale fell from {origin} to {scale:g} by step {record.step}")
 
     def _finding(self, record: StepRecord, threshold: float, reason: str) -> Finding:
         state = self._state

@@ -7,7 +7,16 @@ from typing import Literal
 from pydantic import Field
 
 from slr_models.spec import Spec
-from sweep.detectors.base import JSON, RunContext, before, counted, dump_state, is_known, load_state
+from sweep.detectors.base import (
+    JSON,
+    GradientState,
+    RunContext,
+    before,
+    counted,
+    dump_state,
+    is_known,
+    load_state,
+)
 from sweep.detectors.statistics import LEVEL_STEPS, DependenceTrend, LossLevel
 from sweep.records import Finding, Outcome, StepRecord
 
@@ -17,7 +26,8 @@ class StalledConfig(Spec):
 
     A plateau may end at any time, so the clock starts at `earliest_fraction` and starts anew with every sign of
     progress: a lower level, or an input dependence twice its lowest since. In a short run it takes two windows of
-    the level at least, so that a slow but healthy one can show itself.
+    the level at least, so that a slow but healthy one can show itself. Without a known budget nothing tells a plateau
+    from a stall, and only the end is judged.
     """
 
     kind: Literal["stalled"] = "stalled"
@@ -41,8 +51,8 @@ class StalledConfig(Spec):
     alive_input_dependence: float = Field(0.05, gt=0)
     """I from which the output depends on its input for certain, nats: the loss is then likely to follow. Collapsed
     outputs lie below 0.001, plateaus that are about to end around 0.01."""
-    open_budget_steps: int = Field(2000, ge=1)
-    """Budget that these fractions refer to where the run's is not known."""
+    samples_needed: int = Field(4, ge=1)
+    """Samples of I on the clock from which it counts as sampled."""
 
     def build(self, context: RunContext) -> "StalledDetector":
         """The detector of one run."""
@@ -51,6 +61,7 @@ class StalledConfig(Spec):
 
 @dataclass(slots=True)
 class _State:
+    gradient: GradientState
     loss: LossLevel = field(default_factory=LossLevel)
     trend: DependenceTrend = field(default_factory=DependenceTrend)
     since_step: int | None = None
@@ -69,21 +80,26 @@ class StalledDetector:
     def __init__(self, config: StalledConfig, context: RunContext) -> None:
         self._config = config
         self._l_const = context.l_const if is_known(context.l_const) else None
-        budget = context.budget_steps or config.open_budget_steps
+        self._is_open = context.budget_steps is None
+        budget = context.budget_steps or 0
         self._earliest_step = config.earliest_fraction * budget
         # Two windows of the level: it is compared with one that shares no loss with it.
         self._sustain_steps = max(config.sustain_fraction * budget, 2 * LEVEL_STEPS)
-        self._state = _State()
+        self._state = _State(GradientState(has_scaler=context.has_scaler))
 
     def observe(self, record: StepRecord) -> Finding | None:
         """Reads the next step."""
         state, config = self._state, self._config
+        if self._l_const is None or self._is_open:
+            return None
+        state.gradient.update(record)
         state.loss.update(record.loss)
         state.trend.update(record.input_dependence)
-        if self._l_const is None or state.loss.best is None or record.step < self._earliest_step:
+        num_steps = record.step - state.gradient.num_calibrating
+        if not state.gradient.calibrated or state.loss.best is None or num_steps < self._earliest_step:
             return None
         if state.loss.is_below(config.learned_below * self._l_const, self._l_const):
-            state.since_step, state.last_good_step = None, record.step
+            state.since_step, state.last_good_step, state.num_high = None, record.step, 0
             return None
         if state.since_step is None:
             self._start_clock(record.step)
@@ -92,7 +108,8 @@ class StalledDetector:
             self._start_clock(record.step + 1)
         assert state.since_step is not None
         lasted = record.step - state.since_step
-        is_lifeless = state.trend.reference is not None and state.trend.recent.median < config.alive_input_dependence
+        is_sampled = state.trend.reference is not None and state.trend.num_samples >= config.samples_needed
+        is_lifeless = is_sampled and state.trend.recent.median < config.alive_input_dependence
         enough = self._sustain_steps * (1 if is_lifeless else 2)
         stalled_level = math.log(config.stalled_above * self._l_const)
         state.num_high = state.num_high + 1 if state.loss.level > stalled_level else 0

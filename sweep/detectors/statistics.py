@@ -26,7 +26,8 @@ _SMALLEST_LOSS, _LARGEST_LOSS = 1e-6, 1e300
 def _median(values: Sequence[float]) -> float:
     ordered = sorted(values)
     half = len(ordered) // 2
-    return ordered[half] if len(ordered) % 2 else (ordered[half - 1] + ordered[half]) / 2
+    # Halved first: the sum of two values may be too large for a float.
+    return ordered[half] if len(ordered) % 2 else ordered[half - 1] / 2 + ordered[half] / 2
 
 
 def theil_sen(values: npt.NDArray[np.float64], sigma: float) -> float:
@@ -66,6 +67,16 @@ class RollingMedian:
     def is_full(self) -> bool:
         """Whether `size` values have come."""
         return len(self.values) == self.size
+
+
+@dataclass(frozen=True, slots=True)
+class Ends:
+    """Two levels of a run, ln loss."""
+
+    first: float
+    last: float
+    error: float
+    """Standard error of either."""
 
 
 @dataclass(slots=True)
@@ -126,10 +137,26 @@ class LossLevel:
         """Whether the level is below a bound (nats) and, by two standard errors, below the zero-information loss."""
         return self.level < math.log(bound) and self.level + 2 * self.standard_error() < math.log(l_const)
 
+    def ends(self) -> "Ends | None":
+        """Where the run began and where it is; None for fewer than 6 losses.
+
+        Its first and its last window; of a run shorter than both together, its first and its last third.
+        """
+        if self.first is not None and len(self.history) >= 2 * LEVEL_STEPS:
+            return Ends(self.first, self.level, self.standard_error())
+        third = len(self.history) // 3
+        if third < 2:
+            return None
+        error = 1.25 * self.sigma() / math.sqrt(third)
+        return Ends(_median(self.history[:third]), _median(self.history[-third:]), error)
+
     def has_fallen(self, smallest_fall: float, smallest_fall_errors: float) -> bool:
-        """Whether the level is below that of the first window by both: ln loss, and standard errors of the level."""
-        fall = 0.0 if self.first is None else self.first - self.level
-        return fall > smallest_fall and fall > smallest_fall_errors * self.standard_error()
+        """Whether the run ended below its beginning by both: ln loss, and standard errors of the level."""
+        ends = self.ends()
+        if ends is None:
+            return False
+        fall = ends.first - ends.last
+        return fall > smallest_fall and fall > smallest_fall_errors * ends.error
 
     def slope(self) -> float:
         """Theil-Sen slope of the last W + 1 finite log losses, a step; 0 where it is no longer than chance allows."""
@@ -176,6 +203,8 @@ class SpikeCounter:
 class DependenceTrend:
     """Whether the sampled input dependence I grows: the earliest sign that a plateau will end."""
 
+    num_samples: int = 0
+    """Since the last reset."""
     reference: float | None = None
     """Lowest median of three samples since the last reset."""
     recent: RollingMedian = field(default_factory=lambda: RollingMedian(size=3))
@@ -184,6 +213,7 @@ class DependenceTrend:
         """Takes the value of the next step; a non-finite one was not sampled."""
         if not math.isfinite(input_dependence):
             return
+        self.num_samples += 1
         self.recent.push(input_dependence)
         if self.recent.is_full:
             median = self.recent.median
@@ -203,4 +233,5 @@ class DependenceTrend:
 
     def reset(self) -> None:
         """Starts to compare with the present."""
+        self.num_samples = 0
         self.reference = self.recent.median if self.recent.is_full else None

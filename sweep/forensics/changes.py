@@ -8,10 +8,11 @@ Small means: touches little of the training. A training that went bad (it diverg
 and one that learned nothing tries, from its first step on,
 
     a loss scale, fp32 (if fp16 flushes its gradients) < no skip threshold < looser clipping
-    < initial weights at scale 1 (if far from it) < LR x 10 or LR / 10 < LR x 100 or LR / 100
-    < initial weights at scale 1 < fp32
+    < initial weights at scale 1 (if far from it) < LR x 10 < LR x 100 < LR / 10 < LR / 100 (the latter two before the
+    former where its steps are large) < initial weights at scale 1 < fp32
 
-What a training does not have is left out: no precision is changed under fp32, no optimizer state at its first step.
+What a training does not have is left out: no precision is changed under fp32, no optimizer state at its first step or
+under gradient descent without momentum. Where half precision is seen to overflow, other precisions come first.
 """
 
 from collections.abc import Iterator
@@ -58,7 +59,7 @@ class Change:
 
 
 def survival_changes(
-    config: TrialConfig, *, usual_norm: float, at_start: bool, refuse_nonfinite: bool
+    config: TrialConfig, *, usual_norm: float, at_start: bool, refuse_nonfinite: bool, overflows: bool
 ) -> Iterator[Change]:
     """What may rescue a training that went bad, smallest first; data are tried by `without_utterances` before.
 
@@ -67,22 +68,31 @@ def survival_changes(
         usual_norm: median gradient norm before it went bad; NaN if unknown.
         at_start: whether the replays begin with the initial weights.
         refuse_nonfinite: whether a step was applied although it was not finite, so that refusing it is worth a try.
+        overflows: whether a value was seen that half precision cannot hold and fp32 can.
     """
     training = config.training
+    precisions = _other_precisions(config) if is_half(training) else []
+    if overflows:
+        yield from precisions
     if refuse_nonfinite and isinstance(training.bad_batch, NeverSkip):
         yield Change("skip non-finite steps", Cause.BAD_STEP_APPLIED, _with(config, bad_batch=SkipNonfinite()))
-    if not at_start:
+    if not at_start and not (isinstance(training.optimizer, Sgd) and training.optimizer.momentum == 0):
         yield Change("fresh optimizer state", Cause.OPTIMIZER_STATE, config, fresh_optimizer=True)
-    if is_half(training):
-        yield Change("fp32", Cause.HALF_OVERFLOW, _with(config, precision=Fp32()), group="precision")
-        if not isinstance(training.precision, Bf16):
-            yield Change("bf16", Cause.HALF_OVERFLOW, _with(config, precision=Bf16()), group="precision")
+    if not overflows:
+        yield from precisions
     if is_clip_loose(training, usual_norm):
         yield Change("clip norm 1", Cause.NO_CLIPPING, _with(config, clip=ByNorm(max_norm=1.0)))
     for power in range(1, LARGEST_LR_POWER + 1):
         yield Change(f"LR / {10**power}", Cause.LR_TOO_HIGH, with_lr_factor(config, 10.0**-power))
     if at_start and (initial := _initial_weights(config)) is not None:
         yield initial[1]
+
+
+def _other_precisions(config: TrialConfig) -> list[Change]:
+    others: list[Fp32 | Bf16] = [Fp32()]
+    if not isinstance(config.training.precision, Bf16):
+        others.append(Bf16())
+    return [Change(p.kind, Cause.HALF_OVERFLOW, _with(config, precision=p), group="precision") for p in others]
 
 
 def without_utterances(config: TrialConfig, positions: frozenset[int], cause: Cause) -> Change:
@@ -126,10 +136,9 @@ def learning_changes(
     initial = _initial_weights(config)
     if initial is not None and not initial[0]:
         yield initial[1]
-    for factor in (10, 100):
-        lower = Change(f"LR / {factor}", Cause.LR_TOO_HIGH, with_lr_factor(config, 1 / factor))
-        higher = Change(f"LR x {factor}", Cause.LR_TOO_LOW, with_lr_factor(config, factor))
-        yield from (lower, higher) if is_hot else (higher, lower)
+    lower = [Change(f"LR / {f}", Cause.LR_TOO_HIGH, with_lr_factor(config, 1 / f)) for f in (10, 100)]
+    higher = [Change(f"LR x {f}", Cause.LR_TOO_LOW, with_lr_factor(config, f)) for f in (10, 100)]
+    yield from [*lower, *higher] if is_hot else [*higher, *lower]
     if initial is not None and initial[0]:
         yield initial[1]
     if is_half(training) and not flushes:

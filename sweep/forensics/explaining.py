@@ -2,12 +2,14 @@
 
 import dataclasses
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+import pandas as pd
 import torch
 
 from slr_models.data.batch import Dataset
+from sweep.analysis.health import health_warnings
 from sweep.explanation import Cause, Counterfactual, Explanation, Place
 from sweep.forensics.adam_state import is_damaged
 from sweep.forensics.batches import DataFaults, batches_of_steps
@@ -22,17 +24,19 @@ from sweep.forensics.changes import (
 )
 from sweep.forensics.flushing import LARGEST_HEALTHY_RATE, initial_flush_rate
 from sweep.forensics.replay import Judge, Replays, Run, level, train_to
-from sweep.forensics.settings import ForensicsConfig
+from sweep.forensics.settings import REPLAYED_PER_PLANNED, ForensicsConfig
 from sweep.forensics.trace_ops import Trace
-from sweep.forensics.trouble import Trouble, find_trouble, learning_judge, survival_judge
-from sweep.forensics.wording import listed, number, outcomes, overflow, what_happened, where
+from sweep.forensics.trouble import Trouble, find_trouble, is_finite, jump_step, learning_judge, survival_judge
+from sweep.forensics.wording import counted, listed, number, outcomes, overflow, what_happened, where
 from sweep.optim import ByNorm, Sgd
-from sweep.records import Outcome, StepRecord, Verdict
+from sweep.records import HealthRecord, Outcome, SkipReason, StepRecord, Verdict
 from sweep.snapshots import Snapshot, SnapshotRing
 from sweep.train import TrialConfig
 
 TRACE_LEAD_STEPS = 2
-"""Steps before the first bad one from which every operation is watched: weights may be lost a step earlier."""
+"""Steps before the first non-finite one from which every operation is watched: weights may be lost a step earlier."""
+TRACE_TAIL_STEPS = 5
+"""Steps after it in which operations are still watched: a GPU may get there a little later than before."""
 SUSPECT_STEPS_NONFINITE = 2
 SUSPECT_STEPS_FINITE = 12
 """Steps before the first bad one whose batches are suspect; a loss level shows a change late."""
@@ -52,6 +56,31 @@ class _Case:
     l_unif: float
     settings: ForensicsConfig
     snapshots: SnapshotRing | None
+    on_plan: Callable[[int], None] | None
+
+    @property
+    def budget_steps(self) -> int:
+        """Steps of all replays together at most."""
+        return min(self.settings.max_replayed_steps, REPLAYED_PER_PLANNED * self.run.max_steps)
+
+
+@dataclass(frozen=True)
+class _Start:
+    """Where to replay from."""
+
+    step: int
+    """Steps done there."""
+    nearest: Snapshot | None
+    """The snapshot from which training leads there; None for the initial weights."""
+
+    @property
+    def num_retrained(self) -> int:
+        """Steps to train again to get there."""
+        return self.step - (self.nearest.step if self.nearest is not None else 0)
+
+    def reach(self, run: Run) -> Snapshot | None:
+        """The state there; None for the initial weights."""
+        return self.nearest if self.num_retrained == 0 else train_to(run, self.step, self.nearest)
 
 
 def explain(
@@ -67,6 +96,8 @@ def explain(
     l_unif: float,
     settings: ForensicsConfig,
     snapshots: SnapshotRing | None = None,
+    health: Sequence[HealthRecord] = (),
+    on_plan: Callable[[int], None] | None = None,
 ) -> Explanation:
     """Says why a training went as it did, by replays where nothing cheaper tells.
 
@@ -81,26 +112,37 @@ def explain(
         l_const: zero-information loss, nats a label; NaN if unknown.
         l_unif: loss of a uniform output, nats a label; NaN if unknown.
         settings: how much may be spent.
-        snapshots: of its latest steps. Without them it is trained again from its seed, to shortly before the trouble.
+        snapshots: of its steps. Without them it is trained again from its seed, to shortly before the trouble.
+        health: samples of its numeric health; what they warn of is added to the details.
+        on_plan: told how many steps will be trained at most, before the first of them is.
     """
     quick = quick_cause(config, dataset, seed=seed, records=records, verdict=verdict)
     if quick is not None:
-        return quick
+        return quick if verdict.stable else _with_warnings(quick, health)
     if not records:
         return Explanation(Cause.UNKNOWN, f"{Cause.UNKNOWN}: there is no record of any step ({verdict.reason})")
     trouble = find_trouble(records, verdict)
     run = Run(config, dataset, seed, max_steps, device)
-    case = _Case(run, records, verdict, trouble, l_const, l_unif, settings, snapshots)
+    case = _Case(run, records, verdict, trouble, l_const, l_unif, settings, snapshots, on_plan)
     explanation = _explain_unlearned(case) if trouble.learns_nothing else _explain_broken(case)
-    return dataclasses.replace(
-        explanation, details=(*explanation.details, verdict.reason, *calibration_details(records))
-    )
+    details = (*explanation.details, verdict.reason, *calibration_details(records))
+    return _with_warnings(dataclasses.replace(explanation, details=details), health)
+
+
+def _with_warnings(explanation: Explanation, health: Sequence[HealthRecord]) -> Explanation:
+    if not health:
+        return explanation
+    warnings = health_warnings(pd.DataFrame([dataclasses.asdict(record) for record in health]))
+    return dataclasses.replace(explanation, details=(*explanation.details, *warnings))
 
 
 def _explain_unlearned(case: _Case) -> Explanation:
     """A training that learned nothing is replayed from its first step."""
-    replays = Replays(case.run, None, case.settings.learning_replay_steps, case.settings.repeats)
-    own = case.records[: case.settings.learning_replay_steps]
+    settings = case.settings
+    if case.on_plan is not None:
+        case.on_plan(case.budget_steps)
+    replays = Replays(case.run, None, settings.learning_replay_steps, settings.repeats, case.budget_steps)
+    own = case.records[: settings.learning_replay_steps]
     replays.results.append(Counterfactual("same", 0, 1, level(own[-20:])))
     trouble = case.trouble
     flush_rate = initial_flush_rate(case.run)
@@ -123,49 +165,73 @@ def _explain_broken(case: _Case) -> Explanation:
     """A training that went bad is replayed from shortly before."""
     trouble, config = case.trouble, case.run.config
     judge = survival_judge(trouble, case.l_const, case.l_unif)
-    replays, trace = _reproduce(case, judge)
+    start = _start(case)
+    if start.num_retrained > case.settings.retrain_steps:
+        return _too_far_back(case, start)
+    if case.on_plan is not None:
+        case.on_plan(start.num_retrained + case.budget_steps)
+    replays, trace = _reproduce(case, start, judge)
     if replays.results[0].rescues:
         return _not_reproduced(case, replays)
     suspects = _suspects(case)
     if suspects:
         change = without_utterances(config, frozenset(suspects), Cause.FEATURE_OUTLIER)
-        if replays.attempt(change, judge).rescues:
+        if replays.attempt(change, judge):
             return _conclude(case, replays, change, change.cause, trace, listed(list(suspects.values())))
     changes = survival_changes(
         config,
         usual_norm=trouble.usual_norm,
         at_start=replays.start_step == 0,
         refuse_nonfinite=trouble.was_applied,
+        overflows=trace is not None and trace.first is not None and math.isfinite(trace.full_absmax),
     )
     rescue = replays.first_rescue(changes, judge)
     if rescue is not None:
         cause = _half_cause(trace) if rescue.group == "precision" else rescue.cause
         return _conclude(case, replays, rescue, cause, trace, None)
-    if trouble.first_bad_step > replays.start_step:
-        dropped = drop(config, trouble.first_bad_step)
-        if replays.attempt(dropped, judge).rescues and replays.try_same_in_other_orders(judge).num_rescued > 0:
+    for step in _single_steps(case, replays.start_step):
+        dropped = drop(config, step)
+        if replays.attempt(dropped, judge) and replays.survives_other_orders(judge):
             return _conclude(case, replays, dropped, dropped.cause, trace, None)
     return _conclude(case, replays, None, Cause.UNKNOWN, trace, None)
 
 
-def _reproduce(case: _Case, judge: Judge) -> tuple[Replays, Trace | None]:
+def _reproduce(case: _Case, first: _Start, judge: Judge) -> tuple[Replays, Trace | None]:
     """Replays the training as it was, from where it goes wrong again, with its first non-finite value.
 
     If it goes well from before the trouble, something outside of the settings changed its state; then it is replayed
     from later snapshots too, whose state has the change.
     """
-    start, num_replayed = _start(case)
-    good_step = None
+    settings, watched = case.settings, _watched_steps(case)
+    replays = Replays(
+        case.run,
+        first.reach(case.run),
+        settings.replay_steps,
+        settings.repeats,
+        first.num_retrained + case.budget_steps,
+        num_replayed_steps=first.num_retrained,
+    )
     while True:
-        replays = Replays(case.run, start, case.settings.replay_steps, case.settings.repeats, good_step=good_step)
-        replays.num_replayed_steps = num_replayed
-        trace_from = max(case.trouble.first_bad_step - TRACE_LEAD_STEPS, replays.start_step + 1)
-        trace = replays.reproduce(trace_from, judge)
-        start = _next_snapshot(case, replays.start_step)
-        if not replays.results[0].rescues or start is None:
+        trace = replays.reproduce(watched, judge)
+        later = _next_snapshot(case, replays.start_step)
+        if not replays.results[0].rescues or later is None or not replays.affords_another():
             return replays, trace
-        num_replayed = replays.num_replayed_steps
-        good_step = replays.start_step
+        replays = dataclasses.replace(replays, start=later, good_step=replays.start_step, results=[])
+
+
+def _watched_steps(case: _Case) -> range:
+    """Steps in which a value may become non-finite; none where none of the training's own did."""
+    bad = next(
+        (
+            r.step
+            for r in case.records
+            if r.step >= case.trouble.first_bad_step - TRACE_LEAD_STEPS
+            and not is_finite(r)
+            and r.skip_reason is not SkipReason.CALIBRATION
+        ),
+        None,
+    )
+    return range(0) if bad is None else range(bad - TRACE_LEAD_STEPS, bad + TRACE_TAIL_STEPS + 1)
 
 
 def _next_snapshot(case: _Case, step: int) -> Snapshot | None:
@@ -177,19 +243,19 @@ def _next_snapshot(case: _Case, step: int) -> Snapshot | None:
     return case.snapshots.before(later[0], 0) if later else None
 
 
-def _start(case: _Case) -> tuple[Snapshot | None, int]:
-    """Where to replay from (None: the initial weights), and the steps that were trained again to get there."""
+def _start(case: _Case) -> _Start:
+    """A state so shortly before the trouble that it comes within the steps of a replay."""
     onset, replay_steps = case.trouble.onset_step, case.settings.replay_steps
     if onset <= replay_steps // 2:
-        return None, 0
+        return _Start(0, None)
     # Not so long before that no steps are left to see whether the trouble comes.
     earliest = case.trouble.first_bad_step - replay_steps * 3 // 4
     margin = SUSPECT_STEPS_FINITE if case.verdict.outcome is Outcome.DIVERGED_LOSS else 5
     snapshot = case.snapshots.before(onset, margin) if case.snapshots is not None else None
     if snapshot is not None and snapshot.step >= earliest:
-        return snapshot, 0
+        return _Start(snapshot.step, snapshot)
     step = max(earliest, onset - replay_steps // 2)
-    return train_to(case.run, step), step
+    return _Start(step, case.snapshots.before(step, 0) if case.snapshots is not None else None)
 
 
 def _suspects(case: _Case) -> dict[int, str]:
@@ -204,6 +270,17 @@ def _suspects(case: _Case) -> dict[int, str]:
     met = {i for batch in batches.values() for i in batch}
     # All of them are left out: others of their kind come later in the replay.
     return {i: str(outlier) for i, outlier in faults.outliers.items()} if met & set(faults.outliers) else {}
+
+
+def _single_steps(case: _Case, start_step: int) -> list[int]:
+    """Steps after a start whose batch alone may have set it off, the likelier one first."""
+    step = case.trouble.first_bad_step
+    steps = [step]
+    if case.verdict.outcome is Outcome.DIVERGED_LOSS and not case.trouble.was_applied:
+        # The detector dates a rise by levels of several steps; and a batch may ruin its own loss or only the next.
+        step = jump_step(case.records, step, SUSPECT_STEPS_FINITE)
+        steps = [step, step - 1]
+    return [s for s in steps if s > start_step]
 
 
 def _half_cause(trace: Trace | None) -> Cause:
@@ -227,6 +304,14 @@ def _step_ratio(case: _Case) -> float:
         return optimizer.lr * math.sqrt(sum(w.numel() for w in weights)) / size
     norm = min(case.trouble.usual_norm, clip.max_norm) if isinstance(clip, ByNorm) else case.trouble.usual_norm
     return optimizer.lr * norm / (1 - optimizer.momentum) / size
+
+
+def _too_far_back(case: _Case, start: _Start) -> Explanation:
+    return Explanation(
+        Cause.UNKNOWN,
+        f"{Cause.UNKNOWN}: {_happened(case)}; to see why, {counted(start.num_retrained, 'step')} have to be trained "
+        f"again, and a sweep allows {case.settings.retrain_steps} (retrain_steps): `python -m sweep.explain` does it",
+    )
 
 
 def _not_reproduced(case: _Case, replays: Replays) -> Explanation:
@@ -276,6 +361,8 @@ def _conclude(
             f"{replays.start_step} they do not: in between something else than training changed the state"
         )
     text = f"{head}; {tried}" if tried else head
+    if rescue is None and replays.is_spent:
+        text += f"; not looked further after {counted(replays.num_replayed_steps, 'replayed step')}"
     return dataclasses.replace(_explanation(replays, cause, text, trace), details=tuple(details))
 
 

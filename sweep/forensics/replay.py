@@ -50,21 +50,25 @@ class Replays:
     """Where they begin; None for the initial weights."""
     num_steps: int
     repeats: int
+    budget_steps: int
+    """`num_replayed_steps` at most: no replay begins that might exceed it."""
     good_step: int | None = None
     """An earlier start from which the unchanged steps went well; None if there is none."""
     results: list[Counterfactual] = field(default_factory=list)
     num_replayed_steps: int = 0
+    is_spent: bool = False
+    """Whether a replay was left out because the budget did not allow it."""
 
     @property
     def start_step(self) -> int:
         """Steps done where the replays begin."""
         return 0 if self.start is None else self.start.step
 
-    def reproduce(self, trace_from: int, judge: Judge) -> Trace | None:
-        """Replays the training as it was, every operation watched from a step on until one is not finite.
+    def reproduce(self, watched: range, judge: Judge) -> Trace | None:
+        """Replays the training as it was, every operation watched in some steps until one is not finite.
 
         Args:
-            trace_from: 1-based step.
+            watched: 1-based steps; one costs several times as much as another.
             judge: of the replay; it becomes the result of the change `same`.
 
         Returns:
@@ -76,7 +80,7 @@ class Replays:
         found: Trace | None = None
         rescued: bool | None = None
         while len(records) < self._length() and rescued is None:
-            if found is None and training.step + 1 >= trace_from:
+            if found is None and training.step + 1 in watched:
                 trace = trace_step(training, self.run.dataset)
                 found = trace if trace.first is not None else None
                 records.append(trace.record)
@@ -87,34 +91,45 @@ class Replays:
         self._note("same", [bool(rescued)], [records])
         return found
 
-    def try_same_in_other_orders(self, judge: Judge) -> Counterfactual:
-        """Adds repeats of `same` with other orders of the data to its result."""
-        first = self.results.pop()
-        outcomes = [self._replay(same(self.run.config), repeat, judge) for repeat in range(1, self.repeats)]
-        rescued = [first.num_rescued > 0, *(result for result, _ in outcomes)]
-        losses = [first.end_loss, *(_end_loss(records) for _, records in outcomes)]
-        self.results.append(Counterfactual("same", sum(rescued), len(rescued), _median(losses)))
-        return self.results[-1]
+    def survives_other_orders(self, judge: Judge) -> bool:
+        """Whether the unchanged training survives another order of the data; those tried are added to `same`."""
+        index = next(i for i, result in enumerate(self.results) if result.change == "same")
+        own = self.results[index]
+        rescued: list[bool] = []
+        losses = [own.end_loss]
+        for repeat in range(1, max(self.repeats, 2)):
+            if not self.affords_another():
+                break
+            result, records = self._replay(same(self.run.config), repeat, judge)
+            rescued.append(result)
+            losses.append(_end_loss(records))
+        self.results[index] = Counterfactual(
+            "same", own.num_rescued + sum(rescued), own.num_repeats + len(rescued), _median(losses)
+        )
+        return any(rescued)
 
     def first_rescue(self, changes: Iterable[Change], judge: Judge) -> Change | None:
         """Tries changes in their order until one rescues most repeats; changes of one group are all tried."""
         for _, members in groupby(changes, key=lambda change: change.group or change.name):
-            rescuing = [change for change in members if self.attempt(change, judge).rescues]
+            rescuing = [change for change in members if self.attempt(change, judge)]
             if rescuing:
                 return rescuing[0]
         return None
 
-    def attempt(self, change: Change, judge: Judge) -> Counterfactual:
-        """Replays with one change; stops as soon as the majority is decided."""
+    def attempt(self, change: Change, judge: Judge) -> bool:
+        """Whether replays with one change are rescued; stops as soon as the majority is decided.
+
+        Where the budget is spent, the repeats so far decide; a change that it leaves no repeat gets no result.
+        """
         repeats = self.repeats if change.any_order else 1
         rescued: list[bool] = []
         runs: list[list[StepRecord]] = []
         # A lost first repeat of two can no longer become a majority.
-        while len(rescued) < repeats and 2 * (len(rescued) - sum(rescued)) < repeats:
+        while len(rescued) < repeats and 2 * (len(rescued) - sum(rescued)) < repeats and self.affords_another():
             result, records = self._replay(change, len(rescued), judge)
             rescued.append(result)
             runs.append(records)
-        return self._note(change.name, rescued, runs)
+        return bool(rescued) and self._note(change.name, rescued, runs).rescues
 
     def _replay(self, change: Change, repeat: int, judge: Judge) -> tuple[bool, list[StepRecord]]:
         training = self._training(change, repeat)
@@ -132,6 +147,12 @@ class Replays:
             rescued = judge(records, training.step >= end)
         self.num_replayed_steps += len(records)
         return bool(rescued), records
+
+    def affords_another(self) -> bool:
+        """Whether the budget allows another replay; it is noted if not."""
+        affords = self.num_replayed_steps + self._length() <= self.budget_steps
+        self.is_spent |= not affords
+        return affords
 
     def _length(self) -> int:
         return min(self.num_steps, self.run.max_steps - self.start_step)
@@ -173,9 +194,11 @@ def new_training(run: Run, config: TrialConfig, order_seed: int) -> Training:
     )
 
 
-def train_to(run: Run, step: int) -> Snapshot:
-    """The state of the training after a step, by training again from the seed."""
+def train_to(run: Run, step: int, start: Snapshot | None) -> Snapshot:
+    """The state of the training after a step, by training again from an earlier one; None for the seed."""
     training = new_training(run, run.config, run.seed)
+    if start is not None:
+        restore(start, training)
     while training.step < step:
         next_record(training)
     return take_snapshot(training)

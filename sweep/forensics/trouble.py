@@ -15,6 +15,8 @@ LEARNING_DEPENDENCE = 0.005
 """Input dependence (nats) that a training has which learns something of its input."""
 LEARNED_FACTOR = 0.95
 """Below this multiple of the zero-information loss something was learned."""
+BEGUN_FACTOR = 0.98
+"""Multiple of the zero-information loss below which learning may have begun, if the output depends on the input."""
 FASTER_FACTOR = 0.9
 """A level below this multiple of the training's own at the same step falls clearly faster."""
 DEPENDENCE_SAMPLES = 10
@@ -25,6 +27,8 @@ RISE_FACTOR = 2.0
 """A level above this multiple of the best one has left it."""
 MIN_LEARNING_STEPS = 40
 """Steps before which nobody knows: even healthy trainings pass through an all-blank phase."""
+HOPELESS_FACTOR = 10.0
+"""A replay whose loss stays above this multiple of what counts as rescued is given up."""
 LOST_STREAK = 17
 """Refused non-finite steps in a row that take a loss scale of 65536 below 1."""
 
@@ -78,11 +82,11 @@ def find_trouble(records: Sequence[StepRecord], verdict: Verdict) -> Trouble:
 def _first_bad_step(records: Sequence[StepRecord], verdict: Verdict) -> tuple[int, bool]:
     """Where it began, and whether a non-finite update was applied there.
 
-    A non-finite update that was applied ruins the weights, whatever was noticed later. Else the detector knows; its
-    streaks of refused steps begin where the latest one began.
+    An applied update that ruined the weights is the beginning, whatever was noticed later; one whose infinite norm was
+    clipped away is none. Else the detector knows; its streaks of refused steps begin where the latest one began.
     """
-    for record in records:
-        if record.applied and not is_finite(record):
+    for index, record in enumerate(records):
+        if record.applied and not is_finite(record) and not all(r.params_finite for r in records[index : index + 2]):
             return record.step, True
     finding = verdict.finding
     if finding is not None:
@@ -114,20 +118,43 @@ def is_finite(record: StepRecord) -> bool:
     return math.isfinite(record.loss) and math.isfinite(record.grad_norm) and record.params_finite
 
 
+def jump_step(records: Sequence[StepRecord], near: int, reach_steps: int) -> int:
+    """The 1-based step, within some steps of another, at which the losses rise the most sharply.
+
+    It splits the logarithms of the losses around it into the two parts whose means differ the most, in units of their
+    standard error; `near` itself where too few losses are known.
+    """
+    around = [
+        (r.step, math.log(r.loss))
+        for r in records
+        if abs(r.step - near) <= 2 * reach_steps and math.isfinite(r.loss) and r.loss > 0
+    ]
+    best, jump = -math.inf, near
+    for i in range(1, len(around)):
+        step = around[i][0]
+        if abs(step - near) > reach_steps:
+            continue
+        before, after = [value for _, value in around[:i]], [value for _, value in around[i:]]
+        rise = (statistics.fmean(after) - statistics.fmean(before)) * math.sqrt(i * (len(around) - i))
+        if rise > best:
+            best, jump = rise, step
+    return jump
+
+
 def survival_judge(trouble: Trouble, l_const: float, l_unif: float) -> Judge:
-    """Rescued: every applied update was finite, steps are applied, the loss is nearer to its level before the trouble
+    """Rescued: the weights stay finite, steps are applied, the loss is nearer to its level before the trouble
     than to that after it, and the output depends on the input."""
     bound = _loss_bound(trouble, l_const, l_unif)
 
     def judge(records: Sequence[StepRecord], is_last: bool) -> bool | None:
         last = records[-1]
-        if not last.params_finite or (last.applied and not is_finite(last)):
+        if not last.params_finite:
             return False
         tail = records[-LOST_STREAK:]
         if len(tail) == LOST_STREAK and not any(r.applied or _is_calibration(r) for r in tail):
             return False
         if not is_last:
-            return None
+            return False if _is_hopeless(records, bound) else None
         end = [r for r in records[-END_STEPS:] if not _is_calibration(r)]
         if 2 * sum(r.applied and is_finite(r) for r in end) <= len(end):
             return False
@@ -137,17 +164,20 @@ def survival_judge(trouble: Trouble, l_const: float, l_unif: float) -> Judge:
 
 
 def learning_judge(records_before: Sequence[StepRecord], l_const: float) -> Judge:
-    """Rescued: the loss falls clearly below the zero-information level, or below it while the output comes to depend
-    on the input, or it falls clearly faster where the training was merely slow.
+    """Rescued, which here means that it begins to learn: the loss falls clearly below the zero-information level, or
+    somewhat below it while the output comes to depend on the input; or, where the training was merely slow and never
+    came down to that level, it falls clearly faster.
 
     Args:
         records_before: of the training that learned nothing, from its first step.
         l_const: its zero-information loss; NaN if unknown.
     """
 
+    was_slow = not level(records_before[-LEVEL_STEPS:]) < 1.1 * l_const
+
     def judge(records: Sequence[StepRecord], is_last: bool) -> bool | None:
         last = records[-1]
-        if not last.params_finite or (last.applied and not is_finite(last)):
+        if not last.params_finite:
             return False
         due = len(records) >= MIN_LEARNING_STEPS and len(records) % CHECK_EVERY_STEPS == 0
         if not (due or is_last):
@@ -159,10 +189,14 @@ def learning_judge(records_before: Sequence[StepRecord], l_const: float) -> Judg
             return True
         # Where the learning rate is too high, the dependence flares up at times while the loss stays above its floor.
         depends = _dependence(records, DEPENDENCE_SAMPLES) >= max(LEARNING_DEPENDENCE, 5 * own_dependence)
-        if depends and len(records) >= MIN_LEARNING_STEPS and not end >= l_const:
+        if depends and len(records) >= MIN_LEARNING_STEPS and not end >= BEGUN_FACTOR * l_const:
             return True
-        was_slow = own_dependence >= ALIVE_DEPENDENCE and not own_end < 1.1 * l_const
-        if was_slow and end < FASTER_FACTOR * own_end:
+        if (
+            was_slow
+            and own_dependence >= ALIVE_DEPENDENCE
+            and not own_end < 1.1 * l_const
+            and end < FASTER_FACTOR * own_end
+        ):
             return True
         return False if is_last else None
 
@@ -180,6 +214,14 @@ def _loss_bound(trouble: Trouble, l_const: float, l_unif: float) -> float:
     if before < LEARNED_FACTOR * l_const:
         return min(max(bound, 1.3 * before), LEARNED_FACTOR * l_const)
     return max(bound, 1.1 * l_const) if math.isfinite(l_const) else bound
+
+
+def _is_hopeless(records: Sequence[StepRecord], bound: float) -> bool:
+    """Whether the loss is far above a bound and does not fall, so that the rest of the steps need not be trained."""
+    if len(records) < 2 * END_STEPS:
+        return False
+    end, earlier = level(records[-END_STEPS:]), level(records[-2 * END_STEPS : -END_STEPS])
+    return end > HOPELESS_FACTOR * bound and end >= earlier
 
 
 def _dependence(records: Sequence[StepRecord], num_samples: int = 5) -> float:

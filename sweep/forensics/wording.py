@@ -104,6 +104,6 @@ def outcomes(results: Sequence[Counterfactual], rescue: Change | None, start_ste
     if rescue is None:
         return f"tried{from_step}, in vain: {others}" if others else ""
     best = next(r for r in results if r.change == rescue.name)
-    does = "makes it learn" if learns_nothing else "rescues it"
+    does = "makes it begin to learn" if learns_nothing else "rescues it"
     does_not = f", {others} {'does' if len(failed) == 1 else 'do'} not" if failed else ""
     return f"{rescue.name}{from_step} {does} ({best.num_rescued} of {best.num_repeats}){does_not}"

@@ -8,6 +8,9 @@ from sweep.records import SkipReason
 SETTLED_STEPS = 20
 """A loss scale that gave finite gradients for so many steps in a row has found its level."""
 
+CALIBRATION_RISE = 2.0
+"""A loss so many times its lowest is on its way up: what overflows then is the training, not the first loss scale."""
+
 
 class SkipNamer:
     """Names the skipped steps of one training; it is given all its steps, in their order."""
@@ -15,6 +18,7 @@ class SkipNamer:
     def __init__(self) -> None:
         self._settled_scale = self._held_scale = math.nan
         self._good_steps = 0
+        self._lowest_loss = math.inf
 
     def name(
         self,
@@ -37,6 +41,8 @@ class SkipNamer:
             num_infeasible: Targets of the step that CTC cannot align.
         """
         self._note_scale(loss_scale, grad_norm)
+        if math.isfinite(loss):
+            self._lowest_loss = min(self._lowest_loss, loss)
         if applied:
             return None
         if refusal is SkipReason.THRESHOLD and math.isfinite(grad_norm):
@@ -45,7 +51,8 @@ class SkipNamer:
             return SkipReason.INFEASIBLE
         if math.isfinite(loss) and not math.isnan(loss_scale):
             # No scale has held for a while yet, or it just grew: overflow is how it finds its level.
-            if math.isnan(self._settled_scale) or loss_scale > self._settled_scale:
+            is_unsettled = math.isnan(self._settled_scale) and loss <= CALIBRATION_RISE * self._lowest_loss
+            if is_unsettled or loss_scale > self._settled_scale:
                 return SkipReason.CALIBRATION
         return SkipReason.NONFINITE
 
@@ -65,6 +72,7 @@ class SkipNamer:
             "settled_scale": self._settled_scale,
             "held_scale": self._held_scale,
             "good_steps": self._good_steps,
+            "lowest_loss": self._lowest_loss,
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -72,3 +80,4 @@ class SkipNamer:
         self._settled_scale = state["settled_scale"]
         self._held_scale = state["held_scale"]
         self._good_steps = state["good_steps"]
+        self._lowest_loss = state["lowest_loss"]

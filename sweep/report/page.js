@@ -142,6 +142,8 @@
   function drawTrace(id) {
     const t = payload.traces[id];
     $("trace-text").textContent = `Trial ${t.number} (${t.setting}): ${t.verdict}: ${t.reason}${t.cause ? `. Cause: ${t.cause}` : ""}`;
+    $("trace-health").hidden = !t.warnings;
+    $("trace-health").textContent = t.warnings ? `Numeric health: ${t.warnings}.` : "";
     draw($("trace"), traceFigure(t));
   }
 

@@ -154,6 +154,7 @@ def _trace(view: View, trace: Any, row: dict[Any, Any]) -> dict[str, Any]:
         "reason": str(plain(row["reason"]) or ""),
         "setting": f"seed {int(row['seed'])}, {setting}",
         "cause": plain(row["cause"]),
+        "warnings": "; ".join(view.warnings.get(trace.trial_id, ())),
         "stop_step": None if stop is None else int(stop),
         "alarm": plain(row["alarm"]),
         "clip": float(clip) if clip is not None and math.isfinite(float(clip)) else None,

@@ -17,6 +17,7 @@ from sweep.analysis.causes import OutcomeCauses, causes_by_outcome, worked_examp
 from sweep.analysis.costs import Costs, costs
 from sweep.analysis.dimensions import Dimension, dimensions, learning_rate, panel_dimension
 from sweep.analysis.groups import CONFIRM_PHASE, SettingGroup, setting_groups
+from sweep.analysis.health import health_warnings
 from sweep.analysis.outcomes import OutcomeCounts, outcome_counts, outcomes_by
 from sweep.analysis.recipe import recipe
 from sweep.analysis.recommend import Recommendation, recommend
@@ -58,6 +59,8 @@ class View:
     examples: tuple[tuple[str, str], ...]
     """Trials worth a look: (label, trial id)."""
     traces: tuple[Trace, ...]
+    warnings: Mapping[str, tuple[str, ...]]
+    """Of the bad trials among the traces, by trial id: where their numbers came near their limits."""
     num_planned: int | None
     """Trials that the study's budget allows before confirmation; None if it does not say."""
     num_explored: int
@@ -85,6 +88,7 @@ def load_view(results_dir: Path) -> View:
     recommendation = recommend(trials, space, metric)
     chosen = recommendation.chosen
     shown = tuple(examples(trials, chosen.group.best_trial_id if chosen else None))
+    traced = traced_trials(trials, [t for _, t in shown])
     budget = study.get("budget") or {}
     return View(
         study=study,
@@ -106,7 +110,8 @@ def load_view(results_dir: Path) -> View:
         causes=tuple(causes_by_outcome(trials, explanations)),
         worked_example=worked_example(trials, explanations),
         examples=shown,
-        traces=tuple(_traces(results_dir, traced_trials(trials, [t for _, t in shown]))),
+        traces=tuple(_traces(results_dir, traced)),
+        warnings=_warnings(results_dir, trials, traced),
         num_planned=int(budget["trials"]) if budget.get("trials") else None,
         num_explored=int((trials["phase"] != CONFIRM_PHASE).sum()),
     )
@@ -131,6 +136,14 @@ def _explanations(results_dir: Path, trials: pd.DataFrame) -> dict[str, Explanat
     bad = [str(t) for t in trials["trial_id"][~trials["stable"].astype(bool)]]
     found = {trial_id: store.read_explanation(results_dir, trial_id) for trial_id in bad}
     return {trial_id: explanation for trial_id, explanation in found.items() if explanation is not None}
+
+
+def _warnings(results_dir: Path, trials: pd.DataFrame, trial_ids: Sequence[str]) -> dict[str, tuple[str, ...]]:
+    """What the numeric health of the bad ones of these trials warned of, where it was sampled and did."""
+    bad = set(trials["trial_id"][~trials["stable"].astype(bool)].astype(str))
+    sampled = [t for t in trial_ids if t in bad and (results_dir / "health" / f"{t}.parquet").is_file()]
+    found = {t: tuple(health_warnings(store.read_health(results_dir, t))) for t in sampled}
+    return {trial_id: warnings for trial_id, warnings in found.items() if warnings}
 
 
 def _lr(

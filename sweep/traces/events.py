@@ -6,7 +6,7 @@ Source: tensorflow/core/lib/io/record_writer.h. The message classes are those of
 """
 
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,46 +19,55 @@ from sweep.traces.raw import Cell, RawLog, from_rows
 _HEADER = struct.Struct("<QI")
 _CHECKSUM = struct.Struct("<I")
 _PATTERN = "*.tfevents.*"
+_MAX_RUNS_NAMED = 10
 _DTYPES = {1: "<f4", 2: "<f8", 3: "<i4", 9: "<i8"}
 """TensorFlow's number of a dtype -> numpy's name: float, double, int32, int64."""
 
 
-def is_event_file(path: Path) -> bool:
-    """Whether the file begins with a whole record, whatever its name."""
-    with path.open("rb") as file:
-        header = file.read(_HEADER.size)
-    if len(header) < _HEADER.size:
+def are_events(content: bytes) -> bool:
+    """Whether a file's content begins with a whole record."""
+    if len(content) < _HEADER.size:
         return False
-    length, checksum = _HEADER.unpack(header)
+    length, checksum = _HEADER.unpack_from(content)
     # Of any other file these bytes make a number far too large, and nothing has to be imported to know that.
-    return length < path.stat().st_size and int(checksum) == _masked_crc32c(header[:8])
+    return length < len(content) and int(checksum) == _masked_crc32c(content[:8])
 
 
-def read_folder(folder: Path) -> RawLog:
-    """The event files of one run, which may have been continued in several.
+def files_of_run(folder: Path) -> tuple[list[Path], tuple[str, ...]]:
+    """The event files of one run, in the folder or in one right below it, in order; and notes of what was left out.
 
     Raises:
-        UserError: The folder holds none, or those of several runs.
+        UserError: There are none, or those of several runs.
     """
-    files = sorted(path for path in folder.rglob(_PATTERN) if path.is_file())
-    if not files:
-        raise UserError(f"{folder} holds no TensorBoard event file ({_PATTERN}); give a log file")
-    runs = sorted({str(path.parent) for path in files})
+    own = sorted(path for path in folder.glob(_PATTERN) if path.is_file())
+    # Not deeper: a folder of many projects would take long, and what it holds would be no one run.
+    below = sorted(path for path in folder.glob(f"*/{_PATTERN}") if path.is_file())
+    runs = sorted({str(path.parent) for path in below})
+    named = ", ".join(runs[:_MAX_RUNS_NAMED]) + (", ..." if len(runs) > _MAX_RUNS_NAMED else "")
+    if own:
+        # Its own files are a run; writers of hyperparameters put files of their own below it.
+        notes = (f"only the event files in {folder} itself are read, not those in {named}",) if runs else ()
+        return own, notes
+    if not below:
+        raise UserError(
+            f"{folder} holds no TensorBoard event file ({_PATTERN}), nor do the folders right below it; "
+            f"give a log file, or the folder of one run"
+        )
     if len(runs) > 1:
-        raise UserError(f"{folder} holds the event files of {len(runs)} runs: give one of {', '.join(runs[:5])}")
-    return read_files(files)
+        raise UserError(f"{folder} holds the event files of {len(runs)} runs: give one of {named}")
+    return below, ()
 
 
-def read_files(paths: Sequence[Path]) -> RawLog:
+def read_files(files: Iterable[tuple[Path, bytes]], notes: Sequence[str] = ()) -> RawLog:
     """The scalars of a run by step. Where a continued run went back, its later values count."""
     # Here, because few logs need it and it is slow to import.
     from tensorboardX.proto.event_pb2 import Event  # type: ignore[import-untyped]
 
     rows: dict[int, dict[str, Cell]] = {}
     other_tags: dict[str, Cell] = {}
-    notes: list[str] = []
-    for path in paths:
-        for data in _records(path, notes):
+    told = list(notes)
+    for path, content in files:
+        for data in _records(path, content, told):
             event = Event.FromString(data)
             for value in event.summary.value:
                 number = _scalar(value)
@@ -71,16 +80,15 @@ def read_files(paths: Sequence[Path]) -> RawLog:
     # The other tags are wanted for messages only: a row of their own, which tells nothing, names them.
     named = [(0, other_tags)] if other_tags else []
     in_order = [(step, {"step": step, **rows[step]}) for step in sorted(rows)]
-    return from_rows("TensorBoard", [*named, *in_order], is_table=False, notes=tuple(notes))
+    return from_rows("TensorBoard", [*named, *in_order], is_table=False, notes=tuple(told))
 
 
-def _records(path: Path, notes: list[str]) -> Iterator[bytes]:
+def _records(path: Path, content: bytes, notes: list[str]) -> Iterator[bytes]:
     """The data of each record; a file that breaks off ends there, with a note.
 
     Raises:
         UserError: A checksum is wrong.
     """
-    content = path.read_bytes()
     position = 0
     while position < len(content):
         start = position + _HEADER.size

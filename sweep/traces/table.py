@@ -1,14 +1,15 @@
 """The columns of a log, found by their spellings and read as numbers."""
 
-from collections.abc import Sequence
+import re
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import numpy.typing as npt
 
 from slr_models.errors import UserError
 from sweep.records import SkipReason
-from sweep.traces.columns import candidates
-from sweep.traces.raw import RawLog
+from sweep.traces.columns import candidates, field_of
+from sweep.traces.raw import Cell, RawLog
 
 Floats = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
@@ -17,6 +18,10 @@ LOST_IN_ROW = 5
 """Empty cells in a row that stand for NaN in a column that is usually filled; fewer were just not logged."""
 _WORDS = {"true": 1.0, "yes": 1.0, "t": 1.0, "false": 0.0, "no": 0.0, "f": 0.0}
 _MAX_NAMES_SHOWN = 20
+_COUNTS = ("step", "num_infeasible")
+"""Fields that have no fraction."""
+_THOUSANDS = re.compile(r"[-+]?[1-9]\d{0,2}(?:,\d{3})+(?:\.\d*)?(?:e[-+]?\d+)?", re.IGNORECASE)
+_DECIMAL_COMMA = re.compile(r"[-+]?(?:\d*|\d{1,3}(?:\.\d{3})+),\d+(?:e[-+]?\d+)?", re.IGNORECASE)
 
 
 class Table:
@@ -74,9 +79,10 @@ class Table:
             return np.array([float(cell) if full else np.nan for cell, full in zip(cells, filled, strict=True)])  # type: ignore[arg-type]
         except (TypeError, ValueError):
             # Words, or a mistake: one by one.
-            return np.array([self._number(row, column) if full else np.nan for row, full in enumerate(filled)])
+            comma = _comma_style(column, cells)
+            return np.array([self._number(row, column, comma) if full else np.nan for row, full in enumerate(filled)])
 
-    def _number(self, row: int, column: str) -> float:
+    def _number(self, row: int, column: str, comma: str | None) -> float:
         cell = self._raw.columns[column][row]
         try:
             return float(cell)  # type: ignore[arg-type]
@@ -85,8 +91,19 @@ class Table:
         word = str(cell).strip().lower()
         if word in _WORDS:
             return _WORDS[word]
-        where = f"line {self._raw.lines[row]}" if self._raw.lines is not None else f"row {row + 1}"
-        raise UserError(f"{self._name}: {where}, column {column}: {cell!r} is not a number; correct or empty that cell")
+        readings = _comma_readings(word)
+        if len(readings) == 1:
+            return next(iter(readings.values()))
+        if comma in readings:
+            return readings[comma]
+        where = f"{self._name}: line {self._raw.lines[row]}" if self._raw.lines else f"{self._name}: row {row + 1}"
+        if readings:
+            possible = " or ".join(f"{value:.15g}" for value in readings.values())
+            raise UserError(
+                f"{where}, column {column}: {cell!r} is ambiguous, as it may be {possible}; "
+                f"write numbers with a decimal point and without thousands separators"
+            )
+        raise UserError(f"{where}, column {column}: {cell!r} is not a number; correct or empty that cell")
 
     def _mark_lost(self) -> None:
         """Takes for NaN what was one before it was written: pandas, for one, writes NaN as an empty cell.
@@ -109,6 +126,32 @@ class Table:
                 self._logged[field] |= lost
                 if lost.any():
                     self.num_lost[field] = int(lost.sum())
+
+
+def _comma_readings(word: str) -> dict[str, float]:
+    """What a number with a comma may be, by what the comma is: 4,1234 and 1,234.5 are plain, 1,234 is both."""
+    readings: dict[str, float] = {}
+    if _THOUSANDS.fullmatch(word):
+        readings["thousands"] = float(word.replace(",", ""))
+    if _DECIMAL_COMMA.fullmatch(word):
+        readings["decimal"] = float(word.replace(".", "").replace(",", "."))
+    return readings
+
+
+def _comma_style(column: str, cells: Iterable[Cell]) -> str | None:
+    """What the commas of a column are, as its plain numbers tell; None where they tell nothing, or different things."""
+    if (known := field_of(column)) is not None and known[0] in _COUNTS:
+        return "thousands"
+    styles: set[str] = set()
+    for cell in cells:
+        word = str(cell).strip()
+        readings = _comma_readings(word)
+        if len(readings) == 1:
+            styles.update(readings)
+        elif "." in word:
+            # With a decimal point in use, a comma is none.
+            styles.add("thousands")
+    return styles.pop() if len(styles) == 1 else None
 
 
 def _is_dense(logged: Bools) -> bool:

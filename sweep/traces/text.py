@@ -15,15 +15,28 @@ from sweep.records import SkipReason
 from sweep.traces.columns import field_of, normal_form
 from sweep.traces.raw import Cell, RawLog, from_rows
 
-_NUMBER = r"[-+]?(?:(?:\d+(?:\.\d*)?|\.\d+)(?:e[-+]?\d+)?|nan|inf(?:inity)?)"
+_DIGITS = (
+    # A comma with digits after it belongs to the number: 1.234,5 or 1,234.5 or 4,1234; else 1234.5.
+    r"(?:\d{1,3}(?:\.\d{3})+,\d+(?!\d|[.,]\d|/)|\d{1,3}(?:,\d{3})+(?:\.\d*)?(?!\d|,\d)|\d+,\d+(?!\d|[.,]\d|/)|"
+    r"\d+(?:\.\d*)?|\.\d+)"
+)
+_NUMBER = rf"[-+]?(?:{_DIGITS}(?:e[-+]?\d+)?|nan|inf(?:inity)?)"
 _ARROW = "(?:\u2192|->|=>)"
 _PAIR = re.compile(
-    # Up to four words before a number; between them a separator, quotes, or the name of a tensor's type.
-    r"(?P<words>\b[a-z][\w./]*(?:[ -]+[a-z][\w./]*){0,3})(?P<mark>['\"]?\s*[:=|]\s*|['\"]?\s+)['\"]?(?:tensor\()?"
+    # Up to four words before a number; between them a separator, quotes, or the name of a tensor's type. A dash
+    # between spaces parts two statements, and what follows a slash is half a unit: `25/25 - 3s 120ms/step - loss: 0.5`.
+    r"(?P<words>(?<![\w/])[a-z][\w./]*(?:(?: +|-)[a-z][\w./]*){0,3})"
+    r"(?P<mark>['\"]?\s*[:=|]\s*|['\"]?\s+)['\"]?(?:tensor\()?"
     rf"(?P<number>{_NUMBER})(?![\w])(?!\s*{_ARROW}\s*[\d.])",
     re.IGNORECASE,
 )
-_OF_TOTAL = re.compile(r"(?P<epoch>epoch\W*)?(?<![\d.])(?P<number>\d+)\s*/\s*\d+(?![\d.])", re.IGNORECASE)
+_COUNT = r"(?:\d{1,3}(?:,\d{3})+|\d+)"
+_OF_TOTAL = re.compile(
+    rf"(?P<epoch>epoch\W*)?(?<![\d.,])(?P<number>{_COUNT})\s*/\s*{_COUNT}(?![\d.]|,\d)", re.IGNORECASE
+)
+_WHOLE_EPOCH = re.compile(r"\d[mun]?s/(?:step|sample|epoch)(?![\w,\]])")
+"""Keras gives the time a step once an epoch is over; its `25/25` are then the steps of each epoch. That of a tqdm bar
+stands in brackets, and its `25/100` counts."""
 _NONFINITE = re.compile(
     r"\b(?P<what>infinite|inf|nan|non-?finite|nan/inf|overflow\w*)[ _](?:in )?(?P<of>loss|grad)|"
     r"\b(?P<of2>loss|grad(?:ient)?s?(?:[ _]norm)?)\s+(?:is|are|was|became)\s+(?P<what2>infinite|inf|nan|non-?finite)\b|"
@@ -64,10 +77,11 @@ def _rows(content: str, names: dict[str, str]) -> Iterator[tuple[int, dict[str, 
     """Line number and fields of each line that tells of a step; `names` collects what the log calls the fields."""
     previous: dict[str, Cell] = {}
     for number, line in enumerate(content.split("\n"), start=1):
-        # A progress bar draws itself again and again over its line.
-        for part in line.split("\r"):
+        # A progress bar draws itself again and again over its line; a lone return before the line's end is Windows'.
+        parts = line.rstrip("\r").split("\r")
+        for part in parts:
             row = _row(part, names)
-            if row and not ("\r" in line and row == previous):
+            if row and not (len(parts) > 1 and row == previous):
                 yield number, row
                 previous = row
 
@@ -75,29 +89,42 @@ def _rows(content: str, names: dict[str, str]) -> Iterator[tuple[int, dict[str, 
 def _row(line: str, names: dict[str, str]) -> dict[str, Cell]:
     """What a line says of a step, by field; losses by their spelling, because a log may hold several kinds."""
     row: dict[str, Cell] = {}
+    called: dict[str, str] = {}
     for match in _PAIR.finditer(line):
-        words = re.split(r"[ -]+", match["words"])
-        for first in range(len(words)):
-            name = normal_form(" ".join(words[first:]))
-            field = _kind(name)
-            if field is None:
-                continue
-            bare_space = not match["mark"].strip("'\" ")
-            if field == "loss" and "train" not in name and _HELD_OUT.search(line[: match.start("number")]):
-                break
-            if bare_space and field in ("skipped", "skip_reason", "applied"):
-                break
-            row.setdefault(name if field == "loss" else field, match["number"])
-            if field != "loss":
-                names[" ".join(words[first:])] = field
-            break
-    if "step" not in row:
+        if (found := _field(match, line)) is None:
+            continue
+        words, field = found
+        # Of two counts the whole one is the step: fairseq's `update` is a fraction of an epoch, its num_updates not.
+        is_better = field == "step" and "." in str(row.get(field)) and "." not in match["number"]
+        if field not in row or is_better:
+            row[field], called[field] = match["number"], words
+    if "step" not in row and not _WHOLE_EPOCH.search(line):
         for match in _OF_TOTAL.finditer(line):
             if not match["epoch"]:
                 row["step"] = match["number"]
                 break
     _add_messages(row, line)
-    return row if set(map(_kind, row)) & {"loss", "grad_norm"} else {}
+    if not set(map(_kind, row)) & {"loss", "grad_norm"}:
+        return {}
+    names.update({words: field for field, words in called.items() if _kind(field) != "loss"})
+    return row
+
+
+def _field(match: re.Match[str], line: str) -> tuple[str, str] | None:
+    """The words that name a number, and its field (of a loss: its spelling); None for other numbers."""
+    words = re.split(r" +|-", match["words"])
+    for first in range(len(words)):
+        name = normal_form(" ".join(words[first:]))
+        field = _kind(name)
+        if field is None:
+            continue
+        bare_space = not match["mark"].strip("'\" ")
+        if field == "loss" and "train" not in name and _HELD_OUT.search(line[: match.start("number")]):
+            return None
+        if bare_space and field in ("skipped", "skip_reason", "applied"):
+            return None
+        return " ".join(words[first:]), name if field == "loss" else field
+    return None
 
 
 def _add_messages(row: dict[str, Cell], line: str) -> None:
@@ -111,7 +138,7 @@ def _add_messages(row: dict[str, Cell], line: str) -> None:
             row["applied"], row["skip_reason"] = 0, SkipReason.NONFINITE.value
     if (reduced := _REDUCED_SCALE.search(line)) is not None and "attempted" not in line.lower():
         # Said is the next scale; the one in force was twice that.
-        row["loss_scale"] = 2 * float(reduced[1])
+        row["loss_scale"] = 2 * float(reduced[1].replace(",", ""))
     if _SKIP.search(line):
         finite = "inf" not in str(row.get("grad_norm", "inf")).lower() and "nan" not in str(row["grad_norm"]).lower()
         row["applied"] = 0

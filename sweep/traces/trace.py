@@ -2,11 +2,12 @@
 
 What a log does not say is filled in so that it counts for nothing. A row that logs neither loss nor gradient norm is
 no step. A logged NaN is a NaN; a value that was not logged at a step (an empty cell, null, a missing key) is unknown,
-and the latest finite one stands for it. Blank rate and input dependence are samples anyway.
+and the latest finite one stands for it. Blank rate and input dependence are samples anyway. Where most steps log no
+loss, `Trace.with_losses` leaves those out, lest one spike count as many.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -37,6 +38,8 @@ class Trace:
     skip_reasons: tuple[SkipReason | None, ...]
     has_losses: bool
     """False for a log of gradient norms alone: its losses are a filler."""
+    losses_logged: Bools
+    """Where a loss was logged, [steps]; a NaN counts."""
     read_as: dict[str, str]
     """Field -> the column that it was read from."""
     notes: tuple[str, ...]
@@ -49,6 +52,27 @@ class Trace:
     def has_scaler(self) -> bool:
         """Whether the log tells of a loss scale."""
         return "loss_scale" in self.values
+
+    @property
+    def is_sparse(self) -> bool:
+        """Whether there are losses, but most steps log none."""
+        return _is_sparse(self.losses_logged)
+
+    def with_losses(self) -> "Trace":
+        """The steps that log a loss, with the samples that were logged since the one before."""
+        rows = np.flatnonzero(self.losses_logged)
+        values = {
+            field: _latest_between(column, rows) if field in _SAMPLED else column[rows]
+            for field, column in self.values.items()
+        }
+        reasons = tuple(self.skip_reasons[row] for row in rows.tolist())
+        return replace(
+            self,
+            steps=self.steps[rows],
+            values=values,
+            skip_reasons=reasons,
+            losses_logged=self.losses_logged[rows],
+        )
 
     def records(self) -> Iterator[StepRecord]:
         """The steps one by one."""
@@ -112,21 +136,23 @@ def understand(raw: RawLog, name: str) -> Trace:
         if field in table:
             found, _ = steps.latest(field)
             values[field] = np.where(np.isfinite(found), found, default)
+    losses_logged = np.zeros(len(steps), dtype=bool)
     for field in ("loss", "grad_norm"):
         if field in table:
             found, logged = steps.latest(field)
             values[field] = _carried(found, logged)
+            losses_logged = logged if field == "loss" else losses_logged
             if not logged.all():
-                notes.append(
-                    f"{int((~logged).sum())} of {len(logged)} steps log no {field}; the latest finite one stands for it"
-                )
+                sparse = field == "loss" and _is_sparse(logged)
+                then = "only the others are judged by it" if sparse else "the latest finite one stands for it"
+                notes.append(f"{int((~logged).sum())} of {len(logged)} steps log no {field}; {then}")
     if not has_losses:
         values["loss"] = np.full(len(steps), _FILLER)
         notes.append("there are gradient norms but no losses, so only gradients and skips are judged")
     reasons = steps.skip_reasons()
     values["applied"] = steps.applied() * np.array([reason is None for reason in reasons])
     numbers, note = steps.numbers()
-    return Trace(raw.format, numbers, values, reasons, has_losses, table.read_as, tuple([*notes, *note]))
+    return Trace(raw.format, numbers, values, reasons, has_losses, losses_logged, table.read_as, (*notes, *note))
 
 
 class _Steps:
@@ -204,6 +230,16 @@ def _begins_step(table: Table) -> Bools:
         loss_seen, norm_seen = loss_seen or loss, norm_seen or norm
         last = row
     return begins
+
+
+def _is_sparse(logged: Bools) -> bool:
+    return 0 < 2 * int(logged.sum()) < len(logged)
+
+
+def _latest_between(column: Floats, rows: Ints) -> Floats:
+    """At each of the rows, the latest finite value since the row before it; NaN where there was none."""
+    latest = np.maximum.accumulate(np.where(np.isfinite(column), np.arange(len(column)), -1))[rows]
+    return np.where(latest > np.r_[-1, rows[:-1]], column[latest], np.nan)
 
 
 def _carried(values: Floats, logged: Bools) -> Floats:

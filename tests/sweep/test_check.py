@@ -1,14 +1,16 @@
 """The check of a study's data: every injected fault is named with its place and rank; exit codes; calibration."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from slr_models.data import SyntheticConfig
-from sweep.check.__main__ import main
+from slr_models.data import LandmarksConfig, SyntheticConfig
+from sweep.check.__main__ import main, shortened
 from sweep.check.calibration import expected_skips, largest_half_gradient, leading_skips
+from sweep.check.reading import feature_values
 from sweep.precision import Fp16
 from sweep.train import TrialConfig
 
@@ -111,29 +113,124 @@ def test_faults_of_scale_labels_and_splits(study, tmp_path, capsys, monkeypatch)
     assert code == 1 and kinds(report, "error") == ["features too large for fp16"]
 
 
-def manifest(folder: Path, bad: bool) -> None:
+Change = Callable[[np.ndarray], np.ndarray]
+
+
+def manifest(folder: Path, changes: dict[int, Change] | None = None, labels: dict[int, str] | None = None) -> str:
+    """A folder of 15 training and 3 validation utterances, some of them changed; returns the override that reads it."""
     folder.mkdir()
     rng = np.random.default_rng(0)
     rows = ["id,path,labels,signer,split"]
-    for k in range(12):
+    for k in range(18):
         block = rng.normal(size=(30, 5)).astype(np.float32)
-        if bad and k in (2, 7):
-            block[3, 1] = np.nan
-        np.save(folder / f"{k}.npy", block)
-        rows.append(f"u{k},{k}.npy,{'A B' if k % 2 else 'B C A'},s{k % 3},{'valid' if k > 8 else 'train'}")
+        np.save(folder / f"{k}.npy", (changes or {}).get(k, np.asarray)(block))
+        target = (labels or {}).get(k, "A B" if k % 2 else "B C A")
+        rows.append(f"u{k},{k}.npy,{target},s{k % 3},{'valid' if k > 14 else 'train'}")
     (folder / "manifest.csv").write_text("\n".join(rows) + "\n")
+    return f"data={{kind: landmarks, path: {folder}}}"
+
+
+def with_nan(block: np.ndarray) -> np.ndarray:
+    block[3, 1] = np.nan
+    return block
 
 
 def test_a_source_that_stops_at_the_first_bad_file_is_read_to_the_end(study, tmp_path, capsys) -> None:
-    manifest(tmp_path / "bad", bad=True)
-    data = f"data={{kind: landmarks, path: {tmp_path / 'bad'}}}"
+    """Every bad file is named, under its reason, whether it ends the run or is left out."""
+    changes = {2: with_nan, 7: with_nan, 9: lambda block: block[:, :4]}
+    data = manifest(tmp_path / "bad", changes, {4: "", 11: "A " * 20})
+    reasons = ["empty target", "non-finite features", "feature size", "target too long"]
+    named = [["'u4'"], ["2.npy holds NaN", "7.npy holds NaN"], ["9.npy has 4 features"], ["11.npy has 30 frames"]]
     code, report = checked(capsys, study, data)
-    assert code == 1 and kinds(report, "error") == ["bad utterances"] and report["num_train"] == 7
-    assert "2.npy holds NaN" in report["problems"][0]["text"] and report["exclusions"] == {"non-finite features": 2}
-    code, report = checked(capsys, study, data[:-1] + ", on_bad: exclude}")
-    assert code == 0 and "left out" in kinds(report, "warning")
-    manifest(tmp_path / "good", bad=False)
-    assert checked(capsys, study, f"data={{kind: landmarks, path: {tmp_path / 'good'}}}")[0] == 0
+    assert code == 1 and kinds(report, "error") == reasons and report["num_train"] == 10
+    assert report["exclusions"] == dict(zip(reasons, (1, 2, 1, 1), strict=True))
+    excluding = data[:-1] + ", on_bad: exclude}"
+    code, excluded = checked(capsys, study, excluding)
+    assert code == 0 and kinds(excluded, "warning") == [f"left out: {reason}" for reason in reasons]
+    for found in (report, excluded):
+        for problem, parts in zip(found["problems"], named, strict=True):
+            for item, part in zip(problem["items"], parts, strict=True):
+                assert "manifest.csv line " in item and part in item
+    assert main([str(study), "--set", excluding]) == 0
+    assert "7.npy holds NaN" in capsys.readouterr().out
+    code, report = checked(capsys, study, manifest(tmp_path / "good"))
+    assert code == 0 and not report["problems"]
+
+
+@pytest.mark.parametrize("on_bad", ["error", "exclude"])
+def test_where_nothing_usable_is_left_a_file_is_named(study, tmp_path, capsys, on_bad) -> None:
+    data = manifest(tmp_path / "bad", dict.fromkeys(range(18), with_nan))
+    assert main([str(study), "--set", f"{data[:-1]}, on_bad: {on_bad}}}"]) == 2
+    assert "0.npy holds NaN (first at frame 3, column 1)" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("factor", [100.0, 1e6])
+def test_the_size_of_a_wild_utterance_is_that_of_its_file(study, tmp_path, capsys, factor) -> None:
+    data = manifest(tmp_path / "wild", {5: lambda block: block * np.float32(factor)})
+    code, report = checked(capsys, study, data)
+    (problem,) = report["problems"]
+    assert code == 0 and problem["kind"] == "scale outliers (training utterances)"
+    (item,) = problem["items"]
+    assert item.startswith("u5: largest absolute value ") and "in the files" in item
+    absmax = factor * float(np.abs(np.load(tmp_path / "wild" / "4.npy")).max())
+    value = float(item.split("largest absolute value ")[1].split(",")[0])
+    times = float(item.split(", ")[1].split(" times the usual")[0])
+    assert 0.5 < value / absmax < 2 and 0.5 < times / factor < 2
+    assert main([str(study), "--set", data]) == 0
+    assert "features were checked after standardization" in capsys.readouterr().out
+    assert (
+        checked(capsys, study, data[:-1] + ", standardize: false}")[1]["feature_values"] == "as the source gives them"
+    )
+
+
+def test_features_in_the_body_frame_are_said_to_be_cut_off() -> None:
+    values = feature_values(LandmarksConfig(path="folder", points="hands"))
+    assert "by the signer's body, cut off at 5" in values
+
+
+def test_utterances_that_say_nothing_are_named(study, tmp_path, capsys) -> None:
+    changes = {5: np.zeros_like, 16: lambda block: np.repeat(block[:1], 30, axis=0), 8: lambda block: block[:1]}
+    code, report = checked(capsys, study, manifest(tmp_path / "still", changes, {8: "A"}))
+    found = {problem["kind"]: problem["items"] for problem in report["problems"]}
+    assert code == 0 and found["utterances without change"] == ["u5 (train)", "u16 (valid)"]
+    assert found["utterances of a single frame"] == ["u8 (train)"] and len(found) == 2
+
+
+def test_labels_with_hardly_any_examples_are_named(study, tmp_path, capsys) -> None:
+    few = {3: "A D", 6: "E A"}
+    code, report = checked(capsys, study, manifest(tmp_path / "few", labels=few))
+    assert code == 0 and kinds(report, "warning") == ["rare labels"]
+    assert report["problems"][0]["items"] == ["E: 1", "D: 1"] and "'A' (15)" in report["problems"][0]["text"]
+
+
+UNUSUAL = """
+from dataclasses import replace
+from slr_models.data import SyntheticConfig
+from slr_models.data.batch import Split
+
+def unusual():
+    data = SyntheticConfig(vocabulary_size=4, num_train=700, num_valid=8).build()
+    train = data.train
+    targets = [[1, 2, 1] for _ in range(len(train))]
+    targets[4:12] = [[3]] * 8
+    blocks = [train.utterance(i) for i in range(len(train))]
+    ids = [*train.ids[:-1], train.ids[0]]
+    return replace(data, train=Split.from_utterances(blocks, targets, ids, train.signers, train.num_features))
+"""
+
+
+def test_duplicated_ids_and_imbalance_of_a_custom_source(study, tmp_path, capsys, monkeypatch) -> None:
+    (tmp_path / "unusual_data.py").write_text(UNUSUAL)
+    monkeypatch.syspath_prepend(tmp_path)
+    code, report = checked(capsys, study, "data={kind: custom, factory: 'unusual_data:unusual'}")
+    found = {problem["kind"]: problem["items"] for problem in report["problems"]}
+    assert code == 0 and found["duplicated ids"] == ["train-0 (train)"]
+    assert found["rare labels"] == ["w3: 8"] and report["label_counts"]["w1"] > 800
+
+
+def test_one_line_is_never_left_out_alone() -> None:
+    assert shortened("abcdef") == list("abcdef")
+    assert shortened("abcdefg") == [*"abcde", "and 2 more (--json lists all)"]
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from slr_models.data import SyntheticConfig
 from sweep import store
 from sweep.explain import main
 from sweep.explanation import Cause
-from sweep.records import NAN, Outcome, StepRecord, TrialResult
+from sweep.records import NAN, HealthMetric, HealthRecord, Outcome, StepRecord, TrialResult
 from sweep.study import load
 from sweep.train import Training
 
@@ -97,6 +97,7 @@ def results(tmp_path_factory):
     training = Training(config, dataset, seed=0, max_steps=30, device=torch.device("cpu"))
     steps = [r for _, r in zip(range(8), training.records(), strict=False) if isinstance(r, StepRecord)][:5]
     store.write_steps(folder, "0000", steps)
+    store.write_health(folder, "0000", [HealthRecord(2, HealthMetric.HEADROOM_BITS, "stem_convs.0", 1.0)])
     store.write_steps(folder, "0001", [StepRecord(s, 1.0, 1.0) for s in range(1, 31)])
     return folder
 
@@ -104,7 +105,9 @@ def results(tmp_path_factory):
 def test_a_bad_trial_is_explained_for_a_person_and_kept(results, capsys) -> None:
     before = {path: path.read_bytes() for path in results.rglob("*") if path.is_file()}
     assert main([str(results), "0"]) == 0
-    out = capsys.readouterr().out
+    out, err = capsys.readouterr()
+    assert err == "training up to 60 steps again to find out ...\n", "said before; twice the trial's 30 steps at most"
+    assert "stem_convs.0 came within 1 bits of overflow at step 2" in out
     assert out.startswith("trial 0000: fp16 overflow in the forward pass (stem_convs.0")
     assert "fp32" in out and "rescued 1 of 1" in out and "first non-finite: linear in stem_convs.0 at step 1" in out
     assert store.read_explanation(results, "0000").cause is Cause.HALF_OVERFLOW

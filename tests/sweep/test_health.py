@@ -12,6 +12,7 @@ from slr_models.ctc import ctc_losses
 from slr_models.data.batch import FeatureGroup
 from slr_models.models import TeacherConfig
 from sweep.health import HealthProbe
+from sweep.peak_memory import peak_memory_mib, reset_peak_memory
 from sweep.precision import Bf16, Fp16, Fp16Unscaled, Fp32, Precision
 from sweep.records import HealthMetric, HealthSample
 
@@ -269,3 +270,42 @@ def test_a_sample_can_be_read_late() -> None:
     assert pending.packed.ndim == 1 and pending.packed.dtype is torch.float32
     assert pending.unpack(pending.packed.tolist()) == pending.read()
     assert pending.read().step == 2
+
+
+def test_a_comparison_without_memory_left_costs_the_flush_rates_and_nothing_else() -> None:
+    def without_memory() -> Iterator[Tensor]:
+        torch.rand(3)
+        raise torch.OutOfMemoryError("CUDA out of memory")
+        yield
+
+    plain = Loop(Fp16Unscaled())
+    plain.step()
+    expected = plain.state()
+    starved = Loop(Fp16Unscaled())
+    with starved.probe.watch():
+        starved.backward()
+        starved.probe.compare_gradients(without_memory)
+        starved.precision.step(starved.optimizer)
+    sample = starved.probe.sample(1).read()
+    assert not values(sample, HealthMetric.FLUSH_RATE) and values(sample, HealthMetric.HEADROOM_BITS)
+    assert all(torch.equal(a, b) for a, b in zip(expected, starved.state(), strict=True))
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_the_memory_of_a_comparison_is_not_the_training_s() -> None:
+    cuda = torch.device("cuda")
+    model = nn.Linear(8, 8).to(cuda)
+    probe = HealthProbe(model, torch.optim.SGD(model.parameters(), lr=0.1))
+
+    def greedy() -> list[Tensor]:
+        torch.zeros(64 * 2**20, device=cuda)
+        return [model(torch.ones(1, 8, device=cuda)).sum()]
+
+    reset_peak_memory(cuda)
+    with probe.watch():
+        model(torch.ones(1, 8, device=cuda)).sum().backward()
+        held = torch.zeros(8 * 2**20, device=cuda)
+        del held
+        probe.compare_gradients(greedy)
+    assert 32 <= probe.peak_memory_mib < 200 and peak_memory_mib(cuda) < 200

@@ -41,12 +41,13 @@ def test_a_cause_found_later_is_kept_with_the_result(tmp_path) -> None:
     ledger.ask(ASK)
     told = dataclasses.replace(result(tmp_path), audited=True, alarm=Outcome.STALLED)
     ledger.tell(told, spent_s=12.5)
-    ledger.note_cause(dataclasses.replace(told, cause="learning rate too high", forensics_s=3.5))
+    ledger.note_cause(dataclasses.replace(told, cause="learning rate too high", forensics_s=3.5), spent_s=16.5)
     ledger.close()
     again = Ledger(tmp_path)
     back = again.results["0000"]
     assert (back.cause, back.forensics_s) == ("learning rate too high", 3.5)
-    assert back.audited and back.alarm is Outcome.STALLED and back.reason == "boom" and again.spent_s == 12.5
+    assert back.audited and back.alarm is Outcome.STALLED and back.reason == "boom"
+    assert again.spent_s == 16.5 and again.explained_s == [3.5]
     again.close()
 
 
@@ -59,10 +60,11 @@ def test_a_ledger_of_an_earlier_version_loads(tmp_path) -> None:
     lines = [json.loads(line) for line in path.read_text().splitlines()]
     for name in ("audited", "alarm", "forensics_s"):
         del lines[1]["result"][name]
+    lines.append({"event": "cause", "trial_id": "0000", "cause": "too hot", "forensics_s": 2.0})
     path.write_text("".join(json.dumps(line) + "\n" for line in lines))
     ledger = Ledger(tmp_path)
     back = ledger.results["0000"]
-    assert not back.audited and back.alarm is None and back.forensics_s == 0.0
+    assert not back.audited and back.alarm is None and back.forensics_s == 2.0 and ledger.spent_s == 12.5
     ledger.close()
 
 

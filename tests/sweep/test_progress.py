@@ -52,10 +52,10 @@ def show(*, terminal: bool) -> str:
 def test_a_file_gets_one_plain_line_a_trial() -> None:
     lines = show(terminal=False).splitlines()
     assert lines == [
-        "[1/5] 0007 precision=fp16 lr=0.00123: stable, WER 0.25, loss 0.61 (12 s)",
+        "[1/5] 0007 precision=fp16 lr=0.00123: stable, WER 0.25, val. loss 0.61 (12 s)",
         "[2/5] 0007 precision=fp16 lr=0.00123: diverged-loss at step 40 of 100: loss rose to 9.8; "
         "cause: learning rate too high (12 s)",
-        "[3/5] 0007 precision=fp16 lr=0.00123: stable, WER 0.25, loss 0.61; "
+        "[3/5] 0007 precision=fp16 lr=0.00123: stable, WER 0.25, val. loss 0.61; "
         "the alarm stalled at step 30 was wrong (12 s)",
         "[4/5] 0007 precision=fp16 lr=0.00123: stalled at step 30 of 100: loss rose to 9.8 (12 s)",
         "trial 0007: its process died; trying once more",

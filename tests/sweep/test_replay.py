@@ -127,6 +127,46 @@ def test_an_alarm_that_the_end_contradicts_is_told_with_it(tmp_path) -> None:
     assert 150 < answer["stop_step"] < 211 and answer["value"] > answer["threshold"]
 
 
+def sparse(num_steps: int = 5000, every: int = 50) -> pd.DataFrame:
+    """A healthy log with a gradient norm at every step and a loss now and then."""
+    frame = healthy(num_steps)
+    frame.loc[frame["step"] % every != 0, "loss"] = NAN
+    return frame
+
+
+def test_a_spike_at_one_of_few_logged_losses_is_one_spike(tmp_path) -> None:
+    frame = sparse()
+    frame.loc[frame["step"] == 3000, "loss"] = 50.0
+    frame.to_csv(tmp_path / "a.csv", index=False)
+    answer = replay(tmp_path / "a.csv", l_const=3.3, l_unif=12.0, budget=5000)
+    assert answer["verdict"] == "spiky-recovering" and answer["stop_step"] is None and answer["num_steps"] == 5000
+
+
+def test_gradients_are_judged_at_every_step_where_few_log_a_loss(tmp_path) -> None:
+    frame = sparse()
+    frame.loc[frame["step"] >= 3001, "grad_norm"] = INF
+    frame.to_csv(tmp_path / "a.csv", index=False)
+    answer = replay(tmp_path / "a.csv", l_const=3.3, l_unif=12.0)
+    assert (answer["verdict"], answer["stop_step"], answer["end_verdict"]) == ("diverged-nonfinite", 3005, "stable")
+
+
+def test_few_logged_losses_that_rise_are_a_divergence(tmp_path) -> None:
+    frame = sparse()
+    frame.loc[(frame["step"] > 2500) & frame["loss"].notna(), "loss"] = 300.0
+    frame.to_csv(tmp_path / "a.csv", index=False)
+    answer = replay(tmp_path / "a.csv", l_const=3.3, l_unif=12.0)
+    assert answer["verdict"] == "diverged-loss" and 2500 <= answer["last_good_step"] < 2600
+
+
+@pytest.mark.parametrize(("dependence", "outcome"), [(1e-5, "blank-collapse"), (0.01, "stalled")])
+def test_without_a_budget_only_the_end_tells_of_time(tmp_path, dependence: float, outcome: str) -> None:
+    frame = pd.DataFrame({"loss": [3.3] * 2000, "blank_rate": 1.0, "input_dependence": dependence})
+    frame.to_csv(tmp_path / "a.csv", index=False)
+    answer = replay(tmp_path / "a.csv", l_const=3.3, l_unif=12.0)
+    assert answer["verdict"] == outcome and answer["stop_step"] is None
+    assert replay(tmp_path / "a.csv", l_const=3.3, l_unif=12.0, budget=2000)["stop_step"] is not None
+
+
 def test_a_log_of_a_scaler_that_calibrates_is_no_divergence(tmp_path) -> None:
     scales = [65536 / 2**k for k in range(8)]
     pd.DataFrame({"loss": 3.0, "grad_norm": INF, "scale": scales, "skipped": 1}).to_csv(tmp_path / "a.csv", index=False)

@@ -284,6 +284,29 @@ def test_the_time_kept_free_counts_all_lanes_and_the_present_speed(tmp_path) -> 
     session.close()
 
 
+def test_the_time_kept_free_counts_an_explanation_while_more_may_come(tmp_path) -> None:
+    def explored(folder: str, forensics: str) -> int:
+        now = [0.0]
+        text = TEXT.replace("trials: 6", "trials: 100").replace("steps: 10", "steps: 10, wall_time_s: 100")
+        session = begin(tmp_path / folder, text + f"forensics: {forensics}\n", clock=lambda: now[0])
+        jobs = []
+        while (job := session.next_job()) is not None:
+            jobs.append(job)
+            now[0] += 10
+            told = outcome(job, tmp_path, stable=len(jobs) > 1, wall_s=10)
+            session.tell(told)
+            if len(jobs) == 1:
+                now[0] += 10
+                session.note_cause(dataclasses.replace(told, cause="too hot", forensics_s=10.0))
+        assert [j.phase for j in jobs][-3:] == ["confirm"] * 3 and session.left_s == 100 - now[0] >= 0
+        session.close()
+        return len(jobs) - 3
+
+    # 100 s hold an explanation, ten seconds a training, three confirmations and one round of reserve.
+    assert explored("used-up", "{trials: 1}") == 5
+    assert explored("more", "{trials: 2}") == 4
+
+
 def test_no_trial_starts_after_the_time_is_up_even_if_it_was_asked_for(tmp_path) -> None:
     now = [0.0]
     text = TEXT.replace("steps: 10", "steps: 10, wall_time_s: 100")

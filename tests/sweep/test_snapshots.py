@@ -60,19 +60,46 @@ def weights(training: Training) -> list[torch.Tensor]:
     return [*training.model.state_dict().values()]
 
 
-def test_the_ring_keeps_the_latest(dataset) -> None:
+def test_the_ring_keeps_the_latest_and_a_few_older_ones(dataset) -> None:
     ring = SnapshotRing(every_steps=2, size=3)
     assert ring.steps == [] and ring.before(10) is None and ring.num_bytes == 0
     training = start(dataset)
     run(training, 3, ring)
     assert ring.steps == [0, 2]
     run(training, 9, ring)
-    assert ring.steps == [4, 6, 8]
-    found = [ring.before(step, margin) for step, margin in [(9, 1), (8, 1), (9, 3), (12, 1), (4, 1), (9, 6)]]
-    assert [s and s.step for s in found] == [8, 6, 6, 8, None, None]
+    assert ring.steps == [0, 4, 6, 8]
+    found = [ring.before(step, margin) for step, margin in [(9, 1), (8, 1), (9, 3), (12, 1), (4, 1), (9, 10)]]
+    assert [s and s.step for s in found] == [8, 6, 6, 8, 0, None]
     parameters = sum(p.nbytes for p in training.model.parameters())
     # Weights and the two moments of Adam; the rest is small.
-    assert 3 * 3 * parameters < ring.num_bytes < 3 * 3 * parameters + 100_000
+    assert 3 * 3 * parameters < ring.num_bytes < 4 * 3 * parameters + 100_000
+
+
+@pytest.mark.parametrize("size", [1, 3, 4])
+def test_a_long_training_keeps_ever_fewer_of_its_older_steps(dataset, size: int) -> None:
+    ring = SnapshotRing(every_steps=5, size=size)
+    training = start(dataset)
+    for step in range(5 * 200):
+        training.step = step
+        ring.offer(training)
+        newest = step // 5 * 5
+        assert ring.steps[-size:] == [s for s in range(newest - 5 * (size - 1), newest + 1, 5) if s >= 0]
+        assert len(ring.steps) <= 2 * size
+        # As far back as they reach, the one before a step is at most as far from it as that step is back.
+        reach = 5 * (size << size) // 2
+        for back in (size * 5, reach // 2, reach - 5):
+            older = ring.before(step - back, 0)
+            assert older is not None or step < back
+            assert older is None or step - older.step <= 2 * max(back, size * 5) + 5
+
+
+def test_a_training_whose_records_come_late_misses_no_snapshot(dataset) -> None:
+    ring = SnapshotRing(every_steps=5, size=4)
+    training = start(dataset)
+    for step in (0, 4, 8, 9, 13, 16, 18, 22):
+        training.step = step
+        ring.offer(training)
+    assert ring.steps == [0, 8, 13, 16, 22]
 
 
 def test_what_a_training_set_back_has_not_done_yet_is_forgotten(dataset) -> None:
@@ -83,7 +110,7 @@ def test_what_a_training_set_back_has_not_done_yet_is_forgotten(dataset) -> None
     assert early is not None and early.step == 2
     restore(early, training)
     run(training, 4, ring)
-    assert ring.steps == [2, 4]
+    assert ring.steps == [0, 2, 4]
 
 
 @pytest.mark.parametrize("settings", [{}, STATEFUL, {"optimizer": {"kind": "sgd", "lr": 0.01}}], ids=str)
@@ -112,7 +139,7 @@ def test_a_snapshot_survives_its_file(dataset, tmp_path: Path) -> None:
     run(training, 5, ring)
     ring.save(tmp_path / "ring.pt")
     loaded = SnapshotRing.load(tmp_path / "ring.pt")
-    assert (loaded.steps, loaded.every_steps, loaded.size) == ([2, 4], 2, 2)
+    assert (loaded.steps, loaded.every_steps, loaded.size) == ([0, 2, 4], 2, 2)
     assert loaded.num_bytes == ring.num_bytes
     snapshot = loaded.before(5)
     assert snapshot is not None

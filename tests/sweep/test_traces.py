@@ -117,6 +117,16 @@ def test_values_that_are_logged_now_and_then_are_carried(tmp_path) -> None:
     assert norms[20] == math.inf and norms[21:30] == [1.0] * 9, "an unknown norm is not an infinite one"
 
 
+def test_the_steps_that_log_a_loss_alone(tmp_path) -> None:
+    rows = [f"{k},{3.0 if k % 10 == 0 else ''},{1 + k},{0.5 if k % 20 == 3 else ''}" for k in range(1, 41)]
+    trace = of(tmp_path / "log.csv", "step,loss,grad_norm,blank_rate\n" + "\n".join(rows) + "\n")
+    assert trace.is_sparse and "36 of 40 steps log no loss; only the others are judged by it" in trace.notes
+    kept = list(trace.with_losses().records())
+    assert [(r.step, r.loss, r.grad_norm) for r in kept] == [(k, 3.0, 1.0 + k) for k in (10, 20, 30, 40)]
+    assert [r.blank_rate for r in kept] == pytest.approx([0.5, NAN, 0.5, NAN], nan_ok=True), "samples since the last"
+    assert not of(tmp_path / "all.csv", "loss\n3.0\n2.0\n").is_sparse
+
+
 @pytest.mark.parametrize("suffix", ["csv", "parquet", "jsonl"])
 def test_a_nan_that_pandas_wrote_as_nothing_is_a_nan(tmp_path, suffix) -> None:
     frame = pd.DataFrame({"step": range(1, 31), "loss": [3.0] * 20 + [NAN] * 10, "grad_norm": [1.0] * 20 + [NAN] * 10})

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from slr_models.data import SyntheticConfig
+from sweep.optim import grad_norm
 from sweep.records import EvalRecord, HealthMetric, HealthSample, SkipReason, StepRecord
 from sweep.train import Training, TrialConfig, steps_per_epoch
 
@@ -180,6 +181,19 @@ def test_sampling_health_changes_nothing_and_comes_after_its_step(dataset) -> No
     assert [HealthMetric.FLUSH_RATE in {r.metric for r in s.records} for s in samples] == [True, False, True]
 
 
+def test_flushed_gradients_are_counted_on_one_micro_batch(dataset) -> None:
+    settings = config(
+        precision={"kind": "fp16", "initial_scale": 1024.0}, accumulate=3, health_every_steps=1, eval_every_steps=20
+    )
+    training = start(dataset, settings, max_steps=2)
+    forwards = []
+    training.model.register_forward_hook(lambda module, args, output: forwards.append(module.training))
+    samples = [record for record in training.records() if isinstance(record, HealthSample)]
+    counted = [sum(r.metric is HealthMetric.FLUSH_RATE for r in sample.records) for sample in samples]
+    assert counted[0] > 0 and counted[1] == 0, "with every other sample"
+    assert forwards.count(True) == 3 + 1 + 3, "two steps of three micro-batches, and one of these once more"
+
+
 def test_full_precision_has_no_flushed_gradients_to_count(dataset) -> None:
     records = list(start(dataset, config(health_every_steps=1), max_steps=3).records())
     samples = [r for r in records if isinstance(r, HealthSample)]
@@ -283,6 +297,43 @@ def test_never_skipping_a_nan_gradient_ruins_the_weights_and_the_record_says_so(
     ]
     assert all(r.applied for r in records)
     assert not records[0].params_finite
+
+
+def lose_a_weight(training: Training) -> None:
+    with torch.no_grad():
+        next(training.model.parameters()).view(-1)[0] = math.nan
+
+
+def test_a_lost_weight_is_seen_at_the_next_step_even_if_that_is_refused(dataset) -> None:
+    training = start(dataset, config(telemetry_every_steps=1000, health_every_steps=None), max_steps=6)
+    stream = training.records()
+    next(stream), next(stream)
+    lose_a_weight(training)
+    third = next(stream)
+    assert isinstance(third, StepRecord) and third.step == 3
+    assert third.skip_reason is SkipReason.NONFINITE and not third.params_finite
+
+
+def test_a_step_that_is_read_late_tells_of_its_own_weights(dataset, monkeypatch) -> None:
+    settings = config(
+        telemetry_every_steps=1000,
+        health_every_steps=None,
+        bad_batch={"kind": "never_skip"},
+        clip={"kind": "off"},
+    )
+    training = start(dataset, settings, max_steps=8, lag_steps=3)
+
+    def norm_with_trouble(parameters) -> torch.Tensor:
+        # Step 2 looks bad and does no harm; step 4 does.
+        if training.step == 3:
+            lose_a_weight(training)
+        norm = grad_norm(parameters)
+        return torch.full_like(norm, math.inf) if training.step == 1 else norm
+
+    monkeypatch.setattr("sweep.train.grad_norm", norm_with_trouble)
+    steps = [r for r in itertools.takewhile(lambda r: r.step < 6, training.records()) if isinstance(r, StepRecord)]
+    assert math.isinf(steps[1].grad_norm) and steps[1].applied
+    assert [r.params_finite for r in steps[:3]] == [True] * 3 and not steps[4].params_finite
 
 
 def test_the_data_are_not_changed_and_may_be_read_only(dataset) -> None:

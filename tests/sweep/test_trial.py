@@ -12,9 +12,9 @@ from sweep.detectors import SkipStarvedConfig
 from sweep.explanation import Cause
 from sweep.forensics.settings import ForensicsConfig
 from sweep.monitor import MonitorConfig
-from sweep.records import Outcome, TrialResult
+from sweep.records import HealthMetric, HealthRecord, HealthSample, Outcome, TrialResult
 from sweep.train import TrialConfig
-from sweep.trial import Job, Progress, RunOptions, TrialRunner
+from sweep.trial import MAX_HEALTH_SAMPLES, Job, Progress, RunOptions, TrialRunner, _Records
 
 DATA = {
     "kind": "synthetic",
@@ -231,3 +231,83 @@ def test_forensics_that_fail_cost_the_cause_and_not_the_trial(dataset, tmp_path)
     explained = trial.explain()
     assert explained.cause is None and explained.verdict is result.verdict
     assert "Error" in (tmp_path / "evidence" / "0000" / "forensics_error.txt").read_text()
+
+
+def test_an_allowance_that_cannot_be_kept_costs_the_cause_and_not_the_trial(dataset, tmp_path) -> None:
+    settings = ForensicsConfig(trials=1, snapshot_every_steps=2)
+    # No file can be written where the allowance should be.
+    (tmp_path / "evidence" / "replayed.txt").mkdir(parents=True)
+    trial = TrialRunner(dataset, options(tmp_path, forensics=settings)).start(job(**HOT))
+    while isinstance(result := trial.advance(), Progress):
+        pass
+    assert result.verdict.is_diverged and result.cause is None and not trial.can_explain
+    assert "IsADirectoryError" in (tmp_path / "evidence" / "0000" / "forensics_error.txt").read_text()
+
+
+def test_evidence_that_cannot_be_written_costs_no_trial(dataset, tmp_path, capsys) -> None:
+    (tmp_path / "evidence").write_text("not a folder")
+    runner = TrialRunner(dataset, options(tmp_path, monitor=EAGER, forensics=ForensicsConfig(trials=1)))
+    starved, diverged = run(runner, job("0000", **STARVED)), run(runner, job("0001", **HOT))
+    assert starved.verdict is Outcome.SKIP_STARVED and starved.cause is None
+    assert diverged.verdict.is_diverged and diverged.cause is None
+    assert "NotADirectoryError" in capsys.readouterr().err
+
+
+def test_an_audited_trial_ends_as_soon_as_a_weight_is_lost(dataset, tmp_path) -> None:
+    trial = TrialRunner(dataset, options(tmp_path, monitor=EAGER)).start(
+        dataclasses.replace(job(**STARVED, telemetry_every_steps=1), audit=True)
+    )
+    assert isinstance(trial.advance(), Progress), "it runs on after its alarm"
+    assert trial._training is not None
+    with torch.no_grad():
+        next(trial._training.model.parameters()).view(-1)[0] = math.nan
+    while isinstance(result := trial.advance(), Progress):
+        pass
+    assert result.num_steps == 11 and result.audited and not result.stable
+    assert result.alarm is result.verdict is Outcome.SKIP_STARVED and result.stop_step < 10
+    assert "run on, it ended as diverged-nonfinite: a weight is NaN or infinite" in result.reason
+
+
+def test_a_trial_that_is_resumed_after_its_alarm_keeps_no_state_to_replay_from(dataset, tmp_path) -> None:
+    kept = options(tmp_path, monitor=EAGER, checkpoints="last", forensics=ForensicsConfig(snapshot_every_steps=1))
+    audited = dataclasses.replace(job(**STARVED), audit=True)
+    assert isinstance(TrialRunner(dataset, kept).start(audited).advance(), Progress)
+    resumed = TrialRunner(dataset, kept).start(audited)
+    assert isinstance(resumed.advance(), Progress)
+    assert resumed._snapshots is not None and resumed._snapshots.steps == []
+
+
+def test_a_long_training_keeps_its_latest_health_and_ever_less_of_what_was_before() -> None:
+    kept = _Records()
+    for step in range(1, 5001):
+        kept.keep_health(HealthSample(step, (HealthRecord(step, HealthMetric.UPDATE_RATIO, "a", 0.1),)))
+    steps = [record.step for record in kept.health_records]
+    assert 100 <= len(steps) <= MAX_HEALTH_SAMPLES and steps == sorted(steps) and steps[0] == 1
+    assert steps[-100:] == list(range(4901, 5001))
+    few = _Records()
+    for sample in kept.health[:MAX_HEALTH_SAMPLES]:
+        few.keep_health(sample)
+    assert few.health == kept.health, "what fits is left alone"
+
+
+def test_health_is_written_at_the_end_and_with_checkpoints(dataset, tmp_path) -> None:
+    for trial_id, checkpoints in (("0000", "none"), ("0001", "last")):
+        trial = TrialRunner(dataset, options(tmp_path, checkpoints=checkpoints)).start(
+            job(trial_id, health_every_steps=2)
+        )
+        assert isinstance(trial.advance(), Progress)
+        assert (tmp_path / "health" / f"{trial_id}.parquet").is_file() is (checkpoints == "last")
+        assert len(store.read_steps(tmp_path, trial_id)) == 10
+        while isinstance(trial.advance(), Progress):
+            pass
+        assert store.read_health(tmp_path, trial_id)["step"].nunique() == 15
+
+
+def test_peak_memory_counts_what_came_before_a_comparison_with_full_precision(dataset, tmp_path, monkeypatch) -> None:
+    trial = TrialRunner(dataset, options(tmp_path)).start(
+        job(precision={"kind": "fp16_unscaled"}, health_every_steps=2)
+    )
+    monkeypatch.setattr("sweep.health.peak_memory_mib", lambda device: 1e6)
+    while isinstance(result := trial.advance(), Progress):
+        pass
+    assert result.peak_memory_mib == 1e6

@@ -3,10 +3,11 @@
 from dataclasses import replace
 
 import numpy as np
+import pytest
 
 from slr_models.data import SyntheticConfig
 from slr_models.data.batch import Dataset, Split
-from slr_models.data.inspection import Inspection, inspect_dataset
+from slr_models.data.inspection import Inspection, UtteranceName, inspect_dataset, utterance_outliers
 
 CLEAN = SyntheticConfig(vocabulary_size=4, num_train=40, num_valid=10, num_features=6).build()
 
@@ -27,6 +28,7 @@ def test_a_clean_set_has_nothing_but_facts() -> None:
     assert not found.nonfinite and not found.constant_features and not found.untrained_labels
     assert not found.utterance_outliers and not found.feature_outliers
     assert not found.leaked.pairs and not found.repeated.pairs
+    assert not found.still and not found.single_frames and not found.repeated_ids
     lengths = CLEAN.train.lengths
     assert (found.frames.smallest, found.frames.largest) == (lengths.min(), lengths.max())
     assert sum(found.label_counts.values()) == len(CLEAN.train.labels)
@@ -79,7 +81,26 @@ def test_outliers_of_scale_in_both_directions() -> None:
     features = CLEAN.train.features.copy()
     features[:, 1] *= 500
     (column,) = inspected(train=replace(CLEAN.train, features=features)).feature_outliers
-    assert column.name == "features[1]" and column.z > 6 and column.absmax > 100
+    assert column.name == "features[1]" and column.z > 6 and column.absmax > 100 and 1 < column.usual < 10
+    raw = replace(CLEAN.train, features=CLEAN.train.features * 30)
+    (wild,) = utterance_outliers(changed(raw, 3, grow))
+    usual = np.median([np.abs(raw.utterance(i)).max() for i in range(len(raw))])
+    assert wild.usual == pytest.approx(usual, rel=0.1) and 500 < wild.absmax / wild.usual < 2000
+
+
+def test_utterances_that_are_odd_by_themselves() -> None:
+    rng = np.random.default_rng(0)
+    blocks = [rng.normal(size=(length, 6)).astype(np.float32) for length in (9, 9, 9, 1, 9, 9)]
+    blocks[1][:] = 0.0
+    blocks[2][:] = blocks[2][0]
+    blocks[4][:] = np.nan  # says nothing of change
+    blocks[5][:, 1:] = 0.0  # one column does change
+    split = Split.from_utterances(blocks, [[1], [2], [1], [1], [2], [2]], ["a", "b", "c", "d", "e", "a"], [""] * 6, 6)
+    found = inspected(train=split)
+    assert found.still == (UtteranceName("train", "b"), UtteranceName("train", "c"))
+    assert found.single_frames == (UtteranceName("train", "d"),)
+    assert found.repeated_ids == (UtteranceName("train", "a"),)
+    assert inspected(valid=split).still == (UtteranceName("valid", "b"), UtteranceName("valid", "c"))
 
 
 def test_labels_that_are_never_trained() -> None:

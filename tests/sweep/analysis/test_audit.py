@@ -4,7 +4,8 @@ import pandas as pd
 import pytest
 
 from sweep.analysis.audit import audit, audit_cost_text, audit_text
-from sweep.analysis.costs import cost_text, costs
+from sweep.analysis.costs import LATE_STEPS, cost_text, costs
+from sweep.late import GPU_LAG_STEPS
 from sweep.records import Outcome
 
 Table = Callable[..., pd.DataFrame]
@@ -53,6 +54,15 @@ def test_without_an_audit_nothing_is_claimed(table: Table) -> None:
     assert audit_text(audit(nothing), costs(nothing)) == ""
     empty = table([])
     assert audit_text(audit(empty), costs(empty)) == "" and audit(empty).num_steps == 0
+
+
+def test_a_crash_after_an_alarm_is_no_early_stop(table: Table) -> None:
+    alarmed = {"verdict": "stalled", "stop_step": 40}
+    assert costs(table([{**alarmed, "num_steps": 70}])).num_stopped == 0
+    late = costs(table([{**alarmed, "num_steps": 40 + GPU_LAG_STEPS}]))
+    assert (late.num_stopped, late.steps_saved) == (1, 60 - GPU_LAG_STEPS) and LATE_STEPS == GPU_LAG_STEPS
+    lost_a_weight = costs(table([{**alarmed, "num_steps": 70, "audited": True, "alarm": "stalled"}]))
+    assert (lost_a_weight.num_stopped, lost_a_weight.steps_saved) == (1, 30)
 
 
 def test_explaining_is_a_cost_of_its_own(table: Table) -> None:

@@ -44,9 +44,28 @@ def test_noise_only_delays_it() -> None:
     assert finding is not None and finding.step <= 200
 
 
-def test_an_open_budget_counts_as_two_thousand_steps() -> None:
-    finding = first(collapsed(1100), context=RunContext(l_const=3.3))
-    assert finding is not None and 900 <= finding.step <= 1000
+def test_without_a_known_budget_nothing_is_said() -> None:
+    assert first(collapsed(3000), context=RunContext(l_const=3.3)) is None
+
+
+def test_a_lone_sample_says_nothing() -> None:
+    """Sampled every 50 steps: the last low I is old when the loss begins to fall."""
+    context = RunContext(l_const=3.3, l_unif=12.0, budget_steps=350)
+    dependence = 1e-4 * 2 ** np.clip((np.arange(230) - 100) / 10, 0, None)
+    assert first(dependence, context=context, every=50) is None
+    assert first(np.full(190, 1e-6), context=context, every=50) is None
+    finding = first(np.full(350, 1e-6), context=context, every=50)
+    assert finding is not None and finding.step > 200
+
+
+def test_the_clock_starts_after_calibration() -> None:
+    context = RunContext(l_const=3.3, l_unif=12.0, budget_steps=100, has_scaler=True)
+    detector, plain = BlankCollapseConfig().build(context), BlankCollapseConfig().build(context)
+    late = [StepRecord(k, 3.3, math.inf if k <= 40 else 1.0, applied=k > 40, blank_rate=1.0, input_dependence=1e-6)
+            for k in range(1, 101)]  # fmt: skip
+    early = [StepRecord(k, 3.3, 1.0, blank_rate=1.0, input_dependence=1e-6) for k in range(1, 101)]
+    assert next(f.step for r in early if (f := plain.observe(r))) == 45
+    assert next(f.step for r in late if (f := detector.observe(r))) == 85
 
 
 def test_a_plateau_with_growing_input_dependence_is_silent() -> None:

@@ -94,6 +94,14 @@ def test_unknown_gradient_norms_are_not_bad_ones() -> None:
     assert first([StepRecord(step=k, loss=2.0) for k in range(1, 100)]) is None
 
 
+@pytest.mark.parametrize("has_scaler", [False, True])
+def test_a_norm_that_was_not_logged_is_unknown_whatever_was_logged_before(has_scaler: bool) -> None:
+    trace = [StepRecord(step=k, loss=2.0, grad_norm=1.0 if k % 30 == 0 else math.nan) for k in range(1, 100)]
+    assert first(trace, has_scaler) is None
+    skipped = [StepRecord(step=100 + k, loss=2.0, grad_norm=math.nan, applied=False) for k in range(17)]
+    assert first([*trace, *skipped], has_scaler) is not None
+
+
 def test_steps_with_infeasible_samples_blame_the_data() -> None:
     infeasible = [
         StepRecord(step=10 + k, loss=math.inf, grad_norm=math.nan, num_infeasible=1, applied=False) for k in range(5)

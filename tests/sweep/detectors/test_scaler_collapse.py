@@ -43,9 +43,28 @@ def test_calibration_and_regular_growth_are_no_alarm(start: int, usable: int) ->
 
 
 def test_a_scale_below_one() -> None:
-    finding = first([record(1 + k, 2.0 ** (16 - k), overflows=True) for k in range(30)])
+    descent = [record(2 + k, 2.0 ** (4 - k), overflows=True) for k in range(30)]
+    finding = first([record(1, 16.0), *descent])
     assert finding is not None
-    assert (finding.step, finding.outcome, finding.value) == (18, Outcome.SCALER_COLLAPSE, 0.5)
+    assert (finding.step, finding.outcome, finding.value) == (7, Outcome.SCALER_COLLAPSE, 0.5)
+
+
+@pytest.mark.parametrize("initial", [1.0, 2.0])
+def test_a_small_scale_may_overflow_now_and_then(initial: float) -> None:
+    steps = [record(1, initial), record(2, initial, overflows=True), record(3, initial / 2, overflows=True)]
+    assert first([*steps, *(record(4 + k, initial / 4) for k in range(50))]) is None
+    assert first([record(1 + k, initial / 2**k, overflows=True) for k in range(3)]) is None
+    found = first([record(1, initial), *(record(2 + k, initial / 2**k, overflows=True) for k in range(9))])
+    assert found is not None and found.value <= initial / 16
+
+
+@pytest.mark.parametrize("initial", [65536.0, 0.25])
+def test_a_scale_that_is_never_usable(initial: float) -> None:
+    finding = first([record(1 + k, initial / 2**k, overflows=True) for k in range(200)])
+    assert finding is not None and finding.value == min(initial, 1.0) / 256
+    assert "without a finite gradient" in finding.reason
+    at_once = first([record(1, initial, overflows=True), record(2, 0.0, overflows=True)])
+    assert at_once is not None and at_once.outcome is Outcome.SCALER_COLLAPSE
 
 
 def test_eight_bits_below_the_first_usable_value() -> None:

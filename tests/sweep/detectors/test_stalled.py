@@ -38,6 +38,37 @@ def test_without_input_dependence_it_waits_twice_as_long() -> None:
     assert finding is not None and 180 <= finding.step <= 230
 
 
+def test_rare_samples_count_as_none() -> None:
+    losses = 3.4 * noise(0, 0.05)
+    detector = StalledConfig().build(CONTEXT)
+    records = (
+        StepRecord(k + 1, float(loss), input_dependence=1e-3 if k % 30 == 0 else math.nan)
+        for k, loss in enumerate(losses)
+    )
+    finding = next(found for record in records if (found := detector.observe(record)))
+    assert finding.step >= 180
+
+
+def test_without_a_known_budget_nothing_is_said() -> None:
+    assert first(np.full(3000, 3.4), np.full(3000, 1e-4), RunContext(l_const=3.3)) is None
+
+
+def test_the_clock_starts_after_calibration() -> None:
+    context = RunContext(l_const=3.3, l_unif=12.0, budget_steps=100, has_scaler=True)
+    detector = StalledConfig().build(context)
+    records = [StepRecord(k, 4.0, math.inf if k <= 50 else 1.0, applied=k > 50) for k in range(1, 200)]
+    assert next(f.step for r in records if (f := detector.observe(r))) == 50 + 30 + 80
+
+
+def test_what_was_learned_starts_the_count_of_high_levels_anew() -> None:
+    detector = StalledConfig(earliest_fraction=0).build(CONTEXT)
+    counts = []
+    for k, loss in enumerate(np.r_[np.full(50, 4.0), np.full(30, 2.9)]):
+        assert detector.observe(StepRecord(k + 1, float(loss))) is None
+        counts.append(detector.state_dict()["num_high"])
+    assert counts[49] == 31 and counts[-1] == 0
+
+
 def test_an_output_that_depends_on_its_input_gets_more_time() -> None:
     """A real baseline with I = 0.3: it crept to 1.03 of the level by 40 % of its budget, and ended at 0.91 of it."""
     losses = 3.4 * noise(0, 0.05)

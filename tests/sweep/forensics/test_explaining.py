@@ -3,21 +3,27 @@
 import dataclasses
 import math
 
+import pydantic
 import pytest
 import torch
 
 from sweep.explanation import Cause, Place
+from sweep.forensics import replay
 from sweep.forensics.explaining import explain
 from sweep.forensics.settings import ForensicsConfig
-from sweep.records import Outcome, Verdict
+from sweep.forensics.trace_ops import trace_step
+from sweep.records import HealthMetric, HealthRecord, Outcome, StepRecord, Verdict
+from sweep.snapshots import SnapshotRing
 
 L_CONST, L_UNIF = 1.8, 2.04
 QUICK = ForensicsConfig(replay_steps=30, learning_replay_steps=60, repeats=1)
 NEVER_SKIP = {"bad_batch": {"kind": "never_skip"}}
 
 
-def explained(told, settings=QUICK, with_snapshots=True):
+def explained(told, settings=QUICK, with_snapshots=True, only_snapshot=None, **more):
     records, verdict, snapshots = told.tell()
+    if only_snapshot is not None:
+        snapshots = ring_with(told, only_snapshot)
     return explain(
         told.config,
         told.dataset,
@@ -30,7 +36,18 @@ def explained(told, settings=QUICK, with_snapshots=True):
         l_unif=L_UNIF,
         settings=settings,
         snapshots=snapshots if with_snapshots else None,
+        **more,
     )
+
+
+def ring_with(told, step):
+    """Snapshots of a training that was stopped early: of one step alone."""
+    training, ring = told.start(), SnapshotRing(step, 1)
+    for record in training.records():
+        if isinstance(record, StepRecord) and record.step == step:
+            break
+    ring.offer(training)
+    return ring
 
 
 def test_an_overflow_in_fp16_is_rescued_by_fp32_and_said_with_its_place_and_size(story) -> None:
@@ -42,6 +59,7 @@ def test_an_overflow_in_fp16_is_rescued_by_fp32_and_said_with_its_place_and_size
     rescued = {c.change: c.num_rescued for c in explanation.counterfactuals}
     assert rescued == {"same": 0, "fp32": 1, "bf16": 1}
     assert explanation.num_replayed_steps > 60
+    assert [c.change for c in explanation.counterfactuals] == ["same", "fp32", "bf16"], "seen to overflow: tried first"
 
 
 def test_a_learning_rate_too_high_under_plain_descent(story) -> None:
@@ -62,7 +80,7 @@ def test_a_learning_rate_too_low_is_replayed_from_the_start(story) -> None:
     told = story(training={"optimizer": {"kind": "adamw", "lr": 1e-6}}, steps=80)
     explanation = explained(told)
     assert explanation.cause is Cause.LR_TOO_LOW and explanation.snapshot_step == 0
-    assert "makes it learn" in explanation.text
+    assert "makes it begin to learn" in explanation.text
 
 
 def test_features_out_of_scale_are_named(story) -> None:
@@ -121,3 +139,65 @@ def test_a_training_without_records_is_no_error(story) -> None:
         settings=QUICK,
     )
     assert explanation.cause is Cause.UNKNOWN and "the records are gone" in explanation.text
+
+
+def late_rise(story):
+    """Goes wrong at about step 85, and not before."""
+    return story(
+        training={"optimizer": {"kind": "adamw", "lr": 3e-3}}, damage=forget_squares, damage_step=80, steps=200
+    )
+
+
+@pytest.mark.parametrize(("only_snapshot", "retrained"), [(None, (40, 80)), (30, (10, 50))])
+def test_what_has_to_be_trained_again_is_bounded_and_told_before(story, only_snapshot, retrained) -> None:
+    told = late_rise(story)
+    plans = []
+    known = {"with_snapshots": only_snapshot is not None, "only_snapshot": only_snapshot}
+    explanation = explained(told, on_plan=plans.append, **known)
+    assert "the same steps from the state after step" in explanation.text, "the damage came from outside"
+    (plan,) = plans
+    num_retrained = plan - 400
+    assert retrained[0] <= num_retrained <= retrained[1] and explanation.num_replayed_steps <= plan
+    few = QUICK.model_copy(update={"retrain_steps": num_retrained - 1})
+    refused = explained(told, few, on_plan=plans.append, **known)
+    assert refused.cause is Cause.UNKNOWN and refused.num_replayed_steps == 0 and len(plans) == 1
+    assert f"{num_retrained} steps have to be trained again" in refused.text
+    assert "`python -m sweep.explain` does it" in refused.text
+
+
+def test_replays_end_with_their_budget_and_say_so(story) -> None:
+    told = story(training={"optimizer": {"kind": "sgd", "lr": 30.0}, **NEVER_SKIP})
+    enough = explained(told)
+    assert enough.cause is Cause.LR_TOO_HIGH and enough.num_replayed_steps <= 2 * told.steps
+    little = explained(told, QUICK.model_copy(update={"max_replayed_steps": 60}))
+    assert little.cause is Cause.UNKNOWN and little.num_replayed_steps <= 60
+    assert f"not looked further after {little.num_replayed_steps} replayed steps" in little.text
+    assert len(little.counterfactuals) < len(enough.counterfactuals)
+
+
+def test_a_budget_allows_one_replay_at_least() -> None:
+    with pytest.raises(pydantic.ValidationError, match="must allow one replay, which takes up to 100 steps"):
+        ForensicsConfig(max_replayed_steps=99)
+
+
+def test_operations_are_watched_only_where_a_value_was_not_finite(story, monkeypatch) -> None:
+    watched = []
+
+    def counted(training, dataset):
+        watched.append(training.step + 1)
+        return trace_step(training, dataset)
+
+    monkeypatch.setattr(replay, "trace_step", counted)
+    assert explained(late_rise(story)).num_replayed_steps > 0
+    assert watched == []
+    explained(story(training={"precision": {"kind": "fp16"}}, model={"conv_scale": 1e6}))
+    assert watched == [1]
+
+
+def test_what_the_health_of_the_model_warned_of_is_added(story) -> None:
+    near = HealthRecord(3, HealthMetric.HEADROOM_BITS, "stem_convs.0", 1.5)
+    fine = HealthRecord(3, HealthMetric.HEADROOM_BITS, "classifier", 9.0)
+    told = story(training={"precision": {"kind": "fp16"}}, model={"conv_scale": 1e6})
+    explanation = explained(told, health=[near, fine])
+    assert "stem_convs.0 came within 1.5 bits of overflow at step 3 (warned below 3)" in explanation.details
+    assert not any("classifier" in detail for detail in explanation.details)

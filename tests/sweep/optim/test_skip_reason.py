@@ -42,6 +42,15 @@ def test_an_overflow_is_calibration_until_a_scale_has_held_and_above_it() -> Non
         assert name(each, scale=256.0, loss=math.nan) is SkipReason.NONFINITE
 
 
+def test_an_overflow_of_a_loss_that_runs_away_is_no_calibration() -> None:
+    namer = SkipNamer()
+    assert name(namer, scale=65536.0, loss=3.0) is SkipReason.CALIBRATION
+    assert name(namer, applied=True, refusal=None, norm=1e4, scale=32768.0, loss=3.0) is None
+    assert name(namer, scale=32768.0, loss=202.0) is SkipReason.NONFINITE
+    assert name(namer, scale=16384.0, loss=4400.0) is SkipReason.NONFINITE
+    assert name(namer, scale=8192.0, loss=5.0) is SkipReason.CALIBRATION, "back where it came from"
+
+
 def test_without_a_scaler() -> None:
     namer = SkipNamer()
     assert name(namer) is SkipReason.NONFINITE

@@ -14,7 +14,7 @@ import yaml
 from slr_models.errors import ResultsError
 from sweep import store
 from sweep.explanation import Cause, Explanation
-from sweep.records import Outcome
+from sweep.records import HealthMetric, HealthRecord, Outcome
 from sweep.report import build_report
 from sweep.report.__main__ import main
 from sweep.report.theme import MARKS, PAGE_COLOURS, dark_swaps, svg_symbol
@@ -202,6 +202,19 @@ def test_a_cause_found_on_demand_after_the_study_is_shown(tmp_path: Path, make_r
     page = build_report(folder).read_text(encoding="utf-8")
     assert f'title="{found.text}"' in page and "1 initial weights too large" in section(page, "outcomes")
     assert "For example" not in page, "nothing was traced or replayed"
+
+
+def test_the_course_of_a_bad_trial_tells_what_its_numeric_health_warned_of(tmp_path: Path, make_results: Make) -> None:
+    folder = make_results(tmp_path, num_trials=6)
+    trials = store.read_trials(folder).set_index("trial_id")
+    bad, other = trials.index[~trials["stable"]][:2]
+    logits = [HealthRecord(step, HealthMetric.ATTENTION_LOGIT_MAX, "encoder.0", 2e4) for step in (10, 20)]
+    store.write_health(folder, bad, logits)
+    store.write_health(folder, trials.index[trials["stable"]][0], logits)
+    traces = payload(build_report(folder).read_text(encoding="utf-8"))["traces"]
+    assert {trial_id for trial_id, trace in traces.items() if trace["warnings"]} == {bad}
+    assert traces[bad]["warnings"] == "attention logits of encoder.0 reached 20000 at step 10 (warned above 10000)"
+    assert traces[other]["warnings"] == ""
 
 
 def test_results_of_an_earlier_version_have_a_report(tmp_path: Path, make_results: Make) -> None:

@@ -1,0 +1,126 @@
+"""Reads the data of a study to the end, with what was left out and the scale that the files have."""
+
+from collections import defaultdict
+from dataclasses import dataclass
+from typing import Literal
+
+from slr_models.data import DataConfig, LandmarksConfig
+from slr_models.data.batch import Dataset
+from slr_models.data.inspection import ScaleOutlier, utterance_outliers
+from slr_models.data.normalize import MAX_ABS
+from slr_models.data.problems import Exclusion, recorded_exclusions
+from slr_models.errors import DataError, UserError
+from sweep.detectors.base import counted
+
+Severity = Literal["error", "warning"]
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One thing that is wrong with the data."""
+
+    severity: Severity
+    """error: training cannot work with it, or not on what is affected; warning: results may suffer."""
+    kind: str
+    text: str
+    """One sentence, with the numbers and what to do."""
+    items: tuple[str, ...] = ()
+    """What is affected, worst first."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """What a data source gave."""
+
+    dataset: Dataset
+    problems: tuple[Problem, ...]
+    """One a reason for which utterances cannot be used."""
+    feature_values: str
+    """Which values the dataset holds, as an adverbial: `after standardization ...`."""
+    raw_outliers: tuple[ScaleOutlier, ...]
+    """Training utterances out of scale in the files; empty where the dataset holds the files' values."""
+
+
+def read(config: DataConfig, where: str) -> Source:
+    """Reads a source. One that ends at the first bad utterance is read again without the bad ones, to see the rest.
+
+    Args:
+        config: the source.
+        where: the place of its settings, for messages.
+
+    Raises:
+        UserError: nothing usable is left.
+    """
+    # Before the dataset itself, so that a corpus is not in memory twice.
+    raw_outliers = _raw_outliers(config)
+    with recorded_exclusions() as left_out:
+        try:
+            dataset, severity = _build(config)
+        except UserError as error:
+            # Counts alone would not tell what to correct, so one example a reason goes with them.
+            examples = {exclusion.reason: _describe(exclusion) for exclusion in reversed(left_out)}
+            raise UserError("\n    ".join([f"{where}: {error}", *examples.values()])) from error
+    problems = _problems(dataset.facts.exclusions, left_out, severity)
+    return Source(dataset, problems, feature_values(config), raw_outliers)
+
+
+def _build(config: DataConfig) -> tuple[Dataset, Severity]:
+    """The dataset, and how bad it is that utterances are missing there."""
+    try:
+        return config.build(), "warning"
+    except DataError as error:
+        if not (isinstance(config, LandmarksConfig) and config.on_bad == "error"):
+            raise
+        try:
+            return config.model_copy(update={"on_bad": "exclude"}).build(), "error"
+        except DataError:
+            # That nothing is left says less than the first fault.
+            raise error from None
+
+
+def _problems(exclusions: dict[str, int], left_out: list[Exclusion], severity: Severity) -> tuple[Problem, ...]:
+    places = defaultdict(list)
+    for exclusion in left_out:
+        places[exclusion.reason].append(_describe(exclusion))
+    kind, effect = (
+        ("{}", "training ends at the first; correct them, or set on_bad: exclude")
+        if severity == "error"
+        else ("left out: {}", "the source left them out")
+    )
+    return tuple(
+        Problem(
+            severity,
+            kind.format(reason),
+            f"{counted(count, 'utterance or line', 'utterances or lines')}: {effect}",
+            tuple(places[reason]),
+        )
+        for reason, count in exclusions.items()
+    )
+
+
+def _describe(exclusion: Exclusion) -> str:
+    return f"{exclusion.where}: {exclusion.message}"
+
+
+def _is_standardized(config: DataConfig) -> bool:
+    return isinstance(config, LandmarksConfig) and config.points is None and config.standardize is not False
+
+
+def feature_values(config: DataConfig) -> str:
+    """Which values a source gives, as an adverbial."""
+    if _is_standardized(config):
+        return "after standardization of each column"
+    if isinstance(config, LandmarksConfig) and config.points is not None:
+        return f"after normalisation by the signer's body, cut off at {MAX_ABS:g}"
+    return "as the source gives them"
+
+
+def _raw_outliers(config: DataConfig) -> tuple[ScaleOutlier, ...]:
+    if not (isinstance(config, LandmarksConfig) and _is_standardized(config)):
+        return ()
+    try:
+        raw = config.model_copy(update={"standardize": False, "velocity": False, "on_bad": "exclude"}).build()
+    except UserError:
+        # The same folder is read as it is configured next, and that says what is wrong.
+        return ()
+    return utterance_outliers(raw.train)

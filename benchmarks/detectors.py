@@ -248,7 +248,7 @@ def report(stops: Sequence[Stop]) -> str:
     parts = [
         "# Detectors, measured",
         f"{len(names)} traces: {num_real} real trainings, {len(names) - num_real} with injected faults or harmless "
-        f"oddities. {num_doubtful} real ones are doubtful and count nowhere but in the last table. "
+        f"oddities. {num_doubtful} are doubtful and count nowhere but in the last table. "
         f"The monitor names {right} of the {len(named)} bad traces that it stops by their truth.",
         (__doc__ or "").partition("injected faults).")[2].strip(),
         "Thresholds were tuned on one half of the traces, by a hash of their names. Early: stopped before the onset.",

@@ -96,7 +96,7 @@ def claims(trials: pd.DataFrame, dims: Sequence[Dimension]) -> list[Claim]:
         if dim.kind == "number" and dim is not lr and dim.path in trials:
             found += [c for c in _tails(trials, dim, "") if _beyond_chance(c, trials)]
         elif dim.kind == "category":
-            found += _bad_levels(trials, dim)
+            found += [c for c in _bad_levels(trials, dim) if _beyond_chance(c, trials)]
     if panel is not None and 0 < trials["stable"].sum() < len(trials):
         found += _differences(trials, dims, panel)
     return found
@@ -144,7 +144,7 @@ def _all_of(part: pd.DataFrame) -> str:
 
 
 def _beyond_chance(claim: Claim, trials: pd.DataFrame) -> bool:
-    """Whether the tail's share of unstable trials differs from that of the other trials beyond chance."""
+    """Whether the share of unstable trials that it is about differs from that of the others beyond chance."""
     num_bad = int((~trials["stable"].astype(bool)).sum())
     rest = len(trials) - claim.num_trials
     table = [[claim.num_unstable, 0], [num_bad - claim.num_unstable, rest - (num_bad - claim.num_unstable)]]

@@ -142,9 +142,10 @@ def _payload(view: View, lr_panels: list[Panel], map_panels: list[Panel]) -> dic
 
 def _trace(view: View, trace: Any, row: dict[Any, Any]) -> dict[str, Any]:
     stop = plain(row["stop_step"])
-    clip = next((plain(row.get(d.path)) for d in view.dims if d.path.endswith("clip.max_norm")), None)
-    if clip is None:
-        clip = ((view.study.get("training") or {}).get("clip") or {}).get("max_norm")
+    fixed = (view.study.get("training") or {}).get("clip") or {}
+    searched = {d.path.rpartition(".")[2]: plain(row.get(d.path)) for d in view.dims if ".clip." in d.path}
+    clip = {**fixed, **{key: value for key, value in searched.items() if value is not None}}
+    max_norm = clip.get("max_norm") if clip.get("kind") == "norm" else None
     names = {dim.path: dim.name for dim in view.dims}
     setting = setting_text({path: plain(row.get(path)) for path in names}, names)
     return {
@@ -157,7 +158,7 @@ def _trace(view: View, trace: Any, row: dict[Any, Any]) -> dict[str, Any]:
         "warnings": "; ".join(view.warnings.get(trace.trial_id, ())),
         "stop_step": None if stop is None else int(stop),
         "alarm": plain(row["alarm"]),
-        "clip": float(clip) if clip is not None and math.isfinite(float(clip)) else None,
+        "clip": float(max_norm) if max_norm is not None and math.isfinite(float(max_norm)) else None,
         "l_const": None if plain(row["l_const"]) is None else float(row["l_const"]),
     }
 

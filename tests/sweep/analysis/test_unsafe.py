@@ -36,10 +36,13 @@ def test_a_stable_trial_in_the_middle_ends_the_tail(table: Table) -> None:
     assert claim.num_trials == 3 and "0.03 or more" in claim.text
 
 
-def test_a_level_that_always_failed_is_stated_only_where_others_did_not(table: Table) -> None:
-    trials = table(rows_of("fp16", [], [1e-3, 2e-3, 3e-3]) + rows_of("fp32", [1e-3], []))
+def test_a_level_that_always_failed_is_stated_only_where_others_did_not_beyond_chance(table: Table) -> None:
+    bad = rows_of("fp16", [], [1e-3, 2e-3, 3e-3])
+    trials = table(bad + rows_of("fp32", [1e-3, 2e-3, 3e-3, 4e-3], []))
     kinds = [c.kind for c in claims(trials, dimensions(SPACE, trials))]
     assert kinds.count("level") == 1
+    by_chance = table(bad + rows_of("fp32", [1e-3], []))
+    assert "level" not in [c.kind for c in claims(by_chance, dimensions(SPACE, by_chance))]
     all_bad = table(rows_of("fp16", [], [1e-3, 2e-3, 3e-3]))
     assert claims(all_bad, dimensions(SPACE, all_bad)) == []
 

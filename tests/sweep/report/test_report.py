@@ -190,6 +190,17 @@ def test_causes_stand_with_the_outcomes_an_example_and_every_trial(results: Path
     assert "Explaining bad trials took 3.7 min more" in section(page, "made")
 
 
+def test_a_clip_line_is_drawn_only_where_norms_are_clipped(tmp_path: Path, make_results: Make) -> None:
+    folder = make_results(tmp_path, num_trials=4)
+    clipped = payload(build_report(folder).read_text(encoding="utf-8"))["traces"]
+    assert all(trace["clip"] is not None for trace in clipped.values())
+    study = store.read_study(folder)
+    study["training"]["clip"] = {"kind": "off"}
+    store.write_yaml(folder / "study.yaml", study)
+    free = payload(build_report(folder).read_text(encoding="utf-8"))["traces"]
+    assert free and all(trace["clip"] is None for trace in free.values())
+
+
 def test_a_cause_found_on_demand_after_the_study_is_shown(tmp_path: Path, make_results: Make) -> None:
     folder = make_results(tmp_path, num_trials=4, lr_range=(5e-2, 1e-1))
     trials = store.read_trials(folder)

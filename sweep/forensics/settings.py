@@ -27,12 +27,12 @@ class ForensicsConfig(Spec):
     further off stays unexplained. `python -m sweep.explain` trains as many as it takes, and says so before."""
     replay_steps: int = Field(60, ge=5)
     """Steps of one replay at most, of a training that went bad."""
-    learning_replay_steps: int = Field(100, ge=20)
+    learning_replay_steps: int = Field(200, ge=20)
     """Steps of one replay at most, of a training that learned nothing: it begins at the first step, and ends as soon
     as something is learned."""
     repeats: int = Field(2, ge=1)
     """Replays of each change: the first over the same batches, the others over another order of the data."""
-    max_replayed_steps: int = Field(400, ge=5)
+    max_replayed_steps: int = Field(600, ge=5)
     """Steps of all replays of one trial together at most, and never more than twice its planned steps. Changes that do
     not fit in are not tried."""
 

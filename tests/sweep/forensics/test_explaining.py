@@ -176,7 +176,7 @@ def test_replays_end_with_their_budget_and_say_so(story) -> None:
 
 
 def test_a_budget_allows_one_replay_at_least() -> None:
-    with pytest.raises(pydantic.ValidationError, match="must allow one replay, which takes up to 100 steps"):
+    with pytest.raises(pydantic.ValidationError, match="must allow one replay, which takes up to 200 steps"):
         ForensicsConfig(max_replayed_steps=99)
 
 

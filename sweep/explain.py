@@ -13,17 +13,17 @@ import torch
 from slr_models.data.batch import Dataset
 from slr_models.errors import ResultsError, UserError
 from sweep import store
+from sweep.command_line import tell_user_error
 from sweep.detectors import RunContext
 from sweep.explanation import Explanation
 from sweep.forensics.explaining import explain
 from sweep.forensics.wording import number, where
 from sweep.monitor import StabilityMonitor
-from sweep.records import NAN, HealthMetric, HealthRecord, Outcome, StepRecord, Verdict
+from sweep.records import NAN, Outcome, StepRecord, Verdict
 from sweep.space import Settings
 from sweep.study import LoadedStudy, load
 from sweep.train import TrialConfig
 
-EXIT_USER_ERROR = 2
 BROKEN_OFF = (Outcome.CRASHED, Outcome.OUT_OF_MEMORY)
 
 
@@ -47,8 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         else:
             print(_for_a_person(options.results, path.parent.name))
     except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return EXIT_USER_ERROR
+        return tell_user_error(error)
     return 0
 
 
@@ -82,7 +81,7 @@ def explain_trial(results_dir: Path, trial: str) -> Path:
         l_unif=_float(row["l_unif"]),
         # Nothing waits for the answer here: it may train again as many steps as there were.
         settings=loaded.study.forensics.model_copy(update={"retrain_steps": max_steps}),
-        health=_health(results_dir, trial_id),
+        health=store.load_health(results_dir, trial_id),
         on_plan=_say_plan,
     )
     store.write_explanation(results_dir, trial_id, explanation)
@@ -136,16 +135,6 @@ def _records(results_dir: Path, trial_id: str) -> list[StepRecord]:
     if not (results_dir / "steps" / f"{trial_id}.parquet").is_file():
         return []
     return store.load_steps(results_dir, trial_id)
-
-
-def _health(results_dir: Path, trial_id: str) -> list[HealthRecord]:
-    if not (results_dir / "health" / f"{trial_id}.parquet").is_file():
-        return []
-    columns = store.read_health(results_dir, trial_id)[["step", "metric", "path", "value"]]
-    return [
-        HealthRecord(int(step), HealthMetric(metric), str(path), float(value))
-        for step, metric, path, value in columns.itertuples(index=False)
-    ]
 
 
 def _say_plan(num_steps: int) -> None:

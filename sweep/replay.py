@@ -20,13 +20,12 @@ from pydantic import ValidationError
 
 from slr_models.errors import UserError
 from sweep import store
+from sweep.command_line import tell_user_error
 from sweep.detectors import NonfiniteConfig, RunContext, ScalerCollapseConfig, SkipStarvedConfig
 from sweep.monitor import MonitorConfig, StabilityMonitor
 from sweep.records import Outcome, Verdict
 from sweep.traces import Trace, read_trace
 from sweep.traces.columns import SPELLINGS
-
-EXIT_USER_ERROR = 2
 
 _FORMATS = """\
 FILE is CSV (also TSV), Parquet, JSON lines, a TensorBoard event file or a folder that holds one, or a plain text log.
@@ -244,24 +243,16 @@ def _calibration_note(trace: Trace) -> list[str]:
     ]
 
 
-def _finite(value: Any) -> Any:
-    """The value with null for every number that JSON does not know."""
-    if isinstance(value, dict):
-        return {name: _finite(item) for name, item in value.items()}
-    return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line; returns the exit code: 0 for any log that can be read, 2 for a user's mistake."""
     options = _parse(arguments)
     try:
         answer = replay(options.file, l_const=options.l_const, l_unif=options.l_unif, budget=options.budget)
     except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return EXIT_USER_ERROR
+        return tell_user_error(error)
     for note in answer["notes"]:
         print(f"note: {note}", file=sys.stderr)
-    print(json.dumps(_finite(answer), indent=None if options.json else 2, allow_nan=False))
+    print(json.dumps(store.without_nonfinite(answer), indent=None if options.json else 2, allow_nan=False))
     return 0
 
 

@@ -18,6 +18,7 @@ from slr_models.errors import UserError
 from sweep import runner, store
 from sweep.analysis.recipe import recipe
 from sweep.analysis.recommend import recommend
+from sweep.command_line import add_study, tell_user_error
 from sweep.preflight import Checked, plan, preflight
 from sweep.progress import Terminal
 from sweep.report import build_report
@@ -25,7 +26,6 @@ from sweep.session import StudySession, with_trials
 from sweep.study import LoadedStudy, Study, load
 from sweep.trial import RunOptions
 
-EXIT_USER_ERROR = 2
 EXIT_INTERRUPTED = 130
 
 
@@ -36,8 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         return _run(options, console)
     except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return EXIT_USER_ERROR
+        return tell_user_error(error)
     except KeyboardInterrupt:
         print("interrupted: nothing of a finished trial is lost; the same command goes on", file=sys.stderr)
         return EXIT_INTERRUPTED
@@ -48,17 +47,9 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         prog="python -m sweep.run",
         description="Run a stability study, or go on with one, and write its HTML report.",
     )
-    parser.add_argument("study", type=Path, metavar="STUDY.yaml", help="the study file, such as studies/smoke.yaml")
+    add_study(parser)
     parser.add_argument("--results", type=Path, default=Path("results"), metavar="DIR", help="default: results")
     parser.add_argument("--trials", metavar="N|+N", help="number of trials, or how many more than there are")
-    parser.add_argument(
-        "--set",
-        dest="overrides",
-        action="append",
-        default=[],
-        metavar="dotted.path=value",
-        help="change one setting of the study file; may be given several times",
-    )
     parser.add_argument("--dry-run", action="store_true", help="print the plan and the expected time, train nothing")
     parser.add_argument("--address", help="of a running Ray cluster; default: start Ray on this machine")
     return parser.parse_args(arguments)

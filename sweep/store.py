@@ -209,7 +209,7 @@ def evidence_path(results_dir: Path, trial_id: str, name: str) -> Path:
 
 def write_explanation(results_dir: Path, trial_id: str, explanation: Explanation) -> None:
     """Writes why a trial went bad. JSON has no NaN: an unknown number is null there."""
-    text = json.dumps(_plain(dataclasses.asdict(explanation)), indent=2, allow_nan=False)
+    text = json.dumps(without_nonfinite(dataclasses.asdict(explanation)), indent=2, allow_nan=False)
     write_text(evidence_path(results_dir, trial_id, "explanation.json"), text + "\n")
 
 
@@ -249,12 +249,12 @@ def _numbers(content: Mapping[str, Any]) -> dict[str, Any]:
     return {k: math.nan if v is None and k in _EXPLANATION_NUMBERS else v for k, v in content.items()}
 
 
-def _plain(value: Any) -> Any:
-    """A value as JSON has it."""
+def without_nonfinite(value: Any) -> Any:
+    """The value as JSON can hold it: null for every number that is NaN or infinite, lists for tuples."""
     if isinstance(value, Mapping):
-        return {key: _plain(item) for key, item in value.items()}
+        return {key: without_nonfinite(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
+        return [without_nonfinite(item) for item in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 

@@ -6,6 +6,8 @@ from collections.abc import Iterable, Sequence
 import torch
 from torch import Tensor
 
+HALF_MAX = torch.finfo(torch.float16).max
+"""Largest finite float16: 65504."""
 ABSENT = -1.0
 """Stands where a measurement is not defined, such as a ratio to zero; measured values are at least 0, or NaN."""
 

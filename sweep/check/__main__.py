@@ -2,22 +2,22 @@
 
 import argparse
 import json
-import math
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
 from slr_models.data.inspection import Spread
 from slr_models.errors import UserError
+from sweep import store
 from sweep.check.calibration import Calibration
 from sweep.check.report import Report, check
+from sweep.command_line import add_study, tell_user_error
 from sweep.study import load
 
-EXIT_DATA_ERROR, EXIT_USER_ERROR = 1, 2
+EXIT_DATA_ERROR = 1
 EXAMPLES_SHOWN = 5
 
 
@@ -26,22 +26,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m sweep.check", description="Check the data of a study before any training."
     )
-    parser.add_argument("study", type=Path, metavar="STUDY.yaml", help="the study file, such as studies/smoke.yaml")
+    add_study(parser)
     parser.add_argument("--json", action="store_true", help="print one JSON object")
-    parser.add_argument(
-        "--set",
-        dest="overrides",
-        action="append",
-        default=[],
-        metavar="dotted.path=value",
-        help="change one setting of the study file; may be given several times",
-    )
     options = parser.parse_args(arguments)
     try:
         report = check(load(options.study, options.overrides))
     except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return EXIT_USER_ERROR
+        return tell_user_error(error)
     if options.json:
         print(json.dumps(as_json(report), allow_nan=False))
     else:
@@ -112,16 +103,8 @@ def _conclusion(report: Report) -> tuple[str, str]:
 
 def as_json(report: Report) -> dict[str, Any]:
     """The report as one JSON object; what is not a number is null."""
-    finite: dict[str, Any] = _finite({"ok": not report.has_errors, **asdict(report)})
+    finite: dict[str, Any] = store.without_nonfinite({"ok": not report.has_errors, **asdict(report)})
     return finite
-
-
-def _finite(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _finite(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(item) for item in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 if __name__ == "__main__":

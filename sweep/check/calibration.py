@@ -21,9 +21,9 @@ from slr_models.data.batch import Dataset, collate
 from sweep.optim import Constant
 from sweep.precision import Fp16, Fp16Unscaled
 from sweep.records import StepRecord
+from sweep.telemetry import HALF_MAX
 from sweep.train import Training, TrialConfig
 
-LARGEST_HALF = 65504.0
 MAX_STEPS = 40
 """Steps of a measured start at most: 2^32 needs about 20."""
 
@@ -72,7 +72,7 @@ def expected_skips(precision: Fp16, largest_gradient: float) -> int | None:
     """Overflows before the scaled gradient fits; None where the gradient is unknown."""
     if not math.isfinite(largest_gradient):
         return None
-    excess = precision.initial_scale * largest_gradient / LARGEST_HALF
+    excess = precision.initial_scale * largest_gradient / HALF_MAX
     return max(0, math.ceil(math.log(excess) / -math.log(precision.backoff_factor))) if excess > 0 else 0
 
 

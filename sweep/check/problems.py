@@ -8,10 +8,10 @@ import numpy as np
 from slr_models.data.batch import Dataset, Split
 from slr_models.data.feasibility import num_outputs_needed
 from slr_models.data.inspection import Duplicates, Inspection, NonfiniteUtterance, ScaleOutlier, UtteranceName
-from sweep.check.calibration import LARGEST_HALF
 from sweep.check.reading import Problem, Source
 from sweep.detectors.base import counted
 from sweep.precision import Fp16, Fp16Unscaled, PrecisionConfig
+from sweep.telemetry import HALF_MAX
 from sweep.train import TrialConfig, infeasible_targets
 
 RARE_LABEL, LARGE_IMBALANCE = 5, 100
@@ -116,8 +116,8 @@ def _constant(names: Sequence[str], num_features: int) -> Iterator[Problem]:
 
 
 def _scale(found: Inspection, source: Source, precisions: Sequence[PrecisionConfig]) -> Iterator[Problem]:
-    if found.absmax > LARGEST_HALF and any(isinstance(p, Fp16 | Fp16Unscaled) for p in precisions):
-        text = f"the largest feature is {found.absmax:.3g}, and fp16 holds {LARGEST_HALF:g} at most; scale the features"
+    if found.absmax > HALF_MAX and any(isinstance(p, Fp16 | Fp16Unscaled) for p in precisions):
+        text = f"the largest feature is {found.absmax:.3g}, and fp16 holds {HALF_MAX:g} at most; scale the features"
         yield Problem("error", "features too large for fp16", text)
     # Standardization hides how large a wild utterance is, so that its raw values tell more.
     told = {outlier.name for outlier in source.raw_outliers} | {
@@ -229,7 +229,7 @@ def _describe_pairs(duplicates: Duplicates) -> tuple[str, ...]:
 
 def calibration_problems(largest: float) -> list[Problem]:
     """What the largest gradient at the start means for loss scales."""
-    if math.isfinite(largest) and largest <= LARGEST_HALF:
+    if math.isfinite(largest) and largest <= HALF_MAX:
         return []
     text = (
         "fp16 gradients of the model at its start overflow even at a loss scale of 1: "

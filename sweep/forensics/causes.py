@@ -6,10 +6,11 @@ from collections.abc import Iterable, Mapping, Sequence
 import numpy as np
 
 from slr_models.data.batch import Dataset
+from sweep.detectors.base import counted
 from sweep.explanation import Cause, Explanation
 from sweep.forensics.batches import DataFaults, batches_of_steps, first_bad_feature
 from sweep.forensics.trouble import find_trouble, is_finite
-from sweep.forensics.wording import counted, listed, number, threshold_name
+from sweep.forensics.wording import listed, number, threshold_name
 from sweep.optim import RobustZ, SkipAbove
 from sweep.records import Outcome, SkipReason, StepRecord, Verdict
 from sweep.train import TrialConfig

@@ -10,6 +10,7 @@ import torch
 
 from slr_models.data.batch import Dataset
 from sweep.analysis.health import health_warnings
+from sweep.detectors.base import counted
 from sweep.explanation import Cause, Counterfactual, Explanation, Place
 from sweep.forensics.adam_state import is_damaged
 from sweep.forensics.batches import DataFaults, batches_of_steps
@@ -27,7 +28,7 @@ from sweep.forensics.replay import Judge, Replays, Run, level, train_to
 from sweep.forensics.settings import REPLAYED_PER_PLANNED, ForensicsConfig
 from sweep.forensics.trace_ops import Trace
 from sweep.forensics.trouble import Trouble, find_trouble, is_finite, jump_step, learning_judge, survival_judge
-from sweep.forensics.wording import counted, listed, number, outcomes, overflow, what_happened, where
+from sweep.forensics.wording import listed, number, outcomes, overflow, what_happened, where
 from sweep.optim import ByNorm, Sgd
 from sweep.records import HealthRecord, Outcome, SkipReason, StepRecord, Verdict
 from sweep.snapshots import Snapshot, SnapshotRing

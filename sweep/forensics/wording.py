@@ -3,27 +3,21 @@
 import math
 from collections.abc import Sequence
 
-import torch
-
+from sweep.detectors.base import counted
 from sweep.explanation import Counterfactual, FirstNonfinite, Place
 from sweep.forensics.changes import Change
 from sweep.forensics.trace_ops import Trace
 from sweep.forensics.trouble import Trouble
 from sweep.optim import RobustZ, SkipAbove
 from sweep.records import Outcome, Verdict
+from sweep.telemetry import HALF_MAX
 
-HALF_MAX = torch.finfo(torch.float16).max
 MAX_LISTED = 3
 
 
 def number(value: float) -> str:
     """Three digits."""
     return f"{value:.3g}"
-
-
-def counted(count: int, noun: str) -> str:
-    """`1 step`, `2 steps`."""
-    return f"{count} {noun}{'' if count == 1 else 's'}"
 
 
 def listed(items: Sequence[str]) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from slr_models.errors import UserError
+from sweep.command_line import tell_user_error
 from sweep.report import build_report
 
 
@@ -17,8 +18,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         path = build_report(options.results)
     except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+        return tell_user_error(error)
     print(path)
     return 0
 

@@ -1,0 +1,110 @@
+"""Where along one dimension training stops being stable: its edges, with intervals, in slices of a space."""
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from sweep.boundary.encoding import Encoding, Floats
+from sweep.boundary.model import MarginModel
+from sweep.space import Scalar, Settings, is_active
+
+SURE = 0.9
+"""An edge's interval runs from where P(stable) is SURE to where it is 1 - SURE."""
+_NUM_PLACES = 201
+
+
+@dataclass(frozen=True)
+class Edge:
+    """A crossing of P(stable) = 0.5 along a dimension."""
+
+    side: Literal["hot", "cold"]
+    """`hot`: unstable above it; `cold`: unstable below it."""
+    value: float
+    """Where P(stable) is 0.5."""
+    inner: float
+    """Where P(stable) is still 0.9, towards the stable side; the stable stretch's far end if it is never so high."""
+    outer: float
+    """Where P(stable) has fallen to 0.1; the end of the range if it never falls so low."""
+    width: float
+    """Distance from inner to outer: decades on a logarithmic axis, else units."""
+
+
+def edge_path(encoding: Encoding) -> str | None:
+    """The dimension along which edges are told: the learning rate, else the first numeric one; None without any."""
+    numeric = [path for path in encoding.paths if encoding.axis(path) is not None]
+    named = [path for path in numeric if path.split(".")[-1] in ("lr", "learning_rate")]
+    return next(iter(named + numeric), None)
+
+
+def profile(model: MarginModel, along: str, at: Mapping[str, Scalar | None]) -> tuple[Floats, Floats]:
+    """P(stable) along a dimension, all others fixed: places in [0, 1] of the dimension's axis and P, [201] each."""
+    scale = model.encoding.axis(along)
+    assert scale is not None, "edges lie along a numeric dimension"
+    places = np.linspace(0, 1, _NUM_PLACES)
+    settings = [{**at, along: scale.from_unit(place)} for place in places.tolist()]
+    return places, model.p_stable(settings)
+
+
+def edges(model: MarginModel, along: str, at: Mapping[str, Scalar | None]) -> tuple[Edge, ...]:
+    """Every crossing of P(stable) = 0.5 along a dimension, from low to high, all other dimensions fixed."""
+    scale = model.encoding.axis(along)
+    assert scale is not None, "edges lie along a numeric dimension"
+    places, p = profile(model, along, at)
+    above = p >= 0.5
+    crossings = np.flatnonzero(above[1:] != above[:-1])
+    stops = [0, *(int(c) + 1 for c in crossings), len(p)]
+    found = []
+    for number, left in enumerate(crossings.tolist()):
+        # Each search stays within the stretch of its own side.
+        begin, end = stops[number], stops[number + 2] - 1
+        hot = bool(above[left])
+        middle = _crossing(places, p, left, 0.5)
+        stable_end, unstable_end = (begin, end) if hot else (end, begin)
+        inner = _reach(places, p, left if hot else left + 1, stable_end, SURE)
+        outer = _reach(places, p, left + 1 if hot else left, unstable_end, 1 - SURE)
+        width = abs(outer - inner) * (scale.decades if scale.log else scale.high - scale.low)
+        value, inner, outer = (scale.from_unit(place) for place in (middle, inner, outer))
+        found.append(Edge("hot" if hot else "cold", value, inner, outer, width))
+    return tuple(found)
+
+
+def slices(encoding: Encoding, along: str, num: int, seed: int) -> list[Settings]:
+    """`num` evenly spread settings of the other dimensions, in which `along` is active."""
+    found = [s for s in encoding.sobol(4 * num, seed) if is_active(encoding.space[along], s)]
+    return [{path: value for path, value in setting.items() if path != along} for setting in found[:num]]
+
+
+def mean_width(model: MarginModel, along: str, num_slices: int, seed: int) -> float:
+    """Mean over slices of the summed width of the edges in each: how much of the dimension is still open.
+
+    Decades on a logarithmic axis. A slice without an edge counts with the stretch where P(stable) is neither
+    above 0.9 nor below 0.1.
+    """
+    scale = model.encoding.axis(along)
+    assert scale is not None, "edges lie along a numeric dimension"
+    length = scale.decades if scale.log else scale.high - scale.low
+    open_shares = []
+    for at in slices(model.encoding, along, num_slices, seed):
+        _, p = profile(model, along, at)
+        open_shares.append(float(((p < SURE) & (p > 1 - SURE)).mean()))
+    return length * float(np.mean(open_shares)) if open_shares else math.nan
+
+
+def _crossing(places: Floats, p: Floats, left: int, level: float) -> float:
+    """Where the straight line between two neighbouring places passes a level."""
+    low, high = float(p[left]), float(p[left + 1])
+    share = (level - low) / (high - low)
+    return float(places[left] + min(max(share, 0.0), 1.0) * (places[left + 1] - places[left]))
+
+
+def _reach(places: Floats, p: Floats, start: int, end: int, level: float) -> float:
+    """The first place from `start` towards `end` where P passes the level; the end itself if it never does."""
+    step = 1 if end >= start else -1
+    beyond: Callable[[float], bool] = (lambda q: q >= level) if level > 0.5 else (lambda q: q <= level)
+    for index in range(start, end + step, step):
+        if beyond(float(p[index])):
+            return float(places[index])
+    return float(places[end])

@@ -1,0 +1,182 @@
+"""Settings as points: of the unit cube that designs fill, and of the space in which a model measures distance."""
+
+import itertools
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from scipy.stats import qmc
+
+from sweep.space import (
+    Choice,
+    Dimension,
+    Grid,
+    Integer,
+    LogUniform,
+    Scalar,
+    Settings,
+    Space,
+    Uniform,
+    grid_settings,
+    is_active,
+    ordered,
+)
+
+Floats = npt.NDArray[np.float64]
+
+LOG_RATIO = 10.0
+"""A grid of positive numbers that spans this factor or more counts as logarithmic."""
+
+
+@dataclass(frozen=True)
+class Axis:
+    """A numeric dimension on its own scale."""
+
+    low: float
+    high: float
+    log: bool
+
+    @property
+    def decades(self) -> float:
+        """Length in powers of ten; NaN where the axis is not logarithmic."""
+        return math.log10(self.high / self.low) if self.log else math.nan
+
+    def to_unit(self, value: float) -> float:
+        """0 at the low end, 1 at the high end; values outside the range lie outside [0, 1]."""
+        if self.high == self.low:
+            return 0.5
+        if self.log:
+            return math.log(value / self.low) / math.log(self.high / self.low)
+        return (value - self.low) / (self.high - self.low)
+
+    def from_unit(self, place: float) -> float:
+        """The value at a place; the ends are exact."""
+        if place in (0.0, 1.0):
+            return (self.low, self.high)[int(place)]
+        if self.log:
+            return math.exp(math.log(self.low) + place * math.log(self.high / self.low))
+        return self.low + place * (self.high - self.low)
+
+
+def axis(dimension: Dimension) -> Axis | None:
+    """The scale of a numeric dimension; None for one of values without an order."""
+    match dimension:
+        case Uniform():
+            return Axis(*dimension.uniform, log=False)
+        case LogUniform():
+            return Axis(*dimension.loguniform, log=True)
+        case Integer():
+            low, high = map(float, dimension.int_)
+            return Axis(low, high, log=dimension.log)
+        case Choice() | Grid():
+            values = dimension.ends
+            if any(isinstance(value, bool | str) for value in values):
+                return None
+            numbers = [float(value) for value in values]
+            low, high = min(numbers), max(numbers)
+            return Axis(low, high, log=low > 0 and high / low >= LOG_RATIO)
+
+
+class Encoding:
+    """Turns settings of a space into rows of numbers and places of the unit cube into settings.
+
+    | dimension                    | features                               | inactive       |
+    |------------------------------|----------------------------------------|----------------|
+    | number (a grid of them, too) | one: its place between low and high    | 0.5            |
+    | values without an order      | one a value: 1 / sqrt(2) where it holds | all of them 0 |
+
+    Two different values without an order are thus one range apart. Whether a conditional dimension is active
+    needs no feature of its own, since the dimensions of its condition have theirs.
+    """
+
+    def __init__(self, space: Space) -> None:
+        """For a space, all of whose conditions can be met.
+
+        Raises:
+            SettingError: the conditions of the space are wrong.
+        """
+        self.space = space
+        self.paths = tuple(ordered(space))
+        """The dimensions, each after those that its condition names."""
+        self._axes = {path: axis(space[path]) for path in self.paths}
+        owners: list[str] = []
+        for path in self.paths:
+            owners += [path] * (1 if self._axes[path] is not None else len(space[path].ends))
+        self.owners = tuple(owners)
+        """The dimension of each feature."""
+
+    @property
+    def num_features(self) -> int:
+        """Features of a setting, F."""
+        return len(self.owners)
+
+    def axis(self, path: str) -> Axis | None:
+        """The scale of a numeric dimension; None for one of values without an order."""
+        return self._axes[path]
+
+    def encode(self, settings: Sequence[Mapping[str, Scalar | None]]) -> Floats:
+        """Features of N settings, [N, F]; a dimension that is missing or None is inactive."""
+        features = np.zeros((len(settings), self.num_features))
+        start = 0
+        for path in self.paths:
+            scale, values = self._axes[path], [setting.get(path) for setting in settings]
+            if scale is not None:
+                features[:, start] = [0.5 if v is None else scale.to_unit(float(v)) for v in values]
+                start += 1
+                continue
+            for level in self.space[path].ends:
+                features[:, start] = [math.sqrt(0.5) if _same(v, level) else 0.0 for v in values]
+                start += 1
+        return features
+
+    def decode(self, places: Floats) -> list[Settings]:
+        """The settings at N places of the unit cube, [N, D] in the order of `paths`, D dimensions."""
+        result = []
+        for row in places:
+            setting: Settings = {}
+            for path, place in zip(self.paths, row, strict=True):
+                if is_active(self.space[path], setting):
+                    setting[path] = _value(self.space[path], self._axes[path], float(place))
+            result.append(setting)
+        return result
+
+    def sobol(self, num: int, seed: int) -> list[Settings]:
+        """`num` settings spread evenly: scrambled Sobol points, the first ones of a sequence that a seed fixes."""
+        if not self.paths:
+            return [{} for _ in range(num)]
+        sequence = qmc.Sobol(len(self.paths), scramble=True, rng=seed)
+        # Whole powers of two keep the sequence balanced, and scipy quiet.
+        places = sequence.random_base2(max(0, math.ceil(math.log2(max(num, 1)))))[:num]
+        return self.decode(places)
+
+    def all_settings(self, limit: int) -> list[Settings] | None:
+        """Every setting of a space without continuous dimensions; None above `limit` of them."""
+        if any(isinstance(dimension, Uniform | LogUniform) for dimension in self.space.values()):
+            return None
+        found = list(itertools.islice(grid_settings(self.space), limit + 1))
+        return found if len(found) <= limit else None
+
+
+def _same(value: Scalar | None, level: Scalar) -> bool:
+    # True == 1 in Python; a space may hold both.
+    return value == level and isinstance(value, bool) == isinstance(level, bool)
+
+
+def _value(dimension: Dimension, scale: Axis | None, place: float) -> Scalar:
+    """The value of a dimension at a place in [0, 1]; each of several values takes an equal part."""
+    match dimension:
+        case Choice() | Grid():
+            ends = dimension.ends
+            values = sorted(ends, key=float) if scale is not None else ends
+            return values[min(int(place * len(values)), len(values) - 1)]
+        case Integer():
+            low, high = dimension.int_
+            assert scale is not None, "a whole number has a scale"
+            # Each whole number owns the stretch that is rounded to it.
+            wide = Axis(low - 0.5, high + 0.5, scale.log)
+            return min(max(round(wide.from_unit(place)), low), high)
+        case Uniform() | LogUniform():
+            assert scale is not None, "a real number has a scale"
+            return min(max(scale.from_unit(place), scale.low), scale.high)

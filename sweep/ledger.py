@@ -6,6 +6,7 @@ Everything else in the results folder that speaks of trials can be rebuilt from 
     {"event": "ask", "trial_id": ..., "number": ..., "group": ..., "seed": ..., "phase": ..., "settings": {...}}
     {"event": "tell", "trial_id": ..., "spent_s": ..., "result": {...}}
     {"event": "cause", "trial_id": ..., "spent_s": ..., "cause": ..., "forensics_s": ...}
+    {"event": "explored", "reason": ..., "terms": {...}}
 """
 
 import dataclasses
@@ -22,6 +23,8 @@ from sweep.records import Outcome, TrialResult
 from sweep.space import Settings
 
 LEDGER_FILE = "ledger.jsonl"
+EXPLORE_PHASE = "explore"
+"""Trainings of settings that the search asked for."""
 
 
 @dataclass(frozen=True)
@@ -34,6 +37,17 @@ class Ask:
     seed: int
     phase: str
     settings: Settings
+    recommended: bool = False
+    """Whether a confirming training is of the setting that was recommended then, rather than of one of the best."""
+
+
+@dataclass(frozen=True)
+class Explored:
+    """The search has said that it has found out enough."""
+
+    reason: str
+    terms: dict[str, Any]
+    """The part of the study under which it said so; under others it is asked anew."""
 
 
 class Ledger:
@@ -59,6 +73,8 @@ class Ledger:
         self.results: dict[str, TrialResult] = {}
         self.explained_s: list[float] = []
         """How long each search for a cause by replay took."""
+        self.explored: Explored | None = None
+        """Set where the search said that it had found out enough and was not asked for a setting since."""
         self.spent_s = 0.0
         """Wall time of the study so far, over all earlier runs."""
         self._read()
@@ -66,7 +82,7 @@ class Ledger:
     def ask(self, ask: Ask) -> None:
         """Writes down that a training is asked for."""
         self._append({"event": "ask", **dataclasses.asdict(ask)})
-        self.asks.append(ask)
+        self._asked(ask)
 
     def tell(self, result: TrialResult, *, spent_s: float) -> None:
         """Writes down what came of a training, and the study's wall time up to here."""
@@ -81,9 +97,19 @@ class Ledger:
         self.results[result.trial_id] = result
         self.explained_s.append(result.forensics_s)
 
+    def end_exploration(self, explored: Explored) -> None:
+        """Writes down why the search asks for no more settings."""
+        self._append({"event": "explored", **dataclasses.asdict(explored)})
+        self.explored = explored
+
     def close(self) -> None:
         """Releases the lock."""
         self._file.close()
+
+    def _asked(self, ask: Ask) -> None:
+        self.asks.append(ask)
+        if ask.phase == EXPLORE_PHASE:
+            self.explored = None
 
     def _append(self, event: dict[str, Any]) -> None:
         self._file.write(json.dumps(event, allow_nan=False).encode() + b"\n")
@@ -102,7 +128,7 @@ class Ledger:
                 event = json.loads(line)
                 match event.pop("event"):
                     case "ask":
-                        self.asks.append(Ask(**event))
+                        self._asked(Ask(**event))
                     case "tell":
                         self.results[event["trial_id"]] = _decode(event["result"])
                         self.spent_s = float(event["spent_s"])
@@ -112,6 +138,8 @@ class Ledger:
                         self.spent_s = float(event.pop("spent_s", self.spent_s))
                         self.explained_s.append(float(event["forensics_s"]))
                         self.results[trial_id] = dataclasses.replace(self.results[trial_id], **event)
+                    case "explored":
+                        self.explored = Explored(**event)
                     case unknown:
                         raise ValueError(f"unknown event {unknown!r}")
             except (ValueError, KeyError, TypeError) as error:

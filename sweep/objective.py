@@ -7,6 +7,8 @@ Metric = Literal["wer", "val_loss"]
 
 STABLE_CAP = 2.0
 """No stable training is worth more (worse) than this."""
+UNSTABLE_INTERIM = 3.0
+"""What an evaluation is worth whose loss is not finite: as an unstable training that ended at once."""
 
 
 def objective(
@@ -33,6 +35,17 @@ def objective(
     else:
         value = val_loss / l_const if _is_positive(l_const) else math.nan
     return STABLE_CAP if math.isnan(value) else min(max(value, 0.0), STABLE_CAP)
+
+
+def interim(metric: Metric, *, wer: float, val_loss: float, l_const: float) -> float:
+    """What a scheduler hears of an evaluation: as `objective` for a stable training; always finite.
+
+    One whose validation loss is not finite lies above every other (UNSTABLE_INTERIM), also where the WER is the metric:
+    a model whose weights are NaN still has a WER. A comparison with NaN would never end such a training.
+    """
+    if not math.isfinite(val_loss):
+        return UNSTABLE_INTERIM
+    return objective(metric, stable=True, wer=wer, val_loss=val_loss, l_const=l_const, survived_rate=1.0)
 
 
 def margin(*, stable: bool, stopped: bool, end_loss: float, l_const: float, survived_rate: float) -> float:

@@ -13,11 +13,12 @@ from slr_models.ctc import beam_decode
 from slr_models.data.batch import Dataset
 from slr_models.errors import SettingError, UserError
 from slr_models.models.custom import CustomModelConfig, raised_text
+from sweep.full_size import at_full_size
 from sweep.optim import Constant
 from sweep.records import EvalRecord, StepRecord
-from sweep.search import GridSearch
-from sweep.space import corner_settings, grid_settings
-from sweep.study import LoadedStudy, Study, num_settings
+from sweep.search import CmaEsSearch, GridSearch, Nsga2Search
+from sweep.space import Choice, Grid, corner_settings, grid_settings
+from sweep.study import LoadedStudy, Study, num_confirmations, num_settings
 from sweep.train import Beam, Training, TrainingConfig, TrialConfig, infeasible_targets, steps_per_epoch
 from sweep.trial import RunOptions, TrialRunner
 
@@ -41,6 +42,7 @@ def preflight(loaded: LoadedStudy, dataset: Dataset, options: RunOptions) -> Che
     model = config.model.build(dataset.num_features, dataset.groups, len(dataset.vocabulary), 0)
     _check_forward(model, config, dataset)
     _check_corners(loaded, dataset, options)
+    _check_scheduler(loaded, len(dataset.train))
     l_const, l_unif = TrialRunner(dataset, options).floors(config)
     if not (math.isfinite(l_const) and l_const > 0):
         raise UserError(
@@ -62,7 +64,10 @@ def _check_corners(loaded: LoadedStudy, dataset: Dataset, options: RunOptions) -
     first = loaded.first_settings()
     # The model of the first settings has been built by the caller.
     built = {loaded.trial_config(first).model.model_dump_json()}
-    for settings in [first, *(settings for _, settings in corner_settings(loaded.study.space))]:
+    corners = [first, *(settings for _, settings in corner_settings(loaded.study.space))]
+    if loaded.study.full_size is not None:
+        corners.append(at_full_size(loaded.study.full_size, loaded.study.space, first))
+    for settings in corners:
         config = loaded.trial_config(settings)
         training = config.training
         shown = ", ".join(f"{path} = {value}" for path, value in settings.items())
@@ -78,6 +83,28 @@ def _check_corners(loaded: LoadedStudy, dataset: Dataset, options: RunOptions) -
                 config.model.build(dataset.num_features, dataset.groups, len(dataset.vocabulary), 0)
         except UserError as error:
             raise UserError(f"{error} (with {shown})" if shown else str(error)) from error
+
+
+def _check_scheduler(loaded: LoadedStudy, num_train: int) -> None:
+    """Raises a SettingError where evaluations come too rarely for the scheduler to act on."""
+    scheduler = loaded.study.scheduler
+    if scheduler is None:
+        return
+    for settings in [loaded.first_settings(), *(settings for _, settings in corner_settings(loaded.study.space))]:
+        config = loaded.trial_config(settings)
+        max_steps = loaded.max_steps(config, num_train)
+        every = eval_every_steps(config.training, num_train)
+        if scheduler.first_action_step(max_steps, every) >= max_steps:
+            raise SettingError(
+                f"scheduler.kind: {scheduler.kind} acts on evaluations, and none comes when it could act: trainings "
+                f"take {max_steps} steps and are evaluated every {every}: set training.eval_every_steps to less, "
+                f"such as {max(1, max_steps // 10)}"
+            )
+
+
+def eval_every_steps(config: TrainingConfig, num_train: int) -> int:
+    """Steps between two evaluations, for a training split of that many utterances."""
+    return config.eval_every_steps or steps_per_epoch(config, num_train)
 
 
 def _build_schedule(training: TrainingConfig, max_steps: int) -> None:
@@ -106,6 +133,21 @@ def _warnings(loaded: LoadedStudy, config: TrialConfig, dataset: Dataset) -> Ite
         if num_settings(study) < available:
             yield f"the grid has {available} settings, and budget.trials lets only the first {num_settings(study)} run"
 
+    yield from _search_warnings(study)
+
+
+def _search_warnings(study: Study) -> Iterator[str]:
+    if isinstance(study.search, CmaEsSearch):
+        alone = [path for path, dim in study.space.items() if dim.when or isinstance(dim, Choice | Grid)]
+        if alone:
+            named = ", ".join(alone)
+            yield f"cmaes draws {named} at random: choices, grids and conditional dimensions do not move along"
+    if isinstance(study.search, Nsga2Search) and num_settings(study) < 2 * study.search.population_size:
+        yield (
+            f"nsga2 draws its first generation of {study.search.population_size} settings at random, and the budget "
+            f"holds {num_settings(study)}: lower search.population_size or raise budget.trials"
+        )
+
 
 @torch.no_grad()
 def _check_forward(model: Any, config: TrialConfig, dataset: Dataset) -> None:
@@ -126,33 +168,91 @@ def _check_forward(model: Any, config: TrialConfig, dataset: Dataset) -> None:
         )
 
 
+@dataclass(frozen=True)
+class Timing:
+    """What a training costs on this machine."""
+
+    step_s: float
+    """Median of a few steps."""
+    eval_s: float
+    device: torch.device
+    """Where it was measured."""
+
+    def training_s(self, training: TrainingConfig, max_steps: int, num_train: int) -> float:
+        """Seconds of a whole training that runs to its end."""
+        num_evals = math.ceil(max_steps / eval_every_steps(training, num_train))
+        return max_steps * self.step_s + num_evals * self.eval_s
+
+
+@dataclass(frozen=True)
+class Phase:
+    """A part of a study."""
+
+    name: str
+    num_trainings: int
+    training_s: float
+    """Of one training that runs to its end, alone."""
+    what: str
+    """What is trained, in a few words."""
+
+
+def _phase_line(phase: Phase, lanes: int) -> str:
+    expected = _duration(phase.num_trainings * phase.training_s / lanes)
+    return f"{phase.what}, about {expected}" if phase.num_trainings else phase.what
+
+
+def _confirmed(study: Study) -> str:
+    confirm = study.confirm
+    if not confirm.settings:
+        return "confirmation is off"
+    best = "the best setting" if confirm.settings == 1 else f"the {confirm.settings} best settings"
+    safe = " and the recommended one" if confirm.recommended and study.space else ""
+    return f"{best}{safe} x {confirm.seeds} fresh seeds"
+
+
+def _full_size_phase(loaded: LoadedStudy, dataset: Dataset, options: RunOptions) -> Iterator[Phase]:
+    """The tests at full size, timed at that size."""
+    study = loaded.study
+    if study.full_size is None or not study.full_size.trainings:
+        return
+    config = loaded.trial_config(at_full_size(study.full_size, study.space, loaded.first_settings()))
+    timing = _time_steps(config, dataset, options, study.resources.cpus)
+    max_steps = loaded.max_steps(config, len(dataset.train))
+    training_s = timing.training_s(config.training, max_steps, len(dataset.train))
+    what = f"{study.full_size.path} {study.full_size.target:g}"
+    yield Phase("at full size", study.full_size.trainings, training_s, what)
+
+
 def plan(loaded: LoadedStudy, dataset: Dataset, options: RunOptions) -> list[str]:
     """The plan of a study in lines for a person; times a few steps."""
     study = loaded.study
     explore = num_settings(study) * study.repeats
-    confirm = study.confirm.settings * study.confirm.seeds
     config = loaded.trial_config(loaded.first_settings())
     max_steps = loaded.max_steps(config, len(dataset.train))
-    step_s, eval_s, device = _time_steps(config, dataset, options, study.resources.cpus)
-    num_evals = math.ceil(
-        max_steps / (config.training.eval_every_steps or steps_per_epoch(config.training, len(dataset.train)))
-    )
+    timing = _time_steps(config, dataset, options, study.resources.cpus)
+    training_s, device = timing.training_s(config.training, max_steps, len(dataset.train)), timing.device
     lanes = max(1, (os.cpu_count() or 1) // study.resources.cpus)
     if study.resources.gpus and torch.cuda.is_available():
         lanes = min(lanes, int(torch.cuda.device_count() / study.resources.gpus + 1e-9))
-    total_s = (explore + confirm) * (max_steps * step_s + num_evals * eval_s) / lanes
+    phases = [
+        Phase("to explore", explore, training_s, f"{num_settings(study)} settings x {study.repeats} seeds"),
+        Phase("to confirm", num_confirmations(study), training_s, _confirmed(study)),
+        *_full_size_phase(loaded, dataset, options),
+    ]
+    total_s = sum(phase.num_trainings * phase.training_s for phase in phases) / lanes
     lines = [
         f"space: {len(study.space)} dimensions, {study.search.kind} search",
         *(
             f"  {path}: {dimension.model_dump(mode='json', by_alias=True, exclude_defaults=True)}"
             for path, dimension in study.space.items()
         ),
-        f"trials: {explore} to explore ({num_settings(study)} settings x {study.repeats} seeds), {confirm} to confirm",
+        *(f"{phase.num_trainings} {phase.name}: {_phase_line(phase, lanes)}" for phase in phases),
         f"steps: up to {max_steps} a trial",
         *_alarm_lines(study),
         f"expected time: about {_duration(total_s)} with {lanes} at a time on this machine, if every trial ran to "
-        f"its end ({step_s * 1000:.0f} ms a step and {eval_s:.1f} s an evaluation of the first setting, measured "
-        f"now on the {device.type}, one training alone; several at once share memory bandwidth and may take longer)",
+        f"its end ({timing.step_s * 1000:.0f} ms a step and {timing.eval_s:.1f} s an evaluation of the first setting, "
+        f"measured now on the {device.type}, one training alone; several at once share memory bandwidth and may take "
+        f"longer)",
     ]
     if study.resources.gpus and device.type == "cpu":
         lines.append("this machine has no GPU: the times above are a CPU's, the study itself needs GPUs")
@@ -167,6 +267,8 @@ def _alarm_lines(study: Study) -> Iterator[str]:
         yield "alarms: nothing is stopped early"
     else:
         yield f"alarms: stop a trial; {study.audit.rate:.0%} run on all the same, to measure how often that is wrong"
+    if study.scheduler is not None:
+        yield f"scheduler: {study.scheduler.kind}, on the trainings of the exploration; the time below is without it"
     if study.forensics.trials:
         yield f"causes: up to {study.forensics.trials} bad trials are explained by replays, beside the time below"
 
@@ -175,10 +277,8 @@ def _duration(seconds: float) -> str:
     return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min"
 
 
-def _time_steps(
-    config: TrialConfig, dataset: Dataset, options: RunOptions, num_threads: int
-) -> tuple[float, float, torch.device]:
-    """Median seconds of a step, seconds of an evaluation, and the device that they were measured on."""
+def _time_steps(config: TrialConfig, dataset: Dataset, options: RunOptions, num_threads: int) -> Timing:
+    """Trains a few steps."""
     torch.set_num_threads(num_threads)
     device = torch.device(options.device if torch.cuda.is_available() else "cpu")
     training = config.training.model_copy(update={"eval_every_steps": DRY_RUN_STEPS})
@@ -191,4 +291,4 @@ def _time_steps(
     # The first step warms up.
     steps = [record.time_s for record in records if isinstance(record, StepRecord)][1:]
     evals = [record.time_s for record in records if isinstance(record, EvalRecord)]
-    return statistics.median(steps), statistics.median(evals), device
+    return Timing(statistics.median(steps), statistics.median(evals), device)

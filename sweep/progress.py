@@ -36,12 +36,42 @@ class ProgressView(Protocol):
         """A training ended."""
 
 
+class Course(Protocol):
+    """What a study has still before it."""
+
+    @property
+    def num_planned(self) -> int:
+        """Trials that it will have when it is done, as far as is known now."""
+
+    @property
+    def stop_reason(self) -> str | None:
+        """Why the exploration ended before its trials were spent; None where it did not."""
+
+
+_PHASES = {
+    "confirm": "confirming with fresh seeds",
+    "full_size": "testing at full size",
+}
+
+
 class Terminal:
     """The progress of one run, on a console. Use as a context manager."""
 
-    def __init__(self, console: Console, *, num_planned: int, done: list[TrialResult]) -> None:
+    def __init__(self, console: Console, *, course: Course, search: str, done: list[TrialResult]) -> None:
+        """Prepares the view.
+
+        Args:
+            console: where to print.
+            course: of the study; asked whenever a training starts or ends.
+            search: what the exploration is led by, in a few words.
+            done: trials that earlier runs finished.
+        """
         self._console = console
-        self._num_planned = num_planned
+        self._course = course
+        self._search = search
+        self._phase = ""
+        self._heading = ""
+        self._num_planned = course.num_planned
         self._results = list(done)
         self._num_before = len(done)
         self._running: dict[str, tuple[Job, Progress | None]] = {}
@@ -62,6 +92,11 @@ class Terminal:
 
     def started(self, job: Job) -> None:
         """A training starts."""
+        self._num_planned = self._course.num_planned
+        if job.phase != self._phase:
+            self._phase = job.phase
+            self._heading = self._what_begins(job.phase)
+            self._console.print(self._heading, highlight=False, style="bold")
         self._running[job.trial_id] = (job, None)
 
     def progressed(self, job: Job, progress: Progress) -> None:
@@ -82,16 +117,26 @@ class Terminal:
         self._running.pop(result.trial_id, None)
         self._explaining.discard(result.trial_id)
         self._results.append(result)
-        # A confirmation is planned only when the exploration is known.
-        self._num_planned = max(self._num_planned, len(self._results))
+        # How much there is to confirm is known only when the exploration is over.
+        self._num_planned = max(self._course.num_planned, len(self._results))
         self._console.print(self._line(result), highlight=False, soft_wrap=True)
 
+    def _what_begins(self, phase: str) -> str:
+        if phase == "explore":
+            return f"exploring ({self._search})"
+        reason = self._course.stop_reason if phase == "confirm" else None
+        return f"exploration ended early: {reason}; {_PHASES[phase]}" if reason else _PHASES[phase]
+
     def _line(self, result: TrialResult) -> Text:
-        style = "green" if result.stable else "red" if result.verdict.is_diverged else "yellow"
+        style = (
+            "green" if result.stable else "red" if result.verdict.is_diverged else "dim" if result.pruned else "yellow"
+        )
         text = Text(f"[{len(self._results)}/{self._num_planned}] ")
-        text.append(f"{result.trial_id} {_settings(result.settings)}".rstrip())
+        text.append(f"{result.trial_id} {settings_line(result.settings)}".rstrip())
         if result.phase == "confirm":
             text.append(f", fresh seed {result.seed}")
+        elif result.phase == "full_size":
+            text.append(f", at full size, seed {result.seed}")
         text.append(": ")
         text.append(result.verdict.value, style=style)
         if result.stable:
@@ -116,14 +161,19 @@ class Terminal:
 
     def _render(self) -> Group:
         outcomes = Counter(
-            "stable" if r.stable else "diverged" if r.verdict.is_diverged else "failed" for r in self._results
+            "stable" if r.stable else "diverged" if r.verdict.is_diverged else "pruned" if r.pruned else "failed"
+            for r in self._results
         )
         remaining = self._remaining_s()
         head = Text()
+        if self._heading:
+            head.append(f"{self._heading}\n", style="bold")
         head.append(f"{len(self._results)} of {self._num_planned} trials  ")
         head.append(f"{outcomes['stable']} stable  ", style="green")
         head.append(f"{outcomes['diverged']} diverged  ", style="red")
         head.append(f"{outcomes['failed']} learned nothing or failed  ", style="yellow")
+        if outcomes["pruned"]:
+            head.append(f"{outcomes['pruned']} pruned  ", style="dim")
         head.append(f"{_duration(time.monotonic() - self._started)} so far", style="dim")
         if remaining is not None:
             head.append(f", about {_duration(remaining)} to go", style="dim")
@@ -137,15 +187,15 @@ class Terminal:
             cells = ("starting", "", "", "") if progress is None else _cells(progress)
             if job.trial_id in self._explaining:
                 cells = ("looking for the cause", *cells[1:])
-            table.add_row(job.trial_id, _settings(job.settings), *cells)
+            table.add_row(job.trial_id, settings_line(job.settings), *cells)
         return Group(Text(), head, bar, best_line, *([table] if self._running else []))
 
     def _best(self) -> str:
-        stable = [r for r in self._results if r.stable]
+        stable = [r for r in self._results if r.stable and r.phase != "full_size"]
         if not stable:
             return ""
         best = min(stable, key=lambda r: r.objective)
-        return f"{best.trial_id} {_settings(best.settings)}, WER {best.wer:.2f}, val. loss {best.val_loss:.2f}"
+        return f"{best.trial_id} {settings_line(best.settings)}, WER {best.wer:.2f}, val. loss {best.val_loss:.2f}"
 
 
 def _cells(progress: Progress) -> tuple[str, str, str, str]:
@@ -157,7 +207,7 @@ def _cells(progress: Progress) -> tuple[str, str, str, str]:
     )
 
 
-def _settings(settings: dict[str, bool | int | float | str]) -> str:
+def settings_line(settings: dict[str, bool | int | float | str]) -> str:
     """The settings by the shortest names that tell them apart: `precision=fp16 lr=0.0012`."""
     return " ".join(
         f"{_short(path)}={value:.3g}" if isinstance(value, float) else f"{_short(path)}={value}"

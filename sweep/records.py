@@ -5,8 +5,12 @@ Nothing here needs torch, Ray or Optuna.
 
 from dataclasses import dataclass, fields
 from enum import StrEnum
+from typing import Literal
 
 NAN = float("nan")
+
+Cost = Literal["step_time_s", "peak_memory_mib"]
+"""What a search may trade a result against; fields of `TrialResult`."""
 
 
 class Outcome(StrEnum):
@@ -26,6 +30,7 @@ class Outcome(StrEnum):
     | infeasible-data    | failed   | targets longer than CTC can align                                    |
     | out-of-memory      | failed   | the process ran out of memory                                        |
     | crashed            | failed   | an exception ended the training                                      |
+    | pruned             | open     | a scheduler ended it since others did better: not judged             |
     """
 
     STABLE = "stable"
@@ -40,6 +45,7 @@ class Outcome(StrEnum):
     INFEASIBLE_DATA = "infeasible-data"
     OUT_OF_MEMORY = "out-of-memory"
     CRASHED = "crashed"
+    PRUNED = "pruned"
 
     @property
     def is_stable(self) -> bool:
@@ -220,7 +226,7 @@ class TrialResult:
     objective: float
     """Finite; lower is better."""
     margin: float
-    """In [-1, 1]; negative = stable."""
+    """In [-1, 1]; negative = stable. NaN for a pruned trial, of which nobody knows."""
     final_train_loss: float
     """Median of the last 20 training losses, nats a label."""
     val_loss: float
@@ -249,11 +255,25 @@ class TrialResult:
     """Of an audited run: what it would have been stopped as, at `stop_step`."""
     forensics_s: float = 0.0
     """Wall time of explaining it; no part of `wall_s`."""
+    step_time_s: float = NAN
+    """Median wall time of a training step; NaN where no step was run."""
+    settings_changed_at_step: int | None = None
+    """The latest step after which a scheduler changed the settings and took over another trial's weights; None where
+    the settings held from the start. `settings` are those that it ended with."""
 
     @property
     def stable(self) -> bool:
         """Whether the training counts as stable."""
         return self.verdict.is_stable
+
+    @property
+    def pruned(self) -> bool:
+        """Whether a scheduler ended it, so that it was not judged."""
+        return self.verdict is Outcome.PRUNED
+
+    def cost(self, name: Cost) -> float:
+        """What a step took, or the peak of memory; NaN where unknown."""
+        return self.step_time_s if name == "step_time_s" else self.peak_memory_mib
 
     def row(self) -> dict[str, object]:
         """The result as one flat mapping: fixed columns, then the settings by their paths."""

@@ -3,25 +3,34 @@
 import argparse
 import datetime
 import importlib.metadata
+import math
 import os
 import platform
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
+import pandas as pd
 import torch
 from rich.console import Console
 
 from slr_models.data.batch import Dataset
 from slr_models.errors import UserError
 from sweep import runner, store
+from sweep.analysis.dimensions import dimensions, panel_dimension
+from sweep.analysis.groups import FULL_SIZE_PHASE
 from sweep.analysis.recipe import recipe
-from sweep.analysis.recommend import recommend
+from sweep.analysis.recommend import Recommendation, recommend
+from sweep.analysis.region import fit_margin, region, region_tables
+from sweep.analysis.snippet import snippet
+from sweep.analysis.tried import of_space
 from sweep.command_line import add_study, tell_user_error
 from sweep.preflight import Checked, plan, preflight
-from sweep.progress import Terminal
+from sweep.progress import Terminal, settings_line
 from sweep.report import build_report
+from sweep.search import StabilitySearch
 from sweep.session import StudySession, with_trials
 from sweep.study import LoadedStudy, Study, load
 from sweep.trial import RunOptions
@@ -100,13 +109,16 @@ def _run(options: argparse.Namespace, console: Console) -> int:
     try:
         _write_study(study, results_dir, dataset, checked)
         finished = _sweep(options, session, dataset, run_options, console)
-        report, headline = _conclude(session, loaded)
+        answer = conclude(session, loaded)
+        report = build_report(results_dir)
     finally:
         session.close()
     done = len(session.results)
     if not finished:
         console.print(f"interrupted after {done} trials; the same command goes on", highlight=False)
-    console.print(headline, highlight=False, style="bold")
+    console.print(answer.headline, highlight=False, style="bold")
+    for line in details(session, answer):
+        console.print(f"  {line}", highlight=False)
     print(report)
     return 0 if finished else EXIT_INTERRUPTED
 
@@ -127,11 +139,7 @@ def _sweep(
     with runner.cluster(options.address, resources) as cluster:
         if cluster.dashboard_url:
             console.print(f"  dashboard: {cluster.dashboard_url}", highlight=False)
-        view = Terminal(
-            console,
-            num_planned=session.num_planned,
-            done=session.results,
-        )
+        view = Terminal(console, course=session, search=_search(session.study), done=session.results)
         with view:
             return runner.run_trials(session, dataset, run_options, cluster.num_lanes, view)
 
@@ -181,18 +189,61 @@ def _cpu_name() -> str:
     return platform.processor() or platform.machine()
 
 
-def _conclude(session: StudySession, loaded: LoadedStudy) -> tuple[Path, str]:
-    """Writes recipe.yaml where there is a recommendation, and the report; returns its path and the answer."""
-    results_dir = session.results_dir
+def _search(study: Study) -> str:
+    """What leads the exploration, for a person: `stability search, balanced mode`."""
+    mode = f", {study.search.mode} mode" if isinstance(study.search, StabilitySearch) else ""
+    return f"{study.search.kind} search{mode}"
+
+
+def conclude(session: StudySession, loaded: LoadedStudy) -> Recommendation:
+    """Writes what follows from the finished trials, besides the report."""
+    results_dir, study = session.results_dir, session.study
     content = store.read_study(results_dir)
-    answer = recommend(store.read_trials(results_dir), content["space"], session.study.objective)
-    recipe_path = results_dir / "recipe.yaml"
+    content["provenance"].pop("exploration_ended", None)
+    if session.stop_reason is not None:
+        content["provenance"]["exploration_ended"] = session.stop_reason
+    store.write_yaml(results_dir / "study.yaml", content)
+    trials = store.read_trials(results_dir)
+    safety = (study.safety.lr_factor, study.safety.p_stable)
+    answer = recommend(trials, content["space"], study.objective, safety=safety)
+    recipe_path, snippet_path = results_dir / "recipe.yaml", results_dir / "recipe.py"
     if answer.chosen is not None:
-        config = loaded.trial_config(session.settings(answer.chosen.group.group))
-        store.write_yaml(recipe_path, recipe(answer, content, config.model_dump(mode="json", by_alias=True)))
+        config = loaded.trial_config(session.settings(answer.chosen.group.group)).model_dump(mode="json", by_alias=True)
+        store.write_yaml(recipe_path, recipe(answer, content, config))
+        store.write_text(snippet_path, snippet(config["training"], config["model"]))
     else:
         recipe_path.unlink(missing_ok=True)
-    return build_report(results_dir), answer.headline
+        snippet_path.unlink(missing_ok=True)
+    _write_map(results_dir, trials, content["space"])
+    store.write_importance(results_dir, session.importances())
+    return answer
+
+
+def _write_map(results_dir: Path, trials: pd.DataFrame, space: Mapping[str, Any]) -> None:
+    model = fit_margin(trials, space)
+    if isinstance(model, str):
+        store.remove_map(results_dir)
+        return
+    known = of_space(trials)
+    dims = dimensions(space, known)
+    store.write_map(results_dir, *region_tables(region(model, known, dims, panel_dimension(dims))))
+
+
+def details(session: StudySession, answer: Recommendation) -> Iterator[str]:
+    """What a person should know of the answer besides its headline."""
+    if session.stop_reason is not None:
+        yield f"The exploration ended early: {session.stop_reason}."
+    if answer.safety is not None:
+        margin = answer.safety.margin_decades
+        yield answer.safety.why + (f" Margin: {margin:.2f} decades." if math.isfinite(margin) else "")
+    if session.full_size_problem is not None:
+        yield f"Nothing was tested at full size: {session.full_size_problem}"
+    tests = sorted((r for r in session.results if r.phase == FULL_SIZE_PHASE), key=lambda r: r.number)
+    for test in tests:
+        where = "below" if test.group == tests[0].group else "above"
+        outcome = f"stable, WER {test.wer:.2f}" if test.stable else f"{test.verdict.value}: {test.reason}"
+        trial = f"trial {test.trial_id} {settings_line(test.settings)}"
+        yield f"At full size, {where} the predicted edge, {trial}: {outcome}"
 
 
 if __name__ == "__main__":

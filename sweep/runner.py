@@ -6,13 +6,16 @@ tens of seconds. An actor holds the shared dataset and nothing else from trial t
 
 import gc
 import logging
+import math
 import os
+import shutil
 import signal
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 # Read by Ray when it is imported. Our own store and table replace Ray's per-trial loggers and console output,
@@ -30,24 +33,35 @@ from ray.tune.search import Searcher
 
 from slr_models.data.batch import Dataset
 from slr_models.errors import SettingError
+from sweep.preflight import eval_every_steps
 from sweep.progress import ProgressView
+from sweep.ray_scheduler import PROGRESS_KEY, TIME_KEY, WORTH_KEY, StudyScheduler, checkpoints_kept, millionths
 from sweep.records import TrialResult
 from sweep.session import StudySession
 from sweep.study import Resources
 from sweep.trial import Job, RunOptions, TrialRunner, crashed_result
 
+RAY_FOLDER = "ray"
 RESULT_KEY = "trial_result"
-PROGRESS_KEY = "progress"
+IF_PRUNED_KEY = "if_pruned"
+"""What the trial comes to if a scheduler ends it at this evaluation."""
 
 
 class _TrialActor(tune.Trainable):
     """Ray's handle on our trials: one `step()` is the stretch up to the next evaluation."""
 
     def setup(  # type: ignore[override]  # with_parameters adds the shared objects
-        self, config: dict[str, Any], dataset: Dataset, options: RunOptions, num_threads: int, deadline: float
+        self,
+        config: dict[str, Any],
+        dataset: Dataset,
+        options: RunOptions,
+        num_threads: int,
+        deadline: float,
+        is_scheduled: bool = False,
     ) -> None:
         torch.set_num_threads(num_threads)
         self._deadline = deadline
+        self._is_scheduled = is_scheduled
         self._runner = TrialRunner(dataset, options)
         self._start(config["job"])
 
@@ -57,14 +71,26 @@ class _TrialActor(tune.Trainable):
 
     def step(self) -> dict[str, Any]:
         if self._is_over:
-            return {RESULT_KEY: self._trial.explain(), "done": True}
+            return self._end(self._trial.explain(), done=True)
         report = self._trial.advance()
         if isinstance(report, TrialResult):
             # The driver has the result before the search for its cause begins: nothing that happens then can lose it.
             # The study's time, which trainings that have begun may overrun, is not spent on explanations.
             self._is_over = self._trial.can_explain and time.time() < self._deadline
-            return {RESULT_KEY: report, "done": not self._is_over}
-        return {PROGRESS_KEY: report, "done": False}
+            return self._end(report, done=not self._is_over)
+        told: dict[str, Any] = {PROGRESS_KEY: report, "done": False}
+        if self._is_scheduled:
+            told[TIME_KEY] = millionths(report.step, report.max_steps)
+            told[WORTH_KEY] = self._trial.worth
+            told[IF_PRUNED_KEY] = self._trial.pruned()
+        return told
+
+    def _end(self, result: TrialResult, *, done: bool) -> dict[str, Any]:
+        told: dict[str, Any] = {RESULT_KEY: result, "done": done}
+        if self._is_scheduled:
+            told[TIME_KEY] = millionths(result.num_steps, result.max_steps)
+            told[WORTH_KEY] = result.objective
+        return told
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         # The old trial's model goes before the new one's comes: peak memory is each trial's own, and several
@@ -76,33 +102,45 @@ class _TrialActor(tune.Trainable):
         self._start(new_config["job"])
         return True
 
-    def save_checkpoint(self, checkpoint_dir: str) -> dict[str, Any]:
-        # A trial keeps its own checkpoints beside its records, so that they outlive Ray's bookkeeping.
-        return {}
+    # For schedulers that pause trials, or copy them. A study's own checkpoints lie beside a trial's records, so that
+    # they outlive Ray's bookkeeping, and a trial that starts again finds them by itself.
 
-    def load_checkpoint(self, checkpoint: dict[str, Any] | None) -> None:
-        # A resumed trial finds its own checkpoint when it starts.
-        return
+    def save_checkpoint(self, checkpoint_dir: str) -> None:
+        self._trial.save(Path(checkpoint_dir))
+
+    def load_checkpoint(self, checkpoint: str) -> None:  # type: ignore[override]  # a folder, since one was saved
+        self._trial.restore(Path(checkpoint))
 
 
 class _LedgerSearcher(Searcher):
     """Hands Ray the session's next trainings, and the session what came of them."""
 
-    def __init__(self, session: StudySession, options: RunOptions, num_lanes: int, view: ProgressView) -> None:
+    def __init__(
+        self,
+        session: StudySession,
+        options: RunOptions,
+        num_lanes: int,
+        view: ProgressView,
+        scheduler: StudyScheduler | None,
+    ) -> None:
         super().__init__()
         self._session = session
         self._options = options
         self._num_lanes = num_lanes
         self._view = view
+        self._scheduler = scheduler
         self._jobs: dict[str, Job] = {}
+        self._if_pruned: dict[str, TrialResult] = {}
 
     def suggest(  # type: ignore[override]  # Ray's own annotation forgets FINISHED
         self, trial_id: str
     ) -> dict[str, Any] | str | None:
-        if len(self._jobs) >= self._num_lanes:
+        num_paused = self._scheduler.num_paused if self._scheduler else 0
+        num_ahead = self._scheduler.num_ahead if self._scheduler else 0
+        if len(self._jobs) - num_paused >= self._num_lanes + num_ahead:
             # Ray asks ahead. A search knows more, and time may be up, when the trial can really start.
             return None
-        job = self._session.next_job()
+        job = self._session.next_job(num_paused)
         if job is None:
             return Searcher.FINISHED if self._session.done else None
         self._jobs[trial_id] = job
@@ -112,13 +150,18 @@ class _LedgerSearcher(Searcher):
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
         if PROGRESS_KEY in result:
             self._view.progressed(self._jobs[trial_id], result[PROGRESS_KEY])
+            if IF_PRUNED_KEY in result:
+                self._if_pruned[trial_id] = result[IF_PRUNED_KEY]
         elif RESULT_KEY in result:
             self._session.tell(result[RESULT_KEY])
             self._view.explaining(self._jobs[trial_id])
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         job = self._jobs.pop(trial_id)
-        finished = (result or {}).get(RESULT_KEY)
+        # A scheduler that ends a paused trial gives no result; one that ends a running one keeps its report from us.
+        earlier = self._if_pruned.pop(trial_id, None)
+        if_pruned = None if error else (result or {}).get(IF_PRUNED_KEY, earlier)
+        finished = (result or {}).get(RESULT_KEY, if_pruned)
         if (told := self._session.result(job)) is not None:
             # Without a second result its process died, or was stopped, while it looked for the cause.
             if finished is not None:
@@ -223,6 +266,7 @@ def run_trials(
     if session.done:
         return True
     resources = session.study.resources
+    scheduler, kept = _scheduler(session, len(dataset.train))
     trainable = tune.with_parameters(
         _TrialActor,
         dataset=dataset,
@@ -230,26 +274,44 @@ def run_trials(
         num_threads=resources.cpus,
         # On the clock that all processes share.
         deadline=time.time() + session.left_s,
+        is_scheduled=scheduler is not None,
     )
     tuner = tune.Tuner(
         tune.with_resources(trainable, {"cpu": resources.cpus, "gpu": resources.gpus}),
         tune_config=tune.TuneConfig(
-            search_alg=_LedgerSearcher(session, options, num_lanes, view),
+            search_alg=_LedgerSearcher(session, options, num_lanes, view, scheduler),
+            scheduler=scheduler,
             num_samples=-1,
             reuse_actors=True,
             trial_name_creator=_trial_name,
             trial_dirname_creator=lambda trial: trial.config["job"].trial_id,
         ),
         run_config=tune.RunConfig(
-            name="ray",
+            name=RAY_FOLDER,
             storage_path=str(session.results_dir.resolve()),
             verbose=0,
-            checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
+            checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False, num_to_keep=kept),
         ),
     )
-    with _sigterm_as_interrupt():
-        tuner.fit()
+    try:
+        with _sigterm_as_interrupt():
+            tuner.fit()
+    finally:
+        # What waited on disk is over, or begins anew.
+        for folder in (session.results_dir / RAY_FOLDER).glob("*/checkpoint_*"):
+            shutil.rmtree(folder, ignore_errors=True)
     return session.done
+
+
+def _scheduler(session: StudySession, num_train: int) -> tuple[StudyScheduler | None, int | None]:
+    """The study's scheduler, if it has one, and how many saved states of a trial Ray keeps for it."""
+    config, loaded = session.study.scheduler, session.loaded
+    if config is None:
+        return None, None
+    first = loaded.trial_config(loaded.first_settings())
+    every = eval_every_steps(first.training, num_train)
+    num_evals = math.ceil(loaded.max_steps(first, num_train) / every)
+    return StudyScheduler(config, loaded, num_evals), checkpoints_kept(config)
 
 
 def _trial_name(trial: Any) -> str:

@@ -1,7 +1,11 @@
 """A study under way: which training is next, and who hears what came of it. Knows nothing of Ray.
 
-explore: the search asks for a setting -> `repeats` trainings of it -> one result told to the search
-confirm: when all of those are done, the best settings again, over seeds that the search has not seen
+explore:   the search asks for a setting -> `repeats` trainings of it -> one result told to the search
+confirm:   when all of those are done, the best settings and the recommended one, over fresh seeds
+full_size: then, where the study asks for it, tests of the predicted edge at another size (`course` chooses both)
+
+A group is a setting. A recommended setting that was never explored gets a group of its own, and so do those at full
+size. The search knows explored settings alone and counts them by itself, from 0.
 """
 
 import math
@@ -11,31 +15,31 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
 from pydantic import ValidationError
 
 from slr_models.errors import ResultsError, SettingError
 from sweep import store
-from sweep.analysis.recommend import recommend
-from sweep.ledger import LEDGER_FILE, Ask, Ledger
+from sweep.analysis.groups import CONFIRM_PHASE, FULL_SIZE_PHASE
+from sweep.course import Wanted, confirmations, full_size_tests, settings_of
+from sweep.ledger import EXPLORE_PHASE, LEDGER_FILE, Ask, Explored, Ledger
+from sweep.objective import interim
 from sweep.records import TrialResult
+from sweep.search import Nsga2Search
 from sweep.search.bridge import OptunaBridge, SettingResult
+from sweep.search.importance import importances
 from sweep.space import Settings
-from sweep.study import LoadedStudy, Study, check_budget, num_settings
+from sweep.study import LoadedStudy, Study, check_budget, num_confirmations, num_settings
 from sweep.trial import Job
 
-CONFIRM_SEED_OFFSET = 10_000
-"""Confirmation seeds start so far above the study's first seed, away from those of the exploration."""
-SPARE_CONFIRMATIONS = 2
-"""So many settings after the best may be confirmed in place of those that fail."""
 RECENT_TRAININGS = 5
 """So many of the latest stable trainings say how long one takes: the machine may be busier than before, or less."""
 MAX_ATTEMPTS = 2
 """A training whose process dies is tried once more; then it counts as crashed."""
 
 # A study may change in these without becoming another one.
-_FREE_KEYS = ("description", "confirm", "checkpoints", "audit", "forensics", "provenance")
+_FREE_KEYS = ("description", "confirm", "safety", "full_size", "checkpoints", "audit", "forensics", "provenance")
 _FREE_BUDGET_KEYS = ("trials", "wall_time_s")
+_FREE_SEARCH_KEYS = ("stop_width",)
 
 
 class StudySession:
@@ -73,17 +77,29 @@ class StudySession:
         self._running: set[str] = set()
         self._num_lanes = 1
         """Most trainings that ran at once so far."""
-        self._exhausted = False
+        self._settled: tuple[int, int] | None = None
+        """Asks and results under which nothing was left to do after the exploration."""
+        self.full_size_problem: str | None = None
+        """Why the study's test at full size cannot be made, in a sentence."""
+        explored = self._ledger.explored
+        stands = explored is not None and explored.terms == self._terms()
+        self._stop_reason = explored.reason if explored is not None and stands else None
+        self._exhausted = stands
         self._complete_groups()
-        settings = self._settings_by_group()
+        settings = self._explored_settings()
         self._bridge = OptunaBridge(
             results_dir,
             loaded.study.name,
             loaded.study.space,
             loaded.study.search,
-            [(settings[group], self._setting_result(group)) for group in sorted(settings)],
+            [(setting, self._setting_result(group)) for group, setting in settings.items()],
         )
         self._write_trials()
+
+    @property
+    def loaded(self) -> LoadedStudy:
+        """The study, able to make the configuration of any trial."""
+        return self._loaded
 
     @property
     def results(self) -> list[TrialResult]:
@@ -93,12 +109,31 @@ class StudySession:
     @property
     def num_planned(self) -> int:
         """Trials that the study will have when it is done, as far as is known now."""
-        explore = max(num_settings(self.study) * self.study.repeats, len(self._asks("explore")))
-        confirm = self.study.confirm.settings * self.study.confirm.seeds
-        return explore + max(confirm, len(self._asks("confirm")))
+        if self._settled is not None:
+            return len(self._ledger.asks)
+        explored, confirmed, tested = (len(self._asks(p)) for p in (EXPLORE_PHASE, CONFIRM_PHASE, FULL_SIZE_PHASE))
+        if not self._exhausted:
+            explored = max(explored, num_settings(self.study) * self.study.repeats)
+        if not self._ledger.asks or self._ledger.asks[-1].phase == EXPLORE_PHASE:
+            confirmed = max(confirmed, num_confirmations(self.study))
+        if self.study.full_size is not None:
+            tested = max(tested, self.study.full_size.trainings)
+        return explored + confirmed + tested
 
-    def next_job(self) -> Job | None:
-        """The next training to start; None if nothing can start now (see `done`)."""
+    @property
+    def stop_reason(self) -> str | None:
+        """Why the exploration ended before its trials were spent; None where it did not."""
+        short = len(self._explored_settings()) < num_settings(self.study)
+        if self._stop_reason is None and short and self._out_of_time():
+            return "budget.wall_time_s is spent"
+        return self._stop_reason
+
+    def next_job(self, num_paused: int = 0) -> Job | None:
+        """The next training to start; None if nothing can start now (see `done`).
+
+        Args:
+            num_paused: trainings under way that a scheduler keeps waiting, so that they take no lane.
+        """
         if self._out_of_time():
             return None
         self._refill()
@@ -106,7 +141,7 @@ class StudySession:
             return None
         ask = self._queue.pop(0)
         self._running.add(ask.trial_id)
-        self._num_lanes = max(self._num_lanes, len(self._running))
+        self._num_lanes = max(self._num_lanes, len(self._running) - num_paused)
         return self._job(ask)
 
     @property
@@ -121,15 +156,15 @@ class StudySession:
 
     def _refill(self) -> None:
         if not self._queue:
-            self._queue.extend(self._ask_explore() or self._ask_confirm())
+            self._queue.extend(self._ask_explore() or self._ask_after_exploration())
 
     def tell(self, result: TrialResult) -> None:
         """Takes a finished training: ledger first, then the search and the table."""
         self._ledger.tell(result, spent_s=self._elapsed())
         self._running.discard(result.trial_id)
-        told = self._setting_result(result.group) if result.phase == "explore" else None
+        told = self._setting_result(result.group) if result.phase == EXPLORE_PHASE else None
         if told is not None:
-            self._bridge.tell(result.group, told)
+            self._bridge.tell(list(self._explored_settings()).index(result.group), told)
         self._write_trials()
 
     def note_cause(self, result: TrialResult) -> None:
@@ -151,8 +186,12 @@ class StudySession:
         return True
 
     def settings(self, group: int) -> Settings:
-        """The settings of a group, as they were drawn."""
-        return self._settings_by_group()[group]
+        """The settings of a group: as they were drawn, or those that it ended with where a scheduler changed them."""
+        return settings_of(self._ledger, group)
+
+    def importances(self) -> dict[str, dict[str, float]]:
+        """Which searched settings matter, as Optuna estimates it from what the search was told."""
+        return importances(self._bridge.study)
 
     def close(self) -> None:
         """Releases the results folder."""
@@ -161,15 +200,16 @@ class StudySession:
     def _asks(self, phase: str) -> list[Ask]:
         return [a for a in self._ledger.asks if a.phase == phase]
 
-    def _settings_by_group(self) -> dict[int, Settings]:
-        return {a.group: a.settings for a in self._asks("explore")}
+    def _explored_settings(self) -> dict[int, Settings]:
+        """Group -> settings, in the order in which the search asked for them."""
+        return {a.group: a.settings for a in self._asks(EXPLORE_PHASE)}
 
     def _complete_groups(self) -> None:
         """Asks for the seeds of a setting that a killed run had not written down yet."""
-        for group, settings in self._settings_by_group().items():
-            asked = sum(a.group == group for a in self._asks("explore"))
-            seeds = range(self.study.seed + asked, self.study.seed + self.study.repeats)
-            self._queue += self._new_asks(group, settings, "explore", seeds)
+        for group, settings in self._explored_settings().items():
+            asked = sum(a.group == group for a in self._asks(EXPLORE_PHASE))
+            for seed in range(self.study.seed + asked, self.study.seed + self.study.repeats):
+                self._queue.append(self._ask(Wanted(EXPLORE_PHASE, group, settings, seed)))
 
     def _job(self, ask: Ask) -> Job:
         config = self._loaded.trial_config(ask.settings)
@@ -182,53 +222,58 @@ class StudySession:
             settings=ask.settings,
             config=config,
             max_steps=self._loaded.max_steps(config, self._num_train),
-            audit=self.study.audit.chooses(self.study.seed, ask.number),
+            # A test at full size tells nothing of how often an alarm is wrong in the exploration.
+            audit=ask.phase != FULL_SIZE_PHASE and self.study.audit.chooses(self.study.seed, ask.number),
         )
 
-    def _new_asks(self, group: int, settings: Settings, phase: str, seeds: range) -> list[Ask]:
-        asks = []
-        for seed in seeds:
-            number = len(self._ledger.asks)
-            ask = Ask(f"{number:04d}", number, group, seed, phase, settings)
-            self._ledger.ask(ask)
-            asks.append(ask)
-        return asks
+    def _ask(self, wanted: Wanted) -> Ask:
+        """Writes down that a training is asked for; settings without a group get their own."""
+        number, group = len(self._ledger.asks), wanted.group
+        if group is None:
+            same = (a.group for a in self._asks(wanted.phase) if a.settings == wanted.settings)
+            group = next(same, self._next_group())
+        ask = Ask(f"{number:04d}", number, group, wanted.seed, wanted.phase, wanted.settings, wanted.recommended)
+        self._ledger.ask(ask)
+        return ask
+
+    def _next_group(self) -> int:
+        return 1 + max((a.group for a in self._ledger.asks), default=-1)
 
     def _ask_explore(self) -> list[Ask]:
-        asked = len(self._settings_by_group())
-        if self._exhausted or asked >= num_settings(self.study) or self._confirmation_is_due():
+        if self._exhausted or len(self._explored_settings()) >= num_settings(self.study):
+            return []
+        if self._confirmation_is_due():
+            self._exhausted = True
+            self._stop_reason = "what is left of budget.wall_time_s is kept for the confirmation"
             return []
         proposal = self._bridge.ask()
         if proposal is None:
             self._exhausted = True
+            self._stop_reason = self._bridge.stop_reason
+            if self._stop_reason is not None:
+                self._ledger.end_exploration(Explored(self._stop_reason, self._terms()))
             return []
-        group, settings = proposal
+        _, settings = proposal
+        group = self._next_group()
         seeds = range(self.study.seed, self.study.seed + self.study.repeats)
-        return self._new_asks(group, settings, "explore", seeds)
+        return [self._ask(Wanted(EXPLORE_PHASE, group, settings, seed)) for seed in seeds]
 
-    def _ask_confirm(self) -> list[Ask]:
-        confirm = self.study.confirm
-        if self._running or confirm.settings == 0 or not self.results:
+    def _terms(self) -> dict[str, Any]:
+        """What the search's word that it has found out enough depends on."""
+        content = self.study.model_dump(mode="json", by_alias=True)
+        return {"search": content["search"], "trials": content["budget"]["trials"]}
+
+    def _ask_after_exploration(self) -> list[Ask]:
+        state = (len(self._ledger.asks), len(self._ledger.results))
+        if self._running or state == self._settled:
             return []
-        settings = self._settings_by_group()
-        failed = {r.group for r in self.results if r.phase == "confirm" and not r.stable}
-        within_reach = self._ranking()[: confirm.settings + SPARE_CONFIRMATIONS]
-        best = [group for group in within_reach if group not in failed][: confirm.settings]
-        asks: list[Ask] = []
-        for group in best:
-            present = sum(a.group == group for a in self._asks("confirm"))
-            first = self.study.seed + CONFIRM_SEED_OFFSET
-            seeds = range(first + present, first + confirm.seeds)
-            asks += self._new_asks(group, settings[group], "confirm", seeds)
-        return asks
-
-    def _ranking(self) -> list[int]:
-        """Groups that were stable in the exploration, best first."""
-        explored = pd.DataFrame([r.row() for r in self.results if r.phase == "explore"])
-        space = self.study.model_dump(mode="json", by_alias=True)["space"]
-        answer = recommend(explored, space, self.study.objective)
-        candidates = () if answer.chosen is None else (answer.chosen, *answer.alternatives)
-        return [c.group.group for c in candidates]
+        wanted = confirmations(self.study, self._ledger)
+        if not wanted:
+            tests = full_size_tests(self.study, self._ledger)
+            self.full_size_problem = tests if isinstance(tests, str) else None
+            wanted = [] if isinstance(tests, str) else tests
+        self._settled = None if wanted else state
+        return [self._ask(one) for one in wanted]
 
     def _elapsed(self) -> float:
         return self._ledger.spent_s + self._clock() - self._started
@@ -243,11 +288,14 @@ class StudySession:
         return self.left_s <= 0
 
     def _confirmation_is_due(self) -> bool:
-        """Whether exploring on would leave no time to confirm: a late stable training's time, once for each round."""
+        """Whether exploring on would leave no time for what follows: a late stable training's time for each round."""
         full = [r.wall_s for r in self.results if r.stable and math.isfinite(r.wall_s)]
-        if self.left_s == math.inf or not full or self.study.confirm.settings == 0:
+        to_follow = num_confirmations(self.study)
+        if self.study.full_size is not None:
+            to_follow += self.study.full_size.trainings
+        if self.left_s == math.inf or not full or to_follow == 0:
             return False
-        rounds = math.ceil(self.study.confirm.settings * self.study.confirm.seeds / self._num_lanes)
+        rounds = math.ceil(to_follow / self._num_lanes)
         # One round more: the trainings that run now have to end first.
         reserve_s = (rounds + 1) * statistics.median(full[-RECENT_TRAININGS:]) + self._explanation_s()
         return self.left_s <= reserve_s
@@ -260,16 +308,24 @@ class StudySession:
 
     def _setting_result(self, group: int) -> SettingResult | None:
         """What the search hears of a setting: the worst of its seeds decides whether it is stable."""
-        trials = [a.trial_id for a in self._asks("explore") if a.group == group]
+        trials = [a.trial_id for a in self._asks(EXPLORE_PHASE) if a.group == group]
         results = [self._ledger.results[t] for t in trials if t in self._ledger.results]
         if len(results) < self.study.repeats:
             return None
+        judged = [r for r in results if not r.pruned]
+        # One unstable seed says more than a pruned one, and a pruned one leaves open what a stable one says.
+        pruned = len(judged) < len(results) and all(r.stable for r in judged)
         stable = all(r.stable for r in results)
-        objectives = [r.objective for r in results]
-        worst = max(results, key=lambda r: r.objective)
+        objectives = [r.objective for r in (results if pruned else judged)]
+        worst = max(results if pruned else judged, key=lambda r: r.objective)
+        cost = self.study.search.cost if isinstance(self.study.search, Nsga2Search) else None
         return SettingResult(
             objective=sum(objectives) / len(objectives) if stable else max(objectives),
-            margin=max(r.margin for r in results),
+            margin=math.nan if pruned else max(r.margin for r in judged),
+            margins=[r.margin for r in judged],
+            cost=math.nan if cost is None else statistics.fmean(r.cost(cost) for r in results),
+            pruned=pruned,
+            evaluations=self._evaluations(next(r for r in results if r.pruned)) if pruned else {},
             attributes={
                 "verdict": worst.verdict.value,
                 "reason": worst.reason,
@@ -280,6 +336,12 @@ class StudySession:
                 "trials": ", ".join(trials),
             },
         )
+
+    def _evaluations(self, result: TrialResult) -> dict[int, float]:
+        """What the evaluations of a training were worth to its scheduler, by step."""
+        evals = store.load_evals(self.results_dir, result.trial_id)
+        metric, l_const = self.study.objective, result.l_const
+        return {e.step: interim(metric, wer=e.wer, val_loss=e.val_loss, l_const=l_const) for e in evals}
 
     def _write_trials(self) -> None:
         store.write_trials(self.results_dir, [r.row() for r in self.results])
@@ -319,6 +381,8 @@ def _essence(key: str, content: Mapping[str, Any]) -> Any:
     value = content.get(key)
     if key == "budget" and isinstance(value, Mapping):
         return {k: v for k, v in value.items() if k not in _FREE_BUDGET_KEYS}
+    if key == "search" and isinstance(value, Mapping):
+        return {k: v for k, v in value.items() if k not in _FREE_SEARCH_KEYS}
     if key == "resources" and isinstance(value, Mapping):
         return bool(value.get("gpus"))
     return value
@@ -354,4 +418,4 @@ def _stored_trials(results_dir: Path) -> tuple[int, int]:
         return 0, 0
     trials = store.read_trials(results_dir)
     planned = store.read_study(results_dir).get("budget", {}).get("trials", 0)
-    return int(planned), int((trials["phase"] == "explore").sum())
+    return int(planned), int((trials["phase"] == EXPLORE_PHASE).sum())

@@ -9,6 +9,11 @@
       health/<trial>.parquet  one row a sampled number of the model: headroom, update ratio and the like
       evidence/<trial>/       explanation.json: why a bad trial went bad; traceback.txt of a crash;
                               forensics_error.txt where explaining it failed
+      stability_map.parquet   P(stable) on a grid: one row a point; absent where the trials show no edge
+      edges.parquet           where training stops being stable: one row an edge, or a slice without one
+      importance.json         which searched settings matter, by method and dotted path
+      recipe.yaml             the recommended settings as a study that trains once, with their evidence
+      recipe.py               the same as plain PyTorch, to copy
 
 Every file is written beside its place and then renamed over it: a reader never sees half a file.
 """
@@ -112,12 +117,35 @@ TRIAL_SCHEMA = pa.schema(
         ("wall_s", pa.float64()),
         ("cpu_s", pa.float64()),
         ("forensics_s", pa.float64()),
+        ("step_time_s", pa.float64()),
         ("peak_memory_mib", pa.float64()),
         ("precision_implementation", pa.string()),
+        ("settings_changed_at_step", pa.int64()),
     ],
     metadata={"schema_version": SCHEMA_VERSION},
 )
 """The fixed columns; a column a searched setting follows, named by its dotted path."""
+
+MAP_SCHEMA = pa.schema([("p_stable", pa.float64())], metadata={"schema_version": SCHEMA_VERSION})
+"""The fixed column; `level` (the value of the setting that panels are split by) and the two axes stand beside it."""
+
+EDGE_SCHEMA = pa.schema(
+    [
+        ("along", pa.string()),
+        ("side", pa.string()),
+        ("value", pa.float64()),
+        ("inner", pa.float64()),
+        ("outer", pa.float64()),
+        ("width", pa.float64()),
+        ("always", pa.string()),
+        ("num_near", pa.int64()),
+        ("stable_decades", pa.float64()),
+    ],
+    metadata={"schema_version": SCHEMA_VERSION},
+)
+"""The fixed columns; a column a setting of the slice stands beside them, named by its dotted path."""
+
+MAP_FILE, EDGES_FILE, IMPORTANCE_FILE = "stability_map.parquet", "edges.parquet", "importance.json"
 
 
 @contextmanager
@@ -200,6 +228,49 @@ def write_trials(results_dir: Path, rows: Sequence[Mapping[str, Any]]) -> None:
         columns[name] = _setting_column([row.get(name) for row in rows])
     table = pa.table(columns).replace_schema_metadata(TRIAL_SCHEMA.metadata)
     _write_table(results_dir / "trials.parquet", table)
+
+
+def write_map(results_dir: Path, grid: pd.DataFrame, edges: pd.DataFrame) -> None:
+    """Writes the map of the stable region: P(stable) on a grid, and the edges; see MAP_SCHEMA and EDGE_SCHEMA."""
+    _write_table(results_dir / MAP_FILE, _with_settings(grid, MAP_SCHEMA))
+    _write_table(results_dir / EDGES_FILE, _with_settings(edges, EDGE_SCHEMA))
+
+
+def remove_map(results_dir: Path) -> None:
+    """Removes a map that the trials no longer show."""
+    for name in (MAP_FILE, EDGES_FILE):
+        (results_dir / name).unlink(missing_ok=True)
+
+
+def _with_settings(frame: pd.DataFrame, schema: pa.Schema) -> pa.Table:
+    """A table whose columns outside the schema hold values of settings."""
+    columns = {}
+    for name in frame:
+        values = [None if value is None or value != value else value for value in frame[name].tolist()]
+        known = name in schema.names
+        columns[str(name)] = pa.array(values, type=schema.field(name).type) if known else _setting_column(values)
+    return pa.table(columns).replace_schema_metadata(schema.metadata)
+
+
+def write_importance(results_dir: Path, shares: Mapping[str, Mapping[str, float]]) -> None:
+    """Writes which searched settings matter: method -> dotted path -> share."""
+    write_text(results_dir / IMPORTANCE_FILE, json.dumps(shares, indent=2, allow_nan=False) + "\n")
+
+
+def read_importance(results_dir: Path) -> dict[str, dict[str, float]]:
+    """Which searched settings matter: method -> dotted path -> share; empty where nobody has estimated it.
+
+    Raises:
+        ResultsError: the file is there, but is no such mapping.
+    """
+    path = results_dir / IMPORTANCE_FILE
+    if not path.is_file():
+        return {}
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        return {method: {p: float(share) for p, share in shares.items()} for method, shares in content.items()}
+    except (ValueError, TypeError, AttributeError) as error:
+        raise ResultsError(f"{path} is damaged ({error}): delete it; the study's command writes it anew") from error
 
 
 def evidence_path(results_dir: Path, trial_id: str, name: str) -> Path:

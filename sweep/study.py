@@ -2,6 +2,7 @@
 
 import difflib
 import hashlib
+import importlib.util
 import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -18,11 +19,25 @@ from slr_models.models import ModelConfig
 from slr_models.spec import Spec
 from sweep import yaml_source
 from sweep.forensics.settings import ForensicsConfig
+from sweep.full_size import FullSize, at_full_size, problem
 from sweep.monitor import MonitorConfig
 from sweep.objective import Metric
-from sweep.search import GridSearch, SearchConfig, TpeSearch
+from sweep.scheduler import Pbt, SchedulerConfig, mutable_dimensions
+from sweep.search import CmaEsSearch, GridSearch, RandomSearch, SearchConfig, TpeSearch
 from sweep.space import KINDS as DIMENSION_KINDS
-from sweep.space import Scalar, Settings, Space, contains, corner_settings, grid_settings, is_active, ordered
+from sweep.space import (
+    Integer,
+    LogUniform,
+    Scalar,
+    Settings,
+    Space,
+    Uniform,
+    contains,
+    corner_settings,
+    grid_settings,
+    is_active,
+    ordered,
+)
 from sweep.train import TrainingConfig, TrialConfig, steps_per_epoch
 from sweep.trial import Checkpoints
 from sweep.yaml_source import KeyPath, YamlSource
@@ -61,6 +76,17 @@ class Confirm(Spec):
     """How many of the best settings; 0 turns confirmation off."""
     seeds: int = Field(3, ge=1)
     """Fresh seeds of each."""
+    recommended: bool = True
+    """Whether the setting that `safety` recommends is trained too, also where the search never tried it."""
+
+
+class Safety(Spec):
+    """The distance from instability that a recommended setting keeps."""
+
+    lr_factor: float = Field(3.0, ge=1)
+    """The recommended learning rate lies at least this factor below the one at which training turns unstable."""
+    p_stable: float = Field(0.95, ge=0.5, lt=1)
+    """Least probability that a training with a fresh seed is stable."""
 
 
 class Audit(Spec):
@@ -100,9 +126,15 @@ class Study(Spec):
     seed: int = Field(0, ge=0)
     """First seed of the trainings; all settings share the seeds, so they differ by their settings alone."""
     confirm: Confirm = Confirm()
+    safety: Safety = Safety()
+    """What a recommended setting has to meet."""
+    full_size: FullSize | None = None
+    """Whether the edge of stability is predicted, and tested, at another size than the searched ones."""
     monitor: MonitorConfig = MonitorConfig()
     early_stop: bool = True
     """Whether a trial ends as soon as it is judged; false lets it run on (for reference maps)."""
+    scheduler: SchedulerConfig | None = None
+    """Ends, pauses or changes trainings that do worse than others; null: each runs to its end or its alarm."""
     audit: Audit = Audit()
     """How many trials run on after an alarm all the same."""
     forensics: ForensicsConfig = ForensicsConfig()
@@ -184,6 +216,8 @@ def validate(source: YamlSource) -> LoadedStudy:
     _check_name(study, source)
     _check_space(loaded, source)
     _check_search(study, source)
+    _check_scheduler(study, source)
+    _check_full_size(loaded, source)
     return loaded
 
 
@@ -458,6 +492,8 @@ def _check_search(study: Study, source: YamlSource) -> None:
     if isinstance(study.search, GridSearch):
         with _at(source, study.space):
             next(grid_settings(study.space))
+    if isinstance(study.search, CmaEsSearch):
+        _check_cmaes(study, source.where(("search",)))
     for index, known in enumerate(study.search.try_first):
         for path, value in known.items():
             where = source.where(("search", "try_first", index, path))
@@ -468,6 +504,78 @@ def _check_search(study: Study, source: YamlSource) -> None:
                 )
             if not contains(study.space[path], value):
                 raise SettingError(f"{where}: search.try_first sets {path} to {value!r}, outside its dimension")
+
+
+def _check_full_size(loaded: LoadedStudy, source: YamlSource) -> None:
+    full_size, space = loaded.study.full_size, loaded.study.space
+    if full_size is None:
+        return
+    path = full_size.path
+    where = source.where(("full_size", "path"))
+    if path not in space:
+        raise SettingError(
+            f"{where}: full_size.path names {path!r}, which is no dimension of space. {_suggest(path, list(space))}"
+        )
+    if (wrong := problem(full_size, space)) is not None:
+        raise SettingError(f"{where}: {wrong}")
+    try:
+        loaded.trial_config(at_full_size(full_size, space, loaded.first_settings()))
+    except SettingError as error:
+        detail = re.sub(r"^\S+: ", "", str(error).splitlines()[0])
+        target = source.where(("full_size", "target"))
+        raise SettingError(f"{target}: full_size.target is {full_size.target:g}: {detail}") from None
+
+
+def num_confirmations(study: Study) -> int:
+    """Trainings that confirm, at most as long as every fresh seed is stable."""
+    confirm = study.confirm
+    # A study of one setting has nothing to recommend besides the best.
+    recommended = confirm.recommended and bool(study.space)
+    return (confirm.settings + recommended) * confirm.seeds if confirm.settings else 0
+
+
+def _check_cmaes(study: Study, where: str) -> None:
+    if importlib.util.find_spec("cmaes") is None:
+        raise SettingError(
+            f"{where}: search.kind: cmaes needs the package cmaes: pip install 'slr-stability-sweep[cmaes]', or pip "
+            f"install cmaes"
+        )
+    together = [
+        path
+        for path, dimension in study.space.items()
+        if isinstance(dimension, Uniform | LogUniform | Integer) and not dimension.when
+    ]
+    if len(together) < 2:
+        raise SettingError(
+            f"{where}: search.kind: cmaes moves numeric dimensions without `when` together and needs two of them; "
+            f"space has {len(together)}: use tpe or stability"
+        )
+
+
+def _check_scheduler(study: Study, source: YamlSource) -> None:
+    if not isinstance(study.scheduler, Pbt):
+        return
+    where = f"{source.where(('scheduler',))}: scheduler.kind: pbt"
+    if not isinstance(study.search, RandomSearch | GridSearch):
+        raise SettingError(
+            f"{where} changes settings in the middle of trainings, so a search cannot learn from their results: use "
+            f"search.kind: random or grid with it, got {study.search.kind}"
+        )
+    if study.repeats > 1:
+        raise SettingError(
+            f"{where} changes the settings of each training by itself, so seeds of one setting do not stay one: use "
+            f"repeats: 1 with it, got {study.repeats}"
+        )
+    if study.checkpoints != "none":
+        raise SettingError(
+            f"{where} gives a training other weights and settings on the way, so that its own checkpoints do not fit "
+            f"it: use checkpoints: none with it, got {study.checkpoints}"
+        )
+    if not mutable_dimensions(study.space):
+        raise SettingError(
+            f"{where} has nothing to change: space needs a number under training.optimizer, training.clip or "
+            f"training.bad_batch, such as training.optimizer.lr"
+        )
 
 
 def num_settings(study: Study) -> int:

@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 
@@ -20,7 +20,7 @@ from sweep.detectors import RunContext
 from sweep.diagnosis import Case, free_cause, keep_traceback, may_replay, new_snapshots, replayed_cause
 from sweep.forensics.settings import ForensicsConfig
 from sweep.monitor import MonitorConfig, StabilityMonitor
-from sweep.objective import Metric, margin, objective
+from sweep.objective import Metric, interim, margin, objective
 from sweep.peak_memory import peak_memory_mib, reset_peak_memory
 from sweep.records import (
     NAN,
@@ -43,6 +43,8 @@ MAX_HEALTH_SAMPLES = 200
 """Samples of a trial's health that are kept; see `_Records.keep_health`."""
 END_STEPS = 20
 """Steps whose median training loss stands for the end of a training."""
+_SAVED = "saved"
+"""Name of the trial in a folder that `Trial.save` wrote, whoever it was."""
 
 _Ending = tuple[Verdict, Outcome | None]
 """A verdict, and what an audited trial would have been stopped as."""
@@ -142,6 +144,10 @@ class _Records:
         """Steps that applied no update for this reason."""
         return sum(record.skip_reason is reason for record in self.steps)
 
+    def step_time_s(self) -> float:
+        """Median wall time of a step; NaN if none was run."""
+        return statistics.median(r.time_s for r in self.steps) if self.steps else NAN
+
     def end_loss(self) -> float:
         """Median of the last training losses; infinite if none of them is finite."""
         losses = [r.loss for r in self.steps[-END_STEPS:] if math.isfinite(r.loss)]
@@ -155,6 +161,9 @@ class Trial:
     |-------------|----------------------------------------------------------------------------------------|
     | `advance()` | runs to the next evaluation, or to the end: then it gives the result                   |
     | `explain()` | where `can_explain` is set at the end: looks for the cause, gives the result with it   |
+    | `pruned()`  | at an evaluation: what the trial comes to if a scheduler ends it here                  |
+    | `save()`    | at an evaluation: keeps all of it in a folder                                          |
+    | `restore()` | instead of a beginning: goes on from such a folder, its own or another trial's         |
     """
 
     def __init__(self, job: Job, runner: TrialRunner) -> None:
@@ -171,6 +180,7 @@ class Trial:
         self._case: Case | None = None
         self._result: TrialResult | None = None
         self.can_explain = False
+        self._changed_at_step: int | None = None
         self._spent_before = (0.0, 0.0)
         self._started = time.perf_counter()
         self._cpu_started = time.process_time()
@@ -219,6 +229,54 @@ class Trial:
         spent = self._result.forensics_s + time.perf_counter() - started
         self._result = dataclasses.replace(self._result, cause=cause or self._result.cause, forensics_s=spent)
         return self._result
+
+    def pruned(self) -> TrialResult:
+        """The row of this trial if it is ended at its latest evaluation by a scheduler, with its records written."""
+        last = self._records.evals[-1]
+        self._write_health()
+        reason = (
+            f"a scheduler ended it after step {last.step} of {self.job.max_steps}, where others had done better "
+            f"(WER {last.wer:.2f}, validation loss {last.val_loss:.2f}); it was not judged"
+        )
+        return self._row(Outcome.PRUNED, reason, worth=self.worth, margin=NAN)
+
+    @property
+    def worth(self) -> float:
+        """What its latest evaluation is worth to a scheduler; finite, lower is better."""
+        last = self._records.evals[-1]
+        return interim(self._options.metric, wer=last.wer, val_loss=last.val_loss, l_const=self._l_const)
+
+    def save(self, directory: Path) -> None:
+        """Keeps all that the rest of the trial depends on, at an evaluation."""
+        assert self._training is not None, "a trial is saved between two evaluations"
+        state = self._state(self._training)
+        torch.save(
+            {**state, "settings": dict(self.job.settings), "changed_at_step": self._changed_at_step},
+            directory / f"{_SAVED}.pt",
+        )
+        self._write_records(directory, _SAVED)
+        if self._records.health:
+            store.write_health(directory, _SAVED, self._records.health_records)
+
+    def restore(self, directory: Path) -> None:
+        """Goes on from what `save` kept; the rest is bit-identical on a CPU.
+
+        Where the settings saved are others than this trial's, its own hold from here on, and its result says so.
+        """
+        training = self._begin()
+        # To the CPU: random states live there, and loading moves the rest to its device.
+        state = torch.load(directory / f"{_SAVED}.pt", map_location="cpu", weights_only=True)
+        own = [{k: v for k, v in group.items() if k != "params"} for group in training.optimizer.param_groups]
+        self._load(training, state, directory, _SAVED)
+        self._changed_at_step = state["changed_at_step"]
+        if state["settings"] != self.job.settings:
+            self._changed_at_step = training.step
+            for group, values in zip(training.optimizer.param_groups, own, strict=True):
+                # Loading has put those of the other settings in.
+                group.update(values)
+        self._snapshots = new_snapshots(self._options.results_dir, self._options.forensics)
+        self._take_snapshot(training)
+        self._stream = training.records()
 
     def _ending_at(self, alarm: Verdict, record: StepRecord) -> _Ending | None:
         """How the trial ends at this step; None if it runs on, to see whether the alarm was right."""
@@ -280,21 +338,10 @@ class Trial:
         # An unstable run that went on after its alarm is worth what it would have been worth without that.
         survived = (self._num_steps if stop_step is None else stop_step) / self.job.max_steps
         last = records.evals[-1] if records.evals else None
-        end_loss = records.end_loss()
-        wall_s, cpu_s = self._spent()
-        result = TrialResult(
-            trial_id=self.job.trial_id,
-            number=self.job.number,
-            group=self.job.group,
-            seed=self.job.seed,
-            phase=self.job.phase,
-            settings=self.job.settings,
-            verdict=verdict.outcome,
-            reason=verdict.reason,
-            stop_step=stop_step,
-            num_steps=self._num_steps,
-            max_steps=self.job.max_steps,
-            objective=objective(
+        result = self._row(
+            verdict.outcome,
+            verdict.reason,
+            worth=objective(
                 options.metric,
                 stable=verdict.stable,
                 wer=last.wer if last else NAN,
@@ -305,11 +352,46 @@ class Trial:
             margin=margin(
                 stable=verdict.stable,
                 stopped=stop_step is not None,
-                end_loss=end_loss,
+                end_loss=records.end_loss(),
                 l_const=self._l_const,
                 survived_rate=survived,
             ),
-            final_train_loss=end_loss,
+            stop_step=stop_step,
+            alarm=alarm,
+        )
+        self._write_records(options.results_dir, self.job.trial_id)
+        self._write_health()
+        return result if verdict.stable else self._with_free_cause(result, verdict)
+
+    def _row(
+        self,
+        outcome: Outcome,
+        reason: str,
+        *,
+        worth: float,
+        margin: float,
+        stop_step: int | None = None,
+        alarm: Outcome | None = None,
+    ) -> TrialResult:
+        """The result with this verdict and what the records say."""
+        records = self._records
+        last = records.evals[-1] if records.evals else None
+        wall_s, cpu_s = self._spent()
+        return TrialResult(
+            trial_id=self.job.trial_id,
+            number=self.job.number,
+            group=self.job.group,
+            seed=self.job.seed,
+            phase=self.job.phase,
+            settings=self.job.settings,
+            verdict=outcome,
+            reason=reason,
+            stop_step=stop_step,
+            num_steps=self._num_steps,
+            max_steps=self.job.max_steps,
+            objective=worth,
+            margin=margin,
+            final_train_loss=records.end_loss(),
             val_loss=last.val_loss if last else NAN,
             best_val_loss=min((e.val_loss for e in records.evals if not math.isnan(e.val_loss)), default=NAN),
             wer=last.wer if last else NAN,
@@ -327,10 +409,9 @@ class Trial:
             precision_implementation=self._training.precision.implementation if self._training else "",
             audited=alarm is not None,
             alarm=alarm,
+            step_time_s=records.step_time_s(),
+            settings_changed_at_step=self._changed_at_step,
         )
-        self._write_records()
-        self._write_health()
-        return result if verdict.stable else self._with_free_cause(result, verdict)
 
     def _with_free_cause(self, result: TrialResult, verdict: Verdict) -> TrialResult:
         """A bad result with its cause, if that can be told without a replay; else the trial may ask to be explained."""
@@ -367,27 +448,22 @@ class Trial:
     def _checkpoint_dir(self) -> Path:
         return self._options.results_dir / "checkpoints" / self.job.trial_id
 
-    def _write_records(self) -> None:
-        store.write_steps(self._options.results_dir, self.job.trial_id, self._records.steps)
-        store.write_evals(self._options.results_dir, self.job.trial_id, self._records.evals)
+    def _write_records(self, folder: Path, name: str) -> None:
+        store.write_steps(folder, name, self._records.steps)
+        store.write_evals(folder, name, self._records.evals)
 
     def _write_health(self) -> None:
         if self._records.health:
             store.write_health(self._options.results_dir, self.job.trial_id, self._records.health_records)
 
     def _save(self, training: Training) -> None:
-        self._write_records()
+        self._write_records(self._options.results_dir, self.job.trial_id)
         kept = self._options.checkpoints
         if kept == "none":
             return
         self._write_health()
-        state = {
-            "training": training.state_dict(),
-            "monitor": self._monitor.state_dict(),
-            "spent": self._spent(),
-        }
         with store.atomic_path(self._checkpoint_dir / "last.pt") as temporary:
-            torch.save(state, temporary)
+            torch.save(self._state(training), temporary)
         evals = self._records.evals
         if kept == "best_and_last" and evals[-1].wer <= min(e.wer for e in evals):
             with store.atomic_path(self._checkpoint_dir / "best.pt") as temporary:
@@ -403,15 +479,26 @@ class Trial:
         except (RuntimeError, EOFError, pickle.UnpicklingError):
             path.unlink()  # Damaged: the trial begins anew.
             return
+        self._load(training, state, self._options.results_dir, self.job.trial_id)
+
+    def _state(self, training: Training) -> dict[str, Any]:
+        """All but the records."""
+        return {
+            "training": training.state_dict(),
+            "monitor": self._monitor.state_dict(),
+            "spent": self._spent(),
+        }
+
+    def _load(self, training: Training, state: dict[str, Any], folder: Path, name: str) -> None:
+        """Puts a state back, with the records up to it that lie in a folder under a name."""
         training.load_state_dict(state["training"])
         self._monitor.load_state_dict(state["monitor"])
         wall_s, cpu_s = state["spent"]
         self._spent_before = (wall_s, cpu_s)
         step = training.step
-        results_dir, trial_id = self._options.results_dir, self.job.trial_id
-        self._records.steps = [r for r in store.load_steps(results_dir, trial_id) if r.step <= step]
-        self._records.evals = [r for r in store.load_evals(results_dir, trial_id) if r.step <= step]
-        health = [r for r in store.load_health(results_dir, trial_id) if r.step <= step]
+        self._records.steps = [r for r in store.load_steps(folder, name) if r.step <= step]
+        self._records.evals = [r for r in store.load_evals(folder, name) if r.step <= step]
+        health = [r for r in store.load_health(folder, name) if r.step <= step]
         self._records.health = [
             HealthSample(step, tuple(records)) for step, records in itertools.groupby(health, key=lambda r: r.step)
         ]

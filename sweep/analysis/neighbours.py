@@ -4,6 +4,9 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
+import numpy.typing as npt
+
 from sweep.analysis.dimensions import Dimension
 from sweep.analysis.groups import SettingGroup
 from sweep.analysis.outcomes import Share, share
@@ -26,45 +29,44 @@ class Neighbourhood:
     """Distance to the farthest of them, in units of the searched ranges; NaN without neighbours."""
 
 
-def distance(a: SettingGroup, b: SettingGroup, dims: Sequence[Dimension]) -> float:
-    """Root-mean-square distance over the searched settings; each axis runs from 0 to 1.
+def distances(groups: Sequence[SettingGroup], dims: Sequence[Dimension]) -> npt.NDArray[np.float64]:
+    """Root-mean-square distances of N settings over the searched ones, [N, N]; each axis runs from 0 to 1.
 
     Logarithmic settings are compared on a logarithmic axis. Two different categories, or an active and an
     inactive setting, are one whole axis apart.
     """
-    if not dims:
-        return 0.0
-    total = 0.0
+    total = np.zeros((len(groups), len(groups)))
     for dim in dims:
-        va, vb = a.setting[dim.path], b.setting[dim.path]
-        if dim.kind == "category" or va is None or vb is None:
-            total += 0.0 if va == vb else 1.0
+        values = [group.setting[dim.path] for group in groups]
+        if dim.kind == "category":
+            _, codes = np.unique([repr(value) for value in values], return_inverse=True)
+            total += codes[:, None] != codes[None, :]
             continue
-        sa, sb = dim.scale(va), dim.scale(vb)
-        total += 1.0 if sa is None or sb is None else (sa - sb) ** 2
-    return math.sqrt(total / len(dims))
+        places = np.array([math.nan if (place := dim.scale(value)) is None else place for value in values])
+        missing = np.isnan(places)
+        apart = (places[:, None] - places[None, :]) ** 2
+        total += np.where(missing[:, None] | missing[None, :], missing[:, None] != missing[None, :], apart)
+    return np.sqrt(total / max(len(dims), 1))
 
 
-def neighbourhood(group: SettingGroup, groups: Sequence[SettingGroup], dims: Sequence[Dimension]) -> Neighbourhood:
-    """Weighs a setting's own seeds and all other tried settings by their distance.
+def neighbourhoods(groups: Sequence[SettingGroup], dims: Sequence[Dimension]) -> dict[int, Neighbourhood]:
+    """Weighs each setting's own seeds and all other tried settings by their distance; by group.
 
     risk = (1/2 + sum of weight * unstable share) / (1 + sum of weights): a Gaussian kernel, with
     one imaginary half-unstable neighbour, so that nothing is ever called certain. An own seed has weight 1.
     """
-    unstable = 0.5 + (group.stable.total - group.stable.count)
-    weights = 1.0 + group.stable.total
-    others = []
-    for other in groups:
-        if other.group == group.group:
-            continue
-        d = distance(group, other, dims)
-        weight = math.exp(-0.5 * (d / BANDWIDTH) ** 2)
-        unstable += weight * (1.0 - other.stable.rate)
-        weights += weight
-        others.append((d, other))
-    nearest = sorted(others, key=lambda pair: pair[0])[:NUM_NEAREST]
-    return Neighbourhood(
-        risk=unstable / weights,
-        nearest=share(other.all_stable for _, other in nearest),
-        reach=nearest[-1][0] if nearest else math.nan,
-    )
+    apart = distances(groups, dims)
+    weights = np.exp(-0.5 * (apart / BANDWIDTH) ** 2)
+    np.fill_diagonal(weights, [group.stable.total for group in groups])
+    unstable = np.array([1.0 - group.stable.rate for group in groups])
+    risks = (0.5 + weights @ unstable) / (1.0 + weights.sum(axis=1))
+    found = {}
+    for index, group in enumerate(groups):
+        order = np.argsort(apart[index], kind="stable")
+        nearest = order[order != index][:NUM_NEAREST].tolist()
+        found[group.group] = Neighbourhood(
+            risk=float(risks[index]),
+            nearest=share(groups[i].all_stable for i in nearest),
+            reach=float(apart[index, nearest[-1]]) if nearest else math.nan,
+        )
+    return found

@@ -1,5 +1,6 @@
 """How often trainings were stable, by any factor, with exact intervals."""
 
+import functools
 import math
 from collections import Counter
 from collections.abc import Iterable
@@ -38,10 +39,12 @@ class OutcomeCounts:
     """The factor's value; None where the setting was inactive, or where all trials are counted together."""
     num_trials: int
     stable: Share
+    """Of the judged trials: pruned ones are in `num_trials` and `counts` alone."""
     counts: dict[Outcome, int]
     """Only outcomes that occurred, in OUTCOME_ORDER."""
 
 
+@functools.cache
 def clopper_pearson(count: int, total: int, level: float = 0.95) -> tuple[float, float]:
     """The exact two-sided confidence interval of a binomial rate; (0, 1) where total is 0.
 
@@ -64,13 +67,24 @@ def share(flags: Iterable[bool]) -> Share:
     return Share(sum(values), len(values), low, high)
 
 
+def judged(trials: pd.DataFrame) -> pd.DataFrame:
+    """The trials that have a verdict: without those that a scheduler pruned, which are neither good nor bad ends."""
+    return trials[trials["verdict"] != Outcome.PRUNED.value]
+
+
+def mapped(trials: pd.DataFrame) -> pd.DataFrame:
+    """The judged trials whose settings held from their first step, so that the outcome is one of these settings."""
+    known = judged(trials)
+    return known[known["settings_changed_at_step"].isna()] if "settings_changed_at_step" in known else known
+
+
 def outcome_counts(trials: pd.DataFrame, level: Any = None) -> OutcomeCounts:
     """Counts the verdicts of some trials."""
     counts = Counter(str(v) for v in trials["verdict"])
     return OutcomeCounts(
         level=level,
         num_trials=len(trials),
-        stable=share(trials["stable"]),
+        stable=share(judged(trials)["stable"]),
         counts={o: counts[o.value] for o in OUTCOME_ORDER if counts[o.value]},
     )
 

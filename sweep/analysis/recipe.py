@@ -1,6 +1,7 @@
 """The recommended settings as a study that trains once."""
 
 import copy
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -43,7 +44,8 @@ def recipe(
     source["budget"] = {**(source.get("budget") or {}), "trials": 1}
     source["repeats"] = 1
     source["confirm"] = {"settings": 0}
-    source.pop("search", None)
+    for section in ("search", "scheduler", "full_size"):  # they are about a search's many trials
+        source.pop(section, None)
     group = chosen.group
     evidence: dict[str, Any] = {
         "study": study["name"],
@@ -55,6 +57,16 @@ def recipe(
         "how_sure": list(recommendation.sureness),
         "avoid": [claim.text for claim in recommendation.avoid if claim.kind != "difference"],
     }
+    safe = recommendation.safety
+    if safe is not None:
+        evidence["safety"] = {
+            "rule_met": safe.meets,
+            "why": safe.why,
+            "p_stable": round(safe.p_stable, 4),
+            # No edge within the range, or no learning rate: there is no number to give.
+            "hot_edge_lr": None if safe.edge is None else float(f"{safe.edge:.4g}"),
+            "margin_decades": round(safe.margin_decades, 3) if math.isfinite(safe.margin_decades) else None,
+        }
     if reset:
         evidence["caution"] = f"Beside {', '.join(reset)}, defaults stand here: compare with the study's file."
     source["provenance"] = {"evidence": evidence}

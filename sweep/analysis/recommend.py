@@ -9,12 +9,18 @@ from typing import Any, Literal
 import pandas as pd
 
 from sweep.analysis.dimensions import Dimension, dimensions
+from sweep.analysis.expected import ExpectedResults
 from sweep.analysis.groups import SettingGroup, setting_groups
-from sweep.analysis.neighbours import NUM_NEAREST, Neighbourhood, neighbourhood
+from sweep.analysis.neighbours import NUM_NEAREST, Neighbourhood, neighbourhoods
+from sweep.analysis.outcomes import judged
+from sweep.analysis.region import fit_margin
+from sweep.analysis.safe_setting import Rule, SafeSetting, judge, keeps_rule
 from sweep.analysis.sensitivity import common_value
+from sweep.analysis.tried import as_searched, of_space
 from sweep.analysis.unsafe import Claim, claims, common_failure
 from sweep.analysis.wording import number, percent, plural, setting_text, short_names, value_text
 from sweep.records import Outcome
+from sweep.space import Settings
 
 BORDER = 0.03
 """A value this close (in units of its range) to an end of the searched range is pointed out."""
@@ -65,6 +71,8 @@ class Recommendation:
     avoid: tuple[Claim, ...]
     notes: tuple[str, ...]
     """What else the reader should know before using it."""
+    safety: SafeSetting | None = None
+    """The chosen setting held against the safety rule; None without one, or without a model of the boundary."""
 
     @property
     def setting(self) -> dict[str, Any]:
@@ -73,26 +81,44 @@ class Recommendation:
 
 
 def recommend(
-    trials: pd.DataFrame, space: Mapping[str, Any], metric: Literal["wer", "val_loss"] = "wer"
+    trials: pd.DataFrame,
+    space: Mapping[str, Any],
+    metric: Literal["wer", "val_loss"] = "wer",
+    safety: tuple[float, float] | None = None,
 ) -> Recommendation:
     """Chooses among the settings whose every seed was stable; says so plainly where there is none.
+
+    The order: confirmed with fresh seeds and safe, confirmed, safe, the others; within each by expected result.
+    Trials that a scheduler pruned or gave other settings on the way say nothing here, nor do those at full size.
 
     Args:
         trials: rows of the finished trials, as the store holds them.
         space: the study's `space`, dotted path -> dimension.
         metric: what stable settings are ranked by; the validation loss stands in where a WER is missing.
+        safety: the safety rule: least factor from the learning rate up to its hot edge, and least P(stable). None
+            for no rule. Without a model of the boundary (few trainings, or no numeric setting) there is none either.
     """
-    dims = dimensions(space, trials)
+    known = of_space(trials)
+    dims = dimensions(space, known)
     names = short_names(space)
-    avoid = tuple(claims(trials, dims)) if len(trials) else ()
-    groups = setting_groups(trials, dims) if len(trials) else []
+    avoid = tuple(claims(known, dims)) if len(known) else ()
+    groups = setting_groups(known, dims) if len(known) else []
     stable = [g for g in groups if g.all_stable]
     if not stable:
-        return _nothing(trials, avoid)
+        return _nothing(trials, known, avoid)
     by_wer = metric == "wer" and all(g.wer is not None for g in stable)
+    around = neighbourhoods(groups, dims)
+    judgements = _Judgements(known, space, metric, safety, stable)
+    scores = judgements.scores or {g.group: _score(g, around[g.group], known, by_wer) for g in stable}
     ranked = sorted(
-        (_candidate(g, groups, dims, trials, by_wer) for g in stable),
-        key=lambda c: (not c.group.confirmed, c.score, c.group.group),
+        (Candidate(g, around[g.group], scores[g.group]) for g in stable),
+        key=lambda c: (
+            not (c.group.confirmed and judgements.is_safe(c.group)),
+            not c.group.confirmed,
+            not judgements.is_safe(c.group),
+            c.score,
+            c.group.group,
+        ),
     )
     chosen = ranked[0]
     return Recommendation(
@@ -102,27 +128,69 @@ def recommend(
         alternatives=tuple(ranked[1:]),
         num_candidates=len(ranked),
         sureness=tuple(_sureness(chosen)),
-        method=_method(len(ranked), len(groups), ranked, by_wer, len(dims)),
+        method=_method(len(groups), ranked, judgements.num_safe, by_wer, len(dims)),
         avoid=avoid,
-        notes=tuple(_notes(chosen, groups, dims, trials)),
+        notes=tuple(_notes(chosen, groups, dims, known)),
+        safety=judgements.of(chosen.group),
     )
 
 
-def _candidate(
-    group: SettingGroup,
-    groups: Sequence[SettingGroup],
-    dims: Sequence[Dimension],
-    trials: pd.DataFrame,
-    by_wer: bool,
-) -> Candidate:
-    around = neighbourhood(group, groups, dims)
+class _Judgements:
+    """Stable settings, held against the safety rule where there is a model of the boundary."""
+
+    def __init__(
+        self,
+        trials: pd.DataFrame,
+        space: Mapping[str, Any],
+        metric: Literal["wer", "val_loss"],
+        safety: tuple[float, float] | None,
+        stable: Sequence[SettingGroup],
+    ) -> None:
+        model = fit_margin(trials, space) if safety is not None else ""
+        self._model = None if isinstance(model, str) else model
+        self._safe: set[int] = set()
+        self.scores: dict[int, float] = {}
+        """By group, as `Candidate.score`; empty where there is no model."""
+        if self._model is None or safety is None:
+            return
+        self._rule = Rule(*safety)
+        self._expected = ExpectedResults(trials, self._model.encoding, metric)
+        settings = [self._settings(g) for g in stable]
+        scores = self._expected.cautious(settings, self._model.p_stable(settings))
+        self.scores = {g.group: float(score) for g, score in zip(stable, scores, strict=True)}
+        kept = keeps_rule(self._model, settings, self._rule)
+        self._safe = {g.group for g, keeps in zip(stable, kept.tolist(), strict=True) if keeps}
+
+    @property
+    def num_safe(self) -> int | None:
+        """How many of the settings keep the rule; None where there is no model."""
+        return None if self._model is None else len(self._safe)
+
+    def is_safe(self, group: SettingGroup) -> bool:
+        """Whether it keeps the rule; False where nobody knows."""
+        return group.group in self._safe
+
+    def of(self, group: SettingGroup) -> SafeSetting | None:
+        """All that is known of one; None where there is no model."""
+        if self._model is None:
+            return None
+        return judge(self._model, self._settings(group), self._rule, self._expected, group.group)
+
+    def _settings(self, group: SettingGroup) -> Settings:
+        assert self._model is not None, "settings are typed by the model's space"
+        space = self._model.encoding.space
+        typed = {path: as_searched(value, space[path]) for path, value in group.setting.items()}
+        return {path: value for path, value in typed.items() if value is not None}
+
+
+def _score(group: SettingGroup, around: Neighbourhood, trials: pd.DataFrame, by_wer: bool) -> float:
     measure = group.wer if by_wer else group.val_loss
     if measure is None:
-        return Candidate(group, around, math.inf)
+        return math.inf
     failed = 1.0 if by_wer else common_value(trials, "l_const")
     if math.isnan(failed):
         failed = float(trials.loc[trials["stable"].astype(bool), "val_loss"].max())
-    return Candidate(group, around, (1 - around.risk) * measure.mean + around.risk * max(failed, measure.mean))
+    return (1 - around.risk) * measure.mean + around.risk * max(failed, measure.mean)
 
 
 def _headline(chosen: Candidate, names: Mapping[str, str]) -> str:
@@ -157,7 +225,10 @@ def _sureness(chosen: Candidate) -> list[str]:
     if not group.fresh.total:
         lines.append("The search chose this setting by its result, so expect a fresh seed to do a little worse.")
     elif group.wer is not None and group.wer.num > 1:
-        lines.append(f"Over those seeds the WER runs from {percent(group.wer.low, 1)} to {percent(group.wer.high, 1)}.")
+        lines.append(
+            f"Over those seeds the WER runs from {percent(group.wer.low, 1)} to {percent(group.wer.high, 1)}; the 95 % "
+            f"interval of its mean is {percent(group.wer.ci_low)} to {percent(group.wer.ci_high)}."
+        )
     near = around.nearest
     if near.total:
         was = "was" if near.count == 1 else "were"
@@ -170,23 +241,35 @@ def _sureness(chosen: Candidate) -> list[str]:
     return lines
 
 
-def _method(num_stable: int, num_groups: int, ranked: list[Candidate], by_wer: bool, num_dims: int) -> str:
-    confirmed = sum(c.group.confirmed for c in ranked)
+def _method(num_groups: int, ranked: list[Candidate], num_safe: int | None, by_wer: bool, num_dims: int) -> str:
+    num_stable, confirmed = len(ranked), sum(c.group.confirmed for c in ranked)
     measure, failure = ("final WER", "a WER of 100 %") if by_wer else ("final validation loss", "learning nothing")
-    first = (
-        f"{num_stable} of {plural(num_groups, 'tried setting')} were stable in every seed. "
+    parts = [
+        f"{num_stable} of {plural(num_groups, 'tried setting')} were stable in every seed."
         if num_groups > 1
-        else "One setting was tried, and it was stable in every seed. "
-    )
-    was = "The one that was" if confirmed == 1 else f"The {confirmed} that were"
-    come = "comes" if confirmed == 1 else "come"
-    second = f"{was} confirmed with fresh seeds {come} first. " if 0 < confirmed < num_stable else ""
-    return (
-        first + second + f"They are ranked by the mean {measure} they would have if an unstable training counted as "
-        f"{failure}: the chance of that is estimated from the setting's own seeds and from its tried "
-        f"neighbours, weighted by distance in the {plural(num_dims, 'searched setting')} scaled to their "
-        f"ranges (logarithmic where the search was). The {NUM_NEAREST} nearest are counted above."
-    )
+        else "One setting was tried, and it was stable in every seed."
+    ]
+    if 0 < confirmed < num_stable:
+        was, come = ("The one that was", "comes") if confirmed == 1 else (f"The {confirmed} that were", "come")
+        parts.append(f"{was} confirmed with fresh seeds {come} first.")
+    if num_safe is not None and num_stable > 1:
+        keep, come = ("keeps", "comes") if num_safe == 1 else ("keep", "come")
+        first = f", and of equals {'it' if num_safe == 1 else 'these'} {come} first." if num_safe else "."
+        parts.append(f"{num_safe or 'None'} of them {keep} the safety rule{first}")
+    parts.append(f"They are ranked by the mean {measure} they would have if an unstable training counted as {failure}:")
+    if num_safe is None:
+        parts.append(
+            "the chance of that is estimated from the setting's own seeds and from its tried neighbours, weighted by "
+            f"distance in the {plural(num_dims, 'searched setting')} scaled to their ranges (logarithmic where the "
+            "search was)."
+        )
+    else:
+        parts.append(
+            "both this and the chance of that are what all trials together let expect (Gaussian processes), with one "
+            "standard error added, so that a single lucky seed does not win."
+        )
+    parts.append(f"The {NUM_NEAREST} nearest are counted above.")
+    return " ".join(parts)
 
 
 def _notes(
@@ -230,17 +313,20 @@ def _notes(
     return notes
 
 
-def _nothing(trials: pd.DataFrame, avoid: tuple[Claim, ...]) -> Recommendation:
-    if trials.empty:
+def _nothing(every: pd.DataFrame, trials: pd.DataFrame, avoid: tuple[Claim, ...]) -> Recommendation:
+    sureness: tuple[str, ...] = ()
+    if every.empty:
         headline = "No trial has finished yet, so there is nothing to recommend."
-        sureness: tuple[str, ...] = ()
+    elif trials.empty:
+        ended = "was pruned" if judged(every).empty else "was pruned or changed its settings on the way"
+        headline = f"No setting can be recommended: each of {plural(len(every), 'trial')} {ended}, so none was judged."
     else:
         total = len(trials)
         same = common_failure(trials)
         if same is not None:
-            every = "The only trial" if total == 1 else f"All {total} trials"
+            those = "The only trial" if total == 1 else f"All {total} trials"
             advice = _ADVICE.get(same, "")
-            headline = f"No setting can be recommended. {every} ended as {same.value}. {advice}".strip()
+            headline = f"No setting can be recommended. {those} ended as {same.value}. {advice}".strip()
         elif trials["stable"].any():
             headline = "No setting can be recommended: none was stable in every one of its seeds."
         else:

@@ -12,7 +12,7 @@ from scipy.stats import fisher_exact
 
 from sweep.analysis.dimensions import Dimension, learning_rate, panel_dimension
 from sweep.analysis.groups import CONFIRM_PHASE, setting_groups
-from sweep.analysis.outcomes import at_level, share
+from sweep.analysis.outcomes import at_level, judged, share
 from sweep.analysis.sensitivity import levels_of
 from sweep.analysis.wording import number, percent, plural, value_text
 from sweep.records import Outcome
@@ -58,8 +58,10 @@ class LrBracket:
 
 
 def lr_brackets(trials: pd.DataFrame, lr: Dimension, panel: Dimension | None) -> list[LrBracket]:
-    """One bracket a level with trials."""
-    known = trials[trials[lr.path].notna()] if lr.path in trials else trials.iloc[0:0]
+    """One bracket a level with judged trials; a trial counts as stable only if every seed of its setting was."""
+    seen = judged(trials)
+    known = seen[seen[lr.path].notna()] if lr.path in seen else seen.iloc[0:0]
+    known = known.assign(stable=known.groupby("group")["stable"].transform("all")) if len(known) else known
     levels = levels_of(panel, known) if panel else [None]
     parts = [(level, at_level(known, panel.path, level) if panel else known) for level in levels]
     return [_bracket(level, part, lr) for level, part in parts if len(part)]
@@ -84,7 +86,8 @@ def _bracket(level: Any, part: pd.DataFrame, lr: Dimension) -> LrBracket:
 
 
 def claims(trials: pd.DataFrame, dims: Sequence[Dimension]) -> list[Claim]:
-    """Learning-rate tails by level, tails of other settings, bad levels, differences of levels."""
+    """Learning-rate tails by level, tails of other settings, bad levels, differences of levels; of judged trials."""
+    trials = judged(trials)
     panel, lr = panel_dimension(dims), learning_rate(dims)
     found: list[Claim] = []
     if lr is not None and lr.path in trials:

@@ -78,19 +78,24 @@ def slices(encoding: Encoding, along: str, num: int, seed: int) -> list[Settings
 
 
 def mean_width(model: MarginModel, along: str, num_slices: int, seed: int) -> float:
-    """Mean over slices of the summed width of the edges in each: how much of the dimension is still open.
+    """Mean over slices of the width of an edge: how much about the boundary is still open; NaN without a slice.
 
-    Decades on a logarithmic axis. A slice without an edge counts with the stretch where P(stable) is neither
-    above 0.9 nor below 0.1.
+    In each slice the stretch where P(stable) is neither above 0.9 nor below 0.1, over its number of edges (at
+    least one): decades on a logarithmic axis, else units.
     """
     scale = model.encoding.axis(along)
     assert scale is not None, "edges lie along a numeric dimension"
     length = scale.decades if scale.log else scale.high - scale.low
-    open_shares = []
-    for at in slices(model.encoding, along, num_slices, seed):
-        _, p = profile(model, along, at)
-        open_shares.append(float(((p < SURE) & (p > 1 - SURE)).mean()))
-    return length * float(np.mean(open_shares)) if open_shares else math.nan
+    places = np.linspace(0, 1, _NUM_PLACES).tolist()
+    found = slices(model.encoding, along, num_slices, seed)
+    if not found:
+        return math.nan
+    p = model.p_stable([{**at, along: scale.from_unit(place)} for at in found for place in places])
+    p = p.reshape(len(found), len(places))
+    is_open = ((p < SURE) & (p > 1 - SURE)).mean(axis=1)
+    above = p >= 0.5
+    num_edges = (above[:, 1:] != above[:, :-1]).sum(axis=1)
+    return length * float((is_open / np.maximum(num_edges, 1)).mean())
 
 
 def _crossing(places: Floats, p: Floats, left: int, level: float) -> float:

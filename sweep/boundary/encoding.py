@@ -151,12 +151,30 @@ class Encoding:
         places = sequence.random_base2(max(0, math.ceil(math.log2(max(num, 1)))))[:num]
         return self.decode(places)
 
+    def near(self, setting: Mapping[str, Scalar | None], num: int, rng: np.random.Generator) -> list[Settings]:
+        """`num` settings around one: numbers a few hundredths to tenths of their range away, the rest the same."""
+        middle = np.array([self._place(path, setting.get(path)) for path in self.paths])
+        reach = rng.choice([0.03, 0.1, 0.2], size=(num, 1))
+        numeric = np.array([self._axes[path] is not None for path in self.paths])
+        places = middle + np.where(numeric, reach * rng.standard_normal((num, len(middle))), 0.0)
+        return self.decode(np.clip(places, 0.0, 1.0))
+
     def all_settings(self, limit: int) -> list[Settings] | None:
         """Every setting of a space without continuous dimensions; None above `limit` of them."""
         if any(isinstance(dimension, Uniform | LogUniform) for dimension in self.space.values()):
             return None
         found = list(itertools.islice(grid_settings(self.space), limit + 1))
         return found if len(found) <= limit else None
+
+    def _place(self, path: str, value: Scalar | None) -> float:
+        """Where in the unit cube a value lies; the middle for an inactive dimension."""
+        scale = self._axes[path]
+        if value is None:
+            return 0.5
+        if scale is not None:
+            return scale.to_unit(float(value))
+        levels = self.space[path].ends
+        return (next(i for i, level in enumerate(levels) if _same(value, level)) + 0.5) / len(levels)
 
 
 def _same(value: Scalar | None, level: Scalar) -> bool:

@@ -7,6 +7,7 @@ from typing import Any
 from sweep.analysis.audit import audit_text
 from sweep.analysis.wording import duration, number, percent, plural
 from sweep.explanation import FirstNonfinite
+from sweep.records import Outcome
 from sweep.report.view import View
 
 _UNITS = {"_s": "seconds", "_hz": "per second", "_mib": "MiB"}
@@ -50,9 +51,22 @@ def study_sections(view: View) -> list[tuple[str, list[tuple[str, str]]]]:
         ("Training, where it is not searched", study.get("training")),
         (
             "Search",
-            {key: study.get(key) for key in ("space", "search", "objective", "budget", "repeats", "seed", "confirm")},
+            {
+                key: study.get(key)
+                for key in (
+                    "space",
+                    "search",
+                    "objective",
+                    "budget",
+                    "repeats",
+                    "seed",
+                    "confirm",
+                    "safety",
+                    "full_size",
+                )
+            },
         ),
-        ("Watching", {key: study.get(key) for key in ("early_stop", "audit", "monitor", "forensics")}),
+        ("Watching", {key: study.get(key) for key in ("scheduler", "early_stop", "audit", "monitor", "forensics")}),
         ("Machine", {**dict(made.get("host") or {}), "resources of a trial": study.get("resources")}),
         ("Software", made.get("versions")),
         ("Run", rest),
@@ -115,14 +129,14 @@ def _steps_run(view: View) -> str:
 def tiles(view: View) -> list[tuple[str, str, str]]:
     """The headline counts as (number, label, detail)."""
     total, cost = view.total, view.costs
-    num_confirm = total.num_trials - view.num_explored
     planned = "" if view.num_planned is None else f"{view.num_explored} of {view.num_planned} planned"
-    confirming = f"{num_confirm} to confirm" if num_confirm else ""
+    confirming = f"{view.num_confirming} to confirm" if view.num_confirming else ""
+    full_size = f"{view.num_full_size} at full size" if view.num_full_size else ""
     share = total.stable
-    detail = f"95 % interval {percent(share.low)} to {percent(share.high)}" if total.num_trials else ""
+    detail = f"95 % interval {percent(share.low)} to {percent(share.high)}" if share.total else ""
     return [
-        (str(total.num_trials), "trials finished", ", ".join(filter(None, (planned, confirming)))),
-        (percent(share.rate), "stable", f"{plural(share.count, 'trial')}, {detail}" if total.num_trials else ""),
+        (str(len(view.trials)), "trials finished", ", ".join(filter(None, (planned, confirming, full_size)))),
+        (percent(share.rate), "stable", f"{plural(share.count, 'trial')}, {detail}" if share.total else ""),
         (str(len(view.groups)), "settings tried", f"{sum(g.all_stable for g in view.groups)} stable throughout"),
         (
             percent(cost.saved_rate),
@@ -145,3 +159,26 @@ def _applied_updates(view: View) -> tuple[str, str, str]:
     skipped = {reason: int(trials[f"skipped_{reason}"].sum()) for reason in reasons}
     told = ", ".join(f"{count} {reason}" for reason, count in skipped.items() if count)
     return percent(applied / num_steps, 1), "of updates applied", f"skipped: {told}" if told else "none skipped"
+
+
+def outcome_notes(view: View) -> list[str]:
+    """What to know about the counted outcomes."""
+    notes = []
+    pruned = view.total.counts.get(Outcome.PRUNED, 0)
+    if pruned:
+        were = "was" if pruned == 1 else "were"
+        notes.append(
+            f"{plural(pruned, 'trial')} {were} pruned: a scheduler ended them because others did better. They are not "
+            "judged and count neither as stable nor as failed."
+        )
+    if view.num_full_size:
+        notes.append(
+            f"{plural(view.num_full_size, 'training')} at full size lie outside the searched space and are told below."
+        )
+    return notes
+
+
+def exploration_ended(view: View) -> str:
+    """Why the search ended before its budget did, in a sentence; empty where it did not."""
+    reason = str(view.provenance.get("exploration_ended") or "").rstrip(".")
+    return f"The search ended before its budget: {reason}." if reason else ""

@@ -207,16 +207,18 @@
   }
 
   function wireCopy() {
-    if (!$("copy")) return;
-    $("copy").addEventListener("click", async () => {
-      const text = $("recipe").textContent;
-      try {
-        await navigator.clipboard.writeText(text);
-        $("copied").textContent = "Copied.";
-      } catch {
-        getSelection().selectAllChildren($("recipe"));
-        $("copied").textContent = "Selected: press Ctrl+C.";
-      }
+    document.querySelectorAll("[data-copy]").forEach((button) => {
+      const source = $(button.dataset.copy);
+      const told = button.nextElementSibling;
+      button.addEventListener("click", async () => {
+        try {
+          await navigator.clipboard.writeText(source.textContent);
+          told.textContent = "Copied.";
+        } catch {
+          getSelection().selectAllChildren(source);
+          told.textContent = "Selected: press Ctrl+C.";
+        }
+      });
     });
   }
 

@@ -5,6 +5,7 @@ import dataclasses
 import gzip
 import json
 import math
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -21,12 +22,15 @@ from sweep.analysis.traces import MAX_POINTS, MAX_TRACES
 from sweep.analysis.wording import duration, number, percent, setting_text, value_text
 from sweep.explanation import Explanation, few_words
 from sweep.records import Outcome
-from sweep.report import facts
+from sweep.report import answer, facts, region_text
+from sweep.report.edge_table import edge_table
 from sweep.report.figures.learning_rate import learning_rate_panels
 from sweep.report.figures.panel import Panel
 from sweep.report.figures.stability_map import stability_map_panels
+from sweep.report.figures.transfer import transfer_panel
 from sweep.report.theme import MARKS, PAGE_COLOURS, css_variables, dark_swaps, svg_symbol
 from sweep.report.view import View
+from sweep.report.weights import weights
 
 NUM_ALTERNATIVES = 4
 """Settings shown after the recommended one."""
@@ -48,7 +52,10 @@ def render(view: View) -> str:
         number=number, percent=percent, value=value_text, duration=duration, plain=plain, few_words=few_words
     )
     lr_panels = [Panel("", "", None, view.lr)] if isinstance(view.lr, str) else learning_rate_panels(view.lr)
-    map_panels = stability_map_panels(view.stability)
+    region, transfer = view.region, view.stable_region.transfer
+    map_panels = stability_map_panels(view.stability, region, view.recommendation.setting)
+    size_panels = [transfer_panel(transfer.fit, transfer.tested, transfer.name, transfer.along)] if transfer else []
+    figures = {"lr": lr_panels, "map": map_panels, "size": size_panels}
     names = {dim.path: dim.name for dim in view.dims}
     return environment.get_template("page.html").render(
         view=view,
@@ -66,6 +73,25 @@ def render(view: View) -> str:
         symbol=lambda outcome: Markup(svg_symbol(Outcome(outcome))),
         lr_panels=lr_panels,
         map_panels=map_panels,
+        size_panels=size_panels,
+        safety=answer.safety_card(view),
+        sureness=answer.sureness(view),
+        results=answer.results(view),
+        results_from=answer.results_from(view),
+        region=region,
+        map_notes=region_text.map_notes(view.stability, view.stable_region.region, view.recommendation.setting, names),
+        openness=region_text.open_text(region) if region else "",
+        ended=facts.exploration_ended(view),
+        reliability=region_text.calibration_text(region.calibration) if region else "",
+        volumes=region.volumes if region else (),
+        edges=edge_table(region, names) if region else None,
+        sensitivity_note=region_text.SENSITIVITY_NOTE,
+        weights=weights(region, view.importance, view.dims),
+        interaction=region_text.interaction_text(region, names) if region else "",
+        transfer=transfer,
+        transfer_lines=region_text.transfer_lines(transfer) if transfer else (),
+        front=answer.front(view),
+        outcome_notes=facts.outcome_notes(view),
         tiles=facts.tiles(view),
         audit_text=audit_text(view.audit, view.costs),
         cost_texts=[text for text in (cost_text(view.costs), audit_cost_text(view.audit)) if text],
@@ -82,7 +108,7 @@ def render(view: View) -> str:
         css=Markup((_FOLDER / "page.css").read_text(encoding="utf-8")),
         script=Markup((_FOLDER / "page.js").read_text(encoding="utf-8")),
         plotly=_plotly(),
-        payload=packed(json.dumps(_payload(view, lr_panels, map_panels), allow_nan=False)),
+        payload=packed(json.dumps(_payload(view, figures), allow_nan=False)),
     )
 
 
@@ -122,12 +148,12 @@ def _worked_example(view: View) -> _Example | None:
     )
 
 
-def _payload(view: View, lr_panels: list[Panel], map_panels: list[Panel]) -> dict[str, Any]:
+def _payload(view: View, panels: Mapping[str, Sequence[Panel]]) -> dict[str, Any]:
     """What the page's script draws."""
     figures = {
         f"{name}-{index}": json.loads(panel.figure.to_json())
-        for name, panels in (("lr", lr_panels), ("map", map_panels))
-        for index, panel in enumerate(panels)
+        for name, row in panels.items()
+        for index, panel in enumerate(row)
         if panel.figure is not None
     }
     rows = {str(row["trial_id"]): row for row in view.trials.to_dict("records")}

@@ -2,7 +2,7 @@
 
 Okabe and Ito's colour-blind-safe palette; light hues are darkened on white, dark ones lightened on black,
 so that marks keep a contrast of about 3 : 1; brown marks ends that are no
-matter of stability. A symbol always says the same as the colour.
+matter of stability, grey-blue those that nobody knows. A symbol always says the same as the colour.
 """
 
 from dataclasses import dataclass
@@ -33,7 +33,18 @@ MARKS: dict[Outcome, Mark] = {
     Outcome.INFEASIBLE_DATA: Mark("#8a5a3c", "#c79a7c", "star"),
     Outcome.OUT_OF_MEMORY: Mark("#8a5a3c", "#c79a7c", "hexagon"),
     Outcome.CRASHED: Mark("#8a5a3c", "#c79a7c", "hourglass"),
+    Outcome.PRUNED: Mark("#6f7d8c", "#93a1b0", "triangle-left-open"),
 }
+
+MAP_COLOURS: tuple[tuple[str, str], ...] = (
+    ("#f9dfc6", "#4d3117"),
+    ("#fbebdb", "#3a2917"),
+    ("#f3f4f5", "#1f2327"),
+    ("#dcebf5", "#19303f"),
+    ("#c4dff0", "#1d4257"),
+)
+"""Chance of a stable training from 0 to 1, in equal steps: (light, dark). Orange to blue is told apart by every eye;
+the colours are weak, so that marks on top keep their contrast."""
 
 PAGE_COLOURS: dict[str, tuple[str, str]] = {
     "paper": ("#ffffff", "#14171a"),
@@ -59,6 +70,7 @@ _SVG_SHAPES = {
     "star": '<path d="m6 .8 1.4 3.6 3.8.2-3 2.4 1 3.8L6 8.7l-3.2 2.1 1-3.8-3-2.4 3.8-.2z"/>',
     "hexagon": '<path d="M3.3 1.3h5.4L11.4 6l-2.7 4.7H3.3L.6 6z"/>',
     "hourglass": '<path d="M1.5 1h9L1.5 11h9z"/>',
+    "triangle-left-open": '<path d="M10 1.8v8.4L2 6z" fill="none" stroke="currentColor" stroke-width="1.6"/>',
 }
 
 
@@ -70,13 +82,14 @@ def light(name: str) -> str:
 def dark_swaps() -> dict[str, str]:
     """Light colour -> dark colour, for figures that are already built."""
     swaps = {mark.light: mark.dark for mark in MARKS.values()}
-    return swaps | dict(PAGE_COLOURS.values())
+    return swaps | dict(PAGE_COLOURS.values()) | dict(MAP_COLOURS)
 
 
 def css_variables(dark: bool) -> str:
-    """CSS custom properties: `--ink` for page colours, `--o-stable` for outcomes."""
+    """CSS custom properties: `--ink` for page colours, `--o-stable` for outcomes, `--p-0` to `--p-4` for the map."""
     pairs = [(f"--{name}", both[dark]) for name, both in PAGE_COLOURS.items()]
     pairs += [(f"--o-{o.value}", m.dark if dark else m.light) for o, m in MARKS.items()]
+    pairs += [(f"--p-{step}", both[dark]) for step, both in enumerate(MAP_COLOURS)]
     return "".join(f"{name}:{value};" for name, value in pairs)
 
 

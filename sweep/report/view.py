@@ -16,17 +16,21 @@ from sweep.analysis.audit import Audit, audit
 from sweep.analysis.causes import OutcomeCauses, causes_by_outcome, worked_example
 from sweep.analysis.costs import Costs, costs
 from sweep.analysis.dimensions import Dimension, dimensions, learning_rate, panel_dimension
-from sweep.analysis.groups import CONFIRM_PHASE, SettingGroup, setting_groups
+from sweep.analysis.groups import CONFIRM_PHASE, FULL_SIZE_PHASE, SettingGroup, setting_groups
 from sweep.analysis.health import health_warnings
-from sweep.analysis.outcomes import OutcomeCounts, outcome_counts, outcomes_by
+from sweep.analysis.outcomes import OutcomeCounts, judged, mapped, outcome_counts, outcomes_by
+from sweep.analysis.pareto import ParetoRow, pareto_front
 from sweep.analysis.recipe import recipe
 from sweep.analysis.recommend import Recommendation, recommend
-from sweep.analysis.sensitivity import LrInfo, levels_of, lr_info
+from sweep.analysis.region import Region
+from sweep.analysis.sensitivity import LrInfo, LrSensitivity, levels_of, lr_info, lr_sensitivity
+from sweep.analysis.snippet import snippet
 from sweep.analysis.stability_map import MapInfo, map_info
 from sweep.analysis.traces import Trace, examples, trace, traced_trials
 from sweep.analysis.unsafe import LrBracket, lr_brackets
 from sweep.explanation import Explanation
 from sweep.ledger import LEDGER_FILE
+from sweep.report.stable_region import StableRegion, stable_region
 
 
 @dataclass(frozen=True)
@@ -37,18 +41,28 @@ class View:
     """study.yaml without `provenance`."""
     provenance: dict[str, Any]
     trials: pd.DataFrame
+    """All finished trials, also pruned ones and those at full size."""
     dims: tuple[Dimension, ...]
     panel: Dimension | None
     recommendation: Recommendation
     groups: tuple[SettingGroup, ...]
     recipe_yaml: str | None
+    snippet: str | None
+    """The recommended settings as PyTorch code."""
     total: OutcomeCounts
+    """Of the searched space: trials at full size are counted in `num_full_size` alone."""
     by_panel: tuple[OutcomeCounts, ...]
     """Outcomes at each level of the panel setting; empty where trials are not split."""
     brackets: tuple[LrBracket, ...]
     lr: LrInfo | str
     """Or why there is no such figure."""
+    lr_sensitivity: tuple[LrSensitivity, ...]
     stability: MapInfo | str
+    stable_region: StableRegion
+    importance: Mapping[str, Mapping[str, float]]
+    """Measure -> dotted path -> share; empty where the study has none yet."""
+    front: tuple[ParetoRow, ...]
+    """The best results for their cost, where the search looked at both."""
     costs: Costs
     audit: Audit
     explanations: Mapping[str, Explanation]
@@ -64,6 +78,13 @@ class View:
     num_planned: int | None
     """Trials that the study's budget allows before confirmation; None if it does not say."""
     num_explored: int
+    num_confirming: int
+    num_full_size: int
+
+    @property
+    def region(self) -> Region | None:
+        """Where training is stable; None where there is no model."""
+        return None if isinstance(self.stable_region.region, str) else self.stable_region.region
 
 
 def load_view(results_dir: Path) -> View:
@@ -82,11 +103,15 @@ def load_view(results_dir: Path) -> View:
         for t, c in zip(trials["trial_id"], trials["cause"], strict=True)
     ]
     space = dict(study.get("space") or {})
-    dims = dimensions(space, trials)
+    searched = trials[trials["phase"] != FULL_SIZE_PHASE]
+    dims = dimensions(space, searched)
     panel, lr = panel_dimension(dims), learning_rate(dims)
     metric: Literal["wer", "val_loss"] = "val_loss" if study.get("objective") == "val_loss" else "wer"
-    recommendation = recommend(trials, space, metric)
+    recommendation = recommend(searched, space, metric, _safety(study))
     chosen = recommendation.chosen
+    known_region = stable_region(trials, study, dims, panel, recommendation.setting)
+    found = known_region.region
+    recipe_yaml = _recipe_yaml(results_dir, recommendation, study) if chosen else None
     shown = tuple(examples(trials, chosen.group.best_trial_id if chosen else None))
     traced = traced_trials(trials, [t for _, t in shown])
     budget = study.get("budget") or {}
@@ -97,24 +122,62 @@ def load_view(results_dir: Path) -> View:
         dims=dims,
         panel=panel,
         recommendation=recommendation,
-        groups=tuple(setting_groups(trials, dims)) if len(trials) else (),
-        recipe_yaml=_recipe_yaml(results_dir, recommendation, study) if chosen else None,
-        total=outcome_counts(trials),
-        by_panel=tuple(outcomes_by(trials, panel.path, levels_of(panel, trials))) if panel else (),
-        brackets=tuple(lr_brackets(trials, lr, panel)) if lr else (),
-        lr=_lr(trials, lr, panel, provenance),
-        stability=map_info(trials, dims, panel),
+        groups=tuple(setting_groups(judged(searched), dims)) if len(searched) else (),
+        recipe_yaml=recipe_yaml,
+        snippet=_snippet(results_dir, recipe_yaml) if recipe_yaml else None,
+        total=outcome_counts(searched),
+        by_panel=tuple(outcomes_by(searched, panel.path, levels_of(panel, searched))) if panel else (),
+        brackets=tuple(lr_brackets(mapped(searched), lr, panel)) if lr else (),
+        lr=_lr(searched, lr, panel, provenance),
+        lr_sensitivity=lr_sensitivity(searched, lr, panel) if lr else (),
+        stability=map_info(searched, dims, panel, None if isinstance(found, str) else (found.along, found.y)),
+        stable_region=known_region,
+        importance=store.read_importance(results_dir),
+        front=_front(searched, study, space, metric),
         costs=costs(trials),
-        audit=audit(trials),
+        audit=audit(searched),
         explanations=explanations,
-        causes=tuple(causes_by_outcome(trials, explanations)),
-        worked_example=worked_example(trials, explanations),
+        causes=tuple(causes_by_outcome(judged(searched), explanations)),
+        worked_example=worked_example(judged(searched), explanations),
         examples=shown,
         traces=tuple(_traces(results_dir, traced)),
         warnings=_warnings(results_dir, trials, traced),
         num_planned=int(budget["trials"]) if budget.get("trials") else None,
-        num_explored=int((trials["phase"] != CONFIRM_PHASE).sum()),
+        num_explored=int((searched["phase"] != CONFIRM_PHASE).sum()),
+        num_confirming=int((searched["phase"] == CONFIRM_PHASE).sum()),
+        num_full_size=len(trials) - len(searched),
     )
+
+
+def _safety(study: Mapping[str, Any]) -> tuple[float, float] | None:
+    """The study's safety rule; None for the results of a version without one."""
+    rule = study.get("safety")
+    return (float(rule["lr_factor"]), float(rule["p_stable"])) if rule else None
+
+
+def _front(
+    trials: pd.DataFrame, study: Mapping[str, Any], space: Mapping[str, Any], metric: Literal["wer", "val_loss"]
+) -> tuple[ParetoRow, ...]:
+    search = study.get("search") or {}
+    if search.get("kind") != "nsga2":
+        return ()
+    return pareto_front(trials, space, metric, search["cost"])
+
+
+def _snippet(results_dir: Path, recipe_yaml: str) -> str | None:
+    """The folder's own code where its recipe is shown, else code made from the recipe.
+
+    None where the recipe leaves fields to their defaults, which the training code alone knows: a setting changed a
+    kind there, and the study has not ended yet.
+    """
+    recipe_path, path = results_dir / "recipe.yaml", results_dir / "recipe.py"
+    if path.is_file() and recipe_path.is_file() and recipe_path.read_text(encoding="utf-8") == recipe_yaml:
+        return path.read_text(encoding="utf-8")
+    content = yaml.safe_load(recipe_yaml) or {}
+    try:
+        return snippet(content["training"], content["model"])
+    except KeyError:
+        return None
 
 
 def _trials(results_dir: Path) -> pd.DataFrame:
@@ -133,7 +196,8 @@ def _trials(results_dir: Path) -> pd.DataFrame:
 
 def _explanations(results_dir: Path, trials: pd.DataFrame) -> dict[str, Explanation]:
     """Why the bad trials went bad, as far as anybody looked."""
-    bad = [str(t) for t in trials["trial_id"][~trials["stable"].astype(bool)]]
+    ends = judged(trials)
+    bad = [str(t) for t in ends["trial_id"][~ends["stable"].astype(bool)]]
     found = {trial_id: store.read_explanation(results_dir, trial_id) for trial_id in bad}
     return {trial_id: explanation for trial_id, explanation in found.items() if explanation is not None}
 

@@ -1,21 +1,27 @@
 """Tells Optuna the truth about every setting, diverged ones included.
 
 Ray's own OptunaSearch leaves a NaN trial RUNNING for ever and tells a stopped one as if it had finished. Here
-every setting ends COMPLETE with a finite value, its margin as a constraint (positive = unstable = infeasible)
-and its verdict as user attributes. The Optuna study lives in a journal file that `optuna-dashboard` can open at
-any time. It is derived data: each start rebuilds it from the ledger, so a killed driver leaves no zombie behind.
+every judged setting ends COMPLETE with a finite value, its margin as a constraint (positive = unstable = infeasible)
+and its verdict as user attributes. One that a scheduler ended ends PRUNED, with the values of its evaluations.
+
+The Optuna study lives in a journal file that `optuna-dashboard` can open at any time. It is derived data: each start
+rebuilds it from the ledger, so a killed driver leaves no zombie behind.
 """
 
 import itertools
+import math
+import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import optuna
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
+from optuna.study import StudyDirection
+from optuna.trial import TrialState
 
-from sweep.search import GridSearch, SearchConfig
+from sweep.search import CmaEsSearch, GridSearch, Nsga2Search, SearchConfig, StabilitySearch
 from sweep.space import (
     Choice,
     Dimension,
@@ -32,6 +38,8 @@ from sweep.space import (
 )
 
 JOURNAL_FILE = "optuna.journal"
+UNKNOWN_COST = 1e9
+"""Stands for the cost of a setting that crashed before it could be measured. It is infeasible anyway."""
 
 
 @dataclass(frozen=True)
@@ -41,9 +49,17 @@ class SettingResult:
     objective: float
     """Finite; lower is better."""
     margin: float
-    """Negative = stable."""
+    """Negative = stable. NaN if pruned."""
     attributes: Mapping[str, bool | int | float | str | None]
     """For the dashboard: verdict, losses, costs."""
+    margins: Sequence[float] = ()
+    """One a seed."""
+    cost: float = math.nan
+    """The second objective of a search that has one; NaN where unknown."""
+    pruned: bool = False
+    """Whether a scheduler ended it: not judged, so `objective` is that of its last evaluation."""
+    evaluations: Mapping[int, float] = field(default_factory=dict)
+    """Of a pruned one: step -> value, as the scheduler saw them."""
 
 
 class OptunaBridge:
@@ -65,16 +81,29 @@ class OptunaBridge:
         path = results_dir / JOURNAL_FILE
         path.unlink(missing_ok=True)
         storage = JournalStorage(JournalFileBackend(str(path)))
-        self._study = optuna.create_study(storage=storage, study_name=name, direction="minimize")
+        self._has_cost = isinstance(config, Nsga2Search)
+        directions = [StudyDirection.MINIMIZE] * (2 if self._has_cost else 1)
+        self._study = optuna.create_study(storage=storage, study_name=name, directions=directions)
         self._trials: dict[int, optuna.Trial] = {}
+        self.stop_reason: str | None = None
+        """Why the search asks for no more settings although it could; None where it does not say so."""
         for group, (settings, result) in enumerate(history):
             self._start(group, settings)
             if result is not None:
                 self.tell(group, result)
 
+    @property
+    def study(self) -> optuna.Study:
+        """The Optuna study as it is now; its trials are the groups, in order."""
+        return self._study
+
     def ask(self) -> tuple[int, Settings] | None:
-        """The next group and its settings; None when a grid is exhausted."""
+        """The next group and its settings; None when a grid is exhausted or the map is known (see `stop_reason`)."""
         group = len(self._study.get_trials(deepcopy=False))
+        if isinstance(self._config, StabilitySearch):
+            self.stop_reason = self._config.stop_reason(self._study, self._space)
+            if self.stop_reason is not None:
+                return None
         fixed: Settings | None = {}
         if group < len(self._config.try_first):
             fixed = self._config.try_first[group]
@@ -88,20 +117,40 @@ class OptunaBridge:
     def tell(self, group: int, result: SettingResult) -> None:
         """Records what came of a group."""
         trial = self._trials.pop(group)
-        trial.set_constraint("margin", result.margin)
-        trial.set_user_attr("margin", result.margin)
-        trial.set_user_attr("stable", result.margin < 0)
         for key, value in result.attributes.items():
             trial.set_user_attr(key, value)
-        self._study.tell(trial, result.objective)
+        if result.pruned:
+            self._prune(trial, result)
+            return
+        trial.set_constraint("margin", result.margin)
+        trial.set_user_attr("margin", result.margin)
+        trial.set_user_attr("margins", list(result.margins or [result.margin]))
+        trial.set_user_attr("stable", result.margin < 0)
+        cost = result.cost if math.isfinite(result.cost) else UNKNOWN_COST
+        with warnings.catch_warnings():
+            # CMA-ES ranks by the objective alone, which puts every unstable setting last. Others read the constraint.
+            warnings.filterwarnings("ignore", message="Constraints have been set, but CmaEsSampler")
+            self._study.tell(trial, [result.objective, cost] if self._has_cost else result.objective)
+
+    def _prune(self, trial: optuna.Trial, result: SettingResult) -> None:
+        # Without a margin: whoever reads it must not take the setting for a stable or an unstable one.
+        if not self._has_cost:
+            # Optuna knows values on the way for a single objective only.
+            for step, value in sorted(result.evaluations.items()):
+                trial.report(value, step)
+        self._study.tell(trial, state=TrialState.PRUNED)
 
     def _start(self, group: int, fixed: Mapping[str, Scalar]) -> Settings:
-        self._study.sampler = self._config.sampler(group)
+        self._study.sampler = self._config.sampler(group, self._space)
         if fixed:
             self._study.enqueue_trial(dict(fixed))
         trial = self._study.ask()
         assert trial.number == group, "one Optuna trial a group, in order"
         self._trials[group] = trial
+        if isinstance(self._config, CmaEsSearch | Nsga2Search):
+            # What these know lies in the trials that they drew. Drawing now, although the settings may be fixed, leaves
+            # it there when a study is rebuilt.
+            _ = trial.relative_params
         settings: Settings = {}
         for path in self._order:
             if is_active(self._space[path], settings):

@@ -11,7 +11,9 @@ import optuna
 from pydantic import Field
 
 from slr_models.spec import Spec
-from sweep.space import Scalar
+from sweep.records import Cost
+from sweep.search.stability import Mode, StabilitySampler
+from sweep.space import Scalar, Space
 
 
 class _Search(Spec):
@@ -30,7 +32,7 @@ class RandomSearch(_Search):
 
     kind: Literal["random"] = "random"
 
-    def sampler(self, number: int) -> optuna.samplers.BaseSampler:
+    def sampler(self, number: int, space: Space) -> optuna.samplers.BaseSampler:
         """The sampler that draws setting `number`."""
         return optuna.samplers.RandomSampler(seed=_seed(self.seed, number))
 
@@ -40,7 +42,7 @@ class GridSearch(_Search):
 
     kind: Literal["grid"] = "grid"
 
-    def sampler(self, number: int) -> optuna.samplers.BaseSampler:
+    def sampler(self, number: int, space: Space) -> optuna.samplers.BaseSampler:
         """A sampler that is never consulted: a grid fixes each setting."""
         return optuna.samplers.RandomSampler(seed=_seed(self.seed, number))
 
@@ -52,7 +54,7 @@ class TpeSearch(_Search):
     num_startup: int = Field(16, ge=1)
     """Random settings before the estimator takes over."""
 
-    def sampler(self, number: int) -> optuna.samplers.BaseSampler:
+    def sampler(self, number: int, space: Space) -> optuna.samplers.BaseSampler:
         """The sampler that draws setting `number`."""
         return optuna.samplers.TPESampler(
             seed=_seed(self.seed, number), n_startup_trials=self.num_startup, constant_liar=True
@@ -66,9 +68,89 @@ class GpSearch(_Search):
     num_startup: int = Field(12, ge=1)
     """Random settings before the process takes over."""
 
-    def sampler(self, number: int) -> optuna.samplers.BaseSampler:
+    def sampler(self, number: int, space: Space) -> optuna.samplers.BaseSampler:
         """The sampler that draws setting `number`."""
         # A conditional dimension is drawn at random, as documented; Optuna would say so for every setting.
         return optuna.samplers.GPSampler(
             seed=_seed(self.seed, number), n_startup_trials=self.num_startup, warn_independent_sampling=False
         )
+
+
+class StabilitySearch(_Search):
+    """Maps where training is stable, with a probability, and looks for the best result inside; ends when it is known."""
+
+    kind: Literal["stability"] = "stability"
+    mode: Mode = "balanced"
+    """`map`: the boundary alone; `exploit`: the best result where training is stable, so that at most a quarter of
+    the trials should diverge; `balanced`: two thirds and one third."""
+    num_startup: int = Field(14, ge=4)
+    """Evenly spread settings before the model takes over."""
+    stop_width: float = Field(0.25, ge=0)
+    """The search ends once the mean width of an edge, from P(stable) = 0.9 to 0.1, falls below this: decades of the
+    learning rate, or units of the first numeric dimension where there is none. 0: never."""
+    randomised: bool = True
+    """Whether the weight of what is uncertain against what is near the boundary is drawn anew for each setting."""
+
+    def sampler(self, number: int, space: Space) -> StabilitySampler:
+        """The sampler that draws setting `number`."""
+        return StabilitySampler(
+            space,
+            self.seed,
+            mode=self.mode,
+            num_startup=self.num_startup,
+            stop_width=self.stop_width,
+            randomised=self.randomised,
+        )
+
+    def stop_reason(self, study: optuna.Study, space: Space) -> str | None:
+        """Why no further setting is needed; None while one is."""
+        sampler = self.sampler(0, space)
+        if sampler.is_used_up(study):
+            return "every setting of the space was tried"
+        if not sampler.is_mapped(study):
+            return None
+        return (
+            f"the map is known: an edge is {sampler.open_width(study):.2g} wide from P(stable) = 0.9 to 0.1, "
+            f"on average, which is below search.stop_width = {self.stop_width:g}"
+        )
+
+
+class CmaEsSearch(_Search):
+    """Covariance matrix adaptation: a population of settings that moves towards the good ones. Needs the extra `cmaes`.
+
+    Only numeric dimensions without `when` move together, and there must be two of them. Choices, grids and
+    conditional dimensions are drawn at random, each by itself. A pruned setting teaches it nothing.
+    """
+
+    kind: Literal["cmaes"] = "cmaes"
+    num_startup: int = Field(8, ge=1)
+    """Random settings before the first population."""
+    population_size: int | None = Field(None, ge=4)
+    """Settings of a generation; null: 4 + 3 ln(dimensions), rounded down."""
+
+    def sampler(self, number: int, space: Space) -> optuna.samplers.BaseSampler:
+        """The sampler that draws setting `number`. Its state lies in the study's trials."""
+        return optuna.samplers.CmaEsSampler(
+            seed=_seed(self.seed, number),
+            n_startup_trials=self.num_startup,
+            popsize=self.population_size,
+            # Such dimensions are drawn by themselves, as documented; Optuna would say so for every setting.
+            warn_independent_sampling=False,
+        )
+
+
+class Nsga2Search(_Search):
+    """NSGA-II: trades the study's objective against a cost. A generation keeps the settings that none beats in both.
+
+    An unstable setting is infeasible: every stable one dominates it, however fast it diverged.
+    """
+
+    kind: Literal["nsga2"] = "nsga2"
+    cost: Cost = "step_time_s"
+    """The second objective: seconds of a training step, or MiB of peak memory; the mean over a setting's seeds."""
+    population_size: int = Field(12, ge=2)
+    """Settings of a generation. The first is random."""
+
+    def sampler(self, number: int, space: Space) -> optuna.samplers.BaseSampler:
+        """The sampler that draws setting `number`. Its generations lie in the study's trials."""
+        return optuna.samplers.NSGAIISampler(seed=_seed(self.seed, number), population_size=self.population_size)

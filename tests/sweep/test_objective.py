@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sweep.objective import STABLE_CAP, margin, objective
+from sweep.objective import STABLE_CAP, UNSTABLE_INTERIM, interim, margin, objective
 
 ANY = st.floats(allow_nan=True, allow_infinity=True)
 RATE = st.floats(0, 1)
@@ -64,3 +64,17 @@ def test_the_margin_of_a_full_training_is_its_distance_from_learning_nothing() -
     assert margin(stable=True, stopped=False, end_loss=0.21, l_const=2.0, survived_rate=1) == -1.0
     assert abs(margin(stable=True, stopped=False, end_loss=1.05, l_const=2.0, survived_rate=1) + 0.30103) < 1e-4
     assert margin(stable=False, stopped=True, end_loss=9, l_const=2.0, survived_rate=0.5) == pytest.approx(0.65)
+
+
+@given(st.sampled_from(["wer", "val_loss"]), st.floats(0, 1e6), st.floats(0, 1e6), ANY)
+def test_an_evaluation_without_a_finite_loss_is_worse_than_every_other(metric, wer, val_loss, l_const) -> None:
+    healthy = interim(metric, wer=wer, val_loss=val_loss, l_const=l_const)
+    assert 0 <= healthy <= STABLE_CAP
+    for bad in (math.nan, math.inf):
+        # A model of NaN still has a WER.
+        assert interim(metric, wer=0.0, val_loss=bad, l_const=l_const) == UNSTABLE_INTERIM > healthy
+
+
+def test_an_evaluation_is_worth_what_a_stable_end_with_it_would_be() -> None:
+    assert interim("wer", wer=0.4, val_loss=1.0, l_const=2.0) == 0.4
+    assert interim("val_loss", wer=0.4, val_loss=1.0, l_const=2.0) == 0.5

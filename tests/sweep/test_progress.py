@@ -28,10 +28,18 @@ def result(verdict: Outcome):
     )
 
 
+class Course:
+    """A study with five trials before it, and one more to confirm."""
+
+    num_planned = 5
+    stop_reason = None
+
+
 def show(*, terminal: bool) -> str:
     out = io.StringIO()
     console = Console(file=out, force_terminal=terminal, width=120, soft_wrap=True)
-    with Terminal(console, num_planned=5, done=[]) as view:
+    course = Course()
+    with Terminal(console, course=course, search="stability search, map mode", done=[]) as view:
         view.started(JOB)
         view.progressed(JOB, Progress(50, 100, 1.5, 1.6, 0.75))
         if terminal:
@@ -46,12 +54,21 @@ def show(*, terminal: bool) -> str:
         view.finished(dataclasses.replace(result(Outcome.STABLE), alarm=Outcome.STALLED, **audited))
         view.finished(dataclasses.replace(result(Outcome.STALLED), alarm=Outcome.STALLED, cause=None, **audited))
         view.retried(JOB)
+        course.num_planned, course.stop_reason = 6, "map known"
+        confirm = dataclasses.replace(JOB, phase="confirm", seed=10000)
+        view.started(confirm)
+        if terminal:
+            console.print(view._render())
+        view.finished(dataclasses.replace(result(Outcome.STABLE), phase="confirm", seed=10000))
+        view.started(dataclasses.replace(JOB, phase="full_size"))
+        view.finished(dataclasses.replace(result(Outcome.PRUNED), phase="full_size", cause=None, reason="too slow"))
     return out.getvalue()
 
 
 def test_a_file_gets_one_plain_line_a_trial() -> None:
     lines = show(terminal=False).splitlines()
     assert lines == [
+        "exploring (stability search, map mode)",
         "[1/5] 0007 precision=fp16 lr=0.00123: stable, WER 0.25, val. loss 0.61 (12 s)",
         "[2/5] 0007 precision=fp16 lr=0.00123: diverged-loss at step 40 of 100: loss rose to 9.8; "
         "cause: learning rate too high (12 s)",
@@ -59,6 +76,10 @@ def test_a_file_gets_one_plain_line_a_trial() -> None:
         "the alarm stalled at step 30 was wrong (12 s)",
         "[4/5] 0007 precision=fp16 lr=0.00123: stalled at step 30 of 100: loss rose to 9.8 (12 s)",
         "trial 0007: its process died; trying once more",
+        "exploration ended early: map known; confirming with fresh seeds",
+        "[5/6] 0007 precision=fp16 lr=0.00123, fresh seed 10000: stable, WER 0.25, val. loss 0.61 (12 s)",
+        "testing at full size",
+        "[6/6] 0007 precision=fp16 lr=0.00123, at full size, seed 0: pruned at step 40 of 100: too slow (12 s)",
     ]
 
 
@@ -71,5 +92,7 @@ def test_a_terminal_shows_what_runs() -> None:
         "precision=fp16 lr=0.00123",
         "no stable trial yet",
         "looking for the cause",
+        "exploring (stability search, map mode)",
+        "4 of 6 trials",
     ):
         assert part in text

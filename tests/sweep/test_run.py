@@ -1,6 +1,8 @@
 """The command line as a person uses it, with a real Ray: runs, mistakes, kills, continuing, extending."""
 
+import dataclasses
 import json
+import math
 import os
 import signal
 import subprocess
@@ -15,9 +17,11 @@ import yaml
 
 from sweep import store
 from sweep.ledger import Ledger
-from sweep.run import main
+from sweep.records import Outcome, TrialResult
+from sweep.run import conclude, details, main
+from sweep.session import StudySession
 from sweep.study import load
-from sweep.trial import Job, Progress, RunOptions, TrialRunner
+from sweep.trial import Job, Progress, RunOptions, TrialRunner, crashed_result
 
 STUDY = """
 name: tiny
@@ -163,12 +167,79 @@ def _wait_for_results(folder: Path, number: int, process: subprocess.Popen) -> N
     raise AssertionError(f"no {number} results; the process ended with {process.poll()}")
 
 
+def made_up(job: Job, folder: Path) -> TrialResult:
+    """A training that is stable below a learning rate of 0.1, and better the closer to it."""
+    lr = job.settings["training.optimizer.lr"]
+    distance = abs(math.log10(lr / 0.1))
+    blank = crashed_result(job, RunOptions(folder, "wer", None, True, "none"), "made up")
+    stable = {"verdict": Outcome.STABLE, "objective": 0.2 + distance / 10, "margin": -0.01 - distance / 5}
+    bad = {"verdict": Outcome.DIVERGED_LOSS, "objective": 2.5, "margin": 0.01 + distance / 5, "stop_step": 5}
+    numbers = {"wer": 0.2 + distance / 10, "val_loss": 1.0, "l_const": 2.0, "num_steps": 60, "wall_s": 1.0}
+    return dataclasses.replace(blank, **numbers, **(stable if lr < 0.1 else bad))
+
+
+def finish(session: StudySession, folder: Path, limit: int = 100) -> None:
+    while limit and (job := session.next_job()) is not None:
+        session.tell(made_up(job, folder))
+        limit -= 1
+
+
+def test_a_run_ends_with_the_recommendation_the_map_and_what_matters_in_its_folder(study, tmp_path) -> None:
+    loaded = load(study, ["budget.trials=14", "search={kind: random, seed: 1}"])
+    folder = tmp_path / "results"
+    session = StudySession(loaded, folder, 48)
+    content = loaded.study.model_dump(mode="json", by_alias=True)
+    store.write_yaml(folder / "study.yaml", {**content, "provenance": {"exploration_ended": "an earlier run's"}})
+    finish(session, folder, limit=2)
+    early = conclude(session, loaded)
+    assert early.safety is None and not (folder / "edges.parquet").exists() and store.read_importance(folder) == {}
+    finish(session, folder)
+    answer = conclude(session, loaded)
+    assert answer.status == "confirmed" and answer.safety.meets and answer.safety.p_stable >= 0.95
+    assert list(details(session, answer))[0].startswith("Safety rule met: P(stable) is")
+    assert "Margin: " in list(details(session, answer))[0]
+    assert "exploration_ended" not in store.read_study(folder)["provenance"]
+    recipe = yaml.safe_load((folder / "recipe.yaml").read_text())
+    lr = recipe["training"]["optimizer"]["lr"]
+    assert lr == session.settings(answer.chosen.group.group)["training.optimizer.lr"]
+    assert repr(lr) in (folder / "recipe.py").read_text()
+    compile((folder / "recipe.py").read_text(), "recipe.py", "exec")
+    edges = pd.read_parquet(folder / "edges.parquet")
+    assert (edges["along"] == "training.optimizer.lr").all()
+    assert edges["value"].dropna().between(0.02, 0.5).all() and edges["side"].dropna().eq("hot").all()
+    grid = pd.read_parquet(folder / "stability_map.parquet")
+    assert {"level", "training.optimizer.lr", "p_stable"} <= set(grid) and grid["p_stable"].between(0, 1).all()
+    shares = store.read_importance(folder)
+    assert shares["margin"]["training.optimizer.lr"] > 0.8
+    session.close()
+    load(folder / "recipe.yaml")
+
+
+def test_a_recipe_of_a_study_with_a_full_size_can_be_trained(study, tmp_path) -> None:
+    space = "space={model.width: {grid: [0.0625, 0.125, 0.1875]}, training.optimizer.lr: {loguniform: [1e-3, 10]}}"
+    full = "full_size={path: model.width, target: 0.25, trainings: 2}"
+    loaded = load(study, ["budget.trials=14", "search={kind: random, seed: 1}", space, full])
+    folder = tmp_path / "results"
+    session = StudySession(loaded, folder, 48)
+    content = loaded.study.model_dump(mode="json", by_alias=True)
+    store.write_yaml(folder / "study.yaml", {**content, "provenance": {}})
+    finish(session, folder)
+    answer = conclude(session, loaded)
+    told = [line for line in details(session, answer) if "full size" in line]
+    below, above = told
+    assert "below the predicted edge" in below and "width=0.25" in below and ": stable, WER" in below
+    assert "above the predicted edge" in above and "diverged-loss" in above
+    assert pd.read_parquet(folder / "edges.parquet")["model.width"].max() < 0.2, "the map is that of the space"
+    session.close()
+    load(folder / "recipe.yaml")
+
+
 def test_a_dry_run_prints_the_plan_and_writes_nothing(study, tmp_path, capsys) -> None:
     assert main([str(study), "--results", str(tmp_path / "results"), "--dry-run"]) == 0
     out = capsys.readouterr().out
     for part in (
-        "4 to explore",
-        "1 to confirm",
+        "4 to explore: 4 settings x 1 seeds, about",
+        "2 to confirm: the best setting and the recommended one x 1 fresh seeds, about",
         "up to 60 a trial",
         "expected time",
         "ms a step",
@@ -178,6 +249,14 @@ def test_a_dry_run_prints_the_plan_and_writes_nothing(study, tmp_path, capsys) -
     ):
         assert part in out
     assert not (tmp_path / "results").exists()
+
+
+def test_a_dry_run_times_what_is_tested_at_full_size(study, tmp_path, capsys) -> None:
+    space = "space={model.width: {grid: [0.0625, 0.125, 0.1875]}, training.optimizer.lr: {loguniform: [1e-3, 1]}}"
+    full = "full_size={path: model.width, target: 0.25, trainings: 2}"
+    arguments = ["--set", space, "--set", "search={kind: random}", "--set", full, "--dry-run"]
+    assert main([str(study), "--results", str(tmp_path / "results"), *arguments]) == 0
+    assert "2 at full size: model.width 0.25, about" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,8 @@
 """What runs next: exploration, seeds of a setting, confirmation, resuming, extending, and running out of time."""
 
 import dataclasses
+import math
+from pathlib import Path
 
 import optuna
 import pytest
@@ -9,8 +11,11 @@ from optuna.storages.journal import JournalFileBackend
 
 from slr_models.errors import ResultsError, SettingError
 from sweep import store, yaml_source
+from sweep.analysis.region import fit_margin
+from sweep.boundary.edges import edges
+from sweep.course import FRESH_SEED_OFFSET
 from sweep.records import Outcome, TrialResult
-from sweep.session import CONFIRM_SEED_OFFSET, StudySession, with_trials
+from sweep.session import StudySession, with_trials
 from sweep.study import LoadedStudy, validate
 from sweep.trial import Job, RunOptions, crashed_result
 
@@ -21,8 +26,15 @@ data: {kind: synthetic}
 space: {training.optimizer.lr: {loguniform: [1e-4, 1]}}
 search: {kind: random, seed: 3}
 budget: {trials: 6, steps: 10}
-confirm: {settings: 1, seeds: 3}
+confirm: {settings: 1, seeds: 3, recommended: false}
 """
+
+SAFE = TEXT.replace("trials: 6", "trials: 12").replace(", recommended: false", "")
+"""A study whose exploration shows an edge, at a learning rate of 0.05, so that a safe setting can be told."""
+
+SIZES = SAFE.replace("space: {", "space: {model.width: {grid: [0.0625, 0.125, 0.25]}, ").replace(
+    "trials: 12", "trials: 24"
+)
 
 
 def load(text: str = TEXT) -> LoadedStudy:
@@ -41,16 +53,19 @@ def outcome(job: Job, tmp_path, *, stable: bool | None = None, wall_s: float = 1
     """What a training with this setting comes to: stable below a learning rate of 0.05."""
     lr = float(job.settings["training.optimizer.lr"])
     stable = lr < 0.05 if stable is None else stable
+    # Margins grow with the distance to the edge, and the result gets better up to it, as they do.
+    margin = min(abs(math.log10(lr / 0.05)) / 3, 1.0) + 0.01
+    wer = min(0.2 + 0.1 * abs(math.log10(lr / 0.04)), 0.9)
     blank = crashed_result(job, RunOptions(tmp_path, "wer", None, True, "none"), "")
     return dataclasses.replace(
         blank,
         verdict=Outcome.STABLE if stable else Outcome.DIVERGED_LOSS,
         reason="made up",
-        objective=0.5 if stable else 2.5,
-        margin=-0.5 if stable else 0.5,
+        objective=wer if stable else 2.5,
+        margin=-margin if stable else margin,
         stop_step=None if stable else 5,
         num_steps=10 if stable else 5,
-        wer=0.5,
+        wer=wer,
         val_loss=1.0,
         l_const=2.0,
         wall_s=wall_s,
@@ -72,7 +87,7 @@ def test_it_explores_then_confirms_the_best_with_fresh_seeds_then_is_done(tmp_pa
     assert [j.phase for j in jobs] == ["explore"] * 6 + ["confirm"] * 3
     assert [j.trial_id for j in jobs] == [f"{n:04d}" for n in range(9)]
     confirm = jobs[6:]
-    assert [j.seed for j in confirm] == [CONFIRM_SEED_OFFSET + k for k in range(3)]
+    assert [j.seed for j in confirm] == [FRESH_SEED_OFFSET + k for k in range(3)]
     assert len({j.group for j in confirm}) == 1
     assert confirm[0].settings == jobs[confirm[0].group].settings
     assert confirm[0].config.training.optimizer.lr == confirm[0].settings["training.optimizer.lr"] < 0.05
@@ -111,6 +126,242 @@ def test_a_setting_that_fails_its_confirmation_gives_way_to_the_next_best(tmp_pa
     run_all(session, tmp_path)
     assert session.done
     assert sum(r.phase == "confirm" for r in session.results) == 6
+    session.close()
+
+
+def edge_of(results_dir: Path) -> float:
+    trials = store.read_trials(results_dir)
+    model = fit_margin(trials, {"training.optimizer.lr": {"loguniform": [1e-4, 1]}})
+    (edge,) = edges(model, "training.optimizer.lr", {})
+    return edge.value
+
+
+def explored_first(session: StudySession, tmp_path, num: int = 12) -> list[Job]:
+    jobs = [session.next_job() for _ in range(num)]
+    for job in jobs:
+        assert job.phase == "explore"
+        session.tell(outcome(job, tmp_path))
+    return jobs
+
+
+def test_the_recommended_setting_is_confirmed_too_although_the_search_never_tried_it(tmp_path) -> None:
+    session = begin(tmp_path, SAFE)
+    assert session.num_planned == 18
+    explored = explored_first(session, tmp_path)
+    edge = edge_of(tmp_path)
+    confirming = run_all(session, tmp_path)
+    assert [j.phase for j in confirming] == ["confirm"] * 6
+    assert sorted(j.seed for j in confirming) == sorted([FRESH_SEED_OFFSET + k for k in range(3)] * 2)
+    safe, best = confirming[0], confirming[3]
+    assert len({j.group for j in confirming}) == 2 and best.group < 12 and safe.group == 12, "a group of its own"
+    lr = safe.settings["training.optimizer.lr"]
+    assert lr not in [j.settings["training.optimizer.lr"] for j in explored]
+    assert edge / 100 < lr <= edge / 3
+    assert safe.config.training.optimizer.lr == lr and session.settings(12) == safe.settings
+    assert session.num_planned == 18 == len(session.results) and session.done
+    optuna_study = optuna.load_study(
+        study_name="s", storage=JournalStorage(JournalFileBackend(str(tmp_path / "optuna.journal")))
+    )
+    assert len(optuna_study.trials) == 12, "the search hears of its own settings alone"
+    session.close()
+
+
+@pytest.mark.parametrize("num_told", [0, 2, 5])
+def test_a_study_killed_while_it_confirms_goes_on_with_the_same_recommended_setting(tmp_path, num_told) -> None:
+    whole = begin(tmp_path / "whole", SAFE)
+    wanted = [(j.trial_id, j.group, j.seed, j.phase, j.settings) for j in run_all(whole, tmp_path)]
+    whole.close()
+    session = begin(tmp_path / "killed", SAFE)
+    explored_first(session, tmp_path)
+    under_way = [session.next_job() for _ in range(3)] if num_told < 4 else []
+    for job in under_way[:num_told]:
+        session.tell(outcome(job, tmp_path))
+    while not under_way and len(session.results) < 12 + num_told:
+        session.tell(outcome(session.next_job(), tmp_path))
+    session.close()
+    again = begin(tmp_path / "killed", SAFE)
+    run_all(again, tmp_path)
+    got = sorted((r.trial_id, r.group, r.seed, r.phase, r.settings) for r in again.results)
+    assert got == sorted(wanted)
+    assert again.done and again.num_planned == 18
+    again.close()
+
+
+@pytest.mark.parametrize("num_asks", [13, 15, 16])
+def test_confirmations_that_a_kill_cut_short_are_asked_for(tmp_path, num_asks) -> None:
+    session = begin(tmp_path, SAFE)
+    explored_first(session, tmp_path)
+    session.next_job()
+    wanted = {(a.group, a.seed) for a in session._ledger.asks[12:]}
+    session.close()
+    ledger = tmp_path / "ledger.jsonl"
+    lines = ledger.read_bytes().splitlines(keepends=True)
+    ledger.write_bytes(b"".join(lines[: 12 + num_asks]))  # twelve results among them
+    again = begin(tmp_path, SAFE)
+    run_all(again, tmp_path)
+    assert {(r.group, r.seed) for r in again.results if r.phase == "confirm"} == wanted
+    assert len(again.results) == 18
+    again.close()
+
+
+def test_an_unsafe_fresh_seed_sends_for_the_next_safe_setting_and_not_for_ever(tmp_path) -> None:
+    session = begin(tmp_path, SAFE)
+    explored_first(session, tmp_path)
+    tried: dict[int, float] = {}
+    while (job := session.next_job()) is not None:
+        recommended = next(a.recommended for a in session._ledger.asks if a.trial_id == job.trial_id)
+        if recommended:
+            tried[job.group] = float(job.settings["training.optimizer.lr"])
+        # Each recommended setting fails in one seed of three; the best one holds.
+        fails = recommended and job.seed == FRESH_SEED_OFFSET + 1
+        session.tell(outcome(job, tmp_path, stable=not fails))
+    assert len(tried) == 3 and len(set(tried.values())) == 3
+    assert session.done
+    session.close()
+    again = begin(tmp_path, SAFE)
+    assert again.done and again.next_job() is None
+    again.close()
+
+
+def test_a_recommended_setting_that_crashes_is_not_tried_for_ever(tmp_path) -> None:
+    session = begin(tmp_path, SAFE)
+    explored_first(session, tmp_path)
+    count = 0
+    while (job := session.next_job()) is not None:
+        count += 1
+        assert count <= 18
+        session.tell(crashed_result(job, RunOptions(tmp_path, "wer", None, True, "none"), "out of memory"))
+    groups = {r.group for r in session.results if r.phase == "confirm"}
+    assert len(groups) <= 6 and count <= 18, "each of the two with its two spares"
+    session.close()
+
+
+def test_an_extended_study_counts_the_settings_of_the_search_past_a_recommended_one(tmp_path) -> None:
+    session = begin(tmp_path, SAFE)
+    run_all(session, tmp_path)
+    session.close()
+    _, again = extend(tmp_path, "+3", SAFE)
+    jobs = [again.next_job() for _ in range(3)]
+    assert [(j.phase, j.group) for j in jobs] == [("explore", n) for n in (13, 14, 15)]
+    again.tell(outcome(jobs[1], tmp_path))
+    again.close()  # killed on the way, with results out of order
+    _, again = extend(tmp_path, None, SAFE)
+    run_all(again, tmp_path)
+    fresh = begin(tmp_path / "whole", SAFE.replace("trials: 12", "trials: 15"))
+    whole = [r.settings for r in explored_results(fresh, tmp_path)]
+    assert [r.settings for r in sorted(again.results, key=lambda r: r.number) if r.phase == "explore"] == whole
+    storage = JournalStorage(JournalFileBackend(str(tmp_path / "optuna.journal")))
+    told = optuna.load_study(study_name="s", storage=storage).trials
+    assert [t.params for t in told] == whole
+    by_settings = {str(r.settings): r for r in again.results if r.phase == "explore"}
+    assert all(t.value == by_settings[str(t.params)].objective for t in told), "each result reached its own setting"
+    assert again.done
+    again.close()
+    fresh.close()
+
+
+def explored_results(session: StudySession, tmp_path) -> list[TrialResult]:
+    run_all(session, tmp_path)
+    return sorted((r for r in session.results if r.phase == "explore"), key=lambda r: r.number)
+
+
+def test_a_setting_with_one_bad_seed_of_two_is_neither_best_nor_safe(tmp_path) -> None:
+    text = SAFE.replace("trials: 12", "trials: 24") + "repeats: 2\n"
+    session = begin(tmp_path, text)
+    doubtful = set()
+    while (job := session.next_job()) is not None:
+        # In the middle of the stable range every setting fails in one of its seeds.
+        lr = float(job.settings["training.optimizer.lr"])
+        fails = job.phase == "explore" and job.seed == 1 and 1e-3 < lr < 1e-2
+        if fails:
+            doubtful.add(job.group)
+        session.tell(outcome(job, tmp_path, stable=False if fails else None))
+    assert doubtful
+    assert not doubtful & {r.group for r in session.results if r.phase == "confirm"}
+    session.close()
+
+
+def test_the_end_that_a_search_finds_holds_until_the_study_changes(tmp_path) -> None:
+    search = "search: {kind: stability, mode: map, num_startup: 10, stop_width: 2.0}"
+    text = SAFE.replace("search: {kind: random, seed: 3}", search).replace("trials: 12", "trials: 30")
+    session = begin(tmp_path, text)
+    jobs = run_all(session, tmp_path)
+    explored = sum(j.phase == "explore" for j in jobs)
+    assert 10 <= explored < 30 and [j.phase for j in jobs[explored:]] == ["confirm"] * (len(jobs) - explored)
+    assert "the map is known" in session.stop_reason and session.done
+    session.close()
+    again = begin(tmp_path, text)
+    assert again.done and "the map is known" in again.stop_reason and again.num_planned == len(jobs)
+    again.close()
+    _, again = extend(tmp_path, "40", text)
+    assert again.done and len(again.results) == len(jobs), "a longer budget alone does not make the map less known"
+    again.close()
+    again = begin(tmp_path, text.replace("stop_width: 2.0", "stop_width: 0"))
+    assert again.stop_reason is None and again.next_job().phase == "explore", "a finer map is another matter"
+    again.close()
+
+
+def test_full_size_is_tested_below_and_above_the_predicted_edge_once_all_is_confirmed(tmp_path) -> None:
+    text = SIZES + "full_size: {path: model.width, target: 1.0, trainings: 3}\nsafety: {lr_factor: 4}\n"
+    session = begin(tmp_path, text)
+    assert session.num_planned == 24 + 6 + 3
+    jobs = run_all(session, tmp_path)
+    assert [j.phase for j in jobs[-4:]] == ["confirm"] + ["full_size"] * 3
+    safe, beyond, more = jobs[-3:]
+    assert all(j.settings["model.width"] == 1.0 == j.config.model.width for j in (safe, beyond, more))
+    assert safe.group == more.group != beyond.group and safe.seed == beyond.seed == more.seed - 1
+    low, high = (j.settings["training.optimizer.lr"] for j in (safe, beyond))
+    assert high / low == pytest.approx(12, rel=0.02), "edge / 4 and 3 x edge"
+    assert low < 0.05 < high, "the made-up edge does not move with the width"
+    assert session.done and session.full_size_problem is None
+    session.close()
+    again = begin(tmp_path, text)
+    assert again.done, "it is tested once"
+    again.close()
+    more_of_it = begin(tmp_path, text.replace("trainings: 3", "trainings: 5"))
+    later = run_all(more_of_it, tmp_path)
+    assert [(j.group, j.seed - FRESH_SEED_OFFSET) for j in later] == [(safe.group, 2), (safe.group, 3)]
+    more_of_it.close()
+
+
+def test_a_kill_between_the_tests_at_full_size_changes_none_of_them(tmp_path) -> None:
+    text = SIZES + "full_size: {path: model.width, target: 1.0, trainings: 3}\n"
+    session = begin(tmp_path, text)
+    jobs = run_all(session, tmp_path)
+    session.close()
+    ledger = tmp_path / "ledger.jsonl"
+    lines = ledger.read_bytes().splitlines(keepends=True)
+    first = next(i for i, line in enumerate(lines) if b"full_size" in line)
+    ledger.write_bytes(b"".join(lines[: first + 1]))
+    again = begin(tmp_path, text)
+    later = run_all(again, tmp_path)
+    assert [(j.trial_id, j.group, j.seed, j.settings) for j in later] == [
+        (j.trial_id, j.group, j.seed, j.settings) for j in jobs[-3:]
+    ]
+    again.close()
+
+
+def test_an_edge_that_cannot_be_predicted_is_said_and_ends_the_study(tmp_path) -> None:
+    text = SIZES + "full_size: {path: model.width, target: 1.0, trainings: 2}\n"
+    session = begin(tmp_path, text)
+    while (job := session.next_job()) is not None:
+        session.tell(outcome(job, tmp_path, stable=True))
+    assert session.done and not any(r.phase == "full_size" for r in session.results)
+    assert "no edge to map" in session.full_size_problem
+    session.close()
+
+
+def test_full_size_waits_for_no_time_that_is_not_left(tmp_path) -> None:
+    now = [0.0]
+    text = SIZES + "full_size: {path: model.width, target: 1.0, trainings: 2}\n"
+    text = text.replace("steps: 10", "steps: 10, wall_time_s: 1000")
+    session = begin(tmp_path, text, clock=lambda: now[0])
+    phases = []
+    while (job := session.next_job()) is not None:
+        phases.append(job.phase)
+        session.tell(outcome(job, tmp_path, wall_s=1))
+        now[0] = 1001.0 if phases.count("full_size") == 1 else now[0] + 1
+    assert phases.count("full_size") == 1 and session.done
     session.close()
 
 
@@ -267,6 +518,20 @@ def test_time_runs_out_with_the_confirmation_kept_free(tmp_path) -> None:
     again.close()
 
 
+def test_the_time_kept_free_counts_the_recommended_setting(tmp_path) -> None:
+    now = [0.0]
+    text = SAFE.replace("trials: 12", "trials: 100").replace("steps: 10", "steps: 10, wall_time_s: 200")
+    session = begin(tmp_path, text, clock=lambda: now[0])
+    jobs = []
+    while (job := session.next_job()) is not None:
+        jobs.append(job)
+        now[0] += 10
+        session.tell(outcome(job, tmp_path, wall_s=10))
+    assert [j.phase for j in jobs] == ["explore"] * 13 + ["confirm"] * 6
+    assert now[0] <= 200 and "wall_time_s" in session.stop_reason
+    session.close()
+
+
 def test_the_time_kept_free_counts_all_lanes_and_the_present_speed(tmp_path) -> None:
     now = [0.0]
     text = TEXT.replace("trials: 6", "trials: 100").replace("steps: 10", "steps: 10, wall_time_s: 200")
@@ -361,6 +626,11 @@ def test_a_cause_found_later_stands_in_the_table_and_the_search_hears_nothing_tw
 def test_a_study_may_change_how_much_it_audits_and_explains(tmp_path) -> None:
     begin(tmp_path).close()
     begin(tmp_path, TEXT + "audit: {rate: 0.5}\nforensics: {trials: 0}\n").close()
+
+
+def test_a_study_may_change_its_safety_rule_and_when_its_search_stops(tmp_path) -> None:
+    begin(tmp_path).close()
+    begin(tmp_path, TEXT + "safety: {lr_factor: 10, p_stable: 0.9}\n").close()
 
 
 def test_results_of_a_version_without_a_setting_go_on_with_its_default(tmp_path) -> None:

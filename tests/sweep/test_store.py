@@ -4,6 +4,8 @@ import json
 import math
 
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from slr_models.errors import ResultsError
@@ -73,6 +75,53 @@ def test_a_table_of_an_earlier_version_has_its_new_columns_empty(tmp_path) -> No
     pd.DataFrame({"trial_id": ["0"], "number": [0], "verdict": ["stable"]}).to_parquet(tmp_path / "trials.parquet")
     frame = store.read_trials(tmp_path)
     assert not frame["audited"][0] and pd.isna(frame["alarm"][0]) and pd.isna(frame["forensics_s"][0])
+
+
+def test_the_map_comes_back_with_settings_of_any_kind(tmp_path) -> None:
+    grid = pd.DataFrame({"level": ["fp16", None], "training.optimizer.lr": [1e-3, 1e-2], "p_stable": [0.9, math.nan]})
+    edges = pd.DataFrame(
+        {
+            "flag": [True, None],
+            "model.width": [0.25, math.nan],
+            "along": ["lr", "lr"],
+            "side": ["hot", None],
+            "value": [0.02, math.nan],
+            "inner": [0.01, math.nan],
+            "outer": [0.03, math.nan],
+            "width": [0.4, math.nan],
+            "always": [None, "stable"],
+            "num_near": [3, 4],
+            "stable_decades": [2.0, 3.0],
+        }
+    )
+    store.write_map(tmp_path, grid, edges)
+    back = pd.read_parquet(tmp_path / "stability_map.parquet")
+    assert back["level"].tolist()[0] == "fp16" and back["level"].isna().tolist() == [False, True]
+    assert back["training.optimizer.lr"].tolist() == [1e-3, 1e-2] and back["p_stable"].isna().tolist() == [False, True]
+    rows = pq.read_table(tmp_path / "edges.parquet")
+    assert rows.schema.metadata[b"schema_version"] == store.SCHEMA_VERSION.encode()
+    assert rows.schema.field("flag").type == pa.bool_() and rows.schema.field("num_near").type == pa.int64()
+    assert rows.to_pylist()[1] == {
+        **dict.fromkeys(("flag", "model.width", "side", "value", "inner", "outer", "width")),
+        "along": "lr",
+        "always": "stable",
+        "num_near": 4,
+        "stable_decades": 3.0,
+    }
+    store.remove_map(tmp_path)
+    store.remove_map(tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_importances_come_back_and_are_empty_where_nobody_estimated_them(tmp_path) -> None:
+    assert store.read_importance(tmp_path) == {}
+    shares = {"fanova": {"training.optimizer.lr": 0.75, "model.width": 0.25}}
+    store.write_importance(tmp_path, shares)
+    assert store.read_importance(tmp_path) == shares
+    for damaged in ("{", "[1]", '{"fanova": 3}'):
+        (tmp_path / "importance.json").write_text(damaged)
+        with pytest.raises(ResultsError, match="is damaged"):
+            store.read_importance(tmp_path)
 
 
 def test_a_failed_write_leaves_the_old_file(tmp_path) -> None:

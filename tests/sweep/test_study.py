@@ -6,7 +6,8 @@ import pytest
 
 from slr_models.errors import SettingError
 from sweep import yaml_source
-from sweep.study import apply_settings, load, num_settings, validate
+from sweep.full_size import at_full_size
+from sweep.study import apply_settings, load, num_confirmations, num_settings, validate
 
 BASE = """
 name: tiny
@@ -192,3 +193,48 @@ def test_the_study_as_written_out_is_the_same_study() -> None:
     )
     text = yaml.safe_dump(loaded.study.model_dump(mode="json", by_alias=True))
     assert study(base=text).study == loaded.study
+
+
+SIZES = """
+space:
+  model.width: {grid: [0.0625, 0.125, 0.25]}
+  training.optimizer.lr: {loguniform: [1e-4, 1e-1]}
+"""
+FULL = "full_size: {path: model.width, target: 1.0, trainings: 2}\n"
+
+
+def test_a_full_size_needs_a_size_that_is_searched_at_three_values_and_an_edge_to_follow() -> None:
+    assert study(SIZES + FULL).study.full_size.trainings == 2
+    assert study(SIZES).study.full_size is None
+    assert "Did you mean model.width" in error(SIZES + FULL.replace("model.width", "model.widht"))
+    for few in ("{grid: [0.0625, 0.125]}", "{grid: [0, 0.125, 0.25]}", "{choice: [0.125, 0.25]}"):
+        text = SIZES.replace("{grid: [0.0625, 0.125, 0.25]}", few).replace("model.width", "model.dropout")
+        message = error(text + FULL.replace("model.width", "model.dropout").replace("1.0", "0.5"))
+        assert "at least 3 different positive numbers" in message and "x.yaml:" in message
+    alone = SIZES.replace("  training.optimizer.lr: {loguniform: [1e-4, 1e-1]}\n", "")
+    assert "second numeric dimension" in error(alone + FULL)
+    assert "x.yaml:13: full_size.target is" in error(
+        SIZES.replace("width", "dropout") + FULL.replace("width", "dropout")
+    )
+
+
+def test_a_full_size_of_a_whole_number_stays_one() -> None:
+    text = SIZES.replace("model.width: {grid: [0.0625, 0.125, 0.25]}", "training.batch_size: {int: [2, 8]}")
+    loaded = study(text + "full_size: {path: training.batch_size, target: 64}\n")
+    full = at_full_size(loaded.study.full_size, loaded.study.space, {"training.optimizer.lr": 0.1})
+    assert full == {"training.optimizer.lr": 0.1, "training.batch_size": 64}
+    assert type(full["training.batch_size"]) is int
+    wrong = error(text + "full_size: {path: training.batch_size, target: 2.5}\n")
+    assert "full_size.target is 2.5" in wrong
+
+
+def test_what_is_confirmed_and_how_safe_a_recommendation_is_can_be_set() -> None:
+    given = study(SIZES + "safety: {lr_factor: 10, p_stable: 0.9}\nconfirm: {settings: 2, seeds: 4}\n").study
+    assert (given.safety.lr_factor, given.safety.p_stable) == (10, 0.9)
+    assert num_confirmations(given) == 12, "two of the best, and the recommended one"
+    assert num_confirmations(study("confirm: {settings: 2, seeds: 4}\n").study) == 8, "one setting is all there is"
+    assert num_confirmations(study(SIZES + "confirm: {settings: 0}\n").study) == 0
+    assert num_confirmations(study(SIZES + "confirm: {recommended: false}\n").study) == 3
+    assert "safety.lr_factor" in error("safety: {lr_factor: 0.5}\n")
+    assert "safety.p_stable" in error("safety: {p_stable: 1.0}\n")
+    assert "full_size.target" in error(SIZES + "full_size: {path: model.width, target: 0}\n")

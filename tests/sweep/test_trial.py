@@ -311,3 +311,62 @@ def test_peak_memory_counts_what_came_before_a_comparison_with_full_precision(da
     while isinstance(result := trial.advance(), Progress):
         pass
     assert result.peak_memory_mib == 1e6
+
+
+def test_a_trial_saved_in_the_middle_goes_on_elsewhere_to_the_same_end(dataset, tmp_path) -> None:
+    sampled = {"health_every_steps": 8, "precision": {"kind": "fp16"}}
+    whole = run(TrialRunner(dataset, options(tmp_path / "whole")), job(**sampled))
+    trial = TrialRunner(dataset, options(tmp_path / "a")).start(job(**sampled))
+    assert isinstance(trial.advance(), Progress)
+    (tmp_path / "saved").mkdir()
+    trial.save(tmp_path / "saved")
+    other = TrialRunner(dataset, options(tmp_path / "b"))
+    run(other, job("0001", **HOT))
+    resumed = other.start(job(**sampled))
+    resumed.restore(tmp_path / "saved")
+    while isinstance(result := resumed.advance(), Progress):
+        pass
+    for read in (store.read_steps, store.read_evals):
+        one, two = (read(tmp_path / folder, "0000").drop(columns="time_s") for folder in ("whole", "b"))
+        assert one.equals(two)
+    assert store.read_health(tmp_path / "whole", "0000").equals(store.read_health(tmp_path / "b", "0000"))
+    same = ("verdict", "reason", "num_steps", "objective", "margin", "wer", "settings", "settings_changed_at_step")
+    assert [getattr(result, name) for name in same] == [getattr(whole, name) for name in same]
+    assert result.settings_changed_at_step is None and result.wall_s > 0
+
+
+def test_a_trial_that_takes_another_s_place_goes_on_with_its_own_settings(dataset, tmp_path) -> None:
+    runner = TrialRunner(dataset, options(tmp_path))
+    strong = runner.start(job("0000"))
+    assert isinstance(strong.advance(), Progress)
+    (tmp_path / "saved").mkdir()
+    strong.save(tmp_path / "saved")
+    weak = runner.start(job("0001", optimizer={"kind": "adamw", "lr": 1e-3, "weight_decay": 0.5}))
+    weak.restore(tmp_path / "saved")
+    groups = weak._training.optimizer.param_groups  # type: ignore[union-attr]
+    assert {group["weight_decay"] for group in groups} == {0.5}, "loading the state has not put the other's in"
+    while isinstance(result := weak.advance(), Progress):
+        pass
+    assert result.trial_id == "0001" and result.settings == {"training.optimizer.lr": 1e-3}
+    assert result.settings_changed_at_step == 10 and result.row()["settings_changed_at_step"] == 10
+    mine = store.read_steps(tmp_path, "0001")
+    while isinstance(strong.advance(), Progress):
+        pass
+    others = store.read_steps(tmp_path, "0000")
+    assert len(mine) == len(others) == 30
+    drop = "time_s"
+    assert mine[:10].drop(columns=drop).equals(others[:10].drop(columns=drop)), "the course of its weights"
+    assert (mine["lr"][10:] < others["lr"][10:])[:-1].all()
+
+
+def test_a_trial_that_is_pruned_has_a_row_and_its_records_but_no_verdict(dataset, tmp_path) -> None:
+    trial = TrialRunner(dataset, options(tmp_path)).start(job(health_every_steps=8))
+    assert isinstance(trial.advance(), Progress)
+    row = trial.pruned()
+    assert row.verdict is Outcome.PRUNED and row.pruned and not row.stable and not row.verdict.is_diverged
+    assert row.num_steps == 10 and row.stop_step is None and row.cause is None and math.isnan(row.margin)
+    assert row.objective == trial.worth == min(row.wer, 2.0)
+    assert "step 10 of 30" in row.reason and row.step_time_s > 0
+    assert len(store.read_steps(tmp_path, "0000")) == 10 and len(store.read_health(tmp_path, "0000"))
+    end = run(TrialRunner(dataset, options(tmp_path)), job())
+    assert not end.pruned, "asking does not end it"

@@ -92,7 +92,7 @@ def widened(values: Iterable[float], log: bool, share: float = 0.06) -> tuple[fl
         return 1.0, 10.0
     low, high = min(known), max(known)
     if log:
-        factor = max((high / low) ** share, 1.25)
+        factor = max((high / low) ** share, 1.15)
         return low / factor, high * factor
     pad = (high - low) * share or abs(high) * share or 1.0
     return low - pad, high + pad

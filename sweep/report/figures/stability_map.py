@@ -1,60 +1,211 @@
-"""Stable and unstable trials in the plane of two settings, one panel a precision."""
+"""The chance of a stable training over two settings, the trials as marks upon it, one panel a precision.
+
+With one numeric setting the chance is a curve, and the trials lie above it (stable) or below it.
+"""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import plotly.graph_objects as go
 
 from sweep.analysis.dimensions import Dimension
+from sweep.analysis.region import Panel as Grid
+from sweep.analysis.region import Region
 from sweep.analysis.stability_map import MapCell, MapInfo, MapPanel
-from sweep.analysis.wording import number, plural, value_text
+from sweep.analysis.wording import number, percent, plural, value_text
 from sweep.records import Outcome
 from sweep.report.figures.panel import Panel, axis_style, base_figure, log_axis, widened
-from sweep.report.theme import MARKS
+from sweep.report.theme import MAP_COLOURS, MARKS, light
+
+_DIGITS = 3
+"""Of a probability in the page."""
+_MARGIN = 0.03
+"""Beside the searched range on each side, as a share of it: room for the marks at its ends."""
 
 
-def stability_map_panels(info: MapInfo | str) -> list[Panel]:
-    """One panel a level, all on the same axes; a single empty one where there is no map."""
+def stability_map_panels(info: MapInfo | str, region: Region | None, recommended: Mapping[str, Any]) -> list[Panel]:
+    """One panel a level, all on the same axes; a single empty one where there is no map.
+
+    Args:
+        info: the trials.
+        region: where training is stable; without it the trials stand alone.
+        recommended: dotted path -> value; marked where it lies on a panel.
+    """
     if isinstance(info, str):
         return [Panel("", "", None, info)]
-    return [_panel(info, panel) for panel in info.panels]
+    grids = {} if region is None else {value_text(grid.level): grid for grid in region.panels}
+    marked = None if region is None or region.panel is None else region.panel.path
+    return [
+        _panel(info, panel, grids.get(value_text(panel.level)), _place(info, panel, marked, recommended))
+        for panel in info.panels
+    ]
 
 
-def _panel(info: MapInfo, panel: MapPanel) -> Panel:
+def _place(
+    info: MapInfo, panel: MapPanel, panel_path: str | None, recommended: Mapping[str, Any]
+) -> tuple[float, float] | None:
+    """Where the recommended setting lies on this panel; None where it lies on another, or nowhere."""
+    x = recommended.get(info.x.path)
+    if x is None or (panel_path is not None and value_text(recommended.get(panel_path)) != value_text(panel.level)):
+        return None
+    y = None if info.y is None else recommended.get(info.y.path)
+    return float(x), math.nan if y is None else float(y)
+
+
+def _panel(info: MapInfo, panel: MapPanel, grid: Grid | None, place: tuple[float, float] | None) -> Panel:
     title = "" if info.panel_name is None else f"{info.panel_name} {value_text(panel.level)}"
-    if panel.why_empty is not None:
+    if grid is None and panel.why_empty is not None:
         return Panel(title, "", None, panel.why_empty)
-    x_axis, _ = _axis(info.x, [c.x for p in info.panels for c in p.cells])
-    y_axis, y_off = _axis(info.y, [c.y for p in info.panels for c in p.cells])
     figure = base_figure(height=340)
+    num_judged = sum(c.outcome is not Outcome.PRUNED for c in panel.cells)
+    num_stable = sum(c.outcome.is_stable for c in panel.cells)
+    summary = f"{num_stable} of {plural(num_judged, 'trial')} stable"
+    x_axis, _ = _axis(info.x, [c.x for p in info.panels for c in p.cells])
+    if info.y is None:
+        figure.update_layout(xaxis=x_axis, yaxis=_chance_axis())
+        _add_curve(figure, info, grid)
+        _add_marks(figure, info, panel.cells, _beside_curve)
+        if place is not None:
+            _add_recommended(figure, place[0], _chance_at(grid, place[0]))
+        return Panel(title, f"Chance of a stable training against {info.x.name}: {summary}.", figure)
+    y_axis, y_off = _axis(info.y, [c.y for p in info.panels for c in p.cells])
     figure.update_layout(xaxis=x_axis, yaxis=y_axis)
+    _add_contours(figure, info, grid)
+    _add_marks(figure, info, panel.cells, lambda c: c.y if math.isfinite(c.y) else y_off)
+    if place is not None:
+        _add_recommended(figure, place[0], place[1] if math.isfinite(place[1]) else y_off)
+    chance = "" if grid is None else f"; the chance of a stable training runs {_extent(grid)}"
+    return Panel(title, f"{info.x.name} against {info.y.name}: {summary}{chance}.", figure)
+
+
+def _extent(grid: Grid) -> str:
+    values = [p for row in grid.p_stable for p in row]
+    return f"from {percent(min(values))} to {percent(max(values))}"
+
+
+def _add_contours(figure: go.Figure, info: MapInfo, grid: Grid | None) -> None:
+    if grid is None or not grid.y_values:
+        return
+    assert info.y is not None, "contours need two axes"
+    place = {"x": list(grid.x_values), "y": list(grid.y_values), "z": _rounded(grid)}
+    last = len(MAP_COLOURS) - 1
+    figure.add_trace(
+        go.Contour(
+            **place,
+            zmin=0,
+            zmax=1,
+            autocontour=False,
+            contours={"start": 0.1, "end": 0.9, "size": 0.1, "coloring": "fill", "showlines": False},
+            colorscale=[[step / last, both[0]] for step, both in enumerate(MAP_COLOURS)],
+            showscale=False,
+            hovertemplate=f"{info.x.name} %{{x:.3g}}, {info.y.name} %{{y:.3g}}:<br>%{{z:.0%}} chance of a stable "
+            "training<extra></extra>",
+            name="chance",
+        )
+    )
+    for level, width in ((0.95, 1.0), (0.5, 2.5)):
+        figure.add_trace(
+            go.Contour(
+                **place,
+                autocontour=False,
+                contours={"start": level, "end": level, "size": 1, "coloring": "none"},
+                line={"color": light("ink"), "width": width},
+                showscale=False,
+                hoverinfo="skip",
+                name=f"{level:.0%}",
+            )
+        )
+
+
+def _rounded(grid: Grid) -> list[list[float]]:
+    return [[round(p, _DIGITS) for p in row] for row in grid.p_stable]
+
+
+def _add_curve(figure: go.Figure, info: MapInfo, grid: Grid | None) -> None:
+    for level, width in ((0.95, 1.0), (0.5, 1.0)):
+        figure.add_shape(
+            type="line", xref="paper", x0=0, x1=1, y0=level, y1=level,
+            line={"color": light("muted"), "width": width, "dash": "dot" if level > 0.5 else "solid"},
+        )  # fmt: skip
+    if grid is None:
+        return
+    figure.add_trace(
+        go.Scatter(
+            x=list(grid.x_values),
+            y=_rounded(grid)[0],
+            mode="lines",
+            line={"color": light("ink"), "width": 2.5},
+            hovertemplate=f"{info.x.name} %{{x:.3g}}: %{{y:.0%}} chance of a stable training<extra></extra>",
+            name="chance",
+        )
+    )
+
+
+def _chance_at(grid: Grid | None, x: float) -> float:
+    """The curve's height at the drawn point that lies nearest; 1 without a curve, where stable trials lie."""
+    if grid is None:
+        return 1.0
+    nearest = min(range(len(grid.x_values)), key=lambda i: abs(grid.x_values[i] - x))
+    return grid.p_stable[0][nearest]
+
+
+def _beside_curve(cell: MapCell) -> float:
+    """Stable trials above the curve's panel, others below it, in three rows so that they hide each other less."""
+    away = 0.06 + 0.045 * (cell.number % 3)
+    return 1 + away if cell.outcome.is_stable else -away
+
+
+def _add_marks(figure: go.Figure, info: MapInfo, cells: Sequence[MapCell], height: Any) -> None:
     for outcome in Outcome:
-        cells = [c for c in panel.cells if c.outcome is outcome]
-        if cells:
+        mine = [c for c in cells if c.outcome is outcome]
+        if mine:
             mark = MARKS[outcome]
             figure.add_trace(
                 go.Scatter(
-                    x=[c.x for c in cells],
-                    y=[c.y if math.isfinite(c.y) else y_off for c in cells],
+                    x=[c.x for c in mine],
+                    y=[height(c) for c in mine],
                     mode="markers",
-                    marker={"color": mark.light, "symbol": mark.symbol, "size": 10, "opacity": 0.85},
-                    customdata=[c.trial_id for c in cells],
-                    hovertext=[_hover(info, c) for c in cells],
+                    marker={"color": mark.light, "symbol": mark.symbol, "size": 10, "opacity": 0.9},
+                    customdata=[c.trial_id for c in mine],
+                    hovertext=[_hover(info, c) for c in mine],
                     hoverinfo="text",
                     name=outcome.value,
                 )
             )
-    num_stable = sum(c.outcome.is_stable for c in panel.cells)
-    summary = f"{num_stable} of {plural(len(panel.cells), 'trial')} stable"
-    return Panel(title, f"{info.x.name} against {info.y.name}: {summary}.", figure)
+
+
+def _add_recommended(figure: go.Figure, x: float, y: float) -> None:
+    figure.add_trace(
+        go.Scatter(
+            x=[x],
+            y=[y],
+            mode="markers",
+            marker={"color": light("ink"), "symbol": "circle-open", "size": 20, "line": {"width": 2}},
+            hoverinfo="skip",
+            name="recommended",
+        )
+    )
+
+
+def _chance_axis() -> dict[str, Any]:
+    style = axis_style()
+    ticks = [0.0, 0.25, 0.5, 0.75, 0.95]
+    return {
+        **style,
+        "range": [-0.2, 1.2],
+        "tickvals": ticks,
+        "ticktext": [percent(t) for t in ticks],
+        "mirror": True,
+        "title": {**style["title"], "text": "chance of a stable training"},
+    }
 
 
 def _axis(dim: Dimension, values: Sequence[float]) -> tuple[dict[str, Any], float]:
     """The axis of a setting, and the place on it for trials where the setting was off."""
     style = axis_style()
     ends = [v for v in (dim.low, dim.high) if math.isfinite(v)]
-    low, high = widened([*values, *ends], dim.log)
+    low, high = widened([*values, *ends], dim.log, _MARGIN)
     any_off = any(not math.isfinite(v) for v in values)
     off = low
     if any_off:
@@ -68,8 +219,7 @@ def _axis(dim: Dimension, values: Sequence[float]) -> tuple[dict[str, Any], floa
 
 
 def _hover(info: MapInfo, cell: MapCell) -> str:
-    y = value_text(cell.y if math.isfinite(cell.y) else None)
-    return (
-        f"Trial {cell.number}, seed {cell.seed}: {cell.outcome.value}<br>"
-        f"{info.x.name} {number(cell.x)}, {info.y.name} {y}"
-    )
+    at = f"{info.x.name} {number(cell.x)}"
+    if info.y is not None:
+        at += f", {info.y.name} {value_text(cell.y if math.isfinite(cell.y) else None)}"
+    return f"Trial {cell.number}, seed {cell.seed}: {cell.outcome.value}<br>{at}"

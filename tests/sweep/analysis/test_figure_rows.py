@@ -7,7 +7,7 @@ import pandas as pd
 from sweep.analysis.costs import costs
 from sweep.analysis.dimensions import dimensions, learning_rate, panel_dimension
 from sweep.analysis.groups import setting_groups
-from sweep.analysis.neighbours import distance, neighbourhood
+from sweep.analysis.neighbours import distances, neighbourhoods
 from sweep.analysis.sensitivity import lr_info
 from sweep.analysis.stability_map import map_info
 from sweep.records import Outcome
@@ -56,7 +56,18 @@ def test_the_map_says_why_a_panel_is_empty(table: Table) -> None:
     assert [c.outcome for c in fp32.cells] == [Outcome.STABLE, Outcome.STALLED]
     assert math.isnan(fp32.cells[0].y) and fp32.why_empty is None
     assert fp16.why_empty == "No trial was run here yet."
-    assert "two numeric settings" in str(map_info(trials, dims[:2], None))
+    one_axis = map_info(trials, dims[:2], None)
+    assert not isinstance(one_axis, str) and one_axis.y is None and len(one_axis.panels[0].cells) == 2
+    assert "a numeric setting" in str(map_info(trials, dims[:1], None))
+
+
+def test_a_trial_whose_settings_changed_on_the_way_has_no_place_on_the_map(table: Table) -> None:
+    rows = [{P: "fp32", LR: 1e-3, CLIP: 1.0}, {P: "fp32", LR: 2e-3, CLIP: 1.0, "settings_changed_at_step": 50.0}]
+    trials = table([*rows, {P: "fp32", LR: 3e-3, CLIP: 1.0, "verdict": "pruned"}])
+    dims = dimensions(SPACE, trials)
+    info = map_info(trials, dims, panel_dimension(dims), (dims[1], dims[2]))
+    assert not isinstance(info, str) and info.num_changed == 1
+    assert [c.outcome for c in info.panels[0].cells] == [Outcome.STABLE, Outcome.PRUNED]
 
 
 def test_distances_run_over_scaled_axes(table: Table) -> None:
@@ -69,11 +80,11 @@ def test_distances_run_over_scaled_axes(table: Table) -> None:
         ]
     )
     dims = dimensions(SPACE, trials)
-    a, far, other, off = setting_groups(trials, dims)
-    assert distance(a, a, dims) == 0
-    assert distance(a, far, dims) == math.sqrt(1 / 3)
-    assert math.isclose(distance(a, other, dims), math.sqrt((1 + 0.25) / 3))
-    assert distance(a, off, dims) == math.sqrt(1 / 3)
+    apart = distances(setting_groups(trials, dims), dims)
+    assert (apart == apart.T).all() and (apart.diagonal() == 0).all()
+    first, far, other, off = apart[0]
+    assert first == 0 and far == math.sqrt(1 / 3) and off == math.sqrt(1 / 3)
+    assert math.isclose(other, math.sqrt((1 + 0.25) / 3))
 
 
 def test_risk_falls_with_stable_neighbours_and_rises_with_unstable_ones(table: Table) -> None:
@@ -81,10 +92,10 @@ def test_risk_falls_with_stable_neighbours_and_rises_with_unstable_ones(table: T
     trials = table(rows)
     dims = dimensions(SPACE, trials)
     groups = setting_groups(trials, dims)
-    alone = neighbourhood(groups[0], groups[:1], dims)
+    alone = neighbourhoods(groups[:1], dims)[0]
     assert alone.risk == 0.25 and alone.nearest.total == 0 and math.isnan(alone.reach)
-    assert neighbourhood(groups[0], groups[:3], dims).risk == 0.5 / 4
-    with_bad = neighbourhood(groups[0], groups, dims)
+    assert neighbourhoods(groups[:3], dims)[0].risk == 0.5 / 4
+    with_bad = neighbourhoods(groups, dims)[0]
     assert with_bad.risk == 2.5 / 6 and (with_bad.nearest.count, with_bad.nearest.total) == (2, 4)
 
 

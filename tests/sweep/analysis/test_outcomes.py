@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import binomtest
 
-from sweep.analysis.outcomes import clopper_pearson, outcome_counts, outcomes_by, share
+from sweep.analysis.outcomes import clopper_pearson, judged, mapped, outcome_counts, outcomes_by, share
 from sweep.records import Outcome
 
 
@@ -46,3 +46,14 @@ def test_outcomes_by_keeps_levels_without_trials(table: Callable[..., pd.DataFra
 def test_levels_of_a_column_of_mixed_types_are_found_by_their_text(table: Callable[..., pd.DataFrame]) -> None:
     trials = table([{"w": "1.5"}, {"w": "auto"}])
     assert [c.num_trials for c in outcomes_by(trials, "w", [1.5, "auto"])] == [1, 1]
+
+
+def test_a_pruned_trial_is_counted_but_not_judged(table) -> None:
+    trials = table([{}, {"verdict": "pruned"}, {"verdict": "stalled"}, {"settings_changed_at_step": 10}])
+    counts = outcome_counts(trials)
+    assert counts.num_trials == 4 and counts.counts[Outcome.PRUNED] == 1
+    assert (counts.stable.count, counts.stable.total) == (2, 3)
+    assert list(judged(trials)["number"]) == [0, 2, 3]
+    assert list(mapped(trials)["number"]) == [0, 2], "the last one ran at other settings first"
+    old = trials.drop(columns="settings_changed_at_step")
+    assert list(mapped(old)["number"]) == [0, 2, 3]

@@ -68,6 +68,23 @@ def test_sections_as_trained_are_taken_as_they_are(table: Table) -> None:
     assert made["training"] == sections["training"] and made["model"] == STUDY["model"]
 
 
+def test_the_evidence_holds_the_safety_rule(table: Table) -> None:
+    lr = "training.optimizer.lr"
+    space = {lr: STUDY["space"][lr]}
+    rows = [
+        {lr: 1e-4 * 1.4**k, "margin": -0.3, "wer": 0.5} if k < 12 else
+        {lr: 1e-4 * 1.4**k, "margin": 0.6, "verdict": "diverged-loss"}
+        for k in range(20)
+    ]  # fmt: skip
+    evidence = recipe(recommend(table(rows), space), STUDY)["provenance"]["evidence"]
+    assert "safety" not in evidence
+    answer = recommend(table(rows), space, safety=(3.0, 0.9))
+    safety = recipe(answer, STUDY)["provenance"]["evidence"]["safety"]
+    assert safety["rule_met"] is True and safety["p_stable"] > 0.9 and "Safety rule met" in safety["why"]
+    assert 1e-4 * 1.4**10 < safety["hot_edge_lr"] < 1e-4 * 1.4**13
+    assert safety["margin_decades"] >= 0.477
+
+
 def test_there_is_no_recipe_without_a_recommendation(table: Table) -> None:
     with pytest.raises(ValueError, match="No trial has finished"):
         recipe(recommend(table([]), {}), STUDY)

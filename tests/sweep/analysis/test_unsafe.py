@@ -75,6 +75,17 @@ def test_brackets_see_the_upper_edge_and_not_stalled_trials(table: Table) -> Non
     assert (fp16.num_stable_at_or_below, fp16.num_at_or_below) == (2, 3)
 
 
+def test_a_setting_of_which_a_seed_diverged_is_not_the_highest_stable_one(table: Table) -> None:
+    rows = [{P: "fp32", LR: lr, CLIP: 1.0, "group": g} for g, lr in enumerate((1e-3, 4e-3))]
+    rows += [{**rows[1], "verdict": "diverged-loss"}, {P: "fp32", LR: 8e-3, CLIP: 1.0, "verdict": "pruned"}]
+    trials = table(rows)
+    dims = dimensions(SPACE, trials)
+    lr = learning_rate(dims)
+    assert lr is not None
+    (bracket,) = lr_brackets(trials, lr, panel_dimension(dims))
+    assert (bracket.highest_stable, bracket.lowest_unstable, bracket.num_trials) == (1e-3, 4e-3, 3)
+
+
 def test_a_common_failure_needs_all_trials_to_fail_alike(table: Table) -> None:
     assert common_failure(table([{"verdict": "stalled"}, {"verdict": "stalled"}])) is Outcome.STALLED
     assert common_failure(table([{"verdict": "stalled"}, {"verdict": "crashed"}])) is None

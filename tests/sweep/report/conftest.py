@@ -17,6 +17,8 @@ L_CONST, L_UNIF, MAX_STEPS = 3.1, 9.4, 400
 ALARM_STEP = 180
 """Where a run that learns nothing is stopped; every fourth runs on."""
 LR, CLIP, PRECISION = "training.optimizer.lr", "training.clip.max_norm", "training.precision.kind"
+WIDTH, WIDTHS = "model.width", (0.125, 0.25, 0.5)
+"""Of studies that ask how the edge moves with the width: it halves with twice the width."""
 
 STUDY: dict[str, Any] = {
     "name": "precision-and-lr",
@@ -25,9 +27,12 @@ STUDY: dict[str, Any] = {
     "data": {"kind": "fingerspelling", "letters": 10},
     "training": {
         "precision": {"kind": "fp32"},
-        "optimizer": {"kind": "adamw", "lr": 1e-3, "weight_decay": 0.01},
+        "optimizer": {"kind": "adamw", "lr": 1e-3, "beta1": 0.9, "beta2": 0.999, "eps": 1e-8, "weight_decay": 0.01},
+        "schedule": {"kind": "cosine", "warmup_steps": 20, "final_ratio": 0.0},
         "clip": {"kind": "norm", "max_norm": 1.0},
+        "bad_batch": {"kind": "skip_nonfinite"},
         "batch_size": 8,
+        "accumulate": 1,
     },
     "space": {
         PRECISION: {"choice": ["fp32", "bf16", "fp16"], "when": {}},
@@ -40,7 +45,9 @@ STUDY: dict[str, Any] = {
     "resources": {"cpus": 1, "gpus": 0.0},
     "repeats": 1,
     "seed": 0,
-    "confirm": {"settings": 1, "seeds": 3},
+    "confirm": {"settings": 1, "seeds": 3, "recommended": True},
+    "safety": {"lr_factor": 3.0, "p_stable": 0.95},
+    "full_size": None,
 }
 
 PROVENANCE: dict[str, Any] = {
@@ -64,9 +71,14 @@ PROVENANCE: dict[str, Any] = {
 }
 
 
-def judge(precision: str, lr: float, clip: float, luck: float) -> Outcome:
-    """A made-up stability edge: fp16 diverges at lower rates, small rates stall."""
-    edge = {"fp32": 1e-2, "bf16": 8e-3, "fp16": 3e-3}[precision] * (1.5 if clip < 1 else 1.0)
+def edge_of(settings: dict[str, Any]) -> float:
+    """The learning rate above which trainings diverge: lower with fp16, a larger clip norm or a larger width."""
+    edge = {"fp32": 1e-2, "bf16": 8e-3, "fp16": 3e-3}[settings[PRECISION]] * (1.5 if settings[CLIP] < 1 else 1.0)
+    return edge * WIDTHS[0] / settings.get(WIDTH, WIDTHS[0])
+
+
+def judge(precision: str, lr: float, edge: float, luck: float) -> Outcome:
+    """A made-up stability edge; small rates stall."""
     if lr > edge * (1 + 0.4 * luck):
         if precision == "fp16":
             return Outcome.SCALER_COLLAPSE if luck > 0 else Outcome.DIVERGED_NONFINITE
@@ -158,8 +170,8 @@ def evaluations(outcome: Outcome, steps: Sequence[StepRecord]) -> list[EvalRecor
 def trial_row(number: int, group: int, seed: int, phase: str, settings: dict[str, Any], folder: Path) -> dict[str, Any]:
     """Writes a trial's records and returns its row."""
     rng = np.random.default_rng([number, seed])
-    precision, lr, clip = settings[PRECISION], settings[LR], settings[CLIP]
-    outcome = judge(precision, lr, clip, float(rng.uniform(-1, 1)))
+    precision, lr = settings[PRECISION], settings[LR]
+    outcome = judge(precision, lr, edge_of(settings), float(rng.uniform(-1, 1)))
     is_late = outcome is Outcome.STABLE and lr < 4e-4
     audited = is_late or (number % 4 == 0 and not outcome.is_stable and not outcome.is_diverged)
     steps = course(outcome, precision, lr, rng, audited)
@@ -187,7 +199,8 @@ def trial_row(number: int, group: int, seed: int, phase: str, settings: dict[str
         "applied_update_rate": sum(s.applied for s in steps) / len(steps),
         "skipped_calibration": 0, "skipped_nonfinite": 0, "skipped_threshold": 0, "skipped_infeasible": 0,
         "wall_s": 0.11 * len(steps), "cpu_s": 0.1 * len(steps),
-        "forensics_s": 20.0 if explanation else 0.0, "peak_memory_mib": 700.0,
+        "forensics_s": 20.0 if explanation else 0.0, "step_time_s": 0.1 + 0.01 * (number % 7),
+        "peak_memory_mib": 700.0,
         "precision_implementation": "fp32" if precision == "fp32" else f"{precision}, emulated on a CPU",
         **settings,
     }  # fmt: skip
@@ -198,9 +211,17 @@ def write_results(
     num_trials: int = 36,
     lr_range: tuple[float, float] = (1e-4, 1e-1),
     num_confirm: int = 3,
+    num_pruned: int = 0,
     **study: Any,
 ) -> Path:
-    """Writes a whole results folder; `study` replaces parts of the study."""
+    """Writes a whole results folder; `study` replaces parts of the study.
+
+    The last `num_pruned` trials of the exploration were pruned. A study with `full_size` varies the width, and tests
+    two learning rates at full size.
+    """
+    full_size = study.get("full_size")
+    if full_size:
+        study["space"] = {**STUDY["space"], WIDTH: {"grid": list(WIDTHS), "when": {}}}
     store.write_yaml(folder / "study.yaml", {**STUDY, **study, "provenance": PROVENANCE})
     rng = np.random.default_rng(7)
     rows = []
@@ -208,19 +229,26 @@ def write_results(
         lr = float(np.exp(rng.uniform(*np.log(lr_range))))
         clip = float(np.exp(rng.uniform(*np.log((0.1, 10.0)))))
         settings = {PRECISION: ["fp32", "bf16", "fp16"][number % 3], LR: lr, CLIP: clip}
+        settings |= {WIDTH: WIDTHS[number // 3 % 3]} if full_size else {}
         rows.append(trial_row(number, number, 0, "explore", settings, folder))
+    for row in rows[num_trials - num_pruned :]:
+        row |= {"verdict": Outcome.PRUNED.value, "stable": False, "margin": math.nan, "num_steps": 100,
+                "stop_step": None, "audited": False, "alarm": None, "cause": None}  # fmt: skip
     stable = sorted((r for r in rows if r["stable"]), key=lambda r: r["objective"])
     for index in range(num_confirm if stable else 0):
-        settings = {path: stable[0][path] for path in (PRECISION, LR, CLIP)}
+        settings = {path: stable[0][path] for path in (PRECISION, LR, CLIP, WIDTH) if path in stable[0]}
         number = num_trials + index
         rows.append(trial_row(number, stable[0]["group"], 101 + index, "confirm", settings, folder))
+    for index, lr in enumerate((5e-4, 1e-2) if full_size else ()):
+        settings = {PRECISION: "fp32", LR: lr, CLIP: 0.5, WIDTH: full_size["target"]}
+        rows.append(trial_row(len(rows), num_trials + index, 201, "full_size", settings, folder))
     store.write_trials(folder, rows)
     return folder
 
 
 @pytest.fixture(scope="session")
 def make_results() -> Callable[..., Path]:
-    """Writes a results folder: `make_results(folder, num_trials=36, lr_range=(1e-4, 1e-1), **study)`."""
+    """Writes a results folder: `make_results(folder, num_trials=36, lr_range=(1e-4, 1e-1), num_pruned=0, **study)`."""
     return write_results
 
 

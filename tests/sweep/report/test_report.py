@@ -17,7 +17,7 @@ from sweep.explanation import Cause, Explanation
 from sweep.records import HealthMetric, HealthRecord, Outcome
 from sweep.report import build_report
 from sweep.report.__main__ import main
-from sweep.report.theme import MARKS, PAGE_COLOURS, dark_swaps, svg_symbol
+from sweep.report.theme import MAP_COLOURS, MARKS, PAGE_COLOURS, dark_swaps, svg_symbol
 
 Make = Callable[..., Path]
 
@@ -29,6 +29,11 @@ def payload(page: str) -> dict[str, Any]:
     return content
 
 
+def num_marks(figure: dict[str, Any]) -> int:
+    """Trials on a figure."""
+    return sum(len(trace["customdata"]) for trace in figure["data"] if "customdata" in trace)
+
+
 def test_the_report_answers_first_and_holds_everything(results: Path, report: Path) -> None:
     path = report
     assert path == results / "report.html"
@@ -37,8 +42,7 @@ def test_the_report_answers_first_and_holds_everything(results: Path, report: Pa
     data = payload(page)
     assert {"lr-0", "lr-1", "lr-2", "map-0", "map-1", "map-2"} == set(data["figures"])
     assert len(data["traces"]) == 39
-    drawn = sum(len(trace["x"]) for trace in data["figures"]["map-0"]["data"])
-    assert drawn + sum(len(t["x"]) for i in (1, 2) for t in data["figures"][f"map-{i}"]["data"]) == 39
+    assert sum(num_marks(data["figures"][f"map-{i}"]) for i in range(3)) == 39
     assert path.stat().st_size < 3_000_000
 
 
@@ -135,13 +139,18 @@ def test_every_outcome_has_a_visible_and_distinct_mark() -> None:
     for mark in MARKS.values():
         assert contrast(mark.light, PAGE_COLOURS["paper"][0]) >= 3
         assert contrast(mark.dark, PAGE_COLOURS["paper"][1]) >= 3
+    for step, both in enumerate(MAP_COLOURS):
+        assert contrast(both[0], PAGE_COLOURS["ink"][0]) > 7 < contrast(both[1], PAGE_COLOURS["ink"][1])
+        # Where trials of an outcome are few, their marks may lie on any colour.
+        assert min(contrast(m.light, both[0]) for m in MARKS.values()) >= 2.3, step
+        assert min(contrast(m.dark, both[1]) for m in MARKS.values()) >= 2.3, step
     for name in ("ink", "muted", "accent"):
         assert min(contrast(c, p) for c, p in zip(PAGE_COLOURS[name], PAGE_COLOURS["panel"], strict=True)) >= 4.5
     assert all(svg_symbol(outcome).startswith("<svg") for outcome in Outcome)
 
 
 def test_each_light_colour_has_one_dark_counterpart() -> None:
-    pairs = {(m.light, m.dark) for m in MARKS.values()} | set(PAGE_COLOURS.values())
+    pairs = {(m.light, m.dark) for m in MARKS.values()} | set(PAGE_COLOURS.values()) | set(MAP_COLOURS)
     assert len(pairs) == len(dark_swaps())
 
 

@@ -64,6 +64,35 @@ def test_a_reader_can_use_the_page(browser: Any, report: Path) -> None:
     assert trouble == []
 
 
+def test_the_map_has_its_edge_and_leads_to_the_trials(browser: Any, report: Path) -> None:
+    page, trouble = opened(browser, report, 1280, "light")
+    assert page.locator("#map-0 .contourlayer .contour").count() == 3
+    edge = page.locator("#map-0 .contourlevel path").last
+    assert edge.evaluate("node => getComputedStyle(node).stroke") == "rgb(27, 31, 35)"
+    plot = page.locator("#map-0 .nsewdrag").bounding_box()
+    page.mouse.click(plot["x"] + 0.5 * plot["width"], plot["y"] + 0.03 * plot["height"])
+    mark = page.locator("#map-0 .scatterlayer .trace .point").first.bounding_box()
+    page.mouse.click(mark["x"] + mark["width"] / 2, mark["y"] + mark["height"] / 2)
+    shown = page.input_value("#pick")
+    fp32 = page.locator("#table tbody tr", has=page.locator(f"[data-trial={shown}]"))
+    assert "fp32" in fp32.inner_text(), "a click on the first panel shows a trial of its precision"
+    assert trouble == []
+
+
+def test_the_recipe_and_the_code_can_be_copied(browser: Any, report: Path) -> None:
+    page, trouble = opened(browser, report, 1280, "light")
+    for name in ("recipe", "snippet"):
+        button = page.locator(f"[data-copy={name}]")
+        page.locator("details", has=button).locator("summary").click()
+        button.click()
+        told = page.locator(f"[data-copy={name}] + [role=status]")
+        told.get_by_text("Copied.").or_(told.get_by_text("Selected")).wait_for(timeout=5_000)
+        if told.inner_text().startswith("Selected"):
+            selected = page.evaluate("getSelection().toString()")
+            assert selected.strip() == page.locator(f"#{name}").text_content().strip()
+    assert trouble == []
+
+
 def test_the_page_fits_a_phone_and_the_dark(browser: Any, report: Path) -> None:
     page, trouble = opened(browser, report, 390, "dark")
     assert page.evaluate("document.documentElement.scrollWidth") == 390
@@ -71,6 +100,7 @@ def test_the_page_fits_a_phone_and_the_dark(browser: Any, report: Path) -> None:
     assert mark == "rgb(86, 180, 233)", "a stable mark has its dark-theme colour"
     page.emulate_media(color_scheme="light")
     page.locator("#map-0 .point[style*='rgb(0, 114, 178)']").first.wait_for(timeout=10_000)
+    page.locator("#map-0 .contourfill path[style*='rgb(196, 223, 240)']").first.wait_for(timeout=10_000)
     assert trouble == []
 
 

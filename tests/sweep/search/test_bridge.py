@@ -1,6 +1,9 @@
 """Optuna hears the truth about every setting, and a resumed search goes on as if nothing had happened."""
 
+import importlib.util
 import itertools
+import math
+import random
 
 import optuna
 import pytest
@@ -22,7 +25,26 @@ SPACE = TypeAdapter(Space).validate_python(
     }
 )
 GRID_SPACE = TypeAdapter(Space).validate_python({"kind": {"choice": ["fp32", "fp16"]}, "depth": {"int": [1, 3]}})
-KINDS = ["random", "tpe", "gp"]
+KINDS = [
+    "random",
+    "tpe",
+    "gp",
+    "nsga2",
+    pytest.param(
+        "cmaes",
+        marks=pytest.mark.skipif(
+            importlib.util.find_spec("cmaes") is None, reason="the extra `cmaes` is not installed"
+        ),
+    ),
+]
+QUICK = {
+    "random": {},
+    "tpe": {"num_startup": 3},
+    "gp": {"num_startup": 3},
+    "nsga2": {"population_size": 3},
+    "cmaes": {"num_startup": 3, "population_size": 4},
+}
+"""Where each search leaves its random start early."""
 
 
 def config(kind: str, **more):
@@ -35,6 +57,8 @@ def outcome(settings) -> SettingResult:
         objective=settings["lr"] if stable else 2.5,
         margin=-0.5 if stable else 0.5,
         attributes={"verdict": "stable" if stable else "diverged-loss", "wer": None},
+        # Divergence is fast.
+        cost=0.1 * settings["depth"] if stable else 0.001,
     )
 
 
@@ -46,7 +70,7 @@ def stored(tmp_path) -> optuna.Study:
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
 def test_every_setting_ends_complete_finite_and_with_its_constraint(tmp_path, kind) -> None:
-    bridge = OptunaBridge(tmp_path, "s", SPACE, config(kind, num_startup=4) if kind != "random" else config(kind))
+    bridge = OptunaBridge(tmp_path, "s", SPACE, config(kind, **QUICK[kind]))
     for expected in range(8):
         group, settings = bridge.ask()
         assert group == expected
@@ -66,21 +90,22 @@ def test_every_setting_ends_complete_finite_and_with_its_constraint(tmp_path, ki
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
 def test_a_resumed_search_draws_what_an_uninterrupted_one_draws(tmp_path, kind) -> None:
-    more = {} if kind == "random" else {"num_startup": 3}
+    more = QUICK[kind]
     (tmp_path / "a").mkdir()
     whole = OptunaBridge(tmp_path / "a", "s", SPACE, config(kind, **more))
-    history = []
-    for _ in range(6):
+    history, total = [], 8 if kind == "gp" else 12  # which thinks for long
+    for _ in range(total):
         group, settings = whole.ask()
         whole.tell(group, outcome(settings))
         history.append((settings, outcome(settings)))
     (tmp_path / "b").mkdir()
-    resumed = OptunaBridge(tmp_path / "b", "s", SPACE, config(kind, **more), history[:4])
-    for number in (4, 5):
+    resumed = OptunaBridge(tmp_path / "b", "s", SPACE, config(kind, **more), history[:-4])
+    for number in range(total - 4, total):
         group, settings = resumed.ask()
         assert (group, settings) == (number, history[number][0])
         resumed.tell(group, outcome(settings))
-    assert len({str(s) for s, _ in history}) == 6, "no setting is drawn twice"
+    if kind != "nsga2":  # whose children may be copies
+        assert len({str(s) for s, _ in history}) == total, "no setting is drawn twice"
 
 
 def test_a_setting_under_way_when_the_driver_died_is_running_again_and_no_zombie_stays(tmp_path) -> None:
@@ -120,3 +145,84 @@ def test_tpe_keeps_away_from_where_it_diverged(tmp_path) -> None:
         stable.append(result.margin < 0)
     # A third of the space is unstable; told as failures, diverged trials would be drawn again and again.
     assert sum(stable[12:]) >= 0.75 * 24
+
+
+def test_a_pruned_setting_ends_pruned_with_its_evaluations_and_is_neither_stable_nor_unstable(tmp_path) -> None:
+    for kind in ("random", "tpe", "gp", "nsga2"):
+        folder = tmp_path / kind
+        folder.mkdir()
+        bridge = OptunaBridge(folder, "s", SPACE, config(kind, **QUICK[kind]))
+        for number in range(8):
+            group, settings = bridge.ask()
+            result = outcome(settings)
+            if number % 3 == 1:
+                result = SettingResult(
+                    0.7, math.nan, {"verdict": "pruned"}, pruned=True, evaluations={20: 0.7, 10: 0.9}
+                )
+            bridge.tell(group, result)
+        pruned = [t for t in stored(folder).trials if t.number % 3 == 1]
+        assert [t.state for t in pruned] == [TrialState.PRUNED] * 3
+        assert all("margin" not in t.user_attrs and "stable" not in t.user_attrs and not t.constraints for t in pruned)
+        # Optuna keeps values on the way for a single objective only.
+        assert all(t.intermediate_values == ({} if kind == "nsga2" else {10: 0.9, 20: 0.7}) for t in pruned)
+        others = [t for t in stored(folder).trials if t.number % 3 != 1]
+        assert [t.state for t in others] == [TrialState.COMPLETE] * 5 and all(len(t.constraints) == 1 for t in others)
+
+
+def test_a_fast_divergence_is_never_optimal_and_never_a_parent(tmp_path) -> None:
+    bridge = OptunaBridge(tmp_path, "s", SPACE, config("nsga2", population_size=6))
+    stable = []
+    for _ in range(36):
+        group, settings = bridge.ask()
+        result = outcome(settings)
+        bridge.tell(group, result)
+        stable.append(result.margin < 0)
+    assert len(bridge.study.directions) == 2
+    best = bridge.study.best_trials
+    assert best and all(t.user_attrs["stable"] for t in best)
+    assert min(t.values[1] for t in bridge.study.trials) == 0.001, "though something cheaper was there"
+    generations = {t.system_attrs["NSGAIISampler:generation"] for t in bridge.study.trials}
+    assert generations == set(range(6))
+    assert sum(stable[18:]) > sum(stable[:18]), "constrained domination leads away from where it diverges"
+
+
+def test_an_unknown_cost_is_finite_and_worse_than_any(tmp_path) -> None:
+    bridge = OptunaBridge(tmp_path, "s", SPACE, config("nsga2"))
+    bridge.ask()
+    bridge.tell(0, SettingResult(3.0, 1.0, {"verdict": "crashed"}))
+    (trial,) = stored(tmp_path).trials
+    assert trial.state is TrialState.COMPLETE and math.isfinite(trial.values[1]) and trial.values[1] > 1e6
+
+
+def test_cma_es_moves_on_from_generation_to_generation_with_trials_under_way_and_after_a_resume(tmp_path) -> None:
+    pytest.importorskip("cmaes")
+    space = TypeAdapter(Space).validate_python({"lr": {"loguniform": [1e-4, 1]}, "clip": {"loguniform": [0.1, 10]}})
+
+    def worth(settings) -> SettingResult:
+        far = abs(math.log10(settings["lr"] / 1e-3)) + abs(math.log10(settings["clip"]))
+        return SettingResult(far / 4, -0.5, {})
+
+    bridge, history, rng = OptunaBridge(tmp_path, "s", space, config("cmaes")), [], random.Random(0)
+    under_way = [bridge.ask() for _ in range(3)]
+    for number in range(60):
+        group, settings = under_way.pop(rng.randrange(3))
+        bridge.tell(group, worth(settings))
+        history.append((group, settings))
+        if number == 29:
+            known = {g: (s, worth(s)) for g, s in history} | {g: (s, None) for g, s in under_way}
+            bridge = OptunaBridge(tmp_path, "s", space, config("cmaes"), [known[g] for g in sorted(known)])
+        under_way.append(bridge.ask())
+    generations = [t.system_attrs.get("cma:generation", -1) for t in bridge.study.trials]
+    assert generations == sorted(generations) and generations[-1] >= 6
+    first, last = history[:15], history[-15:]
+    mean = [sum(worth(s).objective for _, s in part) / len(part) for part in (first, last)]
+    assert mean[1] < 0.4 * mean[0]
+
+
+def test_each_seed_of_a_setting_is_known_to_the_search(tmp_path) -> None:
+    bridge = OptunaBridge(tmp_path, "s", SPACE, config("random"))
+    bridge.ask()
+    bridge.tell(0, SettingResult(2.5, 0.5, {}, margins=[-0.2, 0.5]))
+    (trial,) = stored(tmp_path).trials
+    assert trial.user_attrs["margins"] == [-0.2, 0.5] and trial.user_attrs["stable"] is False
+    assert bridge.stop_reason is None

@@ -1,0 +1,127 @@
+"""A Gaussian process regression (scikit-learn's) with priors on its length scales, amplitude and noise."""
+
+import functools
+import warnings
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from typing import Any
+
+import numpy as np
+from scipy.optimize import minimize
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.gaussian_process import GaussianProcessRegressor
+from sklearn.gaussian_process.kernels import ConstantKernel, Matern, WhiteKernel
+from threadpoolctl import ThreadpoolController
+
+from sweep.boundary.encoding import Floats
+
+_LENGTH, _LENGTH_SPREAD = 0.5, 0.8
+"""Prior of length scales, log-normal: median, in units of a dimension's range, and spread in nats."""
+_AMPLITUDE_SPREAD = _NOISE_SPREAD = 1.0
+"""Prior spreads of the variances, in nats."""
+
+
+class Process:
+    """A fitted process: rows of features [N, F] -> targets [N]."""
+
+    def __init__(
+        self, features: Floats, targets: Floats, *, noise: float = 0.05, fitted: "Process | None" = None
+    ) -> None:
+        """Fits N rows.
+
+        Length scales, amplitude and noise are the most probable ones: maximum likelihood alone overfits the dozen
+        rows that a design begins with.
+
+        Args:
+            features: [N, F].
+            targets: [N].
+            noise: prior median of the noise variance, as a share of the targets' variance.
+            fitted: a process whose length scales, amplitude and noise to take.
+        """
+        self.features = features
+        self.targets = targets
+        self._offset: float = float(targets.mean()) if fitted is None else fitted._offset
+        centred = targets - self._offset
+        if fitted is None:
+            self._process = _most_probable(features, centred, noise)
+        else:
+            self._process = GaussianProcessRegressor(kernel=fitted._process.kernel_, optimizer=None)
+            with _one_thread():
+                self._process.fit(features, centred)
+        self.noise = float(self._process.kernel_.k2.noise_level)
+        """Variance of one row about the noise-free value."""
+
+    def predict(self, features: Floats) -> tuple[Floats, Floats]:
+        """Mean and standard deviation of the noise-free value, [M] each, for features [M, F]."""
+        with _one_thread():
+            mean, std = self._process.predict(features, return_std=True)
+        # The process counts the noise of one row as part of its own spread.
+        return mean + self._offset, np.sqrt(np.maximum(std**2 - self.noise, 1e-12))
+
+    def believing(self, features: Floats) -> "Process":
+        """The process as if these rows [M, F] had come out at their mean: only its uncertainty changes.
+
+        So that a design which runs several trainings at once does not propose the same place twice.
+        """
+        if not len(features):
+            return self
+        mean, _ = self.predict(features)
+        rows = np.concatenate([self.features, features])
+        return Process(rows, np.concatenate([self.targets, mean]), fitted=self)
+
+    def left_out(self) -> tuple[Floats, Floats]:
+        """Mean and standard deviation (noise included) of each row, predicted from those with other features, [N] each.
+
+        Rasmussen and Williams, Gaussian Processes for Machine Learning (2006), section 5.4.2, in blocks.
+        """
+        factor = self._process.L_
+        inverse = np.linalg.inv(factor @ factor.T)
+        weights = inverse @ (self.targets - self._offset)
+        mean, variance = np.empty(len(self.targets)), np.empty(len(self.targets))
+        _, group = np.unique(self.features, axis=0, return_inverse=True)
+        for key in np.unique(group):
+            rows = np.flatnonzero(group == key)
+            covariance = np.linalg.inv(inverse[np.ix_(rows, rows)])
+            mean[rows] = self.targets[rows] - covariance @ weights[rows]
+            variance[rows] = np.diag(covariance)
+        return mean, np.sqrt(np.maximum(variance, 1e-12))
+
+
+@functools.cache
+def _threads() -> ThreadpoolController:
+    # Finding the libraries takes longer than a small fit.
+    return ThreadpoolController()
+
+
+def _one_thread() -> AbstractContextManager[object]:
+    # A few hundred rows gain nothing from more threads, and trainings run beside: measured 2 to 10 times slower.
+    limits: AbstractContextManager[object] = _threads().limit(limits=1)
+    return limits
+
+
+def _most_probable(features: Floats, targets: Floats, noise: float) -> GaussianProcessRegressor:
+    num_features = features.shape[1]
+    variance = max(float(targets.var()), 1e-4)
+    middle = np.log([variance, *[_LENGTH] * num_features, noise * variance])
+    spread = np.array([_AMPLITUDE_SPREAD, *[_LENGTH_SPREAD] * num_features, _NOISE_SPREAD])
+    kernel = ConstantKernel(variance, (1e-6, 1e3)) * Matern(
+        [_LENGTH] * num_features, (0.02, 50.0), nu=2.5
+    ) + WhiteKernel(noise * variance, (1e-6, 10.0))
+
+    def optimize(
+        negative_likelihood: Callable[[Floats], tuple[float, Floats]], start: Floats, bounds: Floats
+    ) -> tuple[Floats, float]:
+        def loss(theta: Floats) -> tuple[float, Floats]:
+            value, gradient = negative_likelihood(theta)
+            off = (theta - middle) / spread
+            return float(value + 0.5 * (off**2).sum()), gradient + off / spread
+
+        found: Any = minimize(loss, start, jac=True, method="L-BFGS-B", bounds=bounds.tolist())
+        return found.x, float(found.fun)
+
+    process = GaussianProcessRegressor(kernel=kernel, optimizer=optimize)
+    with warnings.catch_warnings(), _one_thread():
+        # A length scale at its bound means only that a dimension does not matter.
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        process.fit(features, targets)
+    return process

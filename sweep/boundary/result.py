@@ -1,0 +1,56 @@
+"""What result a stable training of a setting is expected to have, learned from the stable ones."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from scipy.stats import norm
+
+from sweep.boundary.encoding import Encoding, Floats
+from sweep.boundary.process import Process
+from sweep.space import Scalar
+
+MIN_STABLE = 3
+"""Fewer stable trainings say nothing about where results are good."""
+
+_NOISE = 0.2
+"""Results scatter over seeds more than margins do: prior share of their variance."""
+
+
+class ResultModel:
+    """A Gaussian process on the results of stable trainings; lower is better."""
+
+    def __init__(
+        self,
+        encoding: Encoding,
+        settings: Sequence[Mapping[str, Scalar | None]],
+        results: Sequence[float],
+        pending: Sequence[Mapping[str, Scalar | None]] = (),
+    ) -> None:
+        """Fits N stable trainings with finite results, and believes that pending ones come out at their mean.
+
+        Raises:
+            ValueError: fewer than MIN_STABLE trainings.
+        """
+        if len(settings) < MIN_STABLE:
+            raise ValueError(f"a result model needs at least {MIN_STABLE} stable trainings, got {len(settings)}")
+        self.encoding = encoding
+        values = np.asarray(results, dtype=float)
+        self._middle, self._scale = float(values.mean()), max(float(values.std()), 1e-9)
+        process = Process(encoding.encode(settings), (values - self._middle) / self._scale, noise=_NOISE)
+        self._process = process.believing(encoding.encode(pending))
+
+    def predict(self, settings: Sequence[Mapping[str, Scalar | None]]) -> tuple[Floats, Floats]:
+        """Mean and standard deviation of the noise-free result of M settings, in the results' own unit, [M] each."""
+        mean, std = self._process.predict(self.encoding.encode(settings))
+        return self._middle + self._scale * mean, self._scale * std
+
+    def expected_improvement(self, features: Floats) -> Floats:
+        """By how much each of M settings, as features [M, F], is expected to beat the best known one, [M].
+
+        The best known one is the lowest mean among the trained settings: a single lucky seed is no mark to beat.
+        """
+        mean, std = self._process.predict(features)
+        best = float(self._process.predict(self._process.features)[0].min())
+        z = (best - mean) / std
+        gain: Floats = std * (z * norm.cdf(z) + norm.pdf(z))
+        return gain * self._scale

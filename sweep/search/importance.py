@@ -1,0 +1,91 @@
+"""Which searched settings matter for the result and for stability, by Optuna's own estimates."""
+
+import math
+import warnings
+from collections.abc import Callable
+
+import optuna
+from optuna.importance import BaseImportanceEvaluator, FanovaImportanceEvaluator, PedAnovaImportanceEvaluator
+from optuna.trial import FrozenTrial, TrialState
+
+MIN_SETTINGS = 12
+"""With fewer finished settings both estimates are noise."""
+NUM_TREES, TREE_DEPTH = 32, 6
+"""Of fANOVA's random forest. Optuna's own defaults of 64 and 64 take minutes for a thousand settings."""
+NUM_BEST = 6
+"""PED-ANOVA compares at least so many of the best settings with all of them."""
+BEST_SHARE = 0.1
+"""And at least this share of the settings, Optuna's own default."""
+
+
+def importances(study: optuna.Study) -> dict[str, dict[str, float]]:
+    """Shares of importance that sum to 1, by method and then by dotted path.
+
+    | key         | method                                  | what of                                                 |
+    |-------------|-----------------------------------------|---------------------------------------------------------|
+    | `fanova`    | functional analysis of variance         | the objective over the whole space                      |
+    | `ped_anova` | Pearson divergence of the best settings | reaching the best tenth of objectives (6 or more)       |
+    | `margin`    | functional analysis of variance         | the user attribute `margin`: how far from the boundary  |
+
+    A method is left out where it cannot say anything: fewer than 12 finished settings, fewer than two dimensions that
+    vary, or nothing that tells the dimensions apart. fANOVA leaves a conditional dimension out, since most settings
+    lack it; of several objectives the first one counts. Pruned settings are left out.
+
+    Source: Hutter, Hoos, Leyton-Brown, ICML 2014 (fANOVA); Watanabe, Bansal, Hutter, IJCAI 2023 (PED-ANOVA).
+    """
+    trials = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+    if len(trials) < MIN_SETTINGS:
+        return {}
+    judged = optuna.create_study()
+    judged.add_trials([_single(trial) for trial in trials])
+    best = min(1.0, max(BEST_SHARE, NUM_BEST / len(trials)))
+    found = {
+        "fanova": _shares(
+            judged, FanovaImportanceEvaluator(n_trees=NUM_TREES, max_depth=TREE_DEPTH, seed=0), _objective
+        ),
+        "ped_anova": _shares(judged, PedAnovaImportanceEvaluator(target_quantile=best), None),
+        "margin": _shares(judged, FanovaImportanceEvaluator(n_trees=NUM_TREES, max_depth=TREE_DEPTH, seed=0), _margin),
+    }
+    return {method: shares for method, shares in found.items() if shares}
+
+
+def _single(trial: FrozenTrial) -> FrozenTrial:
+    """The trial with its first objective alone."""
+    return optuna.trial.create_trial(
+        value=trial.values[0],
+        params=trial.params,
+        distributions=trial.distributions,
+        user_attrs={"margin": trial.user_attrs.get("margin", math.nan)},
+    )
+
+
+def _objective(trial: FrozenTrial) -> float:
+    assert trial.value is not None, "a finished setting has a value"
+    return trial.value
+
+
+def _margin(trial: FrozenTrial) -> float:
+    return float(trial.user_attrs["margin"])
+
+
+def _shares(
+    study: optuna.Study, evaluator: BaseImportanceEvaluator, target: Callable[[FrozenTrial], float] | None
+) -> dict[str, float]:
+    """Shares by dotted path; empty where the method cannot tell the dimensions apart."""
+    measure = target or _objective
+    values = {measure(trial) for trial in study.get_trials(deepcopy=False)}
+    if len(values) < 2 or not all(map(math.isfinite, values)):
+        return {}
+    try:
+        with warnings.catch_warnings():
+            # Optuna warns where it has little to go on; that case is the check of equal shares below.
+            warnings.simplefilter("ignore")
+            found = optuna.importance.get_param_importances(study, evaluator=evaluator, target=target)
+    except RuntimeError:
+        # fANOVA's way to say that no dimension explains any difference.
+        return {}
+    shares = {path: float(share) for path, share in found.items()}
+    known = list(shares.values())
+    if len(known) < 2 or not all(map(math.isfinite, known)) or math.isclose(min(known), max(known), abs_tol=1e-9):
+        return {}
+    return shares

@@ -1,0 +1,324 @@
+"""A sampler that maps where training is stable, then looks for the best result inside.
+
+It asks where a Gaussian process on the margin of trials (`sweep.boundary`) knows least about the boundary:
+the straddle rule, `z * sigma - |mean|` with z = 1.96 (Bryan et al., Active learning for identifying function threshold
+boundaries, NIPS 2005) or z^2 drawn from a chi-squared distribution with two degrees of freedom (Inatsu et al.,
+Active learning for level set estimation using randomized straddle algorithms, TMLR 2024).
+
+It works in plain Optuna. Each trial says how far it was from instability:
+
+    sampler = StabilitySampler(seed=0)
+    study = optuna.create_study(sampler=sampler)
+
+    def objective(trial):
+        loss, margin = train(trial.suggest_float("lr", 1e-5, 1.0, log=True))
+        trial.set_user_attr("margin", margin)  # in [-1, 1]; negative = stable
+        return loss                            # finite, also for a training that diverged
+
+    study.optimize(objective, n_trials=40, callbacks=[sampler.stop_when_mapped])
+    print(sampler.p_stable([{"lr": 1e-3}, {"lr": 1e-1}], study=study))
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+import numpy as np
+import optuna
+from optuna.distributions import (
+    BaseDistribution,
+    CategoricalDistribution,
+    FloatDistribution,
+    IntDistribution,
+)
+from optuna.samplers import BaseSampler, RandomSampler
+from optuna.trial import FrozenTrial, TrialState
+from pydantic import TypeAdapter
+
+from sweep.boundary.edges import edge_path, mean_width
+from sweep.boundary.encoding import Encoding, Floats
+from sweep.boundary.model import MIN_ROWS, MarginModel
+from sweep.boundary.result import MIN_STABLE, ResultModel
+from sweep.space import Choice, Dimension, Grid, Integer, LogUniform, Settings, Uniform
+
+Mode = Literal["balanced", "map", "exploit"]
+
+SAFE_ENOUGH = 0.85
+"""An exploiting trial is expected to be stable with at least this probability, so that few diverge."""
+_NUM_CANDIDATES = 2048
+_NUM_NEAR_BEST = 512
+_NUM_SLICES = 32
+_ONLY_STABLE_KNOWN = 0.3
+"""Stands for the margin of a trial that says only whether it was stable, or says so with the wrong sign."""
+
+_DIMENSION = TypeAdapter[Dimension](Dimension)
+
+
+class StabilitySampler(BaseSampler):
+    """Start-up on Sobol points, then the boundary, then (in part) the best result inside the stable region.
+
+    A trial counts once it is finished and has the user attribute `margin` (a number in [-1, 1], negative = stable),
+    `margins` (a list of them, one a seed), or only `stable` (a bool). Where `stable` and the sign of the margin
+    disagree, `stable` holds. Trials that are still running are taken to come out as the model expects.
+
+    Every proposal follows from the seed, the trial's number and the trials so far alone, so that a sampler that is
+    built anew goes on where another one left off.
+    """
+
+    def __init__(
+        self,
+        space: Mapping[str, Dimension | BaseDistribution | Mapping[str, Any]] | None = None,
+        seed: int | None = None,
+        *,
+        mode: Mode = "balanced",
+        num_startup: int = 14,
+        stop_width: float = 0.25,
+        randomised: bool = True,
+        along: str | None = None,
+    ) -> None:
+        """Prepares a sampler; it keeps no state that a study does not hold.
+
+        Args:
+            space: what may vary: name -> Optuna distribution or dimension of a study file, such as
+                `{"loguniform": [1e-5, 1]}` (with `when`, if it is conditional). None: the parameters that the trials of
+                the study have suggested so far; its first trial is then random.
+            seed: of everything random; None draws one.
+            mode: `map` asks about the boundary alone; `exploit` about the best result where training is
+                stable; `balanced` spends every third trial after the start-up on the best result.
+            num_startup: evenly spread trials before the model takes over.
+            stop_width: the map is known once the mean width of an edge, from P(stable) = 0.9 to 0.1, falls below this:
+                decades on a logarithmic axis, else in units of the dimension.
+            randomised: whether the straddle rule's z is drawn for each trial; else it is 1.96.
+            along: the dimension along which edges are told; None: the learning rate (the name's last part is `lr` or
+                `learning_rate`), else the first numeric one.
+        """
+        self._given = space
+        self._seed = int(np.random.SeedSequence().generate_state(1)[0]) if seed is None else seed
+        self._mode: Mode = mode
+        self._num_startup = num_startup
+        self._stop_width = stop_width
+        self._randomised = randomised
+        self._along = along
+        self._fitted: tuple[object, MarginModel | None] = (None, None)
+
+    def infer_relative_search_space(self, study: optuna.Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
+        """Every parameter that is known, the conditional ones too."""
+        known = self._known(study)
+        return {n: g if isinstance(g, BaseDistribution) else _distribution(_dimension(g)) for n, g in known.items()}
+
+    def sample_relative(
+        self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
+    ) -> dict[str, Any]:
+        """The next setting; conditional parameters that it leaves inactive are left out.
+
+        Raises:
+            ValueError: the study has several objectives, or none of its finished trials says how stable it was.
+        """
+        if len(study.directions) > 1:
+            raise ValueError("StabilitySampler needs a study with one objective, got several directions")
+        if not search_space:
+            return {}
+        encoding = self._encoding(study)
+        rng = np.random.default_rng([self._seed, trial.number])
+        trials = study.get_trials(deepcopy=False)
+        model = self._model(study, encoding)
+        if trial.number < self._num_startup or model is None:
+            return dict(encoding.sobol(trial.number + 1, self._seed)[-1])
+        pending = [t.params for t in trials if t.state == TrialState.RUNNING and t.number != trial.number and t.params]
+        if self._exploits(trial.number):
+            chosen = self._most_improving(study, encoding, model, pending, rng)
+            if chosen is not None:
+                return dict(chosen)
+        candidates = _candidates(encoding, trials, None, rng)
+        mean, std = model.believing(pending).predict(encoding.encode(candidates))
+        z = math.sqrt(rng.chisquare(2)) if self._randomised else 1.96
+        return dict(candidates[int(np.argmax(z * std - np.abs(mean)))])
+
+    def sample_independent(
+        self, study: optuna.Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
+    ) -> Any:
+        """A random value, for a parameter that is not known yet."""
+        seed = int(np.random.SeedSequence([self._seed, trial.number, len(trial.params)]).generate_state(1)[0])
+        return RandomSampler(seed=seed).sample_independent(study, trial, param_name, param_distribution)
+
+    def p_stable(self, params: Sequence[Mapping[str, Any]], study: optuna.Study) -> Floats:
+        """Calibrated probability that a training of each of N settings with a fresh seed is stable, [N].
+
+        Raises:
+            ValueError: too few trials of the study have finished.
+        """
+        model = self._model(study, self._encoding(study))
+        if model is None:
+            raise ValueError(
+                f"P(stable) needs {MIN_ROWS} finished trials with the user attribute 'margin', "
+                f"got {len(_rows(study.get_trials(deepcopy=False)))}"
+            )
+        return model.p_stable(params)
+
+    def open_width(self, study: optuna.Study) -> float:
+        """Mean width of an edge, from P(stable) = 0.9 to 0.1 (see `stop_width`); NaN while there is no model."""
+        encoding = self._encoding(study)
+        along = self._along or edge_path(encoding)
+        model = self._model(study, encoding)
+        if model is None or along is None:
+            return math.nan
+        return mean_width(model, along, _NUM_SLICES, self._seed)
+
+    def is_mapped(self, study: optuna.Study) -> bool:
+        """Whether the boundary is known well enough; never during the start-up or where all trials ended alike."""
+        rows = _rows(study.get_trials(deepcopy=False))
+        if self._mode == "exploit" or len(rows) < self._num_startup or len({margin < 0 for _, margin in rows}) < 2:
+            return False
+        return self.open_width(study) < self._stop_width
+
+    def is_used_up(self, study: optuna.Study) -> bool:
+        """Whether the space is finite and each of its settings was asked for."""
+        every = self._encoding(study).all_settings(_NUM_CANDIDATES)
+        tried = [t.params for t in study.get_trials(deepcopy=False)]
+        return every is not None and all(setting in tried for setting in every)
+
+    def stop_when_mapped(self, study: optuna.Study, trial: FrozenTrial) -> None:
+        """A callback for `study.optimize` that ends it once the map is known."""
+        if self.is_mapped(study):
+            study.stop()
+
+    def _known(self, study: optuna.Study) -> Mapping[str, Dimension | BaseDistribution | Mapping[str, Any]]:
+        if self._given is not None:
+            return self._given
+        found: dict[str, BaseDistribution] = {}
+        for trial in study.get_trials(deepcopy=False):
+            if trial.state != TrialState.WAITING:
+                found |= trial.distributions
+        return found
+
+    def _encoding(self, study: optuna.Study) -> Encoding:
+        return Encoding({name: _dimension(given) for name, given in self._known(study).items()})
+
+    def _model(self, study: optuna.Study, encoding: Encoding) -> MarginModel | None:
+        """The model of the study's finished trials; None where there are too few."""
+        trials = study.get_trials(deepcopy=False)
+        rows = _rows(trials)
+        key = (study.study_name, encoding.owners, [(list(s.items()), margin) for s, margin in rows])
+        if key != self._fitted[0]:
+            enough = len(rows) >= MIN_ROWS
+            model = MarginModel(encoding, [s for s, _ in rows], [m for _, m in rows]) if enough else None
+            self._fitted = (key, model)
+        return self._fitted[1]
+
+    def _exploits(self, number: int) -> bool:
+        if self._mode == "balanced":
+            return (number - self._num_startup) % 3 == 2
+        return self._mode == "exploit"
+
+    def _most_improving(
+        self,
+        study: optuna.Study,
+        encoding: Encoding,
+        model: MarginModel,
+        pending: Sequence[Mapping[str, Any]],
+        rng: np.random.Generator,
+    ) -> Settings | None:
+        """The setting, among those that are likely stable, that is expected to improve the best result most.
+
+        None where too little is known: few stable trials yet, or nowhere is stability likely enough.
+        """
+        trials = study.get_trials(deepcopy=False)
+        sign = 1.0 if study.direction == optuna.study.StudyDirection.MINIMIZE else -1.0
+        stable = [
+            (t.params, sign * t.value)
+            for t in trials
+            if t.value is not None and math.isfinite(t.value) and (_worst(_margins(t)) or 0.0) < 0
+        ]
+        if len(stable) < MIN_STABLE:
+            return None
+        settings, results = zip(*stable, strict=True)
+        best = settings[int(np.argmin(results))]
+        candidates = _candidates(encoding, trials, best, rng)
+        features = encoding.encode(candidates)
+        p = model.p_stable_features(features)
+        likely = p >= SAFE_ENOUGH
+        if not likely.any():
+            return None
+        gain = ResultModel(encoding, settings, results, pending).expected_improvement(features)
+        return candidates[int(np.argmax(np.where(likely, p * gain, -1.0)))]
+
+
+def _candidates(
+    encoding: Encoding, trials: Sequence[FrozenTrial], best: Mapping[str, Any] | None, rng: np.random.Generator
+) -> list[Settings]:
+    """Settings to choose from: spread over the space, and some near the best; of a finite space, all that are left."""
+    every = encoding.all_settings(_NUM_CANDIDATES)
+    if every is not None:
+        tried = [t.params for t in trials if t.params]
+        # When all were tried, one of them has to be tried again.
+        return [setting for setting in every if setting not in tried] or every
+    spread = encoding.sobol(_NUM_CANDIDATES, int(rng.integers(2**31)))
+    return spread if best is None else spread + encoding.near(best, _NUM_NEAR_BEST, rng)
+
+
+def _rows(trials: Sequence[FrozenTrial]) -> list[tuple[dict[str, Any], float]]:
+    """Settings and margin of each finished training.
+
+    Raises:
+        ValueError: trials have finished, and not one of them says how stable it was.
+    """
+    rows = [(t.params, margin) for t in trials if t.state.is_finished() for margin in _margins(t)]
+    if not rows and sum(t.state == TrialState.COMPLETE for t in trials) >= MIN_ROWS:
+        raise ValueError(
+            "none of the finished trials says how stable it was: in the objective, call "
+            "trial.set_user_attr('margin', m) with m in [-1, 1], negative for a stable training"
+        )
+    return rows
+
+
+def _margins(trial: FrozenTrial) -> list[float]:
+    """The margins that a trial tells, one a seed; none where it tells nothing, or nothing finite."""
+    attributes = trial.user_attrs
+    stable = attributes.get("stable")
+    if "margins" in attributes:
+        given = [float(margin) for margin in attributes["margins"]]
+    elif "margin" in attributes:
+        given = [float(attributes["margin"])]
+        if stable is not None and math.isfinite(given[0]) and (given[0] < 0) != bool(stable):
+            given = [-_ONLY_STABLE_KNOWN if stable else _ONLY_STABLE_KNOWN]
+    elif stable is not None:
+        given = [-_ONLY_STABLE_KNOWN if stable else _ONLY_STABLE_KNOWN]
+    else:
+        given = []
+    return [min(max(margin, -1.0), 1.0) for margin in given if math.isfinite(margin)]
+
+
+def _worst(margins: Sequence[float]) -> float | None:
+    return max(margins, default=None)
+
+
+def _dimension(given: Dimension | BaseDistribution | Mapping[str, Any]) -> Dimension:
+    match given:
+        case FloatDistribution(low=low, high=high, log=log, step=step):
+            if low == high or step:
+                return Grid(grid=tuple(low + (step or 0.0) * k for k in range(round((high - low) / (step or 1.0)) + 1)))
+            return LogUniform(loguniform=(low, high)) if log else Uniform(uniform=(low, high))
+        case IntDistribution(low=low, high=high, log=log, step=step):
+            if low == high or step != 1:
+                return Grid(grid=tuple(range(low, high + 1, step)))
+            return Integer.model_validate({"int": (low, high), "log": log})
+        case CategoricalDistribution(choices=choices):
+            return Choice.model_validate({"choice": choices})
+        case BaseDistribution():
+            raise ValueError(f"StabilitySampler knows no distribution such as {given}")
+        case Choice() | Grid() | Uniform() | LogUniform() | Integer():
+            return given
+        case _:
+            return _DIMENSION.validate_python(given)
+
+
+def _distribution(dimension: Dimension) -> BaseDistribution:
+    match dimension:
+        case Choice() | Grid():
+            return CategoricalDistribution(list(dimension.ends))
+        case Uniform():
+            return FloatDistribution(*dimension.uniform)
+        case LogUniform():
+            return FloatDistribution(*dimension.loguniform, log=True)
+        case Integer():
+            return IntDistribution(*dimension.int_, log=dimension.log)

@@ -1,0 +1,124 @@
+"""The margin model finds boundaries of many shapes, and its probabilities can be believed."""
+
+import math
+
+import numpy as np
+import pytest
+from pydantic import TypeAdapter
+
+from sweep.boundary.encoding import Encoding
+from sweep.boundary.model import MarginModel
+from sweep.boundary.process import Process
+from sweep.space import Space
+
+SPACE = TypeAdapter(Space).validate_python({"lr": {"loguniform": [1e-5, 1.0]}, "init": {"loguniform": [0.1, 10]}})
+
+
+def line(x: float, y: float) -> float:
+    return x - 0.55 - 0.3 * (y - 0.5)
+
+
+def band(x: float, y: float) -> float:
+    return abs(x - 0.5) - 0.2
+
+
+def corner(x: float, y: float) -> float:
+    return max(x - 0.7, y - 0.6)
+
+
+def island(x: float, y: float) -> float:
+    return math.hypot(x - 0.6, y - 0.4) - 0.3
+
+
+def hole(x: float, y: float) -> float:
+    return max(x - 0.9, 0.18 - math.hypot(x - 0.5, y - 0.5))
+
+
+SHAPES = [line, band, corner, island, hole]
+
+
+def trainings(shape, num: int, noise: float, seed: int):
+    """Settings, their places and margins as a study has them: clipped, with the gap of stopped trials."""
+    rng = np.random.default_rng(seed)
+    encoding = Encoding(SPACE)
+    settings = encoding.sobol(num, seed)
+    places = encoding.encode(settings)
+    raw = np.array([shape(x, y) for x, y in places]) + noise * rng.standard_normal(num)
+    margins = np.where(raw < 0, np.clip(raw, -1, -0.01), np.clip(0.3 + raw, 0.01, 1.0))
+    return encoding, settings, places, margins
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_a_boundary_of_any_shape_is_found(shape) -> None:
+    encoding, settings, _, margins = trainings(shape, 80, 0.0, seed=1)
+    model = MarginModel(encoding, settings, margins.tolist())
+    fresh = encoding.sobol(1024, seed=99)
+    truth = np.array([shape(x, y) < 0 for x, y in encoding.encode(fresh)])
+    told = model.p_stable(fresh) > 0.5
+    balanced = 0.5 * (told[truth].mean() + (~told[~truth]).mean())
+    assert balanced > 0.93
+    mean, std = model.predict(fresh)
+    assert ((mean < 0) == truth).mean() > 0.93 and (std > 0).all()
+
+
+@pytest.mark.parametrize("noise", [0.05, 0.2])
+def test_probabilities_are_calibrated_over_fresh_seeds(noise) -> None:
+    told, came = [], []
+    for seed in range(12):
+        encoding, settings, _, margins = trainings(line, 48, noise, seed)
+        model = MarginModel(encoding, settings, margins.tolist())
+        _, fresh, _, outcome = trainings(line, 256, noise, seed + 100)
+        told.append(model.p_stable(fresh))
+        came.append(outcome < 0)
+    p, stable = np.concatenate(told), np.concatenate(came)
+    bins = np.minimum((p * 10).astype(int), 9)
+    gaps = [abs(p[bins == b].mean() - stable[bins == b].mean()) * (bins == b).mean() for b in np.unique(bins)]
+    assert sum(gaps) < 0.05
+
+
+def test_a_setting_that_failed_on_one_seed_of_two_is_not_told_as_clean() -> None:
+    encoding, settings, places, margins = trainings(line, 40, 0.0, seed=2)
+    safe = int(np.argmin(margins))
+    before = MarginModel(encoding, settings, margins.tolist()).p_stable([settings[safe]])[0]
+    split = MarginModel(encoding, [*settings, settings[safe]], [*margins.tolist(), 0.95])
+    assert before > 0.95
+    assert split.p_stable([settings[safe]])[0] < 0.9
+
+
+def test_left_out_scores_are_those_of_refitting_without_the_setting() -> None:
+    rng = np.random.default_rng(0)
+    features = rng.random((12, 2))
+    # Two rows are the same setting under two seeds: both are left out together.
+    features[7] = features[3]
+    targets = np.sin(5 * features[:, 0]) + 0.1 * rng.standard_normal(12)
+    process = Process(features, targets)
+    mean, std = process.left_out()
+    for row in range(12):
+        same = (features == features[row]).all(axis=1)
+        rest = Process(features[~same], targets[~same], fitted=process)
+        expected_mean, latent_std = rest.predict(features[row : row + 1])
+        assert mean[row] == pytest.approx(expected_mean[0], abs=1e-6)
+        assert std[row] == pytest.approx(math.sqrt(latent_std[0] ** 2 + process.noise), abs=1e-6)
+
+
+def test_a_pending_training_makes_its_place_less_worth_a_trial() -> None:
+    encoding, settings, _, margins = trainings(line, 16, 0.0, seed=3)
+    model = MarginModel(encoding, settings, margins.tolist())
+    somewhere = encoding.encode([{"lr": 3e-3, "init": 1.0}])
+    mean, std = model.predict_features(somewhere)
+    mean_then, std_then = model.believing([{"lr": 3e-3, "init": 1.0}]).predict(somewhere)
+    assert mean_then[0] == pytest.approx(mean[0], abs=1e-3)
+    assert std_then[0] < 0.9 * std[0]
+
+
+@pytest.mark.parametrize("margin", [-0.5, 0.5])
+def test_trainings_that_all_ended_alike_give_a_sure_but_not_absolute_answer(margin) -> None:
+    encoding = Encoding(SPACE)
+    settings = encoding.sobol(16, seed=0)
+    p = MarginModel(encoding, settings, [margin] * 16).p_stable(settings)
+    assert np.isfinite(p).all() and ((p > 0.9) == (margin < 0)).all()
+
+
+def test_too_few_trainings_are_refused() -> None:
+    with pytest.raises(ValueError, match="at least 4 trainings, got 1"):
+        MarginModel.fit(SPACE, [{"lr": 0.1, "init": 1.0}], [0.5])

@@ -1,0 +1,68 @@
+"""Importances name what matters, and say nothing where nothing can be said."""
+
+import math
+
+import optuna
+import pytest
+from optuna.trial import TrialState
+
+from sweep.search.importance import MIN_SETTINGS, importances
+
+
+def study(num: int, *, directions: int = 1, seed: int = 0) -> optuna.Study:
+    """The result depends on the learning rate alone, the margin on the precision alone; the clip does nothing."""
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    made = optuna.create_study(directions=["minimize"] * directions, sampler=optuna.samplers.RandomSampler(seed=seed))
+    for _ in range(num):
+        trial = made.ask()
+        half = trial.suggest_categorical("precision", ["fp16", "fp32"]) == "fp16"
+        lr = trial.suggest_float("lr", 1e-4, 1.0, log=True)
+        trial.suggest_float("clip", 0.1, 10.0, log=True)
+        if half:
+            trial.suggest_int("scale", 1, 16)
+        trial.set_user_attr("margin", 0.5 if half else -0.5)
+        made.tell(trial, [abs(math.log10(lr) + 2), 1.0][:directions])
+    return made
+
+
+def test_each_method_finds_what_its_target_depends_on() -> None:
+    found = importances(study(40))
+    assert set(found) == {"fanova", "ped_anova", "margin"}
+    for shares in found.values():
+        assert sum(shares.values()) == pytest.approx(1.0) and all(type(v) is float for v in shares.values())
+    assert found["fanova"]["lr"] > 0.8 and found["ped_anova"]["lr"] > 0.5 and found["margin"]["precision"] > 0.8
+    assert found == importances(study(40)), "the same every time"
+
+
+def test_a_conditional_dimension_is_left_out_of_fanova_alone() -> None:
+    found = importances(study(40))
+    assert "scale" not in found["fanova"] and "scale" in found["ped_anova"]
+
+
+def test_of_several_objectives_the_first_counts() -> None:
+    assert importances(study(40, directions=2)) == importances(study(40))
+
+
+def test_pruned_and_running_settings_are_left_out() -> None:
+    made = study(40)
+    before = importances(made)
+    pruned = made.ask()
+    pruned.suggest_float("lr", 1e-4, 1.0, log=True)
+    made.tell(pruned, state=TrialState.PRUNED)
+    made.ask()
+    assert importances(made) == before
+
+
+def test_where_nothing_can_be_said_nothing_is() -> None:
+    assert importances(optuna.create_study()) == {}
+    assert importances(study(MIN_SETTINGS - 1)) == {}
+    assert importances(study(MIN_SETTINGS)) != {}
+    single = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
+    single.optimize(lambda trial: trial.suggest_float("lr", 0, 1), n_trials=20)
+    assert importances(single) == {}, "a single dimension matters alone, and nobody knows a margin"
+    empty = optuna.create_study()
+    empty.optimize(lambda _: 1.0, n_trials=20)
+    assert importances(empty) == {}
+    same = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
+    same.optimize(lambda trial: 0 * (trial.suggest_float("a", 0, 1) + trial.suggest_float("b", 0, 1)), n_trials=20)
+    assert importances(same) == {}, "every setting gave the same"

@@ -1,0 +1,241 @@
+"""The stability sampler in plain Optuna: it maps, it exploits, it stops, and it goes on where another left off."""
+
+import math
+
+import numpy as np
+import optuna
+import pytest
+from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.trial import TrialState, create_trial
+
+from sweep.search.stability import StabilitySampler
+
+optuna.logging.set_verbosity(optuna.logging.WARNING)
+
+HOT = {"fp32": -1.3, "fp16": -2.6}
+SPACE = {
+    "kind": {"choice": ["fp32", "fp16"]},
+    "lr": {"loguniform": [1e-5, 1.0]},
+    "depth": {"int": [1, 6]},
+}
+
+
+def distance(params) -> float:
+    """Decades to instability over 3; hot above an edge that falls with depth, cold below 3e-5."""
+    x = math.log10(params["lr"])
+    return max(x - HOT[params["kind"]] + 0.1 * params["depth"], -4.5 - x) / 3
+
+
+def objective(trial: optuna.Trial) -> float:
+    params = {
+        "kind": trial.suggest_categorical("kind", ["fp32", "fp16"]),
+        "lr": trial.suggest_float("lr", 1e-5, 1.0, log=True),
+        "depth": trial.suggest_int("depth", 1, 6),
+    }
+    margin = float(np.clip(distance(params), -1, 1)) or 0.01
+    trial.set_user_attr("margin", margin)
+    return (math.log10(params["lr"]) + 3.5) ** 2 + 0.1 * params["depth"] if margin < 0 else 100.0
+
+
+def run(num: int, **options) -> tuple[optuna.Study, StabilitySampler]:
+    sampler = StabilitySampler(SPACE, seed=3, **options)
+    study = optuna.create_study(sampler=sampler)
+    study.optimize(objective, n_trials=num)
+    return study, sampler
+
+
+def accuracy(sampler: StabilitySampler, study: optuna.Study) -> float:
+    """Balanced, over random settings."""
+    rng = np.random.default_rng(0)
+    settings = [
+        {
+            "kind": str(rng.choice(["fp32", "fp16"])),
+            "lr": float(10 ** rng.uniform(-5, 0)),
+            "depth": int(rng.integers(1, 7)),
+        }
+        for _ in range(800)
+    ]
+    truth = np.array([distance(s) < 0 for s in settings])
+    told = sampler.p_stable(settings, study=study) > 0.5
+    return float(0.5 * (told[truth].mean() + (~told[~truth]).mean()))
+
+
+def test_mapping_asks_near_the_boundary_and_finds_it() -> None:
+    study, sampler = run(40, mode="map")
+    assert accuracy(sampler, study) > 0.95
+    late = [abs(distance(t.params)) for t in study.trials[20:]]
+    early = [abs(distance(t.params)) for t in study.trials[:14]]
+    assert np.median(late) < 0.5 * np.median(early)
+
+
+def test_exploiting_seldom_diverges_and_gets_near_the_best() -> None:
+    study, _ = run(40, mode="exploit")
+    late = study.trials[14:]
+    assert np.mean([t.user_attrs["margin"] > 0 for t in late]) <= 0.25
+    assert study.best_value < 0.15
+
+
+def test_balanced_spends_every_third_trial_on_the_best_result() -> None:
+    study, sampler = run(44)
+    exploiting = [t for t in study.trials[14:] if (t.number - 14) % 3 == 2]
+    assert len(exploiting) == 10
+    assert np.mean([t.user_attrs["margin"] > 0 for t in exploiting]) <= 0.25
+    assert accuracy(sampler, study) > 0.93
+    assert study.best_value < 0.3
+
+
+def test_a_sampler_built_anew_goes_on_as_the_old_one_would() -> None:
+    whole, _ = run(22)
+    first, _ = run(18)
+    first.sampler = StabilitySampler(SPACE, seed=3)
+    first.optimize(objective, n_trials=4)
+    assert [t.params for t in first.trials] == [t.params for t in whole.trials]
+    other = optuna.create_study(sampler=StabilitySampler(SPACE, seed=4))
+    other.optimize(objective, n_trials=2)
+    assert other.trials[0].params != whole.trials[0].params
+
+
+def test_without_a_space_it_learns_the_parameters_from_the_trials() -> None:
+    sampler = StabilitySampler(seed=0, mode="map")
+    study = optuna.create_study(sampler=sampler)
+    study.optimize(objective, n_trials=36)
+    assert accuracy(sampler, study) > 0.9
+    assert accuracy(StabilitySampler(seed=9), study) == accuracy(sampler, study)
+
+
+def test_running_trials_are_believed_so_that_workers_spread_out() -> None:
+    study, sampler = run(20, mode="map")
+    asked = [study.ask() for _ in range(6)]
+    for trial in asked:
+        trial.suggest_categorical("kind", ["fp32", "fp16"])
+        trial.suggest_float("lr", 1e-5, 1.0, log=True)
+        trial.suggest_int("depth", 1, 6)
+    places = {(t.params["kind"], t.params["depth"], round(math.log10(t.params["lr"]), 1)) for t in asked}
+    assert len(places) >= 5
+
+
+def test_conditional_dimensions_appear_only_where_they_exist() -> None:
+    space = {**SPACE, "scale": {"loguniform": [1.0, 65536.0], "when": {"kind": ["fp16"]}}}
+    sampler = StabilitySampler(space, seed=0, num_startup=8)
+    study = optuna.create_study(sampler=sampler)
+
+    def conditional(trial: optuna.Trial) -> float:
+        value = objective(trial)
+        if trial.params["kind"] == "fp16":
+            trial.suggest_float("scale", 1.0, 65536.0, log=True)
+        return value
+
+    study.optimize(conditional, n_trials=20)
+    assert all(("scale" in t.params) == (t.params["kind"] == "fp16") for t in study.trials)
+    relative = [t.params["scale"] for t in study.trials if "scale" in t.params]
+    assert len(set(relative)) == len(relative) > 3
+
+
+def test_a_finite_space_is_not_asked_twice_until_it_is_used_up() -> None:
+    sampler = StabilitySampler({"kind": SPACE["kind"], "lr": {"grid": [1e-4, 1e-3, 1e-2, 1e-1]}}, seed=0, num_startup=3)
+    study = optuna.create_study(sampler=sampler)
+
+    def small(trial: optuna.Trial) -> float:
+        kind = trial.suggest_categorical("kind", ["fp32", "fp16"])
+        lr = trial.suggest_categorical("lr", [1e-4, 1e-3, 1e-2, 1e-1])
+        trial.set_user_attr("margin", float(np.clip((math.log10(lr) - HOT[kind]) / 3, -1, 1)))
+        return lr
+
+    study.optimize(small, n_trials=12)
+    after_startup = [tuple(t.params.values()) for t in study.trials]
+    assert len(set(after_startup[:8])) >= 7
+    assert len(set(after_startup)) == 8
+
+
+def test_it_says_when_the_map_is_known_and_stops() -> None:
+    sampler = StabilitySampler({"lr": SPACE["lr"]}, seed=0, num_startup=8, mode="map")
+    study = optuna.create_study(sampler=sampler)
+
+    def simple(trial: optuna.Trial) -> float:
+        margin = (math.log10(trial.suggest_float("lr", 1e-5, 1.0, log=True)) + 2) / 3
+        trial.set_user_attr("margin", margin)
+        return margin
+
+    assert not sampler.is_mapped(study) and math.isnan(sampler.open_width(study))
+    study.optimize(simple, n_trials=40, callbacks=[sampler.stop_when_mapped])
+    assert 8 <= len(study.trials) < 30
+    assert sampler.is_mapped(study) and sampler.open_width(study) < 0.25
+
+
+def test_a_maximized_study_is_exploited_upwards() -> None:
+    sampler = StabilitySampler(SPACE, seed=1, mode="exploit")
+    study = optuna.create_study(sampler=sampler, direction="maximize")
+    study.optimize(lambda trial: -objective(trial), n_trials=30)
+    assert study.best_value > -0.4
+
+
+def told(params, state=TrialState.COMPLETE, **attributes):
+    distributions = {
+        "kind": CategoricalDistribution(["fp32", "fp16"]),
+        "lr": FloatDistribution(1e-5, 1.0, log=True),
+        "depth": IntDistribution(1, 6),
+    }
+    value = 1.0 if state == TrialState.COMPLETE else None
+    return create_trial(params=params, distributions=distributions, value=value, state=state, user_attrs=attributes)
+
+
+def test_what_trials_tell_is_read_in_every_form() -> None:
+    sampler = StabilitySampler(SPACE, seed=0)
+    study = optuna.create_study(sampler=sampler)
+    for depth in range(1, 7):
+        study.add_trial(told({"kind": "fp32", "lr": 1e-3, "depth": depth}, stable=True))
+        study.add_trial(told({"kind": "fp32", "lr": 0.5, "depth": depth}, margin=0.9))
+        study.add_trial(told({"kind": "fp16", "lr": 1e-3, "depth": depth}, margins=[-0.4, -0.5, 0.8]))
+        # Its sign is wrong: `stable` holds.
+        study.add_trial(told({"kind": "fp16", "lr": 0.5, "depth": depth}, margin=-0.3, stable=False))
+        # These teach nothing: not told, not finite, ended by a pruner.
+        study.add_trial(told({"kind": "fp32", "lr": 0.02, "depth": depth}))
+        study.add_trial(told({"kind": "fp32", "lr": 0.02, "depth": depth}, margin=math.nan))
+        study.add_trial(told({"kind": "fp32", "lr": 0.02, "depth": depth}, state=TrialState.PRUNED))
+    settings = [{"kind": k, "lr": lr, "depth": 3} for k in ("fp32", "fp16") for lr in (1e-3, 0.5)]
+    good, hot, mixed, wrong = sampler.p_stable(settings, study=study)
+    assert good > 0.9 and hot < 0.1 and wrong < 0.2 and 0.2 < mixed < 0.9
+
+
+def test_a_study_whose_trials_tell_nothing_is_an_error_that_says_what_to_do() -> None:
+    study = optuna.create_study(sampler=StabilitySampler(seed=0))
+    with pytest.raises(ValueError, match=r"set_user_attr\('margin'"):
+        study.optimize(lambda trial: trial.suggest_float("lr", 0, 1), n_trials=20)
+
+
+def test_several_objectives_are_an_error() -> None:
+    study = optuna.create_study(sampler=StabilitySampler(seed=0), directions=["minimize", "minimize"])
+    with pytest.raises(ValueError, match="one objective"):
+        study.optimize(lambda trial: (trial.suggest_float("lr", 0, 1), 0.0), n_trials=3)
+
+
+def test_probabilities_need_trials() -> None:
+    sampler = StabilitySampler(SPACE, seed=0)
+    with pytest.raises(ValueError, match="at least 4 finished trials|needs 4 finished trials"):
+        sampler.p_stable([{"kind": "fp32", "lr": 0.1, "depth": 1}], study=optuna.create_study())
+
+
+def test_optuna_distributions_of_every_kind_are_understood() -> None:
+    space = {
+        "kind": CategoricalDistribution(["a", "b"]),
+        "x": FloatDistribution(0.0, 1.0, step=0.25),
+        "y": FloatDistribution(1e-3, 1.0, log=True),
+        "n": IntDistribution(2, 10, step=4),
+        "m": IntDistribution(1, 1000, log=True),
+        "fixed": FloatDistribution(0.5, 0.5),
+    }
+    study = optuna.create_study(sampler=StabilitySampler(space, seed=0, num_startup=4))
+
+    def mixed(trial: optuna.Trial) -> float:
+        trial.suggest_categorical("kind", ["a", "b"])
+        x = trial.suggest_float("x", 0.0, 1.0, step=0.25)
+        trial.suggest_float("y", 1e-3, 1.0, log=True)
+        trial.suggest_int("n", 2, 10, step=4)
+        trial.suggest_int("m", 1, 1000, log=True)
+        trial.suggest_float("fixed", 0.5, 0.5)
+        trial.set_user_attr("margin", x - 0.6)
+        return x
+
+    study.optimize(mixed, n_trials=10)
+    assert {t.params["n"] for t in study.trials} <= {2, 6, 10}
+    assert {t.params["x"] for t in study.trials} <= {0.0, 0.25, 0.5, 0.75, 1.0}

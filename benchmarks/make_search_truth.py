@@ -53,7 +53,7 @@ def main() -> None:
     parser.add_argument("folders", nargs="+", type=Path)
     parser.add_argument("--out", type=Path, default=TRUTH_DIR)
     arguments = parser.parse_args()
-    table = pd.concat([collect(folder) for folder in arguments.folders], ignore_index=True)
+    table = pd.concat([collect(folder) for folder in sorted(arguments.folders)], ignore_index=True)
     table = table.astype({**COLUMNS, "study": "category"})
     arguments.out.mkdir(parents=True, exist_ok=True)
     table.to_parquet(arguments.out / "trials.parquet", compression="zstd", index=False)

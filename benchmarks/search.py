@@ -238,16 +238,27 @@ def targets(rows: Sequence[Row]) -> str:
     return "\n".join(f"- {what}: {value:.3f}, {'met' if is_met else 'not met'}" for what, value, is_met in found)
 
 
-def report(rows: Sequence[Row], checkpoints: Sequence[int], num_seeds: int) -> str:
+def facts(problem: Problem) -> str:
+    """What the truth of a problem is made of."""
+    stable = problem.stable
+    differ = float((stable.any(axis=1) & ~stable.all(axis=1)).mean())
+    return (
+        f"{stable.size} trainings of {problem.max_steps} steps, {len(problem.settings)} settings; "
+        f"{stable.mean():.0%} of the trainings are stable; the seeds differ about {differ:.0%} of the settings. "
+        f"{problem.num_false_alarms} of the stable trainings had an alarm: searches hear that they are unstable."
+    )
+
+
+def report(rows: Sequence[Row], problems: Sequence[Problem], checkpoints: Sequence[int], num_seeds: int) -> str:
     """The whole report as Markdown."""
     parts = [
         "# Searches, measured",
         f"{num_seeds} seeds each; means with 95 % bootstrap intervals over the seeds.",
         (search_scores.__doc__ or "").partition("\n\n")[2].strip(),
     ]
-    for problem in dict.fromkeys(row.problem for row in rows):
-        own = [row for row in rows if row.problem == problem]
-        parts.append(f"## {problem}")
+    for problem in problems:
+        own = [row for row in rows if row.problem == problem.name]
+        parts += [f"## {problem.name}", facts(problem)]
         names = _names(own)
         if {OURS, *PEERS} <= set(names) and {48, 72} <= set(checkpoints):
             parts.append(f"Aims of {OURS}, after 48 trials:\n\n{targets(own)}")
@@ -279,7 +290,7 @@ def main() -> None:
     started = time.perf_counter()
     rows = kept + run_all(arguments.truth, names, arguments.seeds, checkpoints, arguments.workers)
     rows.sort(key=lambda row: (row.problem, list(SEARCHES).index(row.search), row.seed))
-    text = report(rows, checkpoints, arguments.seeds)
+    text = report(rows, load_problems(arguments.truth), checkpoints, arguments.seeds)
     print(text)
     print(f"{time.perf_counter() - started:.0f} s", file=sys.stderr)
     arguments.out.mkdir(parents=True, exist_ok=True)

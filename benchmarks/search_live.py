@@ -154,22 +154,25 @@ def run_ray(seed: int, num_trials: int, results: Path) -> pd.DataFrame:
         trial = TrialRunner(study.data.build(), options).start(job)
         while not isinstance(report := trial.advance(), TrialResult):
             pass
-        tune.report({**report.row(), **{f"config/{path}": value for path, value in config.items()}})
+        tune.report(report.row())
 
     search = OptunaSearch(seed=seed)
     tuner = tune.Tuner(
         trainable,
-        # The settings' own paths hold dots, which Ray's names may.
         param_space={path: ray_domain(dimension) for path, dimension in loaded.study.space.items()},
         tune_config=tune.TuneConfig(
             metric=METRIC, mode="min", search_alg=search, num_samples=num_trials, max_concurrent_trials=2
         ),
         run_config=tune.RunConfig(name="tune", storage_path=str(folder.resolve()), verbose=0),
     )
-    frame = tuner.fit().get_dataframe().sort_values("timestamp", ignore_index=True)
-    for path in loaded.study.space:
-        frame[path] = frame[f"config/{path}"]
-    return frame.assign(num_unheard=num_running(search))
+    # Not the grid's own table: it is read from files of loggers that `sweep.runner` turns off.
+    grid = tuner.fit()
+    if grid.num_errors:
+        raise RuntimeError(f"{grid.num_errors} of Ray's trials failed: {grid.errors[0]}")
+    rows = [grid[number].metrics or {} for number in range(len(grid))]
+    frame = pd.DataFrame(rows).sort_values("timestamp", ignore_index=True)
+    columns = [*loaded.study.space, *("stable", "margin", "objective", "num_steps", "val_loss", "l_const")]
+    return frame[columns].assign(num_unheard=num_running(search))
 
 
 def as_trials(frame: pd.DataFrame, paths: Sequence[str]) -> list[Trial]:

@@ -11,7 +11,8 @@ without an order are one range apart.
 - edge error: in slices at the ends and the middle of every other numeric setting and at all values of the others, the
   longest stretch along the learning rate with P(stable) >= 0.5; distance in decades of its hot and of its cold end from
   the true one. Where the seeds differ about an edge, every place between theirs is true: P(stable) is 0.5 there. A
-  stretch that reaches the end of the range ends there; where nothing is stable, both ends count as at the low end;
+  stretch that reaches the end of the range ends there; where nothing is stable, both ends count as at the low end. The
+  grid itself knows an edge to half of its step only;
 - best loss: the stable trial with the best loss that the search heard of, told by what it is worth over all seeds;
 - late bad share: of the trials after the start-up, those that were not stable.
 """

@@ -61,7 +61,8 @@ class Problem:
         A column of settings that holds one value, or none, is no dimension.
         """
         self.name = name
-        paths = [str(column) for column in table if "." in str(column) and table[column].nunique() > 1]
+        # Sorted, so that searches with a seed draw the same whatever the order of the stored columns.
+        paths = sorted(str(column) for column in table if "." in str(column) and table[column].nunique() > 1)
         ordered = table.sort_values([*paths, "seed"], ignore_index=True)
         self.seeds: list[int] = sorted(ordered["seed"].unique().tolist())
         first = ordered[ordered["seed"] == self.seeds[0]]
@@ -86,6 +87,11 @@ class Problem:
     def stable(self) -> Flags:
         """What became of each training of the grid, [S, seeds]."""
         return self._fields["true"]["stable"] > 0.5
+
+    @property
+    def num_false_alarms(self) -> int:
+        """Trainings that are stable, and would have been stopped."""
+        return int((self._fields["true"]["stable"] > self._fields["told"]["stable"]).sum())
 
     def is_stable(self, settings: Sequence[Settings]) -> Flags:
         """Whether trainings of N settings are truly stable, [N, seeds]."""

@@ -23,7 +23,7 @@ from sweep.full_size import FullSize, at_full_size, problem
 from sweep.monitor import MonitorConfig
 from sweep.objective import Metric
 from sweep.scheduler import Pbt, SchedulerConfig, mutable_dimensions
-from sweep.search import CmaEsSearch, GridSearch, RandomSearch, SearchConfig, TpeSearch
+from sweep.search import CmaEsSearch, GridSearch, RandomSearch, SearchConfig, StabilitySearch
 from sweep.space import KINDS as DIMENSION_KINDS
 from sweep.space import (
     Integer,
@@ -116,7 +116,7 @@ class Study(Spec):
     training: TrainingConfig = TrainingConfig()
     space: Space = {}
     """What varies: dotted path -> dimension. Empty: one fixed setting."""
-    search: SearchConfig = TpeSearch()
+    search: SearchConfig = StabilitySearch()
     objective: Metric = "wer"
     """What a stable training is judged by."""
     budget: Budget

@@ -107,5 +107,5 @@ class MarginModel:
 
 
 def _spread(margin: Floats) -> Floats:
-    """Margins on the model's scale: half of each is the outcome itself, so that both sides of the boundary lie apart."""
+    """Margins on the model's scale: half of it is the outcome itself, so that the two sides lie apart."""
     return np.sign(margin) * (0.5 + 0.5 * np.abs(margin))

@@ -15,8 +15,8 @@ from threadpoolctl import ThreadpoolController
 
 from sweep.boundary.encoding import Floats
 
-_LENGTH, _LENGTH_SPREAD = 0.5, 0.8
-"""Prior of length scales, log-normal: median, in units of a dimension's range, and spread in nats."""
+_LENGTH_SPREAD = 0.8
+"""Prior spread of length scales, in nats."""
 _AMPLITUDE_SPREAD = _NOISE_SPREAD = 1.0
 """Prior spreads of the variances, in nats."""
 
@@ -25,7 +25,13 @@ class Process:
     """A fitted process: rows of features [N, F] -> targets [N]."""
 
     def __init__(
-        self, features: Floats, targets: Floats, *, noise: float = 0.05, fitted: "Process | None" = None
+        self,
+        features: Floats,
+        targets: Floats,
+        *,
+        lengths: Floats | None = None,
+        noise: float = 0.05,
+        fitted: "Process | None" = None,
     ) -> None:
         """Fits N rows.
 
@@ -35,6 +41,7 @@ class Process:
         Args:
             features: [N, F].
             targets: [N].
+            lengths: prior median of the length scale of each feature, [F], in units of its range; None: 0.5 each.
             noise: prior median of the noise variance, as a share of the targets' variance.
             fitted: a process whose length scales, amplitude and noise to take.
         """
@@ -43,7 +50,7 @@ class Process:
         self._offset: float = float(targets.mean()) if fitted is None else fitted._offset
         centred = targets - self._offset
         if fitted is None:
-            self._process = _most_probable(features, centred, noise)
+            self._process = _most_probable(features, centred, lengths, noise)
         else:
             self._process = GaussianProcessRegressor(kernel=fitted._process.kernel_, optimizer=None)
             with _one_thread():
@@ -99,14 +106,15 @@ def _one_thread() -> AbstractContextManager[object]:
     return limits
 
 
-def _most_probable(features: Floats, targets: Floats, noise: float) -> GaussianProcessRegressor:
+def _most_probable(features: Floats, targets: Floats, lengths: Floats | None, noise: float) -> GaussianProcessRegressor:
     num_features = features.shape[1]
     variance = max(float(targets.var()), 1e-4)
-    middle = np.log([variance, *[_LENGTH] * num_features, noise * variance])
+    scales = np.full(num_features, 0.5) if lengths is None else lengths
+    middle = np.log([variance, *scales, noise * variance])
     spread = np.array([_AMPLITUDE_SPREAD, *[_LENGTH_SPREAD] * num_features, _NOISE_SPREAD])
-    kernel = ConstantKernel(variance, (1e-6, 1e3)) * Matern(
-        [_LENGTH] * num_features, (0.02, 50.0), nu=2.5
-    ) + WhiteKernel(noise * variance, (1e-6, 10.0))
+    kernel = ConstantKernel(variance, (1e-6, 1e3)) * Matern(scales, (0.02, 50.0), nu=2.5) + WhiteKernel(
+        noise * variance, (1e-6, 10.0)
+    )
 
     def optimize(
         negative_likelihood: Callable[[Floats], tuple[float, Floats]], start: Floats, bounds: Floats

@@ -12,8 +12,10 @@ from sweep.space import Scalar
 MIN_STABLE = 3
 """Fewer stable trainings say nothing about where results are good."""
 
-_NOISE = 0.2
-"""Results scatter over seeds more than margins do: prior share of their variance."""
+_NOISE = 0.7
+"""Results scatter over seeds more than margins do: prior ratio of that variance to all of it."""
+_NUMBER_LENGTH, _CATEGORY_LENGTH = 0.7, 2.5
+"""Prior length scales, in units of the range: results seldom differ much between values without an order."""
 
 
 class ResultModel:
@@ -36,7 +38,9 @@ class ResultModel:
         self.encoding = encoding
         values = np.asarray(results, dtype=float)
         self._middle, self._scale = float(values.mean()), max(float(values.std()), 1e-9)
-        process = Process(encoding.encode(settings), (values - self._middle) / self._scale, noise=_NOISE)
+        lengths = np.array([_CATEGORY_LENGTH if encoding.axis(o) is None else _NUMBER_LENGTH for o in encoding.owners])
+        targets = (values - self._middle) / self._scale
+        process = Process(encoding.encode(settings), targets, lengths=lengths, noise=_NOISE)
         self._process = process.believing(encoding.encode(pending))
 
     def predict(self, settings: Sequence[Mapping[str, Scalar | None]]) -> tuple[Floats, Floats]:

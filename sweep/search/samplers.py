@@ -77,7 +77,7 @@ class GpSearch(_Search):
 
 
 class StabilitySearch(_Search):
-    """Maps where training is stable, with a probability, and looks for the best result inside; ends when it is known."""
+    """Maps where training is stable, looks for the best result inside, and ends when the map is known."""
 
     kind: Literal["stability"] = "stability"
     mode: Mode = "balanced"

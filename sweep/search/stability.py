@@ -45,6 +45,8 @@ Mode = Literal["balanced", "map", "exploit"]
 
 SAFE_ENOUGH = 0.85
 """An exploiting trial is expected to be stable with at least this probability, so that few diverge."""
+_RESOLUTION = 0.025
+"""Mapping trials keep this far from others: in parts of a dimension's range, as the crow flies."""
 _NUM_CANDIDATES = 2048
 _NUM_NEAR_BEST = 512
 _NUM_SLICES = 32
@@ -130,9 +132,13 @@ class StabilitySampler(BaseSampler):
             if chosen is not None:
                 return dict(chosen)
         candidates = _candidates(encoding, trials, None, rng)
-        mean, std = model.believing(pending).predict(encoding.encode(candidates))
+        features = encoding.encode(candidates)
+        mean, std = model.believing(pending).predict(features)
         z = math.sqrt(rng.chisquare(2)) if self._randomised else 1.96
-        return dict(candidates[int(np.argmax(z * std - np.abs(mean)))])
+        # Trials crowded on an edge teach nothing new, and an edge between close neighbours looks like noise.
+        near = _distance(features, encoding.encode([t.params for t in trials if t.params])) < _RESOLUTION
+        worth = z * std - np.abs(mean)
+        return dict(candidates[int(np.argmax(worth if near.all() else np.where(near, -np.inf, worth)))])
 
     def sample_independent(
         self, study: optuna.Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
@@ -254,6 +260,11 @@ def _candidates(
         return [setting for setting in every if setting not in tried] or every
     spread = encoding.sobol(_NUM_CANDIDATES, int(rng.integers(2**31)))
     return spread if best is None else spread + encoding.near(best, _NUM_NEAR_BEST, rng)
+
+
+def _distance(features: Floats, others: Floats) -> Floats:
+    """Distance of each of M points to the nearest of N others, [M], both in F features."""
+    return np.asarray(np.sqrt(((features[:, None] - others[None]) ** 2).sum(axis=2).min(axis=1)), dtype=float)
 
 
 def _rows(trials: Sequence[FrozenTrial]) -> list[tuple[dict[str, Any], float]]:

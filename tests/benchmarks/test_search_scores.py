@@ -3,12 +3,13 @@
 import itertools
 import json
 import math
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 import pytest
 from optuna.trial import TrialState
-from search import Mean, Row, mean, pair_table, read_json, table, targets, write_json
+from search import Mean, Row, mean, pair_table, read_json, report, table, targets, write_json
 from search_peers import OURS, SEARCHES, STARTUP, OptunaPeer, be_quiet, searches
 from search_scores import Judge, Score, Trial, agreement, best_loss, calibration_error, replay, stretch, within_steps
 from search_surface import Problem, Told
@@ -190,6 +191,16 @@ def test_the_tables_compare_seed_by_seed() -> None:
     assert said[0] == "- balanced accuracy at least 0.92: 0.910, not met"
     assert said[1] == "- balanced accuracy at least 0.810, which random has after 72: 0.910, met"
     assert said[4].endswith("0.400, met")
+
+
+def test_the_report_has_every_problem_and_number_of_trials(problem) -> None:
+    rows = [replace(row(name, 0, 0.9), problem=problem.name) for name in (OURS, "random", "TPE")]
+    text = report(rows, [problem], (24, 48, 72), 1)
+    assert "16 trainings of 100 steps, 8 settings; 62% of the trainings are stable" in text
+    assert [line for line in text.splitlines() if line.startswith("### After")] == [
+        f"### After {n} trials" for n in (24, 48, 72)
+    ]
+    assert "Aims of" not in report(rows[:1], [problem], (24, 48, 72), 1)
 
 
 def test_rows_survive_json(tmp_path) -> None:

@@ -90,6 +90,7 @@ def test_an_alarm_is_told_as_unstable_even_where_the_training_came_through() -> 
     assert not told.stable and told.num_steps == 20 and told.margin == pytest.approx(0.3 + 0.7 * 0.8)
     assert problem.is_stable([at(1e-4)]).all(), "the truth is what came of it"
     assert problem.true_objective(at(1e-4)) == pytest.approx(0.505)
+    assert problem.num_false_alarms == 1
 
 
 def test_weights_sum_to_one_anywhere(problem) -> None:

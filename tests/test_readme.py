@@ -1,9 +1,11 @@
 """The README's examples run as they stand."""
 
+import math
 import re
 import sys
 import types
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -47,3 +49,17 @@ def test_the_monitor_stops_a_loop_that_diverges(capsys: pytest.CaptureFixture[st
     exec(source, names)
     assert names["step"] < 200
     assert "diverged-loss" in capsys.readouterr().out
+
+
+def test_the_sampler_maps_somebody_elses_training(capsys: pytest.CaptureFixture[str]) -> None:
+    source = next(block for block in blocks("python") if "StabilitySampler" in block)
+
+    def my_training(lr: float) -> tuple[float, float]:
+        margin = math.log10(lr / 0.02) / 3
+        return (1 + margin if margin < 0 else 3.0), max(-1.0, min(margin, 1.0))
+
+    names: dict[str, Any] = {"my_training": my_training}
+    exec(source, names)
+    assert len(names["study"].trials) < 40, "it ends by itself"
+    cold, hot = (float(value) for value in capsys.readouterr().out.strip("[]\n").split())
+    assert cold > 0.9 and hot < 0.1

@@ -101,6 +101,7 @@ class Encoding:
         self.paths = tuple(ordered(space))
         """The dimensions, each after those that its condition names."""
         self._axes = {path: axis(space[path]) for path in self.paths}
+        self._levels = {path: _levels(space[path], self._axes[path]) for path in self.paths}
         owners: list[str] = []
         for path in self.paths:
             owners += [path] * (1 if self._axes[path] is not None else len(space[path].ends))
@@ -138,7 +139,7 @@ class Encoding:
             setting: Settings = {}
             for path, place in zip(self.paths, row, strict=True):
                 if is_active(self.space[path], setting):
-                    setting[path] = _value(self.space[path], self._axes[path], float(place))
+                    setting[path] = self._value(path, float(place))
             result.append(setting)
         return result
 
@@ -166,6 +167,19 @@ class Encoding:
         found = list(itertools.islice(grid_settings(self.space), limit + 1))
         return found if len(found) <= limit else None
 
+    def _value(self, path: str, place: float) -> Scalar:
+        """The value of a dimension at a place in [0, 1]; each of several values takes an equal part."""
+        dimension, scale, levels = self.space[path], self._axes[path], self._levels[path]
+        if levels:
+            return levels[min(int(place * len(levels)), len(levels) - 1)]
+        assert scale is not None, "what has no list of values has a scale"
+        if isinstance(dimension, Integer):
+            low, high = dimension.int_
+            # Each whole number owns the stretch that is rounded to it.
+            wide = Axis(low - 0.5, high + 0.5, scale.log)
+            return min(max(round(wide.from_unit(place)), low), high)
+        return min(max(scale.from_unit(place), scale.low), scale.high)
+
     def _place(self, path: str, value: Scalar | None) -> float:
         """Where in the unit cube a value lies; the middle for an inactive dimension."""
         scale = self._axes[path]
@@ -182,19 +196,8 @@ def _same(value: Scalar | None, level: Scalar) -> bool:
     return value == level and isinstance(value, bool) == isinstance(level, bool)
 
 
-def _value(dimension: Dimension, scale: Axis | None, place: float) -> Scalar:
-    """The value of a dimension at a place in [0, 1]; each of several values takes an equal part."""
-    match dimension:
-        case Choice() | Grid():
-            ends = dimension.ends
-            values = sorted(ends, key=float) if scale is not None else ends
-            return values[min(int(place * len(values)), len(values) - 1)]
-        case Integer():
-            low, high = dimension.int_
-            assert scale is not None, "a whole number has a scale"
-            # Each whole number owns the stretch that is rounded to it.
-            wide = Axis(low - 0.5, high + 0.5, scale.log)
-            return min(max(round(wide.from_unit(place)), low), high)
-        case Uniform() | LogUniform():
-            assert scale is not None, "a real number has a scale"
-            return min(max(scale.from_unit(place), scale.low), scale.high)
+def _levels(dimension: Dimension, scale: Axis | None) -> tuple[Scalar, ...]:
+    """The values of a dimension that has only a few; numbers in their order."""
+    if isinstance(dimension, Choice | Grid):
+        return tuple(dimension.ends) if scale is None else tuple(sorted(dimension.ends, key=float))
+    return ()

@@ -172,8 +172,8 @@ class StabilitySampler(BaseSampler):
 
     def is_mapped(self, study: optuna.Study) -> bool:
         """Whether the boundary is known well enough; never during the start-up or where all trials ended alike."""
-        rows = _rows(study.get_trials(deepcopy=False))
-        if self._mode == "exploit" or len(rows) < self._num_startup or len({margin < 0 for _, margin in rows}) < 2:
+        told = [margins for t in study.get_trials(deepcopy=False) if t.state.is_finished() and (margins := _margins(t))]
+        if self._mode == "exploit" or len(told) < self._num_startup or len({max(m) < 0 for m in told}) < 2:
             return False
         return self.open_width(study) < self._stop_width
 
@@ -314,6 +314,10 @@ def _dimension(given: Dimension | BaseDistribution | Mapping[str, Any]) -> Dimen
                 return Grid(grid=tuple(range(low, high + 1, step)))
             return Integer.model_validate({"int": (low, high), "log": log})
         case CategoricalDistribution(choices=choices):
+            if any(choice is None for choice in choices):
+                raise ValueError(
+                    f"StabilitySampler knows choices of numbers, texts and booleans, got {choices}: write 'none'"
+                )
             return Choice.model_validate({"choice": choices})
         case BaseDistribution():
             raise ValueError(f"StabilitySampler knows no distribution such as {given}")

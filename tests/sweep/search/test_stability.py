@@ -162,6 +162,25 @@ def test_it_says_when_the_map_is_known_and_stops() -> None:
     assert sampler.is_mapped(study) and sampler.open_width(study) < 0.25
 
 
+def test_seeds_do_not_shorten_the_startup() -> None:
+    sampler = StabilitySampler({"lr": SPACE["lr"]}, seed=0, num_startup=8, stop_width=9.0, mode="map")
+    study = optuna.create_study(sampler=sampler)
+
+    def three_seeds(trial: optuna.Trial) -> float:
+        margin = (math.log10(trial.suggest_float("lr", 1e-5, 1.0, log=True)) + 2) / 3
+        trial.set_user_attr("margins", [margin] * 3)
+        return margin
+
+    study.optimize(three_seeds, n_trials=20, callbacks=[sampler.stop_when_mapped])
+    assert len(study.trials) == 8
+
+
+def test_a_choice_of_nothing_is_an_error_that_says_what_to_do() -> None:
+    study = optuna.create_study(sampler=StabilitySampler(seed=0))
+    with pytest.raises(ValueError, match="write 'none'"):
+        study.optimize(lambda trial: float(trial.suggest_categorical("clip", [None, 1.0]) is None), n_trials=3)
+
+
 def test_a_maximized_study_is_exploited_upwards() -> None:
     sampler = StabilitySampler(SPACE, seed=1, mode="exploit")
     study = optuna.create_study(sampler=sampler, direction="maximize")

@@ -16,8 +16,8 @@ from sweep.analysis.safe_setting import safe_setting
 from sweep.analysis.transfer_fit import width_fit
 from sweep.analysis.tried import as_searched
 from sweep.boundary.edges import edge_path
-from sweep.full_size import at_full_size
-from sweep.ledger import EXPLORE_PHASE, Ledger
+from sweep.full_size import FullSize, at_full_size
+from sweep.ledger import EXPLORE_PHASE, Ask, Ledger
 from sweep.records import TrialResult
 from sweep.space import Dimension, Scalar, Settings
 from sweep.study import Study
@@ -111,6 +111,12 @@ def _ranking(study: Study, ledger: Ledger) -> list[int]:
     return [c.group.group for c in candidates]
 
 
+def is_full_size_test(full_size: FullSize | None, training: Ask | TrialResult) -> bool:
+    """Whether it tests the full size that the study names now: another one may have been named before."""
+    at_size = full_size is not None and training.settings.get(full_size.path) == full_size.target
+    return at_size and training.phase == FULL_SIZE_PHASE
+
+
 def full_size_tests(study: Study, ledger: Ledger) -> list[Wanted] | str:
     """Trainings at full size that are still to be started, or one sentence that says why there are none.
 
@@ -120,7 +126,7 @@ def full_size_tests(study: Study, ledger: Ledger) -> list[Wanted] | str:
     full_size = study.full_size
     if full_size is None or full_size.trainings == 0:
         return []
-    asked = [ask for ask in ledger.asks if ask.phase == FULL_SIZE_PHASE]
+    asked = [ask for ask in ledger.asks if is_full_size_test(full_size, ask)]
     if len(asked) >= full_size.trainings:
         return []
     trials, space = table(ledger.results.values()), space_of(study)
@@ -131,20 +137,20 @@ def full_size_tests(study: Study, ledger: Ledger) -> list[Wanted] | str:
     assert along is not None, "checked when the study was loaded"
     factor = study.safety.lr_factor
     if asked:
-        safe = asked[0].settings
-        edge = float(safe[along]) * factor
+        at = asked[0].settings
     else:
         answer = recommend(trials, space, study.objective, safety=(factor, study.safety.p_stable))
         if answer.chosen is None:
             return "No setting is recommended that could be tried at full size."
         at = settings_of(ledger, answer.chosen.group.group)
-        others = {path: value for path, value in at.items() if path not in (along, full_size.path)}
-        fit = width_fit(model, study.space, full_size.path, full_size.target, others)
-        if isinstance(fit, str):
-            return fit
-        edge = fit.expected
-        safe = at_full_size(full_size, study.space, {**at, along: _readable(edge / factor, study.space[along])})
-    beyond = {**safe, along: _readable(edge * BEYOND_EDGE, study.space[along])}
+    others = {path: value for path, value in at.items() if path not in (along, full_size.path)}
+    fit = width_fit(model, study.space, full_size.path, full_size.target, others)
+    if isinstance(fit, str):
+        return fit
+    below = {**at, along: _readable(fit.expected / factor, study.space[along])}
+    # The first test stands, although safety.lr_factor may have changed since.
+    safe = at if asked else at_full_size(full_size, study.space, below)
+    beyond = {**safe, along: _readable(fit.expected * BEYOND_EDGE, study.space[along])}
     more = range(1, full_size.trainings - 1)
     tests = [(safe, 0), (beyond, 0), *((safe, seed) for seed in more)][: full_size.trainings]
     first = study.seed + FRESH_SEED_OFFSET

@@ -20,13 +20,14 @@ from slr_models.data.batch import Dataset
 from slr_models.errors import UserError
 from sweep import runner, store
 from sweep.analysis.dimensions import dimensions, panel_dimension
-from sweep.analysis.groups import FULL_SIZE_PHASE
 from sweep.analysis.recipe import recipe
 from sweep.analysis.recommend import Recommendation, recommend
 from sweep.analysis.region import fit_margin, region, region_tables
 from sweep.analysis.snippet import snippet
 from sweep.analysis.tried import of_space
 from sweep.command_line import add_study, tell_user_error
+from sweep.course import is_full_size_test
+from sweep.ledger import EXPLORE_PHASE
 from sweep.preflight import Checked, plan, preflight
 from sweep.progress import Terminal, settings_line
 from sweep.report import build_report
@@ -106,6 +107,7 @@ def _run(options: argparse.Namespace, console: Console) -> int:
             console.print(line, highlight=False)
         return 0
     session = StudySession(loaded, results_dir, len(dataset.train))
+    before = _num_explored(session)
     try:
         _write_study(study, results_dir, dataset, checked)
         finished = _sweep(options, session, dataset, run_options, console)
@@ -119,8 +121,19 @@ def _run(options: argparse.Namespace, console: Console) -> int:
     console.print(answer.headline, highlight=False, style="bold")
     for line in details(session, answer):
         console.print(f"  {line}", highlight=False)
+    if options.trials is not None and session.search_has_ended and _num_explored(session) == before:
+        console.print(
+            f"  note: --trials {options.trials} added nothing to the {before} trials of the exploration, which the "
+            f"search has ended: lower search.stop_width to go on (0: it never ends by itself)",
+            highlight=False,
+            style="yellow",
+        )
     print(report)
     return 0 if finished else EXIT_INTERRUPTED
+
+
+def _num_explored(session: StudySession) -> int:
+    return sum(result.phase == EXPLORE_PHASE for result in session.results)
 
 
 def _sweep(
@@ -238,7 +251,8 @@ def details(session: StudySession, answer: Recommendation) -> Iterator[str]:
         yield answer.safety.why + (f" Margin: {margin:.2f} decades." if math.isfinite(margin) else "")
     if session.full_size_problem is not None:
         yield f"Nothing was tested at full size: {session.full_size_problem}"
-    tests = sorted((r for r in session.results if r.phase == FULL_SIZE_PHASE), key=lambda r: r.number)
+    full_size = session.study.full_size
+    tests = sorted((r for r in session.results if is_full_size_test(full_size, r)), key=lambda r: r.number)
     for test in tests:
         where = "below" if test.group == tests[0].group else "above"
         outcome = f"stable, WER {test.wer:.2f}" if test.stable else f"{test.verdict.value}: {test.reason}"

@@ -20,7 +20,7 @@ from pydantic import ValidationError
 from slr_models.errors import ResultsError, SettingError
 from sweep import store
 from sweep.analysis.groups import CONFIRM_PHASE, FULL_SIZE_PHASE
-from sweep.course import Wanted, confirmations, full_size_tests, settings_of
+from sweep.course import Wanted, confirmations, full_size_tests, is_full_size_test, settings_of
 from sweep.ledger import EXPLORE_PHASE, LEDGER_FILE, Ask, Explored, Ledger
 from sweep.objective import interim
 from sweep.records import TrialResult
@@ -82,9 +82,8 @@ class StudySession:
         self.full_size_problem: str | None = None
         """Why the study's test at full size cannot be made, in a sentence."""
         explored = self._ledger.explored
-        stands = explored is not None and explored.terms == self._terms()
-        self._stop_reason = explored.reason if explored is not None and stands else None
-        self._exhausted = stands
+        self._exhausted = self.search_has_ended
+        self._stop_reason = explored.reason if explored is not None and self._exhausted else None
         self._complete_groups()
         settings = self._explored_settings()
         self._bridge = OptunaBridge(
@@ -117,7 +116,8 @@ class StudySession:
         if not self._ledger.asks or self._ledger.asks[-1].phase == EXPLORE_PHASE:
             confirmed = max(confirmed, num_confirmations(self.study))
         if self.study.full_size is not None:
-            tested = max(tested, self.study.full_size.trainings)
+            now = sum(is_full_size_test(self.study.full_size, ask) for ask in self._ledger.asks)
+            tested += max(self.study.full_size.trainings - now, 0)
         return explored + confirmed + tested
 
     @property
@@ -127,6 +127,12 @@ class StudySession:
         if self._stop_reason is None and short and self._out_of_time():
             return "budget.wall_time_s is spent"
         return self._stop_reason
+
+    @property
+    def search_has_ended(self) -> bool:
+        """Whether the search said that it has found out enough, so that more trials alone bring no more exploration."""
+        explored = self._ledger.explored
+        return explored is not None and explored.terms == self._terms()
 
     def next_job(self, num_paused: int = 0) -> Job | None:
         """The next training to start; None if nothing can start now (see `done`).
@@ -312,8 +318,9 @@ class StudySession:
         results = [self._ledger.results[t] for t in trials if t in self._ledger.results]
         if len(results) < self.study.repeats:
             return None
-        judged = [r for r in results if not r.pruned]
-        # One unstable seed says more than a pruned one, and a pruned one leaves open what a stable one says.
+        # What became of a training that a scheduler gave other settings says nothing of those that the search drew.
+        judged = [r for r in results if not r.pruned and r.settings_changed_at_step is None]
+        # One unstable seed says more than one not judged, and one not judged leaves open what a stable one says.
         pruned = len(judged) < len(results) and all(r.stable for r in judged)
         stable = all(r.stable for r in results)
         objectives = [r.objective for r in (results if pruned else judged)]
@@ -325,7 +332,7 @@ class StudySession:
             margins=[r.margin for r in judged],
             cost=math.nan if cost is None else statistics.fmean(r.cost(cost) for r in results),
             pruned=pruned,
-            evaluations=self._evaluations(next(r for r in results if r.pruned)) if pruned else {},
+            evaluations=self._evaluations(next(r for r in results if r not in judged)) if pruned else {},
             attributes={
                 "verdict": worst.verdict.value,
                 "reason": worst.reason,

@@ -15,6 +15,7 @@ from sweep.analysis.thinning import informative
 from sweep.analysis.tried import settings_of, space_of, telling
 from sweep.analysis.wording import plural
 from sweep.boundary.edges import Edge, edge_path, edges, mean_width, profile
+from sweep.boundary.encoding import Encoding
 from sweep.boundary.model import MarginModel
 from sweep.space import Scalar, Settings
 
@@ -27,19 +28,21 @@ __all__ = [
     "Region",
     "Volume",
     "fit_margin",
-    "margin_decades",
     "region",
     "region_tables",
 ]
 
 MIN_TRAININGS = 8
 """Fewer trainings make no map."""
+MIN_SETTINGS = 6
+"""Fewer settings make no map, however many seeds they have: with these, four fifths of them can still be fitted."""
 SURE = 0.95
 """A setting is surely stable, or surely not, beyond this probability."""
 _NUM_X, _NUM_Y = 41, 25
 _NUM_VOLUME = 4096
 _NUM_OPEN_SLICES = 64
 _NUM_BINS = 10
+_NUM_FOLDS = 5
 _SEED = 0
 
 
@@ -90,7 +93,7 @@ class Volume:
 
 @dataclass(frozen=True)
 class Calibration:
-    """How well the model predicts settings that it was not shown."""
+    """How well a model of four fifths of the settings predicts the last fifth, over all fifths."""
 
     num: int
     """Trainings predicted."""
@@ -117,7 +120,8 @@ class Region:
     interactions: tuple[Interaction, ...]
     calibration: Calibration
     open_width: float
-    """Mean summed width of the edges over slices of the space, decades (units on an axis that is not logarithmic)."""
+    """Mean width of an edge, from P(stable) of 0.9 to 0.1, over slices of the space: decades (units on an axis that is
+    not logarithmic)."""
     num_trainings: int
     """Those that the model learned from."""
 
@@ -134,20 +138,23 @@ def fit_margin(trials: pd.DataFrame, space: Mapping[str, Any]) -> MarginModel | 
         space: the study's `space`, dotted path -> dimension.
     """
     known_space = space_of(space)
+    encoding = Encoding(known_space)
+    if edge_path(encoding) is None:
+        return "A map needs a numeric setting in the study's space; this study searches none."
     known = telling(trials)
-    if len(known) < MIN_TRAININGS:
-        return f"A map needs at least {MIN_TRAININGS} judged trainings; there are {len(known)}."
+    settings = settings_of(known, known_space)
+    num_settings = len(np.unique(encoding.encode(settings), axis=0))
+    if len(known) < MIN_TRAININGS or num_settings < MIN_SETTINGS:
+        return (
+            f"A map needs at least {MIN_TRAININGS} judged trainings of at least {MIN_SETTINGS} settings; there are "
+            f"{len(known)} of {plural(num_settings, 'setting')}."
+        )
     stable = known["stable"].astype(bool)
     if stable.all():
         return f"All {plural(len(known), 'judged training')} were stable, so there is no edge to map: widen the ranges."
     if not stable.any():
         return f"None of {plural(len(known), 'judged training')} was stable, so there is no stable region to map."
-    settings = settings_of(known, known_space)
-    margins = known["margin"].astype(float).tolist()
-    model = informative(known_space, settings, margins)
-    if edge_path(model.encoding) is None:
-        return "A map needs a numeric setting in the study's space; this study searches none."
-    return model
+    return informative(known_space, settings, known["margin"].astype(float).tolist())
 
 
 def region(model: MarginModel, trials: pd.DataFrame, dims: Sequence[Dimension], panel: Dimension | None) -> Region:
@@ -183,27 +190,10 @@ def region(model: MarginModel, trials: pd.DataFrame, dims: Sequence[Dimension], 
         volumes=_volumes(model, panel),
         influences=strongest,
         interactions=pairs,
-        calibration=_calibration(model),
+        calibration=_calibration(model.encoding, tried, known["margin"].astype(float).tolist()),
         open_width=mean_width(model, along_path, _NUM_OPEN_SLICES, _SEED),
         num_trainings=len(model.left_out()[1]),
     )
-
-
-def margin_decades(model: MarginModel, setting: Mapping[str, Scalar | None]) -> float:
-    """From a setting up to its hot edge along the edge dimension, in powers of ten of that dimension.
-
-    Negative where the setting lies beyond its hot edge; inf where no hot edge lies above it within the range, -inf
-    where the whole range is unstable. NaN where the edge dimension is inactive, or not above zero.
-    """
-    edge = hot_edge(model, setting)
-    along = edge_path(model.encoding)
-    assert along is not None, "fit_margin gives no model without a numeric setting"
-    value = setting.get(along)
-    if edge is None or value is None:
-        return math.nan
-    if math.isinf(edge):
-        return edge
-    return math.log10(edge / float(value)) if edge > 0 and float(value) > 0 else math.nan
 
 
 def hot_edge(model: MarginModel, setting: Mapping[str, Scalar | None]) -> float | None:
@@ -340,8 +330,19 @@ def _volume(level: Any, p: "np.ndarray[Any, np.dtype[np.float64]]") -> Volume:
     return Volume(level, float((p >= 0.5).mean()), float((p >= SURE).mean()), float(unsure.mean()))
 
 
-def _calibration(model: MarginModel) -> Calibration:
-    p, stable = model.left_out()
+def _calibration(encoding: Encoding, settings: Sequence[Settings], margins: Sequence[float]) -> Calibration:
+    """Of N trainings, each predicted by a model of the other folds' settings. All seeds of a setting go together.
+
+    The model's own `left_out` would flatter it: its length scales, noise and Platt pair have seen every training.
+    """
+    features, group = np.unique(encoding.encode(settings), axis=0, return_inverse=True)
+    fold = (np.random.default_rng(_SEED).permutation(len(features)) % _NUM_FOLDS)[group]
+    stable = np.asarray(margins) < 0
+    p = np.empty(len(settings))
+    for held_out in range(_NUM_FOLDS):
+        seen, unseen = np.flatnonzero(fold != held_out).tolist(), np.flatnonzero(fold == held_out).tolist()
+        others = informative(encoding.space, [settings[i] for i in seen], [margins[i] for i in seen])
+        p[unseen] = others.p_stable([settings[i] for i in unseen])
     rate = float(stable.mean())
     bins = np.minimum((p * _NUM_BINS).astype(int), _NUM_BINS - 1)
     gaps = [abs(float((p[bins == b] - stable[bins == b]).sum())) for b in np.unique(bins)]

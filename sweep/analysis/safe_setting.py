@@ -15,6 +15,7 @@ from sweep.analysis.slices import readable
 from sweep.analysis.tried import of_space, settings_of
 from sweep.analysis.wording import number
 from sweep.boundary.edges import edge_path
+from sweep.boundary.encoding import Axis
 from sweep.boundary.model import MarginModel
 from sweep.space import Scalar, Settings, contains
 
@@ -29,6 +30,8 @@ _SPARE = 1.25
 _GAIN = 0.95
 """Share of the best tried setting's result that an untried one must promise to be preferred."""
 _SEED = 0
+_EXACT = 1 - 1e-9
+"""Share of a factor that passes for the whole of it: products of factors round."""
 _LR_NAMES = ("lr", "learning_rate")
 
 
@@ -37,7 +40,7 @@ class Rule:
     """What a setting must keep to be called safe."""
 
     lr_factor: float
-    """Least factor from the learning rate up to its hot edge, at least 1."""
+    """Least factor from the learning rate up to its hot edge, or to the range's end where no edge is seen; >= 1."""
     p_stable: float
     """Least chance that a training with a fresh seed is stable, in [0, 1]."""
 
@@ -76,10 +79,10 @@ def safe_setting(
     """The setting with the best expected result among those that keep the rule; None without a model or candidates.
 
     Candidates are the settings that were stable in every seed, the best of these with their learning rate lowered to
-    `lr_factor` below their edge, and a sample of the whole space. A setting of which a seed was unstable is none. The
-    result is taken cautiously (`ExpectedResults.cautious`): an unstable training counts as a complete failure. Where
-    no candidate keeps the rule, the tried one with the highest P(stable) is given, with `meets` False. Equal trials
-    give an equal answer, whatever their order.
+    `lr_factor` below their edge (the range's end where no edge is seen), and a sample of the whole space. A setting of
+    which a seed was unstable is none. The result is taken cautiously (`ExpectedResults.cautious`): an unstable
+    training counts as a complete failure. Where no candidate keeps the rule, the tried one with the highest P(stable)
+    is given, with `meets` False. Equal trials give an equal answer, whatever their order.
 
     Args:
         trials: rows of the finished trials, as the store holds them.
@@ -124,13 +127,14 @@ def keeps_rule(model: MarginModel, settings: Sequence[Mapping[str, Scalar]], rul
     along = _learning_rate(model)
     if along is None:
         return kept
-    scale = model.encoding.axis(along)
-    assert scale is not None, "edges lie along a numeric dimension"
+    scale = _scale(model, along)
+    # Nobody knows what lies beyond the range.
+    kept &= np.array([along not in s or _reaches(scale, float(s[along]), rule) for s in settings], dtype=np.bool_)
     for rung in np.linspace(0.0, math.log(rule.lr_factor), _NUM_RUNGS)[1:].tolist():
         rows = np.flatnonzero(kept)
         if not len(rows):
             break
-        hotter = [_hotter(settings[i], along, math.exp(rung), scale.high) for i in rows.tolist()]
+        hotter = [_hotter(settings[i], along, math.exp(rung)) for i in rows.tolist()]
         kept[rows] = model.p_stable(hotter) >= 0.5
     return kept
 
@@ -152,6 +156,9 @@ def judge(
         margin = edge if math.isinf(edge) else math.log10(edge / float(lr))
     likely = p >= rule.p_stable
     clear = math.isnan(margin) or margin >= math.log10(rule.lr_factor)
+    if margin == math.inf and along is not None and lr is not None:
+        # Nobody knows what lies beyond the range.
+        clear = _reaches(_scale(model, along), float(lr), rule)
     result = float(expected.of_stable([setting])[0])
     return SafeSetting(
         setting=dict(setting),
@@ -183,21 +190,37 @@ def _why(
         if edge == math.inf:
             along = _learning_rate(model)
             assert along is not None, "a learning rate was given"
-            scale = model.encoding.axis(along)
-            assert scale is not None, "edges lie along a numeric dimension"
-            parts.append(f"there is no hot edge up to {number(scale.high)}, the end of the range ({asked})")
+            high = _scale(model, along).high
+            so_far = f"there is no hot edge up to {number(high)}, the end of the range"
+            advice = "" if clear else ": widen the range"
+            parts.append(f"{so_far}, {_times(high / float(lr), clear)} the learning rate ({asked}){advice}")
         elif edge == -math.inf:
             parts.append(f"no learning rate is stable with these settings ({asked})")
         elif edge <= float(lr):
             parts.append(f"the learning rate lies above its hot edge {number(edge)} ({asked})")
         else:
-            times = edge / float(lr)
-            # Rounded towards the side that the verdict is on.
-            shown = math.ceil(times * 100) / 100 if clear else math.floor(times * 100) / 100
-            only = "" if clear else "only "
-            parts.append(f"the hot edge {number(edge)} is {only}{number(shown)} times the learning rate ({asked})")
+            times = _times(edge / float(lr), clear)
+            parts.append(f"the hot edge {number(edge)} is {times} the learning rate ({asked})")
     verdict = "Safety rule met" if likely and clear else "Safety rule not met"
     return f"{verdict}: {' and '.join(parts)}."
+
+
+def _times(factor: float, clear: bool) -> str:
+    """The factor, rounded towards the side that the verdict is on."""
+    if clear:
+        return f"{number(math.ceil(factor * _EXACT * 100) / 100)} times"
+    return f"only {number(math.floor(factor * 100) / 100)} times"
+
+
+def _reaches(scale: Axis, lr: float, rule: Rule) -> bool:
+    """Whether the range goes on for the factor that the rule asks for."""
+    return scale.high >= lr * rule.lr_factor * _EXACT
+
+
+def _scale(model: MarginModel, along: str) -> Axis:
+    scale = model.encoding.axis(along)
+    assert scale is not None, "edges lie along a numeric dimension"
+    return scale
 
 
 def _learning_rate(model: MarginModel) -> str | None:
@@ -206,8 +229,8 @@ def _learning_rate(model: MarginModel) -> str | None:
     return along if along is not None and along.split(".")[-1] in _LR_NAMES else None
 
 
-def _hotter(setting: Mapping[str, Scalar], along: str, factor: float, most: float) -> dict[str, Scalar]:
-    return {**setting, **({along: min(float(setting[along]) * factor, most)} if along in setting else {})}
+def _hotter(setting: Mapping[str, Scalar], along: str, factor: float) -> dict[str, Scalar]:
+    return {**setting, **({along: float(setting[along]) * factor} if along in setting else {})}
 
 
 def _tried(trials: pd.DataFrame, model: MarginModel) -> tuple[list[Settings], list[Settings]]:
@@ -225,14 +248,15 @@ def _tried(trials: pd.DataFrame, model: MarginModel) -> tuple[list[Settings], li
 
 
 def _lowered(model: MarginModel, setting: Settings, rule: Rule) -> list[Settings]:
-    """The setting with its learning rate at the edge / factor, if that is lower and within the range."""
+    """The setting with its learning rate at the edge / factor, if that is lower and within the range.
+
+    The range's end stands in for the edge where none is seen.
+    """
     along = _learning_rate(model)
     edge = hot_edge(model, setting)
-    if along is None or edge is None or math.isinf(edge):
+    if along is None or edge is None or edge == -math.inf:
         return []
-    scale = model.encoding.axis(along)
-    assert scale is not None, "edges lie along a numeric dimension"
-    lr = _rounded_down(edge / rule.lr_factor)
+    lr = _rounded_down(min(edge, _scale(model, along).high) / rule.lr_factor)
     allowed = contains(model.encoding.space[along], lr)
     return [{**readable(model.encoding, setting), along: lr}] if allowed and lr < float(setting[along]) else []
 

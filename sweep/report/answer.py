@@ -68,12 +68,6 @@ def chance_percent(p: float) -> str:
     return "under 1 %" if p < 0.01 else percent(math.floor(100 * p) / 100)
 
 
-def sureness(view: View) -> list[str]:
-    """How sure the answer is; without the sentence about the safety rule, which has its own place."""
-    safety = view.recommendation.safety
-    return [line for line in view.recommendation.sureness if safety is None or line != safety.why]
-
-
 def results(view: View) -> list[Line]:
     """What came of the recommended setting, over fresh seeds where there are any."""
     chosen = view.recommendation.chosen

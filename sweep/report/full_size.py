@@ -26,8 +26,17 @@ class FullSizeTraining:
     wer: float
 
 
-def full_size_trainings(trials: pd.DataFrame, along: Dimension) -> tuple[FullSizeTraining, ...]:
-    """The trainings at full size, in their order."""
+def full_size_trainings(
+    trials: pd.DataFrame, along: Dimension, path: str, target: float
+) -> tuple[FullSizeTraining, ...]:
+    """The trainings at full size, in their order; those at another target, named before, are left out.
+
+    Args:
+        trials: rows of all finished trials.
+        along: the edge dimension.
+        path: dotted path of the size.
+        target: the full size.
+    """
     rows = trials[trials["phase"] == FULL_SIZE_PHASE].to_dict("records")
     found = (
         FullSizeTraining(
@@ -40,5 +49,6 @@ def full_size_trainings(trials: pd.DataFrame, along: Dimension) -> tuple[FullSiz
             wer=finite_or_nan(row["wer"]),
         )
         for row in rows
+        if plain(row.get(path)) == target
     )
     return tuple(training for training in found if math.isfinite(training.place))

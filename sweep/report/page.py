@@ -75,7 +75,7 @@ def render(view: View) -> str:
         map_panels=map_panels,
         size_panels=size_panels,
         safety=answer.safety_card(view),
-        sureness=answer.sureness(view),
+        sureness=view.recommendation.sureness,
         results=answer.results(view),
         results_from=answer.results_from(view),
         region=region,

@@ -97,8 +97,6 @@ def fixed_text(region: Region, names: Mapping[str, str]) -> str:
 
 def calibration_text(calibration: Calibration) -> str:
     """How well the model foretells settings that it has not seen, in plain words."""
-    if not calibration.num:
-        return "No setting could be left out and predicted from the others, so the chances are untested."
     better = calibration.brier < calibration.base_brier
     gain = 1 - calibration.brier / calibration.base_brier if calibration.base_brier else 0.0
     verdict = (
@@ -108,24 +106,19 @@ def calibration_text(calibration: Calibration) -> str:
         "rely on the colours"
     )
     return (
-        f"Each of {plural(calibration.num, 'training')} was predicted from all settings but its own: the mean squared "
-        f"error of the chances (Brier score) is {number(calibration.brier, 2)}, {verdict}. A stated chance is off by "
-        f"{number(100 * calibration.ece, 2)} percentage points on average (ECE)."
+        f"Each of {plural(calibration.num, 'training')} was predicted from the settings of the other four fifths, by a "
+        "model that had not seen its own: the mean squared error of the chances (Brier score) is "
+        f"{number(calibration.brier, 2)}, {verdict}. A stated chance is off by {number(100 * calibration.ece, 2)} "
+        "percentage points on average (ECE)."
     )
 
 
 def open_text(region: Region) -> str:
-    """How much of the map is still open."""
+    """How narrowly the edges are known."""
     if not math.isfinite(region.open_width):
         return ""
-    along = region.along
-    unit = " decades" if along.log else ""
-    others = ", on average over the other settings" if any(row.at for row in region.edges) else ""
-    length = math.log10(along.high / along.low) if along.log else along.high - along.low
-    return (
-        f"Of the {number(length, 2)}{unit} of {along.name}, {number(region.open_width, 2)} are still open{others}: "
-        "there the chance of a stable training lies between 10 and 90 %."
-    )
+    unit = " decades" if region.along.log else ""
+    return f"An edge is {number(region.open_width, 2)}{unit} wide on average, from a chance of 90 % to 10 %."
 
 
 def interaction_text(region: Region, names: Mapping[str, str]) -> str:

@@ -77,13 +77,13 @@ def _transfer(
     full_size: Mapping[str, Any],
     recommended: Mapping[str, Any],
 ) -> Transfer:
-    path = str(full_size["path"])
+    path, target = str(full_size["path"]), float(full_size["target"])
     # Without a recommendation the first slice of the table stands for the others.
     at = recommended or next((row.at for row in found.edges), {})
     others = {p: v for p, v in at.items() if p not in (path, edge_path(model.encoding)) and v is not None}
     return Transfer(
         name=short_names(space)[path],
         along=found.along.name,
-        fit=width_fit(model, space, path, float(full_size["target"]), others),
-        tested=full_size_trainings(trials, found.along),
+        fit=width_fit(model, space, path, target, others),
+        tested=full_size_trainings(trials, found.along, path, target),
     )

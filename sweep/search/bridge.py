@@ -57,7 +57,7 @@ class SettingResult:
     cost: float = math.nan
     """The second objective of a search that has one; NaN where unknown."""
     pruned: bool = False
-    """Whether a scheduler ended it: not judged, so `objective` is that of its last evaluation."""
+    """Whether it is not judged, since a scheduler ended it or changed its settings; `objective` is its last value."""
     evaluations: Mapping[int, float] = field(default_factory=dict)
     """Of a pruned one: step -> value, as the scheduler saw them."""
 

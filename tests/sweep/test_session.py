@@ -14,7 +14,7 @@ from sweep import store, yaml_source
 from sweep.analysis.region import fit_margin
 from sweep.boundary.edges import edges
 from sweep.course import FRESH_SEED_OFFSET
-from sweep.records import Outcome, TrialResult
+from sweep.records import EvalRecord, Outcome, TrialResult
 from sweep.session import StudySession, with_trials
 from sweep.study import LoadedStudy, validate
 from sweep.trial import Job, RunOptions, crashed_result
@@ -109,6 +109,21 @@ def test_all_seeds_of_a_setting_make_one_result_and_one_bad_seed_makes_it_unstab
     jobs = run_all(session, tmp_path)
     assert sum(j.phase == "explore" for j in jobs) == 4
     assert all(j.group != 0 for j in jobs if j.phase == "confirm"), "it is never confirmed as the best"
+    session.close()
+
+
+def test_a_training_that_got_other_settings_on_the_way_tells_the_search_nothing_of_those_it_drew(tmp_path) -> None:
+    session = begin(tmp_path, TEXT + "scheduler: {kind: pbt}\n")
+    first, second = session.next_job(), session.next_job()
+    moved = {"training.optimizer.lr": 0.01}
+    result = outcome(first, tmp_path, stable=True)
+    store.write_evals(tmp_path, first.trial_id, [EvalRecord(4, 2.0, 7, 0, 0, 10, 0.5, 0.5, 1.0)])
+    session.tell(dataclasses.replace(result, settings=moved, settings_changed_at_step=4))
+    session.tell(outcome(second, tmp_path))
+    storage = JournalStorage(JournalFileBackend(str(tmp_path / "optuna.journal")))
+    changed, kept = optuna.load_study(study_name="s", storage=storage).trials[:2]
+    assert changed.state.name == "PRUNED" and changed.value == 0.7 and "stable" not in changed.user_attrs
+    assert kept.state.name == "COMPLETE" and "stable" in kept.user_attrs
     session.close()
 
 
@@ -323,6 +338,35 @@ def test_full_size_is_tested_below_and_above_the_predicted_edge_once_all_is_conf
     later = run_all(more_of_it, tmp_path)
     assert [(j.group, j.seed - FRESH_SEED_OFFSET) for j in later] == [(safe.group, 2), (safe.group, 3)]
     more_of_it.close()
+
+
+def test_another_full_size_is_tested_anew(tmp_path) -> None:
+    text = SIZES + "full_size: {path: model.width, target: 1.0, trainings: 2}\n"
+    session = begin(tmp_path, text)
+    first = run_all(session, tmp_path)
+    session.close()
+    again = begin(tmp_path, text.replace("target: 1.0", "target: 0.5"))
+    assert not again.done and again.num_planned == len(first) + 2
+    jobs = run_all(again, tmp_path)
+    assert [(j.phase, j.settings["model.width"]) for j in jobs] == [("full_size", 0.5)] * 2
+    assert again.num_planned == len(again.results) == len(first) + 2
+    again.close()
+    back = begin(tmp_path, text)
+    assert back.done, "those at the first size are still there"
+    back.close()
+
+
+def test_the_test_above_the_edge_keeps_to_the_predicted_edge_whatever_the_safety_rule(tmp_path) -> None:
+    text = SIZES + "full_size: {path: model.width, target: 1.0, trainings: 1}\n"
+    session = begin(tmp_path, text)
+    safe = run_all(session, tmp_path)[-1].settings
+    session.close()
+    again = begin(tmp_path, text.replace("trainings: 1", "trainings: 2") + "safety: {lr_factor: 10}\n")
+    beyond = next(j.settings for j in run_all(again, tmp_path) if j.phase == "full_size")
+    # The first lies 3 (the default then) below the edge and the second 3 above; the edge may be known better by now.
+    assert beyond["training.optimizer.lr"] / safe["training.optimizer.lr"] == pytest.approx(9, rel=0.3)
+    assert beyond == {**safe, "training.optimizer.lr": beyond["training.optimizer.lr"]}
+    again.close()
 
 
 def test_a_kill_between_the_tests_at_full_size_changes_none_of_them(tmp_path) -> None:

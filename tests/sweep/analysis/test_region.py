@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from sweep.analysis.dimensions import dimensions, panel_dimension
-from sweep.analysis.region import Region, fit_margin, hot_edge, margin_decades, region, region_tables
+from sweep.analysis.region import Region, fit_margin, hot_edge, region, region_tables
 from sweep.analysis.tried import space_of
 from sweep.boundary.encoding import Encoding
 from sweep.boundary.model import MarginModel
@@ -53,6 +53,12 @@ def log_lr(setting: dict[str, Any]) -> float:
     return math.log10(setting[LR])
 
 
+def log_edge(model: MarginModel, setting: dict[str, Any]) -> float:
+    edge = hot_edge(model, setting)
+    assert edge is not None
+    return math.log10(edge)
+
+
 def test_edges_panels_and_volumes_of_a_known_boundary(table: Table) -> None:
     """Half precision lowers the edge from 1e-2 to 1e-3; the clip norm does nothing."""
     model, found = made(table, SPACE, lambda s: log_lr(s) + (2 if s[P] == "fp32" else 3), 64)
@@ -82,8 +88,28 @@ def test_edges_panels_and_volumes_of_a_known_boundary(table: Table) -> None:
         assert set(panel.fixed) == ({SCALE} if panel.level == "fp16" else set())
     assert [panel.level for panel in found.panels] == ["fp32", "fp16"]
     safe: dict[str, Any] = {P: "fp32", LR: 1e-4, CLIP: 1.0}
-    assert margin_decades(model, safe) == pytest.approx(2.0, abs=0.2)
-    assert margin_decades(model, {**safe, LR: 0.1}) == pytest.approx(-1.0, abs=0.2), "beyond its edge"
+    assert log_edge(model, safe) == pytest.approx(-2.0, abs=0.2)
+    assert log_edge(model, {**safe, LR: 0.1}) == pytest.approx(-2.0, abs=0.2), "beyond its edge"
+
+
+def test_calibration_predicts_settings_that_no_part_of_the_model_has_seen(table: Table) -> None:
+    """Ends by the toss of a coin: nothing can be foretold, although two seeds of a setting end alike."""
+    rng = np.random.default_rng(4)
+    lrs, ends = 10 ** rng.uniform(-5, 0, 30), rng.choice([-0.5, 0.5], 30)
+    rows = [
+        {LR: lr, "margin": end, "verdict": "stable" if end < 0 else "diverged-loss"}
+        for lr, end in zip(lrs.tolist(), ends.tolist(), strict=True)
+        for _ in range(2)
+    ]
+    trials = table(rows)
+    model = fit_margin(trials, LRS)
+    assert isinstance(model, MarginModel)
+    found = region(model, trials, dimensions(LRS, trials), None).calibration
+    assert found.num == 60 and found.base_brier == pytest.approx(0.25, abs=0.02)
+    p, stable = model.left_out()
+    assert found.brier > float(((p - stable) ** 2).mean()) and found.brier > 0.95 * found.base_brier
+    again = trials.sample(frac=1.0, random_state=3)
+    assert region(model, again, dimensions(LRS, again), None).calibration == found
 
 
 def test_a_band_has_a_cold_and_a_hot_edge(table: Table) -> None:
@@ -94,8 +120,8 @@ def test_a_band_has_a_cold_and_a_hot_edge(table: Table) -> None:
     assert row.at == {} and row.num_near == 40 and found.y is None and found.panel is None
     (panel,) = found.panels
     assert panel.y_values == () and len(panel.p_stable) == 1 and panel.level is None
-    assert margin_decades(model, {LR: 1e-3}) == pytest.approx(1.5, abs=0.25)
-    assert margin_decades(model, {LR: 1e-5}) == pytest.approx(3.5, abs=0.25), "too cold, and far from too hot"
+    assert log_edge(model, {LR: 1e-3}) == pytest.approx(-1.5, abs=0.25)
+    assert log_edge(model, {LR: 1e-5}) == pytest.approx(-1.5, abs=0.25), "too cold, and far from too hot"
     (volume,) = found.volumes
     assert volume.level is None and volume.share == pytest.approx(0.4, abs=0.06)
 
@@ -108,9 +134,7 @@ def test_a_corner_is_stable_everywhere_on_one_side(table: Table) -> None:
     assert set(by_clip) == {0.1, 0.3, 3.0, 10.0}, "a grid of four takes its own values"
     assert by_clip[0.1].always == "stable" and by_clip[0.1].edges == () and by_clip[0.1].stable_decades == 5.0
     assert math.log10(by_clip[10.0].edges[0].value) == pytest.approx(-3, abs=0.3)
-    assert (
-        margin_decades(model, {LR: 1e-4, CLIP: 0.1}) == math.inf and hot_edge(model, {LR: 1e-4, CLIP: 0.1}) == math.inf
-    )
+    assert hot_edge(model, {LR: 1e-4, CLIP: 0.1}) == math.inf
     assert found.interactions and set(found.interactions[0].paths) == {LR, CLIP}
 
 
@@ -122,27 +146,33 @@ def test_an_island_is_seen_and_all_else_is_unstable(table: Table) -> None:
     assert [edge.side for edge in middle.edges] == ["cold", "hot"]
     outside = next(row for row in found.edges if row.at[CLIP] > 4)
     assert outside.always == "unstable" and outside.stable_decades == 0.0
-    assert margin_decades(model, {LR: 1e-4, CLIP: 10.0}) == -math.inf
+    assert hot_edge(model, {LR: 1e-4, CLIP: 10.0}) == -math.inf
     (volume,) = found.volumes
     assert volume.share == pytest.approx(math.pi / 2 / 10, abs=0.05)
 
 
-def test_an_inactive_learning_rate_has_no_margin(table: Table) -> None:
+def test_an_inactive_learning_rate_has_no_edge(table: Table) -> None:
     space = {"a.kind": {"choice": ["x", "y"]}, LR: {"loguniform": [1e-5, 1.0], "when": {"a.kind": ["y"]}}}
     trials = study(table, space, lambda s: log_lr(s) + 2 if LR in s else -1.0, 48)
     model = fit_margin(trials, space)
     assert isinstance(model, MarginModel)
     dims = dimensions(space, trials)
     found = region(model, trials, dims, panel_dimension(dims))
-    assert math.isnan(margin_decades(model, {"a.kind": "x"}))
+    assert hot_edge(model, {"a.kind": "x"}) is None
     assert [panel.level for panel in found.panels] == ["y"], "there is nothing to draw along an inactive setting"
     assert [row.at for row in found.edges] == [{"a.kind": "y"}]
 
 
 def test_why_there_is_no_map(table: Table) -> None:
     few = study(table, LRS, log_lr, 7)
-    assert fit_margin(few, LRS) == "A map needs at least 8 judged trainings; there are 7."
-    assert fit_margin(table([]), LRS) == "A map needs at least 8 judged trainings; there are 0."
+    need = "A map needs at least 8 judged trainings of at least 6 settings; there are"
+    assert fit_margin(few, LRS) == f"{need} 7 of 7 settings."
+    assert fit_margin(table([]), LRS) == f"{need} 0 of 0 settings."
+    seeds = [
+        {LR: lr, "margin": m, "verdict": "stable" if m < 0 else "diverged-loss"}
+        for lr, m in [(1e-3, -0.5), (1e-1, 0.5)]
+    ]
+    assert fit_margin(table(seeds * 10), LRS) == f"{need} 20 of 2 settings."
     assert "All 10 judged trainings were stable" in str(fit_margin(study(table, LRS, lambda _: -0.5, 10), LRS))
     assert "None of 10 judged trainings was stable" in str(fit_margin(study(table, LRS, lambda _: 0.5, 10), LRS))
     words = {P: {"choice": ["fp32", "fp16"]}}

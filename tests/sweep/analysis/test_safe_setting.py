@@ -10,7 +10,7 @@ import pytest
 
 from sweep.analysis.expected import ExpectedResults
 from sweep.analysis.region import fit_margin
-from sweep.analysis.safe_setting import Rule, SafeSetting, chance_text, keeps_rule, safe_setting
+from sweep.analysis.safe_setting import Rule, SafeSetting, chance_text, judge, keeps_rule, safe_setting
 from sweep.analysis.tried import space_of
 from sweep.boundary.encoding import Encoding
 from sweep.boundary.model import MarginModel
@@ -62,16 +62,29 @@ def test_the_same_trials_in_any_order_give_the_same_setting(table: Table) -> Non
     assert found_in(trials) == found_in(trials.sample(frac=1.0, random_state=7))
 
 
-def test_no_edge_within_the_range_counts_as_met_and_is_said(table: Table) -> None:
+def test_without_an_edge_the_margin_is_known_up_to_the_end_of_the_range(table: Table) -> None:
     """Too cold stalls, and nothing is too hot."""
     space = {LR: {"loguniform": [1e-5, 1e-3]}, CLIP: SPACE[CLIP]}
     rows = []
     for setting in Encoding(space_of(space)).sobol(32, 2):
         gap = -4 - math.log10(float(setting[LR]))
         rows.append({**setting, "margin": max(min(gap, 1), -1), "verdict": "stalled" if gap > 0 else "stable"})
-    found = found_in(table(rows), space)
+    trials = table(rows)
+    found = found_in(trials, space)
     assert found.meets and found.edge is None and found.margin_decades == math.inf
-    assert "no hot edge up to 0.001, the end of the range" in found.why
+    assert "no hot edge up to 0.001, the end of the range, " in found.why and "only" not in found.why
+    assert found.setting[LR] <= 1e-3 / 3, "beyond the range nobody knows"
+    model = fit_margin(trials, space)
+    assert isinstance(model, MarginModel)
+    near = {LR: 1e-3 / 1.265, CLIP: 1.0}
+    rule = Rule(3.0, 0.5)
+    assert keeps_rule(model, [near, {**near, LR: 1e-3 / 3}], rule).tolist() == [False, True]
+    expected = ExpectedResults(trials, model.encoding, "wer")
+    told = judge(model, near, rule, expected, None)
+    assert not told.meets and told.edge is None
+    so_far = "there is no hot edge up to 0.001, the end of the range, only 1.26 times the learning rate"
+    assert told.why.endswith(f"{so_far} (at least 3 asked): widen the range.")
+    assert judge(model, {**near, LR: 1e-3 / 3}, rule, expected, None).meets
 
 
 def test_where_nothing_keeps_the_rule_the_surest_tried_setting_is_given_with_what_is_missing(table: Table) -> None:
@@ -110,11 +123,12 @@ def test_a_tried_setting_is_told_by_its_group_even_if_only_confirmed(table: Tabl
 
 def test_nothing_without_a_model_or_without_a_stable_setting(table: Table) -> None:
     assert safe_setting(study(table, 6), SPACE, lr_factor=3.0, p_stable=0.95) is None
-    mixed = [{LR: 1e-4 * 2**k, CLIP: 1.0, "group": k // 2, "margin": (-1) ** k * 0.3} for k in range(8)]
+    mixed = [{LR: 1e-5 * 2**k, CLIP: 1.0, "group": k // 2, "margin": (-1) ** k * 0.3} for k in range(12)]
     pairs = [
         {**one, LR: mixed[k - k % 2][LR], "verdict": "stable" if one["margin"] < 0 else "stalled"}
         for k, one in enumerate(mixed)
     ]
+    assert isinstance(fit_margin(table(pairs), SPACE), MarginModel)
     assert safe_setting(table(pairs), SPACE, lr_factor=3.0, p_stable=0.95) is None, "one seed of two diverged in all"
 
 

@@ -24,7 +24,7 @@ from sweep.report.answer import chance_percent
 from sweep.report.edge_table import Stretch, edge_table
 from sweep.report.figures.stability_map import stability_map_panels
 from sweep.report.figures.transfer import transfer_panel
-from sweep.report.full_size import FullSizeTraining
+from sweep.report.full_size import FullSizeTraining, full_size_trainings
 from sweep.report.region_text import calibration_text, interaction_text, map_notes, open_text, transfer_lines
 from sweep.report.stable_region import Transfer
 from sweep.report.weights import weights
@@ -162,8 +162,8 @@ def test_plain_words_on_how_well_the_map_is_known() -> None:
     assert "Brier score) is 0.06, 75 % smaller than that of always naming the overall rate (0.24)" in text
     assert "off by 5 percentage points" in text
     assert "do not rely on the colours" in calibration_text(Calibration(9, 0.3, 0.24, 0.2))
-    assert "untested" in calibration_text(Calibration(0, math.nan, math.nan, math.nan))
-    assert open_text(region()).startswith("Of the 4 decades of learning rate, 0.4 are still open")
+    assert text.startswith("Each of 40 trainings was predicted from the settings of the other four fifths, ")
+    assert open_text(region()) == "An edge is 0.4 decades wide on average, from a chance of 90 % to 10 %."
     assert open_text(region(open_width=math.nan)) == ""
     assert [chance_percent(p) for p in (1.0, 0.979, 0.001)] == ["over 99 %", "97 %", "under 1 %"]
 
@@ -284,6 +284,9 @@ def test_importance_is_shown_where_the_folder_has_it(tmp_path: Path, make_result
 def test_full_size_trainings_stand_apart_from_the_searched_space(tmp_path: Path, make_results: Make) -> None:
     full_size = {"path": "model.width", "target": 1.0, "trainings": 2}
     page = page_of(make_results(tmp_path, num_trials=54, full_size=full_size))
+    trials = store.read_trials(tmp_path)
+    assert [t.place for t in full_size_trainings(trials, LR, "model.width", 1.0)] == [5e-4, 1e-2]
+    assert full_size_trainings(trials, LR, "model.width", 2.0) == (), "those at a former target are no tests of this"
     assert "2 at full size" in text_of(page, "outcomes")
     size = text_of(page, "size")
     assert "Tested at width 1: with 0.0005 stable" in size and "with 0.01 diverged" in size

@@ -66,7 +66,11 @@ class MarginModel:
         return self._process.predict(features)
 
     def p_stable(self, settings: Sequence[Mapping[str, Scalar | None]]) -> Floats:
-        """Calibrated probability that a training of each setting with a fresh seed is stable, [M]."""
+        """Calibrated probability that a training of each setting with a fresh seed is stable, [M].
+
+        N trainings cannot justify more than Laplace's (N + 1) / (N + 2), nor less than its complement, however sure
+        the process is.
+        """
         return self.p_stable_features(self.encoding.encode(settings))
 
     def p_stable_features(self, features: Floats) -> Floats:
@@ -83,7 +87,8 @@ class MarginModel:
         return self._process.believing(self.encoding.encode(settings))
 
     def _probability(self, scores: Floats) -> Floats:
-        return np.asarray(norm.cdf(self._shift + self._slope * scores), dtype=float)
+        most = (len(self._stable) + 1) / (len(self._stable) + 2)
+        return np.clip(norm.cdf(self._shift + self._slope * scores), 1 - most, most)
 
     def _left_out_scores(self) -> Floats:
         """Standardized distance on the stable side, each setting predicted from the others."""

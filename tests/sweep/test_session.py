@@ -29,10 +29,14 @@ budget: {trials: 6, steps: 10}
 confirm: {settings: 1, seeds: 3, recommended: false}
 """
 
-SAFE = TEXT.replace("trials: 6", "trials: 12").replace(", recommended: false", "")
-"""A study whose exploration shows an edge, at a learning rate of 0.05, so that a safe setting can be told."""
+EDGE = TEXT.replace("trials: 6", "trials: 12").replace(", recommended: false", "")
+SAFE = EDGE + "safety: {p_stable: 0.9}\n"
+"""A study whose exploration shows an edge, at a learning rate of 0.05, so that a safe setting can be told.
 
-SIZES = SAFE.replace("space: {", "space: {model.width: {grid: [0.0625, 0.125, 0.25]}, ").replace(
+Twelve trainings cannot justify more than 13/14.
+"""
+
+SIZES = EDGE.replace("space: {", "space: {model.width: {grid: [0.0625, 0.125, 0.25]}, ").replace(
     "trials: 12", "trials: 24"
 )
 
@@ -675,7 +679,7 @@ def test_a_study_may_change_how_much_it_audits_and_explains(tmp_path) -> None:
 
 def test_a_study_may_change_its_safety_rule_and_when_its_search_stops(tmp_path) -> None:
     begin(tmp_path).close()
-    begin(tmp_path, TEXT + "safety: {lr_factor: 10, p_stable: 0.9}\n").close()
+    begin(tmp_path, TEXT + "safety: {lr_factor: 10}\n").close()
 
 
 def test_results_of_a_version_without_a_setting_go_on_with_its_default(tmp_path) -> None:

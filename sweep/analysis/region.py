@@ -14,6 +14,7 @@ from sweep.analysis.slices import active, edge_slices, nearest_slice, typical
 from sweep.analysis.thinning import informative
 from sweep.analysis.tried import settings_of, space_of, telling
 from sweep.analysis.wording import plural
+from sweep.boundary.edges import SURE as EDGE_SURE
 from sweep.boundary.edges import Edge, edge_path, edges, mean_width, profile
 from sweep.boundary.encoding import Encoding
 from sweep.boundary.model import MarginModel
@@ -76,6 +77,8 @@ class EdgeRow:
     """Trainings that lie nearer to this slice than to any other of the table."""
     stable_decades: float
     """Length of the stretch where P(stable) is at least 0.5: decades on a logarithmic axis, else units."""
+    sure: bool = True
+    """Where there is no edge: whether P(stable) is at least 0.9 (or at most 0.1) all along."""
 
 
 @dataclass(frozen=True)
@@ -301,6 +304,7 @@ def _edge_row(model: MarginModel, along: Dimension, at: Settings, num_near: int)
     assert scale is not None, "edges lie along a numeric dimension"
     found = edges(model, along.path, at)
     _, p = profile(model, along.path, at)
+    is_sure = bool((p >= EDGE_SURE).all() or (p <= 1 - EDGE_SURE).all())
     length = scale.decades if scale.log else scale.high - scale.low
     return EdgeRow(
         at=at,
@@ -308,6 +312,7 @@ def _edge_row(model: MarginModel, along: Dimension, at: Settings, num_near: int)
         always=None if found else _always(model, along.path, at),
         num_near=num_near,
         stable_decades=float((p >= 0.5).mean()) * length,
+        sure=is_sure,
     )
 
 

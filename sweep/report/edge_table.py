@@ -74,7 +74,8 @@ def _line(row: EdgeRow, differ: Sequence[str], along: Dimension) -> EdgeLine:
     cold = [edge for edge in row.edges if edge.side == "cold"]
     hot = [edge for edge in row.edges if edge.side == "hot"]
     unstable = row.always == "unstable"
-    nothing = "never stable" if unstable else "no edge in range"
+    unknown = row.always is not None and not row.sure
+    nothing = "not known yet" if unknown else "never stable" if unstable else "no edge in range"
     return EdgeLine(
         settings=tuple(value_text(row.at.get(path)) for path in differ),
         cold=_values(cold) or nothing,
@@ -104,7 +105,7 @@ def interval_text(edge: Edge) -> str:
 
 def _reading(row: EdgeRow, cold: Sequence[Edge], hot: Sequence[Edge]) -> str:
     if row.always is not None:
-        return f"{row.always} over the whole range"
+        return f"{row.always if row.sure else f'probably {row.always}'} over the whole range"
     parts = [f"stable above {number(e.value, 2)}" for e in cold] + [f"unstable above {number(e.value, 2)}" for e in hot]
     return ", ".join(parts)
 
@@ -112,7 +113,7 @@ def _reading(row: EdgeRow, cold: Sequence[Edge], hot: Sequence[Edge]) -> str:
 def _stretches(row: EdgeRow, along: Dimension) -> list[Stretch]:
     """Stable stretches between the edges' open ones."""
     if row.always is not None:
-        return [Stretch(0.0, 100.0, open=False)] if row.always == "stable" else []
+        return [Stretch(0.0, 100.0, open=not row.sure)] if row.always == "stable" else []
 
     def place(value: float) -> float:
         return 100 * min(max(along.scale(value) or 0.0, 0.0), 1.0)

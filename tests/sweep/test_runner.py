@@ -240,7 +240,8 @@ def test_a_population_changes_settings_on_the_way_and_says_so(tmp_path, num_lane
         if not is_changed:
             mine = steps.drop(columns="time_s")
             assert mine.equals(alone(tmp_path, result, PBT)), "taking turns changes nothing"
-    assert [t.state for t in told(tmp_path)] == [TrialState.COMPLETE] * 5
+    # What came of a training whose settings changed says nothing about those that it began with.
+    assert [t.state for t in told(tmp_path)].count(TrialState.PRUNED) == len(changed)
 
 
 def test_a_crashed_training_is_not_taken_for_a_pruned_one(tmp_path) -> None:

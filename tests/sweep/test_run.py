@@ -185,7 +185,7 @@ def finish(session: StudySession, folder: Path, limit: int = 100) -> None:
 
 
 def test_a_run_ends_with_the_recommendation_the_map_and_what_matters_in_its_folder(study, tmp_path) -> None:
-    loaded = load(study, ["budget.trials=14", "search={kind: random, seed: 1}"])
+    loaded = load(study, ["budget.trials=24", "search={kind: random, seed: 1}"])
     folder = tmp_path / "results"
     session = StudySession(loaded, folder, 48)
     content = loaded.study.model_dump(mode="json", by_alias=True)
@@ -207,7 +207,7 @@ def test_a_run_ends_with_the_recommendation_the_map_and_what_matters_in_its_fold
     compile((folder / "recipe.py").read_text(), "recipe.py", "exec")
     edges = pd.read_parquet(folder / "edges.parquet")
     assert (edges["along"] == "training.optimizer.lr").all()
-    # The made-up edge lies at 0.1 of five decades; fourteen trials tell that of either precision within one.
+    # The made-up edge lies at 0.1 of five decades; two dozen trials tell that of either precision within one.
     found = edges["value"].dropna()
     assert len(found) and found.between(0.01, 1).all() and edges["side"].dropna().eq("hot").all()
     grid = pd.read_parquet(folder / "stability_map.parquet")

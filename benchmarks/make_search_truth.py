@@ -3,15 +3,22 @@
     for study in benchmarks/search_truth/*.yaml; do python -m sweep.run $study --results /tmp/truth; done
     python benchmarks/make_search_truth.py /tmp/truth/*
 
-Trainings must have run to their end (`early_stop: false`): what would have stopped a training is stored beside what
-became of it. Every setting of a grid must be there with all of its seeds.
+Trainings must have run to their end (`early_stop: false`): what would have stopped a training, said by the monitor of
+today on its stored steps, is stored beside what became of it. Every setting of a grid must be there with all of its
+seeds.
 """
 
 import argparse
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 from search_surface import TRUTH_DIR
+from trace_set import records_of
+
+from sweep.detectors import RunContext
+from sweep.monitor import StabilityMonitor
+from sweep.records import Verdict
 
 COLUMNS = {
     "seed": "int16",
@@ -43,8 +50,24 @@ def collect(folder: Path) -> pd.DataFrame:
     seeds = trials.groupby(settings)["seed"].nunique()
     if len(seeds) != trials[settings].nunique().prod() or seeds.nunique() != 1:
         raise SystemExit(f"{folder}: {len(seeds)} settings are there, not all with each seed: let the study finish")
+    alarms = [_first_alarm(folder, trial) for _, trial in trials.iterrows()]
+    trials["alarm"] = [None if alarm is None else alarm.outcome.value for alarm in alarms]
+    trials["stop_step"] = [None if alarm is None else alarm.stop_step for alarm in alarms]
     table = trials[settings + list(COLUMNS)].sort_values([*settings, "seed"])
     return table.assign(study=folder.name)
+
+
+def _first_alarm(folder: Path, trial: "pd.Series[Any]") -> Verdict | None:
+    """What the monitor would have stopped a training for."""
+    steps = pd.read_parquet(folder / "steps" / f"{trial['trial_id']}.parquet")
+    context = RunContext(
+        l_const=float(trial["l_const"]),
+        l_unif=float(trial["l_unif"]),
+        budget_steps=int(trial["max_steps"]),
+        has_scaler=bool(steps["loss_scale"].notna().any()),
+    )
+    monitor = StabilityMonitor(context)
+    return next((alarm for record in records_of(steps) if (alarm := monitor.observe(record)) is not None), None)
 
 
 def main() -> None:

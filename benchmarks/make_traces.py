@@ -7,6 +7,10 @@ Trainings must have run to their end. Where a study stopped some early, a second
 evaluation tables of these, run to their end; `NAME=PATH` stores a folder under another name:
 
     python benchmarks/make_traces.py teacher_stability=results/teacher_stability,run_on
+
+`--keep` leaves what is stored of other studies as it is. The ground truth of the search benchmark is part of the set:
+
+    python benchmarks/make_traces.py --keep /tmp/truth/teacher_grid /tmp/truth/baseline_grid
 """
 
 import argparse
@@ -68,6 +72,7 @@ def main() -> None:
     """Writes traces/trials.parquet and traces/steps.parquet."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folders", nargs="+", help="[NAME=]RESULTS[,REPLACEMENTS]")
+    parser.add_argument("--keep", action="store_true", help="add to the stored set, or replace studies in it")
     parser.add_argument("--out", type=Path, default=TRACES_DIR)
     arguments = parser.parse_args()
     trials: list[dict[str, object]] = []
@@ -78,9 +83,16 @@ def main() -> None:
         one = collect(Path(path), name or Path(path).name, Path(replacements) if replacements else None)
         trials += one[0]
         tables += one[1]
-    steps = pd.concat(tables, ignore_index=True).astype({**STEP_COLUMNS, "name": "category"})
-    arguments.out.mkdir(parents=True, exist_ok=True)
     table = pd.DataFrame(trials)
+    if arguments.keep:
+        stored = pd.read_parquet(arguments.out / "trials.parquet")
+        stored = stored[~stored["study"].isin(table["study"])]
+        stored_steps = pd.read_parquet(arguments.out / "steps.parquet")
+        table = pd.concat([stored, table], ignore_index=True)
+        tables = [stored_steps[stored_steps["name"].isin(stored["name"])], *tables]
+    steps = pd.concat([part.astype({"name": "str", "skip_reason": "object"}) for part in tables], ignore_index=True)
+    steps = steps.astype({**STEP_COLUMNS, "name": "category"})
+    arguments.out.mkdir(parents=True, exist_ok=True)
     table.to_parquet(arguments.out / "trials.parquet", compression="zstd", index=False)
     steps.to_parquet(arguments.out / "steps.parquet", compression="zstd", compression_level=19, index=False)
     print(table.groupby(["study", "truth"]).size().unstack(fill_value=0).to_string())

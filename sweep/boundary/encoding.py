@@ -143,14 +143,20 @@ class Encoding:
             result.append(setting)
         return result
 
-    def sobol(self, num: int, seed: int) -> list[Settings]:
-        """`num` settings spread evenly: scrambled Sobol points, the first ones of a sequence that a seed fixes."""
+    def sobol(self, num: int, seed: int, *, overhang: float = 0.0) -> list[Settings]:
+        """`num` settings spread evenly: scrambled Sobol points, the first ones of a sequence that a seed fixes.
+
+        Numbers are spread over their range and `overhang` times its length beyond both of its ends; what lies beyond
+        is put on the end.
+        """
         if not self.paths:
             return [{} for _ in range(num)]
         sequence = qmc.Sobol(len(self.paths), scramble=True, rng=seed)
         # Whole powers of two keep the sequence balanced, and scipy quiet.
         places = sequence.random_base2(max(0, math.ceil(math.log2(max(num, 1)))))[:num]
-        return self.decode(places)
+        numeric = np.array([self._axes[path] is not None for path in self.paths])
+        wide = np.clip(places * (1 + 2 * overhang) - overhang, 0.0, 1.0)
+        return self.decode(np.where(numeric, wide, places))
 
     def near(self, setting: Mapping[str, Scalar | None], num: int, rng: np.random.Generator) -> list[Settings]:
         """`num` settings around one: numbers a few hundredths to tenths of their range away, the rest the same."""

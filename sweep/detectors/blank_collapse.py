@@ -42,7 +42,7 @@ class BlankCollapseConfig(Spec):
     slow_fraction: float = Field(0.3, ge=0, le=1)
     """A run that took longer than this part of the budget to come down to the zero-information level is slow: its
     learning rate is too low, or it is too short."""
-    noise_input_dependence: float = Field(0.0005, gt=0)
+    noise_input_dependence: float = Field(5e-5, gt=0)
     """I below which a doubling may be noise, nats: there it takes a growth by four, to a fifth of this at least."""
     earliest_fraction: float = Field(0.45, ge=0, le=1)
     """Part of the budget before which nothing is judged."""

@@ -41,7 +41,7 @@ class StalledConfig(Spec):
     """The same in standard errors of the level; both must be exceeded."""
     progress_errors: float = Field(4.0, gt=0)
     """Fall of the level that counts as progress, in its standard errors."""
-    noise_input_dependence: float = Field(0.0005, gt=0)
+    noise_input_dependence: float = Field(5e-5, gt=0)
     """I below which a doubling may be noise, nats: there it takes a growth by four, to a fifth of this at least."""
     earliest_fraction: float = Field(0.3, ge=0, le=1)
     """Part of the budget before which the clock does not start."""

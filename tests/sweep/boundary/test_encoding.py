@@ -70,6 +70,15 @@ def test_a_design_fills_every_level_and_every_part_of_the_range() -> None:
     assert np.histogram(places, bins=4, range=(0, 1))[0].tolist() == [16] * 4
 
 
+def test_a_design_may_reach_the_very_ends_of_the_ranges() -> None:
+    design = ENCODING.sobol(256, seed=0, overhang=0.05)
+    places = ENCODING.encode(design)[:, ENCODING.owners.index("lr")]
+    # 5 % of 110 % lie beyond each end.
+    assert 9 <= (places == 0.0).sum() <= 14 and 9 <= (places == 1.0).sum() <= 14
+    kinds = [setting["kind"] for setting in design]
+    assert kinds.count("fp32") == [setting["kind"] for setting in ENCODING.sobol(256, seed=0)].count("fp32")
+
+
 def test_settings_near_another_keep_its_categories_and_stay_in_range() -> None:
     middle = {"kind": "fp16", "scale": 4096, "lr": 1.0, "share": 0.0, "depth": 2, "batch": 8}
     near = ENCODING.near(middle, 100, np.random.default_rng(0))

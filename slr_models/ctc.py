@@ -9,6 +9,7 @@ A target of U labels with r adjacent repeats (equal neighbours) can be aligned w
 import itertools
 import math
 from collections.abc import Sequence
+from typing import Literal, assert_never
 
 import numpy as np
 import numpy.typing as npt
@@ -25,6 +26,9 @@ Floats = npt.NDArray[np.float64]
 BLANK = 0
 """Index of the blank in every vocabulary."""
 
+OutputNormalization = Literal["once", "log_softmax_twice", "softmax_then_log_softmax"]
+"""What turns a model's raw scores into log-probabilities; the last step is always the loss's own log_softmax."""
+
 _SMALLEST_SHARE = 1e-300
 """Stands for a probability of zero, whose logarithm would be none."""
 _LARGEST_COEFFICIENT = 1e100
@@ -32,6 +36,30 @@ _LARGEST_COEFFICIENT = 1e100
 
 _FIRST_SYMBOL = 0xF0000
 """Start of a private Unicode plane: one character a label makes the beam decoder's text a label sequence."""
+
+
+def as_scores(logits_BSV: Tensor, normalization: OutputNormalization) -> Tensor:
+    """What a model that normalises its output hands to the loss, which normalises it once more, [B, S, V].
+
+    | normalization              | the loss sees                                                                      |
+    |----------------------------|------------------------------------------------------------------------------------|
+    | `once`                     | the logits themselves                                                              |
+    | `log_softmax_twice`        | log-probabilities: their log_softmax is the same, so nothing changes but rounding  |
+    | `softmax_then_log_softmax` | probabilities as if they were logits: none can then exceed e / (e + V - 1)         |
+
+    Args:
+        logits_BSV: raw scores of a model.
+        normalization: how the code under study normalises.
+    """
+    match normalization:
+        case "once":
+            return logits_BSV
+        case "log_softmax_twice":
+            return F.log_softmax(logits_BSV.float(), dim=-1)
+        case "softmax_then_log_softmax":
+            return F.softmax(logits_BSV.float(), dim=-1)
+        case _:
+            assert_never(normalization)
 
 
 def ctc_losses(logits_BSV: Tensor, output_lengths_B: Tensor, targets_BU: Tensor, target_lengths_B: Tensor) -> Tensor:

@@ -20,7 +20,7 @@ from sweep.full_size import FullSize, at_full_size
 from sweep.ledger import EXPLORE_PHASE, Ask, Ledger
 from sweep.records import TrialResult
 from sweep.space import Dimension, Scalar, Settings
-from sweep.study import Study
+from sweep.study import Study, stored
 
 FRESH_SEED_OFFSET = 10_000
 """Fresh seeds start so far above the study's first seed, away from those of the exploration."""
@@ -41,6 +41,10 @@ class Wanted:
     seed: int
     recommended: bool = False
     """Whether the settings are those that are recommended now."""
+    block: int | None = None
+    """Of a design: which block it belongs to."""
+    cell: str | None = None
+    """Of a design: its levels."""
 
 
 def confirmations(study: Study, ledger: Ledger) -> list[Wanted]:
@@ -173,7 +177,7 @@ def settings_of(ledger: Ledger, group: int) -> Settings:
 
 def space_of(study: Study) -> dict[str, Any]:
     """The space as study.yaml holds it."""
-    space: dict[str, Any] = study.model_dump(mode="json", by_alias=True)["space"]
+    space: dict[str, Any] = stored(study)["space"]
     return space
 
 

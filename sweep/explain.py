@@ -105,7 +105,7 @@ def _row(results_dir: Path, trials: pd.DataFrame, trial: str) -> dict[str, Any]:
 def _settings(results_dir: Path, row: dict[str, Any], loaded: LoadedStudy) -> Settings:
     """What the trial searched, by dotted path; settings that it did not have are left out."""
     settings = {key: value for key, value in row.items() if key not in store.TRIAL_SCHEMA.names and pd.notna(value)}
-    foreign = [path for path in settings if path not in loaded.study.space]
+    foreign = [path for path in settings if path not in loaded.study.searched]
     if foreign:
         raise ResultsError(
             f"{results_dir / 'study.yaml'} was edited since the trials ran: they have the setting {foreign[0]!r}, "

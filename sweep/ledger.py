@@ -39,11 +39,15 @@ class Ask:
     settings: Settings
     recommended: bool = False
     """Whether a confirming training is of the setting that was recommended then, rather than of one of the best."""
+    block: int | None = None
+    """Of a design: which block it belongs to."""
+    cell: str | None = None
+    """Of a design: its levels, such as `model=teacher, precision=fp16`."""
 
 
 @dataclass(frozen=True)
 class Explored:
-    """The search has said that it has found out enough."""
+    """The search, or the claims of a design, have said that enough is found out."""
 
     reason: str
     terms: dict[str, Any]

@@ -13,11 +13,14 @@ from slr_models.ctc import beam_decode
 from slr_models.data.batch import Dataset
 from slr_models.errors import SettingError, UserError
 from slr_models.models.custom import CustomModelConfig, raised_text
+from sweep.analysis.claims.sequential import look_blocks
+from sweep.claim import LR_PATH, in_words
+from sweep.design import Paired, cells, num_trainings, words
 from sweep.full_size import at_full_size
 from sweep.optim import Constant
 from sweep.records import EvalRecord, StepRecord
 from sweep.search import CmaEsSearch, GridSearch, Nsga2Search
-from sweep.space import Choice, Grid, corner_settings, grid_settings
+from sweep.space import Choice, Grid, grid_settings
 from sweep.study import LoadedStudy, Study, num_confirmations, num_settings
 from sweep.train import Beam, Training, TrainingConfig, TrialConfig, infeasible_targets, steps_per_epoch
 from sweep.trial import RunOptions, TrialRunner
@@ -64,7 +67,7 @@ def _check_corners(loaded: LoadedStudy, dataset: Dataset, options: RunOptions) -
     first = loaded.first_settings()
     # The model of the first settings has been built by the caller.
     built = {loaded.trial_config(first).model.model_dump_json()}
-    corners = [first, *(settings for _, settings in corner_settings(loaded.study.space))]
+    corners = [first, *(settings for _, settings in loaded.corners())]
     if loaded.study.full_size is not None:
         corners.append(at_full_size(loaded.study.full_size, loaded.study.space, first))
     for settings in corners:
@@ -90,7 +93,7 @@ def _check_scheduler(loaded: LoadedStudy, num_train: int) -> None:
     scheduler = loaded.study.scheduler
     if scheduler is None:
         return
-    for settings in [loaded.first_settings(), *(settings for _, settings in corner_settings(loaded.study.space))]:
+    for settings in [loaded.first_settings(), *(settings for _, settings in loaded.corners())]:
         config = loaded.trial_config(settings)
         max_steps = loaded.max_steps(config, num_train)
         every = eval_every_steps(config.training, num_train)
@@ -126,6 +129,8 @@ def _warnings(loaded: LoadedStudy, config: TrialConfig, dataset: Dataset) -> Ite
     update = config.training.batch_size * config.training.accumulate
     if update > len(dataset.train):
         yield f"one update takes {update} utterances, but there are {len(dataset.train)}: every update takes them all"
+    if study.design is not None:
+        return
     if not study.space and study.budget.trials > study.repeats:
         yield "space is empty, so there is one setting to train; repeats: N trains it over N seeds"
     if isinstance(study.search, GridSearch):
@@ -206,7 +211,7 @@ def _confirmed(study: Study) -> str:
     if not confirm.settings:
         return "confirmation is off"
     best = "the best setting" if confirm.settings == 1 else f"the {confirm.settings} best settings"
-    safe = " and the recommended one" if confirm.recommended and study.space else ""
+    safe = " and the recommended one" if confirm.recommended and study.searched else ""
     return f"{best}{safe} x {confirm.seeds} fresh seeds"
 
 
@@ -231,26 +236,26 @@ def plan(loaded: LoadedStudy, dataset: Dataset, options: RunOptions) -> list[str
     max_steps = loaded.max_steps(config, len(dataset.train))
     timing = _time_steps(config, dataset, options, study.resources.cpus)
     training_s, device = timing.training_s(config.training, max_steps, len(dataset.train)), timing.device
+    what, measured = f"{explore // study.repeats} settings x {study.repeats} seeds", "the first setting"
+    if study.design is not None:
+        training_s = _mean_of_cells_s(loaded, study.design, dataset, options)
+        what, measured = f"{study.design.blocks} blocks x {len(cells(study.design))} cells", "the first cell"
     lanes = max(1, (os.cpu_count() or 1) // study.resources.cpus)
     if study.resources.gpus and torch.cuda.is_available():
         lanes = min(lanes, int(torch.cuda.device_count() / study.resources.gpus + 1e-9))
     phases = [
-        Phase("to explore", explore, training_s, f"{num_settings(study)} settings x {study.repeats} seeds"),
+        Phase("to explore" if study.design is None else "to train", explore, training_s, what),
         Phase("to confirm", num_confirmations(study), training_s, _confirmed(study)),
         *_full_size_phase(loaded, dataset, options),
     ]
     total_s = sum(phase.num_trainings * phase.training_s for phase in phases) / lanes
     lines = [
-        f"space: {len(study.space)} dimensions, {study.search.kind} search",
-        *(
-            f"  {path}: {dimension.model_dump(mode='json', by_alias=True, exclude_defaults=True)}"
-            for path, dimension in study.space.items()
-        ),
+        *(_design_lines(study, study.design) if study.design is not None else _space_lines(study)),
         *(f"{phase.num_trainings} {phase.name}: {_phase_line(phase, lanes)}" for phase in phases),
         f"steps: up to {max_steps} a trial",
         *_alarm_lines(study),
         f"expected time: about {_duration(total_s)} with {lanes} at a time on this machine, if every trial ran to "
-        f"its end ({timing.step_s * 1000:.0f} ms a step and {timing.eval_s:.1f} s an evaluation of the first setting, "
+        f"its end ({timing.step_s * 1000:.0f} ms a step and {timing.eval_s:.1f} s an evaluation of {measured}, "
         f"measured now on the {device.type}, one training alone; several at once share memory bandwidth and may take "
         f"longer)",
     ]
@@ -259,6 +264,62 @@ def plan(loaded: LoadedStudy, dataset: Dataset, options: RunOptions) -> list[str
     if study.budget.wall_time_s is not None:
         lines.append(f"wall time limit: {_duration(study.budget.wall_time_s)}")
     return lines
+
+
+def _space_lines(study: Study) -> Iterator[str]:
+    """What a search varies."""
+    yield f"space: {len(study.space)} dimensions, {study.search.kind} search"
+    yield from _dimension_lines(study)
+
+
+def _dimension_lines(study: Study) -> Iterator[str]:
+    for path, dimension in study.space.items():
+        yield f"  {path}: {dimension.model_dump(mode='json', by_alias=True, exclude_defaults=True)}"
+
+
+def _design_lines(study: Study, design: Paired) -> Iterator[str]:
+    """What a design compares, in which trainings, and which claims it settles when."""
+    every = cells(design)
+    yield (
+        f"design: {design.kind}, {design.blocks} blocks x {len(every)} cells "
+        f"({design.fraction} factorial) = {num_trainings(design)} trainings"
+    )
+    for factor, levels in design.factors.items():
+        yield f"  factor {factor}:"
+        for index, (level, settings) in enumerate(levels.items()):
+            shown = ", ".join(f"{path} = {value}" for path, value in settings.items()) or "as the study has it"
+            yield f"    {level}{' (reference)' if index == 0 else ''}: {shown}"
+    yield "  cells, each once a block, in an order of its own: " + "; ".join(cell.name for cell in every)
+    for word in words(design):
+        yield f"  not told apart: any effect of some of {', '.join(sorted(word))} and that of the others of them"
+    seeds = f"seeds {study.seed} to {study.seed + design.blocks - 1}"
+    yield f"  each block has one seed ({seeds}) and draws{':' if study.space else ' nothing else'}"
+    yield from (f"  {line}" for line in _dimension_lines(study))
+    if not study.claims:
+        yield "claims: none, so that all blocks are trained"
+        return
+    *early, last = look_blocks(design.blocks, design.looks)
+    ends = f"; ends after {' or '.join(map(str, early))} if every claim is settled" if early else ""
+    judged = f"{', '.join(map(str, early))} and {last}" if early else str(last)
+    yield f"claims, judged after {judged} blocks{ends}:"
+    for claim in study.claims:
+        yield f"  {claim.name}: {in_words(claim, design)}"
+
+
+def _mean_of_cells_s(loaded: LoadedStudy, design: Paired, dataset: Dataset, options: RunOptions) -> float:
+    """Seconds of a training, on average over the cells: they may cost very different amounts."""
+    timed: dict[str, float] = {}
+    total_s = 0.0
+    for cell in cells(design):
+        config = loaded.trial_config(loaded.first_settings(cell))
+        # The learning rate changes nothing of the time.
+        key = str([item for item in cell.settings.items() if item[0] != LR_PATH])
+        if key not in timed:
+            timing = _time_steps(config, dataset, options, loaded.study.resources.cpus)
+            max_steps = loaded.max_steps(config, len(dataset.train))
+            timed[key] = timing.training_s(config.training, max_steps, len(dataset.train))
+        total_s += timed[key]
+    return total_s / len(cells(design))
 
 
 def _alarm_lines(study: Study) -> Iterator[str]:

@@ -3,6 +3,7 @@
 import math
 import time
 from collections import Counter
+from collections.abc import Collection
 from types import TracebackType
 from typing import Protocol
 
@@ -57,7 +58,15 @@ _PHASES = {
 class Terminal:
     """The progress of one run, on a console. Use as a context manager."""
 
-    def __init__(self, console: Console, *, course: Course, search: str, done: list[TrialResult]) -> None:
+    def __init__(
+        self,
+        console: Console,
+        *,
+        course: Course,
+        search: str,
+        done: list[TrialResult],
+        drawn: Collection[str] | None = None,
+    ) -> None:
         """Prepares the view.
 
         Args:
@@ -65,10 +74,12 @@ class Terminal:
             course: of the study; asked whenever a training starts or ends.
             search: what the exploration is led by, in a few words.
             done: trials that earlier runs finished.
+            drawn: of a study with a design the paths that its blocks draw; the rest is said by the cell.
         """
         self._console = console
         self._course = course
         self._search = search
+        self._drawn = drawn
         self._phase = ""
         self._heading = ""
         self._num_planned = course.num_planned
@@ -123,7 +134,7 @@ class Terminal:
 
     def _what_begins(self, phase: str) -> str:
         if phase == "explore":
-            return f"exploring ({self._search})"
+            return f"exploring ({self._search})" if self._drawn is None else f"training ({self._search})"
         reason = self._course.stop_reason if phase == "confirm" else None
         return f"exploration ended early: {reason}; {_PHASES[phase]}" if reason else _PHASES[phase]
 
@@ -132,7 +143,7 @@ class Terminal:
             "green" if result.stable else "red" if result.verdict.is_diverged else "dim" if result.pruned else "yellow"
         )
         text = Text(f"[{len(self._results)}/{self._num_planned}] ")
-        text.append(f"{result.trial_id} {settings_line(result.settings)}".rstrip())
+        text.append(f"{result.trial_id} {self._what(result)}".rstrip())
         if result.phase == "confirm":
             text.append(f", fresh seed {result.seed}")
         elif result.phase == "full_size":
@@ -151,6 +162,13 @@ class Terminal:
         if math.isfinite(result.wall_s):
             text.append(f" ({result.wall_s:.0f} s)", style="dim")
         return text
+
+    def _what(self, training: Job | TrialResult) -> str:
+        """What is trained: the settings, or block, cell and what the block drew."""
+        if training.block is None or self._drawn is None:
+            return settings_line(training.settings)
+        drawn = {path: value for path, value in training.settings.items() if path in self._drawn}
+        return f"block {training.block}: {training.cell}" + (f" ({settings_line(drawn)})" if drawn else "")
 
     def _remaining_s(self) -> float | None:
         finished = len(self._results) - self._num_before
@@ -187,7 +205,7 @@ class Terminal:
             cells = ("starting", "", "", "") if progress is None else _cells(progress)
             if job.trial_id in self._explaining:
                 cells = ("looking for the cause", *cells[1:])
-            table.add_row(job.trial_id, settings_line(job.settings), *cells)
+            table.add_row(job.trial_id, self._what(job), *cells)
         return Group(Text(), head, bar, best_line, *([table] if self._running else []))
 
     def _best(self) -> str:
@@ -195,7 +213,7 @@ class Terminal:
         if not stable:
             return ""
         best = min(stable, key=lambda r: r.objective)
-        return f"{best.trial_id} {settings_line(best.settings)}, WER {best.wer:.2f}, val. loss {best.val_loss:.2f}"
+        return f"{best.trial_id} {self._what(best)}, WER {best.wer:.2f}, val. loss {best.val_loss:.2f}"
 
 
 def _cells(progress: Progress) -> tuple[str, str, str, str]:

@@ -260,6 +260,10 @@ class TrialResult:
     settings_changed_at_step: int | None = None
     """The latest step after which a scheduler changed the settings and took over another trial's weights; None where
     the settings held from the start. `settings` are those that it ended with."""
+    block: int | None = None
+    """Of a design: which block it belongs to, counted from 0."""
+    cell: str | None = None
+    """Of a design: its levels, such as `model=teacher, precision=fp16`."""
 
     @property
     def stable(self) -> bool:

@@ -2,6 +2,7 @@
 
 import argparse
 import datetime
+import functools
 import importlib.metadata
 import math
 import os
@@ -19,6 +20,7 @@ from rich.console import Console
 from slr_models.data.batch import Dataset
 from slr_models.errors import UserError
 from sweep import runner, store
+from sweep.analysis.claims.verdict import Finding, judge, to_json
 from sweep.analysis.dimensions import dimensions, panel_dimension
 from sweep.analysis.recipe import recipe
 from sweep.analysis.recommend import Recommendation, recommend
@@ -27,13 +29,15 @@ from sweep.analysis.snippet import snippet
 from sweep.analysis.tried import of_space
 from sweep.command_line import add_study, tell_user_error
 from sweep.course import is_full_size_test
+from sweep.design import cells
 from sweep.ledger import EXPLORE_PHASE
 from sweep.preflight import Checked, plan, preflight
 from sweep.progress import Terminal, settings_line
 from sweep.report import build_report
+from sweep.report.claims import headline, terminal_lines
 from sweep.search import StabilitySearch
 from sweep.session import StudySession, with_trials
-from sweep.study import LoadedStudy, Study, load
+from sweep.study import LoadedStudy, Study, load, stored
 from sweep.trial import RunOptions
 
 EXIT_INTERRUPTED = 130
@@ -111,15 +115,15 @@ def _run(options: argparse.Namespace, console: Console) -> int:
     try:
         _write_study(study, results_dir, dataset, checked)
         finished = _sweep(options, session, dataset, run_options, console)
-        answer = conclude(session, loaded)
+        answer, findings = conclude(session, loaded)
         report = build_report(results_dir)
     finally:
         session.close()
     done = len(session.results)
     if not finished:
         console.print(f"interrupted after {done} trials; the same command goes on", highlight=False)
-    console.print(answer.headline, highlight=False, style="bold")
-    for line in details(session, answer):
+    console.print(answer.headline if recommends(study) else headline(findings), highlight=False, style="bold")
+    for line in details(session, answer, findings):
         console.print(f"  {line}", highlight=False)
     if options.trials is not None and session.search_has_ended and _num_explored(session) == before:
         console.print(
@@ -152,14 +156,16 @@ def _sweep(
     with runner.cluster(options.address, resources) as cluster:
         if cluster.dashboard_url:
             console.print(f"  dashboard: {cluster.dashboard_url}", highlight=False)
-        view = Terminal(console, course=session, search=_search(session.study), done=session.results)
+        study = session.study
+        drawn = None if study.design is None else study.space.keys()
+        view = Terminal(console, course=session, search=_search(study), done=session.results, drawn=drawn)
         with view:
             return runner.run_trials(session, dataset, run_options, cluster.num_lanes, view)
 
 
 def _write_study(study: Study, results_dir: Path, dataset: Dataset, checked: Checked) -> None:
     facts = dataset.facts
-    content = study.model_dump(mode="json", by_alias=True)
+    content = stored(study)
     previous = store.read_study(results_dir)["provenance"] if (results_dir / "study.yaml").is_file() else {}
     content["provenance"] = {
         "started_at": previous.get("started_at") or datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
@@ -204,12 +210,14 @@ def _cpu_name() -> str:
 
 def _search(study: Study) -> str:
     """What leads the exploration, for a person: `stability search, balanced mode`."""
+    if study.design is not None:
+        return f"{study.design.kind} design, {study.design.blocks} blocks x {len(cells(study.design))} cells"
     mode = f", {study.search.mode} mode" if isinstance(study.search, StabilitySearch) else ""
     return f"{study.search.kind} search{mode}"
 
 
-def conclude(session: StudySession, loaded: LoadedStudy) -> Recommendation:
-    """Writes what follows from the finished trials, besides the report."""
+def conclude(session: StudySession, loaded: LoadedStudy) -> tuple[Recommendation, list[Finding]]:
+    """Writes what follows from the finished trials, besides the report; returns it, and what became of the claims."""
     results_dir, study = session.results_dir, session.study
     content = store.read_study(results_dir)
     content["provenance"].pop("exploration_ended", None)
@@ -220,7 +228,8 @@ def conclude(session: StudySession, loaded: LoadedStudy) -> Recommendation:
     safety = (study.safety.lr_factor, study.safety.p_stable)
     answer = recommend(trials, content["space"], study.objective, safety=safety)
     recipe_path, snippet_path = results_dir / "recipe.yaml", results_dir / "recipe.py"
-    if answer.chosen is not None:
+    # A design without a confirmation compares; what it would recommend, nobody has tried with fresh seeds.
+    if answer.chosen is not None and recommends(study):
         config = loaded.trial_config(session.settings(answer.chosen.group.group)).model_dump(mode="json", by_alias=True)
         store.write_yaml(recipe_path, recipe(answer, content, config))
         store.write_text(snippet_path, snippet(config["training"], config["model"]))
@@ -229,7 +238,10 @@ def conclude(session: StudySession, loaded: LoadedStudy) -> Recommendation:
         snippet_path.unlink(missing_ok=True)
     _write_map(results_dir, trials, content["space"])
     store.write_importance(results_dir, session.importances())
-    return answer
+    findings = judge(trials, content, functools.partial(store.read_evals, results_dir)) if study.claims else []
+    if study.claims:
+        store.write_claims(results_dir, to_json(findings))
+    return answer, findings
 
 
 def _write_map(results_dir: Path, trials: pd.DataFrame, space: Mapping[str, Any]) -> None:
@@ -242,11 +254,19 @@ def _write_map(results_dir: Path, trials: pd.DataFrame, space: Mapping[str, Any]
     store.write_map(results_dir, *region_tables(region(model, known, dims, panel_dimension(dims))))
 
 
-def details(session: StudySession, answer: Recommendation) -> Iterator[str]:
-    """What a person should know of the answer besides its headline."""
+def recommends(study: Study) -> bool:
+    """Whether the answer is a setting to use: of a design, only where settings are confirmed; else it is the claims."""
+    return study.design is None or study.confirm.settings > 0
+
+
+def details(session: StudySession, answer: Recommendation, findings: Sequence[Finding] = ()) -> Iterator[str]:
+    """What a person should know of the answer besides its headline: the claims, a line each, among it."""
     if session.stop_reason is not None:
-        yield f"The exploration ended early: {session.stop_reason}."
-    if answer.safety is not None:
+        yield f"The {'exploration' if session.study.design is None else 'study'} ended early: {session.stop_reason}."
+    if findings and recommends(session.study):
+        yield headline(findings)
+    yield from terminal_lines(findings)
+    if answer.safety is not None and recommends(session.study):
         margin = answer.safety.margin_decades
         yield answer.safety.why + (f" Margin: {margin:.2f} decades." if math.isfinite(margin) else "")
     if session.full_size_problem is not None:

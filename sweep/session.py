@@ -1,13 +1,18 @@
 """A study under way: which training is next, and who hears what came of it. Knows nothing of Ray.
 
-explore:   the search asks for a setting -> `repeats` trainings of it -> one result told to the search
+explore:   the search asks for a setting -> `repeats` trainings of it -> one result told to the search;
+           with a design: its next training, until all its blocks are trained or its claims are settled
 confirm:   when all of those are done, the best settings and the recommended one, over fresh seeds
 full_size: then, where the study asks for it, tests of the predicted edge at another size (`course` chooses both)
 
 A group is a setting. A recommended setting that was never explored gets a group of its own, and so do those at full
-size. The search knows explored settings alone and counts them by itself, from 0.
+size. The search knows explored settings alone and counts them by itself, from 0. A design has no search, and no Optuna
+study: its next training follows from the number of trainings asked for.
 """
 
+import functools
+import itertools
+import json
 import math
 import statistics
 import time
@@ -19,8 +24,11 @@ from pydantic import ValidationError
 
 from slr_models.errors import ResultsError, SettingError
 from sweep import store
+from sweep.analysis.claims.sequential import look
+from sweep.analysis.claims.verdict import settled
 from sweep.analysis.groups import CONFIRM_PHASE, FULL_SIZE_PHASE
 from sweep.course import Wanted, confirmations, full_size_tests, is_full_size_test, settings_of
+from sweep.design import Paired, cells, training
 from sweep.ledger import EXPLORE_PHASE, LEDGER_FILE, Ask, Explored, Ledger
 from sweep.objective import interim
 from sweep.records import TrialResult
@@ -28,7 +36,7 @@ from sweep.search import Nsga2Search
 from sweep.search.bridge import OptunaBridge, SettingResult
 from sweep.search.importance import importances
 from sweep.space import Settings
-from sweep.study import LoadedStudy, Study, check_budget, num_confirmations, num_settings
+from sweep.study import LoadedStudy, Study, check_budget, complete, num_confirmations, num_settings, stored
 from sweep.trial import Job
 
 RECENT_TRAININGS = 5
@@ -40,6 +48,8 @@ MAX_ATTEMPTS = 2
 _FREE_KEYS = ("description", "confirm", "safety", "full_size", "checkpoints", "audit", "forensics", "provenance")
 _FREE_BUDGET_KEYS = ("trials", "wall_time_s")
 _FREE_SEARCH_KEYS = ("stop_width",)
+_FREE_CLAIM_KEYS = ("text", "source")
+"""What is tested, and at which error, stands before anything is seen."""
 
 
 class StudySession:
@@ -77,6 +87,8 @@ class StudySession:
         self._running: set[str] = set()
         self._num_lanes = 1
         """Most trainings that ran at once so far."""
+        self._last_look: int | None = None
+        """The last look of a design at which its claims were judged."""
         self._settled: tuple[int, int] | None = None
         """Asks and results under which nothing was left to do after the exploration."""
         self.full_size_problem: str | None = None
@@ -85,14 +97,7 @@ class StudySession:
         self._exhausted = self.search_has_ended
         self._stop_reason = explored.reason if explored is not None and self._exhausted else None
         self._complete_groups()
-        settings = self._explored_settings()
-        self._bridge = OptunaBridge(
-            results_dir,
-            loaded.study.name,
-            loaded.study.space,
-            loaded.study.search,
-            [(setting, self._setting_result(group)) for group, setting in settings.items()],
-        )
+        self._bridge = None if loaded.study.design is not None else self._new_bridge()
         self._write_trials()
 
     @property
@@ -112,7 +117,7 @@ class StudySession:
             return len(self._ledger.asks)
         explored, confirmed, tested = (len(self._asks(p)) for p in (EXPLORE_PHASE, CONFIRM_PHASE, FULL_SIZE_PHASE))
         if not self._exhausted:
-            explored = max(explored, num_settings(self.study) * self.study.repeats)
+            explored = max(explored, self._num_trainings)
         if not self._ledger.asks or self._ledger.asks[-1].phase == EXPLORE_PHASE:
             confirmed = max(confirmed, num_confirmations(self.study))
         if self.study.full_size is not None:
@@ -123,7 +128,7 @@ class StudySession:
     @property
     def stop_reason(self) -> str | None:
         """Why the exploration ended before its trials were spent; None where it did not."""
-        short = len(self._explored_settings()) < num_settings(self.study)
+        short = len(self._asks(EXPLORE_PHASE)) < self._num_trainings
         if self._stop_reason is None and short and self._out_of_time():
             return "budget.wall_time_s is spent"
         return self._stop_reason
@@ -168,9 +173,10 @@ class StudySession:
         """Takes a finished training: ledger first, then the search and the table."""
         self._ledger.tell(result, spent_s=self._elapsed())
         self._running.discard(result.trial_id)
-        told = self._setting_result(result.group) if result.phase == EXPLORE_PHASE else None
-        if told is not None:
-            self._bridge.tell(list(self._explored_settings()).index(result.group), told)
+        if self._bridge is not None and result.phase == EXPLORE_PHASE:
+            told = self._setting_result(result.group)
+            if told is not None:
+                self._bridge.tell(list(self._explored_settings()).index(result.group), told)
         self._write_trials()
 
     def note_cause(self, result: TrialResult) -> None:
@@ -196,12 +202,28 @@ class StudySession:
         return settings_of(self._ledger, group)
 
     def importances(self) -> dict[str, dict[str, float]]:
-        """Which searched settings matter, as Optuna estimates it from what the search was told."""
-        return importances(self._bridge.study)
+        """Which searched settings matter, as Optuna estimates it from what the search was told; empty of a design."""
+        return {} if self._bridge is None else importances(self._bridge.study)
 
     def close(self) -> None:
         """Releases the results folder."""
         self._ledger.close()
+
+    def _new_bridge(self) -> OptunaBridge:
+        """The search, having heard all that was asked and told so far."""
+        settings = self._explored_settings()
+        return OptunaBridge(
+            self.results_dir,
+            self.study.name,
+            self.study.space,
+            self.study.search,
+            [(setting, self._setting_result(group)) for group, setting in settings.items()],
+        )
+
+    @property
+    def _num_trainings(self) -> int:
+        """Trainings of the whole exploration, if nothing ends it early."""
+        return num_settings(self.study) * self.study.repeats
 
     def _asks(self, phase: str) -> list[Ask]:
         return [a for a in self._ledger.asks if a.phase == phase]
@@ -230,6 +252,8 @@ class StudySession:
             max_steps=self._loaded.max_steps(config, self._num_train),
             # A test at full size tells nothing of how often an alarm is wrong in the exploration.
             audit=ask.phase != FULL_SIZE_PHASE and self.study.audit.chooses(self.study.seed, ask.number),
+            block=ask.block,
+            cell=ask.cell,
         )
 
     def _ask(self, wanted: Wanted) -> Ask:
@@ -238,7 +262,17 @@ class StudySession:
         if group is None:
             same = (a.group for a in self._asks(wanted.phase) if a.settings == wanted.settings)
             group = next(same, self._next_group())
-        ask = Ask(f"{number:04d}", number, group, wanted.seed, wanted.phase, wanted.settings, wanted.recommended)
+        ask = Ask(
+            f"{number:04d}",
+            number,
+            group,
+            wanted.seed,
+            wanted.phase,
+            wanted.settings,
+            wanted.recommended,
+            wanted.block,
+            wanted.cell,
+        )
         self._ledger.ask(ask)
         return ask
 
@@ -246,12 +280,15 @@ class StudySession:
         return 1 + max((a.group for a in self._ledger.asks), default=-1)
 
     def _ask_explore(self) -> list[Ask]:
-        if self._exhausted or len(self._explored_settings()) >= num_settings(self.study):
+        if self._exhausted or len(self._asks(EXPLORE_PHASE)) >= self._num_trainings:
             return []
         if self._confirmation_is_due():
             self._exhausted = True
             self._stop_reason = "what is left of budget.wall_time_s is kept for the confirmation"
             return []
+        if self.study.design is not None:
+            return self._ask_design(self.study.design)
+        assert self._bridge is not None, "a study without a design has a search"
         proposal = self._bridge.ask()
         if proposal is None:
             self._exhausted = True
@@ -264,9 +301,42 @@ class StudySession:
         seeds = range(self.study.seed, self.study.seed + self.study.repeats)
         return [self._ask(Wanted(EXPLORE_PHASE, group, settings, seed)) for seed in seeds]
 
+    def _ask_design(self, design: Paired) -> list[Ask]:
+        """The design's next training; none once a look has found every claim settled."""
+        reason = self._settled_at_look(design)
+        if reason is not None:
+            self._exhausted = True
+            self._stop_reason = reason
+            self._ledger.end_exploration(Explored(reason, self._terms()))
+            return []
+        planned = training(design, self.study.space, len(self._asks(EXPLORE_PHASE)), self.study.seed)
+        wanted = Wanted(
+            EXPLORE_PHASE, None, planned.settings, planned.seed, block=planned.block, cell=planned.cell.name
+        )
+        return [self._ask(wanted)]
+
+    def _settled_at_look(self, design: Paired) -> str | None:
+        """Why a design needs no more blocks; None while it does. Claims are judged once at each look that was reached.
+
+        A look is reached when every training of its blocks was told, those that crashed too.
+        """
+        ends = (ask.trial_id in self._ledger.results for ask in self._asks(EXPLORE_PHASE))
+        num_done = sum(1 for _ in itertools.takewhile(bool, ends)) // len(cells(design))
+        reached = look(num_done, design.blocks, design.looks)
+        if reached is None or reached == self._last_look or not self.study.claims:
+            return None
+        self._last_look = reached
+        return settled(
+            store.read_trials(self.results_dir),
+            stored(self.study),
+            functools.partial(store.read_evals, self.results_dir),
+        )
+
     def _terms(self) -> dict[str, Any]:
-        """What the search's word that it has found out enough depends on."""
+        """What the word that enough is found out depends on."""
         content = self.study.model_dump(mode="json", by_alias=True)
+        if self.study.design is not None:
+            return {key: _essence(key, content) for key in ("design", "claims")}
         return {"search": content["search"], "trials": content["budget"]["trials"]}
 
     def _ask_after_exploration(self) -> list[Ask]:
@@ -378,7 +448,7 @@ def _check_same_study(results_dir: Path, study: Study) -> None:
 def _with_defaults(content: dict[str, Any]) -> dict[str, Any]:
     """A stored study with the defaults of settings that an earlier version of the tool did not have."""
     try:
-        return Study.model_validate(content).model_dump(mode="json", by_alias=True)
+        return complete(Study.model_validate(content)).model_dump(mode="json", by_alias=True)
     except ValidationError:
         return content
 
@@ -390,6 +460,11 @@ def _essence(key: str, content: Mapping[str, Any]) -> Any:
         return {k: v for k, v in value.items() if k not in _FREE_BUDGET_KEYS}
     if key == "search" and isinstance(value, Mapping):
         return {k: v for k, v in value.items() if k not in _FREE_SEARCH_KEYS}
+    if key == "design":
+        # The order of factors and levels matters: references come first, and cells are shuffled from it.
+        return json.dumps(value)
+    if key == "claims" and isinstance(value, list):
+        return [{k: v for k, v in claim.items() if k not in _FREE_CLAIM_KEYS} for claim in value]
     if key == "resources" and isinstance(value, Mapping):
         return bool(value.get("gpus"))
     return value
@@ -402,8 +477,16 @@ def with_trials(study: Study, option: str | None, results_dir: Path) -> Study:
     study that is done; one that is not goes on to its present number first, so the same command can be repeated.
 
     Raises:
-        SettingError: the option is neither, or leaves too few trials.
+        SettingError: the option is neither, or leaves too few trials, or the study has a design.
     """
+    if study.design is not None:
+        if option is not None:
+            raise SettingError(
+                f"--trials {option}: the looks of this study's design are planned for its {study.design.blocks} "
+                f"blocks, and claims are judged by them: for another number, change design.blocks and give the study "
+                f"another name"
+            )
+        return study
     stored, explored = _stored_trials(results_dir)
     trials = max(study.budget.trials, stored)
     if option is not None:

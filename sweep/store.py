@@ -12,6 +12,7 @@
       stability_map.parquet   P(stable) on a grid: one row a point; absent where the trials show no edge
       edges.parquet           where training stops being stable: one row an edge, or a slice without one
       importance.json         which searched settings matter, by method and dotted path
+      claims.json             what became of the claims of a design: verdicts, effects, intervals
       recipe.yaml             the recommended settings as a study that trains once, with their evidence
       recipe.py               the same as plain PyTorch, to copy
 
@@ -91,6 +92,8 @@ TRIAL_SCHEMA = pa.schema(
         ("group", pa.int64()),
         ("seed", pa.int64()),
         ("phase", pa.string()),
+        ("block", pa.int64()),
+        ("cell", pa.string()),
         ("verdict", pa.string()),
         ("stable", pa.bool_()),
         ("cause", pa.string()),
@@ -146,6 +149,7 @@ EDGE_SCHEMA = pa.schema(
 """The fixed columns; a column a setting of the slice stands beside them, named by its dotted path."""
 
 MAP_FILE, EDGES_FILE, IMPORTANCE_FILE = "stability_map.parquet", "edges.parquet", "importance.json"
+CLAIMS_FILE = "claims.json"
 
 
 @contextmanager
@@ -270,6 +274,28 @@ def read_importance(results_dir: Path) -> dict[str, dict[str, float]]:
         content = json.loads(path.read_text(encoding="utf-8"))
         return {method: {p: float(share) for p, share in shares.items()} for method, shares in content.items()}
     except (ValueError, TypeError, AttributeError) as error:
+        raise ResultsError(f"{path} is damaged ({error}): delete it; the study's command writes it anew") from error
+
+
+def write_claims(results_dir: Path, findings: Sequence[Mapping[str, Any]]) -> None:
+    """Writes what became of a study's claims, in their order. JSON has no NaN and no infinity: both are null there."""
+    text = json.dumps(without_nonfinite(list(findings)), indent=2, allow_nan=False)
+    write_text(results_dir / CLAIMS_FILE, text + "\n")
+
+
+def read_claims(results_dir: Path) -> list[dict[str, Any]]:
+    """What became of a study's claims, as it was written; empty where nobody has judged them.
+
+    Raises:
+        ResultsError: the file is there, but is no list of findings.
+    """
+    path = results_dir / CLAIMS_FILE
+    if not path.is_file():
+        return []
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        return [dict(finding) for finding in content]
+    except (ValueError, TypeError) as error:
         raise ResultsError(f"{path} is damaged ({error}): delete it; the study's command writes it anew") from error
 
 

@@ -18,6 +18,9 @@ from slr_models.errors import SettingError
 from slr_models.models import ModelConfig
 from slr_models.spec import Spec
 from sweep import yaml_source
+from sweep.claim import Claim, problems, resolved
+from sweep.design import Cell, Paired, cells, num_trainings
+from sweep.design import dimensions as design_dimensions
 from sweep.forensics.settings import ForensicsConfig
 from sweep.full_size import FullSize, at_full_size, problem
 from sweep.monitor import MonitorConfig
@@ -50,7 +53,7 @@ class Budget(Spec):
     """How much a study may spend."""
 
     trials: int = Field(32, ge=1)
-    """Trainings of the exploration (settings x repeats); confirmations come on top."""
+    """Trainings of the exploration (settings x repeats); confirmations come on top. A `design` has its own number."""
     steps: int | None = Field(None, ge=1)
     """Updates of each training. Give either this or `epochs`."""
     epochs: float | None = Field(None, gt=0)
@@ -115,7 +118,12 @@ class Study(Spec):
     data: DataConfig
     training: TrainingConfig = TrainingConfig()
     space: Space = {}
-    """What varies: dotted path -> dimension. Empty: one fixed setting."""
+    """What varies: dotted path -> dimension. Empty: one fixed setting. With a `design`: what each block draws anew; a
+    results folder holds the paths of the factors here, too."""
+    design: Paired | None = None
+    """Trains blocks of settings that differ by chosen levels alone, to settle `claims`, in place of a search."""
+    claims: tuple[Claim, ...] = ()
+    """What the design is to settle: each ends as supported, refuted, equivalent or undecided."""
     search: SearchConfig = StabilitySearch()
     objective: Metric = "wer"
     """What a stable training is judged by."""
@@ -144,6 +152,11 @@ class Study(Spec):
     provenance: dict[str, Any] = {}
     """Written by the tool into results; ignored when read."""
 
+    @property
+    def searched(self) -> Space:
+        """All that differs between trainings: what the factors of a design vary, and `space`."""
+        return {**(design_dimensions(self.design) if self.design else {}), **self.space}
+
 
 class LoadedStudy:
     """A validated study with its source, able to make the configuration of any trial."""
@@ -166,15 +179,32 @@ class LoadedStudy:
             source = YamlSource(self.source.name, content, self.source.lines)
             raise SettingError("\n".join(_messages(error, TrialConfig, source))) from error
 
-    def first_settings(self) -> Settings:
-        """Some settings of the space: the first to try if any are named, else the low end of each dimension."""
+    def first_settings(self, cell: Cell | None = None) -> Settings:
+        """Some settings of the space: the first to try if any are named, else the low end of each dimension.
+
+        With a design those of a cell, the first one where none is given.
+        """
         first: Settings = {}
         for path in ordered(self.study.space):
             dimension = self.study.space[path]
             if is_active(dimension, first):
                 known = self.study.search.try_first[0] if self.study.search.try_first else {}
                 first[path] = known.get(path, dimension.ends[0])
-        return first
+        if self.study.design is None:
+            return first
+        return {**first, **(cell or cells(self.study.design)[0]).settings}
+
+    def corners(self) -> Iterator[tuple[str, Settings]]:
+        """Settings at the ends of every dimension, see `corner_settings`; with a design those of each of its cells.
+
+        Yields pairs of the path under test, "" where there is none, and the settings.
+        """
+        if self.study.design is None:
+            yield from corner_settings(self.study.space)
+            return
+        for cell in cells(self.study.design):
+            for path, settings in corner_settings(self.study.space) if self.study.space else [("", {})]:
+                yield path, {**settings, **cell.settings}
 
     def max_steps(self, config: TrialConfig, num_train: int) -> int:
         """Updates of a training, for a training split of that many utterances."""
@@ -211,14 +241,47 @@ def validate(source: YamlSource) -> LoadedStudy:
         study = Study.model_validate(source.content)
     except ValidationError as error:
         raise SettingError("\n".join(_messages(error, Study, source))) from error
+    _check_beside_design(study, source)
+    study = complete(study)
     loaded = LoadedStudy(study, source)
     check_budget(study, source.where(("budget",)))
     _check_name(study, source)
     _check_space(loaded, source)
+    _check_design(loaded, source)
     _check_search(study, source)
     _check_scheduler(study, source)
     _check_full_size(loaded, source)
     return loaded
+
+
+def complete(study: Study) -> Study:
+    """The study with what follows from its design: claims without gaps, and no confirmation where none was asked for.
+
+    What a results folder holds of the factors in `space` is left out: the design says it.
+    """
+    design = study.design
+    if design is None:
+        return study
+    varied = design_dimensions(design)
+    return study.model_copy(
+        update={
+            "space": {path: dimension for path, dimension in study.space.items() if varied.get(path) != dimension},
+            "claims": tuple(resolved(claim, design) for claim in study.claims),
+            "confirm": study.confirm if "confirm" in study.model_fields_set else Confirm(settings=0),
+        }
+    )
+
+
+def stored(study: Study) -> dict[str, Any]:
+    """The study as study.yaml of a results folder holds it, all defaults written out; it can be run again.
+
+    `space` holds the paths that the factors of a design vary, too, since trials have columns of them.
+    """
+    content = study.model_dump(mode="json", by_alias=True)
+    content["space"] = {path: dim.model_dump(mode="json", by_alias=True) for path, dim in study.searched.items()}
+    if study.design is not None:
+        del content["search"], content["budget"]["trials"]
+    return content
 
 
 def apply_settings(base: Mapping[str, Any], settings: Mapping[str, Scalar]) -> dict[str, Any]:
@@ -426,15 +489,11 @@ def _check_name(study: Study, source: YamlSource) -> None:
 def _check_space(loaded: LoadedStudy, source: YamlSource) -> None:
     space = loaded.study.space
     for path in space:
-        where = source.where(("space", path))
-        section = path.split(".")[0]
-        if section not in ("model", "training"):
-            known = ", ".join(f"{s}.*" for s in ("model", "training"))
-            hint = " (data is built once and shared by all trials)" if section == "data" else ""
-            raise SettingError(f"{where}: space.{path} cannot be searched; what can be is {known}{hint}")
-        _check_known_path(path, loaded, where)
+        _check_known_path(path, f"space.{path}", source.where(("space", path)))
     with _at(source, space):
         ordered(space)
+    if loaded.study.design is not None:
+        return
     for path, settings in corner_settings(space):
         try:
             loaded.trial_config(settings)
@@ -460,32 +519,109 @@ def _at(source: YamlSource, space: Space) -> Iterator[None]:
         raise SettingError(f"{source.where(('space', path))}: {error}") from None
 
 
-def _check_known_path(path: str, loaded: LoadedStudy, where: str) -> None:
-    """A dotted path must name a field that some kind of its section has."""
+def _check_known_path(path: str, name: str, where: str) -> None:
+    """A dotted path must name a field that some kind of a trial's sections has; `name` stands for it in messages."""
     keys = path.split(".")
+    if keys[0] not in ("model", "training"):
+        hint = " (data is built once and shared by all trials)" if keys[0] == "data" else ""
+        raise SettingError(f"{where}: {name} cannot be searched; what can be is model.*, training.*{hint}")
     candidates: list[type[Spec]] = [TrialConfig]
     for depth, key in enumerate(keys):
         fields = [field for spec in candidates if (field := _field(spec, key)) is not None]
         if not fields:
-            known = sorted({name for spec in candidates for name in spec.model_fields})
+            known = sorted({field for spec in candidates for field in spec.model_fields})
             prefix = ".".join(keys[:depth])
-            raise SettingError(
-                f"{where}: space.{path}: {prefix or 'a trial'} has no setting {key!r}. {_suggest(key, known)}"
-            )
+            raise SettingError(f"{where}: {name}: {prefix or 'a trial'} has no setting {key!r}. {_suggest(key, known)}")
         candidates = [spec for field in fields for spec in _specs_in(field.annotation)]
         if not candidates and depth < len(keys) - 1 and not any(_is_open(f.annotation) for f in fields):
-            raise SettingError(f"{where}: space.{path}: {'.'.join(keys[: depth + 1])} is one value, without parts")
+            raise SettingError(f"{where}: {name}: {'.'.join(keys[: depth + 1])} is one value, without parts")
         if not candidates and any(_is_open(f.annotation) for f in fields):
             return
     if candidates:
         raise SettingError(
-            f"{where}: space.{path} is a section, not one value: search one of its settings, such as {path}.kind"
+            f"{where}: {name} is a section, not one value: search one of its settings, such as {path}.kind"
         )
 
 
 def _is_open(annotation: Any) -> bool:
     """Whether a field holds free-form options, such as those of a user's own model."""
     return annotation is dict or getattr(annotation, "__origin__", None) is dict
+
+
+def _check_beside_design(study: Study, source: YamlSource) -> None:
+    """What a study with a design cannot have, as the file has it."""
+    if study.design is None:
+        if study.claims:
+            raise SettingError(
+                f"{source.where(('claims',))}: claims need a design that settles them: add one, such as design: "
+                f"{{kind: paired, blocks: 24, factors: {{precision: {{training.precision.kind: [fp32, fp16]}}}}}}"
+            )
+        return
+    given: list[tuple[KeyPath, bool, str]] = [
+        (("budget", "trials"), "trials" in study.budget.model_fields_set, "blocks x cells decide how many there are"),
+        (("search",), "search" in study.model_fields_set, "blocks draw their settings by themselves"),
+        (("repeats",), study.repeats > 1, "every block has a seed of its own: ask for more blocks"),
+        (("scheduler",), study.scheduler is not None, "a training that is not judged leaves its block incomplete"),
+        (("full_size",), study.full_size is not None, "it predicts from a search: make it a study of its own"),
+    ]
+    for path, is_given, why in given:
+        if is_given:
+            name = ".".join(map(str, path))
+            raise SettingError(f"{source.where(path)}: {name} cannot be used beside design: {why}. Leave it out")
+
+
+def _check_design(loaded: LoadedStudy, source: YamlSource) -> None:
+    study, design = loaded.study, loaded.study.design
+    if design is None:
+        return
+    for factor, levels in design.factors.items():
+        for level, settings in levels.items():
+            for path in settings:
+                name = f"design.factors.{factor}.{level}.{path}"
+                where = source.where(_place_in_design(factor, level, path, source))
+                _check_known_path(path, name, where)
+                if path in study.space:
+                    raise SettingError(
+                        f"{source.where(('space', path))}: space.{path} is set by the factor {factor} of the design: "
+                        f"leave it out of one of them"
+                    )
+    _check_cells(loaded, design, source)
+    for index, claim in enumerate(study.claims):
+        place: KeyPath = ("claims", index)
+        if claim.name in [other.name for other in study.claims[:index]]:
+            raise SettingError(
+                f"{source.where((*place, 'name'))}: two claims are named {claim.name!r}: give each a name of its own"
+            )
+        for wrong, message in problems(claim, design):
+            raise SettingError(f"{source.where((*place, *wrong))}: claim {claim.name}: {message}")
+
+
+def _check_cells(loaded: LoadedStudy, design: Paired, source: YamlSource) -> None:
+    """Every cell must be a valid configuration, at every end of what blocks draw."""
+    for tested, settings in loaded.corners():
+        try:
+            loaded.trial_config(settings)
+        except SettingError as error:
+            detail = re.sub(r"^\S+: ", "", str(error).splitlines()[0])
+            culprit = detail.split(" ")[0].rstrip(":")
+            shown = ", ".join(f"{key} = {value}" for key, value in settings.items())
+            owner = next(
+                (f for f, levels in design.factors.items() if any(culprit in s for s in levels.values())), None
+            )
+            if owner is None and (tested or culprit in loaded.study.space):
+                name = f"space.{culprit if culprit in loaded.study.space else tested}"
+                place: KeyPath = ("space", name.removeprefix("space."))
+            else:
+                name = "design.factors" if owner is None else f"design.factors.{owner}"
+                place = tuple(name.split("."))
+            hint = " Set it in the levels where it has an effect" if "is not a setting" in detail else ""
+            raise SettingError(f"{source.where(place)}: {name} cannot be used with {shown}: {detail}.{hint}") from None
+
+
+def _place_in_design(factor: str, level: str, path: str, source: YamlSource) -> KeyPath:
+    """Where a setting of a level stands: under the level, or directly under the factor in the short form."""
+    place: KeyPath = ("design", "factors", factor)
+    return (*place, path) if (*place, path) in source.lines else (*place, level, path)
 
 
 def _check_search(study: Study, source: YamlSource) -> None:
@@ -530,7 +666,7 @@ def num_confirmations(study: Study) -> int:
     """Trainings that confirm, at most as long as every fresh seed is stable."""
     confirm = study.confirm
     # A study of one setting has nothing to recommend besides the best.
-    recommended = confirm.recommended and bool(study.space)
+    recommended = confirm.recommended and bool(study.searched)
     return (confirm.settings + recommended) * confirm.seeds if confirm.settings else 0
 
 
@@ -579,7 +715,9 @@ def _check_scheduler(study: Study, source: YamlSource) -> None:
 
 
 def num_settings(study: Study) -> int:
-    """Distinct settings that the exploration will try."""
+    """Distinct settings that the exploration will try; of a design all its trainings, told apart by their blocks."""
+    if study.design is not None:
+        return num_trainings(study.design)
     wanted = study.budget.trials // study.repeats
     if not study.space:
         return 1

@@ -18,6 +18,8 @@ from pydantic import Field
 from torch import Tensor
 
 from slr_models.ctc import (
+    OutputNormalization,
+    as_scores,
     beam_decode,
     blank_rate,
     ctc_losses,
@@ -86,6 +88,10 @@ class TrainingConfig(Spec):
     pass. The time of a sampled step includes all of that; the training's peak memory does not."""
     decoder: Greedy | Beam = Field(Greedy(), discriminator="kind")
     """How validation transcripts are read off."""
+    normalization: OutputNormalization = "once"
+    """How logits become log-probabilities. `once` is right; the others reproduce code whose model normalises before
+    the loss does: `log_softmax_twice` changes nothing, `softmax_then_log_softmax` caps every probability at
+    e / (e + V - 1)."""
 
 
 class TrialConfig(Spec):
@@ -322,8 +328,8 @@ class Training:
         return losses_B.mean()
 
     def _forward(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
-        """Logits [B, S, V], their lengths [B] (on the CPU) and the losses [B]."""
-        logits_BSV = self.model(batch.features_BTF, batch.lengths_B)
+        """Logits [B, S, V] as the loss gets them, their lengths [B] (on the CPU) and the losses [B]."""
+        logits_BSV = as_scores(self.model(batch.features_BTF, batch.lengths_B), self.config.training.normalization)
         lengths_B = self.model.output_lengths(batch.host_lengths_B)
         return logits_BSV, lengths_B, ctc_losses(logits_BSV, lengths_B, batch.targets_BU, batch.target_lengths_B)
 

@@ -65,6 +65,10 @@ class Job:
     """Its length, in updates."""
     audit: bool = False
     """Whether it runs on to its end after an alarm that could be wrong."""
+    block: int | None = None
+    """Of a design: which block it belongs to."""
+    cell: str | None = None
+    """Of a design: its levels."""
 
 
 @dataclass(frozen=True)
@@ -411,6 +415,8 @@ class Trial:
             alarm=alarm,
             step_time_s=records.step_time_s(),
             settings_changed_at_step=self._changed_at_step,
+            block=self.job.block,
+            cell=self.job.cell,
         )
 
     def _with_free_cause(self, result: TrialResult, verdict: Verdict) -> TrialResult:
@@ -544,6 +550,8 @@ def crashed_result(job: Job, options: RunOptions, reason: str) -> TrialResult:
         cpu_s=NAN,
         peak_memory_mib=NAN,
         precision_implementation="",
+        block=job.block,
+        cell=job.cell,
     )
 
 

@@ -1,24 +1,43 @@
 """Every shipped study loads, and its quick variant trains: the same model, data and space at a few steps."""
 
+import re
 from pathlib import Path
 
 import pytest
 import torch
 
+from sweep.design import cells
 from sweep.records import TrialResult
 from sweep.session import StudySession
-from sweep.study import load
+from sweep.study import LoadedStudy, Study, load
 from sweep.trial import Progress, RunOptions, TrialRunner
 
-STUDIES = sorted((Path(__file__).parents[1] / "studies").glob("*.yaml"))
+ROOT = Path(__file__).parents[1]
+STUDIES = sorted((ROOT / "studies").glob("*.yaml"))
+FINDINGS = (ROOT / "docs" / "findings.md").read_text()
 QUICK = [
-    "budget={trials: 2, steps: 3}",
     "confirm.settings=0",
-    "data.num_train=16",
-    "data.num_valid=4",
+    "training.schedule.warmup_steps=1",
     "model.width=0.0625",
     "resources={cpus: 1}",
 ]
+
+
+def quick_variant(path: Path) -> tuple[LoadedStudy, int]:
+    """A study at three steps a training, and how many trainings to try: of a design, its first block."""
+    study = load(path).study
+    of_data = "data.source" if study.data.kind == "memorize" else "data"
+    overrides = [*QUICK, f"{of_data}.num_train=16", f"{of_data}.num_valid=4"]
+    if "training.precision.kind" in study.space and not torch.cuda.is_available():
+        overrides.append("space.training.precision.kind={choice: [fp32, bf16, fp16]}")
+    if study.design is None:
+        return load(path, [*overrides, "budget={trials: 2, steps: 3}"]), 2
+    return load(path, [*overrides, "budget={steps: 3}"]), len(cells(study.design))
+
+
+def needs_recordings(study: Study) -> bool:
+    data = study.data
+    return (data.source if data.kind == "memorize" else data).kind == "fingerspelling"
 
 
 @pytest.mark.parametrize("path", STUDIES, ids=lambda path: path.stem)
@@ -30,23 +49,30 @@ def test_it_loads_as_it_stands(path: Path) -> None:
 
 @pytest.mark.parametrize("path", STUDIES, ids=lambda path: path.stem)
 def test_its_quick_variant_trains(path: Path, tmp_path: Path) -> None:
-    content = load(path)
-    if content.study.data.kind == "fingerspelling":
+    loaded, num_trainings = quick_variant(path)
+    if needs_recordings(loaded.study):
         pytest.importorskip("pose_format", reason="the extra `fingerspelling` is not installed")
-    quick = [*QUICK, "training.schedule.warmup_steps=1"]
-    if "training.precision.kind" in content.study.space and not torch.cuda.is_available():
-        quick.append("space.training.precision.kind={choice: [fp32, bf16, fp16]}")
-    loaded = load(path, quick)
     dataset = loaded.study.data.build()
-    options = RunOptions(tmp_path, "wer", loaded.study.monitor, True, "none")
+    options = RunOptions(tmp_path, "wer", loaded.study.monitor, loaded.study.early_stop, "none")
     runner = TrialRunner(dataset, options)
     session = StudySession(loaded, tmp_path, len(dataset.train))
-    while (job := session.next_job()) is not None:
+    while len(session.results) < num_trainings:
+        job = session.next_job()
+        assert job is not None
         trial = runner.start(job)
         while isinstance(result := trial.advance(), Progress):
             pass
         assert isinstance(result, TrialResult)
         assert result.num_steps == 3 and result.verdict != "crashed", result.reason
         session.tell(result)
-    assert session.done and len(session.results) == 2
+    if loaded.study.design is None:
+        assert session.done
+    else:
+        assert {result.cell for result in session.results} == {cell.name for cell in cells(loaded.study.design)}
     session.close()
+
+
+def test_every_claim_has_its_row_in_the_findings_and_every_row_its_claim() -> None:
+    claims = {f"{path.stem}: {claim.name}" for path in STUDIES for claim in load(path).study.claims}
+    rows = set(re.findall(r"`(\w+: \w+)`", FINDINGS))
+    assert rows == claims

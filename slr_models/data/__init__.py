@@ -1,6 +1,6 @@
 """Data sources: a typed union of configurations, each with `build() -> Dataset`.
 
-To add a source: one file with a Spec that has a `kind` and a `build`, and one entry in `DataConfig`.
+To add a source: one file with a Spec that has a `kind` and a `build`, and one entry of the union in `sources.py`.
 """
 
 from typing import Annotated
@@ -21,12 +21,11 @@ from slr_models.data.compose import Augmentation
 from slr_models.data.custom import CustomDataConfig
 from slr_models.data.fingerspelling import FingerspellingConfig
 from slr_models.data.landmarks import LandmarksConfig
+from slr_models.data.memorize import MemorizeConfig
+from slr_models.data.sources import SourceConfig
 from slr_models.data.synthetic import SyntheticConfig
 
-DataConfig = Annotated[
-    FingerspellingConfig | LandmarksConfig | ClipsConfig | SyntheticConfig | CustomDataConfig,
-    Field(discriminator="kind"),
-]
+DataConfig = Annotated[SourceConfig | MemorizeConfig, Field(discriminator="kind")]
 """Where the data of a study come from."""
 
 __all__ = [
@@ -41,6 +40,7 @@ __all__ = [
     "FeatureGroup",
     "FingerspellingConfig",
     "LandmarksConfig",
+    "MemorizeConfig",
     "Split",
     "SyntheticConfig",
     "collate",

@@ -44,7 +44,7 @@ def recipe(
     source["budget"] = {**(source.get("budget") or {}), "trials": 1}
     source["repeats"] = 1
     source["confirm"] = {"settings": 0}
-    for section in ("search", "scheduler", "full_size"):  # they are about a search's many trials
+    for section in ("search", "design", "claims", "scheduler", "full_size"):  # they are about a study's many trials
         source.pop(section, None)
     group = chosen.group
     evidence: dict[str, Any] = {

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from slr_models.ctc import ctc_losses
+from slr_models.ctc import as_scores, ctc_losses
 from slr_models.data.batch import Dataset, collate
 from sweep.optim import Constant
 from sweep.precision import Fp16, Fp16Unscaled
@@ -88,7 +88,7 @@ def largest_half_gradient(config: TrialConfig, dataset: Dataset, batch: Sequence
         torch.manual_seed(seed)
         model.zero_grad(set_to_none=True)
         with precision.forward_context():
-            logits_BSV = model(padded.features_BTF, padded.lengths_B)
+            logits_BSV = as_scores(model(padded.features_BTF, padded.lengths_B), config.training.normalization)
             lengths_B = model.output_lengths(padded.lengths_B)
             loss = ctc_losses(logits_BSV, lengths_B, padded.targets_BU, padded.target_lengths_B).mean()
         with _LargestHalf() as seen:

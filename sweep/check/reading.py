@@ -4,7 +4,7 @@ from collections import defaultdict
 from dataclasses import dataclass
 from typing import Literal
 
-from slr_models.data import DataConfig, LandmarksConfig
+from slr_models.data import DataConfig, LandmarksConfig, MemorizeConfig
 from slr_models.data.batch import Dataset
 from slr_models.data.inspection import ScaleOutlier, utterance_outliers
 from slr_models.data.normalize import MAX_ABS
@@ -108,6 +108,8 @@ def _is_standardized(config: DataConfig) -> bool:
 
 def feature_values(config: DataConfig) -> str:
     """Which values a source gives, as an adverbial."""
+    if isinstance(config, MemorizeConfig):
+        return feature_values(config.source)
     if _is_standardized(config):
         return "after standardization of each column"
     if isinstance(config, LandmarksConfig) and config.points is not None:

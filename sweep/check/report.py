@@ -14,7 +14,6 @@ from sweep.check.calibration import Calibration, calibrations
 from sweep.check.problems import calibration_problems, problems_of
 from sweep.check.reading import Problem, read
 from sweep.precision import Fp16, PrecisionConfig
-from sweep.space import corner_settings
 from sweep.study import LoadedStudy
 from sweep.train import TrialConfig
 from sweep.trial import RunOptions, TrialRunner
@@ -116,7 +115,7 @@ def _order(seed: int, num_train: int) -> list[int]:
 
 def _precisions(loaded: LoadedStudy) -> list[PrecisionConfig]:
     """Every precision at the ends of the space."""
-    corners = [loaded.first_settings(), *(settings for _, settings in corner_settings(loaded.study.space))]
+    corners = [loaded.first_settings(), *(settings for _, settings in loaded.corners())]
     return [loaded.trial_config(settings).training.precision for settings in corners]
 
 

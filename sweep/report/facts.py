@@ -66,6 +66,8 @@ def study_sections(view: View) -> list[tuple[str, list[tuple[str, str]]]]:
                 )
             },
         ),
+        ("Design", study.get("design")),
+        ("Claims", {claim["name"]: claim for claim in study.get("claims") or ()}),
         ("Watching", {key: study.get(key) for key in ("scheduler", "early_stop", "audit", "monitor", "forensics")}),
         ("Machine", {**dict(made.get("host") or {}), "resources of a trial": study.get("resources")}),
         ("Software", made.get("versions")),
@@ -105,10 +107,16 @@ def limits(view: View) -> list[str]:
         f"{_steps_run(view)} may still diverge later."
     )
     found.append("Results hold for this model, this data and this budget. Other models have other edges.")
-    found.append(
-        "The search decides where trials lie, so shares of stable trials describe the places it looked at, not a "
-        "setting as such. Intervals are exact for independent trials; trials of one study are not quite that."
-    )
+    if view.is_experiment:
+        found.append(
+            "A verdict on a claim holds for the levels that were compared and the settings that were drawn for them. "
+            "The chance that any verdict of the study is wrong is kept to the alpha of its claims."
+        )
+    else:
+        found.append(
+            "The search decides where trials lie, so shares of stable trials describe the places it looked at, not a "
+            "setting as such. Intervals are exact for independent trials; trials of one study are not quite that."
+        )
     if wrong := audit_text(view.audit, view.costs):
         found.append(wrong)
     emulated = trials["precision_implementation"].dropna().astype(str)
@@ -179,6 +187,8 @@ def outcome_notes(view: View) -> list[str]:
 
 
 def exploration_ended(view: View) -> str:
-    """Why the search ended before its budget did, in a sentence; empty where it did not."""
+    """Why the search or experiment ended before its budget did, in a sentence; empty where it did not."""
     reason = str(view.provenance.get("exploration_ended") or "").rstrip(".")
+    if reason and view.is_experiment:
+        return f"The study ended early: {reason}."
     return f"The search ended before its budget: {reason}." if reason else ""

@@ -23,12 +23,13 @@ from sweep.analysis.wording import duration, number, percent, setting_text, valu
 from sweep.explanation import Explanation, few_words
 from sweep.records import Outcome
 from sweep.report import answer, facts, region_text
+from sweep.report.claims import MEANINGS, claim_cards, headline, null_name
 from sweep.report.edge_table import edge_table
 from sweep.report.figures.learning_rate import learning_rate_panels
 from sweep.report.figures.panel import Panel
 from sweep.report.figures.stability_map import stability_map_panels
 from sweep.report.figures.transfer import transfer_panel
-from sweep.report.theme import MARKS, PAGE_COLOURS, css_variables, dark_swaps, svg_symbol
+from sweep.report.theme import MARKS, PAGE_COLOURS, css_variables, dark_swaps, svg_symbol, svg_verdict
 from sweep.report.view import View
 from sweep.report.weights import weights
 
@@ -49,17 +50,26 @@ def render(view: View) -> str:
         lstrip_blocks=True,
     )
     environment.filters.update(
-        number=number, percent=percent, value=value_text, duration=duration, plain=plain, few_words=few_words
-    )
+        number=number, percent=percent, value=value_text, duration=duration, plain=plain, few_words=few_words,
+        verdict_mark=lambda verdict: Markup(svg_verdict(verdict)),
+    )  # fmt: skip
     lr_panels = [Panel("", "", None, view.lr)] if isinstance(view.lr, str) else learning_rate_panels(view.lr)
     region, transfer = view.region, view.stable_region.transfer
     map_panels = stability_map_panels(view.stability, region, view.recommendation.setting)
     size_panels = [transfer_panel(transfer.fit, transfer.tested, transfer.name, transfer.along)] if transfer else []
-    figures = {"lr": lr_panels, "map": map_panels, "size": size_panels}
+    figures = {
+        "lr": lr_panels if view.shows_lr else [],
+        "map": map_panels if view.shows_map else [],
+        "size": size_panels,
+    }
     names = {dim.path: dim.name for dim in view.dims}
     return environment.get_template("page.html").render(
         view=view,
         rec=view.recommendation,
+        cards=claim_cards(view.findings),
+        verdict_count=headline(view.findings),
+        meanings=MEANINGS,
+        null_name=null_name(view.findings),
         names=names,
         setting_text=lambda setting: setting_text(setting, names),
         result_text=result_text,

@@ -57,6 +57,25 @@ PAGE_COLOURS: dict[str, tuple[str, str]] = {
 }
 """Name -> (light, dark)."""
 
+VERDICT_COLOURS: dict[str, tuple[str, str]] = {
+    "supported": ("#0067a3", "#56b4e9"),
+    "refuted": ("#b84a00", "#f0763a"),
+    "equivalent": ("#8a4f86", "#d592c4"),
+    "undecided": ("#59636e", "#a3adb7"),
+}
+"""Verdict on a claim -> (light, dark). Words are written in them, so their contrast is 4.5 : 1 and more."""
+
+_VERDICT_SHAPES = {
+    "supported": '<circle cx="8" cy="8" r="8"/><path class="glyph" d="m4.2 8.3 2.7 2.7 4.9-5.6"/>',
+    "refuted": '<circle cx="8" cy="8" r="8"/><path class="glyph" d="m5.1 5.1 5.8 5.8m0-5.8-5.8 5.8"/>',
+    "equivalent": '<circle cx="8" cy="8" r="8"/><path class="glyph" d="M4.4 6.3h7.2M4.4 9.7h7.2"/>',
+    "undecided": (
+        '<g fill="none" stroke="currentColor"><circle cx="8" cy="8" r="7" stroke-width="1.6"/>'
+        '<path stroke-width="1.7" stroke-linecap="round" d="M5.9 6.1a2.1 2.1 0 1 1 3.2 1.8c-.8.5-1.1.9-1.1 1.6"/></g>'
+        '<circle cx="8" cy="11.9" r="1"/>'
+    ),
+}
+
 _SVG_SHAPES = {
     "circle": '<circle cx="6" cy="6" r="4.5"/>',
     "diamond": '<path d="M6 .8 11.2 6 6 11.2.8 6z"/>',
@@ -86,9 +105,11 @@ def dark_swaps() -> dict[str, str]:
 
 
 def css_variables(dark: bool) -> str:
-    """CSS custom properties: `--ink` for page colours, `--o-stable` for outcomes, `--p-0` to `--p-4` for the map."""
+    """CSS custom properties: `--ink` for page colours, `--o-stable` for outcomes, `--v-refuted` for verdicts on claims,
+    `--p-0` to `--p-4` for the map."""
     pairs = [(f"--{name}", both[dark]) for name, both in PAGE_COLOURS.items()]
     pairs += [(f"--o-{o.value}", m.dark if dark else m.light) for o, m in MARKS.items()]
+    pairs += [(f"--v-{name}", both[dark]) for name, both in VERDICT_COLOURS.items()]
     pairs += [(f"--p-{step}", both[dark]) for step, both in enumerate(MAP_COLOURS)]
     return "".join(f"{name}:{value};" for name, value in pairs)
 
@@ -99,4 +120,12 @@ def svg_symbol(outcome: Outcome) -> str:
     return (
         f'<svg class="mark" viewBox="0 0 12 12" aria-hidden="true" style="color:var(--o-{outcome.value})">'
         f"<g fill='currentColor'>{shape}</g></svg>"
+    )
+
+
+def svg_verdict(verdict: str) -> str:
+    """The symbol of a verdict on a claim as inline SVG in its colour; the word always stands beside it."""
+    return (
+        f'<svg class="verdict-mark" viewBox="0 0 16 16" aria-hidden="true" style="color:var(--v-{verdict})">'
+        f'<g fill="currentColor">{_VERDICT_SHAPES[verdict]}</g></svg>'
     )

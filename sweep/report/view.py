@@ -1,6 +1,7 @@
 """Everything that the page shows, as plain data: reads the results folder and asks the analysis."""
 
 import dataclasses
+import functools
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from slr_models.errors import ResultsError
 from sweep import store
 from sweep.analysis.audit import Audit, audit
 from sweep.analysis.causes import OutcomeCauses, causes_by_outcome, worked_example
+from sweep.analysis.claims.verdict import Finding, judge
 from sweep.analysis.costs import Costs, costs
 from sweep.analysis.dimensions import Dimension, dimensions, learning_rate, panel_dimension
 from sweep.analysis.groups import CONFIRM_PHASE, FULL_SIZE_PHASE, SettingGroup, setting_groups
@@ -45,6 +47,9 @@ class View:
     dims: tuple[Dimension, ...]
     panel: Dimension | None
     recommendation: Recommendation
+    """Of a study whose answer is its claims: none."""
+    findings: tuple[Finding, ...]
+    """What became of the study's claims, in their order."""
     groups: tuple[SettingGroup, ...]
     recipe_yaml: str | None
     snippet: str | None
@@ -82,6 +87,28 @@ class View:
     num_full_size: int
 
     @property
+    def is_experiment(self) -> bool:
+        """Whether the trainings were designed to settle claims."""
+        return bool(self.study.get("design"))
+
+    @property
+    def claims_answer(self) -> bool:
+        """Whether the claims are the study's answer, since it recommends nothing."""
+        return _claims_answer(self.study)
+
+    @property
+    def shows_map(self) -> bool:
+        """Whether there is a numeric setting to draw over: in an experiment, one that was drawn, not a factor."""
+        factors = (self.study.get("design") or {}).get("factors") or {}
+        fixed = {path for levels in factors.values() for settings in levels.values() for path in settings}
+        return not fixed or any(dim.kind == "number" and dim.path not in fixed for dim in self.dims)
+
+    @property
+    def shows_lr(self) -> bool:
+        """Whether results stand against the learning rate; a study without a design says why not."""
+        return not self.is_experiment or not isinstance(self.lr, str)
+
+    @property
     def region(self) -> Region | None:
         """Where training is stable; None where there is no model."""
         return None if isinstance(self.stable_region.region, str) else self.stable_region.region
@@ -107,14 +134,14 @@ def load_view(results_dir: Path) -> View:
     dims = dimensions(space, searched)
     panel, lr = panel_dimension(dims), learning_rate(dims)
     metric: Literal["wer", "val_loss"] = "val_loss" if study.get("objective") == "val_loss" else "wer"
-    recommendation = recommend(searched, space, metric, _safety(study))
+    candidates = searched.iloc[:0] if _claims_answer(study) else searched
+    recommendation = recommend(candidates, space, metric, _safety(study))
     chosen = recommendation.chosen
     known_region = stable_region(trials, study, dims, panel, recommendation.setting)
     found = known_region.region
     recipe_yaml = _recipe_yaml(results_dir, recommendation, study) if chosen else None
     shown = tuple(examples(trials, chosen.group.best_trial_id if chosen else None))
     traced = traced_trials(trials, [t for _, t in shown])
-    budget = study.get("budget") or {}
     return View(
         study=study,
         provenance=provenance,
@@ -122,6 +149,9 @@ def load_view(results_dir: Path) -> View:
         dims=dims,
         panel=panel,
         recommendation=recommendation,
+        findings=tuple(judge(trials, study, functools.partial(store.read_evals, results_dir)))
+        if study.get("claims")
+        else (),
         groups=tuple(setting_groups(judged(searched), dims)) if len(searched) else (),
         recipe_yaml=recipe_yaml,
         snippet=_snippet(results_dir, recipe_yaml) if recipe_yaml else None,
@@ -142,11 +172,24 @@ def load_view(results_dir: Path) -> View:
         examples=shown,
         traces=tuple(_traces(results_dir, traced)),
         warnings=_warnings(results_dir, trials, traced),
-        num_planned=int(budget["trials"]) if budget.get("trials") else None,
+        num_planned=_num_planned(study),
         num_explored=int((searched["phase"] != CONFIRM_PHASE).sum()),
         num_confirming=int((searched["phase"] == CONFIRM_PHASE).sum()),
         num_full_size=len(trials) - len(searched),
     )
+
+
+def _claims_answer(study: Mapping[str, Any]) -> bool:
+    """Whether a study has claims to settle and nothing to recommend: only what is confirmed is recommended there."""
+    return bool(study.get("design")) and not (study.get("confirm") or {}).get("settings")
+
+
+def _num_planned(study: Mapping[str, Any]) -> int | None:
+    design, budget = study.get("design"), study.get("budget") or {}
+    if not design:
+        return int(budget["trials"]) if budget.get("trials") else None
+    num_cells = math.prod(len(levels) for levels in design["factors"].values())
+    return int(design["blocks"]) * num_cells // {"full": 1, "half": 2, "quarter": 4}[design["fraction"]]
 
 
 def _safety(study: Mapping[str, Any]) -> tuple[float, float] | None:

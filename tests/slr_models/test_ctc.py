@@ -265,3 +265,22 @@ def test_input_dependence_spans_zero_to_ln_v() -> None:
     for row, frame, label in [(0, 0, 0), (0, 1, 1), (0, 2, 2), (0, 3, 0), (1, 0, 1), (1, 1, 2)]:
         certain[row, frame, label] = 40.0
     assert float(ctc.input_dependence(certain, lengths)) == pytest.approx(math.log(3), rel=1e-6)
+
+
+def test_a_second_log_softmax_changes_nothing_and_a_softmax_caps_every_probability() -> None:
+    torch.manual_seed(3)
+    logits_BSV = (10 * torch.randn(2, 7, 5)).requires_grad_()
+    padded, target_lengths = pad([[1, 2], [3]])
+    lengths = torch.tensor([7, 6])
+
+    def loss(normalization: ctc.OutputNormalization) -> Tensor:
+        return ctc.ctc_losses(ctc.as_scores(logits_BSV, normalization), lengths, padded, target_lengths).sum()
+
+    (gradient,) = torch.autograd.grad(loss("once"), logits_BSV)
+    (twice,) = torch.autograd.grad(loss("log_softmax_twice"), logits_BSV)
+    torch.testing.assert_close(loss("log_softmax_twice"), loss("once"))
+    torch.testing.assert_close(twice, gradient)
+    # The best case of the other: all the mass on one label. Even then V - 1 others keep 1 / (e + V - 1) each.
+    certain_BSV = 100 * F.one_hot(torch.tensor([[1, 2, 3]]), 5)
+    capped_BSV = F.softmax(ctc.as_scores(certain_BSV, "softmax_then_log_softmax"), dim=-1)
+    torch.testing.assert_close(capped_BSV.amax(dim=-1), torch.full((1, 3), math.e / (math.e + 4)))

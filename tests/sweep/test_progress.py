@@ -96,3 +96,16 @@ def test_a_terminal_shows_what_runs() -> None:
         "4 of 6 trials",
     ):
         assert part in text
+
+
+def test_a_training_of_a_design_is_named_by_its_block_and_cell_and_what_was_drawn() -> None:
+    out = io.StringIO()
+    console = Console(file=out, width=120, soft_wrap=True)
+    job = dataclasses.replace(JOB, block=3, cell="precision=fp16")
+    search = "paired design, 4 blocks x 2 cells"
+    with Terminal(console, course=Course(), search=search, done=[], drawn=["training.optimizer.lr"]) as view:
+        view.started(job)
+        view.finished(dataclasses.replace(result(Outcome.STABLE), block=3, cell="precision=fp16"))
+    text = out.getvalue()
+    assert "training (paired design, 4 blocks x 2 cells)" in text
+    assert "[1/5] 0007 block 3: precision=fp16 (lr=0.00123): stable, WER 0.25" in text

@@ -191,10 +191,11 @@ def test_a_run_ends_with_the_recommendation_the_map_and_what_matters_in_its_fold
     content = loaded.study.model_dump(mode="json", by_alias=True)
     store.write_yaml(folder / "study.yaml", {**content, "provenance": {"exploration_ended": "an earlier run's"}})
     finish(session, folder, limit=2)
-    early = conclude(session, loaded)
+    early, findings = conclude(session, loaded)
+    assert findings == []
     assert early.safety is None and not (folder / "edges.parquet").exists() and store.read_importance(folder) == {}
     finish(session, folder)
-    answer = conclude(session, loaded)
+    answer, _ = conclude(session, loaded)
     session.close()
     assert answer.status == "confirmed" and answer.safety.meets and answer.safety.p_stable >= 0.95
     assert list(details(session, answer))[0].startswith("Safety rule met: P(stable) is")
@@ -227,7 +228,7 @@ def test_a_recipe_of_a_study_with_a_full_size_can_be_trained(study, tmp_path) ->
     content = loaded.study.model_dump(mode="json", by_alias=True)
     store.write_yaml(folder / "study.yaml", {**content, "provenance": {}})
     finish(session, folder)
-    answer = conclude(session, loaded)
+    answer, _ = conclude(session, loaded)
     told = [line for line in details(session, answer) if "full size" in line]
     session.close()
     below, above = told

@@ -397,3 +397,13 @@ def test_late_reading_changes_no_record_on_a_gpu(settings) -> None:
     ]
     # torch's CTC gradient adds up in another order each time on a GPU.
     assert [r.loss for r in late] == pytest.approx([r.loss for r in at_once], rel=1e-2)
+
+
+def test_a_second_normalization_of_the_output_is_what_the_loss_and_the_evaluation_see(dataset) -> None:
+    def losses(normalization: str) -> tuple[list[float], float]:
+        records = list(start(dataset, config(normalization=normalization), max_steps=3).records())
+        return [r.loss for r in records if isinstance(r, StepRecord)], records[-1].val_loss
+
+    once, twice, capped = (losses(kind) for kind in ("once", "log_softmax_twice", "softmax_then_log_softmax"))
+    assert twice[0] == pytest.approx(once[0], rel=1e-4) and twice[1] == pytest.approx(once[1], rel=1e-3)
+    assert abs(capped[0][0] - once[0][0]) > 0.01 and abs(capped[1] - once[1]) > 0.01

@@ -21,6 +21,8 @@ def settings_of(kind: str, folder: Path) -> dict[str, object]:
         return {"num_train": 5, "num_valid": 3}
     if kind == "synthetic":
         return {"num_train": 5, "num_valid": 3}
+    if kind == "memorize":
+        return {"num_utterances": 2, "source": {"kind": "synthetic", "num_train": 5, "num_valid": 3}}
     if kind == "landmarks":
         rng = np.random.default_rng(0)
         for name in "abc":
@@ -35,7 +37,7 @@ def settings_of(kind: str, folder: Path) -> dict[str, object]:
     return {"path": str(folder), "num_train": 5, "num_valid": 3}
 
 
-@pytest.mark.parametrize("kind", ["fingerspelling", "landmarks", "clips", "synthetic"])
+@pytest.mark.parametrize("kind", ["fingerspelling", "landmarks", "clips", "synthetic", "memorize"])
 def test_sources_keep_the_contract_and_repeat_themselves(kind: str, tmp_path: Path) -> None:
     config = ADAPTER.validate_python({"kind": kind, **settings_of(kind, tmp_path)})
     data, again = config.build(), config.build()
@@ -50,7 +52,9 @@ def test_sources_keep_the_contract_and_repeat_themselves(kind: str, tmp_path: Pa
 
 
 def test_the_union_tells_kinds_apart() -> None:
-    with pytest.raises(ValidationError, match="'fingerspelling', 'landmarks', 'clips', 'synthetic', 'custom'"):
+    with pytest.raises(
+        ValidationError, match="'fingerspelling', 'landmarks', 'clips', 'synthetic', 'custom', 'memorize'"
+    ):
         ADAPTER.validate_python({"kind": "nothing"})
     with pytest.raises(ValidationError, match="extra"):
         ADAPTER.validate_python({"kind": "synthetic", "num_tarin": 5})

@@ -246,6 +246,71 @@ def write_results(
     return folder
 
 
+def claim_of(name: str, **fields: Any) -> dict[str, Any]:
+    """A claim as study.yaml holds it, all defaults filled in."""
+    return {
+        "name": name, "text": f"The text of {name}.", "source": "notes", "factor": "precision",
+        "levels": ["fp32", "fp16"], "by": None, "by_levels": [], "where": {}, "response": "stable",
+        "effect": "difference", "expected": "lower", "value": 0.0, "smallest_effect": 0.1, "alpha": 0.05,
+        "loss_fraction": 0.5, **fields,
+    }  # fmt: skip
+
+
+def write_experiment(
+    folder: Path,
+    claims: Sequence[dict[str, Any]],
+    num_blocks: int = 8,
+    planned: int = 8,
+    searches_lr: bool = False,
+    **study: Any,
+) -> Path:
+    """Writes the results of a paired design: precision crossed with clip norm, a drawn learning rate in each block.
+
+    `num_blocks` of the `planned` ones are finished. `study` replaces parts of the study.
+    """
+    clips = {"tight": 0.5, "loose": 5.0}
+    factors = {
+        "precision": {kind: {PRECISION: kind} for kind in ("fp32", "fp16")},
+        "clip": {level: {CLIP: value} for level, value in clips.items()},
+    }
+    space: dict[str, Any] = {LR: {"loguniform": [1e-3, 1e-2], "when": {}}} if searches_lr else {}
+    space |= {PRECISION: {"choice": ["fp32", "fp16"], "when": {}}, CLIP: {"choice": list(clips.values()), "when": {}}}
+    content = {key: value for key, value in STUDY.items() if key != "search"} | {
+        "space": space, "confirm": {"settings": 0, "seeds": 3, "recommended": True}, "budget": {"steps": MAX_STEPS},
+        "design": {
+            "kind": "paired", "blocks": planned, "looks": 4, "factors": factors, "fraction": "full", "seed": 0,
+        },
+        "claims": list(claims), **study, "provenance": PROVENANCE,
+    }  # fmt: skip
+    store.write_yaml(folder / "study.yaml", content)
+    rng = np.random.default_rng(11)
+    rows = []
+    for block in range(num_blocks):
+        lr = float(np.exp(rng.uniform(*np.log((1e-3, 1e-2))))) if searches_lr else 4e-3
+        for kind in ("fp32", "fp16"):
+            for level, clip in clips.items():
+                settings = {PRECISION: kind, LR: lr, CLIP: clip}
+                row = trial_row(len(rows), len(rows), block, "explore", settings, folder)
+                rows.append({**row, "block": block, "cell": f"precision={kind}, clip={level}"})
+    if not searches_lr:
+        for row in rows:
+            del row[LR]
+    store.write_trials(folder, rows)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def make_experiment() -> Callable[..., Path]:
+    """Writes the results of a paired design: `make_experiment(folder, claims, num_blocks=8, planned=8, **study)`."""
+    return write_experiment
+
+
+@pytest.fixture(scope="session")
+def make_claim() -> Callable[..., dict[str, Any]]:
+    """A claim as study.yaml holds it: `make_claim("name", response="wer", ...)`."""
+    return claim_of
+
+
 @pytest.fixture(scope="session")
 def make_results() -> Callable[..., Path]:
     """Writes a results folder: `make_results(folder, num_trials=36, lr_range=(1e-4, 1e-1), num_pruned=0, **study)`."""

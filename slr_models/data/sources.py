@@ -1,0 +1,10 @@
+"""The sources that read or make utterances: everything in `DataConfig` that does not take another source apart."""
+
+from slr_models.data.clips import ClipsConfig
+from slr_models.data.custom import CustomDataConfig
+from slr_models.data.fingerspelling import FingerspellingConfig
+from slr_models.data.landmarks import LandmarksConfig
+from slr_models.data.synthetic import SyntheticConfig
+
+SourceConfig = FingerspellingConfig | LandmarksConfig | ClipsConfig | SyntheticConfig | CustomDataConfig
+"""Any of them; `kind` says which."""

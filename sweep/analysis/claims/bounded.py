@@ -1,0 +1,98 @@
+"""Effects on the share of stable trainings: every value is 0 or 1, so small samples need exact procedures.
+
+The interval adds one made-up block at either end of what is possible, as Bonett and Price (Biometrical Journal 54,
+2012) do for the difference of paired shares: mean and variance of N + 2 blocks. With one training a level it is their
+interval; with averages over several trainings, or differences of differences, it is the same idea, and wider. The
+p value is exact: McNemar's (the binomial one of the discordant pairs), or, for block effects other than -1, 0 and 1,
+that of all sign flips of the blocks.
+"""
+
+import math
+
+import numpy as np
+from scipy.stats import binomtest, norm
+
+from sweep.analysis.claims.effects import Effect, unknown
+from sweep.analysis.claims.pairs import Floats, Pairs
+from sweep.analysis.outcomes import clopper_pearson
+
+
+def stable_effect(pairs: Pairs, value: float, level: float) -> Effect:
+    """The mean over blocks of a contrast of stable trainings.
+
+    Args:
+        pairs: of the response `stable`.
+        value: what the mean is tested against.
+        level: two-sided, in (0, 1).
+    """
+    num = len(pairs)
+    if num < 2:
+        return unknown(float(pairs.effects.mean()) if num else math.nan, BONETT_PRICE, "At least two pairs are needed.")
+    single = pairs.cells == 1 and len(pairs.weights) == 1
+    if single:
+        return _share(int(pairs.effects.sum()), num, value, level)
+    estimate = float(pairs.effects.mean())
+    ends = np.array([pairs.weights[pairs.weights < 0].sum(), pairs.weights[pairs.weights > 0].sum()])
+    padded = np.concatenate([pairs.effects, ends])
+    center, spread = float(padded.mean()), float(padded.std())
+    reach = float(norm.isf(level / 2)) * spread / math.sqrt(len(padded))
+    low, high = max(center - reach, float(ends[0])), min(center + reach, float(ends[1]))
+    binary = pairs.cells == 1 and len(pairs.weights) == 2
+    # The exact tests are of no difference; another value (or a mean of several cells) is tested by the interval alone.
+    if value == 0 and ends[0] < 0:
+        p = mcnemar_p(pairs.effects) if binary else sign_flip_p(pairs.effects, pairs.cells)
+    else:
+        p = 2 * float(norm.sf(abs(center - value) / (spread / math.sqrt(len(padded)))))
+    return Effect(estimate, min(low, estimate), max(high, estimate), p, spread, *(NAMES if binary else FLIP_NAMES))
+
+
+def mcnemar_p(differences: Floats) -> float:
+    """The exact two-sided p value of McNemar's test: are as many pairs better as are worse?
+
+    Args:
+        differences: -1, 0 or 1 a pair, [N].
+    """
+    better, worse = int((differences > 0).sum()), int((differences < 0).sum())
+    return 1.0 if better + worse == 0 else float(binomtest(better, better + worse).pvalue)
+
+
+def sign_flip_p(effects: Floats, cells: int) -> float:
+    """The exact two-sided p value of the sign-flip test: how often random signs give a sum as far from 0.
+
+    Args:
+        effects: one a block, [N]; multiples of 1 / cells, or a mean of differences of such.
+        cells: trainings behind each value.
+    """
+    units = np.abs(np.rint(effects * cells)).astype(int)
+    if np.abs(np.abs(effects * cells) - units).max(initial=0.0) > 1e-6:
+        units = np.abs(np.rint(effects * 1000)).astype(int)  # slopes: no small whole numbers
+        total = abs(int(np.rint(effects * 1000).sum()))
+    else:
+        total = abs(int(np.rint(effects * cells).sum()))
+    reach = int(units.sum())
+    chances = np.zeros(2 * reach + 1)
+    chances[reach] = 1.0
+    for unit in units[units > 0]:
+        chances = (np.roll(chances, unit) + np.roll(chances, -unit)) / 2
+    sums = np.abs(np.arange(-reach, reach + 1))
+    return float(min(1.0, chances[sums >= total].sum()))
+
+
+def _share(count: int, num: int, value: float, level: float) -> Effect:
+    """The share of stable trainings at one level."""
+    low, high = clopper_pearson(count, num, 1 - level)
+    p = float(binomtest(count, num, min(max(value, 0.0), 1.0)).pvalue)
+    smoothed = (count + 1) / (num + 2)
+    return Effect(count / num, low, high, p, math.sqrt(smoothed * (1 - smoothed)), *SHARE_NAMES)
+
+
+BONETT_PRICE = "exact McNemar test, Bonett-Price interval of the difference of paired shares"
+NAMES = (
+    BONETT_PRICE,
+    "Blocks are independent; within one, both levels share setting, weights and data order.",
+)
+FLIP_NAMES = (
+    "exact sign-flip test of the blocks, Bonett-Price interval of their effects",
+    "Blocks are independent, and without an effect each is as likely to come out the other way round.",
+)
+SHARE_NAMES = ("exact binomial test, Clopper-Pearson interval", "Blocks are independent.")

@@ -1,0 +1,274 @@
+"""Trials of a paired design -> one effect a block, over the complete blocks.
+
+A block trains one drawn setting with one seed under every cell, so what the levels have in common cancels within it.
+A claim looks at some columns of it (the levels of its factor, or of two factors), each the mean of the block's cells at
+those levels, and at one contrast of the columns: the block's effect.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from slr_models.errors import ResultsError
+from sweep.analysis.claims.responses import NOT_JUDGED, Evals, censored, response
+
+Floats = npt.NDArray[np.float64]
+
+LR_PATH = "training.optimizer.lr"
+FRACTIONS = {"full": 1, "half": 2, "quarter": 4}
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """The complete blocks of a claim: what was measured at each of its levels."""
+
+    blocks: npt.NDArray[np.int64]
+    """Numbers of the blocks, [N], increasing."""
+    values: Floats
+    """The response, [N, C], a column for each of `labels`, in the response's unit. For edge_lr the middle of the two
+    rungs, or the outermost rung where the edge lies beyond it."""
+    labels: tuple[str, ...]
+    """Of the columns. Difference and ratio: reference, other. Slope: all levels. Mean: the one level. Interaction: the
+    levels at the reference of `by`, then those at its other level."""
+    censored: npt.NDArray[np.bool_]
+    """Whether a value only says "at least" (or, for an edge below all rungs, "at most"), [N, C]."""
+    effects: Floats
+    """The contrast of each block, [N]; of the logarithms for a ratio."""
+    weights: Floats
+    """The contrast: effects = f(values) @ weights, [C], with f the logarithm for a ratio."""
+    cells: int
+    """Trainings of a block behind each column."""
+    low: Floats
+    """For edge_lr what is known of each value, [N, C]: it lies in (low, high], with infinite ends; else `values`."""
+    high: Floats
+    left_out: int = 0
+    """Blocks that are finished, but left out: a training crashed, or its response is unknown."""
+    crashed: int = 0
+    """Of those, the ones with a crash."""
+    undefined: int = 0
+    """Of those, the ones where a ratio has no meaning: a value was 0."""
+
+    @property
+    def reference(self) -> Floats:
+        """The first column, [N]."""
+        return self.values[:, 0]
+
+    @property
+    def other(self) -> Floats:
+        """The last column, [N]."""
+        return self.values[:, -1]
+
+    def __len__(self) -> int:
+        return len(self.blocks)
+
+
+def num_finished(trials: pd.DataFrame, design: Mapping[str, Any]) -> int:
+    """How many leading blocks are finished: every cell has a row, whatever came of it."""
+    rows = _designed(trials)
+    counts = rows.groupby("block")["cell"].nunique()
+    cells = num_cells(design)
+    num = 0
+    while counts.get(num, 0) >= cells:
+        num += 1
+    return num
+
+
+def num_cells(design: Mapping[str, Any]) -> int:
+    """Trainings of a block."""
+    levels = [len(levels_of(factor)) for factor in design["factors"].values()]
+    return int(np.prod(levels)) // FRACTIONS[str(design.get("fraction") or "full")]
+
+
+def levels_of(factor: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """A factor's levels with their settings, in order."""
+    return {str(name): dict(settings) for name, settings in factor.items()}
+
+
+def pairs(
+    trials: pd.DataFrame, claim: Mapping[str, Any], study: Mapping[str, Any], evals: Evals, blocks: int | None = None
+) -> Pairs:
+    """What the leading blocks say of a claim.
+
+    Args:
+        trials: as `store.read_trials` gives them, with the columns block and cell.
+        claim: an entry of the study's claims, all fields filled in.
+        study: study.yaml.
+        evals: gives the evaluations of a trial.
+        blocks: how many leading blocks are looked at; None for all finished ones.
+
+    Raises:
+        ResultsError: study.yaml names levels or a response that this version does not know.
+    """
+    design = study["design"]
+    finished = num_finished(trials, design)
+    within = range(finished if blocks is None else min(blocks, finished))
+    rows = _designed(trials)
+    rows = rows[rows["block"].isin(within)].drop_duplicates(["block", "cell"], keep="last")
+    levels = rows["cell"].map(_parse)
+    chosen = columns(claim, design)
+    ratio = claim["effect"] == "ratio"
+    if claim["response"] == "edge_lr":
+        return _edge_pairs(rows, levels, claim, design, chosen, within)
+    measured = response(rows, evals, claim, study)
+    at_limit = censored(rows, measured, str(claim["response"]))
+    found, limits = [], []
+    for labels in chosen:
+        mask = _at(levels, {**(claim.get("where") or {}), **labels})
+        found.append((np.log(measured.where(measured > 0)) if ratio else measured)[mask].groupby(rows["block"][mask]))
+        limits.append(at_limit[mask].groupby(rows["block"][mask]))
+    index = pd.Index(within)
+    # A block's mean is known only if every one of its cells is: skipna would compare different cells.
+    table = np.column_stack([g.agg(lambda v: v.mean(skipna=False)).reindex(index).to_numpy(float) for g in found])
+    limited = np.column_stack([g.all().reindex(index, fill_value=False).to_numpy(bool) for g in limits])
+    cells = max((int(g.size().max()) for g in found if len(g)), default=1)
+    complete = np.isfinite(table).all(axis=1)
+    weights = contrast(claim, design)
+    crashed = _crashed(rows, levels, claim, chosen)
+    out = set(np.flatnonzero(~complete).tolist())
+    values = table[complete]
+    shown = np.exp(values) if ratio else values
+    zero = set(rows["block"][(measured <= 0) & (_any_of(levels, claim, chosen))].astype(int)) if ratio else set()
+    return Pairs(
+        blocks=np.flatnonzero(complete).astype(np.int64),
+        values=shown,
+        labels=tuple(", ".join(labels.values()) for labels in chosen),
+        censored=limited[complete],
+        effects=values @ weights,
+        weights=weights,
+        cells=cells,
+        low=shown,
+        high=shown,
+        left_out=len(out),
+        crashed=len(out & crashed),
+        undefined=len((out & zero) - crashed),
+    )
+
+
+def columns(claim: Mapping[str, Any], design: Mapping[str, Any]) -> list[dict[str, str]]:
+    """The levels behind each column: factor -> level."""
+    factor = str(claim["factor"])
+    levels = [str(level) for level in claim.get("levels") or list(levels_of(design["factors"][factor]))[:2]]
+    if claim["effect"] == "mean":
+        return [{factor: levels[0]}]
+    if not claim.get("by"):
+        return [{factor: level} for level in levels]
+    by = str(claim["by"])
+    others = [str(level) for level in claim.get("by_levels") or list(levels_of(design["factors"][by]))[:2]]
+    return [{by: other, factor: level} for other in others for level in levels]
+
+
+def contrast(claim: Mapping[str, Any], design: Mapping[str, Any]) -> Floats:
+    """The weights of the columns, [C]: their weighted sum is the effect of a block."""
+    chosen = columns(claim, design)
+    if claim["effect"] == "mean":
+        return np.ones(1)
+    if claim["effect"] == "slope":
+        known = levels_of(design["factors"][claim["factor"]])
+        x = np.log2([_level_number(label[claim["factor"]], known) for label in chosen])
+        centered = x - x.mean()
+        return np.asarray(centered / (centered @ centered), dtype=np.float64)
+    return np.array([-1.0, 1.0] if len(chosen) == 2 else [1.0, -1.0, -1.0, 1.0])
+
+
+def _designed(trials: pd.DataFrame) -> pd.DataFrame:
+    """The trainings that the design asked for."""
+    rows = trials[(trials["phase"] == "explore") & trials["block"].notna() & trials["cell"].notna()]
+    return rows.assign(block=rows["block"].astype(int))
+
+
+def _edge_pairs(
+    rows: pd.DataFrame,
+    levels: pd.Series,
+    claim: Mapping[str, Any],
+    design: Mapping[str, Any],
+    chosen: Sequence[Mapping[str, str]],
+    within: range,
+) -> Pairs:
+    """Edges along the learning rate: of each slice of a block, then averaged over the slices of a column."""
+    lr_factors = [name for name, f in design["factors"].items() if all(LR_PATH in s for s in levels_of(f).values())]
+    if not lr_factors:
+        raise ResultsError(f"study.yaml has a claim on edge_lr, but no factor of its design sets {LR_PATH}")
+    slices = levels.map(lambda cell: tuple(v for k, v in cell.items() if k not in lr_factors))
+    judged = ~rows["verdict"].isin(NOT_JUDGED)
+    ends = np.full((len(within), len(chosen), 2), np.nan)
+    cells = 1
+    for column, labels in enumerate(chosen):
+        mask = _at(levels, {**(claim.get("where") or {}), **labels})
+        of_block: dict[int, list[tuple[float, float]]] = {}
+        for _, part in rows[mask].groupby([rows["block"][mask], slices[mask]]):
+            whole = bool(judged[part.index].all())
+            edge = edge_between(part[LR_PATH].to_numpy(float), part["stable"].to_numpy(bool))
+            of_block.setdefault(int(part["block"].iloc[0]), []).append(edge if whole else (np.nan, np.nan))
+        for block, edges in of_block.items():
+            ends[block, column] = np.mean(edges, axis=0)
+            cells = max(cells, len(edges))
+    complete = ~np.isnan(ends).any(axis=(1, 2))
+    low, high = ends[complete, :, 0], ends[complete, :, 1]
+    open_ = ~np.isfinite(low) | ~np.isfinite(high)
+    with np.errstate(invalid="ignore"):
+        middle = np.where(np.isfinite(low), np.where(np.isfinite(high), (low + high) / 2, low), high)
+    weights = contrast(claim, design)
+    out = set(np.flatnonzero(~complete).tolist())
+    return Pairs(
+        blocks=np.flatnonzero(complete).astype(np.int64),
+        values=middle,
+        labels=tuple(", ".join(labels.values()) for labels in chosen),
+        censored=open_,
+        effects=middle @ weights,
+        weights=weights,
+        cells=cells,
+        low=low,
+        high=high,
+        left_out=len(out),
+        crashed=len(out & _crashed(rows, levels, claim, chosen)),
+    )
+
+
+def edge_between(rates: Floats, stable: npt.NDArray[np.bool_]) -> tuple[float, float]:
+    """Where the edge of stability lies along some learning rates, as log10 of (highest stable, next higher rung).
+
+    A failure below the highest stable rung is none of the edge: learning rates can be too low, and seeds scatter.
+    The upper end is inf if the highest rung is stable; the lower end is -inf if no rung is.
+    """
+    order = np.argsort(rates)
+    rungs, good = np.log10(rates[order]), stable[order]
+    if not good.any():
+        return -np.inf, float(rungs[0])
+    top = int(np.flatnonzero(good)[-1])
+    return float(rungs[top]), float(rungs[top + 1]) if top + 1 < len(rungs) else np.inf
+
+
+def _parse(cell: str) -> dict[str, str]:
+    """`model=teacher, precision=fp16` -> factor -> level."""
+    return dict(part.split("=", 1) for part in cell.split(", "))
+
+
+def _at(levels: pd.Series, wanted: Mapping[str, Any]) -> pd.Series:
+    """Which trials have the wanted levels."""
+    pairs_ = {(str(k), str(v)) for k, v in wanted.items()}
+    return levels.map(lambda cell: pairs_ <= set(cell.items())).astype(bool)
+
+
+def _any_of(levels: pd.Series, claim: Mapping[str, Any], chosen: Sequence[Mapping[str, str]]) -> pd.Series:
+    """Which trials the claim looks at."""
+    masks = [_at(levels, {**(claim.get("where") or {}), **labels}) for labels in chosen]
+    return pd.Series(np.any(masks, axis=0), index=levels.index)
+
+
+def _crashed(
+    rows: pd.DataFrame, levels: pd.Series, claim: Mapping[str, Any], chosen: Sequence[Mapping[str, str]]
+) -> set[int]:
+    """Blocks in which a training that the claim looks at was not judged."""
+    return set(rows["block"][rows["verdict"].isin(NOT_JUDGED) & _any_of(levels, claim, chosen)].astype(int))
+
+
+def _level_number(level: str, known: Mapping[str, Mapping[str, Any]]) -> float:
+    """The number that a level stands for: the only one that it sets."""
+    numbers = [v for v in known[level].values() if isinstance(v, int | float) and not isinstance(v, bool)]
+    if len(numbers) != 1 or numbers[0] <= 0:
+        raise ResultsError(f"study.yaml has a slope over the level {level!r}, which stands for no positive number")
+    return float(numbers[0])

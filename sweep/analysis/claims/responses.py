@@ -1,0 +1,121 @@
+"""What a claim measures: one finite number a training, failures counted as complete failures.
+
+No training is left out because it went badly (intention to treat), and no number depends on when an alarm ended one:
+
+| response      | unit            | a training that was not stable                                              |
+|---------------|-----------------|-----------------------------------------------------------------------------|
+| stable        | 1 or 0          | 0                                                                           |
+| wer           | share of labels | 1, or its own where that is more                                            |
+| val_loss      | nats a label    | l_unif, the loss of a uniform output: one of 1e6 would drown every mean     |
+| train_loss    | nats a label    | the same                                                                    |
+| steps_to_loss | steps           | max_steps, as any that never reached the loss ("censored")                  |
+| leading_infs, skipped_rate, step_time_s, samples_per_s, peak_memory_mib | as measured, whatever the end       |
+
+`edge_lr` is a property of several trainings: see edges.py. NaN is a number that nobody knows: a block with one is
+left out, and the finding says so.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from slr_models.errors import ResultsError
+
+Evals = Callable[[str], pd.DataFrame]
+"""A trial's evaluations by its id, as `store.read_evals` gives them; ResultsError where there are none."""
+
+NOT_JUDGED = ("crashed", "out-of-memory", "pruned")
+"""Verdicts of trainings that tell nothing of their setting: what ended them lies outside of it."""
+
+BOUNDED = ("stable",)
+"""Responses whose every value is 0 or 1."""
+
+
+def response(trials: pd.DataFrame, evals: Evals, claim: Mapping[str, Any], study: Mapping[str, Any]) -> pd.Series:
+    """The response of each trial, in its unit; index as `trials`. NaN: unknown, or the training was not judged.
+
+    Args:
+        trials: as `store.read_trials` gives them.
+        evals: gives the evaluations of a trial; asked for `steps_to_loss` only.
+        claim: with `response`, and `loss_fraction` for steps_to_loss.
+        study: study.yaml; its training section is used where a setting is no column.
+    """
+    values = _values(str(claim["response"]), trials, evals, claim, study).astype(float)
+    return values.where(~trials["verdict"].isin(NOT_JUDGED))
+
+
+def censored(trials: pd.DataFrame, values: pd.Series, name: str) -> pd.Series:
+    """Whether a trial's response only says "at least that much"."""
+    if name != "steps_to_loss":
+        return pd.Series(False, index=trials.index)
+    return values >= trials["max_steps"].astype(float)
+
+
+def _values(
+    name: str, trials: pd.DataFrame, evals: Evals, claim: Mapping[str, Any], study: Mapping[str, Any]
+) -> pd.Series:
+    stable = trials["stable"].astype(bool)
+    match name:
+        case "stable":
+            return stable.astype(float)
+        case "wer":
+            wer = trials["wer"].astype(float)
+            failed = wer.where(np.isfinite(wer), 1.0).clip(lower=1.0)
+            return wer.where(stable, failed)
+        case "val_loss":
+            return _loss(trials["val_loss"], stable, trials["l_unif"])
+        case "train_loss":
+            return _loss(trials["final_train_loss"], stable, trials["l_unif"])
+        case "steps_to_loss":
+            rows = zip(trials["trial_id"], stable, trials["l_const"], trials["max_steps"], strict=True)
+            share = float(claim["loss_fraction"])
+            reached = [
+                _steps_to(evals, str(trial_id), share * float(l_const), float(most)) if ok else float(most)
+                for trial_id, ok, l_const, most in rows
+            ]
+            return pd.Series(reached, index=trials.index, dtype=float)
+        case "step_time_s" | "peak_memory_mib":
+            return trials[name].astype(float)
+        case "samples_per_s":
+            samples = _setting(trials, study, "batch_size") * _setting(trials, study, "accumulate")
+            return samples / trials["step_time_s"].astype(float)
+        case "leading_infs":
+            return trials["skipped_calibration"].astype(float)
+        case "skipped_rate":
+            skipped = trials[["skipped_nonfinite", "skipped_threshold", "skipped_infeasible"]].astype(float).sum(axis=1)
+            steps = trials["num_steps"].astype(float) - trials["skipped_calibration"].astype(float)
+            # A training that never left calibration made no use of any batch.
+            return (skipped / steps.where(steps > 0)).where(steps > 0, 1.0)
+        case _:
+            raise ResultsError(f"study.yaml has a claim on the response {name!r}, which this version does not know")
+
+
+def _loss(losses: pd.Series, stable: pd.Series, l_unif: pd.Series) -> pd.Series:
+    """A stable training's loss, at most that of a uniform output; the latter for every other training."""
+    loss, worst = losses.astype(float), l_unif.astype(float)
+    capped = loss.where(np.isfinite(loss) | loss.isna(), worst)
+    return capped.where(~(capped > worst), worst).where(stable, worst)
+
+
+def _steps_to(evals: Evals, trial_id: str, loss: float, most: float) -> float:
+    """The first evaluation below a loss; `most` if there is none, NaN if there are no evaluations."""
+    try:
+        rows = evals(trial_id)
+    except ResultsError:
+        return float("nan")
+    if rows.empty or not np.isfinite(loss):
+        return float("nan")
+    values: npt.NDArray[np.float64] = rows["val_loss"].to_numpy(np.float64)
+    below = rows["step"].to_numpy(np.float64)[values < loss]  # NaN is not below
+    return float(min(below.min(), most)) if len(below) else most
+
+
+def _setting(trials: pd.DataFrame, study: Mapping[str, Any], name: str) -> pd.Series:
+    """A setting of the training section: what the trial was given, else what the study holds."""
+    fixed = float(study["training"][name])
+    path = f"training.{name}"
+    given = trials[path].astype(float) if path in trials else pd.Series(np.nan, index=trials.index)
+    return given.where(given.notna(), fixed)

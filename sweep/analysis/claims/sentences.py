@@ -1,0 +1,208 @@
+"""What a claim's result is in plain words."""
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from sweep.analysis.claims.effects import Effect
+from sweep.analysis.claims.pairs import Pairs
+from sweep.analysis.claims.power import pairs_needed
+from sweep.analysis.wording import number, percent, plural
+
+NOUNS = {
+    "stable": "the share of stable trainings",
+    "wer": "the WER",
+    "val_loss": "the validation loss",
+    "train_loss": "the training loss",
+    "steps_to_loss": "the steps to the loss",
+    "edge_lr": "the largest stable learning rate",
+    "step_time_s": "the time of a step",
+    "samples_per_s": "the samples a second",
+    "peak_memory_mib": "the peak memory",
+    "leading_infs": "the number of leading infinite gradients",
+    "skipped_rate": "the share of skipped updates",
+}
+UNITS = {
+    "val_loss": "nats",
+    "train_loss": "nats",
+    "steps_to_loss": "steps",
+    "edge_lr": "decades",
+    "step_time_s": "s",
+    "samples_per_s": "a second",
+    "peak_memory_mib": "MiB",
+    "leading_infs": "batches",
+}
+SHARES = ("stable", "wer", "skipped_rate")
+OPENINGS = {
+    "supported": "Supported",
+    "refuted": "Refuted",
+    "equivalent": "No difference that matters",
+    "undecided": "Undecided",
+}
+
+
+def sentence(claim: Mapping[str, Any], verdict: str, effect: Effect, pairs: Pairs, *, corrected: bool) -> str:
+    """What a reader takes away.
+
+    Args:
+        claim: an entry of the study's claims.
+        verdict: its verdict.
+        effect: on the scale of `Pairs.effects`.
+        pairs: that it was estimated from.
+        corrected: whether the interval allows for several looks or claims.
+    """
+    if not len(pairs):
+        return f"{OPENINGS[verdict]}: no pair is complete yet."
+    kind = "over all looks and claims" if corrected else ""
+    coverage = f"{percent(1 - float(claim['alpha']))} interval {kind}".strip()
+    found = f"{_effect_name(claim)} {amount(claim, effect.estimate, signed=True)}"
+    reach = f"{coverage} {_end(claim, effect.low)} to {_end(claim, effect.high)}"
+    if math.isinf(effect.low) and math.isinf(effect.high):
+        reach = "no interval yet"
+    levels = ", ".join(
+        f"{label} {_level_text(claim, column)}" for label, column in zip(pairs.labels, pairs.values.T, strict=True)
+    )
+    shown = f"{levels}; {found}" if claim["effect"] != "mean" else f"mean {amount(claim, effect.estimate)}"
+    statement = _statement(claim, verdict, effect)
+    return f"{OPENINGS[verdict]}: {statement} ({shown}, {reach}; {plural(len(pairs), 'pair')})."
+
+
+def amount(claim: Mapping[str, Any], effect: float, *, signed: bool = False) -> str:
+    """An effect in its unit: `+4 points`, `1.8 times`, `-0.3 decades`; a ratio is given by its logarithm."""
+    if claim["effect"] == "ratio":
+        return f"{number(math.exp(effect))} times"
+    unit = "points" if claim["response"] in SHARES else UNITS[claim["response"]]
+    per = " a doubling" if claim["effect"] == "slope" else ""
+    return f"{_plain(claim, effect, signed=signed)} {unit}{per}"
+
+
+def power_sentence(claim: Mapping[str, Any], effect: Effect, level: float, planned: int) -> str:
+    """How many pairs would find the smallest effect that matters.
+
+    Args:
+        claim: an entry of the study's claims.
+        effect: on the scale of `Pairs.effects`.
+        level: two-sided level at the last look.
+        planned: pairs of the whole design.
+    """
+    smallest = scaled(claim, "smallest_effect")
+    if effect.spread == 0:
+        return "All pairs gave the same, so their spread, and the pairs that another effect would need, are unknown."
+    needed = pairs_needed(effect.spread, smallest, level, equivalence=claim["expected"] == "equal")
+    if needed is None:
+        return "How many pairs would decide it is not known: too few say how much the effect scatters."
+    goal = "rule out" if claim["expected"] == "equal" else "detect"
+    size = _size(claim)
+    pairs = f"About {plural(needed, 'pair')} would {goal} an effect of {size} with 80 % power, scattering as so far"
+    return f"{pairs}; {planned} are planned."
+
+
+def scaled(claim: Mapping[str, Any], field: str) -> float:
+    """`value` or `smallest_effect` on the scale of `Pairs.effects`."""
+    given = float(claim[field])
+    return math.log(given) if claim["effect"] == "ratio" else given
+
+
+def _statement(claim: Mapping[str, Any], verdict: str, effect: Effect) -> str:
+    value, smallest = scaled(claim, "value"), scaled(claim, "smallest_effect")
+    rises = claim["expected"] == "higher" or (claim["expected"] == "equal" and effect.estimate > value)
+    against = effect.high < value if rises else effect.low > value
+    beyond = effect.low > value + smallest or effect.high < value - smallest
+    size, at = _size(claim), _where(claim)
+    if claim["effect"] in ("slope", "mean") or claim.get("by") or value != 0:
+        return _of_quantity(claim, verdict, rises=rises, against=against, beyond=beyond) + at
+    noun, other = NOUNS[claim["response"]], _level(claim["factor"], claim["levels"][1])
+    up, verb, back = ("raise", "raises", "lowers") if rises else ("lower", "lowers", "raises")
+    match verdict, claim["expected"]:
+        case "undecided", "equal":
+            return f"whether {other} changes {noun} by {size} is open{at}"
+        case "undecided", _:
+            return f"whether {other} {verb} {noun} by {size} is open{at}"
+        case ("equivalent", _) | ("supported", "equal"):
+            return f"{other} changes {noun} by less than {size} either way{at}"
+        case "supported", _:
+            return f"{other} {verb} {noun}{at}"
+        case _, "equal":
+            return f"{other} {verb} {noun}{at}" + (f" by more than {size}" if beyond else _unsure(size))
+        case _:
+            return f"{other} does not {up} {noun}{at}" + (f", it {back} it" if against else f" by {size} or more")
+
+
+def _of_quantity(claim: Mapping[str, Any], verdict: str, *, rises: bool, against: bool, beyond: bool) -> str:
+    value, noun = amount(claim, scaled(claim, "value")), NOUNS[claim["response"]]
+    # The value beside it has the unit.
+    size = _size(claim) if claim["effect"] == "ratio" else _plain(claim, float(claim["smallest_effect"]), signed=False)
+    effect = f"the effect of {_level(claim['factor'], claim['levels'][-1])} on {noun}"
+    if claim["effect"] == "slope":
+        what = f"the change of {noun} with {claim['factor']}"
+    elif claim["effect"] == "mean":
+        what = f"{noun} with {_level(claim['factor'], claim['levels'][0])}"
+    elif claim.get("by"):
+        first, second = (_level(claim["by"], level) for level in claim["by_levels"])
+        what = f"{effect} with {second}, less that with {first},"
+    else:
+        what = effect
+    side, back = ("above", "below") if rises else ("below", "above")
+    match verdict, claim["expected"]:
+        case "undecided", "equal":
+            return f"whether {what} is within {size} of {value} is open"
+        case "undecided", _:
+            return f"whether {what} is {side} {value} by {size} is open"
+        case ("equivalent", _) | ("supported", "equal"):
+            return f"{what} is within {size} of {value}"
+        case "supported", _:
+            return f"{what} is {side} {value}"
+        case _, "equal":
+            return f"{what} is {side} {value}" + (f" by more than {size}" if beyond else _unsure(size))
+        case _:
+            return f"{what} is {back} {value}" if against else f"{what} is not {side} {value} by {size} or more"
+
+
+def _unsure(size: str) -> str:
+    return f" (whether by {size} or more is not sure)"
+
+
+def _size(claim: Mapping[str, Any]) -> str:
+    """The smallest effect that matters."""
+    given = float(claim["smallest_effect"])
+    return f"a factor of {number(given)}" if claim["effect"] == "ratio" else amount(claim, given)
+
+
+def _where(claim: Mapping[str, Any]) -> str:
+    levels = ", ".join(_level(factor, level) for factor, level in (claim.get("where") or {}).items())
+    return f" with {levels}" if levels else ""
+
+
+def _level(factor: str, level: Any) -> str:
+    """A level's name; one that says nothing by itself, with its factor: `batch 4`."""
+    text = str(level)
+    return f"{factor} {text}" if text in ("true", "false") or text[:1] in "-.0123456789" else text
+
+
+def _level_text(claim: Mapping[str, Any], column: Any) -> str:
+    """The mean of a column, geometric for a ratio."""
+    if claim["effect"] == "ratio":
+        return number(math.exp(sum(math.log(v) for v in column) / len(column)))
+    mean = float(column.mean())
+    if claim["response"] == "edge_lr":
+        return number(10**mean)
+    return percent(mean) if claim["response"] in SHARES else number(mean)
+
+
+def _effect_name(claim: Mapping[str, Any]) -> str:
+    if claim.get("by"):
+        return "difference of the differences"
+    return str(claim["effect"])
+
+
+def _end(claim: Mapping[str, Any], effect: float) -> str:
+    """An end of the interval, without its unit."""
+    if math.isinf(effect):
+        return "unknown"
+    return number(math.exp(effect)) if claim["effect"] == "ratio" else _plain(claim, effect, signed=True)
+
+
+def _plain(claim: Mapping[str, Any], effect: float, *, signed: bool) -> str:
+    value = 100 * effect if claim["response"] in SHARES else effect
+    text = number(value, 2 if abs(value) < 100 else 3)
+    return f"+{text}" if signed and value > 0 else text

@@ -1,0 +1,262 @@
+"""Claims -> findings: looks in order, Holm over the claims at each, verdicts from one interval.
+
+Every claim has its own `alpha`. At a look a claim is judged at the nominal level that the look may spend of alpha / m,
+where m counts the claims that are not settled (Holm, 1979, with group-sequential levels: Maurer and Bretz, 2013). A
+settled claim stays as it was at its look. Every wrong verdict needs the interval to miss the truth on one side, which
+has half the level; so the chance of any wrong verdict is at most alpha / 2 (1 + 1/2 + ... + 1/m) even if each claim
+were settled the right way just before it could be settled the wrong way: 0.92 alpha for 3 claims, 1.04 for 4, 1.55 for
+12. The exception is `equal` refuted because the interval excludes the value and the estimate is `smallest_effect` away:
+that there is an effect is sure at alpha; that it matters is likely, and the sentence says so.
+"""
+
+import dataclasses
+import functools
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import pandas as pd
+
+from sweep.analysis.claims.bounded import stable_effect
+from sweep.analysis.claims.edges import edge_effect
+from sweep.analysis.claims.effects import Effect, continuous, unknown
+from sweep.analysis.claims.mixed_logistic import interaction_odds_ratio
+from sweep.analysis.claims.pairs import Pairs, num_finished, pairs
+from sweep.analysis.claims.responses import Evals
+from sweep.analysis.claims.sentences import power_sentence, scaled, sentence
+from sweep.analysis.claims.sequential import levels_at, look, look_blocks
+from sweep.analysis.wording import number, percent, plural
+from sweep.store import without_nonfinite
+
+Word = Literal["supported", "refuted", "equivalent", "undecided"]
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What the trials say of one claim."""
+
+    claim: Mapping[str, Any]
+    """The entry of the study's claims."""
+    verdict: Word
+    estimate: float
+    """The effect in its unit: a share, nats, steps, decades, ...; a factor for a ratio. NaN without a pair."""
+    low: float
+    high: float
+    """Interval of the effect at `level`; infinite (0 and infinite for a ratio) where nothing is known."""
+    level: float
+    """Two-sided nominal level of this look after Holm's correction."""
+    p: float
+    """Two-sided p value of the effect being the claim's `value`, to compare with `level`."""
+    num_pairs: int
+    """Blocks that the numbers stand on."""
+    num_planned: int
+    look: int
+    """Looks evaluated so far, 0 before the first; of a settled claim the one that settled it."""
+    num_looks: int
+    settled_at: int | None
+    """The look (from 1) at which the verdict fell; None while undecided."""
+    test: str
+    """Name of the procedure."""
+    assumptions: str
+    power: str
+    """How many pairs would find the smallest effect that matters: a sentence."""
+    pairs: Pairs
+    sentence: str
+    """What a reader takes away."""
+    note: str
+    """What else to know; empty if nothing."""
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A claim at a look."""
+
+    verdict: Word
+    effect: Effect
+    """On the scale of `Pairs.effects`."""
+    level: float
+    last_level: float
+    """Nominal level of the last look, for the power."""
+    look: int
+    pairs: Pairs
+
+
+def judge(trials: pd.DataFrame, study: Mapping[str, Any], evals: Evals) -> list[Finding]:
+    """The findings, in the order of the study's claims; none for a study without claims.
+
+    Args:
+        trials: as `store.read_trials` gives them.
+        study: study.yaml as a plain mapping, defaults filled in.
+        evals: gives the evaluations of a trial by its id.
+    """
+    claims: Sequence[Mapping[str, Any]] = study.get("claims") or []
+    if not claims:
+        return []
+    design = study["design"]
+    blocks, looks = int(design["blocks"]), int(design["looks"])
+    sizes = look_blocks(blocks, looks)
+    fractions = tuple(size / blocks for size in sizes)
+    finished = num_finished(trials, design)
+    reached = look(finished, blocks, looks)
+    cached = functools.cache(evals)
+    found = follow(
+        claims,
+        fractions,
+        lambda i, index: pairs(trials, claims[i], study, cached, sizes[index]),
+        num_looks=0 if reached is None else reached + 1,
+    )
+    if reached is None:
+        for i, claim in enumerate(claims):
+            levels = levels_at(fractions, float(claim["alpha"]) / len(claims))
+            early = _judged(claim, pairs(trials, claim, study, cached), levels[0], levels[-1], 0)
+            found[i] = dataclasses.replace(early, verdict="undecided")
+    corrected = len(claims) > 1 or len(sizes) > 1
+    return [_finding(claim, found[i], blocks, len(sizes), corrected=corrected) for i, claim in enumerate(claims)]
+
+
+def follow(
+    claims: Sequence[Mapping[str, Any]],
+    fractions: tuple[float, ...],
+    see: Callable[[int, int], Pairs],
+    *,
+    num_looks: int,
+) -> dict[int, Judged]:
+    """Goes through the looks in order: Holm over the claims that are open; a settled claim stays as it is.
+
+    Args:
+        claims: of one study.
+        fractions: of the planned blocks at each of all planned looks.
+        see: what a claim (by its place) sees at a look (by its index).
+        num_looks: how many looks have been reached.
+
+    Returns:
+        place of the claim -> the claim at its latest look; empty before the first look.
+    """
+    found: dict[int, Judged] = {}
+    for index in range(num_looks):
+        waiting = [i for i in range(len(claims)) if i not in found or found[i].verdict == "undecided"]
+        seen = {i: see(i, index) for i in waiting}
+        while waiting:
+            for i in waiting:
+                levels = levels_at(fractions, float(claims[i]["alpha"]) / len(waiting))
+                found[i] = _judged(claims[i], seen[i], levels[index], levels[-1], index + 1)
+            still = [i for i in waiting if found[i].verdict == "undecided"]
+            if len(still) == len(waiting):
+                break
+            waiting = still
+    return found
+
+
+def settled(trials: pd.DataFrame, study: Mapping[str, Any], evals: Evals) -> str | None:
+    """Why no more blocks are needed; None while a claim is open, or where there are no claims."""
+    findings = judge(trials, study, evals)
+    if not findings or any(finding.settled_at is None for finding in findings):
+        return None
+    design = study["design"]
+    blocks = int(design["blocks"])
+    latest = max(finding.settled_at or 0 for finding in findings)
+    done = look_blocks(blocks, int(design["looks"]))[latest - 1]
+    every = "the claim is" if len(findings) == 1 else "every claim is"
+    return f"{every} settled after {done} of {plural(blocks, 'block')}"
+
+
+def to_json(findings: Sequence[Finding]) -> list[dict[str, Any]]:
+    """The findings as JSON can hold them, without the pairs; null for what is unknown or unbounded."""
+    names = [field.name for field in dataclasses.fields(Finding) if field.name != "pairs"]
+    rows: list[dict[str, Any]] = without_nonfinite([{n: getattr(f, n) for n in names} for f in findings])
+    return rows
+
+
+def verdict_of(claim: Mapping[str, Any], effect: Effect, level: float) -> Word:
+    """The verdict from the interval of an effect at a level (both on the scale of `Pairs.effects`)."""
+    value, smallest = scaled(claim, "value"), scaled(claim, "smallest_effect")
+    estimate, low, high = effect.estimate - value, effect.low - value, effect.high - value
+    if math.isnan(estimate):
+        return "undecided"
+    within = -smallest < low and high < smallest
+    if claim["expected"] == "equal":
+        if within:
+            return "supported"
+        beyond = high < -smallest or low > smallest
+        excluded = (low > 0 or high < 0) and effect.p <= level and abs(estimate) >= smallest
+        return "refuted" if beyond or excluded else "undecided"
+    if claim["expected"] == "lower":
+        low, high = -high, -low
+    if low > 0 and high >= smallest:
+        return "supported" if claim["response"] != "stable" or effect.p <= level else "undecided"
+    if within:
+        return "equivalent"
+    return "refuted" if high < smallest else "undecided"
+
+
+def estimate_effect(claim: Mapping[str, Any], seen: Pairs, level: float) -> Effect:
+    """The effect by the procedure for its response, with an interval at a two-sided level."""
+    value = scaled(claim, "value")
+    if claim["response"] == "edge_lr":
+        return edge_effect(seen, value, level)
+    if claim["response"] == "stable":
+        return stable_effect(seen, value, level)
+    effect = continuous(seen.effects, value, level)
+    if len(seen) and seen.censored.all():
+        return unknown(effect.estimate, effect.test, effect.assumptions)
+    return effect
+
+
+def _judged(claim: Mapping[str, Any], seen: Pairs, level: float, last_level: float, at: int) -> Judged:
+    effect = estimate_effect(claim, seen, level)
+    return Judged(verdict_of(claim, effect, level), effect, level, last_level, at, seen)
+
+
+def _finding(claim: Mapping[str, Any], judged: Judged, planned: int, looks: int, *, corrected: bool) -> Finding:
+    effect, seen = judged.effect, judged.pairs
+    back = math.exp if claim["effect"] == "ratio" else float
+    return Finding(
+        claim=dict(claim),
+        verdict=judged.verdict,
+        estimate=back(effect.estimate),
+        low=back(effect.low),
+        high=back(effect.high),
+        level=judged.level,
+        p=effect.p,
+        num_pairs=len(seen),
+        num_planned=planned,
+        look=judged.look,
+        num_looks=looks,
+        settled_at=judged.look if judged.verdict != "undecided" else None,
+        test=effect.test,
+        assumptions=effect.assumptions,
+        power=power_sentence(claim, effect, judged.last_level, planned),
+        pairs=seen,
+        sentence=sentence(claim, judged.verdict, effect, seen, corrected=corrected),
+        note=" ".join(_notes(claim, judged)),
+    )
+
+
+def _notes(claim: Mapping[str, Any], judged: Judged) -> list[str]:
+    seen, notes = judged.pairs, []
+    if judged.look == 0:
+        notes.append("No look has been reached: nothing is judged yet.")
+    if seen.crashed:
+        notes.append(f"{plural(seen.crashed, 'block')} left out: a training crashed or ran out of memory.")
+    if seen.undefined:
+        notes.append(f"{plural(seen.undefined, 'block')} left out: a value is 0, of which a ratio has no meaning.")
+    if unclear := seen.left_out - seen.crashed - seen.undefined:
+        notes.append(f"{plural(unclear, 'block')} left out: the response of a training is not known.")
+    both = int(seen.censored.all(axis=1).sum())
+    if both and claim["response"] == "steps_to_loss":
+        notes.append(
+            f"In {both} of {plural(len(seen), 'pair')} no training reached the loss: steps count up to the end only."
+        )
+    elif seen.censored.any() and claim["response"] == "edge_lr":
+        beyond = int(seen.censored.any(axis=1).sum())
+        notes.append(
+            f"In {beyond} of {plural(len(seen), 'pair')} an edge lies beyond the learning rates that were tried."
+        )
+    if claim["response"] == "stable" and claim.get("by") and seen.cells == 1 and len(seen):
+        odds = interaction_odds_ratio(seen, float(claim["alpha"]))
+        notes.append(
+            f"Mixed logistic model: odds ratio of the interaction {number(odds.estimate)} "
+            f"({percent(1 - float(claim['alpha']))} interval {number(odds.low)} to {number(odds.high)})."
+        )
+    return notes

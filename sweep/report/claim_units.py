@@ -1,0 +1,119 @@
+"""How the response and the effect of a claim are named and written: in points, times, decades and so on."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from sweep.analysis.wording import number, percent
+
+
+@dataclass(frozen=True)
+class Response:
+    """What is measured of a training."""
+
+    name: str
+    unit: str
+    """Of a difference between two trainings; shares are told apart in points of a hundred."""
+    counted: str
+    """What a training counts as, in words."""
+    is_share: bool = False
+
+
+_FAILED = "a failed training counts as a complete failure"
+
+RESPONSES: dict[str, Response] = {
+    "stable": Response("share of stable trainings", "points", "1 for a stable training, 0 for any other", True),
+    "wer": Response("WER", "points", f"WER at the end; {_FAILED} (100 % or more)", True),
+    "val_loss": Response("validation loss", "nats/label", f"validation loss at the end; {_FAILED} (L_unif or more)"),
+    "train_loss": Response("training loss", "nats/label", f"training loss at the end; {_FAILED} (L_unif or more)"),
+    "steps_to_loss": Response(
+        "steps to reach the loss",
+        "steps",
+        "steps until the validation loss is below the given share of L_const; one that never is, counts with all its "
+        "steps",
+    ),
+    "edge_lr": Response(
+        "edge of the learning rate",
+        "decades",
+        "the learning rate between the highest stable and the lowest unstable one of the block",
+    ),
+    "step_time_s": Response("time of a step", "s", "median time of a training step"),
+    "samples_per_s": Response("samples a second", "samples/s", "training samples a second"),
+    "peak_memory_mib": Response("peak memory", "MiB", "peak memory of the training"),
+    "leading_infs": Response(
+        "leading infinite gradients", "batches", "batches skipped before the loss scale had settled"
+    ),
+    "skipped_rate": Response("share of skipped updates", "points", "share of steps whose update was skipped", True),
+}
+
+
+def response(claim: Mapping[str, Any]) -> Response:
+    """The claim's response."""
+    return RESPONSES[claim["response"]]
+
+
+def is_ratio(claim: Mapping[str, Any]) -> bool:
+    """Whether the effect is a factor: it is drawn on a logarithmic axis, and 1 is no effect."""
+    return bool(claim["effect"] == "ratio")
+
+
+def levels(claim: Mapping[str, Any]) -> list[str]:
+    """The compared levels; one that says nothing by itself, such as a number, with its factor: `batch 4`."""
+    return [_level(claim["factor"], level) for level in claim["levels"]]
+
+
+def by_levels(claim: Mapping[str, Any]) -> list[str]:
+    """The same for the two levels that the effect is compared between."""
+    return [_level(claim["by"], level) for level in claim["by_levels"]]
+
+
+def _level(factor: str, level: str) -> str:
+    says_little = level in ("true", "false") or level[:1].isdigit() or level[:2].strip("-.").isdigit()
+    return f"{factor} {level}" if says_little else level
+
+
+def zone(claim: Mapping[str, Any]) -> tuple[float, float]:
+    """The effects too small to matter, in the effect's own unit."""
+    value, smallest = float(claim["value"]), float(claim["smallest_effect"])
+    return (value / smallest, value * smallest) if is_ratio(claim) else (value - smallest, value + smallest)
+
+
+def shown(claim: Mapping[str, Any], effect: float) -> float:
+    """The effect as a reader sees it: shares in points of a hundred."""
+    return 100 * effect if response(claim).is_share and not is_ratio(claim) else effect
+
+
+def unit(claim: Mapping[str, Any]) -> str:
+    """The unit of the effect, as `shown` gives it."""
+    if is_ratio(claim):
+        return "times"
+    one = response(claim).unit
+    if claim["effect"] == "mean" and response(claim).is_share:
+        return "%"
+    return f"{one} a doubling" if claim["effect"] == "slope" else one
+
+
+def effect_number(claim: Mapping[str, Any], effect: float) -> str:
+    """An effect without its unit; with its sign where zero means none."""
+    value = shown(claim, effect)
+    if not math.isfinite(value) or is_ratio(claim) or claim["effect"] == "mean":
+        return number(value)
+    if abs(value) >= 10 and response(claim).is_share:
+        return f"{value:+.0f}"
+    return ("+" if value > 0 else "") + number(value, 2 if response(claim).is_share else 3)
+
+
+def effect_text(claim: Mapping[str, Any], effect: float) -> str:
+    """An effect with its unit: `+4 points`, `1.3 times`."""
+    return f"{effect_number(claim, effect)} {unit(claim)}"
+
+
+def response_text(claim: Mapping[str, Any], value: float) -> str:
+    """One training's response, or a mean of them: `83 %`, `0.42`."""
+    return percent(value) if response(claim).is_share else number(value)
+
+
+def interval_name(level: float) -> str:
+    """The name of an interval that errs at this rate: 0.05 -> `95 % interval`, 1.5e-5 -> `99.9985 % interval`."""
+    return f"{100 - float(f'{100 * level:.2g}'):.10g} % interval"

@@ -1,0 +1,113 @@
+"""A study with a design on real Ray: planned, killed, continued, judged."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from sweep import store
+from sweep.ledger import LEDGER_FILE, Ledger
+
+STUDY = """
+name: tiny_claims
+model: {kind: baseline, width: 0.0625}
+data: {kind: synthetic, vocabulary_size: 4, num_train: 48, num_valid: 8, frames_per_label: 6, max_labels: 3}
+training: {batch_size: 4, eval_every_steps: 5}
+space: {training.optimizer.lr: {loguniform: [1e-3, 1]}}
+budget: {steps: 10}
+design:
+  kind: paired
+  blocks: 4
+  looks: 2
+  factors:
+    model: {teacher: {model.kind: teacher}, baseline: {model.kind: baseline}}
+    precision: {training.precision.kind: [fp32, fp16]}
+claims:
+  - name: diverges
+    text: fp16 is why the teacher diverges
+    factor: precision
+    where: {model: teacher}
+    response: stable
+    expected: lower
+    smallest_effect: 0.1
+  - {name: slower, text: fp16 is twice as fast, factor: precision, response: step_time_s, effect: ratio,
+     expected: lower, smallest_effect: 1.1}
+forensics: {trials: 0}
+"""
+
+
+def command(study: Path, results: Path, *more: str) -> list[str]:
+    return [sys.executable, "-m", "sweep.run", str(study), "--results", str(results), *more]
+
+
+@pytest.fixture
+def study(tmp_path: Path) -> Path:
+    path = tmp_path / "tiny.yaml"
+    path.write_text(STUDY)
+    return path
+
+
+@pytest.mark.slow
+def test_the_plan_names_factors_cells_blocks_looks_and_claims(study, tmp_path) -> None:
+    done = subprocess.run(command(study, tmp_path / "r", "--dry-run"), capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    for part in (
+        "design: paired, 4 blocks x 4 cells (full factorial) = 16 trainings",
+        "teacher (reference): model.kind = teacher",
+        "model=baseline, precision=fp16",
+        "training.optimizer.lr: {'loguniform': [0.001, 1.0]}",
+        "claims, judged after 2 and 4 blocks; ends after 2 if every claim is settled:",
+        "diverges: difference of the share of stable trainings, precision=fp16 against fp32, where model=teacher",
+        "16 to train: 4 blocks x 4 cells",
+        "confirmation is off",
+    ):
+        assert part in done.stdout, part
+    refused = subprocess.run(command(study, tmp_path / "r", "--trials", "9"), capture_output=True, text=True)
+    assert refused.returncode == 2 and "planned for its 4 blocks" in refused.stderr
+
+
+@pytest.mark.slow
+def test_a_killed_design_is_continued_to_its_verdicts(study, tmp_path) -> None:
+    folder = tmp_path / "r" / "tiny_claims"
+    process = subprocess.Popen(command(study, tmp_path / "r"), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        deadline = time.monotonic() + 240
+        while time.monotonic() < deadline and _num_told(folder) < 5:
+            time.sleep(0.2)
+        assert _num_told(folder) >= 5
+    finally:
+        os.kill(process.pid, signal.SIGKILL)
+        process.wait()
+    before = store.read_trials(folder) if (folder / "trials.parquet").is_file() else None
+    done = subprocess.run(command(study, tmp_path / "r"), capture_output=True, text=True, timeout=400)
+    assert done.returncode == 0, done.stderr
+    assert "training (paired design, 4 blocks x 4 cells)" in done.stdout
+    assert "block 3: model=" in done.stdout
+    trials = store.read_trials(folder)
+    ledger = Ledger(folder)
+    ledger.close()
+    num = len(trials)
+    assert num in (8, 9, 16), "two blocks (and what had begun by then), or all"
+    assert [a.number for a in ledger.asks] == list(range(num)) and len(ledger.results) == num
+    assert trials["block"].tolist()[:8] == [0] * 4 + [1] * 4
+    assert all(trials[trials["block"] == b]["cell"].nunique() == 4 for b in (0, 1))
+    assert all(trials[trials["block"] == b]["training.optimizer.lr"].nunique() == 1 for b in (0, 1))
+    if before is not None:
+        kept = trials.set_index("trial_id").loc[before["trial_id"], "wall_s"]
+        assert kept.tolist() == before["wall_s"].tolist(), "what was finished was not trained again"
+    findings = store.read_claims(folder)
+    assert [f["claim"]["name"] for f in findings] == ["diverges", "slower"]
+    assert all(f["verdict"] in ("supported", "refuted", "equivalent", "undecided") for f in findings)
+    assert not (folder / "optuna.journal").exists() and store.read_importance(folder) == {}
+    content = store.read_study(folder)
+    assert list(content["space"]) == ["model.kind", "training.precision.kind", "training.optimizer.lr"]
+    assert (folder / "report.html").stat().st_size > 100_000 and not (folder / "recipe.yaml").exists()
+
+
+def _num_told(folder: Path) -> int:
+    ledger = folder / LEDGER_FILE
+    return ledger.read_bytes().count(b'"event": "tell"') if ledger.is_file() else 0

@@ -187,7 +187,8 @@ def loss_table(rows: Sequence[Row]) -> str:
         cells = [_cell(mean([row.losses[k] for row in own]), "{:.3f}") for k in range(len(BUDGETS))]
         ends = sorted(math.inf if row.mapped_after is None else row.mapped_after for row in own)
         middle = ends[len(ends) // 2]
-        ended = "-" if math.isinf(ends[0]) else f"{sum(map(math.isfinite, ends))} of {len(own)}, median {middle:g}"
+        after = "more than all" if math.isinf(middle) else f"{middle:g}"
+        ended = "-" if math.isinf(ends[0]) else f"{sum(map(math.isfinite, ends))} of {len(own)}, median {after}"
         lines.append(f"| {name} | {' | '.join(cells)} | {ended} | {np.mean([r.num_unheard for r in own]):g} |")
     return "\n".join(lines)
 

@@ -94,10 +94,8 @@ def _row(results_dir: Path, trials: pd.DataFrame, trial: str) -> dict[str, Any]:
     wanted = next((name for name in names if name == trial or name.lstrip("0") == trial.lstrip("0")), None)
     if wanted is None:
         near = difflib.get_close_matches(trial, names, n=3, cutoff=0.4) or names[:3]
-        known = f": did you mean {', '.join(near)}?" if near else ": none has finished yet"
-        raise ResultsError(
-            f"{results_dir} holds no finished trial {trial!r} among its {len(names)}{known} The report lists them all"
-        )
+        known = f"did you mean {', '.join(near)}? All stand in the report" if near else "none has finished yet"
+        raise ResultsError(f"{results_dir} holds no finished trial {trial!r}: {known}")
     (row,) = trials[trials["trial_id"] == wanted].to_dict("records")
     return {str(key): value for key, value in row.items()}
 

@@ -70,7 +70,10 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 
 def _run(options: argparse.Namespace, console: Console) -> int:
-    loaded = load(options.study, options.overrides)
+    trials = options.trials or ""
+    # A plain number is the study's own from the start, so that what depends on it is checked with it.
+    is_number = trials.isascii() and trials.isdecimal() and int(trials) > 0
+    loaded = load(options.study, [*options.overrides, *([f"budget.trials={trials}"] if is_number else [])])
     results_dir: Path = options.results / loaded.study.name
     loaded = LoadedStudy(with_trials(loaded.study, options.trials, results_dir), loaded.source)
     study = loaded.study

@@ -32,7 +32,7 @@ from ray import tune
 from ray.tune.search import Searcher
 
 from slr_models.data.batch import Dataset
-from slr_models.errors import SettingError
+from slr_models.errors import SettingError, UserError
 from sweep.preflight import eval_every_steps
 from sweep.progress import ProgressView
 from sweep.ray_scheduler import PROGRESS_KEY, TIME_KEY, WORTH_KEY, StudyScheduler, checkpoints_kept, millionths
@@ -211,16 +211,24 @@ def cluster(address: str | None, resources: Resources) -> Iterator[Cluster]:
     # Ray Tune logs a traceback for every trial whose process dies; ours says so in a line, and tries again.
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
     if address is None:
-        context = ray.init(
-            # Not a cluster that happens to run here, or that RAY_ADDRESS names.
-            address="local",
-            include_dashboard=True,
-            dashboard_host="127.0.0.1",
-            _node_ip_address="127.0.0.1",
-            log_to_driver=False,
-            logging_level=logging.ERROR,
-            num_gpus=torch.cuda.device_count() if resources.gpus else 0,
-        )
+        try:
+            context = ray.init(
+                # Not a cluster that happens to run here, or that RAY_ADDRESS names.
+                address="local",
+                include_dashboard=True,
+                dashboard_host="127.0.0.1",
+                _node_ip_address="127.0.0.1",
+                log_to_driver=False,
+                logging_level=logging.ERROR,
+                num_gpus=torch.cuda.device_count() if resources.gpus else 0,
+            )
+        except Exception as error:
+            # Ray raises bare exceptions where its processes do not come up in time.
+            ray.shutdown()
+            raise UserError(
+                f"Ray could not be started on this machine ({str(error).splitlines()[0]}): is it very busy, or out of "
+                f"memory or disk space? The same command tries again"
+            ) from error
     elif "://" in address:
         raise SettingError(
             f"--address {address}: Ray Client addresses cannot be used, since the study's ledger is a local file: "

@@ -435,6 +435,11 @@ def _check_same_study(results_dir: Path, study: Study) -> None:
                 f"{results_dir} exists but holds no study: move it away, or give --results another folder"
             )
         return
+    if (results_dir / "trials.parquet").is_file() and not (results_dir / LEDGER_FILE).is_file():
+        raise ResultsError(
+            f"{results_dir / LEDGER_FILE} is missing, which a study goes on from, but {results_dir} holds its results: "
+            f"restore the file from a backup, or move the folder away to start anew"
+        )
     now = study.model_dump(mode="json", by_alias=True)
     before = _with_defaults(store.read_study(results_dir))
     changed = [key for key in now if key not in _FREE_KEYS and _essence(key, before) != _essence(key, now)]

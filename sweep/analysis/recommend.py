@@ -121,9 +121,10 @@ def recommend(
         ),
     )
     chosen = ranked[0]
+    safe = judgements.of(chosen.group)
     return Recommendation(
         status="confirmed" if chosen.group.confirmed else "unconfirmed",
-        headline=_headline(chosen, names),
+        headline=_headline(chosen, names, unsafe=safe is not None and not safe.meets),
         chosen=chosen,
         alternatives=tuple(ranked[1:]),
         num_candidates=len(ranked),
@@ -131,7 +132,7 @@ def recommend(
         method=_method(len(groups), ranked, judgements.num_safe, by_wer, len(dims)),
         avoid=avoid,
         notes=tuple(_notes(chosen, groups, dims, known)),
-        safety=judgements.of(chosen.group),
+        safety=safe,
     )
 
 
@@ -193,13 +194,14 @@ def _score(group: SettingGroup, around: Neighbourhood, trials: pd.DataFrame, by_
     return (1 - around.risk) * measure.mean + around.risk * max(failed, measure.mean)
 
 
-def _headline(chosen: Candidate, names: Mapping[str, str]) -> str:
+def _headline(chosen: Candidate, names: Mapping[str, str], *, unsafe: bool) -> str:
     group = chosen.group
     setting = setting_text(group.setting, names)
     result = f": {result_text(group)}" if group.wer or group.val_loss else ""
     if group.confirmed:
         fresh = f"{group.fresh.count} of {plural(group.fresh.total, 'fresh seed')}"
-        return f"Use {setting}{result}, stable in {fresh}."
+        use = "Best found, but the safety rule is not met:" if unsafe else "Use"
+        return f"{use} {setting}{result}, stable in {fresh}."
     return f"Best so far, not confirmed with fresh seeds: {setting}{result}."
 
 
@@ -313,6 +315,13 @@ def _notes(
     return notes
 
 
+def _nearest(trials: pd.DataFrame) -> str:
+    """The setting that was stable in most of its seeds."""
+    seeds = trials.assign(stable=trials["stable"].astype(bool)).groupby("group")["stable"].agg(["mean", "sum", "size"])
+    best = seeds.sort_values(["mean", "size"], ascending=False).iloc[0]
+    return f"The best one was stable in {int(best['sum'])} of {plural(int(best['size']), 'seed')}."
+
+
 def _nothing(every: pd.DataFrame, trials: pd.DataFrame, avoid: tuple[Claim, ...]) -> Recommendation:
     sureness: tuple[str, ...] = ()
     if every.empty:
@@ -328,7 +337,7 @@ def _nothing(every: pd.DataFrame, trials: pd.DataFrame, avoid: tuple[Claim, ...]
             advice = _ADVICE.get(same, "")
             headline = f"No setting can be recommended. {those} ended as {same.value}. {advice}".strip()
         elif trials["stable"].any():
-            headline = "No setting can be recommended: none was stable in every one of its seeds."
+            headline = f"No setting can be recommended: none was stable in every one of its seeds. {_nearest(trials)}"
         else:
             headline = f"No setting can be recommended: none of {total} trials was stable."
         counts = Counter(str(v) for v in trials["verdict"])

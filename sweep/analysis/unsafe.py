@@ -95,6 +95,8 @@ def claims(trials: pd.DataFrame, dims: Sequence[Dimension]) -> list[Claim]:
             part = at_level(trials, panel.path, level) if panel else trials
             where = f" with {panel.name} {value_text(level)}" if panel else ""
             found += _tails(part, lr, where)
+        # Too few trials at each level may be enough together.
+        found = found or _tails(trials, lr, "")
     for dim in dims:
         if dim.kind == "number" and dim is not lr and dim.path in trials:
             found += [c for c in _tails(trials, dim, "") if _beyond_chance(c, trials)]

@@ -25,7 +25,7 @@ class Edge:
     value: float
     """Where P(stable) is 0.5."""
     inner: float
-    """Where P(stable) is still 0.9, towards the stable side; the stable stretch's far end if it is never so high."""
+    """Where P(stable) is still 0.9, towards the stable side; where it is highest if it is never so high."""
     outer: float
     """Where P(stable) has fallen to 0.1; the end of the range if it never falls so low."""
     width: float
@@ -62,9 +62,13 @@ def edges(model: MarginModel, along: str, at: Mapping[str, Scalar | None]) -> tu
         begin, end = stops[number], stops[number + 2] - 1
         hot = bool(above[left])
         middle = _crossing(places, p, left, 0.5)
+        near, far = (left, left + 1) if hot else (left + 1, left)
         stable_end, unstable_end = (begin, end) if hot else (end, begin)
-        inner = _reach(places, p, left if hot else left + 1, stable_end, SURE)
-        outer = _reach(places, p, left + 1 if hot else left, unstable_end, 1 - SURE)
+        sure, lost = _reach(p, near, stable_end, SURE), _reach(p, far, unstable_end, 1 - SURE)
+        first, last = sorted((near, stable_end))
+        highest = first + int(np.argmax(p[first : last + 1]))
+        inner = float(places[highest if sure is None else sure])
+        outer = float(places[unstable_end if lost is None else lost])
         width = abs(outer - inner) * (scale.decades if scale.log else scale.high - scale.low)
         value, inner, outer = (scale.from_unit(place) for place in (middle, inner, outer))
         found.append(Edge("hot" if hot else "cold", value, inner, outer, width))
@@ -105,11 +109,8 @@ def _crossing(places: Floats, p: Floats, left: int, level: float) -> float:
     return float(places[left] + min(max(share, 0.0), 1.0) * (places[left + 1] - places[left]))
 
 
-def _reach(places: Floats, p: Floats, start: int, end: int, level: float) -> float:
-    """The first place from `start` towards `end` where P passes the level; the end itself if it never does."""
+def _reach(p: Floats, start: int, end: int, level: float) -> int | None:
+    """The first place from `start` towards `end` where P passes the level; None if it never does."""
     step = 1 if end >= start else -1
     beyond: Callable[[float], bool] = (lambda q: q >= level) if level > 0.5 else (lambda q: q <= level)
-    for index in range(start, end + step, step):
-        if beyond(float(p[index])):
-            return float(places[index])
-    return float(places[end])
+    return next((index for index in range(start, end + step, step) if beyond(float(p[index]))), None)

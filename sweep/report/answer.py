@@ -13,6 +13,8 @@ from sweep.report.view import View
 Line = tuple[str, str, str]
 """(label, value, detail)"""
 
+_LARGE_ERROR = 0.15
+"""Expected calibration error above which the card says how little a chance is worth."""
 _COSTS = {"step_time_s": "time of a step, s", "peak_memory_mib": "peak memory, MiB"}
 
 
@@ -28,6 +30,8 @@ class SafetyCard:
     decades: str
     meets: bool
     why: str
+    caution: str
+    """How little the chance is worth, where the model foretells badly what it has not seen; empty where it does not."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +62,25 @@ def safety_card(view: View) -> SafetyCard | None:
         decades=f"{number(safety.margin_decades, 2)} decades" if below else "",
         meets=safety.meets,
         why=safety.why,
+        caution=_caution(view),
     )
+
+
+def _caution(view: View) -> str:
+    if view.region is None:
+        return ""
+    calibration = view.region.calibration
+    if calibration.brier >= calibration.base_brier:
+        return (
+            "Take the chance with care: for settings that it had not seen, the model foretold no better than the "
+            "overall rate."
+        )
+    if calibration.ece > _LARGE_ERROR:
+        return (
+            f"Take the chance with care: for settings that the model had not seen, it was off by "
+            f"{number(100 * calibration.ece, 2)} percentage points on average."
+        )
+    return ""
 
 
 def chance_percent(p: float) -> str:

@@ -78,6 +78,7 @@ def render(view: View) -> str:
         exact_percent=lambda rate: percent(rate, 1),
         duration=duration,
         value_text=value_text,
+        whole="{:.0f}".format,
         recipe=escape(view.recipe_yaml or ""),
         outcomes=[o for o in Outcome if o in view.total.counts],
         symbol=lambda outcome: Markup(svg_symbol(Outcome(outcome))),

@@ -40,7 +40,7 @@ from sweep.boundary.edges import edge_path, mean_width
 from sweep.boundary.encoding import Encoding, Floats
 from sweep.boundary.model import MIN_ROWS, MarginModel
 from sweep.boundary.result import MIN_STABLE, ResultModel
-from sweep.space import Choice, Dimension, Grid, Integer, LogUniform, Settings, Uniform
+from sweep.space import Choice, Dimension, Grid, Integer, LogUniform, Settings, Space, Uniform, contains, is_active
 
 Mode = Literal["balanced", "map", "exploit"]
 
@@ -158,9 +158,14 @@ class StabilitySampler(BaseSampler):
         """Calibrated probability that a training of each of N settings with a fresh seed is stable, [N].
 
         Raises:
-            ValueError: too few trials of the study have finished.
+            ValueError: too few trials of the study have finished, or a setting does not lie in the space.
         """
-        model = self._model(study, self._encoding(study))
+        encoding = self._encoding(study)
+        for setting in params:
+            _check_setting(setting, encoding.space)
+        if not params:
+            return np.empty(0)
+        model = self._model(study, encoding)
         if model is None:
             raise ValueError(
                 f"P(stable) needs {MIN_ROWS} finished trials with the user attribute 'margin', "
@@ -254,6 +259,18 @@ class StabilitySampler(BaseSampler):
             return None
         gain = ResultModel(encoding, settings, results, pending).expected_improvement(features)
         return candidates[int(np.argmax(np.where(likely, p * gain, -1.0)))]
+
+
+def _check_setting(setting: Mapping[str, Any], space: Space) -> None:
+    unknown = [name for name in setting if name not in space]
+    if unknown:
+        raise ValueError(f"{unknown[0]!r} is no parameter of the study: it has {', '.join(space)}")
+    for name, dimension in space.items():
+        if name not in setting:
+            if is_active(dimension, dict(setting)):
+                raise ValueError(f"the setting {dict(setting)} lacks the parameter {name!r}")
+        elif not contains(dimension, setting[name]):
+            raise ValueError(f"{name} = {setting[name]!r} lies outside of what the study searches")
 
 
 def _candidates(

@@ -540,6 +540,17 @@ def test_another_study_is_not_mixed_in(tmp_path) -> None:
     assert [p.name for p in (tmp_path / "notes").iterdir()] == ["mine.txt"]
 
 
+def test_results_without_their_ledger_are_not_started_anew(tmp_path) -> None:
+    session = begin(tmp_path)
+    run_all(session, tmp_path)
+    session.close()
+    (tmp_path / "ledger.jsonl").rename(tmp_path.parent / "kept")
+    before = (tmp_path / "trials.parquet").read_bytes()
+    with pytest.raises(ResultsError, match=r"ledger.jsonl is missing.*restore the file"):
+        begin(tmp_path)
+    assert (tmp_path / "trials.parquet").read_bytes() == before and not (tmp_path / "ledger.jsonl").exists()
+
+
 def test_a_training_whose_process_dies_is_tried_once_more(tmp_path) -> None:
     session = begin(tmp_path)
     job = session.next_job()

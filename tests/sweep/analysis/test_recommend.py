@@ -50,6 +50,12 @@ def test_a_setting_confirmed_with_fresh_seeds_goes_first_and_reports_only_those(
     assert "29 % to 100 %" in answer.sureness[0], "Clopper-Pearson of 3 of 3"
 
 
+def test_where_no_setting_was_stable_in_every_seed_the_best_one_is_told(table: Table) -> None:
+    rows = [{LR: 1e-3, "group": 1, "verdict": v} for v in ("stable", "stable", "stable", "stalled")]
+    answer = recommend(table([*rows, {LR: 1e-2, "group": 2, "verdict": "stalled"}]), SPACE)
+    assert answer.status == "none" and answer.headline.endswith("The best one was stable in 3 of 4 seeds.")
+
+
 def test_one_unstable_seed_rules_a_setting_out(table: Table) -> None:
     rows = [
         {LR: 1e-3, "wer": 0.1, "group": 1},
@@ -128,6 +134,7 @@ def test_confirmed_and_safe_goes_before_confirmed_before_safe(table: Table) -> N
     one = recommend(table([*rows, *seeds(hot)]), SPACE, safety=(3.0, 0.95))
     assert one.setting[LR] == rows[hot][LR] and one.status == "confirmed"
     assert one.safety is not None and not one.safety.meets and "Safety rule not met" in one.safety.why
+    assert one.headline.startswith("Best found, but the safety rule is not met: learning rate")
     both = recommend(table([*rows, *seeds(hot), *seeds(cold)]), SPACE, safety=(3.0, 0.95))
     assert both.setting[LR] == rows[cold][LR] and both.safety is not None and both.safety.meets
     failed = [{**rows[cold], "group": cold, "phase": "confirm", "verdict": "diverged-loss", "margin": 0.5}]

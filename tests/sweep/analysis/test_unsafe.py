@@ -30,6 +30,12 @@ def test_a_tail_is_stated_with_its_counts_and_never_beyond_them(table: Table) ->
     )
 
 
+def test_levels_with_too_few_trials_each_make_one_statement_together(table: Table) -> None:
+    trials = table(rows_of("fp16", [1e-4, 1e-3], [3e-3, 5e-2]) + rows_of("fp32", [1e-3, 2e-3], [2e-2, 3e-2]))
+    (claim,) = [c for c in claims(trials, dimensions(SPACE, trials)) if c.kind == "tail"]
+    assert claim.text.startswith("Learning rate 0.003 or more: 4 of 4 trials unstable")
+
+
 def test_a_stable_trial_in_the_middle_ends_the_tail(table: Table) -> None:
     trials = table(rows_of("fp16", [1e-4, 2e-2], [3e-3, 1e-2, 3e-2, 4e-2, 5e-2]))
     (claim,) = [c for c in claims(trials, dimensions(SPACE, trials)) if c.kind == "tail"]

@@ -46,6 +46,25 @@ def test_more_trainings_leave_less_open() -> None:
     assert 0 < many < 1
 
 
+class Hump(MarginModel):
+    """P(stable) is highest at a learning rate of 1e-2, and less than sure there."""
+
+    def __init__(self, highest: float) -> None:
+        self.encoding = Encoding(SPACE)
+        self.highest = highest
+
+    def p_stable(self, settings):
+        return self.highest * np.exp(-((np.log10([s[LR] for s in settings]) + 2) ** 2))
+
+
+def test_the_edges_of_a_band_that_is_never_sure_meet_where_it_is_likeliest() -> None:
+    cold, hot = edges(Hump(0.8), LR, {"kind": "fp32"})
+    assert cold.inner == hot.inner == pytest.approx(1e-2, rel=0.05)
+    assert cold.outer < cold.value < cold.inner < hot.value < hot.outer
+    cold, hot = edges(Hump(0.99), LR, {"kind": "fp32"})
+    assert cold.value < cold.inner < 1e-2 < hot.inner < hot.value
+
+
 def test_an_edge_beyond_the_range_is_not_told() -> None:
     encoding = Encoding(SPACE)
     settings = encoding.sobol(24, seed=0)

@@ -214,6 +214,16 @@ def test_what_trials_tell_is_read_in_every_form() -> None:
     settings = [{"kind": k, "lr": lr, "depth": 3} for k in ("fp32", "fp16") for lr in (1e-3, 0.5)]
     good, hot, mixed, wrong = sampler.p_stable(settings, study=study)
     assert good > 0.9 and hot < 0.1 and wrong < 0.2 and 0.2 < mixed < 0.9
+    assert sampler.p_stable([], study=study).shape == (0,)
+    inside = {"kind": "fp32", "lr": 1e-3, "depth": 3}
+    for setting, message in (
+        ({**inside, "LR": 1.0}, "'LR' is no parameter"),
+        ({**inside, "kind": "fp8"}, "kind = 'fp8' lies outside"),
+        ({**inside, "lr": 1e9}, "lr = 1000000000.0 lies outside"),
+        ({"kind": "fp32", "lr": 1e-3}, "lacks the parameter 'depth'"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            sampler.p_stable([setting], study=study)
 
 
 def test_a_study_whose_trials_tell_nothing_is_an_error_that_says_what_to_do() -> None:

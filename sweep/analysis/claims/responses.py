@@ -30,9 +30,6 @@ Evals = Callable[[str], pd.DataFrame]
 NOT_JUDGED = ("crashed", "out-of-memory", "pruned")
 """Verdicts of trainings that tell nothing of their setting: what ended them lies outside of it."""
 
-BOUNDED = ("stable",)
-"""Responses whose every value is 0 or 1."""
-
 
 def response(trials: pd.DataFrame, evals: Evals, claim: Mapping[str, Any], study: Mapping[str, Any]) -> pd.Series:
     """The response of each trial, in its unit; index as `trials`. NaN: unknown, or the training was not judged.

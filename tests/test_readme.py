@@ -28,7 +28,9 @@ def test_the_study_is_valid() -> None:
 
 def test_the_claims_are_valid_in_a_study() -> None:
     _, text = blocks("yaml")
-    model = "name: my_claims\nmodel: {kind: teacher, width: 0.125}\ndata: {kind: fingerspelling}\nbudget: {steps: 160}\n"
+    model = (
+        "name: my_claims\nmodel: {kind: teacher, width: 0.125}\ndata: {kind: fingerspelling}\nbudget: {steps: 160}\n"
+    )
     study = validate(yaml_source.parse(model + text, "README.md")).study
     assert [claim.name for claim in study.claims] == ["fp16_is_the_cause"]
 

@@ -18,7 +18,7 @@ import torch
 from rich.console import Console
 
 from slr_models.data.batch import Dataset
-from slr_models.errors import UserError
+from slr_models.errors import SettingError, UserError
 from sweep import runner, store
 from sweep.analysis.claims.verdict import Finding, judge, to_json
 from sweep.analysis.dimensions import dimensions, panel_dimension
@@ -70,10 +70,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 
 def _run(options: argparse.Namespace, console: Console) -> int:
-    trials = options.trials or ""
-    # A plain number is the study's own from the start, so that what depends on it is checked with it.
-    is_number = trials.isascii() and trials.isdecimal() and int(trials) > 0
-    loaded = load(options.study, [*options.overrides, *([f"budget.trials={trials}"] if is_number else [])])
+    loaded = _load(options)
     results_dir: Path = options.results / loaded.study.name
     loaded = LoadedStudy(with_trials(loaded.study, options.trials, results_dir), loaded.source)
     study = loaded.study
@@ -137,6 +134,17 @@ def _run(options: argparse.Namespace, console: Console) -> int:
         )
     print(report)
     return 0 if finished else EXIT_INTERRUPTED
+
+
+def _load(options: argparse.Namespace) -> LoadedStudy:
+    try:
+        return load(options.study, options.overrides)
+    except SettingError:
+        trials = options.trials or ""
+        if not (trials.isascii() and trials.isdecimal() and int(trials)):
+            raise
+        # The file's own number of trials may be what is wrong, such as too few for its repeats.
+        return load(options.study, [*options.overrides, f"budget.trials={trials}"])
 
 
 def _num_explored(session: StudySession) -> int:

@@ -241,6 +241,13 @@ def test_a_recipe_of_a_study_with_a_full_size_can_be_trained(study, tmp_path) ->
     elsewhere.close()
 
 
+def test_a_number_of_trials_mends_a_file_that_has_too_few(study, tmp_path, capsys) -> None:
+    few = [str(study), "--results", str(tmp_path / "r"), "--set", "repeats=6", "--dry-run"]
+    assert main(few) == 2 and "too few for one setting with repeats: 6" in capsys.readouterr().err
+    assert main([*few, "--trials", "12"]) == 0 and "12 to explore: 2 settings x 6 seeds" in capsys.readouterr().out
+    assert main([*few, "--trials", "12", "--set", "model.widht=1"]) == 2 and "widht" in capsys.readouterr().err
+
+
 def test_more_trials_than_the_search_wants_are_told_of(study, tmp_path, capsys) -> None:
     changes = ["budget.trials=20", "search={kind: stability, mode: map, num_startup: 10, stop_width: 3.0}"]
     folder = tmp_path / "results" / "tiny"

@@ -1,11 +1,13 @@
 """A claim that a study's design settles: what somebody said, as a comparison of levels of a factor."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Literal
 
 from pydantic import Field
 
 from slr_models.spec import Spec
+from sweep.analysis.claims.named import RESPONSES
+from sweep.analysis.claims.pairs import LR_PATH
 from sweep.design import LevelName, Paired, level_name, words
 from sweep.space import Scalar, Settings
 
@@ -24,24 +26,11 @@ Response = Literal[
 ]
 Effect = Literal["difference", "ratio", "slope", "mean"]
 
-RESPONSES: Mapping[str, str] = {
-    "stable": "the share of stable trainings",
-    "wer": "the WER",
-    "val_loss": "the validation loss",
-    "steps_to_loss": "the number of steps to the loss",
-    "edge_lr": "the edge of the learning rate (decades)",
-    "step_time_s": "the time of a step",
-    "samples_per_s": "the samples per second",
-    "peak_memory_mib": "the peak of memory",
-    "leading_infs": "the number of leading infinite gradient norms",
-    "skipped_rate": "the share of skipped steps",
-    "train_loss": "the training loss at the end",
-}
-"""Each response in words."""
-_SHARES = ("stable", "skipped_rate")
+_AT_MOST_ONE = ("stable", "skipped_rate")
+"""Shares that cannot exceed 1, as a WER can."""
 _ABOVE_ZERO = ("val_loss", "steps_to_loss", "step_time_s", "samples_per_s", "peak_memory_mib", "train_loss")
 """Responses that have ratios."""
-LR_FACTOR, LR_PATH, MIN_RUNGS = "lr", "training.optimizer.lr", 3
+LR_FACTOR, MIN_RUNGS = "lr", 3
 """The factor over whose levels the edge of the learning rate is looked for, and the fewest that it needs."""
 MIN_SLOPE_LEVELS = 3
 _DIRECTIONS = {"higher": "higher by", "lower": "lower by", "equal": "equal within"}
@@ -105,11 +94,11 @@ def in_words(claim: Claim, design: Paired) -> str:
     """What is tested, for a person; of a resolved claim."""
     levels = claim.levels
     if claim.effect == "slope":
-        what = f"{RESPONSES[claim.response]} for each doubling of {claim.factor} ({levels[0]} to {levels[-1]})"
+        what = f"the {RESPONSES[claim.response].name} for each doubling of {claim.factor} ({levels[0]} to {levels[-1]})"
     elif claim.effect == "mean":
-        what = f"mean of {RESPONSES[claim.response]} with {claim.factor}={levels[0]}"
+        what = f"mean of the {RESPONSES[claim.response].name} with {claim.factor}={levels[0]}"
     else:
-        what = f"{claim.effect} of {RESPONSES[claim.response]}, {claim.factor}={levels[1]} against {levels[0]}"
+        what = f"{claim.effect} of the {RESPONSES[claim.response].name}, {claim.factor}={levels[1]} against {levels[0]}"
     if claim.by is not None:
         what += f", with {claim.by}={claim.by_levels[1]} against {claim.by_levels[0]}"
     if claim.where:
@@ -203,7 +192,7 @@ def _wrong_effect(claim: Claim, design: Paired) -> Iterator[tuple[tuple[str, ...
             )
         if claim.value is not None and claim.value <= 0:
             yield ("value",), f"value of a ratio must be above 0, got {claim.value:g}"
-    if claim.response in _SHARES and claim.effect in ("difference", "mean") and claim.smallest_effect >= 1:
+    if claim.response in _AT_MOST_ONE and claim.effect in ("difference", "mean") and claim.smallest_effect >= 1:
         yield (
             ("smallest_effect",),
             f"smallest_effect is a share where {claim.response} is one, such as 0.1 for 10 points, "

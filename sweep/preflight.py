@@ -13,8 +13,9 @@ from slr_models.ctc import beam_decode
 from slr_models.data.batch import Dataset
 from slr_models.errors import SettingError, UserError
 from slr_models.models.custom import CustomModelConfig, raised_text
+from sweep.analysis.claims.pairs import LR_PATH
 from sweep.analysis.claims.sequential import look_blocks
-from sweep.claim import LR_PATH, in_words
+from sweep.claim import in_words
 from sweep.design import Paired, cells, num_trainings, words
 from sweep.full_size import at_full_size
 from sweep.optim import Constant

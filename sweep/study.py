@@ -247,7 +247,9 @@ def validate(source: YamlSource) -> LoadedStudy:
     check_budget(study, source.where(("budget",)))
     _check_name(study, source)
     _check_space(loaded, source)
-    _check_design(loaded, source)
+    _check_factors(study, source)
+    _check_corners(loaded, source)
+    _check_claims(study, source)
     _check_search(study, source)
     _check_scheduler(study, source)
     _check_full_size(loaded, source)
@@ -492,21 +494,6 @@ def _check_space(loaded: LoadedStudy, source: YamlSource) -> None:
         _check_known_path(path, f"space.{path}", source.where(("space", path)))
     with _at(source, space):
         ordered(space)
-    if loaded.study.design is not None:
-        return
-    for path, settings in corner_settings(space):
-        try:
-            loaded.trial_config(settings)
-        except SettingError as error:
-            shown = ", ".join(f"{key} = {value}" for key, value in settings.items())
-            detail = re.sub(r"^\S+: ", "", str(error).splitlines()[0])
-            # The message begins with the setting that is wrong; that may be another dimension than the one under test.
-            culprit = detail.split(" ")[0].rstrip(":")
-            blamed = culprit if culprit in space else path
-            hint = " It has no effect there: add `when`" if "is not a setting" in detail else ""
-            raise SettingError(
-                f"{source.where(('space', blamed))}: space.{blamed} cannot be used with {shown}: {detail}.{hint}"
-            ) from None
 
 
 @contextmanager
@@ -570,11 +557,8 @@ def _check_beside_design(study: Study, source: YamlSource) -> None:
             raise SettingError(f"{source.where(path)}: {name} cannot be used beside design: {why}. Leave it out")
 
 
-def _check_design(loaded: LoadedStudy, source: YamlSource) -> None:
-    study, design = loaded.study, loaded.study.design
-    if design is None:
-        return
-    for factor, levels in design.factors.items():
+def _check_factors(study: Study, source: YamlSource) -> None:
+    for factor, levels in study.design.factors.items() if study.design is not None else ():
         for level, settings in levels.items():
             for path in settings:
                 name = f"design.factors.{factor}.{level}.{path}"
@@ -585,37 +569,45 @@ def _check_design(loaded: LoadedStudy, source: YamlSource) -> None:
                         f"{source.where(('space', path))}: space.{path} is set by the factor {factor} of the design: "
                         f"leave it out of one of them"
                     )
-    _check_cells(loaded, design, source)
+
+
+def _check_corners(loaded: LoadedStudy, source: YamlSource) -> None:
+    """Every end of every dimension must be a valid configuration; with a design, under each of its cells."""
+    space, design = loaded.study.space, loaded.study.design
+    factors = design.factors if design is not None else {}
+    for tested, settings in loaded.corners():
+        try:
+            loaded.trial_config(settings)
+        except SettingError as error:
+            shown = ", ".join(f"{key} = {value}" for key, value in settings.items())
+            detail = re.sub(r"^\S+: ", "", str(error).splitlines()[0])
+            # The message begins with the setting that is wrong; that may be another dimension than the one under test.
+            culprit = detail.split(" ")[0].rstrip(":")
+            owner = next((f for f, levels in factors.items() if any(culprit in s for s in levels.values())), None)
+            place: KeyPath
+            if owner is not None:
+                place = ("design", "factors", owner)
+            elif culprit in space or tested:
+                place = ("space", culprit if culprit in space else tested)
+            else:
+                place = ("design", "factors")
+            advice = "Set it in the levels where it has an effect" if factors else "It has no effect there: add `when`"
+            hint = f" {advice}" if "is not a setting" in detail else ""
+            name = ".".join(map(str, place))
+            raise SettingError(f"{source.where(place)}: {name} cannot be used with {shown}: {detail}.{hint}") from None
+
+
+def _check_claims(study: Study, source: YamlSource) -> None:
+    if study.design is None:
+        return
     for index, claim in enumerate(study.claims):
         place: KeyPath = ("claims", index)
         if claim.name in [other.name for other in study.claims[:index]]:
             raise SettingError(
                 f"{source.where((*place, 'name'))}: two claims are named {claim.name!r}: give each a name of its own"
             )
-        for wrong, message in problems(claim, design):
+        for wrong, message in problems(claim, study.design):
             raise SettingError(f"{source.where((*place, *wrong))}: claim {claim.name}: {message}")
-
-
-def _check_cells(loaded: LoadedStudy, design: Paired, source: YamlSource) -> None:
-    """Every cell must be a valid configuration, at every end of what blocks draw."""
-    for tested, settings in loaded.corners():
-        try:
-            loaded.trial_config(settings)
-        except SettingError as error:
-            detail = re.sub(r"^\S+: ", "", str(error).splitlines()[0])
-            culprit = detail.split(" ")[0].rstrip(":")
-            shown = ", ".join(f"{key} = {value}" for key, value in settings.items())
-            owner = next(
-                (f for f, levels in design.factors.items() if any(culprit in s for s in levels.values())), None
-            )
-            if owner is None and (tested or culprit in loaded.study.space):
-                name = f"space.{culprit if culprit in loaded.study.space else tested}"
-                place: KeyPath = ("space", name.removeprefix("space."))
-            else:
-                name = "design.factors" if owner is None else f"design.factors.{owner}"
-                place = tuple(name.split("."))
-            hint = " Set it in the levels where it has an effect" if "is not a setting" in detail else ""
-            raise SettingError(f"{source.where(place)}: {name} cannot be used with {shown}: {detail}.{hint}") from None
 
 
 def _place_in_design(factor: str, level: str, path: str, source: YamlSource) -> KeyPath:

@@ -107,6 +107,11 @@ class Calibration:
     ece: float
     """Expected calibration error over ten bins of P, in [0, 1]; few trainings make it too large by themselves."""
 
+    @property
+    def beats_base(self) -> bool:
+        """Whether the model says more than the stable share."""
+        return self.brier < self.base_brier
+
 
 @dataclass(frozen=True)
 class Region:

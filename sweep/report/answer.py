@@ -70,7 +70,7 @@ def _caution(view: View) -> str:
     if view.region is None:
         return ""
     calibration = view.region.calibration
-    if calibration.brier >= calibration.base_brier:
+    if not calibration.beats_base:
         return (
             "Take the chance with care: for settings that it had not seen, the model foretold no better than the "
             "overall rate."

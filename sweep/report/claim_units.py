@@ -2,55 +2,10 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
+from sweep.analysis.claims.named import level_text, response
 from sweep.analysis.wording import number, percent
-
-
-@dataclass(frozen=True)
-class Response:
-    """What is measured of a training."""
-
-    name: str
-    unit: str
-    """Of a difference between two trainings; shares are told apart in points of a hundred."""
-    counted: str
-    """What a training counts as, in words."""
-    is_share: bool = False
-
-
-_FAILED = "a failed training counts as a complete failure"
-
-RESPONSES: dict[str, Response] = {
-    "stable": Response("share of stable trainings", "points", "1 for a stable training, 0 for any other", True),
-    "wer": Response("WER", "points", f"WER at the end; {_FAILED} (100 % or more)", True),
-    "val_loss": Response("validation loss", "nats/label", f"validation loss at the end; {_FAILED} (L_unif or more)"),
-    "train_loss": Response("training loss", "nats/label", f"training loss at the end; {_FAILED} (L_unif or more)"),
-    "steps_to_loss": Response(
-        "steps to reach the loss",
-        "steps",
-        "steps until the validation loss is below the given share of L_const; one that never is, counts with all its "
-        "steps",
-    ),
-    "edge_lr": Response(
-        "edge of the learning rate",
-        "decades",
-        "the learning rate between the highest stable and the lowest unstable one of the block",
-    ),
-    "step_time_s": Response("time of a step", "s", "median time of a training step"),
-    "samples_per_s": Response("samples a second", "samples/s", "training samples a second"),
-    "peak_memory_mib": Response("peak memory", "MiB", "peak memory of the training"),
-    "leading_infs": Response(
-        "leading infinite gradients", "batches", "batches skipped before the loss scale had settled"
-    ),
-    "skipped_rate": Response("share of skipped updates", "points", "share of steps whose update was skipped", True),
-}
-
-
-def response(claim: Mapping[str, Any]) -> Response:
-    """The claim's response."""
-    return RESPONSES[claim["response"]]
 
 
 def is_ratio(claim: Mapping[str, Any]) -> bool:
@@ -60,17 +15,12 @@ def is_ratio(claim: Mapping[str, Any]) -> bool:
 
 def levels(claim: Mapping[str, Any]) -> list[str]:
     """The compared levels; one that says nothing by itself, such as a number, with its factor: `batch 4`."""
-    return [_level(claim["factor"], level) for level in claim["levels"]]
+    return [level_text(claim["factor"], level) for level in claim["levels"]]
 
 
 def by_levels(claim: Mapping[str, Any]) -> list[str]:
     """The same for the two levels that the effect is compared between."""
-    return [_level(claim["by"], level) for level in claim["by_levels"]]
-
-
-def _level(factor: str, level: str) -> str:
-    says_little = level in ("true", "false") or level[:1].isdigit() or level[:2].strip("-.").isdigit()
-    return f"{factor} {level}" if says_little else level
+    return [level_text(claim["by"], level) for level in claim["by_levels"]]
 
 
 def zone(claim: Mapping[str, Any]) -> tuple[float, float]:

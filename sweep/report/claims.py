@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from markupsafe import Markup
 
+from sweep.analysis.claims.named import response
 from sweep.analysis.claims.verdict import Finding, Word
 from sweep.analysis.wording import number, plural
 from sweep.report.claim_units import (
@@ -18,7 +19,6 @@ from sweep.report.claim_units import (
     interval_name,
     is_ratio,
     levels,
-    response,
     response_text,
     shown,
     unit,

@@ -97,11 +97,10 @@ def fixed_text(region: Region, names: Mapping[str, str]) -> str:
 
 def calibration_text(calibration: Calibration) -> str:
     """How well the model foretells settings that it has not seen, in plain words."""
-    better = calibration.brier < calibration.base_brier
     gain = 1 - calibration.brier / calibration.base_brier if calibration.base_brier else 0.0
     verdict = (
         f"{percent(gain)} smaller than that of always naming the overall rate ({number(calibration.base_brier, 2)})"
-        if better
+        if calibration.beats_base
         else f"no smaller than that of always naming the overall rate ({number(calibration.base_brier, 2)}): do not "
         "rely on the colours"
     )

@@ -15,6 +15,7 @@ from slr_models.errors import ResultsError
 from sweep import store
 from sweep.analysis.audit import Audit, audit
 from sweep.analysis.causes import OutcomeCauses, causes_by_outcome, worked_example
+from sweep.analysis.claims.pairs import num_cells
 from sweep.analysis.claims.verdict import Finding, judge
 from sweep.analysis.costs import Costs, costs
 from sweep.analysis.dimensions import Dimension, dimensions, learning_rate, panel_dimension
@@ -188,8 +189,7 @@ def _num_planned(study: Mapping[str, Any]) -> int | None:
     design, budget = study.get("design"), study.get("budget") or {}
     if not design:
         return int(budget["trials"]) if budget.get("trials") else None
-    num_cells = math.prod(len(levels) for levels in design["factors"].values())
-    return int(design["blocks"]) * num_cells // {"full": 1, "half": 2, "quarter": 4}[design["fraction"]]
+    return int(design["blocks"]) * num_cells(design)
 
 
 def _safety(study: Mapping[str, Any]) -> tuple[float, float] | None:

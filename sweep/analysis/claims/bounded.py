@@ -63,12 +63,11 @@ def sign_flip_p(effects: Floats, cells: int) -> float:
         effects: one a block, [N]; multiples of 1 / cells, or a mean of differences of such.
         cells: trainings behind each value.
     """
-    units = np.abs(np.rint(effects * cells)).astype(int)
-    if np.abs(np.abs(effects * cells) - units).max(initial=0.0) > 1e-6:
-        units = np.abs(np.rint(effects * 1000)).astype(int)  # slopes: no small whole numbers
-        total = abs(int(np.rint(effects * 1000).sum()))
-    else:
-        total = abs(int(np.rint(effects * cells).sum()))
+    scaled = effects * cells
+    if np.abs(scaled - np.rint(scaled)).max(initial=0.0) > 1e-6:
+        scaled = effects * 1000  # slopes: no small whole numbers
+    rounded = np.rint(scaled).astype(int)
+    units, total = np.abs(rounded), abs(int(rounded.sum()))
     reach = int(units.sum())
     chances = np.zeros(2 * reach + 1)
     chances[reach] = 1.0

@@ -110,14 +110,18 @@ def pairs(
     rows = rows[rows["block"].isin(within)].drop_duplicates(["block", "cell"], keep="last")
     levels = rows["cell"].map(_parse)
     chosen = columns(claim, design)
-    ratio = claim["effect"] == "ratio"
+    masks = [_at(levels, {**(claim.get("where") or {}), **labels}) for labels in chosen]
+    looked_at = pd.Series(np.any(masks, axis=0), index=rows.index)
+    crashed = set(rows["block"][rows["verdict"].isin(NOT_JUDGED) & looked_at].astype(int))
+    labels = tuple(", ".join(column.values()) for column in chosen)
+    weights = contrast(claim, design)
     if claim["response"] == "edge_lr":
-        return _edge_pairs(rows, levels, claim, design, chosen, within)
+        return _edge_pairs(rows, levels, masks, design, within, labels, weights, crashed)
+    ratio = claim["effect"] == "ratio"
     measured = response(rows, evals, claim, study)
     at_limit = censored(rows, measured, str(claim["response"]))
     found, limits = [], []
-    for labels in chosen:
-        mask = _at(levels, {**(claim.get("where") or {}), **labels})
+    for mask in masks:
         found.append((np.log(measured.where(measured > 0)) if ratio else measured)[mask].groupby(rows["block"][mask]))
         limits.append(at_limit[mask].groupby(rows["block"][mask]))
     index = pd.Index(within)
@@ -126,16 +130,14 @@ def pairs(
     limited = np.column_stack([g.all().reindex(index, fill_value=False).to_numpy(bool) for g in limits])
     cells = max((int(g.size().max()) for g in found if len(g)), default=1)
     complete = np.isfinite(table).all(axis=1)
-    weights = contrast(claim, design)
-    crashed = _crashed(rows, levels, claim, chosen)
     out = set(np.flatnonzero(~complete).tolist())
     values = table[complete]
     shown = np.exp(values) if ratio else values
-    zero = set(rows["block"][(measured <= 0) & (_any_of(levels, claim, chosen))].astype(int)) if ratio else set()
+    zero = set(rows["block"][(measured <= 0) & looked_at].astype(int)) if ratio else set()
     return Pairs(
         blocks=np.flatnonzero(complete).astype(np.int64),
         values=shown,
-        labels=tuple(", ".join(labels.values()) for labels in chosen),
+        labels=labels,
         censored=limited[complete],
         effects=values @ weights,
         weights=weights,
@@ -183,10 +185,12 @@ def _designed(trials: pd.DataFrame) -> pd.DataFrame:
 def _edge_pairs(
     rows: pd.DataFrame,
     levels: pd.Series,
-    claim: Mapping[str, Any],
+    masks: Sequence[pd.Series],
     design: Mapping[str, Any],
-    chosen: Sequence[Mapping[str, str]],
     within: range,
+    labels: tuple[str, ...],
+    weights: Floats,
+    crashed: set[int],
 ) -> Pairs:
     """Edges along the learning rate: of each slice of a block, then averaged over the slices of a column."""
     lr_factors = [name for name, f in design["factors"].items() if all(LR_PATH in s for s in levels_of(f).values())]
@@ -194,10 +198,9 @@ def _edge_pairs(
         raise ResultsError(f"study.yaml has a claim on edge_lr, but no factor of its design sets {LR_PATH}")
     slices = levels.map(lambda cell: tuple(v for k, v in cell.items() if k not in lr_factors))
     judged = ~rows["verdict"].isin(NOT_JUDGED)
-    ends = np.full((len(within), len(chosen), 2), np.nan)
+    ends = np.full((len(within), len(masks), 2), np.nan)
     cells = 1
-    for column, labels in enumerate(chosen):
-        mask = _at(levels, {**(claim.get("where") or {}), **labels})
+    for column, mask in enumerate(masks):
         of_block: dict[int, list[tuple[float, float]]] = {}
         for _, part in rows[mask].groupby([rows["block"][mask], slices[mask]]):
             whole = bool(judged[part.index].all())
@@ -211,12 +214,11 @@ def _edge_pairs(
     open_ = ~np.isfinite(low) | ~np.isfinite(high)
     with np.errstate(invalid="ignore"):
         middle = np.where(np.isfinite(low), np.where(np.isfinite(high), (low + high) / 2, low), high)
-    weights = contrast(claim, design)
     out = set(np.flatnonzero(~complete).tolist())
     return Pairs(
         blocks=np.flatnonzero(complete).astype(np.int64),
         values=middle,
-        labels=tuple(", ".join(labels.values()) for labels in chosen),
+        labels=labels,
         censored=open_,
         effects=middle @ weights,
         weights=weights,
@@ -224,7 +226,7 @@ def _edge_pairs(
         low=low,
         high=high,
         left_out=len(out),
-        crashed=len(out & _crashed(rows, levels, claim, chosen)),
+        crashed=len(out & crashed),
     )
 
 
@@ -251,19 +253,6 @@ def _at(levels: pd.Series, wanted: Mapping[str, Any]) -> pd.Series:
     """Which trials have the wanted levels."""
     pairs_ = {(str(k), str(v)) for k, v in wanted.items()}
     return levels.map(lambda cell: pairs_ <= set(cell.items())).astype(bool)
-
-
-def _any_of(levels: pd.Series, claim: Mapping[str, Any], chosen: Sequence[Mapping[str, str]]) -> pd.Series:
-    """Which trials the claim looks at."""
-    masks = [_at(levels, {**(claim.get("where") or {}), **labels}) for labels in chosen]
-    return pd.Series(np.any(masks, axis=0), index=levels.index)
-
-
-def _crashed(
-    rows: pd.DataFrame, levels: pd.Series, claim: Mapping[str, Any], chosen: Sequence[Mapping[str, str]]
-) -> set[int]:
-    """Blocks in which a training that the claim looks at was not judged."""
-    return set(rows["block"][rows["verdict"].isin(NOT_JUDGED) & _any_of(levels, claim, chosen)].astype(int))
 
 
 def _level_number(level: str, known: Mapping[str, Mapping[str, Any]]) -> float:

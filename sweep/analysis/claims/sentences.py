@@ -5,34 +5,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from sweep.analysis.claims.effects import Effect
+from sweep.analysis.claims.named import level_text, response
 from sweep.analysis.claims.pairs import Pairs
 from sweep.analysis.claims.power import pairs_needed
 from sweep.analysis.wording import number, percent, plural
 
-NOUNS = {
-    "stable": "the share of stable trainings",
-    "wer": "the WER",
-    "val_loss": "the validation loss",
-    "train_loss": "the training loss",
-    "steps_to_loss": "the steps to the loss",
-    "edge_lr": "the largest stable learning rate",
-    "step_time_s": "the time of a step",
-    "samples_per_s": "the samples a second",
-    "peak_memory_mib": "the peak memory",
-    "leading_infs": "the number of leading infinite gradients",
-    "skipped_rate": "the share of skipped updates",
-}
-UNITS = {
-    "val_loss": "nats",
-    "train_loss": "nats",
-    "steps_to_loss": "steps",
-    "edge_lr": "decades",
-    "step_time_s": "s",
-    "samples_per_s": "a second",
-    "peak_memory_mib": "MiB",
-    "leading_infs": "batches",
-}
-SHARES = ("stable", "wer", "skipped_rate")
 OPENINGS = {
     "supported": "Supported",
     "refuted": "Refuted",
@@ -71,7 +48,7 @@ def amount(claim: Mapping[str, Any], effect: float, *, signed: bool = False) -> 
     """An effect in its unit: `+4 points`, `1.8 times`, `-0.3 decades`; a ratio is given by its logarithm."""
     if claim["effect"] == "ratio":
         return f"{number(math.exp(effect))} times"
-    unit = "points" if claim["response"] in SHARES else UNITS[claim["response"]]
+    unit = response(claim).unit
     per = " a doubling" if claim["effect"] == "slope" else ""
     return f"{_plain(claim, effect, signed=signed)} {unit}{per}"
 
@@ -111,7 +88,7 @@ def _statement(claim: Mapping[str, Any], verdict: str, effect: Effect) -> str:
     size, at = _size(claim), _where(claim)
     if claim["effect"] in ("slope", "mean") or claim.get("by") or value != 0:
         return _of_quantity(claim, verdict, rises=rises, against=against, beyond=beyond) + at
-    noun, other = NOUNS[claim["response"]], _level(claim["factor"], claim["levels"][1])
+    noun, other = _noun(claim), level_text(claim["factor"], claim["levels"][1])
     up, verb, back = ("raise", "raises", "lowers") if rises else ("lower", "lowers", "raises")
     match verdict, claim["expected"]:
         case "undecided", "equal":
@@ -129,16 +106,16 @@ def _statement(claim: Mapping[str, Any], verdict: str, effect: Effect) -> str:
 
 
 def _of_quantity(claim: Mapping[str, Any], verdict: str, *, rises: bool, against: bool, beyond: bool) -> str:
-    value, noun = amount(claim, scaled(claim, "value")), NOUNS[claim["response"]]
+    value, noun = amount(claim, scaled(claim, "value")), _noun(claim)
     # The value beside it has the unit.
     size = _size(claim) if claim["effect"] == "ratio" else _plain(claim, float(claim["smallest_effect"]), signed=False)
-    effect = f"the effect of {_level(claim['factor'], claim['levels'][-1])} on {noun}"
+    effect = f"the effect of {level_text(claim['factor'], claim['levels'][-1])} on {noun}"
     if claim["effect"] == "slope":
         what = f"the change of {noun} with {claim['factor']}"
     elif claim["effect"] == "mean":
-        what = f"{noun} with {_level(claim['factor'], claim['levels'][0])}"
+        what = f"{noun} with {level_text(claim['factor'], claim['levels'][0])}"
     elif claim.get("by"):
-        first, second = (_level(claim["by"], level) for level in claim["by_levels"])
+        first, second = (level_text(claim["by"], level) for level in claim["by_levels"])
         what = f"{effect} with {second}, less that with {first},"
     else:
         what = effect
@@ -158,6 +135,10 @@ def _of_quantity(claim: Mapping[str, Any], verdict: str, *, rises: bool, against
             return f"{what} is {back} {value}" if against else f"{what} is not {side} {value} by {size} or more"
 
 
+def _noun(claim: Mapping[str, Any]) -> str:
+    return f"the {response(claim).name}"
+
+
 def _unsure(size: str) -> str:
     return f" (whether by {size} or more is not sure)"
 
@@ -169,14 +150,8 @@ def _size(claim: Mapping[str, Any]) -> str:
 
 
 def _where(claim: Mapping[str, Any]) -> str:
-    levels = ", ".join(_level(factor, level) for factor, level in (claim.get("where") or {}).items())
+    levels = ", ".join(level_text(factor, level) for factor, level in (claim.get("where") or {}).items())
     return f" with {levels}" if levels else ""
-
-
-def _level(factor: str, level: Any) -> str:
-    """A level's name; one that says nothing by itself, with its factor: `batch 4`."""
-    text = str(level)
-    return f"{factor} {text}" if text in ("true", "false") or text[:1] in "-.0123456789" else text
 
 
 def _level_text(claim: Mapping[str, Any], column: Any) -> str:
@@ -186,7 +161,7 @@ def _level_text(claim: Mapping[str, Any], column: Any) -> str:
     mean = float(column.mean())
     if claim["response"] == "edge_lr":
         return number(10**mean)
-    return percent(mean) if claim["response"] in SHARES else number(mean)
+    return percent(mean) if response(claim).is_share else number(mean)
 
 
 def _effect_name(claim: Mapping[str, Any]) -> str:
@@ -203,6 +178,6 @@ def _end(claim: Mapping[str, Any], effect: float) -> str:
 
 
 def _plain(claim: Mapping[str, Any], effect: float, *, signed: bool) -> str:
-    value = 100 * effect if claim["response"] in SHARES else effect
+    value = 100 * effect if response(claim).is_share else effect
     text = number(value, 2 if abs(value) < 100 else 3)
     return f"+{text}" if signed and value > 0 else text

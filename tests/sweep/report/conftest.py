@@ -1,7 +1,7 @@
 """Result folders as a study leaves them, made without training anything."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from sweep.explanation import Cause, Counterfactual, Explanation, FirstNonfinite
 from sweep.records import EvalRecord, Outcome, SkipReason, StepRecord
 from sweep.report import build_report
 
+CHROMIUM = Path("/usr/bin/chromium")
 L_CONST, L_UNIF, MAX_STEPS = 3.1, 9.4, 400
 ALARM_STEP = 180
 """Where a run that learns nothing is stopped; every fourth runs on."""
@@ -327,3 +328,31 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def report(results: Path) -> Path:
     """The report of that study."""
     return build_report(results)
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Any]:
+    sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    if not CHROMIUM.exists():
+        pytest.skip(f"there is no browser at {CHROMIUM}")
+    with sync_api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=str(CHROMIUM), args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def opened(browser: Any) -> Callable[[Path, int, str], tuple[Any, list[str]]]:
+    """Opens a page: it with its figures drawn, and everything that went wrong or left the machine."""
+
+    def open_(path: Path, width: int, scheme: str) -> tuple[Any, list[str]]:
+        page = browser.new_page(viewport={"width": width, "height": 900}, color_scheme=scheme)
+        trouble: list[str] = []
+        page.on("console", lambda message: trouble.append(message.text))
+        page.on("pageerror", lambda error: trouble.append(str(error)))
+        page.on("request", lambda request: trouble.append(request.url) if request.url != path.as_uri() else None)
+        page.goto(path.as_uri())
+        page.wait_for_selector("body[data-ready]", timeout=60_000)
+        return page, trouble
+
+    return open_

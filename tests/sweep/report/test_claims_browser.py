@@ -1,4 +1,4 @@
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -6,20 +6,8 @@ import pytest
 
 from sweep.report import build_report
 
-CHROMIUM = Path("/usr/bin/chromium")
-sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-pytestmark = [
-    pytest.mark.browser,
-    pytest.mark.skipif(not CHROMIUM.exists(), reason=f"there is no browser at {CHROMIUM}"),
-]
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    with sync_api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=str(CHROMIUM), args=["--no-sandbox"])
-        yield browser
-        browser.close()
+Opened = Callable[[Path, int, str], tuple[Any, list[str]]]
+pytestmark = pytest.mark.browser
 
 
 @pytest.fixture(scope="module")
@@ -43,19 +31,9 @@ def page_of_claims(
     return build_report(make_experiment(tmp_path_factory.mktemp("claims"), claims))
 
 
-def opened(browser: Any, path: Path, width: int, scheme: str) -> tuple[Any, list[str]]:
-    page = browser.new_page(viewport={"width": width, "height": 900}, color_scheme=scheme)
-    trouble: list[str] = []
-    page.on("console", lambda message: trouble.append(message.text))
-    page.on("pageerror", lambda error: trouble.append(str(error)))
-    page.goto(path.as_uri())
-    page.wait_for_selector("body[data-ready]", timeout=60_000)
-    return page, trouble
-
-
 @pytest.mark.parametrize(("width", "scheme"), [(1440, "light"), (390, "dark")])
-def test_twelve_claims_fit_and_nothing_overlaps(browser: Any, page_of_claims: Path, width: int, scheme: str) -> None:
-    page, trouble = opened(browser, page_of_claims, width, scheme)
+def test_twelve_claims_fit_and_nothing_overlaps(opened: Opened, page_of_claims: Path, width: int, scheme: str) -> None:
+    page, trouble = opened(page_of_claims, width, scheme)
     assert page.evaluate("document.documentElement.scrollWidth") == width
     assert page.locator("article.claim").count() == 12 and page.locator("#answer tbody tr").count() == 12
     rows = [row.bounding_box() for row in page.locator("article.claim .effect").all()]
@@ -70,8 +48,8 @@ def test_twelve_claims_fit_and_nothing_overlaps(browser: Any, page_of_claims: Pa
     assert trouble == []
 
 
-def test_verdicts_follow_the_theme_and_lead_to_their_claim(browser: Any, page_of_claims: Path) -> None:
-    page, trouble = opened(browser, page_of_claims, 1280, "light")
+def test_verdicts_follow_the_theme_and_lead_to_their_claim(opened: Opened, page_of_claims: Path) -> None:
+    page, trouble = opened(page_of_claims, 1280, "light")
     word = page.locator("#claims .legend .v-refuted")
     assert word.inner_text() == "refuted" and word.locator("svg").count() == 1
     assert word.evaluate("node => getComputedStyle(node).color") == "rgb(184, 74, 0)"

@@ -1,4 +1,4 @@
-from collections.abc import Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -6,36 +6,12 @@ import pytest
 
 from sweep.report import build_report
 
-CHROMIUM = Path("/usr/bin/chromium")
-sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-pytestmark = [
-    pytest.mark.browser,
-    pytest.mark.skipif(not CHROMIUM.exists(), reason=f"there is no browser at {CHROMIUM}"),
-]
+Opened = Callable[[Path, int, str], tuple[Any, list[str]]]
+pytestmark = pytest.mark.browser
 
 
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    with sync_api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=str(CHROMIUM), args=["--no-sandbox"])
-        yield browser
-        browser.close()
-
-
-def opened(browser: Any, path: Path, width: int, scheme: str) -> tuple[Any, list[str]]:
-    """The page with its figures drawn, and everything that went wrong or left the machine."""
-    page = browser.new_page(viewport={"width": width, "height": 900}, color_scheme=scheme)
-    trouble: list[str] = []
-    page.on("console", lambda message: trouble.append(message.text))
-    page.on("pageerror", lambda error: trouble.append(str(error)))
-    page.on("request", lambda request: trouble.append(request.url) if request.url != path.as_uri() else None)
-    page.goto(path.as_uri())
-    page.wait_for_selector("body[data-ready]", timeout=60_000)
-    return page, trouble
-
-
-def test_a_reader_can_use_the_page(browser: Any, report: Path) -> None:
-    page, trouble = opened(browser, report, 1280, "light")
+def test_a_reader_can_use_the_page(opened: Opened, report: Path) -> None:
+    page, trouble = opened(report, 1280, "light")
     assert page.locator(".js-plotly-plot .main-svg").count() > 0
 
     page.fill("#filter", "FP16 scaler")
@@ -64,8 +40,8 @@ def test_a_reader_can_use_the_page(browser: Any, report: Path) -> None:
     assert trouble == []
 
 
-def test_the_map_has_its_edge_and_leads_to_the_trials(browser: Any, report: Path) -> None:
-    page, trouble = opened(browser, report, 1280, "light")
+def test_the_map_has_its_edge_and_leads_to_the_trials(opened: Opened, report: Path) -> None:
+    page, trouble = opened(report, 1280, "light")
     assert page.locator("#map-0 .contourlayer .contour").count() == 3
     edge = page.locator("#map-0 .contourlevel path").last
     assert edge.evaluate("node => getComputedStyle(node).stroke") == "rgb(27, 31, 35)"
@@ -79,8 +55,8 @@ def test_the_map_has_its_edge_and_leads_to_the_trials(browser: Any, report: Path
     assert trouble == []
 
 
-def test_the_recipe_and_the_code_can_be_copied(browser: Any, report: Path) -> None:
-    page, trouble = opened(browser, report, 1280, "light")
+def test_the_recipe_and_the_code_can_be_copied(opened: Opened, report: Path) -> None:
+    page, trouble = opened(report, 1280, "light")
     for name in ("recipe", "snippet"):
         button = page.locator(f"[data-copy={name}]")
         page.locator("details", has=button).locator("summary").click()
@@ -93,8 +69,8 @@ def test_the_recipe_and_the_code_can_be_copied(browser: Any, report: Path) -> No
     assert trouble == []
 
 
-def test_the_page_fits_a_phone_and_the_dark(browser: Any, report: Path) -> None:
-    page, trouble = opened(browser, report, 390, "dark")
+def test_the_page_fits_a_phone_and_the_dark(opened: Opened, report: Path) -> None:
+    page, trouble = opened(report, 390, "dark")
     assert page.evaluate("document.documentElement.scrollWidth") == 390
     mark = page.evaluate("getComputedStyle(document.querySelector('#map-0 .point')).fill")
     assert mark == "rgb(86, 180, 233)", "a stable mark has its dark-theme colour"
@@ -104,6 +80,6 @@ def test_the_page_fits_a_phone_and_the_dark(browser: Any, report: Path) -> None:
     assert trouble == []
 
 
-def test_an_empty_study_opens_without_errors(browser: Any, tmp_path: Path, make_results: Any) -> None:
-    _, trouble = opened(browser, build_report(make_results(tmp_path, num_trials=0)), 390, "light")
+def test_an_empty_study_opens_without_errors(opened: Opened, tmp_path: Path, make_results: Any) -> None:
+    _, trouble = opened(build_report(make_results(tmp_path, num_trials=0)), 390, "light")
     assert trouble == []

@@ -1,0 +1,57 @@
+"""The responses of claims in words, and the levels that they compare."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Response:
+    """What is measured of a training."""
+
+    name: str
+    """A noun that takes an article."""
+    unit: str
+    """Of a difference between two trainings; shares are told apart in points of a hundred."""
+    counted: str
+    """What a training counts as, in words."""
+    is_share: bool = False
+
+
+_FAILED = "a failed training counts as a complete failure"
+
+RESPONSES: dict[str, Response] = {
+    "stable": Response("share of stable trainings", "points", "1 for a stable training, 0 for any other", True),
+    "wer": Response("WER", "points", f"WER at the end; {_FAILED} (100 % or more)", True),
+    "val_loss": Response("validation loss", "nats/label", f"validation loss at the end; {_FAILED} (L_unif)"),
+    "train_loss": Response("training loss", "nats/label", f"training loss at the end; {_FAILED} (L_unif)"),
+    "steps_to_loss": Response(
+        "steps to reach the loss",
+        "steps",
+        "steps until the validation loss is below the given share of L_const; one that never is, counts with all its "
+        "steps",
+    ),
+    "edge_lr": Response(
+        "edge of the learning rate",
+        "decades",
+        "the learning rate between the highest stable and the lowest unstable one of the block",
+    ),
+    "step_time_s": Response("time of a step", "s", "median time of a training step"),
+    "samples_per_s": Response("samples a second", "samples/s", "training samples a second"),
+    "peak_memory_mib": Response("peak memory", "MiB", "peak memory of the training"),
+    "leading_infs": Response(
+        "leading infinite gradients", "batches", "batches skipped before the loss scale had settled"
+    ),
+    "skipped_rate": Response("share of skipped updates", "points", "share of steps whose update was skipped", True),
+}
+
+
+def response(claim: Mapping[str, Any]) -> Response:
+    """The claim's response."""
+    return RESPONSES[claim["response"]]
+
+
+def level_text(factor: str, level: Any) -> str:
+    """A level's name; one that says nothing by itself, with its factor: `batch 4`."""
+    text = str(level)
+    return f"{factor} {text}" if text in ("true", "false") or text[:1] in "-.0123456789" else text

@@ -180,6 +180,7 @@ def _train(training: Mapping[str, Any], plateau: bool) -> Lines:
         f'    """Trains on an iterator of batches of {training["batch_size"]} utterances.',
         "",
         "    `compute_loss(model, batch)` is the CTC loss as torch's `ctc_loss` has it by default (reduction='mean').",
+        *_normalization_note(training.get("normalization", "once")),
         *(["    `evaluate(model)` is the validation loss; it may leave the model in eval mode."] if plateau else []),
         '    """',
         "    device = torch.device(device)",
@@ -204,6 +205,14 @@ def _train(training: Mapping[str, Any], plateau: bool) -> Lines:
             "            model.train()",
         ]
     return lines
+
+
+def _normalization_note(normalization: str) -> Lines:
+    """What the loss sees where that is not the logits."""
+    if normalization == "once":
+        return []
+    first = normalization.removesuffix("_twice").split("_then_")[0]
+    return [f"    Its logits go through {first} before that loss normalises them once more ({normalization})."]
 
 
 def _optimizer(optimizer: Mapping[str, Any]) -> Lines:

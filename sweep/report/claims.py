@@ -61,6 +61,7 @@ class ClaimCard:
     looks: tuple[bool, ...]
     """One for each planned look: whether its pairs were used."""
     power: str
+    endings: str
     note: str
     details: tuple[tuple[str, str], ...]
     """Test, assumptions and the like, as (label, text)."""
@@ -122,6 +123,7 @@ def _card(index: int, finding: Finding) -> ClaimCard:
         progress=_progress(finding),
         looks=tuple(look < finding.look for look in range(finding.num_looks)),
         power=finding.power,
+        endings=finding.endings,
         note=finding.note,
         details=tuple(_details(finding)),
     )

@@ -106,8 +106,7 @@ def pairs(
     design = study["design"]
     finished = num_finished(trials, design)
     within = range(finished if blocks is None else min(blocks, finished))
-    rows = _designed(trials)
-    rows = rows[rows["block"].isin(within)].drop_duplicates(["block", "cell"], keep="last")
+    rows = _within(trials, within)
     levels = rows["cell"].map(_parse)
     chosen = columns(claim, design)
     masks = [_at(levels, {**(claim.get("where") or {}), **labels}) for labels in chosen]
@@ -150,6 +149,15 @@ def pairs(
     )
 
 
+def behind(
+    trials: pd.DataFrame, claim: Mapping[str, Any], design: Mapping[str, Any], blocks: Sequence[int]
+) -> list[pd.DataFrame]:
+    """The trainings behind each column of `Pairs`, of some blocks; arguments as in `pairs`."""
+    rows = _within(trials, blocks)
+    levels = rows["cell"].map(_parse)
+    return [rows[_at(levels, {**(claim.get("where") or {}), **labels})] for labels in columns(claim, design)]
+
+
 def columns(claim: Mapping[str, Any], design: Mapping[str, Any]) -> list[dict[str, str]]:
     """The levels behind each column: factor -> level."""
     factor = str(claim["factor"])
@@ -174,6 +182,12 @@ def contrast(claim: Mapping[str, Any], design: Mapping[str, Any]) -> Floats:
         centered = x - x.mean()
         return np.asarray(centered / (centered @ centered), dtype=np.float64)
     return np.array([-1.0, 1.0] if len(chosen) == 2 else [1.0, -1.0, -1.0, 1.0])
+
+
+def _within(trials: pd.DataFrame, blocks: Sequence[int]) -> pd.DataFrame:
+    """The design's trainings in some blocks, each cell once."""
+    rows = _designed(trials)
+    return rows[rows["block"].isin(blocks)].drop_duplicates(["block", "cell"], keep="last")
 
 
 def _designed(trials: pd.DataFrame) -> pd.DataFrame:

@@ -17,6 +17,9 @@ OPENINGS = {
     "undecided": "Undecided",
 }
 
+_FAR_MORE = 10
+"""Times the planned pairs: nobody runs so many, so their exact number says nothing."""
+
 
 def sentence(claim: Mapping[str, Any], verdict: str, effect: Effect, pairs: Pairs, *, corrected: bool) -> str:
     """What a reader takes away.
@@ -69,9 +72,10 @@ def power_sentence(claim: Mapping[str, Any], effect: Effect, level: float, plann
     if needed is None:
         return "How many pairs would decide it is not known: too few say how much the effect scatters."
     goal = "rule out" if claim["expected"] == "equal" else "detect"
-    size = _size(claim)
-    pairs = f"About {plural(needed, 'pair')} would {goal} an effect of {size} with 80 % power, scattering as so far"
-    return f"{pairs}; {planned} are planned."
+    effect_text = f"{goal} an effect of {_size(claim)} with 80 % power, scattering as so far"
+    if needed > _FAR_MORE * planned:
+        return f"Far more pairs than the {planned} planned, some {number(needed, 2)}, would {effect_text}."
+    return f"About {plural(needed, 'pair')} would {effect_text}; {planned} are planned."
 
 
 def scaled(claim: Mapping[str, Any], field: str) -> float:
@@ -150,7 +154,7 @@ def _size(claim: Mapping[str, Any]) -> str:
 
 
 def _where(claim: Mapping[str, Any]) -> str:
-    levels = ", ".join(level_text(factor, level) for factor, level in (claim.get("where") or {}).items())
+    levels = ", ".join(f"{factor} {level}" for factor, level in (claim.get("where") or {}).items())
     return f" with {levels}" if levels else ""
 
 

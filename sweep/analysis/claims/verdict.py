@@ -21,6 +21,7 @@ import pandas as pd
 from sweep.analysis.claims.bounded import stable_effect
 from sweep.analysis.claims.edges import edge_effect
 from sweep.analysis.claims.effects import Effect, continuous, unknown
+from sweep.analysis.claims.endings import endings
 from sweep.analysis.claims.mixed_logistic import interaction_odds_ratio
 from sweep.analysis.claims.pairs import Pairs, num_finished, pairs
 from sweep.analysis.claims.responses import Evals
@@ -64,6 +65,8 @@ class Finding:
     pairs: Pairs
     sentence: str
     """What a reader takes away."""
+    endings: str
+    """How the trainings behind it ended, and why some fell short; empty without a pair."""
     note: str
     """What else to know; empty if nothing."""
 
@@ -112,7 +115,17 @@ def judge(trials: pd.DataFrame, study: Mapping[str, Any], evals: Evals) -> list[
             early = _judged(claim, pairs(trials, claim, study, cached), levels[0], levels[-1], 0)
             found[i] = dataclasses.replace(early, verdict="undecided")
     corrected = len(claims) > 1 or len(sizes) > 1
-    return [_finding(claim, found[i], blocks, len(sizes), corrected=corrected) for i, claim in enumerate(claims)]
+    return [
+        _finding(
+            claim,
+            found[i],
+            blocks,
+            len(sizes),
+            endings(trials, claim, study, found[i].pairs, cached),
+            corrected=corrected,
+        )
+        for i, claim in enumerate(claims)
+    ]
 
 
 def follow(
@@ -208,7 +221,9 @@ def _judged(claim: Mapping[str, Any], seen: Pairs, level: float, last_level: flo
     return Judged(verdict_of(claim, effect, level), effect, level, last_level, at, seen)
 
 
-def _finding(claim: Mapping[str, Any], judged: Judged, planned: int, looks: int, *, corrected: bool) -> Finding:
+def _finding(
+    claim: Mapping[str, Any], judged: Judged, planned: int, looks: int, ended: str, *, corrected: bool
+) -> Finding:
     effect, seen = judged.effect, judged.pairs
     back = math.exp if claim["effect"] == "ratio" else float
     return Finding(
@@ -229,6 +244,7 @@ def _finding(claim: Mapping[str, Any], judged: Judged, planned: int, looks: int,
         power=power_sentence(claim, effect, judged.last_level, planned),
         pairs=seen,
         sentence=sentence(claim, judged.verdict, effect, seen, corrected=corrected),
+        endings=ended,
         note=" ".join(_notes(claim, judged)),
     )
 

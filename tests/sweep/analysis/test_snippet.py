@@ -212,6 +212,15 @@ def test_the_text_is_plain_pytorch_that_a_reader_can_take_in() -> None:
     assert "by 0.5, convolution kernels by 0.5" in text
 
 
+@pytest.mark.parametrize(
+    ("normalization", "first"), [("log_softmax_twice", "log_softmax"), ("softmax_then_log_softmax", "softmax")]
+)
+def test_it_says_what_the_loss_sees_where_that_is_not_the_logits(normalization: str, first: str) -> None:
+    text = snippet(config(normalization=normalization).model_dump(mode="json"), MODEL)
+    assert f"logits go through {first} before" in text and f"({normalization})" in text
+    assert "logits" not in snippet(config().model_dump(mode="json"), MODEL)
+
+
 def test_an_unknown_kind_is_an_error() -> None:
     training = config().model_dump(mode="json")
     for section in ("optimizer", "schedule", "clip", "bad_batch", "precision"):

@@ -38,7 +38,7 @@ def finding_of(claim: dict[str, Any], **fields: Any) -> Finding:
         "claim": claim, "verdict": "supported", "estimate": -0.36, "low": -0.7, "high": -0.02, "level": 0.05,
         "p": 0.04, "num_pairs": len(pairs.blocks), "num_planned": 24, "look": 4, "num_looks": 4, "settled_at": 4,
         "test": "a test", "assumptions": "blocks are independent", "power": "31 pairs would do.", "pairs": pairs,
-        "sentence": "Supported: fp16 is less stable.", "note": "",
+        "sentence": "Supported: fp16 is less stable.", "endings": "fp32: 11 stable.", "note": "",
     }  # fmt: skip
     return Finding(**{**known, **fields})
 

@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 
 from sweep.analysis.claims.effects import Effect
+from sweep.analysis.claims.sentences import power_sentence
 from sweep.analysis.claims.verdict import judge, settled, to_json, verdict_of
 
 Make = Callable[..., dict[str, Any]]
@@ -60,6 +61,16 @@ def test_a_ratio_is_judged_on_its_logarithm(claim: Make) -> None:
     wanted = claim(response="samples_per_s", effect="ratio", expected="higher", value=1.0, smallest_effect=1.5)
     assert verdict_of(wanted, Effect(0.5, 0.3, 0.7, 0.0, 1.0, "", ""), 0.05) == "supported"
     assert verdict_of(wanted, Effect(0.2, 0.1, 0.3, 0.0, 1.0, "", ""), 0.05) == "equivalent"
+
+
+def test_pairs_that_nobody_runs_are_not_counted_one_by_one(claim: Make) -> None:
+    wanted = claim(response="wer", smallest_effect=0.1)
+    assert power_sentence(wanted, Effect(0.0, -0.1, 0.1, 1.0, 0.2, "", ""), 0.05, 24) == (
+        "About 33 pairs would detect an effect of 10 points with 80 % power, scattering as so far; 24 are planned."
+    )
+    assert power_sentence(wanted, Effect(0.0, -1.0, 1.0, 1.0, 4.0, "", ""), 0.05, 24).startswith(
+        "Far more pairs than the 24 planned, some 13000, would detect an effect of 10 points"
+    )
 
 
 def test_a_claim_is_refuted_in_plain_words(paired: Table, study: Make, claim: Make, no_evals: Evals) -> None:

@@ -112,7 +112,7 @@ def pairs(
     masks = [_at(levels, {**(claim.get("where") or {}), **labels}) for labels in chosen]
     looked_at = pd.Series(np.any(masks, axis=0), index=rows.index)
     crashed = set(rows["block"][rows["verdict"].isin(NOT_JUDGED) & looked_at].astype(int))
-    labels = tuple(", ".join(column.values()) for column in chosen)
+    labels = tuple(" ".join(column.values()) for column in chosen)
     weights = contrast(claim, design)
     if claim["response"] == "edge_lr":
         return _edge_pairs(rows, levels, masks, design, within, labels, weights, crashed)

@@ -90,6 +90,8 @@ def _statement(claim: Mapping[str, Any], verdict: str, effect: Effect) -> str:
     against = effect.high < value if rises else effect.low > value
     beyond = effect.low > value + smallest or effect.high < value - smallest
     size, at = _size(claim), _where(claim)
+    if claim.get("by") and value == 0:
+        return _of_interaction(claim, verdict, rises=rises, against=against, beyond=beyond) + at
     if claim["effect"] in ("slope", "mean") or claim.get("by") or value != 0:
         return _of_quantity(claim, verdict, rises=rises, against=against, beyond=beyond) + at
     noun, other = _noun(claim), level_text(claim["factor"], claim["levels"][1])
@@ -107,6 +109,26 @@ def _statement(claim: Mapping[str, Any], verdict: str, effect: Effect) -> str:
             return f"{other} {verb} {noun}{at}" + (f" by more than {size}" if beyond else _unsure(size))
         case _:
             return f"{other} does not {up} {noun}{at}" + (f", it {back} it" if against else f" by {size} or more")
+
+
+def _of_interaction(claim: Mapping[str, Any], verdict: str, *, rises: bool, against: bool, beyond: bool) -> str:
+    first, second = (level_text(claim["by"], level) for level in claim["by_levels"])
+    what = f"the effect of {level_text(claim['factor'], claim['levels'][1])} on {_noun(claim)}"
+    side, back = ("higher", "lower") if rises else ("lower", "higher")
+    size, apart = _size(claim), f"with {second} than with {first}"
+    match verdict, claim["expected"]:
+        case "undecided", "equal":
+            return f"whether {what} differs by {size} between {first} and {second} is open"
+        case "undecided", _:
+            return f"whether {what} is {side} by {size} {apart} is open"
+        case ("equivalent", _) | ("supported", "equal"):
+            return f"{what} differs by less than {size} between {first} and {second}"
+        case "supported", _:
+            return f"{what} is {side} {apart}"
+        case _, "equal":
+            return f"{what} is {side} {apart}" + (f" by more than {size}" if beyond else _unsure(size))
+        case _:
+            return f"{what} is {back} {apart}" if against else f"{what} is not {side} by {size} or more {apart}"
 
 
 def _of_quantity(claim: Mapping[str, Any], verdict: str, *, rises: bool, against: bool, beyond: bool) -> str:

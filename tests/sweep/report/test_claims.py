@@ -167,7 +167,7 @@ def test_an_edge_is_drawn_as_a_learning_rate(make_claim: MakeClaim) -> None:
 
 
 def test_an_interaction_shows_both_parts(make_claim: MakeClaim) -> None:
-    labels = ("teacher, fp32", "teacher, fp16", "baseline, fp32", "baseline, fp16")
+    labels = ("teacher fp32", "teacher fp16", "baseline fp32", "baseline fp16")
     claim = make_claim("a", by="model", by_levels=["teacher", "baseline"])
     card = claim_cards([finding_of(claim, pairs=pairs_of([[1, 0, 1, 1]] * 4, labels))])[0]
     assert [re.findall(r'class="part">([^<]+)<', str(plot)) for plot in card.plots] == [["teacher"], ["baseline"]]

@@ -128,7 +128,7 @@ def test_an_interaction_is_the_effect_at_the_other_level_less_that_at_the_refere
 ) -> None:
     wanted = claim(response="wer", by="model", by_levels=["teacher", "baseline"])
     found = pairs(factorial(trials, WER), wanted, study(design={"factors": TWO}), no_evals)
-    assert found.labels == ("teacher, fp32", "teacher, fp16", "baseline, fp32", "baseline, fp16")
+    assert found.labels == ("teacher fp32", "teacher fp16", "baseline fp32", "baseline fp16")
     assert found.effects == pytest.approx([0.1 - 0.4, 0.0 - 0.2])
 
 

@@ -10,7 +10,8 @@ import pandas as pd
 import pytest
 
 from sweep.analysis.claims.effects import Effect
-from sweep.analysis.claims.sentences import power_sentence
+from sweep.analysis.claims.pairs import Pairs
+from sweep.analysis.claims.sentences import power_sentence, sentence
 from sweep.analysis.claims.verdict import judge, settled, to_json, verdict_of
 
 Make = Callable[..., dict[str, Any]]
@@ -176,10 +177,8 @@ def test_an_interaction_tells_its_odds_ratio(trials: Table, study: Make, claim: 
     (found,) = judge(frame, study(claims=[wanted], design={"factors": factors}), no_evals)
     assert found.verdict == "supported"
     assert "odds ratio of the interaction" in found.note
-    assert (
-        "the effect of fp16 on the share of stable trainings with baseline, less that with teacher, is above 0 points"
-        in (found.sentence)
-    )
+    told = "the effect of fp16 on the share of stable trainings is higher with baseline than with teacher ("
+    assert told in found.sentence
 
 
 def test_findings_are_json(paired: Table, study: Make, no_evals: Evals) -> None:
@@ -194,3 +193,54 @@ def test_a_study_without_claims_has_no_findings(paired: Table, study: Make, no_e
     frame = paired("stable", [(True, True)])
     assert judge(frame, study(claims=[]), no_evals) == []
     assert settled(frame, study(claims=[]), no_evals) is None
+
+
+@pytest.mark.parametrize(
+    ("expected", "low", "high", "told"),
+    [
+        ("lower", -0.3, -0.02, "Supported: the effect of b on the WER is lower with y than with x ("),
+        (
+            "lower",
+            -0.05,
+            0.3,
+            "Refuted: the effect of b on the WER is not lower by 10 points or more with y than with x (",
+        ),
+        ("lower", 0.05, 0.3, "Refuted: the effect of b on the WER is higher with y than with x ("),
+        (
+            "lower",
+            -0.3,
+            0.3,
+            "Undecided: whether the effect of b on the WER is lower by 10 points with y than with x is",
+        ),
+        ("lower", -0.05, 0.05, "No difference that matters: the effect of b on the WER differs by less than 10 points"),
+        (
+            "equal",
+            -0.05,
+            0.05,
+            "Supported: the effect of b on the WER differs by less than 10 points between x and y (",
+        ),
+        (
+            "equal",
+            -0.3,
+            0.3,
+            "Undecided: whether the effect of b on the WER differs by 10 points between x and y is open",
+        ),
+        (
+            "equal",
+            0.15,
+            0.3,
+            "Refuted: the effect of b on the WER is higher with y than with x by more than 10 points (",
+        ),
+    ],
+)
+def test_an_interaction_in_plain_words(claim: Make, expected: str, low: float, high: float, told: str) -> None:
+    wanted = claim(
+        factor="f", levels=["a", "b"], by="g", by_levels=["x", "y"], response="wer", expected=expected
+    )  # fmt: skip
+    effect = Effect((low + high) / 2, low, high, 0.0, 1.0, "", "")
+    values = np.zeros((6, 4))
+    seen = Pairs(
+        blocks=np.arange(6), values=values, labels=("x a", "x b", "y a", "y b"), censored=values > 0,
+        effects=values[:, 0], weights=np.array([1.0, -1.0, -1.0, 1.0]), cells=1, low=values, high=values,
+    )  # fmt: skip
+    assert sentence(wanted, verdict_of(wanted, effect, 0.05), effect, seen, corrected=False).startswith(told)

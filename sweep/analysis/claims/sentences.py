@@ -51,9 +51,10 @@ def amount(claim: Mapping[str, Any], effect: float, *, signed: bool = False) -> 
     """An effect in its unit: `+4 points`, `1.8 times`, `-0.3 decades`; a ratio is given by its logarithm."""
     if claim["effect"] == "ratio":
         return f"{number(math.exp(effect))} times"
-    unit = response(claim).unit
+    if claim["effect"] == "mean":
+        return f"{_plain(claim, effect, signed=False)} {'%' if response(claim).is_share else response(claim).unit}"
     per = " a doubling" if claim["effect"] == "slope" else ""
-    return f"{_plain(claim, effect, signed=signed)} {unit}{per}"
+    return f"{_plain(claim, effect, signed=signed)} {response(claim).unit}{per}"
 
 
 def power_sentence(claim: Mapping[str, Any], effect: Effect, level: float, planned: int) -> str:
@@ -133,8 +134,7 @@ def _of_interaction(claim: Mapping[str, Any], verdict: str, *, rises: bool, agai
 
 def _of_quantity(claim: Mapping[str, Any], verdict: str, *, rises: bool, against: bool, beyond: bool) -> str:
     value, noun = amount(claim, scaled(claim, "value")), _noun(claim)
-    # The value beside it has the unit.
-    size = _size(claim) if claim["effect"] == "ratio" else _plain(claim, float(claim["smallest_effect"]), signed=False)
+    size = _size(claim)
     effect = f"the effect of {level_text(claim['factor'], claim['levels'][-1])} on {noun}"
     if claim["effect"] == "slope":
         what = f"the change of {noun} with {claim['factor']}"
@@ -150,7 +150,7 @@ def _of_quantity(claim: Mapping[str, Any], verdict: str, *, rises: bool, against
         case "undecided", "equal":
             return f"whether {what} is within {size} of {value} is open"
         case "undecided", _:
-            return f"whether {what} is {side} {value} by {size} is open"
+            return f"whether {what} is {size} or more {side} {value} is open"
         case ("equivalent", _) | ("supported", "equal"):
             return f"{what} is within {size} of {value}"
         case "supported", _:
@@ -158,7 +158,7 @@ def _of_quantity(claim: Mapping[str, Any], verdict: str, *, rises: bool, against
         case _, "equal":
             return f"{what} is {side} {value}" + (f" by more than {size}" if beyond else _unsure(size))
         case _:
-            return f"{what} is {back} {value}" if against else f"{what} is not {side} {value} by {size} or more"
+            return f"{what} is {back} {value}" if against else f"{what} is not {size} or more {side} {value}"
 
 
 def _noun(claim: Mapping[str, Any]) -> str:
@@ -172,7 +172,10 @@ def _unsure(size: str) -> str:
 def _size(claim: Mapping[str, Any]) -> str:
     """The smallest effect that matters."""
     given = float(claim["smallest_effect"])
-    return f"a factor of {number(given)}" if claim["effect"] == "ratio" else amount(claim, given)
+    if claim["effect"] == "ratio":
+        return f"a factor of {number(given)}"
+    per = " a doubling" if claim["effect"] == "slope" else ""
+    return f"{_plain(claim, given, signed=False)} {response(claim).unit}{per}"
 
 
 def _where(claim: Mapping[str, Any]) -> str:
@@ -200,7 +203,11 @@ def _end(claim: Mapping[str, Any], effect: float) -> str:
     """An end of the interval, without its unit."""
     if math.isinf(effect):
         return "unknown"
-    return number(math.exp(effect)) if claim["effect"] == "ratio" else _plain(claim, effect, signed=True)
+    return (
+        number(math.exp(effect))
+        if claim["effect"] == "ratio"
+        else _plain(claim, effect, signed=claim["effect"] != "mean")
+    )
 
 
 def _plain(claim: Mapping[str, Any], effect: float, *, signed: bool) -> str:

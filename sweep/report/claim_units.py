@@ -31,7 +31,8 @@ def zone(claim: Mapping[str, Any]) -> tuple[float, float]:
 
 def shown(claim: Mapping[str, Any], effect: float) -> float:
     """The effect as a reader sees it: shares in points of a hundred."""
-    return 100 * effect if response(claim).is_share and not is_ratio(claim) else effect
+    value = 100 * effect if response(claim).is_share and not is_ratio(claim) else effect
+    return 0.0 if abs(value) < 1e-9 else value  # what rounding leaves
 
 
 def unit(claim: Mapping[str, Any]) -> str:

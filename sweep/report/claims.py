@@ -31,8 +31,8 @@ VERDICTS: tuple[Word, ...] = ("supported", "refuted", "equivalent", "undecided")
 """In the order in which they are counted."""
 
 MEANINGS = {
-    "supported": "it is as claimed",
-    "refuted": "what was claimed is ruled out",
+    "supported": "the effect is there, in the claimed direction, or the equality is",
+    "refuted": "an effect as claimed is ruled out, or the equality is",
     "equivalent": "any effect is too small to matter",
     "undecided": "the runs so far allow more than one of these",
 }
@@ -94,13 +94,15 @@ def null_name(findings: Sequence[Finding]) -> str:
 
 
 def terminal_lines(findings: Sequence[Finding]) -> list[str]:
-    """One line a claim."""
+    """One line a claim; below an undecided one, what would decide it."""
     width = max((len(finding.verdict) for finding in findings), default=0)
-    return [
-        f"{finding.verdict:<{width}}  {finding.claim['name']}: "
-        + ", ".join(filter(None, (_effect(finding, ""), _pairs_used(finding))))
-        for finding in findings
-    ]
+    lines = []
+    for finding in findings:
+        told = ", ".join(filter(None, (_effect(finding, ""), _pairs_used(finding))))
+        lines.append(f"{finding.verdict:<{width}}  {finding.claim['name']}: {told}")
+        if finding.verdict == "undecided":
+            lines += [f"{'':<{width}}  {text}" for text in (finding.power, finding.note) if text]
+    return lines
 
 
 def claim_cards(findings: Sequence[Finding]) -> tuple[ClaimCard, ...]:
@@ -143,8 +145,8 @@ def _effect(finding: Finding, interval: str) -> str:
     if math.isnan(finding.estimate):
         return ""
     told = effect_text(claim, finding.estimate)
-    if math.isnan(finding.low) or math.isnan(finding.high):
-        return told
+    if not math.isfinite(finding.low) and not math.isfinite(finding.high):
+        return f"{told} (no interval yet)"
     low, high = effect_number(claim, finding.low), effect_number(claim, finding.high)
     return f"{told} ({interval} {low} to {high})".replace("( ", "(")
 
@@ -255,7 +257,7 @@ def _plots(finding: Finding) -> tuple[Markup, ...]:
         return ()
     values = np.asarray(pairs.values, dtype=float)
     titles = by_levels(claim) if claim["by"] else [""]
-    names = [str(level) for level in (claim["levels"] if claim["by"] else pairs.labels)]
+    names = levels(claim) if claim["by"] else list(pairs.labels)
     as_squares = claim["response"] == "stable" and len(names) == 2 and bool(np.isin(values, (0.0, 1.0)).all())
     drawn = []
     for index, title in enumerate(titles):

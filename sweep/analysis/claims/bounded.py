@@ -4,7 +4,7 @@ The interval adds one made-up block at either end of what is possible, as Bonett
 2012) do for the difference of paired shares: mean and variance of N + 2 blocks. With one training a level it is their
 interval; with averages over several trainings, or differences of differences, it is the same idea, and wider. The
 p value is exact: McNemar's (the binomial one of the discordant pairs), or, for block effects other than -1, 0 and 1,
-that of all sign flips of the blocks.
+that of all sign flips of the blocks. Where it does not exclude "no effect", the interval is widened to hold it.
 """
 
 import math
@@ -41,6 +41,8 @@ def stable_effect(pairs: Pairs, value: float, level: float) -> Effect:
     # The exact tests are of no difference; another value (or a mean of several cells) is tested by the interval alone.
     if value == 0 and ends[0] < 0:
         p = mcnemar_p(pairs.effects) if binary else sign_flip_p(pairs.effects, pairs.cells)
+        if p > level:  # what the exact test allows, the interval has to allow
+            low, high = min(low, 0.0), max(high, 0.0)
     else:
         p = 2 * float(norm.sf(abs(center - value) / (spread / math.sqrt(len(padded)))))
     return Effect(estimate, min(low, estimate), max(high, estimate), p, spread, *(NAMES if binary else FLIP_NAMES))

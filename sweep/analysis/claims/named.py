@@ -18,13 +18,13 @@ class Response:
     is_share: bool = False
 
 
-_FAILED = "a failed training counts as a complete failure"
+_LOSS = "that of a failed training counts as learning nothing (L_const) or more, up to L_unif"
 
 RESPONSES: dict[str, Response] = {
     "stable": Response("share of stable trainings", "points", "1 for a stable training, 0 for any other", True),
-    "wer": Response("WER", "points", f"WER at the end; {_FAILED} (100 % or more)", True),
-    "val_loss": Response("validation loss", "nats/label", f"validation loss at the end; {_FAILED} (L_unif)"),
-    "train_loss": Response("training loss", "nats/label", f"training loss at the end; {_FAILED} (L_unif)"),
+    "wer": Response("WER", "points", "WER at the end, at most 100 %; that of a failed training counts as 100 %", True),
+    "val_loss": Response("validation loss", "nats/label", f"validation loss at the end; {_LOSS}"),
+    "train_loss": Response("training loss", "nats/label", f"training loss at the end; {_LOSS}"),
     "steps_to_loss": Response(
         "steps to reach the loss",
         "steps",
@@ -42,7 +42,9 @@ RESPONSES: dict[str, Response] = {
     "leading_infs": Response(
         "leading infinite gradients", "batches", "batches skipped before the loss scale had settled"
     ),
-    "skipped_rate": Response("share of skipped updates", "points", "share of steps whose update was skipped", True),
+    "skipped_rate": Response(
+        "share of skipped updates", "points", "share of updates that were skipped once the loss scale had settled", True
+    ),
 }
 
 

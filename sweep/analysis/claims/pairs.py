@@ -14,7 +14,8 @@ import numpy.typing as npt
 import pandas as pd
 
 from slr_models.errors import ResultsError
-from sweep.analysis.claims.responses import NOT_JUDGED, Evals, censored, response
+from sweep.analysis.claims.named import level_text
+from sweep.analysis.claims.responses import NOT_JUDGED, QUALITY, Evals, censored, response
 
 Floats = npt.NDArray[np.float64]
 
@@ -51,6 +52,12 @@ class Pairs:
     """Of those, the ones with a crash."""
     undefined: int = 0
     """Of those, the ones where a ratio has no meaning: a value was 0."""
+    barren: int = 0
+    """Blocks of `blocks` in which no training was stable; counted for the responses of quality alone."""
+    identical: int = 0
+    """Blocks of `blocks` in which the levels gave the very same training; counted likewise."""
+    failed: npt.NDArray[np.bool_] | None = None
+    """Whether a training behind a value was not stable, [N, C]; None where that does not matter."""
 
     @property
     def reference(self) -> Floats:
@@ -112,7 +119,8 @@ def pairs(
     masks = [_at(levels, {**(claim.get("where") or {}), **labels}) for labels in chosen]
     looked_at = pd.Series(np.any(masks, axis=0), index=rows.index)
     crashed = set(rows["block"][rows["verdict"].isin(NOT_JUDGED) & looked_at].astype(int))
-    labels = tuple(" ".join(column.values()) for column in chosen)
+    is_slope = claim["effect"] == "slope"
+    labels = tuple(" ".join(v if is_slope else level_text(k, v) for k, v in column.items()) for column in chosen)
     weights = contrast(claim, design)
     if claim["response"] == "edge_lr":
         return _edge_pairs(rows, levels, masks, design, within, labels, weights, crashed)
@@ -132,9 +140,16 @@ def pairs(
     out = set(np.flatnonzero(~complete).tolist())
     values = table[complete]
     shown = np.exp(values) if ratio else values
+    used = np.flatnonzero(complete).astype(np.int64)
+    failed, barren, identical = None, 0, 0
+    if claim["response"] in QUALITY:
+        good = rows["stable"].astype(bool)
+        failed = np.column_stack([~good[mask].groupby(rows["block"][mask]).all().reindex(used) for mask in masks])
+        barren = int((~good[looked_at].groupby(rows["block"][looked_at]).any().reindex(used)).sum())
+        identical = _num_identical(rows[looked_at & rows["block"].isin(used)], str(claim["factor"]))
     zero = set(rows["block"][(measured <= 0) & looked_at].astype(int)) if ratio else set()
     return Pairs(
-        blocks=np.flatnonzero(complete).astype(np.int64),
+        blocks=used,
         values=shown,
         labels=labels,
         censored=limited[complete],
@@ -146,7 +161,20 @@ def pairs(
         left_out=len(out),
         crashed=len(out & crashed),
         undefined=len((out & zero) - crashed),
+        barren=barren,
+        identical=identical,
+        failed=failed,
     )
+
+
+def _num_identical(rows: pd.DataFrame, factor: str) -> int:
+    """Blocks in which the levels of a factor gave the same losses to the last bit: it never acted there."""
+    if rows.empty:
+        return 0
+    rest = rows["cell"].map(lambda cell: tuple(v for k, v in _parse(cell).items() if k != factor))
+    losses = rows[["final_train_loss", "val_loss"]].astype(float).groupby([rows["block"], rest])
+    same = ((losses.nunique() == 1) & (losses.count().eq(losses.size(), axis=0)) & (losses.count() > 1)).all(axis=1)
+    return int(same.groupby(level=0).all().sum())
 
 
 def behind(

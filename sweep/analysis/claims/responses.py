@@ -5,8 +5,9 @@ No training is left out because it went badly (intention to treat), and no numbe
 | response      | unit            | a training that was not stable                                              |
 |---------------|-----------------|-----------------------------------------------------------------------------|
 | stable        | 1 or 0          | 0                                                                           |
-| wer           | share of labels | 1, or its own where that is more                                            |
-| val_loss      | nats a label    | l_unif, the loss of a uniform output: one of 1e6 would drown every mean     |
+| wer           | share of labels | 1; more than 1 counts as 1 for every training: nothing beats saying nothing |
+| val_loss      | nats a label    | its own, but at least l_const, that of learning nothing, and at most l_unif,|
+|               |                 | that of a uniform output (1e6 would drown every mean); l_unif if not finite |
 | train_loss    | nats a label    | the same                                                                    |
 | steps_to_loss | steps           | max_steps, as any that never reached the loss ("censored")                  |
 | leading_infs, skipped_rate, step_time_s, samples_per_s, peak_memory_mib | as measured, whatever the end       |
@@ -26,6 +27,9 @@ from slr_models.errors import ResultsError
 
 Evals = Callable[[str], pd.DataFrame]
 """A trial's evaluations by its id, as `store.read_evals` gives them; ResultsError where there are none."""
+
+QUALITY = ("stable", "wer", "val_loss", "train_loss", "steps_to_loss")
+"""Responses that compare how well trainings went, of which two that failed say nothing."""
 
 NOT_JUDGED = ("crashed", "out-of-memory", "pruned")
 """Verdicts of trainings that tell nothing of their setting: what ended them lies outside of it."""
@@ -59,13 +63,11 @@ def _values(
         case "stable":
             return stable.astype(float)
         case "wer":
-            wer = trials["wer"].astype(float)
-            failed = wer.where(np.isfinite(wer), 1.0).clip(lower=1.0)
-            return wer.where(stable, failed)
+            return trials["wer"].astype(float).clip(upper=1.0).where(stable, 1.0)
         case "val_loss":
-            return _loss(trials["val_loss"], stable, trials["l_unif"])
+            return _loss(trials["val_loss"], trials)
         case "train_loss":
-            return _loss(trials["final_train_loss"], stable, trials["l_unif"])
+            return _loss(trials["final_train_loss"], trials)
         case "steps_to_loss":
             rows = zip(trials["trial_id"], stable, trials["l_const"], trials["max_steps"], strict=True)
             share = float(claim["loss_fraction"])
@@ -90,11 +92,13 @@ def _values(
             raise ResultsError(f"study.yaml has a claim on the response {name!r}, which this version does not know")
 
 
-def _loss(losses: pd.Series, stable: pd.Series, l_unif: pd.Series) -> pd.Series:
-    """A stable training's loss, at most that of a uniform output; the latter for every other training."""
-    loss, worst = losses.astype(float), l_unif.astype(float)
-    capped = loss.where(np.isfinite(loss) | loss.isna(), worst)
-    return capped.where(~(capped > worst), worst).where(stable, worst)
+def _loss(losses: pd.Series, trials: pd.DataFrame) -> pd.Series:
+    """Losses, at most that of a uniform output; of a training that failed, at least that of learning nothing."""
+    loss, nothing, worst = losses.astype(float), trials["l_const"].astype(float), trials["l_unif"].astype(float)
+    known = loss.where(~np.isinf(loss), worst)
+    known = known.where(~(known > worst), worst)
+    failed = known.where(~(known < nothing), nothing).where(known.notna(), worst)
+    return known.where(trials["stable"].astype(bool), failed)
 
 
 def _steps_to(evals: Evals, trial_id: str, loss: float, most: float) -> float:

@@ -40,7 +40,7 @@ def sentence(claim: Mapping[str, Any], verdict: str, effect: Effect, pairs: Pair
     if math.isinf(effect.low) and math.isinf(effect.high):
         reach = "no interval yet"
     levels = ", ".join(
-        f"{label} {_level_text(claim, column)}" for label, column in zip(pairs.labels, pairs.values.T, strict=True)
+        f"{label}: {_level_text(claim, column)}" for label, column in zip(pairs.labels, pairs.values.T, strict=True)
     )
     shown = f"{levels}; {found}" if claim["effect"] != "mean" else f"mean {amount(claim, effect.estimate)}"
     statement = _statement(claim, verdict, effect)
@@ -55,6 +55,11 @@ def amount(claim: Mapping[str, Any], effect: float, *, signed: bool = False) -> 
         return f"{_plain(claim, effect, signed=False)} {'%' if response(claim).is_share else response(claim).unit}"
     per = " a doubling" if claim["effect"] == "slope" else ""
     return f"{_plain(claim, effect, signed=signed)} {response(claim).unit}{per}"
+
+
+def span(claim: Mapping[str, Any], effect: Effect) -> str:
+    """An effect with the ends of its interval: `+4 points, -6 to +14`."""
+    return f"{amount(claim, effect.estimate, signed=True)}, {_end(claim, effect.low)} to {_end(claim, effect.high)}"
 
 
 def power_sentence(claim: Mapping[str, Any], effect: Effect, level: float, planned: int) -> str:
@@ -103,7 +108,9 @@ def _statement(claim: Mapping[str, Any], verdict: str, effect: Effect) -> str:
         case "undecided", _:
             return f"whether {other} {verb} {noun} by {size} is open{at}"
         case ("equivalent", _) | ("supported", "equal"):
-            return f"{other} changes {noun} by less than {size} either way{at}"
+            told = f"{other} changes {noun} by less than {size} either way{at}"
+            is_there = effect.low > value or effect.high < value
+            return f"{told}, though it {'raises' if effect.estimate > value else 'lowers'} it" if is_there else told
         case "supported", _:
             return f"{other} {verb} {noun}{at}"
         case _, "equal":
@@ -212,5 +219,6 @@ def _end(claim: Mapping[str, Any], effect: float) -> str:
 
 def _plain(claim: Mapping[str, Any], effect: float, *, signed: bool) -> str:
     value = 100 * effect if response(claim).is_share else effect
+    value = 0.0 if abs(value) < 1e-9 else value  # what rounding leaves
     text = number(value, 2 if abs(value) < 100 else 3)
     return f"+{text}" if signed and value > 0 else text

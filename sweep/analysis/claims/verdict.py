@@ -24,8 +24,8 @@ from sweep.analysis.claims.effects import Effect, continuous, unknown
 from sweep.analysis.claims.endings import endings
 from sweep.analysis.claims.mixed_logistic import interaction_odds_ratio
 from sweep.analysis.claims.pairs import Pairs, num_finished, pairs
-from sweep.analysis.claims.responses import Evals
-from sweep.analysis.claims.sentences import power_sentence, scaled, sentence
+from sweep.analysis.claims.responses import QUALITY, Evals
+from sweep.analysis.claims.sentences import power_sentence, scaled, sentence, span
 from sweep.analysis.claims.sequential import levels_at, look, look_blocks
 from sweep.analysis.wording import number, percent, plural
 from sweep.store import without_nonfinite
@@ -83,6 +83,8 @@ class Judged:
     """Nominal level of the last look, for the power."""
     look: int
     pairs: Pairs
+    all_pairs: Pairs | None = None
+    """Of all finished blocks, which may be more than those that it was judged by."""
 
 
 def judge(trials: pd.DataFrame, study: Mapping[str, Any], evals: Evals) -> list[Finding]:
@@ -114,6 +116,9 @@ def judge(trials: pd.DataFrame, study: Mapping[str, Any], evals: Evals) -> list[
             levels = levels_at(fractions, float(claim["alpha"]) / len(claims))
             early = _judged(claim, pairs(trials, claim, study, cached), levels[0], levels[-1], 0)
             found[i] = dataclasses.replace(early, verdict="undecided")
+    if finished:
+        for i, claim in enumerate(claims):
+            found[i] = dataclasses.replace(found[i], all_pairs=pairs(trials, claim, study, cached))
     corrected = len(claims) > 1 or len(sizes) > 1
     return [
         _finding(
@@ -182,7 +187,12 @@ def to_json(findings: Sequence[Finding]) -> list[dict[str, Any]]:
 
 
 def verdict_of(claim: Mapping[str, Any], effect: Effect, level: float) -> Word:
-    """The verdict from the interval of an effect at a level (both on the scale of `Pairs.effects`)."""
+    """The verdict from the interval of an effect at a level (both on the scale of `Pairs.effects`).
+
+    At most one of these holds: supported, if the interval excludes `value` on the claimed side and reaches an effect
+    that matters; equivalent, if it lies within the effects too small to matter; refuted, if it excludes all that matter
+    on the claimed side.
+    """
     value, smallest = scaled(claim, "value"), scaled(claim, "smallest_effect")
     estimate, low, high = effect.estimate - value, effect.low - value, effect.high - value
     if math.isnan(estimate):
@@ -197,7 +207,7 @@ def verdict_of(claim: Mapping[str, Any], effect: Effect, level: float) -> Word:
     if claim["expected"] == "lower":
         low, high = -high, -low
     if low > 0 and high >= smallest:
-        return "supported" if claim["response"] != "stable" or effect.p <= level else "undecided"
+        return "supported"
     if within:
         return "equivalent"
     return "refuted" if high < smallest else "undecided"
@@ -216,9 +226,37 @@ def estimate_effect(claim: Mapping[str, Any], seen: Pairs, level: float) -> Effe
     return effect
 
 
+def blind(claim: Mapping[str, Any], seen: Pairs) -> str:
+    """Why these pairs could not have shown the effect, so that seeing none says nothing; empty if they could."""
+    if claim["response"] not in QUALITY or claim["effect"] == "mean" or not len(seen):
+        return ""
+    num = plural(len(seen), "pair")
+    if seen.identical == len(seen):
+        return f"In all {num} the levels gave the very same training: the factor never acted, which tests nothing."
+    if 2 * seen.barren > len(seen):
+        return f"In {seen.barren} of {num} no training was stable: where nothing learns, nothing can be compared."
+    if claim["response"] == "stable" and claim["effect"] == "difference" and not claim.get("by"):
+        share, smallest = float(seen.reference.mean()), float(claim["smallest_effect"])
+        if claim["expected"] == "higher" and share > 1 - smallest:
+            return (
+                f"{seen.labels[0]} is stable in {percent(share)} already, which leaves no room for a rise that matters."
+            )
+        if claim["expected"] == "lower" and share < smallest:
+            return f"{seen.labels[0]} is stable in {percent(share)} only, which leaves no room for a fall that matters."
+    return ""
+
+
 def _judged(claim: Mapping[str, Any], seen: Pairs, level: float, last_level: float, at: int) -> Judged:
     effect = estimate_effect(claim, seen, level)
-    return Judged(verdict_of(claim, effect, level), effect, level, last_level, at, seen)
+    verdict = verdict_of(claim, effect, level)
+    value = scaled(claim, "value")
+    # Refuted by an effect the other way is seen; all else that says "no such effect" rests on seeing none.
+    is_equal = claim["expected"] == "equal"
+    unseen = verdict == "equivalent" or (verdict == "supported" and is_equal)
+    unseen = unseen or (verdict == "refuted" and not is_equal and effect.low <= value <= effect.high)
+    if unseen and blind(claim, seen):
+        verdict = "undecided"
+    return Judged(verdict, effect, level, last_level, at, seen)
 
 
 def _finding(
@@ -253,12 +291,23 @@ def _notes(claim: Mapping[str, Any], judged: Judged) -> list[str]:
     seen, notes = judged.pairs, []
     if judged.look == 0:
         notes.append("No look has been reached: nothing is judged yet.")
+    if why := blind(claim, seen):
+        notes.append(why)
+    elif seen.barren:
+        notes.append(f"In {seen.barren} of {plural(len(seen), 'pair')} no training was stable: they count as equal.")
     if seen.crashed:
         notes.append(f"{plural(seen.crashed, 'block')} left out: a training crashed or ran out of memory.")
     if seen.undefined:
         notes.append(f"{plural(seen.undefined, 'block')} left out: a value is 0, of which a ratio has no meaning.")
     if unclear := seen.left_out - seen.crashed - seen.undefined:
         notes.append(f"{plural(unclear, 'block')} left out: the response of a training is not known.")
+    if judged.all_pairs is not None and judged.look and len(judged.all_pairs) > len(seen):
+        alpha = float(claim["alpha"])
+        later = estimate_effect(claim, judged.all_pairs, alpha)
+        notes.append(
+            f"With all {plural(len(judged.all_pairs), 'pair')} trained: {span(claim, later)} "
+            f"({percent(1 - alpha)} interval, without allowance for looks and claims)."
+        )
     both = int(seen.censored.all(axis=1).sum())
     if both and claim["response"] == "steps_to_loss":
         notes.append(

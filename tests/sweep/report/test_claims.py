@@ -64,6 +64,7 @@ def test_the_terminal_has_a_line_for_each_claim(make_claim: MakeClaim) -> None:
     assert terminal_lines([finding_of(make_claim("a")), open_claim]) == [
         "supported  a: -36 points (-70 to -2), 11 of 24 pairs",
         "undecided  b: 0 of 24 pairs",
+        "           31 pairs would do.",
     ]
     assert terminal_lines([]) == []
 

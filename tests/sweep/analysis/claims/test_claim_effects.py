@@ -40,11 +40,18 @@ def counts(both: int, only_reference: int, only_other: int, neither: int) -> Pai
 
 
 def test_the_interval_of_paired_shares_is_that_of_bonett_and_price() -> None:
-    # By hand: 2/23 and 8/23 after one more of each discordant pair; 6/23 -+ 1.96 sqrt((10/23 - (6/23)^2) / 23).
+    # By hand: 2/25 and 10/25 after one more of each discordant pair; 8/25 -+ 1.96 sqrt((12/25 - (8/25)^2) / 25).
+    effect = stable_effect(counts(1, 1, 9, 12), 0.0, 0.05)
+    assert (effect.low, effect.high) == pytest.approx((0.0791, 0.5609), abs=1e-4)
+    assert effect.p == pytest.approx(0.0215, abs=1e-4)
+    assert effect.estimate == pytest.approx(8 / 23)
+
+
+def test_the_interval_excludes_no_effect_only_where_the_exact_test_does() -> None:
+    # Alone it would be 0.0134 to 0.5084.
     effect = stable_effect(counts(1, 1, 7, 12), 0.0, 0.05)
-    assert (effect.low, effect.high) == pytest.approx((0.0134, 0.5084), abs=1e-4)
     assert effect.p == pytest.approx(0.0703, abs=1e-4)
-    assert effect.estimate == pytest.approx(6 / 21)
+    assert (effect.low, effect.high) == pytest.approx((0.0, 0.5084), abs=1e-4)
 
 
 def test_pairs_that_all_agree_are_not_certain() -> None:

@@ -69,7 +69,7 @@ def test_trainings_that_all_failed_do_not_show_that_nothing_changed(
     assert verdict == "undecided" and "In 24 of 24 pairs no training was stable" in note
     failed["stable"] = failed["block"] >= 8  # a third
     verdict, note = judged(failed, equal, no_evals)
-    assert verdict == "supported" and "In 8 of 24 pairs no training was stable: they count as equal." in note
+    assert verdict == "supported" and "In 8 of 18 pairs no training was stable: they count as equal." in note
     # What is seen is seen, also if most pairs say nothing.
     lost = paired("stable", [(b < 10, False) for b in blocks])
     assert judged(lost, study(claims=[claim()]), no_evals)[0] == "supported"
@@ -93,7 +93,7 @@ def test_a_reference_that_never_fails_leaves_no_room_to_rise(
     # It falls, which is plain to see.
     assert judged(paired("stable", [(True, b > 11) for b in range(24)]), rises, no_evals)[0] == "refuted"
     # A reference that fails at times does leave room.
-    assert judged(paired("stable", [(b > 7, b > 7) for b in range(24)]), rises, no_evals)[0] == "refuted"
+    assert judged(paired("stable", [(b > 7, b > 7) for b in range(24)]), rises, no_evals)[0] == "equivalent"
 
 
 def test_an_early_verdict_comes_with_what_all_pairs_say(

@@ -75,6 +75,8 @@ class Claim(Spec):
     """Distance from `value` that matters, in the unit of the effect. Of a ratio: the factor, such as 1.1 for 10 %."""
     alpha: float = Field(0.05, gt=0, lt=0.5)
     """Error allowed, two-sided, over all looks; Holm's procedure shares it with the study's other claims."""
+    stated_after: int = Field(0, ge=0)
+    """Trainings that had finished when it was stated as it is. Written by the tool into results; ignored when read."""
 
 
 def resolved(claim: Claim, design: Paired) -> Claim:

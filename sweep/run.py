@@ -20,6 +20,7 @@ from rich.console import Console
 from slr_models.data.batch import Dataset
 from slr_models.errors import SettingError, UserError
 from sweep import runner, store
+from sweep.analysis.claims.stated import WITHDRAWN_KEY, exploratory_lines, removed_note
 from sweep.analysis.claims.verdict import Finding, judge, to_json
 from sweep.analysis.dimensions import dimensions, panel_dimension
 from sweep.analysis.recipe import recipe
@@ -36,7 +37,7 @@ from sweep.progress import Terminal, settings_line
 from sweep.report import build_report
 from sweep.report.claims import headline, terminal_lines
 from sweep.search import StabilitySearch
-from sweep.session import StudySession, with_trials
+from sweep.session import StudySession, check_same_study, with_trials
 from sweep.study import LoadedStudy, Study, load, stored
 from sweep.trial import RunOptions
 
@@ -107,13 +108,15 @@ def _run(options: argparse.Namespace, console: Console) -> int:
     for warning in checked.warnings:
         console.print(f"  note: {warning}", highlight=False, style="yellow")
     if options.dry_run:
+        check_same_study(results_dir, study)
         for line in plan(loaded, dataset, run_options):
             console.print(line, highlight=False)
         return 0
     session = StudySession(loaded, results_dir, len(dataset.train))
     before = _num_explored(session)
     try:
-        _write_study(study, results_dir, dataset, checked)
+        _write_study(session, dataset, checked)
+        _tell_of_changed_claims(results_dir, console)
         finished = _sweep(options, session, dataset, run_options, console)
         answer, findings = conclude(session, loaded)
         report = build_report(results_dir)
@@ -174,9 +177,17 @@ def _sweep(
             return runner.run_trials(session, dataset, run_options, cluster.num_lanes, view)
 
 
-def _write_study(study: Study, results_dir: Path, dataset: Dataset, checked: Checked) -> None:
-    facts = dataset.facts
-    content = stored(study)
+def _tell_of_changed_claims(results_dir: Path, console: Console) -> None:
+    content = store.read_study(results_dir)
+    for line in exploratory_lines(content):
+        console.print(f"  {line}", highlight=False)
+    if removed := removed_note(content):
+        console.print(f"  note: {removed}", highlight=False, style="yellow")
+
+
+def _write_study(session: StudySession, dataset: Dataset, checked: Checked) -> None:
+    facts, results_dir = dataset.facts, session.results_dir
+    content = stored(session.study)
     previous = store.read_study(results_dir)["provenance"] if (results_dir / "study.yaml").is_file() else {}
     content["provenance"] = {
         "started_at": previous.get("started_at") or datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
@@ -208,6 +219,8 @@ def _write_study(study: Study, results_dir: Path, dataset: Dataset, checked: Che
         "l_const": checked.l_const,
         "l_unif": checked.l_unif,
     }
+    if session.claims_withdrawn_after:
+        content["provenance"][WITHDRAWN_KEY] = session.claims_withdrawn_after
     store.write_yaml(results_dir / "study.yaml", content)
 
 
@@ -249,8 +262,8 @@ def conclude(session: StudySession, loaded: LoadedStudy) -> tuple[Recommendation
         snippet_path.unlink(missing_ok=True)
     _write_map(results_dir, trials, content["space"])
     store.write_importance(results_dir, session.importances())
-    findings = judge(trials, content, functools.partial(store.read_evals, results_dir)) if study.claims else []
-    if study.claims:
+    findings = judge(trials, content, functools.partial(store.read_evals, results_dir))
+    if study.design is not None:
         store.write_claims(results_dir, to_json(findings))
     return answer, findings
 

@@ -25,6 +25,7 @@ from pydantic import ValidationError
 from slr_models.errors import ResultsError, SettingError
 from sweep import store
 from sweep.analysis.claims.sequential import look
+from sweep.analysis.claims.stated import record
 from sweep.analysis.claims.verdict import settled
 from sweep.analysis.groups import CONFIRM_PHASE, FULL_SIZE_PHASE
 from sweep.course import Wanted, confirmations, full_size_tests, is_full_size_test, settings_of
@@ -45,11 +46,21 @@ MAX_ATTEMPTS = 2
 """A training whose process dies is tried once more; then it counts as crashed."""
 
 # A study may change in these without becoming another one.
-_FREE_KEYS = ("description", "confirm", "safety", "full_size", "checkpoints", "audit", "forensics", "provenance")
+_FREE_KEYS = (
+    "description",
+    "claims",
+    "confirm",
+    "safety",
+    "full_size",
+    "checkpoints",
+    "audit",
+    "forensics",
+    "provenance",
+)
 _FREE_BUDGET_KEYS = ("trials", "wall_time_s")
 _FREE_SEARCH_KEYS = ("stop_width",)
-_FREE_CLAIM_KEYS = ("text", "source")
-"""What is tested, and at which error, stands before anything is seen."""
+_FREE_CLAIM_KEYS = ("text", "source", "stated_after")
+"""Claims stay settled if they change in these."""
 
 
 class StudySession:
@@ -74,12 +85,13 @@ class StudySession:
         Raises:
             ResultsError: the folder is in use, damaged, or holds another study's results.
         """
-        self.study = loaded.study
         self.results_dir = results_dir
         self._loaded = loaded
         self._num_train = num_train
-        _check_same_study(results_dir, loaded.study)
+        before = check_same_study(results_dir, loaded.study)
         self._ledger = Ledger(results_dir)
+        self.study, self.claims_withdrawn_after = _with_record(loaded.study, before, len(self._ledger.results))
+        """The study, knowing when its claims were stated; and those that were removed or changed since, and when."""
         self._clock = clock
         self._started = clock()
         self._attempts: dict[str, int] = {}
@@ -428,13 +440,18 @@ def _json_number(value: float) -> float | None:
     return value if math.isfinite(value) else None
 
 
-def _check_same_study(results_dir: Path, study: Study) -> None:
+def check_same_study(results_dir: Path, study: Study) -> dict[str, Any] | None:
+    """The study as an earlier run left it in the folder; None where there was none.
+
+    Raises:
+        ResultsError: the folder is damaged, or holds results that cannot be gone on with.
+    """
     if not (results_dir / "study.yaml").is_file():
         if results_dir.is_dir() and any(results_dir.iterdir()) and not (results_dir / LEDGER_FILE).is_file():
             raise ResultsError(
                 f"{results_dir} exists but holds no study: move it away, or give --results another folder"
             )
-        return
+        return None
     if (results_dir / "trials.parquet").is_file() and not (results_dir / LEDGER_FILE).is_file():
         raise ResultsError(
             f"{results_dir / LEDGER_FILE} is missing, which a study goes on from, but {results_dir} holds its results: "
@@ -448,6 +465,14 @@ def _check_same_study(results_dir: Path, study: Study) -> None:
             f"{results_dir} holds results of another version of this study (changed: {', '.join(changed)}): "
             f"give the study another name, or --results another folder, or move the old results away"
         )
+    return before
+
+
+def _with_record(study: Study, before: Mapping[str, Any] | None, num_finished: int) -> tuple[Study, dict[str, int]]:
+    """The study with `stated_after` of its claims as it is, whatever its file says, and the claims withdrawn."""
+    found = record(before, stored(study)["claims"], num_finished)
+    claims = [claim.model_copy(update={"stated_after": found.stated_after[claim.name]}) for claim in study.claims]
+    return study.model_copy(update={"claims": tuple(claims)}), dict(found.withdrawn_after)
 
 
 def _with_defaults(content: dict[str, Any]) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from sweep.ledger import Ledger
 from sweep.records import Outcome, TrialResult
 from sweep.run import conclude, details, main
 from sweep.session import StudySession
-from sweep.study import load
+from sweep.study import load, stored
 from sweep.trial import Job, Progress, RunOptions, TrialRunner, crashed_result
 
 STUDY = """
@@ -283,6 +283,20 @@ def test_a_dry_run_prints_the_plan_and_writes_nothing(study, tmp_path, capsys) -
     ):
         assert part in out
     assert not (tmp_path / "results").exists()
+
+
+def test_a_dry_run_refuses_what_the_run_would_refuse(study, tmp_path, capsys) -> None:
+    folder = tmp_path / "results" / "tiny"
+    loaded = load(study)
+    StudySession(loaded, folder, 48).close()
+    store.write_yaml(folder / "study.yaml", {**stored(loaded.study), "provenance": {}})
+    files = {path: path.read_bytes() for path in folder.iterdir()}
+    told = []
+    for more in ([], ["--dry-run"]):
+        assert main([str(study), "--results", str(tmp_path / "results"), "--set", "budget.steps=61", *more]) == 2
+        told.append(capsys.readouterr().err)
+    assert told[0] == told[1] and "another version of this study (changed: budget)" in told[0]
+    assert {path: path.read_bytes() for path in folder.iterdir()} == files
 
 
 def test_a_dry_run_times_what_is_tested_at_full_size(study, tmp_path, capsys) -> None:

@@ -108,6 +108,38 @@ def test_a_killed_design_is_continued_to_its_verdicts(study, tmp_path) -> None:
     assert (folder / "report.html").stat().st_size > 100_000 and not (folder / "recipe.yaml").exists()
 
 
+@pytest.mark.slow
+def test_a_claim_of_a_finished_study_is_judged_without_training_and_marked(study, tmp_path) -> None:
+    text = STUDY.replace("blocks: 4", "blocks: 2").replace("looks: 2", "looks: 1")
+    study.write_text(text)
+    folder = tmp_path / "r" / "tiny_claims"
+    first = subprocess.run(command(study, tmp_path / "r"), capture_output=True, text=True, timeout=400)
+    assert first.returncode == 0, first.stderr
+    assert "exploratory" not in first.stdout and all(f["note"].count("Stated") == 0 for f in store.read_claims(folder))
+    ledger = (folder / LEDGER_FILE).read_bytes()
+    added = (
+        "  - {name: learns, text: t, factor: model, response: wer, expected: higher, smallest_effect: 0.1}\nforensics"
+    )
+    study.write_text(text.replace("forensics", added))
+    again = subprocess.run(command(study, tmp_path / "r"), capture_output=True, text=True, timeout=400)
+    assert again.returncode == 0, again.stderr
+    assert "claims changed after 8 trainings: learns; they are marked as exploratory" in again.stdout
+    assert "starting Ray" not in again.stdout and (folder / LEDGER_FILE).read_bytes() == ledger
+    notes = {f["claim"]["name"]: f["note"] for f in store.read_claims(folder)}
+    assert list(notes) == ["diverges", "slower", "learns"]
+    assert [name for name, note in notes.items() if "Stated after 8 trainings: exploratory" in note] == ["learns"]
+    assert "Stated after 8 trainings: exploratory" in (folder / "report.html").read_text()
+    study.write_text(text.split("claims:\n")[0] + "forensics: {trials: 0}\n")
+    dropped = subprocess.run(command(study, tmp_path / "r"), capture_output=True, text=True, timeout=400)
+    assert dropped.returncode == 0, dropped.stderr
+    removed = "3 claims were removed or changed after trainings began: diverges, slower, learns."
+    assert removed in dropped.stdout and store.read_claims(folder) == []
+    study.write_text(text.replace("blocks: 2", "blocks: 3"))
+    for more in ([], ["--dry-run"]):
+        refused = subprocess.run(command(study, tmp_path / "r", *more), capture_output=True, text=True, timeout=300)
+        assert refused.returncode == 2 and "another version of this study (changed: design)" in refused.stderr
+
+
 def _num_told(folder: Path) -> int:
     ledger = folder / LEDGER_FILE
     return ledger.read_bytes().count(b'"event": "tell"') if ledger.is_file() else 0

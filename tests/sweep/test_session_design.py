@@ -7,6 +7,7 @@ import pytest
 
 from slr_models.errors import ResultsError, SettingError
 from sweep import store, yaml_source
+from sweep.analysis.claims.stated import WITHDRAWN_KEY, note_of
 from sweep.ledger import Ledger
 from sweep.records import Outcome, TrialResult
 from sweep.session import StudySession, with_trials
@@ -38,7 +39,8 @@ def load(text: str = TEXT) -> LoadedStudy:
 def begin(folder: Path, text: str = TEXT, **more) -> StudySession:
     loaded = load(text)
     session = StudySession(loaded, folder, 64, **more)
-    store.write_yaml(folder / "study.yaml", {**stored(loaded.study), "provenance": {}})
+    made = {WITHDRAWN_KEY: session.claims_withdrawn_after}
+    store.write_yaml(folder / "study.yaml", {**stored(session.study), "provenance": made})
     return session
 
 
@@ -203,7 +205,6 @@ def test_what_was_planned_cannot_be_changed_once_results_are_there(tmp_path) -> 
     run(session, tmp_path, limit=4)
     session.close()
     for old, new, section in [
-        ("smallest_effect: 0.1", "smallest_effect: 0.2", "claims"),
         ("blocks: 24", "blocks: 25", "design"),
         ("[fp32, fp16]", "[fp16, fp32]", "design"),
         ("[1e-4, 1]", "[1e-4, 2]", "space"),
@@ -211,6 +212,55 @@ def test_what_was_planned_cannot_be_changed_once_results_are_there(tmp_path) -> 
         with pytest.raises(ResultsError, match=rf"changed: ([a-z]+, )*{section}"):
             begin(tmp_path, TEXT.replace(old, new))
     begin(tmp_path, TEXT.replace("text: fp16 diverges", "text: other words, source: a note")).close()
+
+
+def test_claims_may_change_and_it_is_told_which_did_when(tmp_path) -> None:
+    session = begin(tmp_path)
+    assert len(run(session, tmp_path)) == 48
+    session.close()
+    more = (
+        "  - {name: slower, text: t, factor: precision, response: step_time_s, expected: higher, smallest_effect: 1}\n"
+    )
+    added = begin(tmp_path, TEXT + more)
+    assert [claim.stated_after for claim in added.study.claims] == [0, 48]
+    assert added.next_job().number == 48 and not added.search_has_ended, "the new claim is open"
+    added.close()
+    forged = more.replace("{name", "{stated_after: 0, name")
+    changed = begin(tmp_path, TEXT.replace("smallest_effect: 0.1", "smallest_effect: 0.2") + forged)
+    assert [claim.stated_after for claim in changed.study.claims] == [48, 48]
+    assert changed.claims_withdrawn_after == {"diverges": 48}
+    assert note_of("diverges", store.read_study(tmp_path)).startswith("Stated after 48 trainings: exploratory")
+    changed.close()
+    back = begin(tmp_path)
+    assert [claim.stated_after for claim in back.study.claims] == [48], "what had been seen is not unseen"
+    assert back.claims_withdrawn_after == {"diverges": 48, "slower": 48}
+    back.close()
+
+
+def test_claims_that_change_before_any_training_are_as_good_as_the_first(tmp_path) -> None:
+    begin(tmp_path).close()
+    session = begin(tmp_path, TEXT.replace("smallest_effect: 0.1", "smallest_effect: 0.2"))
+    assert session.study.claims[0].stated_after == 0 and session.claims_withdrawn_after == {}
+    session.close()
+
+
+def test_new_claims_that_are_settled_by_what_there_is_need_no_training(tmp_path) -> None:
+    session = begin(tmp_path)
+    run(session, tmp_path)
+    session.close()
+    changed = begin(tmp_path, TEXT.replace("smallest_effect: 0.1", "smallest_effect: 0.2"))
+    assert changed.done and changed.next_job() is None and "12 of 24" in changed.stop_reason
+    changed.close()
+
+
+def test_a_study_file_that_is_lost_does_not_make_claims_older(tmp_path) -> None:
+    session = begin(tmp_path)
+    run(session, tmp_path, limit=4)
+    session.close()
+    (tmp_path / "study.yaml").unlink()
+    again = begin(tmp_path)
+    assert again.study.claims[0].stated_after == 4
+    again.close()
 
 
 def test_another_number_of_trials_is_refused(tmp_path) -> None:

@@ -27,6 +27,7 @@ from sweep.analysis.claims.pairs import Pairs, num_finished, pairs
 from sweep.analysis.claims.responses import QUALITY, Evals
 from sweep.analysis.claims.sentences import power_sentence, scaled, sentence, span
 from sweep.analysis.claims.sequential import levels_at, look, look_blocks
+from sweep.analysis.claims.stated import note_of
 from sweep.analysis.wording import number, percent, plural
 from sweep.store import without_nonfinite
 
@@ -127,6 +128,7 @@ def judge(trials: pd.DataFrame, study: Mapping[str, Any], evals: Evals) -> list[
             blocks,
             len(sizes),
             endings(trials, claim, study, found[i].pairs, cached),
+            note_of(claim["name"], study),
             corrected=corrected,
         )
         for i, claim in enumerate(claims)
@@ -260,7 +262,7 @@ def _judged(claim: Mapping[str, Any], seen: Pairs, level: float, last_level: flo
 
 
 def _finding(
-    claim: Mapping[str, Any], judged: Judged, planned: int, looks: int, ended: str, *, corrected: bool
+    claim: Mapping[str, Any], judged: Judged, planned: int, looks: int, ended: str, stated: str, *, corrected: bool
 ) -> Finding:
     effect, seen = judged.effect, judged.pairs
     back = math.exp if claim["effect"] == "ratio" else float
@@ -283,7 +285,7 @@ def _finding(
         pairs=seen,
         sentence=sentence(claim, judged.verdict, effect, seen, corrected=corrected),
         endings=ended,
-        note=" ".join(_notes(claim, judged)),
+        note=" ".join(filter(None, (*_notes(claim, judged), stated))),
     )
 
 

@@ -40,6 +40,7 @@ from sweep.session import StudySession, with_trials
 from sweep.study import LoadedStudy, Study, load, stored
 from sweep.trial import RunOptions
 
+EXIT_NOT_STARTED = 1
 EXIT_INTERRUPTED = 130
 
 
@@ -51,6 +52,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _run(options, console)
     except UserError as error:
         return tell_user_error(error)
+    except runner.NotStartedError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return EXIT_NOT_STARTED
     except KeyboardInterrupt:
         print("interrupted: nothing of a finished trial is lost; the same command goes on", file=sys.stderr)
         return EXIT_INTERRUPTED

@@ -31,7 +31,7 @@ from sweep.command_line import add_study, tell_user_error
 from sweep.course import is_full_size_test
 from sweep.design import cells
 from sweep.ledger import EXPLORE_PHASE
-from sweep.preflight import Checked, plan, preflight
+from sweep.preflight import Checked, hopeless, plan, preflight
 from sweep.progress import Terminal, settings_line
 from sweep.report import build_report
 from sweep.report.claims import headline, terminal_lines
@@ -114,6 +114,8 @@ def _run(options: argparse.Namespace, console: Console) -> int:
         for line in plan(loaded, dataset, run_options):
             console.print(line, highlight=False)
         return 0
+    for line in hopeless(study):
+        console.print(f"  warning: {line}", highlight=False, style="yellow")
     session = StudySession(loaded, results_dir, len(dataset.train))
     before = _num_explored(session)
     try:

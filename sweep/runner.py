@@ -32,7 +32,7 @@ from ray import tune
 from ray.tune.search import Searcher
 
 from slr_models.data.batch import Dataset
-from slr_models.errors import SettingError, UserError
+from slr_models.errors import SettingError
 from sweep.preflight import eval_every_steps
 from sweep.progress import ProgressView
 from sweep.ray_scheduler import PROGRESS_KEY, TIME_KEY, WORTH_KEY, StudyScheduler, checkpoints_kept, millionths

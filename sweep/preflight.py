@@ -317,8 +317,11 @@ def claim_lines(study: Study, design: Paired) -> Iterator[str]:
 
 def hopeless(study: Study) -> Iterator[str]:
     """The claims that the design cannot support whatever comes out, a sentence each."""
-    for claim in study.claims if study.design is not None else ():
-        if (best := _at_best(claim, study, study.design)) is not None and not best.possible:
+    if study.design is None:
+        return
+    for claim in study.claims:
+        best = _at_best(claim, study, study.design)
+        if best is not None and not best.possible:
             yield f"claim {claim.name} {best.text}"
 
 

@@ -49,11 +49,11 @@ class Claim(Spec):
     """The design's factor whose effect is claimed."""
     levels: tuple[LevelName, ...] = ()
     """Its levels that are compared, the reference first: two of them; effect slope: three or more, effect mean: one.
-    Left out: the factor's first two; slope: all; mean: the first."""
+    May be left out where the factor has no more levels than that; slope: all of them."""
     by: str | None = None
     """Another factor: the claim is then about how far the effect differs between two of its levels (an interaction)."""
     by_levels: tuple[LevelName, ...] = ()
-    """The two levels of `by`, the reference first. Left out: its first two."""
+    """The two levels of `by`, the reference first. May be left out where it has no more."""
     where: dict[str, LevelName] = {}
     """Other factor -> level: only trainings with these levels count. What is not named is averaged over."""
     response: Response
@@ -80,13 +80,14 @@ class Claim(Spec):
 
 
 def resolved(claim: Claim, design: Paired) -> Claim:
-    """The claim with what it leaves out filled in from the design; unknown factors are left to `problems`."""
-    own, other = (list(design.factors.get(name or "", {})) for name in (claim.factor, claim.by))
-    default = {"slope": own, "mean": own[:1]}.get(claim.effect, own[:2])
+    """The claim with what it leaves out filled in from the design, where there is one way to; `problems` tells of the
+    rest."""
+    own, other = (tuple(design.factors.get(name or "", {})) for name in (claim.factor, claim.by))
+    most = {"slope": len(own), "mean": 1}.get(claim.effect, 2)
     return claim.model_copy(
         update={
-            "levels": claim.levels or tuple(default),
-            "by_levels": claim.by_levels or tuple(other[:2]),
+            "levels": claim.levels or (own if len(own) <= most else ()),
+            "by_levels": claim.by_levels or (other if len(other) <= 2 else ()),
             "value": claim.value if claim.value is not None else float(claim.effect == "ratio"),
         }
     )
@@ -108,8 +109,20 @@ def in_words(claim: Claim, design: Paired) -> str:
     free = [f for f in design.factors if f not in (claim.factor, claim.by, *claim.where) and not _spans(claim, f)]
     if free:
         what += f", averaged over {' and '.join(free)}"
-    size = f"a factor {claim.smallest_effect:g}" if claim.effect == "ratio" else f"{claim.smallest_effect:g}"
-    return f"{what}: {_DIRECTIONS[claim.expected]} {size} against {claim.value:g} (alpha {claim.alpha:g})"
+    if claim.effect == "ratio":
+        size, against = f"a factor {claim.smallest_effect:g}", f"{claim.value:g}"
+    else:
+        unit = RESPONSES[claim.response].unit
+        size = _amount(claim, claim.smallest_effect, unit)
+        alone = claim.effect == "mean" and RESPONSES[claim.response].is_share
+        against = _amount(claim, claim.value, "%" if alone else unit) if claim.value else "0"
+    return f"{what}: {_DIRECTIONS[claim.expected]} {size} against {against} (alpha {claim.alpha:g})"
+
+
+def _amount(claim: Claim, effect: float, unit: str) -> str:
+    """An effect as a reader sees it, shares in points: `15 points`."""
+    shown = 100 * effect if RESPONSES[claim.response].is_share else effect
+    return f"{shown:g} {unit}{' a doubling' if claim.effect == 'slope' else ''}"
 
 
 def _spans(claim: Claim, factor: str) -> bool:
@@ -157,16 +170,28 @@ def _wrong_levels(claim: Claim, design: Paired) -> Iterator[tuple[tuple[str, ...
             yield place, f"{place[0]} names a level twice: {', '.join(levels)}"
     if claim.by is None and claim.by_levels:
         yield ("by_levels",), "by_levels says nothing without `by`: name the other factor there"
-    if claim.by is not None and len(claim.by_levels) != 2:
+    if claim.by is not None and not claim.by_levels:
+        yield ("by_levels",), _open("by_levels", claim.by, design, "the two to compare, the reference first")
+    elif claim.by is not None and len(claim.by_levels) != 2:
         yield ("by_levels",), f"by_levels needs two levels of {claim.by}, got {len(claim.by_levels)}"
     num = len(claim.levels)
     match claim.effect:
+        case "mean" if not num:
+            yield ("levels",), _open("levels", claim.factor, design, "the one whose mean is claimed")
+        case "difference" | "ratio" if not num:
+            yield ("levels",), _open("levels", claim.factor, design, "the two to compare, the reference first")
         case "mean" if num != 1:
             yield ("levels",), f"effect: mean is of one level, got {num}: name one, or compare with effect: difference"
         case "slope" if num < MIN_SLOPE_LEVELS:
             yield ("levels",), f"effect: slope needs at least {MIN_SLOPE_LEVELS} levels of {claim.factor}, got {num}"
         case "difference" | "ratio" if num != 2:
             yield ("levels",), f"effect: {claim.effect} compares two levels of {claim.factor}, got {num}"
+
+
+def _open(field: str, factor: str, design: Paired, which: str) -> str:
+    """What to name where the design leaves a choice."""
+    levels = design.factors[factor]
+    return f"{field}: {factor} has {len(levels)} levels ({', '.join(levels)}): name {which}"
 
 
 def _wrong_effect(claim: Claim, design: Paired) -> Iterator[tuple[tuple[str, ...], str]]:

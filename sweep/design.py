@@ -43,6 +43,10 @@ def _long_form(given: Any) -> Any:
             f"a factor is written as level name: {{path: value}}, or in short as path: [values], got {given!r}"
         )
     if not any(isinstance(value, list | tuple) for value in given.values()):
+        if (empty := next((name for name, settings in given.items() if settings is None), None)) is not None:
+            raise ValueError(
+                f"the level {empty} is null: write what it sets, as {{path: value}}, or {{}} for what the study has"
+            )
         return {level_name(name): settings for name, settings in given.items()}
     if len(given) > 1:
         raise ValueError(
@@ -50,6 +54,8 @@ def _long_form(given: Any) -> Any:
             "small: {training.batch_size: 2, training.accumulate: 2}"
         )
     ((path, values),) = given.items()
+    if None in values:
+        raise ValueError(f"a level sets {path} to a value, and null is none: leave it out of the list")
     names = [level_name(value) for value in values]
     if (twice := _first_repeated(names)) is not None:
         raise ValueError(f"the value {twice} stands twice")

@@ -13,9 +13,10 @@ from slr_models.ctc import beam_decode
 from slr_models.data.batch import Dataset
 from slr_models.errors import SettingError, UserError
 from slr_models.models.custom import CustomModelConfig, raised_text
+from sweep.analysis.claims.attainable import Attainable, attainable, is_foreseeable
 from sweep.analysis.claims.pairs import LR_PATH
 from sweep.analysis.claims.sequential import look_blocks
-from sweep.claim import in_words
+from sweep.claim import Claim, in_words
 from sweep.design import Paired, cells, num_trainings, words
 from sweep.full_size import at_full_size
 from sweep.optim import Constant
@@ -299,12 +300,39 @@ def _design_lines(study: Study, design: Paired) -> Iterator[str]:
     if not study.claims:
         yield "claims: none, so that all blocks are trained"
         return
+    yield from claim_lines(study, design)
+
+
+def claim_lines(study: Study, design: Paired) -> Iterator[str]:
+    """Which claims a design settles, when, and what that takes at best."""
     *early, last = look_blocks(design.blocks, design.looks)
     ends = f"; ends after {' or '.join(map(str, early))} if every claim is settled" if early else ""
     judged = f"{', '.join(map(str, early))} and {last}" if early else str(last)
     yield f"claims, judged after {judged} blocks{ends}:"
     for claim in study.claims:
         yield f"  {claim.name}: {in_words(claim, design)}"
+        if (best := _at_best(claim, study, design)) is not None:
+            yield f"    {'at best' if best.possible else 'warning'}: {best.text}"
+
+
+def hopeless(study: Study) -> Iterator[str]:
+    """The claims that the design cannot support whatever comes out, a sentence each."""
+    if study.design is None:
+        return
+    for claim in study.claims:
+        best = _at_best(claim, study, study.design)
+        if best is not None and not best.possible:
+            yield f"claim {claim.name} {best.text}"
+
+
+def _at_best(claim: Claim, study: Study, design: Paired) -> Attainable | None:
+    """How strong the evidence for a claim can get; None where its design does not decide that alone."""
+    given = claim.model_dump()
+    every = [cell.levels.items() for cell in cells(design)]
+    columns = [{**claim.where, claim.factor: level}.items() for level in claim.levels]
+    if not is_foreseeable(given) or any(sum(column <= cell for cell in every) != 1 for column in columns):
+        return None
+    return attainable(given, design.blocks, design.looks, len(study.claims))
 
 
 def _mean_of_cells_s(loaded: LoadedStudy, design: Paired, dataset: Dataset, options: RunOptions) -> float:

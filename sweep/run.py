@@ -32,7 +32,7 @@ from sweep.command_line import add_study, tell_user_error
 from sweep.course import is_full_size_test
 from sweep.design import cells
 from sweep.ledger import EXPLORE_PHASE
-from sweep.preflight import Checked, plan, preflight
+from sweep.preflight import Checked, hopeless, plan, preflight
 from sweep.progress import Terminal, settings_line
 from sweep.report import build_report
 from sweep.report.claims import headline, terminal_lines
@@ -41,6 +41,7 @@ from sweep.session import StudySession, check_same_study, with_trials
 from sweep.study import LoadedStudy, Study, load, stored
 from sweep.trial import RunOptions
 
+EXIT_NOT_STARTED = 1
 EXIT_INTERRUPTED = 130
 
 
@@ -52,6 +53,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _run(options, console)
     except UserError as error:
         return tell_user_error(error)
+    except runner.NotStartedError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return EXIT_NOT_STARTED
     except KeyboardInterrupt:
         print("interrupted: nothing of a finished trial is lost; the same command goes on", file=sys.stderr)
         return EXIT_INTERRUPTED
@@ -112,6 +116,8 @@ def _run(options: argparse.Namespace, console: Console) -> int:
         for line in plan(loaded, dataset, run_options):
             console.print(line, highlight=False)
         return 0
+    for line in hopeless(study):
+        console.print(f"  warning: {line}", highlight=False, style="yellow")
     session = StudySession(loaded, results_dir, len(dataset.train))
     before = _num_explored(session)
     try:

@@ -32,7 +32,7 @@ from ray import tune
 from ray.tune.search import Searcher
 
 from slr_models.data.batch import Dataset
-from slr_models.errors import SettingError, UserError
+from slr_models.errors import SettingError
 from sweep.preflight import eval_every_steps
 from sweep.progress import ProgressView
 from sweep.ray_scheduler import PROGRESS_KEY, TIME_KEY, WORTH_KEY, StudyScheduler, checkpoints_kept, millionths
@@ -200,12 +200,22 @@ class Cluster:
     """Trials that can run at the same time."""
 
 
+class NotStartedError(RuntimeError):
+    """This machine cannot run Ray now: no mistake in what the user gave. The message is for the user."""
+
+
+def said(error: Exception) -> str:
+    """The first line that an exception says, or its type where it says nothing."""
+    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
+
+
 @contextmanager
 def cluster(address: str | None, resources: Resources) -> Iterator[Cluster]:
     """Starts Ray on this machine (bound to loopback), or joins the cluster at `address`; leaves it at the end.
 
     Raises:
         SettingError: there is no cluster at the address, or no machine can hold even one trial.
+        NotStartedError: Ray does not start on this machine.
     """
     logging.getLogger("ray").setLevel(logging.ERROR)
     # Ray Tune logs a traceback for every trial whose process dies; ours says so in a line, and tries again.
@@ -225,9 +235,9 @@ def cluster(address: str | None, resources: Resources) -> Iterator[Cluster]:
         except Exception as error:
             # Ray raises bare exceptions where its processes do not come up in time.
             ray.shutdown()
-            raise UserError(
-                f"Ray could not be started on this machine ({str(error).splitlines()[0]}): is it very busy, or out of "
-                f"memory or disk space? The same command tries again"
+            raise NotStartedError(
+                f"Ray could not be started on this machine ({said(error)}): is it very busy, or out of memory or disk "
+                f"space? The same command tries again"
             ) from error
     elif "://" in address:
         raise SettingError(

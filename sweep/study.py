@@ -47,6 +47,19 @@ from sweep.yaml_source import KeyPath, YamlSource
 
 TRIAL_SECTIONS = ("model", "data", "training")
 MAX_ERRORS_SHOWN = 6
+_WANTED = {
+    "int_type": "a whole number",
+    "int_parsing": "a whole number",
+    "int_from_float": "a whole number",
+    "float_type": "a number",
+    "float_parsing": "a number",
+    "bool_type": "true or false",
+    "bool_parsing": "true or false",
+    "string_type": "a text (in quotes if it looks like a number)",
+}
+"""What is to be written, by what pydantic says of a value."""
+_SCALAR_TAGS = ("bool", "int", "float", "str")
+"""How pydantic tells the kinds of a Scalar apart."""
 
 
 class Budget(Spec):
@@ -318,12 +331,16 @@ def spec_at(
     None where the path leads to no Spec, or to one of several that cannot be told apart.
     """
     spec: type[Spec] | None = root
+    field: FieldInfo | None = None
     here: Any = content
     for depth, key in enumerate(path):
-        field = _field(spec, str(key)) if spec is not None else None
+        if isinstance(key, int):  # an entry of the list that the field holds
+            here = here[key] if isinstance(here, list) and key < len(here) else None
+        else:
+            field = _field(spec, key) if spec is not None else None
+            here = here.get(key) if isinstance(here, Mapping) else None
         if field is None:
             return None
-        here = here.get(key) if isinstance(here, Mapping) else None
         wanted = kind if depth == len(path) - 1 else None
         if wanted is None and isinstance(here, Mapping):
             wanted = here.get("kind")
@@ -347,7 +364,9 @@ def _default_kind(field: FieldInfo) -> Any:
 
 
 def _field_at(root: type[Spec], path: KeyPath, content: Mapping[str, Any]) -> FieldInfo | None:
-    """The field that a path ends in; None where it leads to none."""
+    """The field that a path ends in, or that holds the list whose entry it ends in; None where it leads to none."""
+    if path and isinstance(path[-1], int):
+        return _field_at(root, path[:-1], content)
     parent = spec_at(root, path[:-1], content)
     return _field(parent, str(path[-1])) if parent is not None else None
 
@@ -398,7 +417,7 @@ def _override(source: YamlSource, override: str) -> YamlSource:
 def _messages(error: ValidationError, root: type[Spec], source: YamlSource) -> list[str]:
     """One line for each mistake that pydantic found."""
     # A misspelled key comes before what it left missing.
-    errors = sorted(error.errors(include_url=False), key=lambda item: item["type"] != "extra_forbidden")
+    errors = sorted(_once(error.errors(include_url=False)), key=lambda item: item["type"] != "extra_forbidden")
     lines = []
     for item in errors[:MAX_ERRORS_SHOWN]:
         path = _yaml_path(item["loc"], source.content)
@@ -409,12 +428,19 @@ def _messages(error: ValidationError, root: type[Spec], source: YamlSource) -> l
     return lines
 
 
+def _once(errors: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """The errors with one for each value that is no Scalar, where pydantic has one for each kind of Scalar."""
+    wrong = {i["loc"][:-1]: i["input"] for i in errors if i["type"] == "string_type" and i["loc"][-1] == "str"}
+    kept = [i for i in errors if i["loc"][:-1] not in wrong or i["loc"][-1] not in _SCALAR_TAGS]
+    return [*kept, *({"type": "no_scalar", "loc": loc, "input": value} for loc, value in wrong.items())]
+
+
 def _explain(item: Mapping[str, Any], path: KeyPath, name: str, root: type[Spec], source: YamlSource) -> str:
     match item["type"]:
         case "extra_forbidden":
             spec = spec_at(root, path[:-1], source.content)
             known = [field.alias or key for key, field in spec.model_fields.items()] if spec else []
-            return f"{name} is not a setting. {_suggest(str(path[-1]), known)}"
+            return f"{name} is not a setting.{_suggest(str(path[-1]), known)}"
         case "missing":
             return f"{name} is missing: it has no default"
         case "union_tag_not_found":
@@ -422,19 +448,43 @@ def _explain(item: Mapping[str, Any], path: KeyPath, name: str, root: type[Spec]
         case "union_tag_invalid":
             given = item["ctx"]["tag"]
             known = _kinds_at(root, path, source.content)
-            return f"{name}.kind is {given!r}, which does not exist. {_suggest(str(given), known)}"
+            return f"{name}.kind is {given!r}, which does not exist.{_suggest(str(given), known)}"
         case "dimension_kind":
             keys = [str(key) for key in item["input"]] if isinstance(item["input"], Mapping) else []
-            hint = _suggest(keys[0], DIMENSION_KINDS) if keys else f"Known here: {_listed(DIMENSION_KINDS)}"
-            return f"{name} {item['msg']}. {hint}"
+            hint = _suggest(keys[0], DIMENSION_KINDS) if keys else f" Known here: {_listed(DIMENSION_KINDS)}"
+            return f"{name} {item['msg']}.{hint}"
         case "model_attributes_type" | "model_type" | "dict_type" | "dict_attributes_type":
             return f"{name} is a section with settings of its own, such as {{kind: ...}}, got {item.get('input')!r}"
+        case "tuple_type":
+            return f"{name} is a list: {_as_list(item['input'], _field_at(root, path, source.content))}"
+        case "no_scalar":
+            return f"{name} is {_shown(item['input'])}: write one value, such as a number or a word"
+        case kind if kind in _WANTED:
+            return f"{name} is {_shown(item['input'])}: write {_WANTED[kind]}"
         case "value_error":
             return f"{name}: {item['ctx']['error']}"
         case _:
             got = item.get("input")
             shown = "" if isinstance(got, Mapping | Spec) else f", got {got!r}"
             return f"{name}: {item['msg'][0].lower()}{item['msg'][1:]}{shown}"
+
+
+def _as_list(given: Any, field: FieldInfo | None) -> str:
+    """How what was given in place of a list is to be written."""
+    specs = _specs_in(field.annotation) if field is not None else []
+    if specs:
+        return f'start each entry with "- {next(iter(specs[0].model_fields))}: ...", got {_shown(given)}'
+    example = "value, value" if isinstance(given, Mapping) else given
+    return f"write it in brackets, as [{example}], got {_shown(given)}"
+
+
+def _shown(value: Any) -> str:
+    """A value as the file has it."""
+    if isinstance(value, Mapping):
+        return "a mapping"
+    if isinstance(value, bool):
+        return str(value).lower()
+    return "null" if value is None else repr(value)
 
 
 def _kinds_at(root: type[Spec], path: KeyPath, content: Mapping[str, Any]) -> list[str]:
@@ -444,9 +494,10 @@ def _kinds_at(root: type[Spec], path: KeyPath, content: Mapping[str, Any]) -> li
 
 
 def _suggest(given: str, known: Sequence[str]) -> str:
+    """Sentences that follow what does not exist, each after a blank: its neighbours, and all that is known here."""
     near = difflib.get_close_matches(given, known, n=3, cutoff=0.5)
-    hint = f"Did you mean {' or '.join(near)}? " if near else ""
-    return f"{hint}Known here: {_listed(known)}" if known else hint.strip()
+    hint = f" Did you mean {' or '.join(near)}?" if near else ""
+    return f"{hint} Known here: {_listed(known)}" if known else ""
 
 
 def _listed(names: Sequence[str]) -> str:
@@ -518,7 +569,7 @@ def _check_known_path(path: str, name: str, where: str) -> None:
         if not fields:
             known = sorted({field for spec in candidates for field in spec.model_fields})
             prefix = ".".join(keys[:depth])
-            raise SettingError(f"{where}: {name}: {prefix or 'a trial'} has no setting {key!r}. {_suggest(key, known)}")
+            raise SettingError(f"{where}: {name}: {prefix or 'a trial'} has no setting {key!r}.{_suggest(key, known)}")
         candidates = [spec for field in fields for spec in _specs_in(field.annotation)]
         if not candidates and depth < len(keys) - 1 and not any(_is_open(f.annotation) for f in fields):
             raise SettingError(f"{where}: {name}: {'.'.join(keys[: depth + 1])} is one value, without parts")
@@ -627,7 +678,7 @@ def _check_search(study: Study, source: YamlSource) -> None:
             where = source.where(("search", "try_first", index, path))
             if path not in study.space:
                 raise SettingError(
-                    f"{where}: search.try_first names {path!r}, which is no dimension of space. "
+                    f"{where}: search.try_first names {path!r}, which is no dimension of space."
                     f"{_suggest(path, list(study.space))}"
                 )
             if not contains(study.space[path], value):
@@ -642,7 +693,7 @@ def _check_full_size(loaded: LoadedStudy, source: YamlSource) -> None:
     where = source.where(("full_size", "path"))
     if path not in space:
         raise SettingError(
-            f"{where}: full_size.path names {path!r}, which is no dimension of space. {_suggest(path, list(space))}"
+            f"{where}: full_size.path names {path!r}, which is no dimension of space.{_suggest(path, list(space))}"
         )
     if (wrong := problem(full_size, space)) is not None:
         raise SettingError(f"{where}: {wrong}")

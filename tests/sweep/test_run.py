@@ -357,6 +357,14 @@ def test_what_only_shows_when_it_is_built_is_found_before_any_trial(study, tmp_p
     assert not (tmp_path / "results").exists()
 
 
+def test_a_machine_where_ray_does_not_start_is_no_mistake_of_the_user(study, tmp_path, capsys, monkeypatch) -> None:
+    monkeypatch.setenv("RAY_TMPDIR", str(study))  # a file, where Ray wants a folder
+    assert main([str(study), "--results", str(tmp_path / "r")]) == 1
+    err = capsys.readouterr().err
+    assert err.startswith("error: Ray could not be started on this machine ([Errno 20] Not a directory")
+    assert "The same command tries again" in err
+
+
 def test_a_ray_client_address_is_refused(study, tmp_path, capsys) -> None:
     assert main([str(study), "--results", str(tmp_path / "results"), "--address", "ray://127.0.0.1:1"]) == 2
     assert "Ray Client" in capsys.readouterr().err

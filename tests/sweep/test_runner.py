@@ -98,6 +98,11 @@ class _Watching:
         self.results.append(result)
 
 
+def test_an_exception_that_says_nothing_is_named() -> None:
+    assert runner.said(RuntimeError("\n  the port is taken\nsecond line")) == "the port is taken"
+    assert runner.said(TimeoutError()) == "TimeoutError" and runner.said(RuntimeError(" \n")) == "RuntimeError"
+
+
 @pytest.fixture(scope="module")
 def num_lanes() -> Iterator[int]:
     torch.set_num_threads(1)

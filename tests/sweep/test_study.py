@@ -79,6 +79,10 @@ def test_a_misspelled_key_names_its_neighbours_and_its_line() -> None:
     assert "training.optimizer.lrr is not a setting. Did you mean lr" in message
     assert "Known here: " in message and "weight_decay" in message
     assert "x.yaml:9: bugdet" in error("bugdet: 1\n")
+    listed = error("monitor: {detectors: [{kind: nonfinit}, {knd: 4}]}\n")
+    assert "monitor.detectors.0.kind is 'nonfinit', which does not exist. Did you mean nonfinite?" in listed
+    assert "monitor.detectors.1 needs a kind: one of nonfinite" in listed
+    assert not any(line.endswith(" ") for line in error("space: {training.optimizer.lr.x: {a: 1}}\n").splitlines())
 
 
 def test_kinds_are_listed_when_one_is_wrong_or_missing() -> None:
@@ -107,7 +111,13 @@ def test_a_section_that_is_one_word_is_told_how_to_be_written() -> None:
 def test_missing_and_wrong_values_say_what_they_got() -> None:
     assert "model is missing" in error(base=BASE.replace("model: {kind: baseline, width: 0.0625}\n", ""))
     message = error(base=BASE.replace("trials: 4", "trials: many"))
-    assert "x.yaml:8: budget.trials" in message and "'many'" in message
+    assert "x.yaml:8: budget.trials is 'many': write a whole number" in message
+    assert "steps is 1.5: write a whole number" in error(base=BASE.replace("steps: 10", "steps: 1.5"))
+    assert "early_stop is null: write true or false" in error("early_stop: null\n")
+    assert 'monitor.detectors is a list: start each entry with "- kind: ...", got a mapping' in error(
+        "monitor: {detectors: {kind: nonfinite}}\n"
+    )
+    assert "choice is a list: write it in brackets, as [3], got 3" in error("space: {model.width: {choice: 3}}\n")
     assert "either steps or epochs" in error(base=BASE.replace("steps: 10", "steps: 10, epochs: 2"))
     assert "names a folder" in error(base=BASE.replace("name: tiny", "name: a/b"))
 

@@ -107,11 +107,23 @@ def test_a_study_without_a_design_is_held_as_ever() -> None:
         ("effect: 0.1", "effect: 0.1\n    by: modl", "x.yaml:22: claim diverges: by names 'modl'"),
         ("looks: 2", "looks: 2\n  fraction: half", "needs at least 3 factors"),
         ("blocks: 4", "blocks: 1", "x.yaml:9: design.blocks"),
+        ("blocks: 4", "blocks: many", "x.yaml:9: design.blocks is 'many': write a whole number"),
+        (PRECISION, "{training.precision.kind: [fp32, fp16, bf16]}", "precision has 3 levels (fp32, fp16, bf16): name"),
+        (PRECISION, "{training.precision.kind: [fp32, null]}", "to a value, and null is none"),
+        (PRECISION, "{a: {training.precision.kind: null}}", "precision.a.training.precision.kind is null: write one"),
+        (PRECISION, "{a: null, b: {}}", "x.yaml:13: design.factors.precision: the level a is null"),
+        ("effect: 0.1", "effect: 0.1\n    smalest_effect: 0.2", "is not a setting. Did you mean smallest_effect"),
+        ("effect: 0.1", "effect: 0.1\n    levels: fp32", "claims.0.levels is a list: write it in brackets, as [fp32]"),
     ],
 )
 def test_a_mistake_is_told_with_its_line(old: str, new: str, says: str) -> None:
     message = error(old, new)
     assert says in message and len(message.splitlines()) == 1 and message.startswith("x.yaml:")
+
+
+def test_claims_that_are_no_list_are_told_how_to_be_written() -> None:
+    message = error("claims:\n  - name", "claims:\n    name")
+    assert message == 'x.yaml:14: claims is a list: start each entry with "- name: ...", got a mapping'
 
 
 def test_claims_need_a_design_and_names_of_their_own() -> None:

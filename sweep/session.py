@@ -514,7 +514,7 @@ def with_trials(study: Study, option: str | None, results_dir: Path) -> Study:
             raise SettingError(
                 f"--trials {option}: the looks of this study's design are planned for its {study.design.blocks} "
                 f"blocks, and claims are judged by them: for another number, change design.blocks and give the study "
-                f"another name"
+                f"another `name`, another `seed` and another `design.seed`, so that its blocks are new"
             )
         return study
     stored, explored = _stored_trials(results_dir)

@@ -271,6 +271,7 @@ def _plots(finding: Finding) -> tuple[Markup, ...]:
         info = slope_info(
             title, names, pairs.blocks.tolist(), shown_values, pairs.censored[:, part],
             lambda value: response_text(claim, value), log=edges or is_ratio(claim),
+            failed=None if pairs.failed is None else pairs.failed[:, part],
         )  # fmt: skip
         drawn.append(draw_slopes(info))
     return tuple(drawn)

@@ -15,6 +15,7 @@ from markupsafe import Markup, escape
 from plotly.offline import get_plotlyjs
 
 from sweep.analysis.audit import audit_cost_text, audit_text
+from sweep.analysis.claims.stated import removed_note
 from sweep.analysis.costs import cost_text
 from sweep.analysis.dimensions import plain
 from sweep.analysis.recommend import result_text
@@ -70,6 +71,7 @@ def render(view: View) -> str:
         verdict_count=headline(view.findings),
         meanings=MEANINGS,
         null_name=null_name(view.findings),
+        removed_claims=removed_note({"provenance": view.provenance}),
         names=names,
         setting_text=lambda setting: setting_text(setting, names),
         result_text=result_text,

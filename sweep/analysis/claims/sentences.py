@@ -52,9 +52,10 @@ def amount(claim: Mapping[str, Any], effect: float, *, signed: bool = False) -> 
     if claim["effect"] == "ratio":
         return f"{number(math.exp(effect))} times"
     if claim["effect"] == "mean":
-        return f"{_plain(claim, effect, signed=False)} {'%' if response(claim).is_share else response(claim).unit}"
+        text = _plain(claim, effect, signed=False)
+        return f"{text} %" if response(claim).is_share else _with_unit(claim, text)
     per = " a doubling" if claim["effect"] == "slope" else ""
-    return f"{_plain(claim, effect, signed=signed)} {response(claim).unit}{per}"
+    return _with_unit(claim, _plain(claim, effect, signed=signed)) + per
 
 
 def span(claim: Mapping[str, Any], effect: Effect) -> str:
@@ -182,7 +183,7 @@ def _size(claim: Mapping[str, Any]) -> str:
     if claim["effect"] == "ratio":
         return f"a factor of {number(given)}"
     per = " a doubling" if claim["effect"] == "slope" else ""
-    return f"{_plain(claim, given, signed=False)} {response(claim).unit}{per}"
+    return _with_unit(claim, _plain(claim, given, signed=False)) + per
 
 
 def _where(claim: Mapping[str, Any]) -> str:
@@ -215,6 +216,11 @@ def _end(claim: Mapping[str, Any], effect: float) -> str:
         if claim["effect"] == "ratio"
         else _plain(claim, effect, signed=claim["effect"] != "mean")
     )
+
+
+def _with_unit(claim: Mapping[str, Any], text: str) -> str:
+    unit = response(claim).unit
+    return f"{text} {unit.removesuffix('s') if text.lstrip('+-') == '1' and unit == 'points' else unit}"
 
 
 def _plain(claim: Mapping[str, Any], effect: float, *, signed: bool) -> str:

@@ -38,6 +38,8 @@ class SlopeInfo:
     """Response of each training [N, L]; every value is finite."""
     censored: np.ndarray
     """Whether a value is a bound alone [N, L], bool."""
+    failed: np.ndarray
+    """Whether a value stands for a training that failed [N, L], bool."""
     means: tuple[float, ...]
     """What the thick line goes through [L]."""
     axis: Axis
@@ -62,12 +64,14 @@ def slope_info(
     censored: np.ndarray,
     text: Callable[[float], str],
     log: bool = False,
+    failed: np.ndarray | None = None,
 ) -> SlopeInfo:
     """What the lines show; on a logarithmic axis the thick one goes through the geometric means."""
     log = log and bool((values > 0).all())
     means = np.exp(np.log(values).mean(axis=0)) if log else values.mean(axis=0)
     return SlopeInfo(
-        title, tuple(labels), tuple(int(b) for b in blocks), values, censored, tuple(float(m) for m in means),
+        title, tuple(labels), tuple(int(b) for b in blocks), values, censored,
+        np.zeros(values.shape, bool) if failed is None else failed, tuple(float(m) for m in means),
         axis_of(values.ravel().tolist(), log), text,
     )  # fmt: skip
 
@@ -122,7 +126,8 @@ def draw_slopes(info: SlopeInfo) -> Markup:
     svg = Markup('<svg class="slopes" width="{0}" viewBox="0 0 {0} {1}" role="img" aria-label="{2}">{3}</svg>').format(
         width, _HEIGHT, told, Markup("").join(parts)
     )
-    return Markup('<div class="pairs-plot">{}{}</div>').format(_title(info.title), svg)
+    mark = Markup('<p class="muted failed-key"><b>&times;</b> failed</p>') if info.failed.any() else Markup("")
+    return Markup('<div class="pairs-plot">{}{}{}</div>').format(_title(info.title), svg, mark)
 
 
 def _width(info: SlopeInfo) -> int:
@@ -145,13 +150,13 @@ def _grid(info: SlopeInfo) -> Markup:
 
 
 def _pair(info: SlopeInfo, row: int, places: Sequence[float], height: Callable[[float], float]) -> Markup:
-    """One pair: a line, a dot where there is but one level, a triangle at each value that is a bound alone."""
+    """One pair: a line, a dot where there is but one level, a triangle at a bound, a cross at a failure."""
     values = info.values[row]
     points = [(x, height(float(v))) for x, v in zip(places, values, strict=True)]
     opacity = min(0.75, max(0.18, 9 / len(info.blocks)))
     told = f"block {info.blocks[row]}: " + ", ".join(
-        f"{name} {'beyond ' if bound else ''}{info.text(float(value))}"
-        for name, value, bound in zip(info.labels, values, info.censored[row], strict=True)
+        f"{name} {'beyond ' if bound else ''}{info.text(float(value))}{' (failed)' if failed else ''}"
+        for name, value, bound, failed in zip(info.labels, values, info.censored[row], info.failed[row], strict=True)
     )
     shapes = '<path class="pair" d="M' + "L".join(f"{x:.1f} {y:.1f}" for x, y in points) + '"/>'
     if len(points) == 1:
@@ -161,6 +166,9 @@ def _pair(info: SlopeInfo, row: int, places: Sequence[float], height: Callable[[
     for (x, y), bound in zip(points, info.censored[row], strict=True):
         if bound:
             shapes += f'<path class="bound" d="M{x:.1f} {y - 4.5:.1f}l4.5 7h-9z"/>'
+    for (x, y), failed, bound in zip(points, info.failed[row], info.censored[row], strict=True):
+        if failed and not bound:
+            shapes += f'<path class="failed" d="M{x - 4:.1f} {y - 4:.1f}l8 8m0-8l-8 8"/>'
     return Markup(f'<g style="opacity:{opacity:.2f}"><title>{escape(told)}</title>{shapes}</g>')
 
 

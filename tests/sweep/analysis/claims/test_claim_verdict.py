@@ -291,3 +291,18 @@ def test_an_interaction_in_plain_words(claim: Make, expected: str, low: float, h
         effects=values[:, 0], weights=np.array([1.0, -1.0, -1.0, 1.0]), cells=1, low=values, high=values,
     )  # fmt: skip
     assert sentence(wanted, verdict_of(wanted, effect, 0.05), effect, seen, corrected=False).startswith(told)
+
+
+def test_a_ratio_of_which_two_pairs_know_nothing_is_unbounded(
+    trials: Table, study: Make, claim: Make, no_evals: Evals
+) -> None:
+    times = [(0.1, 0.1), (0.1, 900.0)]
+    rows: list[tuple[int, str, dict[str, Any]]] = [
+        (block, f"precision={level}", {"step_time_s": value})
+        for block, both in enumerate(times)
+        for level, value in zip(("fp32", "fp16"), both, strict=True)
+    ]
+    wanted = claim(response="step_time_s", effect="ratio", value=1.0, smallest_effect=1.5)
+    (found,) = judge(trials(rows), study(claims=[wanted]), no_evals)
+    assert (found.verdict, found.low, found.high) == ("undecided", 0.0, math.inf)
+    assert "interval" in found.sentence

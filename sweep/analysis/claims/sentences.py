@@ -20,6 +20,9 @@ OPENINGS = {
 _FAR_MORE = 10
 """Times the planned pairs: nobody runs so many, so their exact number says nothing."""
 
+_LARGEST_LOG = 700.0
+"""Of a ratio; a float ends at exp(709)."""
+
 
 def sentence(claim: Mapping[str, Any], verdict: str, effect: Effect, pairs: Pairs, *, corrected: bool) -> str:
     """What a reader takes away.
@@ -50,7 +53,7 @@ def sentence(claim: Mapping[str, Any], verdict: str, effect: Effect, pairs: Pair
 def amount(claim: Mapping[str, Any], effect: float, *, signed: bool = False) -> str:
     """An effect in its unit: `+4 points`, `1.8 times`, `-0.3 decades`; a ratio is given by its logarithm."""
     if claim["effect"] == "ratio":
-        return f"{number(math.exp(effect))} times"
+        return f"{number(as_factor(effect))} times"
     if claim["effect"] == "mean":
         text = _plain(claim, effect, signed=False)
         return f"{text} %" if response(claim).is_share else _with_unit(claim, text)
@@ -83,6 +86,11 @@ def power_sentence(claim: Mapping[str, Any], effect: Effect, level: float, plann
     if needed > _FAR_MORE * planned:
         return f"Far more pairs than the {planned} planned, some {number(needed, 2)}, would {effect_text}."
     return f"About {plural(needed, 'pair')} would {effect_text}; {planned} are planned."
+
+
+def as_factor(log_ratio: float) -> float:
+    """A ratio from its logarithm; infinite where no number holds it."""
+    return math.exp(log_ratio) if log_ratio < _LARGEST_LOG else math.inf
 
 
 def scaled(claim: Mapping[str, Any], field: str) -> float:
@@ -212,7 +220,7 @@ def _end(claim: Mapping[str, Any], effect: float) -> str:
     if math.isinf(effect):
         return "unknown"
     return (
-        number(math.exp(effect))
+        number(as_factor(effect))
         if claim["effect"] == "ratio"
         else _plain(claim, effect, signed=claim["effect"] != "mean")
     )

@@ -25,7 +25,7 @@ from sweep.analysis.claims.endings import endings
 from sweep.analysis.claims.mixed_logistic import interaction_odds_ratio
 from sweep.analysis.claims.pairs import Pairs, num_finished, pairs
 from sweep.analysis.claims.responses import QUALITY, Evals
-from sweep.analysis.claims.sentences import power_sentence, scaled, sentence, span
+from sweep.analysis.claims.sentences import as_factor, power_sentence, scaled, sentence, span
 from sweep.analysis.claims.sequential import levels_at, look, look_blocks
 from sweep.analysis.claims.stated import note_of
 from sweep.analysis.wording import number, percent, plural
@@ -265,7 +265,7 @@ def _finding(
     claim: Mapping[str, Any], judged: Judged, planned: int, looks: int, ended: str, stated: str, *, corrected: bool
 ) -> Finding:
     effect, seen = judged.effect, judged.pairs
-    back = math.exp if claim["effect"] == "ratio" else float
+    back = as_factor if claim["effect"] == "ratio" else float
     return Finding(
         claim=dict(claim),
         verdict=judged.verdict,

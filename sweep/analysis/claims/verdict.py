@@ -23,6 +23,7 @@ from sweep.analysis.claims.edges import edge_effect
 from sweep.analysis.claims.effects import Effect, continuous, unknown
 from sweep.analysis.claims.endings import endings
 from sweep.analysis.claims.mixed_logistic import interaction_odds_ratio
+from sweep.analysis.claims.named import response as named_response
 from sweep.analysis.claims.pairs import Pairs, num_finished, pairs
 from sweep.analysis.claims.responses import QUALITY, Evals
 from sweep.analysis.claims.sentences import as_factor, power_sentence, scaled, sentence, span
@@ -225,7 +226,15 @@ def estimate_effect(claim: Mapping[str, Any], seen: Pairs, level: float) -> Effe
     effect = continuous(seen.effects, value, level)
     if len(seen) and seen.censored.all():
         return unknown(effect.estimate, effect.test, effect.assumptions)
-    return effect
+    return _possible(effect, seen, claim)
+
+
+def _possible(effect: Effect, seen: Pairs, claim: Mapping[str, Any]) -> Effect:
+    """The interval without values that no shares can have."""
+    if not named_response(claim).is_share or claim["effect"] == "slope":
+        return effect
+    least, most = float(seen.weights[seen.weights < 0].sum()), float(seen.weights[seen.weights > 0].sum())
+    return dataclasses.replace(effect, low=max(effect.low, least), high=min(effect.high, most))
 
 
 def blind(claim: Mapping[str, Any], seen: Pairs) -> str:

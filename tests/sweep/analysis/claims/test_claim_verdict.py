@@ -306,3 +306,14 @@ def test_a_ratio_of_which_two_pairs_know_nothing_is_unbounded(
     (found,) = judge(trials(rows), study(claims=[wanted]), no_evals)
     assert (found.verdict, found.low, found.high) == ("undecided", 0.0, math.inf)
     assert "interval" in found.sentence
+
+
+def test_an_interval_of_shares_holds_no_impossible_ones(
+    paired: Table, study: Make, claim: Make, no_evals: Evals
+) -> None:
+    values = paired("wer", [(0.2, 0.9), (0.5, 0.1), (0.3, 0.4)])
+    (found,) = judge(values, study(claims=[claim(response="wer")]), no_evals)
+    assert (found.low, found.high) == (-1.0, 1.0)
+    mean = claim(response="wer", effect="mean", levels=["fp16"], value=0.5, expected="equal")
+    (found,) = judge(values, study(claims=[mean]), no_evals)
+    assert (found.low, found.high) == (0.0, 1.0)

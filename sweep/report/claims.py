@@ -61,6 +61,7 @@ class ClaimCard:
     looks: tuple[bool, ...]
     """One for each planned look: whether its pairs were used."""
     power: str
+    """How many pairs would decide an undecided claim; a settled one has it among its details."""
     endings: str
     note: str
     details: tuple[tuple[str, str], ...]
@@ -124,7 +125,7 @@ def _card(index: int, finding: Finding) -> ClaimCard:
         plots=_plots(finding),
         progress=_progress(finding),
         looks=tuple(look < finding.look for look in range(finding.num_looks)),
-        power=finding.power,
+        power=finding.power if finding.verdict == "undecided" else "",
         endings=finding.endings,
         note=finding.note,
         details=tuple(_details(finding)),
@@ -158,7 +159,7 @@ def _pairs_used(finding: Finding) -> str:
 def _progress(finding: Finding) -> str:
     told = _pairs_used(finding)
     if finding.settled_at is not None and finding.settled_at < finding.num_looks:
-        return f"{told}; stopped at look {finding.settled_at} of {finding.num_looks}"
+        return f"{told}; settled at look {finding.settled_at} of {finding.num_looks}"
     if finding.look == finding.num_looks:
         return f"{told}; {'settled at ' if finding.settled_at else ''}look {finding.look} of {finding.num_looks}"
     return f"{told}; {interim([finding])}"
@@ -292,5 +293,6 @@ def _details(finding: Finding) -> list[tuple[str, str]]:
             "all looks and claims together",
         ),
         ("p", p),
+        ("Power", finding.power if finding.verdict != "undecided" else ""),
     ]
     return [(label, text) for label, text in rows if text]

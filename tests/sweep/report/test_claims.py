@@ -180,7 +180,7 @@ def test_a_card_says_what_was_used_and_leaves_the_word_to_its_colour(make_claim:
     claim = make_claim("a", factor="batch", levels=["2", "4"], where={"model": "teacher"})
     card = claim_cards([finding_of(claim, look=2, settled_at=2, num_pairs=12, sentence="Supported: it holds.")])[0]
     assert card.sentence == "It holds." and card.looks == (True, True, False, False)
-    assert card.progress == "12 of 24 pairs; stopped at look 2 of 4"
+    assert card.progress == "12 of 24 pairs; settled at look 2 of 4"
     details = dict(card.details)
     assert details["Claim as tested"] == (
         "share of stable trainings: batch 4 against batch 2, model teacher; lower by 10 points or more"

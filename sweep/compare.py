@@ -99,7 +99,7 @@ def lines(found: Comparison, before: Path, after: Path) -> Iterator[Line]:
     for sentence in found.basis:
         yield f"  {sentence}", ""
     yield (
-        f"  95 % intervals; p corrected for all tests, so that one false alarm in all of them has a chance of {percent(ALPHA)}",
+        f"  95 % intervals; p corrected for all tests, so that any false alarm has a chance of about {percent(ALPHA)}",
         "",
     )
     yield from _setting_lines(found.settings)
@@ -155,9 +155,9 @@ def _setting_lines(settings: Sequence[Difference]) -> Iterator[Line]:
         for one in known[:MAX_SETTINGS]:
             yield f"  {one.path}: {_exact(one.before)} -> {_exact(one.after)}", ""
         rest = len(own) - len(known[:MAX_SETTINGS])
+        alone = [one.path for one in own if not one.in_both]
         if rest:
-            alone = len(own) - len(known) == rest
-            kind = f"that only one of them has, such as {own[-1].path}" if alone else "that differ"
+            kind = f"that only one of them has, such as {alone[0]}" if rest == len(alone) else "that differ"
             yield f"  {rest} more of {title} {kind} (--json lists all)", ""
 
 

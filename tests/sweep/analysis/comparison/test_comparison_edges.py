@@ -44,11 +44,12 @@ def test_an_edge_that_moved_down_by_a_decade_is_a_regression_and_up_an_improveme
 
 
 def test_an_edge_that_only_one_map_shows_is_told_and_not_judged() -> None:
-    _, (one,) = changes(study(1e-2, 0), study(1e-2, 1, low=1e-4, high=1e-2 * 1.2))
-    if isinstance(one, Change):
-        assert one.verdict == "open"
-    else:
-        assert one.why.startswith("not one in each map")
+    stalls = study(1e-2, 1)
+    other = Run(stalls.study, stalls.trials.assign(margin=-stalls.trials["margin"], stable=~stalls.trials["stable"]))
+    found = {one.subject: one for one in changes(study(1e-2, 0), other)[1]}
+    lower, upper = found["lower edge of the learning rate"], found["upper edge of the learning rate"]
+    assert isinstance(lower, Incomparable) and "A none down to 0.0001; B 0.0" in lower.why
+    assert isinstance(upper, Incomparable) and "B none up to 1" in upper.why
 
 
 def test_studies_without_a_map_say_why() -> None:

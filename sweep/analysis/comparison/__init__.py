@@ -1,0 +1,1 @@
+"""What changed between two studies: stable region, edges, best result, outcomes, cost, claims."""

@@ -1,0 +1,160 @@
+"""The recommended settings of two studies and their results over fresh seeds."""
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+from scipy.stats import ttest_ind
+
+from sweep.analysis.comparison.changes import Change, Incomparable, Told, told
+from sweep.analysis.comparison.settings import Difference
+from sweep.analysis.comparison.shared import Run
+from sweep.analysis.comparison.stability import share_text
+from sweep.analysis.groups import CONFIRM_PHASE, FULL_SIZE_PHASE, Spread
+from sweep.analysis.outcomes import judged
+from sweep.analysis.recommend import Recommendation, recommend
+from sweep.analysis.safe_setting import chance_text
+from sweep.analysis.wording import number, percent, plural, setting_text, short_names, value_text
+
+Metric = Literal["wer", "val_loss"]
+_NAMES: Mapping[Metric, str] = {"wer": "WER", "val_loss": "validation loss, nats a label"}
+
+
+def recommended(run: Run) -> Recommendation:
+    """What a study recommends; nothing where its claims are its answer."""
+    study = run.study
+    searched = run.trials[run.trials["phase"] != FULL_SIZE_PHASE]
+    if run.is_design and not (study.get("confirm") or {}).get("settings"):
+        searched = searched.iloc[:0]
+    rule = study.get("safety")
+    return recommend(searched, run.plain_space, _metric(run), (rule["lr_factor"], rule["p_stable"]) if rule else None)
+
+
+def best_facts(a: Run, b: Run, first: Recommendation, second: Recommendation) -> Iterator[Told]:
+    """Settings, safety and results of what each study recommends."""
+    if first.chosen is None and second.chosen is None:
+        return
+    both = (first, second)
+    names = short_names([*a.plain_space, *b.plain_space])
+    yield told("setting", (setting_text(r.setting, names) if r.chosen else "none" for r in both))
+    yield told("safety rule", (_safety_text(r) for r in both))
+    yield told("stable over fresh seeds", (share_text(r.chosen.group.fresh) if r.chosen else "none" for r in both))
+    for metric in ("wer", "val_loss"):
+        yield told(_NAMES[metric], (_result_text(r, metric) for r in both))
+
+
+def best_change(
+    a: Run, b: Run, first: Recommendation, second: Recommendation, settings: Sequence[Difference]
+) -> Change | Incomparable | None:
+    """The result of the recommended settings over fresh seeds; None where neither recommends any.
+
+    Args:
+        a: with the recommendation `first`.
+        b: with the recommendation `second`.
+        first: of A.
+        second: of B.
+        settings: what differs between the studies: results on other data are not compared.
+    """
+    if first.chosen is None and second.chosen is None:
+        return None
+    metric: Metric = "wer" if "wer" in (_metric(a), _metric(b)) else "val_loss"
+    subject = f"{_NAMES[metric]} of the recommended setting"
+    if first.chosen is None or second.chosen is None:
+        return Incomparable(subject, f"{'A' if first.chosen is None else 'B'} recommends no setting")
+    data = [one.path for one in settings if one.title == "data" and one.in_both]
+    if data:
+        others = f" and {len(data) - 1} more" if len(data) > 1 else ""
+        return Incomparable(subject, f"the data are not the same ({data[0]}{others})")
+    values = [_fresh_values(run, r, metric) for run, r in ((a, first), (b, second))]
+    if min(len(one) for one in values) < 2:
+        seeds = " and ".join(f"{name} {len(one)}" for name, one in zip("AB", values, strict=True))
+        return Incomparable(subject, f"cannot be told from so few fresh seeds with a result ({seeds}; 2 are needed)")
+    if max(float(np.ptp(one)) for one in values) == 0:
+        return Incomparable(subject, "all fresh seeds gave the same result, so nobody knows how results scatter")
+    found = ttest_ind(values[1], values[0], equal_var=False)
+    interval = found.confidence_interval(0.95)
+    estimate, low, high = float(values[1].mean() - values[0].mean()), float(interval.low), float(interval.high)
+    if metric == "wer":
+        points = [f"{100 * value:+.1f}" for value in (estimate, low, high)]
+        difference = f"{points[0]} points ({points[1]} to {points[2]})"
+    else:
+        difference = f"{number(estimate)} ({number(low)} to {number(high)})"
+    return Change(
+        subject=subject,
+        before=_result_text(first, metric),
+        after=_result_text(second, metric),
+        difference=difference,
+        estimate=estimate,
+        low=low,
+        high=high,
+        unit="share" if metric == "wer" else "nats a label",
+        worse_if="higher",
+        test=f"Welch's t test of {len(values[0])} and {plural(len(values[1]), 'fresh seed')}",
+        p=float(found.pvalue),
+    )
+
+
+def _metric(run: Run) -> Metric:
+    return "val_loss" if run.study.get("objective") == "val_loss" else "wer"
+
+
+def _fresh_values(run: Run, found: Recommendation, metric: Metric) -> npt.NDArray[np.float64]:
+    """The results of the recommended setting's fresh seeds, those that have one."""
+    assert found.chosen is not None, "asked only where there is one"
+    trials = judged(run.trials)
+    own = trials[(trials["group"] == found.chosen.group.group) & (trials["phase"] == CONFIRM_PHASE)]
+    values = own[metric].astype(float).to_numpy()
+    return np.asarray(values[np.isfinite(values)], dtype=np.float64)
+
+
+def _safety_text(found: Recommendation) -> str:
+    if found.chosen is None:
+        return "nothing recommended"
+    safety = found.safety
+    if safety is None:
+        return "not known (no rule or no map)"
+    return (
+        f"{'met' if safety.meets else 'not met'}, estimated chance of a stable training {chance_text(safety.p_stable)}"
+    )
+
+
+def _result_text(found: Recommendation, metric: Metric) -> str:
+    if found.chosen is None:
+        return "none"
+    group = found.chosen.group
+    spread: Spread | None = group.wer if metric == "wer" else group.val_loss
+    if spread is None:
+        return "not known"
+    text = (lambda value: percent(value, 1)) if metric == "wer" else number
+    seeds = plural(spread.num, "fresh seed") if group.fresh.total else f"{spread.num} by which it was chosen"
+    if math.isnan(spread.ci_low):
+        return f"{text(spread.mean)} ({seeds}: no interval)"
+    low, high = (text(end).removesuffix(" %") for end in (spread.ci_low, spread.ci_high))
+    return f"{text(spread.mean)} ({low} to {high}{' %' if metric == 'wer' else ''}, {seeds})"
+
+
+def claim_facts(a: Run, b: Run) -> tuple[list[Told], list[Incomparable], int]:
+    """Claims of the same name whose verdict changed, claims that only one study judged, and how many are as before."""
+    first, second = ({str(f["claim"]["name"]): f for f in run.claims} for run in (a, b))
+    changed, same, alone = [], 0, []
+    for name in dict.fromkeys([*first, *second]):
+        if name not in first or name not in second:
+            alone.append(Incomparable(f"claim {name}", f"only {'A' if name in first else 'B'} judged it"))
+        elif first[name]["verdict"] == second[name]["verdict"]:
+            same += 1
+        else:
+            note = "stated otherwise in B" if _design(first[name]) != _design(second[name]) else ""
+            changed.append(Told(f"claim {name}", _finding_text(first[name]), _finding_text(second[name]), note))
+    return changed, alone, same
+
+
+def _design(finding: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in finding["claim"].items() if key not in ("text", "source", "name")}
+
+
+def _finding_text(finding: Mapping[str, Any]) -> str:
+    ends = ["no limit" if finding[k] is None else value_text(finding[k]) for k in ("low", "high")]
+    effect = "effect not known" if finding["estimate"] is None else f"effect {value_text(finding['estimate'])}"
+    return f"{finding['verdict']}, {effect} ({ends[0]} to {ends[1]}), {plural(int(finding['num_pairs']), 'pair')}"

@@ -1,0 +1,130 @@
+"""A change between two studies, A and B, and whether it is beyond chance."""
+
+import dataclasses
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from scipy.stats import hypergeom
+
+from sweep.analysis.outcomes import Share
+from sweep.analysis.unsafe import fisher_p
+
+ALPHA = 0.05
+"""Chance that at least one of all tests of a comparison calls a difference that is none."""
+
+Verdict = Literal["regression", "improvement", "open"]
+
+
+@dataclass(frozen=True)
+class Change:
+    """One thing measured in both studies and tested for a difference."""
+
+    subject: str
+    before: str
+    """What A has, with its interval."""
+    after: str
+    difference: str
+    """B minus A with its 95 % interval, in words."""
+    estimate: float
+    """B minus A, in `unit`; NaN where unknown."""
+    low: float
+    high: float
+    """The 95 % interval of the difference; infinite where it is not bounded."""
+    unit: str
+    worse_if: Literal["lower", "higher"]
+    """Which sign of the difference is the worse one."""
+    test: str
+    p: float
+    """Two-sided, not corrected; NaN where no test was possible."""
+    least_p: float = 0.0
+    """The smallest p value that counts like these could have given."""
+    num_tests: int = 1
+    """For how many tests p is to be corrected; 0 where this test could not have shown anything."""
+
+    @property
+    def p_corrected(self) -> float:
+        """Corrected for the other tests of the comparison; 1 where this test could not have shown anything."""
+        return min(1.0, self.p * self.num_tests) if self.num_tests else 1.0
+
+    @property
+    def verdict(self) -> Verdict:
+        """Which way it went, if that is beyond chance."""
+        if math.isnan(self.p) or self.p_corrected >= ALPHA or self.estimate == 0:
+            return "open"
+        return "regression" if (self.estimate < 0) == (self.worse_if == "lower") else "improvement"
+
+
+@dataclass(frozen=True)
+class Incomparable:
+    """Something that cannot be compared."""
+
+    subject: str
+    why: str
+
+
+@dataclass(frozen=True)
+class Told:
+    """A fact of both studies that is told and not judged."""
+
+    subject: str
+    before: str
+    after: str
+    note: str = ""
+
+
+def told(subject: str, texts: Iterable[str], note: str = "") -> Told:
+    """A fact from its two texts, A's and B's."""
+    before, after = texts
+    return Told(subject, before, after, note)
+
+
+def corrected(changes: Sequence[Change]) -> tuple[Change, ...]:
+    """The changes, each knowing for how many tests it is to be corrected.
+
+    Bonferroni's correction as Tarone sharpened it (Biometrics 46, 1990): tests that could not have shown anything, such
+    as of an outcome that occurred once, cost the others nothing.
+    """
+    least = [change.least_p for change in changes if not math.isnan(change.p)]
+    factor = next((k for k in range(1, len(least) + 1) if sum(p <= ALPHA / k for p in least) <= k), 1)
+    return tuple(
+        dataclasses.replace(change, num_tests=factor if change.least_p <= ALPHA / factor else 0) for change in changes
+    )
+
+
+def mover(first: tuple[float, float, float], second: tuple[float, float, float]) -> tuple[float, float]:
+    """The interval of a difference, second minus first, from the two values' own intervals.
+
+    Method of variance estimates recovery (Zou and Donner, Statistics in Medicine 27, 2008): it keeps the intervals'
+    skewness.
+
+    Args:
+        first: value, lower and upper end; infinite where it is not bounded.
+        second: the same.
+    """
+    (a, a_low, a_high), (b, b_low, b_high) = first, second
+    below = math.hypot(b - b_low, a_high - a)
+    above = math.hypot(b_high - b, a - a_low)
+    return b - a - below, b - a + above
+
+
+def share_difference(a: Share, b: Share) -> tuple[float, float, float]:
+    """p of Fisher's exact test, and the 95 % interval of the difference of two independent shares.
+
+    The interval follows from the exact ones of the shares and holds 0 where the test does.
+    """
+    p = fisher_p([[a.count, a.total - a.count], [b.count, b.total - b.count]])
+    low, high = mover((a.rate, a.low, a.high), (b.rate, b.low, b.high))
+    if p > ALPHA:
+        low, high = min(low, 0.0), max(high, 0.0)
+    return p, max(low, -1.0), min(high, 1.0)
+
+
+def least_fisher_p(a: Share, b: Share) -> float:
+    """The smallest p value of Fisher's exact test that so many successes in so many trials can give."""
+    successes, total = a.count + b.count, a.total + b.total
+    counts = np.arange(max(0, successes - b.total), min(successes, a.total) + 1)
+    chances = hypergeom.pmf(counts, total, successes, a.total)
+    return float(chances[chances <= chances.min() * (1 + 1e-7)].sum())

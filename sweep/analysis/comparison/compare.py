@@ -1,0 +1,121 @@
+"""Two studies -> everything that changed between them."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from slr_models.errors import ResultsError
+from sweep.analysis.comparison.best import best_change, best_facts, claim_facts, recommended
+from sweep.analysis.comparison.changes import Change, Incomparable, Told, Verdict, corrected
+from sweep.analysis.comparison.cost import cost_facts
+from sweep.analysis.comparison.edges import edge_changes, maps, place_text, volume
+from sweep.analysis.comparison.settings import Difference, differences
+from sweep.analysis.comparison.shared import Run, Shared, in_part, shared_part
+from sweep.analysis.comparison.stability import (
+    evidence,
+    new_outcomes,
+    outcome_changes,
+    share_changes,
+    shared_panel,
+)
+from sweep.analysis.tried import of_space
+from sweep.analysis.wording import plural, short_names
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What changed from study A to study B."""
+
+    changes: tuple[Change, ...]
+    """Everything that was tested."""
+    incomparable: tuple[Incomparable, ...]
+    settings: tuple[Difference, ...]
+    basis: tuple[str, ...]
+    """Which trainings were held against each other, a sentence each."""
+    region: tuple[Told, ...]
+    best: tuple[Told, ...]
+    outcomes: tuple[Told, ...]
+    """Outcomes that only one study has."""
+    costs: tuple[Told, ...]
+    claims: tuple[Told, ...]
+    """Claims whose verdict changed."""
+    num_claims_same: int
+
+    def of(self, verdict: Verdict) -> tuple[Change, ...]:
+        """The changes with this verdict."""
+        return tuple(change for change in self.changes if change.verdict == verdict)
+
+
+def compare(a: Run, b: Run) -> Comparison:
+    """Holds two studies against each other.
+
+    Raises:
+        ResultsError: a study has no finished trial, or there is nothing that can be compared.
+    """
+    for name, run in (("A", a), ("B", b)):
+        if run.trials.empty:
+            raise ResultsError(f"{name} has no finished trial yet: compare again when some have finished")
+    settings = differences(a.study, b.study)
+    shared = shared_part(a, b)
+    found: list[Change | Incomparable] = []
+    basis = list(_shared_sentences(a, b, shared))
+    region: list[Told] = []
+    outcomes: list[Told] = []
+    if shared.empty:
+        names = short_names([*a.plain_space, *b.plain_space])
+        why = ", ".join(f"{names[path]}" for path in shared.empty)
+        found.append(Incomparable("stable region", f"A and B have no value in common of: {why}"))
+    else:
+        fair = evidence(a, b, shared)
+        if isinstance(fair, str):
+            found.append(Incomparable("stable share", fair))
+        else:
+            basis.append(f"shares of {fair.text}")
+            found += [*share_changes(a, b, shared, fair), *outcome_changes(fair)]
+        both = maps(a, b, shared)
+        if isinstance(both, str):
+            found.append(Incomparable("edges", both))
+        else:
+            panel = shared_panel(a, b, shared)
+            basis.append(place_text(both, panel.path if panel else None))
+            found += edge_changes(a, b, shared, both)
+            size = volume(both, shared)
+            if isinstance(size, Told):
+                region.append(size)
+            else:
+                found.append(size)
+        outcomes = list(new_outcomes(in_part(a, shared), in_part(b, shared)))
+    picks = (recommended(a), recommended(b))
+    result = best_change(a, b, *picks, settings)
+    found += [result] if result is not None else []
+    claims, alone, same = claim_facts(a, b)
+    comparison = Comparison(
+        changes=corrected([one for one in found if isinstance(one, Change)]),
+        incomparable=(*(one for one in found if isinstance(one, Incomparable)), *alone),
+        settings=settings,
+        basis=tuple(line for line in basis if line),
+        region=tuple(region),
+        best=tuple(best_facts(a, b, *picks)),
+        outcomes=tuple(outcomes),
+        costs=tuple(cost_facts(a.trials, b.trials, same_machine=not any(d.title == "machine" for d in settings))),
+        claims=tuple(claims),
+        num_claims_same=same,
+    )
+    if not comparison.changes and not claims and not same:
+        reasons = [f"{one.subject}: {one.why.rstrip('.')}" for one in found if isinstance(one, Incomparable)]
+        raise ResultsError(f"A and B have nothing that can be compared ({'; '.join(reasons)}; no claim is in both)")
+    return comparison
+
+
+def _shared_sentences(a: Run, b: Run, shared: Shared) -> Iterable[str]:
+    names = short_names([*a.plain_space, *b.plain_space])
+    for path in shared.one_sided:
+        yield f"{names[path]} is searched in {'A' if path in a.space else 'B'} alone; the other has no such setting"
+    if not shared.narrowed or shared.empty:
+        return
+    yield f"shared part of the space: {'; '.join(shared.narrowed)}"
+    parts = []
+    for name, run in (("A", a), ("B", b)):
+        known = of_space(run.trials)
+        explored = int((known["phase"] == "explore").sum())
+        parts.append(f"{len(in_part(run, shared))} of {name}'s {plural(explored, 'training')}")
+    yield f"in it lie {' and '.join(parts)}"

@@ -1,0 +1,244 @@
+"""How often trainings of the shared part were stable in two studies, and how they ended."""
+
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+from scipy.stats import norm, permutation_test, ttest_ind
+
+from sweep.analysis.claims.bounded import mcnemar_p, sign_flip_p
+from sweep.analysis.claims.pairs import Floats
+from sweep.analysis.comparison.changes import (
+    ALPHA,
+    Change,
+    Incomparable,
+    Told,
+    least_fisher_p,
+    share_difference,
+)
+from sweep.analysis.comparison.shared import Pair, Run, Shared, at, in_part, matched, unguided
+from sweep.analysis.dimensions import Dimension, dimensions, panel_dimension
+from sweep.analysis.groups import mean_interval
+from sweep.analysis.outcomes import OUTCOME_ORDER, Share, clopper_pearson, share
+from sweep.analysis.wording import number, percent, plural, value_text
+from sweep.records import Outcome
+
+MIN_SAMPLE = 5
+"""Fewer trainings on a side are not tested."""
+
+_NUM_PERMUTATIONS = 9999
+
+Flag = Callable[[Mapping[str, Any]], bool]
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """The trainings of two studies that may be held against each other."""
+
+    pairs: tuple[Pair, ...]
+    """Of the same settings; empty where independent samples say more."""
+    first: pd.DataFrame
+    """A's trainings of `pairs`, or its sample."""
+    second: pd.DataFrame
+    text: str
+    """What they are, in a sentence."""
+    by_block: bool = False
+    """Whether independent samples are of blocks, whose trainings share a drawn setting."""
+
+
+def evidence(a: Run, b: Run, shared: Shared) -> Evidence | str:
+    """The fair part of both studies' trainings, or why there is none.
+
+    A search goes where it expects something, so the share of its stable trainings says where it looked. Fair are
+    trainings of the same settings, and those whose settings were chosen without regard to outcomes.
+    """
+    first, second = in_part(a, shared), in_part(b, shared)
+    if first.empty or second.empty:
+        none = " and ".join(name for name, part in (("A", first), ("B", second)) if part.empty)
+        return f"no judged training of {none} lies in the part of the space that both cover"
+    pairs = matched(a, b, first, second)
+    free = (unguided(a, first), unguided(b, second))
+    if len(pairs) >= max(MIN_SAMPLE, min(len(part) for part in free)):
+        ends = pd.DataFrame([pair.before for pair in pairs]), pd.DataFrame([pair.after for pair in pairs])
+        text = f"{plural(len(pairs), 'training')} of the same settings in A and B, pair by pair"
+        return Evidence(tuple(pairs), *ends, text=text)
+    if a.is_design != b.is_design:
+        return "one is a design of paired trainings and the other a search, and too few settings are the same"
+    if a.is_design:
+        cells = {*free[0]["cell"].dropna()} & {*free[1]["cell"].dropna()}
+        free = (free[0][free[0]["cell"].isin(cells)], free[1][free[1]["cell"].isin(cells)])
+    if min(len(part) for part in free) < MIN_SAMPLE:
+        return (
+            f"too few trainings whose settings were chosen without regard to outcomes (A {len(free[0])}, "
+            f"B {len(free[1])}; {MIN_SAMPLE} are needed), and {len(pairs)} of the same setting"
+        )
+    text = (
+        f"trainings whose settings were chosen without regard to outcomes (A {len(free[0])}, B {len(free[1])}); where "
+        "a search went later says nothing of how often training is stable"
+    )
+    if a.is_design:
+        text = f"blocks of two designs, and the combinations of levels that both have ({plural(len(cells), 'cell')})"
+    return Evidence((), *free, text=text, by_block=a.is_design)
+
+
+def share_changes(a: Run, b: Run, shared: Shared, fair: Evidence) -> Iterator[Change | Incomparable]:
+    """The share of stable trainings, over all and at each level of the precision (or first category)."""
+    yield _compare("stable share", fair, lambda row: bool(row["stable"]), "lower")
+    panel = shared_panel(a, b, shared)
+    if panel is None:
+        return
+    levels = shared.allowed[panel.path].values or ()
+    for level in levels if len(levels) > 1 else ():
+        part = _at_level(a, b, fair, panel, level)
+        subject = f"stable share, {panel.name} {value_text(level)}"
+        if min(len(part.first), len(part.second)) < MIN_SAMPLE:
+            few = f"too few such trainings (A {len(part.first)}, B {len(part.second)}; {MIN_SAMPLE} are needed)"
+            yield Incomparable(subject, few)
+        else:
+            yield _compare(subject, part, lambda row: bool(row["stable"]), "lower")
+
+
+def outcome_changes(fair: Evidence) -> Iterator[Change]:
+    """Each way of failing that occurred in the fair trainings."""
+    seen = {*fair.first["verdict"], *fair.second["verdict"]}
+    for outcome in OUTCOME_ORDER:
+        if outcome.value in seen and not outcome.is_stable:
+            yield _compare(f"share of {outcome.value}", fair, _ended_as(outcome), "higher")
+
+
+def new_outcomes(first: pd.DataFrame, second: pd.DataFrame) -> Iterator[Told]:
+    """Outcomes of all judged trainings of the shared part that only one study has."""
+    for outcome in OUTCOME_ORDER:
+        counts = [share(part["verdict"] == outcome.value) for part in (first, second)]
+        if (counts[0].count == 0) != (counts[1].count == 0):
+            note = "new in B" if counts[1].count else "gone in B"
+            yield Told(outcome.value, share_text(counts[0]), share_text(counts[1]), note)
+
+
+def shared_panel(a: Run, b: Run, shared: Shared) -> Dimension | None:
+    """The category by which both studies are split: one that either searches and both have."""
+    spaces = {**b.plain_space, **a.plain_space}
+    dims = dimensions({path: spec for path, spec in spaces.items() if path in shared.allowed}, a.trials)
+    both = [d for d in dims if d.kind == "category" and d.path in a.space and d.path in b.space]
+    return panel_dimension(both)
+
+
+def share_text(found: Share) -> str:
+    """`12 of 20 (60 %, 36 to 81 %)`."""
+    if not found.total:
+        return "none trained"
+    return f"{found.count} of {found.total} ({percent(found.rate)}, {_range(found.low, found.high)})"
+
+
+def _block_text(found: Share, means: Floats) -> str:
+    """As `share_text`, with the interval of the mean of independent blocks."""
+    low, high = mean_interval(means)
+    if not low < high:
+        # All blocks alike: each counts as one trial.
+        low, high = clopper_pearson(round(float(means.mean()) * len(means)), len(means))
+    return f"{found.count} of {found.total} ({percent(found.rate)}, {_range(low, min(high, 1.0))})"
+
+
+def _range(low: float, high: float) -> str:
+    return f"{100 * low:.0f} to {100 * high:.0f} %"
+
+
+def _ended_as(outcome: Outcome) -> Flag:
+    return lambda row: str(row["verdict"]) == outcome.value
+
+
+def _at_level(a: Run, b: Run, fair: Evidence, panel: Dimension, level: Any) -> Evidence:
+    first, second = at(fair.first, a, panel.path, level), at(fair.second, b, panel.path, level)
+    kept = {str(trial_id) for trial_id in first["trial_id"]}
+    pairs = tuple(pair for pair in fair.pairs if str(pair.before["trial_id"]) in kept)
+    return Evidence(pairs, first, second, fair.text, fair.by_block)
+
+
+def _compare(subject: str, fair: Evidence, flag: Flag, worse_if: Literal["lower", "higher"]) -> Change:
+    flags = [_flags(part, flag) for part in (fair.first, fair.second)]
+    a, b = (share(own > 0) for own in flags)
+    before, after = share_text(a), share_text(b)
+    if fair.pairs:
+        estimate, low, high, p, least, test = _paired(fair.pairs, flag)
+    elif fair.by_block:
+        means = [
+            np.asarray(own.groupby(part["block"]).mean(), dtype=np.float64)
+            for own, part in zip(flags, (fair.first, fair.second), strict=True)
+        ]
+        estimate, low, high, p, least = _of_blocks(*means)
+        test = f"permutation test of {len(means[0])} and {plural(len(means[1]), 'block')}"
+        before, after = (_block_text(s, one) for s, one in zip((a, b), means, strict=True))
+    else:
+        p, low, high = share_difference(a, b)
+        estimate, least, test = b.rate - a.rate, least_fisher_p(a, b), "Fisher's exact test"
+    return Change(
+        subject=subject,
+        before=before,
+        after=after,
+        difference=f"{_points(estimate)} points ({_points(low)} to {_points(high)})",
+        estimate=estimate,
+        low=low,
+        high=high,
+        unit="share",
+        worse_if=worse_if,
+        test=test,
+        p=p,
+        least_p=least,
+    )
+
+
+def _flags(part: pd.DataFrame, flag: Flag) -> "pd.Series[float]":
+    rows = [{str(key): value for key, value in row.items()} for row in part.to_dict("records")]
+    return pd.Series([float(flag(row)) for row in rows], index=part.index, dtype=float)
+
+
+def _of_blocks(first: Floats, second: Floats) -> tuple[float, float, float, float, float]:
+    """Estimate, Welch's 95 % interval, permutation p and least possible p of the difference of blocks' means."""
+    if np.ptp(np.concatenate([first, second])) == 0:
+        return 0.0, -1.0, 1.0, 1.0, 1.0
+
+    def difference(x: Floats, y: Floats, axis: int) -> Floats:
+        gap: Floats = np.mean(y, axis=axis) - np.mean(x, axis=axis)
+        return gap
+
+    rng = np.random.default_rng(0)
+    found = permutation_test((first, second), difference, n_resamples=_NUM_PERMUTATIONS, vectorized=True, rng=rng)
+    p, estimate = float(found.pvalue), float(found.statistic)
+    interval = ttest_ind(second, first, equal_var=False).confidence_interval(1 - ALPHA)
+    low, high = max(float(interval.low), -1.0), min(float(interval.high), 1.0)
+    if p > ALPHA:
+        low, high = min(low, 0.0), max(high, 0.0)
+    return estimate, low, high, p, 0.0
+
+
+def _points(value: float) -> str:
+    return "0" if round(100 * value) == 0 else f"{100 * value:+.0f}"
+
+
+def _paired(pairs: Sequence[Pair], flag: Flag) -> tuple[float, float, float, float, float, str]:
+    """Estimate, 95 % interval, p, least possible p and test of the mean difference of pairs.
+
+    The interval adds a made-up unit at either end of what is possible, as that of a paired design's claims does.
+    """
+    units: dict[Any, list[float]] = {}
+    for pair in pairs:
+        units.setdefault(pair.unit, []).append(float(flag(pair.after)) - float(flag(pair.before)))
+    effects = np.array([np.mean(values) for values in units.values()])
+    single = all(len(values) == 1 for values in units.values())
+    cells = math.lcm(*(len(values) for values in units.values()))
+    p = mcnemar_p(effects) if single else sign_flip_p(effects, cells)
+    apart = int((effects != 0).sum())
+    padded = np.concatenate([effects, [-1.0, 1.0]])
+    reach = float(norm.isf(ALPHA / 2)) * float(padded.std()) / math.sqrt(len(padded))
+    center, estimate = float(padded.mean()), float(effects.mean())
+    low, high = min(max(center - reach, -1.0), estimate), max(min(center + reach, 1.0), estimate)
+    if p > ALPHA:
+        low, high = min(low, 0.0), max(high, 0.0)
+    changed = [int((effects > 0).sum()), int((effects < 0).sum())]
+    kind = "pairs" if single else "groups of pairs"
+    name = "exact McNemar test" if single else "exact sign-flip test"
+    test = f"{name} of {number(len(effects))} {kind}: {changed[0]} more and {changed[1]} less often"
+    return estimate, low, high, p, 2.0 ** (1 - apart) if apart else 1.0, test

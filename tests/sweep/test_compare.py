@@ -1,0 +1,107 @@
+"""python -m sweep.compare: from two results folders to what changed, and the exit code."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sweep import store
+from sweep.compare import main
+from sweep.records import Outcome
+
+LR = "training.optimizer.lr"
+
+
+def write(folder: Path, verdicts: list[str], start: float = 1e-3, **study: Any) -> Path:
+    content = {
+        "name": folder.name,
+        "space": {LR: {"loguniform": [1e-5, 1e-1]}},
+        "search": {"kind": "random"},
+        "objective": "wer",
+        "training": {"batch_size": 8},
+        "provenance": {"versions": {"torch": "2.13.0"}, "host": {"cores": 2}},
+        **study,
+    }
+    store.write_yaml(folder / "study.yaml", content)
+    rows = []
+    for number, verdict in enumerate(verdicts):
+        stable = Outcome(verdict).is_stable
+        rows.append(
+            {"trial_id": f"{number:04d}", "number": number, "group": number, "seed": number, "phase": "explore",
+             "verdict": verdict, "stable": stable, "reason": "", "audited": False, "num_steps": 100,
+             "max_steps": 100, "objective": 0.5, "margin": -0.5 if stable else 0.5, "wall_s": 10.0, "cpu_s": 9.0,
+             "step_time_s": 0.1, "peak_memory_mib": 500.0, "wer": 0.5 if stable else None, LR: start * 1.1**number}
+        )  # fmt: skip
+    store.write_trials(folder, rows)
+    return folder
+
+
+def run(capsys: pytest.CaptureFixture[str], *arguments: Any) -> tuple[int, str, str]:
+    code = main([str(argument) for argument in arguments])
+    told = capsys.readouterr()
+    return code, told.out, told.err
+
+
+def test_a_regression_comes_first_with_its_evidence_and_exit_code_1(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    a = write(tmp_path / "a", ["stable"] * 14)
+    b = write(tmp_path / "b", ["stable"] * 4 + ["diverged-nonfinite"] * 10, training={"batch_size": 16})
+    code, out, _ = run(capsys, a, b, "--json", tmp_path / "found.json")
+    assert code == 1
+    assert "2 regressions, 0 improvements" in out.splitlines()[2]
+    assert out.index("stable share: -71 points (") < out.index("What was compared")
+    assert "14 of 14 (100 %, 77 to 100 %) -> 4 of 14 (29 %, 8 to 58 %)" in out
+    assert "shares of 14 trainings of the same settings in A and B, pair by pair" in out
+    assert "training.batch_size: 8 -> 16" in out
+    assert "diverged-nonfinite: 0 of 14 (0 %, 0 to 23 %) -> 10 of 14 (71 %, 42 to 92 %)  [new in B]" in out
+    found = json.loads((tmp_path / "found.json").read_text())
+    assert [one["subject"] for one in found["regression"]] == ["stable share", "share of diverged-nonfinite"]
+    assert found["regression"][0]["p_corrected"] < 0.05 and found["regression"][0]["estimate"] == pytest.approx(
+        -10 / 14
+    )
+    assert found["settings"] == [{"title": "training", "path": "training.batch_size", "before": 8, "after": 16}]
+
+
+def test_an_improvement_is_none(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    a = write(tmp_path / "a", ["stable"] * 4 + ["diverged-nonfinite"] * 10)
+    b = write(tmp_path / "b", ["stable"] * 14)
+    code, out, _ = run(capsys, a, b)
+    assert code == 0 and "0 regressions, 2 improvements" in out and "[gone in B]" in out
+
+
+def test_equal_studies_show_no_difference(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    ends = ["stable"] * 7 + ["stalled"] * 7
+    code, out, _ = run(capsys, write(tmp_path / "a", ends), write(tmp_path / "b", ends))
+    assert code == 0 and "0 regressions, 0 improvements" in out
+    assert "nothing: same settings, data, software and machine" in out
+
+
+def test_a_few_bad_ends_more_are_no_regression(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    a = write(tmp_path / "a", ["stable"] * 12 + ["stalled"] * 2)
+    b = write(tmp_path / "b", ["stable"] * 9 + ["stalled"] * 5, start=1.03e-3)
+    code, out, _ = run(capsys, a, b)
+    assert code == 0 and "stable share: -21 points (" in out
+
+
+def test_mistakes_are_one_clear_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    a = write(tmp_path / "a", ["stable"] * 6)
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "link").symlink_to(a)
+    unborn = write(tmp_path / "unborn", [])
+    elsewhere = write(tmp_path / "elsewhere", ["stable"] * 6, space={LR: {"loguniform": [1.0, 2.0]}})
+    edited = write(tmp_path / "edited", ["stable"] * 6, space={LR: {"loguniform": [1.0, -2.0]}})
+    for other, message in (
+        (tmp_path / "none", "is not a folder"),
+        (tmp_path / "empty", "is not the results folder of a study"),
+        (a, "are the same folder"),
+        (tmp_path / "link", "are the same folder"),
+        (unborn, "B has no finished trial yet"),
+        (elsewhere, "A and B have no value in common of: learning rate"),
+        (edited, "bring the file back as it was"),
+    ):
+        code, out, err = run(capsys, a, other)
+        assert (code, out) == (2, "") and err.startswith("error: ") and message in err and err.count("\n") == 1, err
+    code, _, err = run(capsys, a, write(tmp_path / "b", ["stable"] * 6), "--json", tmp_path)
+    assert code == 2 and "cannot be written" in err

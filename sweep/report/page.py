@@ -4,7 +4,6 @@ import base64
 import dataclasses
 import gzip
 import json
-import math
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -19,18 +18,18 @@ from sweep.analysis.claims.stated import removed_note
 from sweep.analysis.costs import cost_text
 from sweep.analysis.dimensions import plain
 from sweep.analysis.recommend import result_text
-from sweep.analysis.traces import MAX_POINTS, MAX_TRACES
+from sweep.analysis.traces import MAX_POINTS, MAX_TRACES, Trace
 from sweep.analysis.wording import duration, number, percent, setting_text, value_text
 from sweep.explanation import Explanation, few_words
 from sweep.records import Outcome
 from sweep.report import answer, facts, region_text
 from sweep.report.claims import MEANINGS, claim_cards, headline, null_name
+from sweep.report.courses import course_info
 from sweep.report.edge_table import edge_table
-from sweep.report.figures.learning_rate import learning_rate_panels
+from sweep.report.figures.course import course_content
 from sweep.report.figures.panel import Panel
-from sweep.report.figures.stability_map import stability_map_panels
-from sweep.report.figures.transfer import transfer_panel
-from sweep.report.theme import MARKS, PAGE_COLOURS, css_variables, dark_swaps, svg_symbol, svg_verdict
+from sweep.report.panels import figure_panels
+from sweep.report.theme import PAGE_COLOURS, css_variables, dark_swaps, svg_symbol, svg_verdict
 from sweep.report.view import View
 from sweep.report.weights import weights
 
@@ -54,14 +53,12 @@ def render(view: View) -> str:
         number=number, percent=percent, value=value_text, duration=duration, plain=plain, few_words=few_words,
         verdict_mark=lambda verdict: Markup(svg_verdict(verdict)),
     )  # fmt: skip
-    lr_panels = [Panel("", "", None, view.lr)] if isinstance(view.lr, str) else learning_rate_panels(view.lr)
     region, transfer = view.region, view.stable_region.transfer
-    map_panels = stability_map_panels(view.stability, region, view.recommendation.setting)
-    size_panels = [transfer_panel(transfer.fit, transfer.tested, transfer.name, transfer.along)] if transfer else []
+    every = figure_panels(view)
     figures = {
-        "lr": lr_panels if view.shows_lr else [],
-        "map": map_panels if view.shows_map else [],
-        "size": size_panels,
+        "lr": every["lr"] if view.shows_lr else [],
+        "map": every["map"] if view.shows_map else [],
+        "size": every["size"],
     }
     names = {dim.path: dim.name for dim in view.dims}
     return environment.get_template("page.html").render(
@@ -84,9 +81,9 @@ def render(view: View) -> str:
         recipe=escape(view.recipe_yaml or ""),
         outcomes=[o for o in Outcome if o in view.total.counts],
         symbol=lambda outcome: Markup(svg_symbol(Outcome(outcome))),
-        lr_panels=lr_panels,
-        map_panels=map_panels,
-        size_panels=size_panels,
+        lr_panels=every["lr"],
+        map_panels=every["map"],
+        size_panels=every["size"],
         safety=answer.safety_card(view),
         sureness=view.recommendation.sureness,
         results=answer.results(view),
@@ -174,31 +171,22 @@ def _payload(view: View, panels: Mapping[str, Sequence[Panel]]) -> dict[str, Any
         "figures": figures,
         "swaps": dark_swaps(),
         "colours": {name: both[0] for name, both in PAGE_COLOURS.items()},
-        "outcomes": {o.value: {"colour": m.light, "symbol": m.symbol} for o, m in MARKS.items()},
         "traces": {t.trial_id: _trace(view, t, rows[t.trial_id]) for t in view.traces},
     }
 
 
-def _trace(view: View, trace: Any, row: dict[Any, Any]) -> dict[str, Any]:
-    stop = plain(row["stop_step"])
-    fixed = (view.study.get("training") or {}).get("clip") or {}
-    searched = {d.path.rpartition(".")[2]: plain(row.get(d.path)) for d in view.dims if ".clip." in d.path}
-    clip = {**fixed, **{key: value for key, value in searched.items() if value is not None}}
-    max_norm = clip.get("max_norm") if clip.get("kind") == "norm" else None
+def _trace(view: View, trace: Trace, row: dict[Any, Any]) -> dict[str, Any]:
+    info = course_info(view, trace)
     names = {dim.path: dim.name for dim in view.dims}
     setting = setting_text({path: plain(row.get(path)) for path in names}, names)
     return {
-        **dataclasses.asdict(trace),
+        "figure": course_content(info),
         "number": int(row["number"]),
-        "verdict": str(row["verdict"]),
+        "verdict": info.verdict.value,
         "reason": str(plain(row["reason"]) or ""),
         "setting": f"seed {int(row['seed'])}, {setting}",
         "cause": plain(row["cause"]),
         "warnings": "; ".join(view.warnings.get(trace.trial_id, ())),
-        "stop_step": None if stop is None else int(stop),
-        "alarm": plain(row["alarm"]),
-        "clip": float(max_norm) if max_norm is not None and math.isfinite(float(max_norm)) else None,
-        "l_const": None if plain(row["l_const"]) is None else float(row["l_const"]),
     }
 
 

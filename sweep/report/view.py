@@ -3,7 +3,7 @@
 import dataclasses
 import functools
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -115,8 +115,22 @@ class View:
         return None if isinstance(self.stable_region.region, str) else self.stable_region.region
 
 
-def load_view(results_dir: Path) -> View:
-    """Reads a results folder.
+@dataclass(frozen=True)
+class Source:
+    """What a results folder held when it was read."""
+
+    folder: Path
+    study: dict[str, Any]
+    """study.yaml without `provenance`."""
+    provenance: dict[str, Any]
+    trials: pd.DataFrame
+    """All finished trials, each with the newest known cause."""
+    explanations: Mapping[str, Explanation]
+    """Of bad trials, by trial id."""
+
+
+def read_source(results_dir: Path) -> Source:
+    """Reads the study and its trials, quickly; `view_of` makes all that the page shows of it, which takes seconds.
 
     Raises:
         ResultsError: it is not the results folder of a study.
@@ -130,6 +144,26 @@ def load_view(results_dir: Path) -> View:
         explanations[t].text if t in explanations else c
         for t, c in zip(trials["trial_id"], trials["cause"], strict=True)
     ]
+    return Source(results_dir, study, provenance, trials, explanations)
+
+
+def load_view(results_dir: Path) -> View:
+    """Reads a results folder.
+
+    Raises:
+        ResultsError: it is not the results folder of a study.
+    """
+    return view_of(read_source(results_dir))
+
+
+def view_of(source: Source) -> View:
+    """Asks the analysis.
+
+    Raises:
+        ResultsError: a file of the folder is damaged.
+    """
+    results_dir, study, provenance = source.folder, source.study, source.provenance
+    trials, explanations = source.trials, source.explanations
     space = dict(study.get("space") or {})
     searched = trials[trials["phase"] != FULL_SIZE_PHASE]
     dims = dimensions(space, searched)
@@ -171,7 +205,7 @@ def load_view(results_dir: Path) -> View:
         causes=tuple(causes_by_outcome(judged(searched), explanations)),
         worked_example=worked_example(judged(searched), explanations),
         examples=shown,
-        traces=tuple(_traces(results_dir, traced)),
+        traces=tuple(read_traces(results_dir, traced)),
         warnings=_warnings(results_dir, trials, traced),
         num_planned=_num_planned(study),
         num_explored=int((searched["phase"] != CONFIRM_PHASE).sum()),
@@ -285,9 +319,10 @@ def _recipe_yaml(results_dir: Path, recommendation: Recommendation, study: Mappi
     return text
 
 
-def _traces(results_dir: Path, trial_ids: Sequence[str]) -> Iterable[Trace]:
+def read_traces(results_dir: Path, trial_ids: Iterable[str]) -> Iterator[Trace]:
+    """The courses of these trials, in their order; a trial that left no records has none."""
     for trial_id in trial_ids:
-        # A trial whose process died may have left no records.
+        # Its process may have died before it wrote any.
         if not (results_dir / "steps" / f"{trial_id}.parquet").is_file():
             continue
         has_evals = (results_dir / "evals" / f"{trial_id}.parquet").is_file()

@@ -18,6 +18,8 @@ _MEASURES: tuple[tuple[str, str, str], ...] = (
 class Column:
     """One measure."""
 
+    key: str
+    """Of a table's column."""
     title: str
     meaning: str
 
@@ -56,18 +58,24 @@ def weights(
         columns += [
             (
                 Column(
-                    "Stability, alone", "share of the variation of P(stable) over the space by itself (Sobol index)"
+                    "sobol_alone",
+                    "Stability, alone",
+                    "share of the variation of P(stable) over the space by itself (Sobol index)",
                 ),
                 {path: i.alone for path, i in by_path.items()},
             ),
             (
-                Column("Stability, with others", "the same with all its interactions (total-effect Sobol index)"),
+                Column(
+                    "sobol_total",
+                    "Stability, with others",
+                    "the same with all its interactions (total-effect Sobol index)",
+                ),
                 {path: i.total for path, i in by_path.items()},
             ),
         ]
     for key, title, meaning in _MEASURES[1 if columns else 0 :]:
         if importance.get(key):
-            columns.append((Column(title, meaning), dict(importance[key])))
+            columns.append((Column(key, title, meaning), dict(importance[key])))
     if not columns:
         return None
     rows = [
@@ -75,6 +83,6 @@ def weights(
         for dim in dims
         if any(dim.path in shares for _, shares in columns)
     ]
-    decides = 1 if columns[0][0].title == "Stability, alone" else 0
+    decides = 1 if columns[0][0].key == "sobol_alone" else 0
     rows.sort(key=lambda row: (math.isnan(row.shares[decides]), -row.shares[decides]))
     return Weights(tuple(column for column, _ in columns), tuple(rows))

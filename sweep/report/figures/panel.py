@@ -27,23 +27,27 @@ class Panel:
 
 def base_figure(height: int) -> go.Figure:
     """An empty figure in the page's style; its colours are the light theme's."""
-    figure = go.Figure(layout={"template": go.layout.Template()})
-    figure.update_layout(
-        height=height,
-        margin={"l": 62, "r": 12, "t": 8, "b": 46},
-        paper_bgcolor="rgba(0,0,0,0)",
-        plot_bgcolor="rgba(0,0,0,0)",
-        font={"family": FONT_FAMILY, "size": 12, "color": light("ink")},
-        showlegend=False,
-        hovermode="closest",
-        hoverlabel={
+    return go.Figure(layout=base_layout(height))
+
+
+def base_layout(height: int) -> dict[str, Any]:
+    """The layout of an empty figure."""
+    return {
+        "template": {},
+        "height": height,
+        "margin": {"l": 62, "r": 12, "t": 8, "b": 46},
+        "paper_bgcolor": "rgba(0,0,0,0)",
+        "plot_bgcolor": "rgba(0,0,0,0)",
+        "font": {"family": FONT_FAMILY, "size": 12, "color": light("ink")},
+        "showlegend": False,
+        "hovermode": "closest",
+        "hoverlabel": {
             "bgcolor": light("panel"),
             "bordercolor": light("line"),
             "font": {"color": light("ink"), "size": 12},
             "align": "left",
         },
-    )
-    return figure
+    }
 
 
 def axis_style() -> dict[str, Any]:

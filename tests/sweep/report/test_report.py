@@ -176,8 +176,9 @@ def test_false_stops_are_told_with_their_interval(report: Path) -> None:
     assert told in section(page, "outcomes") and told in section(page, "made")
     assert "Running 2 trials on after an alarm took 440 steps" in section(page, "made")
     assert page.count(">audited</small>") == 2
-    audited = payload(page)["traces"]["t0016"]
-    assert (audited["alarm"], audited["stop_step"], audited["num_steps"]) == ("stalled", 180, 400)
+    audited = payload(page)["traces"]["t0016"]["figure"]["layout"]
+    ends = [(label["x"], label["text"]) for label in audited["annotations"] if label["xref"] == "x"]
+    assert ends == [(180, "would have been stopped: stalled"), (400, "end")]
 
 
 def test_causes_stand_with_the_outcomes_an_example_and_every_trial(results: Path, report: Path) -> None:
@@ -202,12 +203,12 @@ def test_causes_stand_with_the_outcomes_an_example_and_every_trial(results: Path
 def test_a_clip_line_is_drawn_only_where_norms_are_clipped(tmp_path: Path, make_results: Make) -> None:
     folder = make_results(tmp_path, num_trials=4)
     clipped = payload(build_report(folder).read_text(encoding="utf-8"))["traces"]
-    assert all(trace["clip"] is not None for trace in clipped.values())
+    assert all("clipped to" in str(trace["figure"]["layout"]["annotations"]) for trace in clipped.values())
     study = store.read_study(folder)
     study["training"]["clip"] = {"kind": "off"}
     store.write_yaml(folder / "study.yaml", study)
     free = payload(build_report(folder).read_text(encoding="utf-8"))["traces"]
-    assert free and all(trace["clip"] is None for trace in free.values())
+    assert free and not any("clipped to" in str(trace["figure"]) for trace in free.values())
 
 
 def test_a_cause_found_on_demand_after_the_study_is_shown(tmp_path: Path, make_results: Make) -> None:

@@ -1,0 +1,266 @@
+"""A results folder in a notebook: tables as pandas frames, and the report's figures as Plotly figures.
+
+`sweep.load("results/x")` gives a `Results`. Needs neither torch, Ray nor Optuna.
+"""
+
+import html
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+import pandas as pd
+import plotly.graph_objects as go
+
+from slr_models.errors import ResultsError
+from sweep import store
+from sweep.analysis.recommend import Recommendation
+from sweep.analysis.region import region_tables
+from sweep.analysis.wording import plural
+from sweep.records import Outcome
+from sweep.report.claims import headline
+from sweep.report.courses import course_info
+from sweep.report.figures.combined import combined
+from sweep.report.figures.course import course_figure
+from sweep.report.figures.panel import Panel
+from sweep.report.figures.weights import weights_figure
+from sweep.report.panels import figure_panels
+from sweep.report.view import Source, View, read_source, read_traces, view_of
+from sweep.report.weights import Weights, weights
+
+_COLUMNS = 3
+"""Panels beside each other, at most."""
+_OUTCOMES = {outcome.value for outcome in Outcome}
+_CLAIM_FIELDS = (
+    "name", "verdict", "estimate", "low", "high", "num_pairs", "num_planned", "p", "level", "look", "num_looks",
+    "settled_at", "response", "effect", "factor", "expected", "value", "smallest_effect", "text", "source", "sentence",
+    "power", "note", "test",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Results:
+    """What a results folder held when it was loaded; load it again to see more of a running study.
+
+    Losses are in nats a label; WER, rates, shares and chances lie in [0, 1]; times are in seconds, memory in MiB. NaN
+    or None is what was not measured. What needs the map or the recommendation takes seconds the first time.
+    """
+
+    folder: Path
+    _source: Source
+
+    @cached_property
+    def study(self) -> dict[str, Any]:
+        """study.yaml with all its defaults; `provenance` has versions, machine and data facts."""
+        return {**self._source.study, "provenance": self._source.provenance}
+
+    @cached_property
+    def trials(self) -> pd.DataFrame:
+        """A row a finished trial, by number: the fixed columns of `store.TRIAL_SCHEMA`, then one a searched setting.
+
+        `verdict` is an outcome such as `stalled`, `reason` and `cause` say why; `stable`; `stop_step` and `num_steps`
+        count steps; `val_loss`, `l_const` nats a label; `wer`, `applied_update_rate` in [0, 1]; `wall_s`, `cpu_s`;
+        `peak_memory_mib`. A setting's column is named by its dotted path, such as `training.optimizer.lr`.
+        """
+        return self._source.trials.copy()
+
+    def steps(self, trial_id: str) -> pd.DataFrame:
+        """A row a training step of a trial: `step`, `loss` (nats a label), `grad_norm` (L2, before clipping),
+        `loss_scale`, `applied` or `skip_reason`, `lr`, `time_s` and what was sampled.
+
+        Raises:
+            ResultsError: there is no such trial, or it left no steps.
+        """
+        return store.read_steps(self.folder, self._known(trial_id, "steps"))
+
+    def evals(self, trial_id: str) -> pd.DataFrame:
+        """A row an evaluation of a trial: `step`, `val_loss` (nats a label), `wer`, the error counts, `blank_rate`.
+
+        Raises:
+            ResultsError: there is no such trial, or it was never evaluated.
+        """
+        return store.read_evals(self.folder, self._known(trial_id, "evals"))
+
+    def health(self, trial_id: str) -> pd.DataFrame:
+        """A row a sampled number of a trial's model: `step`, `metric`, `path` (of the layer), `value`.
+
+        Raises:
+            ResultsError: there is no such trial, or its health was not sampled.
+        """
+        return store.read_health(self.folder, self._known(trial_id, "health"))
+
+    @property
+    def edges(self) -> pd.DataFrame:
+        """Where training stops being stable, a row an edge; empty where the trials show no map.
+
+        `along` is the setting's dotted path, `value` the edge (P(stable) = 0.5), `inner` P = 0.9, `outer` P = 0.1,
+        `width` and `stable_decades` in decades (units where the axis is not logarithmic), `side` which end of the
+        stable range it is; without an edge `always` tells what the slice is. Other columns: the slice's settings.
+        """
+        return self._map_tables[1].copy()
+
+    @property
+    def stability_map(self) -> pd.DataFrame:
+        """P(stable) on a grid, a row a point: `level` of the setting that panels are split by, both axes by their
+        dotted paths, `p_stable`; empty where the trials show no map."""
+        return self._map_tables[0].copy()
+
+    @property
+    def importance(self) -> pd.DataFrame:
+        """How much each setting matters: its dotted path as index, `name`, and a share in [0, 1] for each measure.
+
+        `sobol_alone`, `sobol_total`: of the variation of P(stable), alone and with interactions; `margin` (where there
+        is no map): of how far trainings were from the boundary; `fanova`: of the objective; `ped_anova`: what the best
+        settings have in common. Empty where too little is known.
+        """
+        known = self._weights
+        columns = [column.key for column in known.columns] if known else []
+        rows = [(row.path, row.name, *row.shares) for row in known.rows] if known else []
+        return pd.DataFrame(rows, columns=["path", "name", *columns]).set_index("path")
+
+    @property
+    def claims(self) -> pd.DataFrame:
+        """A row a claim, judged as in the report; empty where the study states none.
+
+        `estimate` with its interval `low` to `high` is in the unit of `response` (a share for `stable`, nats a label
+        for losses), a factor where `effect` is a ratio, decades for `edge_lr`; `p` is to be compared with `level`.
+        """
+        rows = [{**vars(finding), **finding.claim} for finding in self._view.findings]
+        return pd.DataFrame([{name: row[name] for name in _CLAIM_FIELDS} for row in rows], columns=list(_CLAIM_FIELDS))
+
+    @property
+    def recommendation(self) -> Recommendation:
+        """What to use: `headline`, `setting` (dotted path -> value; empty if nothing is recommended), and the evidence:
+        `chosen`, `sureness`, `safety`, `avoid`, `notes`."""
+        return self._view.recommendation
+
+    @property
+    def headline(self) -> str:
+        """The answer of the study in a sentence, as in the report: what to use, or what became of its claims."""
+        view = self._view
+        return headline(view.findings) if view.claims_answer else view.recommendation.headline
+
+    @cached_property
+    def figures(self) -> "Figures":
+        """The report's figures."""
+        return Figures(self)
+
+    def __repr__(self) -> str:
+        return f"<Results of {self.folder}: {self._counted()}>"
+
+    def _repr_html_(self) -> str:
+        """The answer and the counts, as a notebook shows the object; it takes as long as a report the first time."""
+        name, outcomes = str(self.study.get("name", self.folder.name)), self._source.trials["verdict"].value_counts()
+        rows = "".join(f"<tr><td>{html.escape(str(o))}</td><td>{n}</td></tr>" for o, n in outcomes.items())
+        table = f"<table><thead><tr><th>outcome</th><th>trials</th></tr></thead><tbody>{rows}</tbody></table>"
+        told = f"<p><b>{html.escape(name)}</b><br>{html.escape(self.headline)}</p><p>{html.escape(self._counted())}</p>"
+        return told + table * bool(rows)
+
+    def _counted(self) -> str:
+        """`46 trials, 30 of them stable`."""
+        trials = self._source.trials
+        stable = int(trials["stable"].astype(bool).sum())
+        return (
+            f"{plural(len(trials), 'trial')}, {stable} of them stable" if len(trials) else "no trial has finished yet"
+        )
+
+    def _known(self, trial_id: str, records: Literal["steps", "evals", "health"]) -> str:
+        """The id, if the folder has such records of it: those of a trial that still runs may be there too."""
+        if (self.folder / records / f"{trial_id}.parquet").is_file():
+            return trial_id
+        ids = [str(known) for known in self._source.trials["trial_id"]]
+        if trial_id in ids:
+            raise ResultsError(f"{self.folder} has no {records} of trial {trial_id}: it left none")
+        there = f"its trials are {ids[0]} to {ids[-1]}" if ids else "no trial has finished yet"
+        raise ResultsError(f"{self.folder} has no trial {trial_id!r}: {there}")
+
+    @cached_property
+    def _view(self) -> View:
+        return view_of(self._source)
+
+    @cached_property
+    def _map_tables(self) -> tuple[pd.DataFrame, pd.DataFrame]:
+        if self._view.region is None:
+            empty = [schema.empty_table().to_pandas() for schema in (store.MAP_SCHEMA, store.EDGE_SCHEMA)]
+            return empty[0], empty[1]
+        return region_tables(self._view.region)
+
+    @cached_property
+    def _weights(self) -> Weights | None:
+        return weights(self._view.region, self._view.importance, self._view.dims)
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Figures:
+    """The report's figures, each made anew: change one as you like. All raise ResultsError where there is none to show,
+    and say why."""
+
+    _results: Results
+
+    def map(self) -> go.Figure:
+        """The chance of a stable training over two settings with every trial upon it, a panel a precision.
+
+        Thick line 50 %, thin line 95 %, as in the report.
+        """
+        return self._panels("map", "there is no map")
+
+    def lr(self) -> go.Figure:
+        """Validation loss (nats a label) and WER of every trial against the learning rate, a panel a precision."""
+        return self._panels("lr", "there is no learning rate to plot against")
+
+    def size(self) -> go.Figure:
+        """The upper edge of the learning rate against the model's width, with what is expected at full size."""
+        return self._panels("size", "the study does not ask how the edge moves with a size (full_size)")
+
+    def importance(self) -> go.Figure:
+        """How much each setting matters for stability and for the result: shares, a colour a measure."""
+        known = self._results._weights
+        if known is None:
+            raise ResultsError(f"{self._results.folder} does not tell yet which settings matter: too few trials")
+        return weights_figure(known)
+
+    def traces(self, *trial_ids: str) -> go.Figure:
+        """Courses of trials below each other: loss, gradient norm before clipping, loss scale, skipped steps.
+
+        Args:
+            trial_ids: of finished trials, such as `"0003"`; none for the examples that the report offers: the
+                recommended one, and a typical one of each outcome.
+
+        Raises:
+            ResultsError: a trial is not there.
+        """
+        results, view = self._results, self._results._view
+        wanted = list(dict.fromkeys(trial_ids or (trial_id for _, trial_id in view.examples)))
+        if not wanted:
+            raise ResultsError(f"{results.folder}: no trial has finished yet")
+        return combined([self._course(view, trial_id) for trial_id in wanted], 1, ("training loss", "validation loss"))
+
+    def _course(self, view: View, trial_id: str) -> Panel:
+        folder = self._results.folder
+        rows = view.trials[view.trials["trial_id"] == trial_id]
+        if rows.empty:
+            self._results.steps(trial_id)
+            raise ResultsError(f"trial {trial_id} of {folder} had not ended when the results were loaded")
+        title = f"Trial {trial_id}: {rows['verdict'].iloc[0]}"
+        found = next(read_traces(folder, [trial_id]), None)
+        if found is None:
+            return Panel(title, "", None, "It left no records of its steps.")
+        return Panel(title, "", course_figure(course_info(view, found)))
+
+    def _panels(self, name: Literal["map", "lr", "size"], otherwise: str) -> go.Figure:
+        panels: Sequence[Panel] = figure_panels(self._results._view)[name]
+        if all(panel.figure is None for panel in panels):
+            why = next((panel.why_empty for panel in panels if panel.why_empty), otherwise)
+            raise ResultsError(f"{self._results.folder}: {why}")
+        names = _OUTCOMES | {"recommended", "edge", "expected"}
+        return combined(panels, _COLUMNS, names)
+
+
+def load_results(folder: Path) -> Results:
+    """Loads a results folder.
+
+    Raises:
+        ResultsError: it is not the results folder of a study.
+    """
+    return Results(folder, read_source(folder))

@@ -26,7 +26,7 @@ from slr_models.errors import ResultsError, SettingError
 from sweep import store
 from sweep.analysis.claims.sequential import look
 from sweep.analysis.claims.stated import record
-from sweep.analysis.claims.verdict import settled
+from sweep.analysis.claims.verdict import RULES, settled
 from sweep.analysis.groups import CONFIRM_PHASE, FULL_SIZE_PHASE
 from sweep.course import Wanted, confirmations, full_size_tests, is_full_size_test, settings_of
 from sweep.design import Paired, cells, training
@@ -348,7 +348,7 @@ class StudySession:
         """What the word that enough is found out depends on."""
         content = self.study.model_dump(mode="json", by_alias=True)
         if self.study.design is not None:
-            return {key: _essence(key, content) for key in ("design", "claims")}
+            return {"rules": RULES, **{key: _essence(key, content) for key in ("design", "claims")}}
         return {"search": content["search"], "trials": content["budget"]["trials"]}
 
     def _ask_after_exploration(self) -> list[Ask]:

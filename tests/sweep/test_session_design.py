@@ -141,6 +141,17 @@ def test_it_ends_at_the_first_look_at_which_every_claim_is_settled(tmp_path) -> 
     again.close()
 
 
+def test_what_other_rules_ended_is_judged_again(tmp_path, monkeypatch) -> None:
+    session = begin(tmp_path)
+    run(session, tmp_path)
+    session.close()
+    monkeypatch.setattr("sweep.session.RULES", 0)
+    again = begin(tmp_path)
+    assert not again.search_has_ended
+    assert run(again, tmp_path) == [] and again.done and again.stop_reason == session.stop_reason
+    again.close()
+
+
 def test_a_study_of_which_nothing_is_settled_trains_all_of_its_blocks(tmp_path) -> None:
     text = TEXT.replace("blocks: 24", "blocks: 4").replace("looks: 4", "looks: 2")
     session = begin(tmp_path, text)

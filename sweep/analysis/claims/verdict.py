@@ -32,6 +32,9 @@ from sweep.analysis.claims.stated import note_of
 from sweep.analysis.wording import number, percent, plural
 from sweep.store import without_nonfinite
 
+RULES = 2
+"""Number of the rules by which claims are settled; a study that other rules ended is judged again."""
+
 Word = Literal["supported", "refuted", "equivalent", "undecided"]
 
 

@@ -25,7 +25,7 @@ from pydantic import ValidationError
 from slr_models.errors import ResultsError, SettingError
 from sweep import store
 from sweep.analysis.claims.sequential import look
-from sweep.analysis.claims.stated import record
+from sweep.analysis.claims.stated import record, tested
 from sweep.analysis.claims.verdict import RULES, settled
 from sweep.analysis.groups import CONFIRM_PHASE, FULL_SIZE_PHASE
 from sweep.course import Wanted, confirmations, full_size_tests, is_full_size_test, settings_of
@@ -59,8 +59,6 @@ _FREE_KEYS = (
 )
 _FREE_BUDGET_KEYS = ("trials", "wall_time_s")
 _FREE_SEARCH_KEYS = ("stop_width",)
-_FREE_CLAIM_KEYS = ("text", "source", "stated_after")
-"""Claims stay settled if they change in these."""
 
 
 class StudySession:
@@ -348,7 +346,8 @@ class StudySession:
         """What the word that enough is found out depends on."""
         content = self.study.model_dump(mode="json", by_alias=True)
         if self.study.design is not None:
-            return {"rules": RULES, **{key: _essence(key, content) for key in ("design", "claims")}}
+            claims = [tested(claim) for claim in content["claims"]]
+            return {"rules": RULES, "design": _essence("design", content), "claims": claims}
         return {"search": content["search"], "trials": content["budget"]["trials"]}
 
     def _ask_after_exploration(self) -> list[Ask]:
@@ -493,8 +492,6 @@ def _essence(key: str, content: Mapping[str, Any]) -> Any:
     if key == "design":
         # The order of factors and levels matters: references come first, and cells are shuffled from it.
         return json.dumps(value)
-    if key == "claims" and isinstance(value, list):
-        return [{k: v for k, v in claim.items() if k not in _FREE_CLAIM_KEYS} for claim in value]
     if key == "resources" and isinstance(value, Mapping):
         return bool(value.get("gpus"))
     return value

@@ -4,13 +4,8 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from sweep.analysis.claims.named import level_text, response
-from sweep.analysis.wording import number, percent
-
-
-def is_ratio(claim: Mapping[str, Any]) -> bool:
-    """Whether the effect is a factor: it is drawn on a logarithmic axis, and 1 is no effect."""
-    return bool(claim["effect"] == "ratio")
+from sweep.analysis.claims.named import is_ratio, level_text, response, shown
+from sweep.analysis.wording import number
 
 
 def levels(claim: Mapping[str, Any]) -> list[str]:
@@ -27,12 +22,6 @@ def zone(claim: Mapping[str, Any]) -> tuple[float, float]:
     """The effects too small to matter, in the effect's own unit."""
     value, smallest = float(claim["value"]), float(claim["smallest_effect"])
     return (value / smallest, value * smallest) if is_ratio(claim) else (value - smallest, value + smallest)
-
-
-def shown(claim: Mapping[str, Any], effect: float) -> float:
-    """The effect as a reader sees it: shares in points of a hundred."""
-    value = 100 * effect if response(claim).is_share and not is_ratio(claim) else effect
-    return 0.0 if abs(value) < 1e-9 else value  # what rounding leaves
 
 
 def unit(claim: Mapping[str, Any]) -> str:
@@ -58,11 +47,6 @@ def effect_number(claim: Mapping[str, Any], effect: float) -> str:
 def effect_text(claim: Mapping[str, Any], effect: float) -> str:
     """An effect with its unit: `+4 points`, `1.3 times`."""
     return f"{effect_number(claim, effect)} {unit(claim)}"
-
-
-def response_text(claim: Mapping[str, Any], value: float) -> str:
-    """One training's response, or a mean of them: `83 %`, `0.42`."""
-    return percent(value) if response(claim).is_share else number(value)
 
 
 def interval_name(level: float) -> str:

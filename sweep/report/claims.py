@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from markupsafe import Markup
 
-from sweep.analysis.claims.named import response
+from sweep.analysis.claims.named import is_ratio, response, response_text, shown
 from sweep.analysis.claims.verdict import Finding, Word
 from sweep.analysis.wording import number, plural
 from sweep.report.claim_units import (
@@ -17,10 +17,7 @@ from sweep.report.claim_units import (
     effect_number,
     effect_text,
     interval_name,
-    is_ratio,
     levels,
-    response_text,
-    shown,
     unit,
     zone,
 )

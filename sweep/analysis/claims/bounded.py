@@ -35,17 +35,35 @@ def stable_effect(pairs: Pairs, value: float, level: float) -> Effect:
     ends = np.array([pairs.weights[pairs.weights < 0].sum(), pairs.weights[pairs.weights > 0].sum()])
     padded = np.concatenate([pairs.effects, ends])
     center, spread = float(padded.mean()), float(padded.std())
-    reach = float(norm.isf(level / 2)) * spread / math.sqrt(len(padded))
-    low, high = max(center - reach, float(ends[0])), min(center + reach, float(ends[1]))
+    low, high = padded_interval(pairs.effects, float(ends[0]), float(ends[1]), level)
     binary = pairs.cells == 1 and len(pairs.weights) == 2
     # The exact tests are of no difference; another value (or a mean of several cells) is tested by the interval alone.
     if value == 0 and ends[0] < 0:
         p = mcnemar_p(pairs.effects) if binary else sign_flip_p(pairs.effects, pairs.cells)
-        if p > level:  # what the exact test allows, the interval has to allow
-            low, high = min(low, 0.0), max(high, 0.0)
+        low, high = agreeing(low, high, p, level)
     else:
         p = 2 * float(norm.sf(abs(center - value) / (spread / math.sqrt(len(padded)))))
-    return Effect(estimate, min(low, estimate), max(high, estimate), p, spread, *(NAMES if binary else FLIP_NAMES))
+    return Effect(estimate, low, high, p, spread, *(NAMES if binary else FLIP_NAMES))
+
+
+def padded_interval(effects: Floats, least: float, most: float, level: float) -> tuple[float, float]:
+    """The interval of a mean effect with one made-up block at either end of what is possible, see above.
+
+    Args:
+        effects: one a block, [N], each between `least` and `most`.
+        least: the smallest effect that is possible.
+        most: the largest.
+        level: two-sided, in (0, 1).
+    """
+    padded = np.concatenate([effects, [least, most]])
+    center, estimate = float(padded.mean()), float(effects.mean())
+    reach = float(norm.isf(level / 2)) * float(padded.std()) / math.sqrt(len(padded))
+    return min(max(center - reach, least), estimate), max(min(center + reach, most), estimate)
+
+
+def agreeing(low: float, high: float, p: float, level: float) -> tuple[float, float]:
+    """An interval that holds 0 where the test of no effect allows it at that level."""
+    return (min(low, 0.0), max(high, 0.0)) if p > level else (low, high)
 
 
 def mcnemar_p(differences: Floats) -> float:

@@ -32,7 +32,7 @@ def endings(trials: pd.DataFrame, claim: Mapping[str, Any], study: Mapping[str, 
     """
     if not len(seen):
         return ""
-    parts = behind(trials, claim, study["design"], seen.blocks.tolist())
+    parts = behind(trials, claim, seen.blocks.tolist())
     told = "; ".join(f"{label}: {_counted(part)}" for label, part in zip(seen.labels, parts, strict=True))
     return f"{told}.{_shortfall(parts[0], claim, study, evals)}"
 

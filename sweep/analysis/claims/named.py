@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from sweep.analysis.wording import number, percent
+
 
 @dataclass(frozen=True)
 class Response:
@@ -57,3 +59,19 @@ def level_text(factor: str, level: Any) -> str:
     """A level's name; one that says nothing by itself, with its factor: `batch 4`."""
     text = str(level)
     return f"{factor} {text}" if text in ("true", "false") or text[:1] in "-.0123456789" else text
+
+
+def is_ratio(claim: Mapping[str, Any]) -> bool:
+    """Whether the effect is a factor: it is drawn on a logarithmic axis, and 1 is no effect."""
+    return bool(claim["effect"] == "ratio")
+
+
+def shown(claim: Mapping[str, Any], effect: float) -> float:
+    """The effect as a reader sees it: shares in points of a hundred."""
+    value = 100 * effect if response(claim).is_share and not is_ratio(claim) else effect
+    return 0.0 if abs(value) < 1e-9 else value  # what rounding leaves
+
+
+def response_text(claim: Mapping[str, Any], value: float) -> str:
+    """One training's response, or a mean of them: `83 %`, `0.42`."""
+    return percent(value) if response(claim).is_share else number(value)

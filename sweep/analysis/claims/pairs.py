@@ -115,12 +115,13 @@ def pairs(
     within = range(finished if blocks is None else min(blocks, finished))
     rows = _within(trials, within)
     levels = rows["cell"].map(_parse)
-    chosen = columns(claim, design)
-    masks = [_at(levels, {**(claim.get("where") or {}), **labels}) for labels in chosen]
+    masks = _masks(levels, claim)
     looked_at = pd.Series(np.any(masks, axis=0), index=rows.index)
     crashed = set(rows["block"][rows["verdict"].isin(NOT_JUDGED) & looked_at].astype(int))
     is_slope = claim["effect"] == "slope"
-    labels = tuple(" ".join(v if is_slope else level_text(k, v) for k, v in column.items()) for column in chosen)
+    labels = tuple(
+        " ".join(v if is_slope else level_text(k, v) for k, v in column.items()) for column in columns(claim)
+    )
     weights = contrast(claim, design)
     if claim["response"] == "edge_lr":
         return _edge_pairs(rows, levels, masks, design, within, labels, weights, crashed)
@@ -146,7 +147,8 @@ def pairs(
         good = rows["stable"].astype(bool)
         failed = np.column_stack([~good[mask].groupby(rows["block"][mask]).all().reindex(used) for mask in masks])
         barren = int((~good[looked_at].groupby(rows["block"][looked_at]).any().reindex(used)).sum())
-        identical = _num_identical(rows[looked_at & rows["block"].isin(used)], str(claim["factor"]))
+        compared = looked_at & rows["block"].isin(used)
+        identical = _num_identical(rows[compared], _rest(levels[compared], (str(claim["factor"]),)))
     zero = set(rows["block"][(measured <= 0) & looked_at].astype(int)) if ratio else set()
     return Pairs(
         blocks=used,
@@ -167,41 +169,35 @@ def pairs(
     )
 
 
-def _num_identical(rows: pd.DataFrame, factor: str) -> int:
-    """Blocks in which the levels of a factor gave the same losses to the last bit: it never acted there."""
+def _num_identical(rows: pd.DataFrame, rest: pd.Series) -> int:
+    """Blocks in which trainings with the same `rest` had the same losses to the last bit: the factor never acted."""
     if rows.empty:
         return 0
-    rest = rows["cell"].map(lambda cell: tuple(v for k, v in _parse(cell).items() if k != factor))
     losses = rows[["final_train_loss", "val_loss"]].astype(float).groupby([rows["block"], rest])
     same = ((losses.nunique() == 1) & (losses.count().eq(losses.size(), axis=0)) & (losses.count() > 1)).all(axis=1)
     return int(same.groupby(level=0).all().sum())
 
 
-def behind(
-    trials: pd.DataFrame, claim: Mapping[str, Any], design: Mapping[str, Any], blocks: Sequence[int]
-) -> list[pd.DataFrame]:
+def behind(trials: pd.DataFrame, claim: Mapping[str, Any], blocks: Sequence[int]) -> list[pd.DataFrame]:
     """The trainings behind each column of `Pairs`, of some blocks; arguments as in `pairs`."""
     rows = _within(trials, blocks)
-    levels = rows["cell"].map(_parse)
-    return [rows[_at(levels, {**(claim.get("where") or {}), **labels})] for labels in columns(claim, design)]
+    return [rows[mask] for mask in _masks(rows["cell"].map(_parse), claim)]
 
 
-def columns(claim: Mapping[str, Any], design: Mapping[str, Any]) -> list[dict[str, str]]:
+def columns(claim: Mapping[str, Any]) -> list[dict[str, str]]:
     """The levels behind each column: factor -> level."""
-    factor = str(claim["factor"])
-    levels = [str(level) for level in claim.get("levels") or list(levels_of(design["factors"][factor]))[:2]]
+    factor, levels = str(claim["factor"]), [str(level) for level in claim["levels"]]
     if claim["effect"] == "mean":
         return [{factor: levels[0]}]
     if not claim.get("by"):
         return [{factor: level} for level in levels]
     by = str(claim["by"])
-    others = [str(level) for level in claim.get("by_levels") or list(levels_of(design["factors"][by]))[:2]]
-    return [{by: other, factor: level} for other in others for level in levels]
+    return [{by: str(other), factor: level} for other in claim["by_levels"] for level in levels]
 
 
 def contrast(claim: Mapping[str, Any], design: Mapping[str, Any]) -> Floats:
     """The weights of the columns, [C]: their weighted sum is the effect of a block."""
-    chosen = columns(claim, design)
+    chosen = columns(claim)
     if claim["effect"] == "mean":
         return np.ones(1)
     if claim["effect"] == "slope":
@@ -238,7 +234,7 @@ def _edge_pairs(
     lr_factors = [name for name, f in design["factors"].items() if all(LR_PATH in s for s in levels_of(f).values())]
     if not lr_factors:
         raise ResultsError(f"study.yaml has a claim on edge_lr, but no factor of its design sets {LR_PATH}")
-    slices = levels.map(lambda cell: tuple(v for k, v in cell.items() if k not in lr_factors))
+    slices = _rest(levels, lr_factors)
     judged = ~rows["verdict"].isin(NOT_JUDGED)
     ends = np.full((len(within), len(masks), 2), np.nan)
     cells = 1
@@ -289,6 +285,16 @@ def edge_between(rates: Floats, stable: npt.NDArray[np.bool_]) -> tuple[float, f
 def _parse(cell: str) -> dict[str, str]:
     """`model=teacher, precision=fp16` -> factor -> level."""
     return dict(part.split("=", 1) for part in cell.split(", "))
+
+
+def _rest(levels: pd.Series, factors: Sequence[str]) -> pd.Series:
+    """The levels of all other factors, a tuple a trial."""
+    return levels.map(lambda cell: tuple(v for k, v in cell.items() if k not in factors))
+
+
+def _masks(levels: pd.Series, claim: Mapping[str, Any]) -> list[pd.Series]:
+    """Which trials stand behind each column."""
+    return [_at(levels, {**(claim.get("where") or {}), **column}) for column in columns(claim)]
 
 
 def _at(levels: pd.Series, wanted: Mapping[str, Any]) -> pd.Series:

@@ -2,10 +2,10 @@
 
 import math
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from sweep.analysis.claims.effects import Effect
-from sweep.analysis.claims.named import level_text, response
+from sweep.analysis.claims.named import level_text, response, response_text, shown
 from sweep.analysis.claims.pairs import Pairs
 from sweep.analysis.claims.power import pairs_needed
 from sweep.analysis.wording import number, percent, plural
@@ -45,9 +45,9 @@ def sentence(claim: Mapping[str, Any], verdict: str, effect: Effect, pairs: Pair
     levels = ", ".join(
         f"{label}: {_level_text(claim, column)}" for label, column in zip(pairs.labels, pairs.values.T, strict=True)
     )
-    shown = f"{levels}; {found}" if claim["effect"] != "mean" else f"mean {amount(claim, effect.estimate)}"
+    told = f"{levels}; {found}" if claim["effect"] != "mean" else f"mean {amount(claim, effect.estimate)}"
     statement = _statement(claim, verdict, effect)
-    return f"{OPENINGS[verdict]}: {statement} ({shown}, {reach}; {plural(len(pairs), 'pair')})."
+    return f"{OPENINGS[verdict]}: {statement} ({told}, {reach}; {plural(len(pairs), 'pair')})."
 
 
 def amount(claim: Mapping[str, Any], effect: float, *, signed: bool = False) -> str:
@@ -99,58 +99,76 @@ def scaled(claim: Mapping[str, Any], field: str) -> float:
     return math.log(given) if claim["effect"] == "ratio" else given
 
 
+class _Phrases(NamedTuple):
+    """What a claim's statement can come to, in the words of its effect."""
+
+    equal_open: str
+    open: str
+    within: str
+    there: str
+    absent: str
+
+
 def _statement(claim: Mapping[str, Any], verdict: str, effect: Effect) -> str:
     value, smallest = scaled(claim, "value"), scaled(claim, "smallest_effect")
     rises = claim["expected"] == "higher" or (claim["expected"] == "equal" and effect.estimate > value)
     against = effect.high < value if rises else effect.low > value
-    beyond = effect.low > value + smallest or effect.high < value - smallest
-    size, at = _size(claim), _where(claim)
+    at = _where(claim)
     if claim.get("by") and value == 0:
-        return _of_interaction(claim, verdict, rises=rises, against=against, beyond=beyond) + at
-    if claim["effect"] in ("slope", "mean") or claim.get("by") or value != 0:
-        return _of_quantity(claim, verdict, rises=rises, against=against, beyond=beyond) + at
-    noun, other = _noun(claim), level_text(claim["factor"], claim["levels"][1])
-    up, verb, back = ("raise", "raises", "lowers") if rises else ("lower", "lowers", "raises")
+        phrases = _of_interaction(claim, rises=rises, against=against)
+    elif claim["effect"] in ("slope", "mean") or claim.get("by") or value != 0:
+        phrases = _of_quantity(claim, rises=rises, against=against)
+    else:
+        # Here the levels that it holds for come before the size.
+        phrases, at = _of_levels(claim, effect, at, rises=rises, against=against), ""
     match verdict, claim["expected"]:
         case "undecided", "equal":
-            return f"whether {other} changes {noun} by {size} is open{at}"
+            return phrases.equal_open + at
         case "undecided", _:
-            return f"whether {other} {verb} {noun} by {size} is open{at}"
+            return phrases.open + at
         case ("equivalent", _) | ("supported", "equal"):
-            told = f"{other} changes {noun} by less than {size} either way{at}"
-            is_there = effect.low > value or effect.high < value
-            return f"{told}, though it {'raises' if effect.estimate > value else 'lowers'} it" if is_there else told
+            return phrases.within + at
         case "supported", _:
-            return f"{other} {verb} {noun}{at}"
+            return phrases.there + at
         case _, "equal":
-            return f"{other} {verb} {noun}{at}" + (f" by more than {size}" if beyond else _unsure(size))
+            size, beyond = _size(claim), effect.low > value + smallest or effect.high < value - smallest
+            sure = f" by more than {size}" if beyond else f" (whether by {size} or more is not sure)"
+            return phrases.there + sure + at
         case _:
-            return f"{other} does not {up} {noun}{at}" + (f", it {back} it" if against else f" by {size} or more")
+            return phrases.absent + at
 
 
-def _of_interaction(claim: Mapping[str, Any], verdict: str, *, rises: bool, against: bool, beyond: bool) -> str:
+def _of_levels(claim: Mapping[str, Any], effect: Effect, at: str, *, rises: bool, against: bool) -> _Phrases:
+    noun, other, size = _noun(claim), level_text(claim["factor"], claim["levels"][1]), _size(claim)
+    up, verb, back = ("raise", "raises", "lowers") if rises else ("lower", "lowers", "raises")
+    value = scaled(claim, "value")
+    is_there = effect.low > value or effect.high < value
+    though = f", though it {'raises' if effect.estimate > value else 'lowers'} it" if is_there else ""
+    return _Phrases(
+        f"whether {other} changes {noun} by {size} is open{at}",
+        f"whether {other} {verb} {noun} by {size} is open{at}",
+        f"{other} changes {noun} by less than {size} either way{at}{though}",
+        f"{other} {verb} {noun}{at}",
+        f"{other} does not {up} {noun}{at}" + (f", it {back} it" if against else f" by {size} or more"),
+    )
+
+
+def _of_interaction(claim: Mapping[str, Any], *, rises: bool, against: bool) -> _Phrases:
     first, second = (level_text(claim["by"], level) for level in claim["by_levels"])
     what = f"the effect of {level_text(claim['factor'], claim['levels'][1])} on {_noun(claim)}"
     side, back = ("higher", "lower") if rises else ("lower", "higher")
     size, apart = _size(claim), f"with {second} than with {first}"
-    match verdict, claim["expected"]:
-        case "undecided", "equal":
-            return f"whether {what} differs by {size} between {first} and {second} is open"
-        case "undecided", _:
-            return f"whether {what} is {side} by {size} {apart} is open"
-        case ("equivalent", _) | ("supported", "equal"):
-            return f"{what} differs by less than {size} between {first} and {second}"
-        case "supported", _:
-            return f"{what} is {side} {apart}"
-        case _, "equal":
-            return f"{what} is {side} {apart}" + (f" by more than {size}" if beyond else _unsure(size))
-        case _:
-            return f"{what} is {back} {apart}" if against else f"{what} is not {side} by {size} or more {apart}"
+    return _Phrases(
+        f"whether {what} differs by {size} between {first} and {second} is open",
+        f"whether {what} is {side} by {size} {apart} is open",
+        f"{what} differs by less than {size} between {first} and {second}",
+        f"{what} is {side} {apart}",
+        f"{what} is {back} {apart}" if against else f"{what} is not {side} by {size} or more {apart}",
+    )
 
 
-def _of_quantity(claim: Mapping[str, Any], verdict: str, *, rises: bool, against: bool, beyond: bool) -> str:
-    value, noun = amount(claim, scaled(claim, "value")), _noun(claim)
-    size = _size(claim)
+def _of_quantity(claim: Mapping[str, Any], *, rises: bool, against: bool) -> _Phrases:
+    value, size, noun = amount(claim, scaled(claim, "value")), _size(claim), _noun(claim)
     effect = f"the effect of {level_text(claim['factor'], claim['levels'][-1])} on {noun}"
     if claim["effect"] == "slope":
         what = f"the change of {noun} with {claim['factor']}"
@@ -162,27 +180,17 @@ def _of_quantity(claim: Mapping[str, Any], verdict: str, *, rises: bool, against
     else:
         what = effect
     side, back = ("above", "below") if rises else ("below", "above")
-    match verdict, claim["expected"]:
-        case "undecided", "equal":
-            return f"whether {what} is within {size} of {value} is open"
-        case "undecided", _:
-            return f"whether {what} is {size} or more {side} {value} is open"
-        case ("equivalent", _) | ("supported", "equal"):
-            return f"{what} is within {size} of {value}"
-        case "supported", _:
-            return f"{what} is {side} {value}"
-        case _, "equal":
-            return f"{what} is {side} {value}" + (f" by more than {size}" if beyond else _unsure(size))
-        case _:
-            return f"{what} is {back} {value}" if against else f"{what} is not {size} or more {side} {value}"
+    return _Phrases(
+        f"whether {what} is within {size} of {value} is open",
+        f"whether {what} is {size} or more {side} {value} is open",
+        f"{what} is within {size} of {value}",
+        f"{what} is {side} {value}",
+        f"{what} is {back} {value}" if against else f"{what} is not {size} or more {side} {value}",
+    )
 
 
 def _noun(claim: Mapping[str, Any]) -> str:
     return f"the {response(claim).name}"
-
-
-def _unsure(size: str) -> str:
-    return f" (whether by {size} or more is not sure)"
 
 
 def _size(claim: Mapping[str, Any]) -> str:
@@ -204,9 +212,7 @@ def _level_text(claim: Mapping[str, Any], column: Any) -> str:
     if claim["effect"] == "ratio":
         return number(math.exp(sum(math.log(v) for v in column) / len(column)))
     mean = float(column.mean())
-    if claim["response"] == "edge_lr":
-        return number(10**mean)
-    return percent(mean) if response(claim).is_share else number(mean)
+    return number(10**mean) if claim["response"] == "edge_lr" else response_text(claim, mean)
 
 
 def _effect_name(claim: Mapping[str, Any]) -> str:
@@ -219,11 +225,9 @@ def _end(claim: Mapping[str, Any], effect: float) -> str:
     """An end of the interval, without its unit."""
     if math.isinf(effect):
         return "unknown"
-    return (
-        number(as_factor(effect))
-        if claim["effect"] == "ratio"
-        else _plain(claim, effect, signed=claim["effect"] != "mean")
-    )
+    if claim["effect"] == "ratio":
+        return number(as_factor(effect))
+    return _plain(claim, effect, signed=claim["effect"] != "mean")
 
 
 def _with_unit(claim: Mapping[str, Any], text: str) -> str:
@@ -232,7 +236,6 @@ def _with_unit(claim: Mapping[str, Any], text: str) -> str:
 
 
 def _plain(claim: Mapping[str, Any], effect: float, *, signed: bool) -> str:
-    value = 100 * effect if response(claim).is_share else effect
-    value = 0.0 if abs(value) < 1e-9 else value  # what rounding leaves
+    value = shown(claim, effect)
     text = number(value, 2 if abs(value) < 100 else 3)
     return f"+{text}" if signed and value > 0 else text

@@ -11,7 +11,7 @@ from sweep.analysis.wording import plural
 
 WITHDRAWN_KEY = "claims_withdrawn_after"
 """In `provenance`: name of a claim that was removed or changed -> trainings that had finished by then."""
-UNTESTED_KEYS = ("name", "text", "source", "stated_after")
+_UNTESTED_KEYS = ("name", "text", "source", "stated_after")
 """Parts of a claim that may change without another thing being tested."""
 
 
@@ -41,13 +41,18 @@ def record(before: Mapping[str, Any] | None, claims: Sequence[Mapping[str, Any]]
     stood: dict[str, int] = {}
     for may_be_renamed in (False, True):
         for claim in claims:
-            same = (c for c in left if _tested(c) == _tested(claim) and (may_be_renamed or c["name"] == claim["name"]))
+            same = (c for c in left if tested(c) == tested(claim) and (may_be_renamed or c["name"] == claim["name"]))
             if claim["name"] not in stood and (found := next(same, None)) is not None:
                 stood[claim["name"]] = _stated_after(found)
                 left.remove(found)
     if num_finished:
         withdrawn |= {claim["name"]: num_finished for claim in left if claim["name"] not in withdrawn}
     return Record({claim["name"]: stood.get(claim["name"], num_finished) for claim in claims}, withdrawn)
+
+
+def tested(claim: Mapping[str, Any]) -> dict[str, Any]:
+    """What a claim tests: all but its name, its words and when it was stated."""
+    return {key: value for key, value in claim.items() if key not in _UNTESTED_KEYS}
 
 
 def note_of(claim_name: str, study: Mapping[str, Any]) -> str:
@@ -79,10 +84,6 @@ def exploratory_lines(study: Mapping[str, Any]) -> Iterator[str]:
     for after in sorted({_stated_after(claim) for claim in claims} - {0}):
         names = ", ".join(claim["name"] for claim in claims if _stated_after(claim) == after)
         yield f"claims changed after {plural(after, 'training')}: {names}; they are marked as exploratory"
-
-
-def _tested(claim: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in claim.items() if key not in UNTESTED_KEYS}
 
 
 def _stated_after(claim: Mapping[str, Any]) -> int:

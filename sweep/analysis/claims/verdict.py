@@ -23,7 +23,7 @@ from sweep.analysis.claims.edges import edge_effect
 from sweep.analysis.claims.effects import Effect, continuous, unknown
 from sweep.analysis.claims.endings import endings
 from sweep.analysis.claims.mixed_logistic import interaction_odds_ratio
-from sweep.analysis.claims.named import response as named_response
+from sweep.analysis.claims.named import response
 from sweep.analysis.claims.pairs import Pairs, num_finished, pairs
 from sweep.analysis.claims.responses import QUALITY, Evals
 from sweep.analysis.claims.sentences import as_factor, power_sentence, scaled, sentence, span
@@ -89,7 +89,7 @@ class Judged:
     look: int
     pairs: Pairs
     all_pairs: Pairs | None = None
-    """Of all finished blocks, which may be more than those that it was judged by."""
+    """Of all finished blocks, where they are more than those that it was judged by."""
 
 
 def judge(trials: pd.DataFrame, study: Mapping[str, Any], evals: Evals) -> list[Finding]:
@@ -121,8 +121,8 @@ def judge(trials: pd.DataFrame, study: Mapping[str, Any], evals: Evals) -> list[
             levels = levels_at(fractions, float(claim["alpha"]) / len(claims))
             early = _judged(claim, pairs(trials, claim, study, cached), levels[0], levels[-1], 0)
             found[i] = dataclasses.replace(early, verdict="undecided")
-    if finished:
-        for i, claim in enumerate(claims):
+    for i, claim in enumerate(claims):
+        if found[i].look and finished > sizes[found[i].look - 1]:
             found[i] = dataclasses.replace(found[i], all_pairs=pairs(trials, claim, study, cached))
     corrected = len(claims) > 1 or len(sizes) > 1
     return [
@@ -234,7 +234,7 @@ def estimate_effect(claim: Mapping[str, Any], seen: Pairs, level: float) -> Effe
 
 def _possible(effect: Effect, seen: Pairs, claim: Mapping[str, Any]) -> Effect:
     """The interval without values that no shares can have."""
-    if not named_response(claim).is_share or claim["effect"] == "slope":
+    if not response(claim).is_share or claim["effect"] == "slope":
         return effect
     least, most = float(seen.weights[seen.weights < 0].sum()), float(seen.weights[seen.weights > 0].sum())
     return dataclasses.replace(effect, low=max(effect.low, least), high=min(effect.high, most))
@@ -315,7 +315,7 @@ def _notes(claim: Mapping[str, Any], judged: Judged) -> list[str]:
         notes.append(f"{plural(seen.undefined, 'block')} left out: a value is 0, of which a ratio has no meaning.")
     if unclear := seen.left_out - seen.crashed - seen.undefined:
         notes.append(f"{plural(unclear, 'block')} left out: the response of a training is not known.")
-    if judged.all_pairs is not None and judged.look and len(judged.all_pairs) > len(seen):
+    if judged.all_pairs is not None and len(judged.all_pairs) > len(seen):
         alpha = float(claim["alpha"])
         later = estimate_effect(claim, judged.all_pairs, alpha)
         notes.append(

@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.stats import ttest_ind
 
+from sweep.analysis.claims.stated import tested
 from sweep.analysis.comparison.changes import Change, Incomparable, Told, told
 from sweep.analysis.comparison.settings import Difference
 from sweep.analysis.comparison.shared import Run
@@ -145,13 +146,10 @@ def claim_facts(a: Run, b: Run) -> tuple[list[Told], list[Incomparable], int]:
         elif first[name]["verdict"] == second[name]["verdict"]:
             same += 1
         else:
-            note = "stated otherwise in B" if _design(first[name]) != _design(second[name]) else ""
+            both = [tested(found[name]["claim"]) for found in (first, second)]
+            note = "stated otherwise in B" if both[0] != both[1] else ""
             changed.append(Told(f"claim {name}", _finding_text(first[name]), _finding_text(second[name]), note))
     return changed, alone, same
-
-
-def _design(finding: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in finding["claim"].items() if key not in ("text", "source", "name")}
 
 
 def _finding_text(finding: Mapping[str, Any]) -> str:

@@ -9,6 +9,7 @@ from typing import Literal
 import numpy as np
 from scipy.stats import hypergeom
 
+from sweep.analysis.claims.bounded import agreeing
 from sweep.analysis.outcomes import Share
 from sweep.analysis.unsafe import fisher_p
 
@@ -117,8 +118,7 @@ def share_difference(a: Share, b: Share) -> tuple[float, float, float]:
     """
     p = fisher_p([[a.count, a.total - a.count], [b.count, b.total - b.count]])
     low, high = mover((a.rate, a.low, a.high), (b.rate, b.low, b.high))
-    if p > ALPHA:
-        low, high = min(low, 0.0), max(high, 0.0)
+    low, high = agreeing(low, high, p, ALPHA)
     return p, max(low, -1.0), min(high, 1.0)
 
 

@@ -7,9 +7,9 @@ from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
-from scipy.stats import norm, permutation_test, ttest_ind
+from scipy.stats import permutation_test, ttest_ind
 
-from sweep.analysis.claims.bounded import mcnemar_p, sign_flip_p
+from sweep.analysis.claims.bounded import agreeing, mcnemar_p, padded_interval, sign_flip_p
 from sweep.analysis.claims.pairs import Floats
 from sweep.analysis.comparison.changes import (
     ALPHA,
@@ -208,9 +208,7 @@ def _of_blocks(first: Floats, second: Floats) -> tuple[float, float, float, floa
     found = permutation_test((first, second), difference, n_resamples=_NUM_PERMUTATIONS, vectorized=True, rng=rng)
     p, estimate = float(found.pvalue), float(found.statistic)
     interval = ttest_ind(second, first, equal_var=False).confidence_interval(1 - ALPHA)
-    low, high = max(float(interval.low), -1.0), min(float(interval.high), 1.0)
-    if p > ALPHA:
-        low, high = min(low, 0.0), max(high, 0.0)
+    low, high = agreeing(max(float(interval.low), -1.0), min(float(interval.high), 1.0), p, ALPHA)
     return estimate, low, high, p, 0.0
 
 
@@ -231,14 +229,9 @@ def _paired(pairs: Sequence[Pair], flag: Flag) -> tuple[float, float, float, flo
     cells = math.lcm(*(len(values) for values in units.values()))
     p = mcnemar_p(effects) if single else sign_flip_p(effects, cells)
     apart = int((effects != 0).sum())
-    padded = np.concatenate([effects, [-1.0, 1.0]])
-    reach = float(norm.isf(ALPHA / 2)) * float(padded.std()) / math.sqrt(len(padded))
-    center, estimate = float(padded.mean()), float(effects.mean())
-    low, high = min(max(center - reach, -1.0), estimate), max(min(center + reach, 1.0), estimate)
-    if p > ALPHA:
-        low, high = min(low, 0.0), max(high, 0.0)
+    low, high = agreeing(*padded_interval(effects, -1.0, 1.0, ALPHA), p, ALPHA)
     changed = [int((effects > 0).sum()), int((effects < 0).sum())]
     kind = "pairs" if single else "groups of pairs"
     name = "exact McNemar test" if single else "exact sign-flip test"
     test = f"{name} of {number(len(effects))} {kind}: {changed[0]} more and {changed[1]} less often"
-    return estimate, low, high, p, 2.0 ** (1 - apart) if apart else 1.0, test
+    return float(effects.mean()), low, high, p, 2.0 ** (1 - apart) if apart else 1.0, test

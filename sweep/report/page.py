@@ -31,18 +31,47 @@ from sweep.report.figures.panel import Panel
 from sweep.report.panels import figure_panels
 from sweep.report.theme import PAGE_COLOURS, css_variables, dark_swaps, svg_symbol, svg_verdict
 from sweep.report.view import View
-from sweep.report.weights import weights
+from sweep.report.weights import Weights, weights
 
 NUM_ALTERNATIVES = 4
 """Settings shown after the recommended one."""
 
-_FOLDER = Path(__file__).parent
+_TEMPLATES = Path(__file__).parent / "templates"
+
+
+@dataclasses.dataclass(frozen=True)
+class _Section:
+    """A part of the page; its template has the anchor's name."""
+
+    anchor: str
+    title: str
+
+
+def _sections(view: View, matters: Weights | None) -> list[_Section]:
+    """The parts that this study has, in the order of a reader's questions."""
+    claims = ("claims", "Claims", bool(view.findings))
+    every = [
+        ("answer", "Answer", True),
+        *([claims] if view.claims_answer else []),
+        ("map", "Stable region", view.shows_map),
+        ("size", "Full size", view.stable_region.transfer is not None),
+        ("lr", "Learning rate", view.shows_lr),
+        ("front", "Result against cost", bool(view.front)),
+        ("failures", "Failures", True),
+        *([] if view.claims_answer else [claims]),
+        ("matters", "What matters", matters is not None),
+        ("trials", "Trials", True),
+        ("traces", "Courses", True),
+        ("cost", "Cost", bool(view.costs.by_outcome)),
+        ("made", "How it was made", True),
+    ]
+    return [_Section(anchor, title) for anchor, title, has in every if has]
 
 
 def render(view: View) -> str:
     """The whole page; it needs nothing but itself."""
     environment = Environment(
-        loader=FileSystemLoader(_FOLDER),
+        loader=FileSystemLoader(_TEMPLATES),
         autoescape=True,
         undefined=StrictUndefined,
         finalize=_unbroken,
@@ -54,6 +83,7 @@ def render(view: View) -> str:
         verdict_mark=lambda verdict: Markup(svg_verdict(verdict)),
     )  # fmt: skip
     region, transfer = view.region, view.stable_region.transfer
+    matters = weights(region, view.importance, view.dims)
     every = figure_panels(view)
     figures = {
         "lr": every["lr"] if view.shows_lr else [],
@@ -63,6 +93,7 @@ def render(view: View) -> str:
     names = {dim.path: dim.name for dim in view.dims}
     return environment.get_template("page.html").render(
         view=view,
+        sections=_sections(view, matters),
         rec=view.recommendation,
         cards=claim_cards(view.findings),
         verdict_count=headline(view.findings),
@@ -96,7 +127,7 @@ def render(view: View) -> str:
         volumes=region.volumes if region else (),
         edges=edge_table(region, names) if region else None,
         sensitivity_note=region_text.SENSITIVITY_NOTE,
-        weights=weights(region, view.importance, view.dims),
+        weights=matters,
         interaction=region_text.interaction_text(region, names) if region else "",
         transfer=transfer,
         transfer_lines=region_text.transfer_lines(transfer) if transfer else (),
@@ -107,7 +138,7 @@ def render(view: View) -> str:
         cost_texts=[text for text in (cost_text(view.costs), audit_cost_text(view.audit)) if text],
         example=_worked_example(view),
         limits=facts.limits(view),
-        sections=facts.study_sections(view),
+        study_facts=facts.study_sections(view),
         rows=view.trials.to_dict("records"),
         traced=[t.trial_id for t in view.traces],
         num_alternatives=NUM_ALTERNATIVES,
@@ -115,8 +146,8 @@ def render(view: View) -> str:
         max_traces=MAX_TRACES,
         light_css=Markup(css_variables(dark=False)),
         dark_css=Markup(css_variables(dark=True)),
-        css=Markup((_FOLDER / "page.css").read_text(encoding="utf-8")),
-        script=Markup((_FOLDER / "page.js").read_text(encoding="utf-8")),
+        css=Markup((_TEMPLATES / "page.css").read_text(encoding="utf-8")),
+        script=Markup((_TEMPLATES / "page.js").read_text(encoding="utf-8")),
         plotly=_plotly(),
         payload=packed(json.dumps(_payload(view, figures), allow_nan=False)),
     )

@@ -230,7 +230,7 @@ def test_an_experiment_answers_with_its_claims(tmp_path: Path, make_experiment: 
     assert "fp16 <is> why." in told and "8 of 8 pairs" in told and "Test and assumptions" in told
     assert 'id="map"' not in page and 'id="lr"' not in page and 'href="#map"' not in page and "<is>" not in page
     assert page.count('<article class="claim') == 3
-    assert "32 of 32 planned" in text_of(page, "outcomes")
+    assert "32 of 32 planned" in text_of(page, "answer")
     assert "kept to the alpha of its claims" in text_of(page, "made")
 
 
@@ -255,7 +255,7 @@ def test_claims_follow_an_answer_that_is_recommended(
     folder = make_experiment(tmp_path, [make_claim("fp16")], searches_lr=True, confirm=confirm)
     page = build_report(folder).read_text(encoding="utf-8")
     assert "Recommended settings" in text_of(page, "answer") and "1 claim: " in text_of(page, "claims")
-    assert page.index('id="answer"') < page.index('id="claims"') < page.index('id="map"')
+    assert page.index('id="failures"') < page.index('id="claims"') < page.index('id="trials"')
 
 
 def test_a_study_without_claims_has_no_section_of_them(report: Path) -> None:

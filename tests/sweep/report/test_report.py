@@ -38,7 +38,7 @@ def test_the_report_answers_first_and_holds_everything(results: Path, report: Pa
     path = report
     assert path == results / "report.html"
     page = path.read_text(encoding="utf-8")
-    assert page.index("Confirmed with fresh seeds") < page.index('id="outcomes"')
+    assert page.index("Confirmed with fresh seeds") < page.index('id="failures"')
     data = payload(page)
     assert {"lr-0", "lr-1", "lr-2", "map-0", "map-1", "map-2"} == set(data["figures"])
     assert len(data["traces"]) == 39
@@ -173,8 +173,8 @@ def section(page: str, name: str) -> str:
 def test_false_stops_are_told_with_their_interval(report: Path) -> None:
     page = report.read_text(encoding="utf-8")
     told = "False stops: of 2 trials that were run on to the end after an alarm, none ended stable after all, 0 %"
-    assert told in section(page, "outcomes") and told in section(page, "made")
-    assert "Running 2 trials on after an alarm took 440 steps" in section(page, "made")
+    assert told in section(page, "cost") and told in section(page, "made")
+    assert "Running 2 trials on after an alarm took 440 steps" in section(page, "cost")
     assert page.count(">audited</small>") == 2
     audited = payload(page)["traces"]["t0016"]["figure"]["layout"]
     ends = [(label["x"], label["text"]) for label in audited["annotations"] if label["xref"] == "x"]
@@ -183,21 +183,21 @@ def test_false_stops_are_told_with_their_interval(report: Path) -> None:
 
 def test_causes_stand_with_the_outcomes_an_example_and_every_trial(results: Path, report: Path) -> None:
     page = report.read_text(encoding="utf-8")
-    outcomes = section(page, "outcomes")
-    assert "diverged-nonfinite 5 4 fp16 overflow in attention scores, 1 not looked into" in outcomes
-    assert "blank-collapse 3 3 not looked into" in outcomes
-    assert "trial 8, diverged-nonfinite (precision fp16, learning rate 0.0969, clip norm 3.85)" in outcomes
+    failures = section(page, "failures")
+    assert "diverged-nonfinite 5 4 fp16 overflow in attention scores, 1 not looked into" in failures
+    assert "blank-collapse 3 3 not looked into" in failures
+    assert "trial 8, diverged-nonfinite (precision fp16, learning rate 0.0969, clip norm 3.85)" in failures
     assert (
         "First non-finite: forward of step 131, matmul in encoder.0.attention (float16), 12 inf, largest input 341.5, "
-        "largest finite output 65472." in outcomes
+        "largest finite output 65472." in failures
     )
-    assert "same 0 of 2 n/a" in outcomes and "fp32 2 of 2 2.1" in outcomes
-    assert "Replayed from the state after step 125 with one thing changed at a time, 420 steps in all" in outcomes
+    assert "same 0 of 2 n/a" in failures and "fp32 2 of 2 2.1" in failures
+    assert "Replayed from the state after step 125 with one thing changed at a time, 420 steps in all" in failures
     cells = re.findall(r'<td class="cause" title="([^"]*)">([^<]*)</td>', page)
     assert sum(short == "fp16 overflow in attention scores" for _, short in cells) == 6
     assert sum("fp16 overflow in attention scores (encoder.0.attention)" in full for full, _ in cells) == 6
     assert payload(page)["traces"]["t0001"]["cause"].startswith("learning rate too high: at 0.021")
-    assert "Explaining bad trials took 3.7 min more" in section(page, "made")
+    assert "Explaining bad trials took 3.7 min more" in section(page, "cost")
 
 
 def test_a_clip_line_is_drawn_only_where_norms_are_clipped(tmp_path: Path, make_results: Make) -> None:
@@ -221,7 +221,7 @@ def test_a_cause_found_on_demand_after_the_study_is_shown(tmp_path: Path, make_r
     found = Explanation(Cause.INIT_TOO_LARGE, "initial weights too large: at scale 10 every logit is out of range")
     store.write_explanation(folder, "t0002", found)
     page = build_report(folder).read_text(encoding="utf-8")
-    assert f'title="{found.text}"' in page and "1 initial weights too large" in section(page, "outcomes")
+    assert f'title="{found.text}"' in page and "1 initial weights too large" in section(page, "failures")
     assert "For example" not in page, "nothing was traced or replayed"
 
 

@@ -239,7 +239,7 @@ def test_a_report_tells_where_training_is_stable(report: Path) -> None:
     assert "Edges of the learning rate" in region_text and "Brier score" in region_text
     assert "Share of L_const" in text_of(page, "lr")
     assert "Stability, with others" in text_of(page, "matters")
-    assert 'id="size"' not in page and 'id="cost"' not in page
+    assert 'id="size"' not in page and 'id="front"' not in page
     assert page.index('id="map"') < page.index('id="lr"') < page.index('id="matters"') < page.index('id="traces"')
 
 
@@ -255,7 +255,7 @@ def test_the_snippet_stands_beside_the_recipe_with_a_copy_button_each(report: Pa
 def test_pruned_trials_are_shown_but_not_judged_and_the_front_is_listed(tmp_path: Path, make_results: Make) -> None:
     folder = make_results(tmp_path, num_pruned=6, search={"kind": "nsga2", "cost": "step_time_s"})
     page = page_of(folder)
-    outcomes = text_of(page, "outcomes")
+    outcomes = text_of(page, "failures")
     assert "6 trials were pruned: a scheduler ended them because others did better" in outcomes
     assert page.count('<tr data-outcome="pruned"') == 6
     trials = store.read_trials(folder)
@@ -266,7 +266,7 @@ def test_pruned_trials_are_shown_but_not_judged_and_the_front_is_listed(tmp_path
     marks = [trace for i in range(3) for trace in figures_of(page)[f"map-{i}"]["data"] if trace["name"] == "pruned"]
     assert sum(len(trace["x"]) for trace in marks) == 6
     assert "pruned" not in outcomes[outcomes.index("Why trials went bad") :]
-    cost = text_of(page, "cost")
+    cost = text_of(page, "front")
     assert "time of a step, s" in cost and "precision" in cost
     front = pareto_front(trials, store.read_study(folder)["space"], "wer", "step_time_s")
     assert front and all(number(row.cost) in cost for row in front)
@@ -287,7 +287,7 @@ def test_full_size_trainings_stand_apart_from_the_searched_space(tmp_path: Path,
     trials = store.read_trials(tmp_path)
     assert [t.place for t in full_size_trainings(trials, LR, "model.width", 1.0)] == [5e-4, 1e-2]
     assert full_size_trainings(trials, LR, "model.width", 2.0) == (), "those at a former target are no tests of this"
-    assert "2 at full size" in text_of(page, "outcomes")
+    assert "2 at full size" in text_of(page, "answer")
     size = text_of(page, "size")
     assert "Tested at width 1: with 0.0005 stable" in size and "with 0.01 diverged" in size
     figures = figures_of(page)

@@ -17,24 +17,28 @@ from sweep.analysis.audit import audit_cost_text, audit_text
 from sweep.analysis.claims.stated import removed_note
 from sweep.analysis.costs import cost_text
 from sweep.analysis.dimensions import plain
+from sweep.analysis.half_precision import nearest_modules
 from sweep.analysis.recommend import result_text
 from sweep.analysis.traces import MAX_POINTS, MAX_TRACES, Trace
 from sweep.analysis.wording import duration, number, percent, setting_text, value_text
-from sweep.explanation import Explanation, few_words
+from sweep.explanation import few_words
 from sweep.records import Outcome
-from sweep.report import answer, facts, region_text
+from sweep.report import answer, facts, failure_text, region_text
 from sweep.report.claims import MEANINGS, claim_cards, headline, null_name
 from sweep.report.courses import course_info
 from sweep.report.edge_table import edge_table
 from sweep.report.figures.course import course_content
 from sweep.report.figures.panel import Panel
 from sweep.report.panels import figure_panels
+from sweep.report.story import story
 from sweep.report.theme import PAGE_COLOURS, css_variables, dark_swaps, svg_symbol, svg_verdict
 from sweep.report.view import View
 from sweep.report.weights import Weights, weights
 
 NUM_ALTERNATIVES = 4
 """Settings shown after the recommended one."""
+NUM_MODULES = 8
+"""Modules whose headroom is listed."""
 
 _TEMPLATES = Path(__file__).parent / "templates"
 
@@ -89,6 +93,8 @@ def render(view: View) -> str:
         "lr": every["lr"] if view.shows_lr else [],
         "map": every["map"] if view.shows_map else [],
         "size": every["size"],
+        "headroom": every["headroom"],
+        "scale": every["scale"],
     }
     names = {dim.path: dim.name for dim in view.dims}
     return environment.get_template("page.html").render(
@@ -136,7 +142,13 @@ def render(view: View) -> str:
         tiles=facts.tiles(view),
         audit_text=audit_text(view.audit, view.costs),
         cost_texts=[text for text in (cost_text(view.costs), audit_cost_text(view.audit)) if text],
-        example=_worked_example(view),
+        example=story(view.failures.example, view.dims) if view.failures.example else None,
+        headroom_panels=every["headroom"],
+        scale_panels=every["scale"],
+        modules=nearest_modules(view.failures.half.headroom)[:NUM_MODULES],
+        calibrations=failure_text.calibrations(view.failures.half),
+        thickness=failure_text.thickness(view.failures.by_setting),
+        of_limit=failure_text.of_limit,
         limits=facts.limits(view),
         study_facts=facts.study_sections(view),
         rows=view.trials.to_dict("records"),
@@ -150,42 +162,6 @@ def render(view: View) -> str:
         script=Markup((_TEMPLATES / "page.js").read_text(encoding="utf-8")),
         plotly=_plotly(),
         payload=packed(json.dumps(_payload(view, figures), allow_nan=False)),
-    )
-
-
-@dataclasses.dataclass(frozen=True)
-class _Example:
-    """The worked example of an explanation."""
-
-    trial_id: str
-    title: str
-    explanation: Explanation
-    first_nonfinite: str | None
-    replays: str
-    """How the replays were made; empty where there were none."""
-
-
-def _worked_example(view: View) -> _Example | None:
-    if view.worked_example is None:
-        return None
-    explanation = view.explanations[view.worked_example]
-    row = view.trials[view.trials["trial_id"] == view.worked_example].iloc[0]
-    names = {dim.path: dim.name for dim in view.dims}
-    setting = setting_text({path: plain(row.get(path)) for path in names}, names)
-    replays = ""
-    if explanation.counterfactuals:
-        since = explanation.snapshot_step
-        start = "" if since is None else f" from the {'initial model' if since == 0 else f'state after step {since}'}"
-        replays = (
-            f"Replayed{start} with one thing changed at a time, {explanation.num_replayed_steps} steps in all. The "
-            "first replay of each change takes the same batches, any other the data in another order."
-        )
-    return _Example(
-        trial_id=view.worked_example,
-        title=f"trial {row['number']}, {row['verdict']} ({setting})",
-        explanation=explanation,
-        first_nonfinite=facts.first_nonfinite(explanation.first_nonfinite) if explanation.first_nonfinite else None,
-        replays=replays,
     )
 
 

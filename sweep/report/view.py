@@ -14,7 +14,7 @@ import yaml
 from slr_models.errors import ResultsError
 from sweep import store
 from sweep.analysis.audit import Audit, audit
-from sweep.analysis.causes import OutcomeCauses, causes_by_outcome, worked_example
+from sweep.analysis.causes import OutcomeCauses, causes_by_outcome
 from sweep.analysis.claims.pairs import num_cells
 from sweep.analysis.claims.verdict import Finding, judge
 from sweep.analysis.costs import Costs, costs
@@ -33,6 +33,7 @@ from sweep.analysis.traces import Trace, examples, trace, traced_trials
 from sweep.analysis.unsafe import LrBracket, lr_brackets
 from sweep.explanation import Explanation
 from sweep.ledger import LEDGER_FILE
+from sweep.report.failures import Failures, failures
 from sweep.report.stable_region import StableRegion, stable_region
 
 
@@ -74,8 +75,8 @@ class View:
     explanations: Mapping[str, Explanation]
     """Of bad trials, by trial id."""
     causes: tuple[OutcomeCauses, ...]
-    worked_example: str | None
-    """The trial whose explanation shows most."""
+    failures: Failures
+    """Where and how trainings failed, with one of them traced."""
     examples: tuple[tuple[str, str], ...]
     """Trials worth a look: (label, trial id)."""
     traces: tuple[Trace, ...]
@@ -203,7 +204,7 @@ def view_of(source: Source) -> View:
         audit=audit(searched),
         explanations=explanations,
         causes=tuple(causes_by_outcome(judged(searched), explanations)),
-        worked_example=worked_example(judged(searched), explanations),
+        failures=failures(results_dir, study, trials, dims, panel, explanations),
         examples=shown,
         traces=tuple(read_traces(results_dir, traced)),
         warnings=_warnings(results_dir, trials, traced),

@@ -1,0 +1,324 @@
+"""A traced training in words: each of its decisive steps with a remark, then what replays of it showed."""
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from sweep.analysis.causes import FORMAT_MAX
+from sweep.analysis.dimensions import Dimension, plain
+from sweep.analysis.step_trace import Mark, Stretch
+from sweep.analysis.wording import number, percent, plural, setting_text
+from sweep.explanation import Counterfactual, Explanation, FirstNonfinite, Place
+from sweep.records import Outcome, SkipReason
+from sweep.report.failures import Example
+
+_ABOUT = 1.5
+"""A loss that changes by less than this factor has stayed where it was."""
+
+
+@dataclass(frozen=True)
+class StoryRow:
+    """One line of the table."""
+
+    steps: str
+    lr: str
+    loss: str
+    norm: str
+    scale: str
+    """Empty without a loss scaler."""
+    update: str
+    remark: str
+    is_trouble: bool
+    """Whether something goes wrong here, or is found to have gone wrong."""
+
+
+@dataclass(frozen=True)
+class ReplayRow:
+    """What a replay with one thing changed showed."""
+
+    change: str
+    rescued: str
+    rescues: bool
+    end_loss: float
+    """Nats a label."""
+    remark: str
+
+
+@dataclass(frozen=True)
+class Story:
+    """The worked example, ready to be read."""
+
+    trial_id: str
+    title: str
+    why_chosen: str
+    rows: tuple[StoryRow, ...]
+    has_scale: bool
+    replays: tuple[ReplayRow, ...]
+    how_replayed: str
+    """Empty where there were no replays."""
+    seen: tuple[str, ...]
+    """What else was found, in sentences."""
+    conclusion: str
+    is_explained: bool
+
+
+def story(example: Example, dims: Sequence[Dimension]) -> Story:
+    """Tells the example."""
+    row, explanation = example.row, example.explanation
+    names = {dim.path: dim.name for dim in dims}
+    setting = setting_text({path: plain(row.get(path)) for path in names}, names)
+    stretches = example.trace.stretches
+    rows = tuple(_row(stretch, example) for stretch in stretches)
+    return Story(
+        trial_id=example.trial_id,
+        title=f"trial {row['number']}, {row['verdict']} ({setting})",
+        why_chosen=_why_chosen(example),
+        rows=rows,
+        has_scale=any(row.scale for row in rows),
+        replays=tuple(_replay(c) for c in explanation.counterfactuals) if explanation else (),
+        how_replayed=_how_replayed(explanation) if explanation else "",
+        seen=tuple(_seen(explanation, str(row["reason"] or ""))) if explanation else (),
+        conclusion=_sentence(explanation.text if explanation else str(row["reason"] or row["verdict"])),
+        is_explained=explanation is not None,
+    )
+
+
+def _why_chosen(example: Example) -> str:
+    explanation = example.explanation
+    if explanation is None:
+        return "A typical trial of the most frequent failure. Nobody looked into its cause."
+    if any(c.rescues for c in explanation.counterfactuals):
+        return "Chosen because a replay with one thing changed did not fail."
+    if explanation.counterfactuals or explanation.first_nonfinite:
+        return "Chosen because it was looked into most closely."
+    return "A typical trial of the most frequent failure."
+
+
+def _row(stretch: Stretch, example: Example) -> StoryRow:
+    first, last = stretch.first, stretch.last
+    return StoryRow(
+        steps=str(first.step) if stretch.num_steps == 1 else f"{first.step} to {last.step}",
+        lr=_from_to(first.lr, last.lr),
+        loss=_from_to(first.loss, last.loss),
+        norm=_from_to(first.grad_norm, last.grad_norm),
+        scale="" if math.isnan(first.loss_scale) else _from_to(first.loss_scale, last.loss_scale),
+        update=_update(stretch),
+        remark=" ".join(_remarks(stretch, example)),
+        is_trouble=bool(stretch.marks & {Mark.BROKEN, Mark.TROUBLE, Mark.WEIGHTS, Mark.ALARM}),
+    )
+
+
+def _from_to(first: float, last: float) -> str:
+    texts = [_value(first), _value(last)]
+    return texts[0] if texts[0] == texts[1] else f"{texts[0]} to {texts[1]}"
+
+
+def _value(value: float) -> str:
+    """Unlike an unknown number, one that is not a number is an event here."""
+    return "NaN" if math.isnan(value) else number(value)
+
+
+def _update(stretch: Stretch) -> str:
+    reasons = ", ".join(reason.value for reason, _ in stretch.skips)
+    if stretch.num_steps == 1:
+        return "applied" if stretch.num_applied else f"skipped: {reasons}"
+    applied = f"{stretch.num_applied} of {stretch.num_steps} applied"
+    return f"{applied}; skipped: {reasons}" if reasons else applied
+
+
+def _remarks(stretch: Stretch, example: Example) -> Iterator[str]:
+    marks, row = stretch.marks, example.row
+    l_const = row["l_const"]
+    if Mark.START in marks:
+        nothing = f" A model that ignores its input scores a loss of {number(l_const)}." if l_const else ""
+        yield f"The training begins.{nothing}"
+    if Mark.CALIBRATION in marks:
+        yield _calibration(stretch)
+    if Mark.USABLE in marks:
+        yield "The first finite gradient: the loss scale fits now, and the weights change for the first time."
+    if Mark.LOWEST in marks:
+        above = l_const and stretch.first.loss > 0.95 * l_const
+        yield "The lowest loss" + (
+            ", which is still that of learning nothing." if above else " so far and from here on."
+        )
+    if Mark.HEALTHY in marks:
+        yield _healthy(stretch, example)
+    if Mark.BROKEN in marks:
+        assert example.explanation is not None and example.explanation.first_nonfinite is not None, "marked for it"
+        yield _broken(example.explanation.first_nonfinite)
+    elif Mark.TROUBLE in marks:
+        yield _TROUBLE.get(Outcome(row["alarm"] or row["verdict"]), "Here the trouble begins.")
+    if marks & {Mark.BROKEN, Mark.TROUBLE}:
+        yield from _consequence(stretch)
+    if Mark.WEIGHTS in marks:
+        yield "From here on a weight is not finite, which no later step can repair."
+    if not marks or marks == {Mark.END}:
+        yield from _between(stretch, l_const)
+    if Mark.ALARM in marks or Mark.END in marks:
+        yield from _ending(stretch, example)
+
+
+def _calibration(stretch: Stretch) -> str:
+    scale = number(stretch.first.loss_scale)
+    if stretch.num_steps == 1:
+        left_out = "The update is left out and the scale halved"
+    else:
+        left_out = f"{plural(stretch.num_steps, 'update')} are left out, and the scale is halved each time"
+    return (
+        f"Multiplied by the loss scale of {scale}, the gradients overflow. {left_out}: so a scaler finds its level. "
+        "This is calibration, not a failure."
+    )
+
+
+def _healthy(stretch: Stretch, example: Example) -> str:
+    start = example.trace.stretches[0].first.loss
+    text = "The last healthy step: loss and gradient are finite, and the update is applied."
+    ratio = stretch.first.loss / start if start > 0 else math.nan
+    return f"{text} But the loss is {number(ratio, 2)} times that of the first step." if ratio > 2 else text
+
+
+_TROUBLE = {
+    Outcome.DIVERGED_NONFINITE: "Here the trouble begins: the first of the values that are not finite.",
+    Outcome.SCALER_COLLAPSE: "Here the trouble begins: gradients overflow at a scale that had fitted.",
+    Outcome.DIVERGED_LOSS: "Here the trouble begins: from now on the loss stays up.",
+    Outcome.SKIP_STARVED: "Here the trouble begins: from now on most updates are left out.",
+    Outcome.BLANK_COLLAPSE: "Here the trouble begins: from now on the output is blank whatever the input.",
+    Outcome.STALLED: "Here the trouble begins: from now on there is no progress.",
+    Outcome.INFEASIBLE_DATA: "Here the trouble begins: the batch holds a target that is too long for CTC to align.",
+}
+
+
+def _broken(first: FirstNonfinite) -> str:
+    at = f" in {first.path}" if first.path else ""
+    what = {
+        Place.FEATURES: f"the features of utterance {first.path}",
+        Place.WEIGHT_BEFORE: f"the weight {first.path}, already before the step",
+        Place.FORWARD: f"the output of {first.operation}{at}, in the forward pass",
+        Place.LOSS: f"the loss ({first.operation})",
+        Place.BACKWARD: f"the gradient of {first.operation}{at}, in the backward pass",
+        Place.GRADIENT: f"the gradient{f' of {first.path}' if first.path else ''}",
+        Place.OPTIMIZER_STATE: f"the optimizer's {first.operation} of {first.path}",
+        Place.WEIGHT: f"the weight {first.path}, after the update",
+    }[first.place]
+    counts = " and ".join(
+        text for count, text in ((first.num_nan, f"{first.num_nan} NaN"), (first.num_inf, f"{first.num_inf} infinite"))
+        if count
+    )  # fmt: skip
+    values = "value" if first.num_nan + first.num_inf == 1 else "values"
+    return f"First not finite: {what}, with {counts or 'NaN or infinite'} {values}.{_size(first)}"
+
+
+def _size(first: FirstNonfinite) -> str:
+    limit = FORMAT_MAX.get(first.dtype, math.nan)
+    sizes = [
+        f"{name} reach {number(value)}{_of_limit(value, limit)}"
+        for name, value in (("inputs", first.input_absmax), ("finite outputs", first.output_absmax))
+        if not math.isnan(value)
+    ]
+    if not sizes:
+        return ""
+    bound = f"; the largest {first.dtype} is {number(limit, 5)}" if limit < 1e6 else ""
+    return f" Its {' and its '.join(sizes)}{bound}."
+
+
+def _of_limit(value: float, limit: float) -> str:
+    """How near a value comes to the limit of its format, where that says anything."""
+    share = value / limit
+    if not share >= 0.01:
+        return ""
+    return f" ({percent(share)} of the limit)" if share < 2 else f" ({number(share, 2)} times the limit)"
+
+
+def _consequence(stretch: Stretch) -> Iterator[str]:
+    if stretch.num_steps > 1:
+        return
+    record = stretch.first
+    if record.skip_reason in (SkipReason.NONFINITE, SkipReason.CALIBRATION, SkipReason.INFEASIBLE):
+        halved = " and the loss scale halved" if math.isfinite(record.loss_scale) else ""
+        yield f"The update is left out{halved}, so the weights stay as they were."
+    elif record.applied and not record.params_finite:
+        yield "The update is applied all the same."
+
+
+def _between(stretch: Stretch, l_const: float | None) -> Iterator[str]:
+    first, last, count = stretch.first, stretch.last, stretch.num_steps
+    if count > 1:
+        some = {0: "No update is applied.", count: "Every update is applied."}
+        yield some.get(stretch.num_applied, f"{stretch.num_applied} of {count} updates are applied.")
+        if math.isfinite(first.loss) and math.isfinite(last.loss) and first.loss > 0 < last.loss:
+            change = last.loss / first.loss
+            if change >= _ABOUT:
+                yield f"The loss rises {number(change, 2)}-fold."
+            elif change <= 1 / _ABOUT:
+                yield f"The loss falls to {percent(change)} of what it was."
+            else:
+                near = l_const and 0.95 * l_const < last.loss < 1.05 * l_const
+                yield "The loss stays about where it is" + (": that of learning nothing." if near else ".")
+        elif not math.isfinite(last.loss):
+            yield "The loss is not finite."
+        if last.loss_scale < first.loss_scale:
+            yield "The loss scale falls with every overflow."
+
+
+def _ending(stretch: Stretch, example: Example) -> Iterator[str]:
+    row, finding = example.row, example.trace.finding
+    if Mark.ALARM in stretch.marks:
+        rule = f" of the rule {finding.detector.replace('_', ' ')}" if finding and finding.detector != "end" else ""
+        yield f"Alarm{rule}: {str(row['reason']).rstrip('.')}."
+        if finding is not None and finding.detector != "end" and math.isfinite(finding.value):
+            yield f"What it judges is {number(finding.value)}; its bound is {number(finding.threshold)}."
+        if Mark.END in stretch.marks:
+            yield "The training is stopped."
+        else:
+            audit = ": it is one of those that show whether alarms are right" if row.get("audited") else ""
+            yield f"The training runs on all the same{audit}."
+    elif row["stop_step"] is None:
+        yield f"The training ends: {str(row['reason']).rstrip('.')}."
+    else:
+        yield f"The training ends, as {row['verdict']}."
+
+
+def _how_replayed(explanation: Explanation) -> str:
+    if not explanation.counterfactuals:
+        return ""
+    since = explanation.snapshot_step
+    start = "" if since is None else f" from the {'initial model' if since == 0 else f'state after step {since}'}"
+    return (
+        f"Replayed{start} with one thing changed at a time, {explanation.num_replayed_steps} steps in all. The "
+        "first replay of each change takes the same batches, any other the data in another order."
+    )
+
+
+def _replay(replay: Counterfactual) -> ReplayRow:
+    return ReplayRow(
+        change="nothing (same again)" if replay.change == "same" else replay.change,
+        rescued=f"{replay.num_rescued} of {replay.num_repeats}",
+        rescues=replay.rescues,
+        end_loss=replay.end_loss,
+        remark=_replay_remark(replay),
+    )
+
+
+def _replay_remark(replay: Counterfactual) -> str:
+    change, rescues = replay.change, replay.rescues
+    if change == "same":
+        return "It does not fail again: chance has a part." if rescues else "It fails again: the replay can be trusted."
+    if replay.num_rescued and not rescues:
+        return "It helps now and then, not reliably."
+    if change in ("fp32", "bf16"):
+        return "A wider range of numbers is enough." if rescues else "It fails with a wider range of numbers too."
+    if change.startswith("LR"):
+        size = "larger" if change.startswith("LR x") else "smaller"
+        return f"A {size} learning rate is enough." if rescues else f"A learning rate so much {size} does not help."
+    return "This alone is enough." if rescues else "This alone does not help."
+
+
+def _seen(explanation: Explanation, reason: str) -> Iterator[str]:
+    """Details that the table of steps does not hold."""
+    for detail in explanation.details:
+        if detail != reason and not detail.startswith("the first value that was not finite"):
+            yield _sentence(detail)
+
+
+def _sentence(text: str) -> str:
+    return f"{text[:1].upper()}{text[1:].rstrip('.')}."

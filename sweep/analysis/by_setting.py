@@ -130,8 +130,7 @@ def inner_edges(low: float, high: float, log: bool) -> list[float]:
 
 
 def _multiples(low: float, high: float, step: float) -> list[float]:
-    margin = 0.02 * (high - low)
-    first, last = math.ceil((low + margin) / step), math.floor((high - margin) / step)
+    first, last = math.ceil(low / step + 0.5), math.floor(high / step - 0.5)
     digits = 2 - math.floor(math.log10(step))  # 3 x 0.1 is to be 0.3
     return [round(index * step, digits) for index in range(first, last + 1)]
 
@@ -139,4 +138,6 @@ def _multiples(low: float, high: float, step: float) -> list[float]:
 def _products(low: float, high: float, steps: Sequence[float]) -> list[float]:
     powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
     every = (float(f"{step}e{power}") for power in powers for step in steps)
-    return [edge for edge in every if low * 1.02 < edge < high * 0.98]
+    # A bin at an end that is less than half as wide as the others is one with its neighbour.
+    room = 10.0 ** (0.5 / len(steps))
+    return [edge for edge in every if low * room <= edge <= high / room]

@@ -10,7 +10,10 @@ from pydantic import ValidationError
 
 from sweep.detectors.base import RunContext
 from sweep.monitor import MonitorConfig, StabilityMonitor
-from sweep.records import Finding, Outcome, SkipReason, StepRecord
+from sweep.records import NAN, Finding, Outcome, SkipReason, StepRecord
+
+_NEAR_FLOOR = 1.05
+"""A loss below so many times that of learning nothing is down at it."""
 
 
 class Mark(StrEnum):
@@ -21,6 +24,10 @@ class Mark(StrEnum):
     """The loss scale is still on its way to its first usable value."""
     USABLE = "usable"
     """The first step with a finite gradient after calibration."""
+    PEAK_LR = "peak_lr"
+    """The learning rate is at its highest, after a warm-up."""
+    FLOOR = "floor"
+    """The loss is down at that of learning nothing, for the first time."""
     LOWEST = "lowest"
     """The lowest loss of the training."""
     HEALTHY = "healthy"
@@ -44,6 +51,8 @@ class Stretch:
     last: StepRecord
     marks: frozenset[Mark]
     """Empty for steps in between."""
+    loss_before: float
+    """Of the step before it, nats a label; NaN at the start."""
     num_applied: int
     skips: tuple[tuple[SkipReason, int], ...]
     """Why updates were left out, and how often."""
@@ -85,7 +94,11 @@ def found_again(
 
 
 def step_trace(
-    records: Sequence[StepRecord], stop_step: int | None, finding: Finding | None, broken_step: int | None
+    records: Sequence[StepRecord],
+    stop_step: int | None,
+    finding: Finding | None,
+    broken_step: int | None,
+    l_const: float = NAN,
 ) -> StepTrace:
     """Cuts a training into its decisive steps and what lies between them.
 
@@ -94,6 +107,7 @@ def step_trace(
         stop_step: the step of the alarm; None for a training without one.
         finding: what the rule saw that judged it.
         broken_step: the step at which the first non-finite value was traced; None where none was.
+        l_const: the loss of learning nothing, nats a label; NaN if unknown.
     """
     if not records:
         return StepTrace((), finding)
@@ -115,7 +129,14 @@ def step_trace(
     if onset is not None:
         mark(_last_healthy(records, onset), Mark.HEALTHY)
     mark(next((r.step for r in records if not r.params_finite), None), Mark.WEIGHTS)
-    mark(_lowest(records[len(calibrating) + 1 :], onset if broken_step is not None else None), Mark.LOWEST)
+    highest = max(records, key=lambda r: -1.0 if math.isnan(r.lr) else r.lr)
+    mark(highest.step if highest.lr > records[0].lr else None, Mark.PEAK_LR)
+    floor = l_const * _NEAR_FLOOR
+    if records[0].loss > floor:
+        mark(next((r.step for r in records if r.loss <= floor), None), Mark.FLOOR)
+    lowest = _lowest(records, onset if broken_step is not None else None)
+    # At the start it says nothing.
+    mark(lowest if lowest is not None and lowest > first_step + len(calibrating) else None, Mark.LOWEST)
     mark(stop_step, Mark.ALARM)
     mark(last_step, Mark.END)
     return StepTrace(tuple(_stretches(records, marks, {r.step for r in calibrating})), finding)
@@ -145,25 +166,27 @@ def _last_healthy(records: Sequence[StepRecord], before_step: int) -> int | None
 def _stretches(records: Sequence[StepRecord], marks: dict[int, set[Mark]], calibrating: set[int]) -> Iterable[Stretch]:
     members: list[StepRecord] = []
     kinds: set[Mark] = set()
+    before = NAN
     for record in records:
         is_calibrating = record.step in calibrating
         own = marks.get(record.step, set()) | ({Mark.CALIBRATION} if is_calibrating else set())
         # Steps of the calibration stand together, and so do those without a mark.
         together = bool(members) and (is_calibrating if Mark.CALIBRATION in kinds else not kinds and not own)
         if members and not together:
-            yield _stretch(members, kinds)
-            members, kinds = [], set()
+            yield _stretch(members, kinds, before)
+            before, members, kinds = members[-1].loss, [], set()
         members.append(record)
         kinds |= own
-    yield _stretch(members, kinds)
+    yield _stretch(members, kinds, before)
 
 
-def _stretch(members: Sequence[StepRecord], marks: Iterable[Mark]) -> Stretch:
+def _stretch(members: Sequence[StepRecord], marks: Iterable[Mark], loss_before: float) -> Stretch:
     reasons = [r.skip_reason for r in members if r.skip_reason is not None]
     return Stretch(
         first=members[0],
         last=members[-1],
         marks=frozenset(marks),
+        loss_before=loss_before,
         num_applied=sum(r.applied for r in members),
         skips=tuple((reason, reasons.count(reason)) for reason in SkipReason if reason in reasons),
     )

@@ -6,14 +6,30 @@ from collections.abc import Callable, Sequence
 
 from sweep.analysis.by_setting import SettingFailures, SettingPart
 from sweep.analysis.wording import number, percent, plural
-from sweep.report.failures import HalfPrecision
+from sweep.explanation import Cause
+from sweep.report.failures import Failures, HalfPrecision
 
 _THICKEST, _THINNEST = 26, 4
 """Height of a bar, in pixels."""
 
 
+def lead(failures: Failures) -> str:
+    """How many failed, how, and what was found to be the cause most often."""
+    if not failures.num_failed:
+        return f"None of {plural(failures.num_judged, 'judged training')} failed."
+    most = ", ".join(f"{count} {outcome.value}" for outcome, count in failures.outcomes)
+    text = f"{failures.num_failed} of {plural(failures.num_judged, 'judged training')} failed: {most}."
+    if not failures.causes:
+        return text
+    cause, count = failures.causes[0]
+    looked = "the one" if failures.num_explained == 1 else f"the {failures.num_explained}"
+    if cause is Cause.UNKNOWN and len(failures.causes) == 1:
+        return f"{text} Of {looked} looked into no cause was found."
+    return f"{text} Of {looked} looked into, {count} had the cause: {cause.value}."
+
+
 def thickness(settings: Sequence[SettingFailures]) -> Callable[[SettingPart], int]:
-    """How thick a bar is for its number of trials; all settings share the measure, so that equal areas are equal counts."""
+    """How thick a bar is for its number of trials: all settings share the measure, so equal areas are equal counts."""
     most = max((part.outcomes.num_trials for one in settings for part in one.parts), default=1)
 
     def height(part: SettingPart) -> int:
@@ -34,15 +50,12 @@ def of_limit(value: float, limit: float) -> str:
 
 
 def calibrations(half: HalfPrecision) -> str:
-    """How the loss scale found its level, over all trainings that have one; empty without any."""
-    if not half.num_scaled:
-        return ""
-    needed = [count for count in half.calibrations if count]
-    if not needed:
-        return f"None of the {plural(half.num_scaled, 'training')} with a loss scaler had to lower its first scale."
-    least, most = min(needed), max(needed)
-    steps = plural(most, "update") if least == most else f"{least} to {most} updates"
-    return (
-        f"{len(needed)} of {plural(half.num_scaled, 'training')} with a loss scaler left out {steps} (median "
-        f"{number(statistics.median(needed))}) while the scale found its level: calibration, not failure."
-    )
+    """How many updates it took until the loss scale fitted, of stable and of failed trainings."""
+    parts = []
+    for is_good, counts in half.calibrations.items():
+        if counts:
+            span = str(max(counts)) if min(counts) == max(counts) else f"{min(counts)} to {max(counts)}"
+            median = "" if len(counts) == 1 else f", median {number(statistics.median(counts))}"
+            who = plural(len(counts), "stable training" if is_good else "failed training")
+            parts.append(f"{span} in {who}{median}")
+    return f"Updates left out while the scale found its level: {'; '.join(parts)}." if parts else ""

@@ -1,5 +1,6 @@
 """What the report tells about failed trainings: where, why, how near to overflow, and one of them step by step."""
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from sweep import store
-from sweep.analysis.by_setting import SettingFailures, compared, failures_by_setting
+from sweep.analysis.by_setting import SettingFailures, causes_of, compared, failures_by_setting
 from sweep.analysis.causes import FailingOperation, failing_operations, worked_example
 from sweep.analysis.dimensions import Dimension, plain
 from sweep.analysis.groups import FULL_SIZE_PHASE
@@ -26,7 +27,7 @@ from sweep.analysis.half_precision import (
 from sweep.analysis.outcomes import judged
 from sweep.analysis.step_trace import StepTrace, found_again, step_trace
 from sweep.detectors.base import RunContext
-from sweep.explanation import Explanation
+from sweep.explanation import Cause, Explanation
 from sweep.records import NAN, Outcome
 
 
@@ -41,8 +42,8 @@ class HalfPrecision:
     num_scaled: int
     """Trainings with a loss scaler."""
     scales: tuple[ScaleCourse, ...]
-    calibrations: tuple[int, ...]
-    """Updates that each training with a loss scaler left out while the scale found its level."""
+    calibrations: Mapping[bool, tuple[int, ...]]
+    """Stable or not -> updates that each training with a loss scaler left out while the scale found its level."""
 
 
 @dataclass(frozen=True)
@@ -60,6 +61,10 @@ class Example:
 class Failures:
     """Everything that the section shows; of judged trials inside the searched space."""
 
+    outcomes: tuple[tuple[Outcome, int], ...]
+    """How the failed ones ended, the most frequent first."""
+    causes: tuple[tuple[Cause, int], ...]
+    """What was found where somebody looked, the most frequent first."""
     num_failed: int
     num_judged: int
     num_explained: int
@@ -94,7 +99,10 @@ def failures(
     failed = ended[~ended["stable"].astype(bool)]
     ordered = sorted(dims, key=lambda dim: dim != panel)
     example = worked_example(ended, explanations)
+    kinds = Counter(Outcome(verdict) for verdict in failed["verdict"])
     return Failures(
+        outcomes=tuple(kinds.most_common()),
+        causes=causes_of([str(t) for t in failed["trial_id"]], explanations),
         num_failed=len(failed),
         num_judged=len(ended),
         num_explained=int(failed["trial_id"].isin(list(explanations)).sum()),
@@ -117,7 +125,10 @@ def _half_precision(results_dir: Path, study: Mapping[str, Any], ended: pd.DataF
         why_no_headroom="" if headroom else _why_no_headroom(study, len(half)),
         num_scaled=len(scaled),
         scales=tuple(_scale_courses(results_dir, drawn(scaled))),
-        calibrations=tuple(int(n) for n in scaled["skipped_calibration"].fillna(0)),
+        calibrations={
+            good: tuple(int(n) for n in scaled["skipped_calibration"][scaled["stable"].astype(bool) == good].fillna(0))
+            for good in (True, False)
+        },
     )
 
 
@@ -160,7 +171,7 @@ def _example(
     finding = found_again(records, Outcome(row["verdict"]), context, study.get("monitor") or {})
     first = explanation.first_nonfinite if explanation is not None else None
     stop_step = None if row["stop_step"] is None else int(row["stop_step"])
-    trace = step_trace(records, stop_step, finding, None if first is None else first.step)
+    trace = step_trace(records, stop_step, finding, None if first is None else first.step, context.l_const)
     return Example(trial_id, row, trace, explanation)
 
 

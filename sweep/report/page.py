@@ -147,6 +147,7 @@ def render(view: View) -> str:
         scale_panels=every["scale"],
         modules=nearest_modules(view.failures.half.headroom)[:NUM_MODULES],
         calibrations=failure_text.calibrations(view.failures.half),
+        failures_lead=failure_text.lead(view.failures),
         thickness=failure_text.thickness(view.failures.by_setting),
         of_limit=failure_text.of_limit,
         limits=facts.limits(view),

@@ -12,6 +12,8 @@ from sweep.explanation import Counterfactual, Explanation, FirstNonfinite, Place
 from sweep.records import Outcome, SkipReason
 from sweep.report.failures import Example
 
+_JUMP = 5.0
+"""A loss that rises by more than this factor in one step has jumped."""
 _ABOUT = 1.5
 """A loss that changes by less than this factor has stayed where it was."""
 
@@ -49,6 +51,7 @@ class Story:
     """The worked example, ready to be read."""
 
     trial_id: str
+    verdict: Outcome
     title: str
     why_chosen: str
     rows: tuple[StoryRow, ...]
@@ -59,7 +62,7 @@ class Story:
     seen: tuple[str, ...]
     """What else was found, in sentences."""
     conclusion: str
-    is_explained: bool
+    """The cause; empty where nobody looked for it."""
 
 
 def story(example: Example, dims: Sequence[Dimension]) -> Story:
@@ -71,6 +74,7 @@ def story(example: Example, dims: Sequence[Dimension]) -> Story:
     rows = tuple(_row(stretch, example) for stretch in stretches)
     return Story(
         trial_id=example.trial_id,
+        verdict=Outcome(row["verdict"]),
         title=f"trial {row['number']}, {row['verdict']} ({setting})",
         why_chosen=_why_chosen(example),
         rows=rows,
@@ -78,8 +82,7 @@ def story(example: Example, dims: Sequence[Dimension]) -> Story:
         replays=tuple(_replay(c) for c in explanation.counterfactuals) if explanation else (),
         how_replayed=_how_replayed(explanation) if explanation else "",
         seen=tuple(_seen(explanation, str(row["reason"] or ""))) if explanation else (),
-        conclusion=_sentence(explanation.text if explanation else str(row["reason"] or row["verdict"])),
-        is_explained=explanation is not None,
+        conclusion=_sentence(explanation.text) if explanation else "",
     )
 
 
@@ -98,24 +101,25 @@ def _row(stretch: Stretch, example: Example) -> StoryRow:
     first, last = stretch.first, stretch.last
     return StoryRow(
         steps=str(first.step) if stretch.num_steps == 1 else f"{first.step} to {last.step}",
-        lr=_from_to(first.lr, last.lr),
+        lr=_from_to(first.lr, last.lr, digits=2),
         loss=_from_to(first.loss, last.loss),
         norm=_from_to(first.grad_norm, last.grad_norm),
-        scale="" if math.isnan(first.loss_scale) else _from_to(first.loss_scale, last.loss_scale),
+        # A power of two is told in full.
+        scale="" if math.isnan(first.loss_scale) else _from_to(first.loss_scale, last.loss_scale, digits=6),
         update=_update(stretch),
         remark=" ".join(_remarks(stretch, example)),
         is_trouble=bool(stretch.marks & {Mark.BROKEN, Mark.TROUBLE, Mark.WEIGHTS, Mark.ALARM}),
     )
 
 
-def _from_to(first: float, last: float) -> str:
-    texts = [_value(first), _value(last)]
+def _from_to(first: float, last: float, digits: int = 3) -> str:
+    texts = [_value(first, digits), _value(last, digits)]
     return texts[0] if texts[0] == texts[1] else f"{texts[0]} to {texts[1]}"
 
 
-def _value(value: float) -> str:
+def _value(value: float, digits: int) -> str:
     """Unlike an unknown number, one that is not a number is an event here."""
-    return "NaN" if math.isnan(value) else number(value)
+    return "NaN" if math.isnan(value) else number(value, digits)
 
 
 def _update(stretch: Stretch) -> str:
@@ -136,13 +140,16 @@ def _remarks(stretch: Stretch, example: Example) -> Iterator[str]:
         yield _calibration(stretch)
     if Mark.USABLE in marks:
         yield "The first finite gradient: the loss scale fits now, and the weights change for the first time."
+    if Mark.PEAK_LR in marks:
+        yield "The learning rate is at its highest."
+    if Mark.FLOOR in marks:
+        yield "The loss is down at that of learning nothing for the first time: now it is to fall below."
     if Mark.LOWEST in marks:
-        above = l_const and stretch.first.loss > 0.95 * l_const
-        yield "The lowest loss" + (
-            ", which is still that of learning nothing." if above else " so far and from here on."
-        )
+        yield f"The lowest loss of any step{_against_nothing(stretch.first.loss, l_const)}."
     if Mark.HEALTHY in marks:
         yield _healthy(stretch, example)
+    if marks & {Mark.BROKEN, Mark.TROUBLE} and stretch.first.loss > _JUMP * stretch.loss_before:
+        yield f"The update before has raised the loss {number(stretch.first.loss / stretch.loss_before, 2)}-fold."
     if Mark.BROKEN in marks:
         assert example.explanation is not None and example.explanation.first_nonfinite is not None, "marked for it"
         yield _broken(example.explanation.first_nonfinite)
@@ -158,8 +165,14 @@ def _remarks(stretch: Stretch, example: Example) -> Iterator[str]:
         yield from _ending(stretch, example)
 
 
+def _against_nothing(loss: float, l_const: float | None) -> str:
+    if not l_const or loss <= 0.95 * l_const:
+        return ""
+    return f", {'hardly' if loss < l_const else 'no'} better than that of learning nothing"
+
+
 def _calibration(stretch: Stretch) -> str:
-    scale = number(stretch.first.loss_scale)
+    scale = number(stretch.first.loss_scale, 6)
     if stretch.num_steps == 1:
         left_out = "The update is left out and the scale halved"
     else:
@@ -265,8 +278,6 @@ def _ending(stretch: Stretch, example: Example) -> Iterator[str]:
     if Mark.ALARM in stretch.marks:
         rule = f" of the rule {finding.detector.replace('_', ' ')}" if finding and finding.detector != "end" else ""
         yield f"Alarm{rule}: {str(row['reason']).rstrip('.')}."
-        if finding is not None and finding.detector != "end" and math.isfinite(finding.value):
-            yield f"What it judges is {number(finding.value)}; its bound is {number(finding.threshold)}."
         if Mark.END in stretch.marks:
             yield "The training is stopped."
         else:
@@ -275,7 +286,7 @@ def _ending(stretch: Stretch, example: Example) -> Iterator[str]:
     elif row["stop_step"] is None:
         yield f"The training ends: {str(row['reason']).rstrip('.')}."
     else:
-        yield f"The training ends, as {row['verdict']}."
+        yield f"The training ends, judged {row['verdict']}."
 
 
 def _how_replayed(explanation: Explanation) -> str:

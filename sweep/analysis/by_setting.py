@@ -98,7 +98,7 @@ def _parts(seen: pd.DataFrame, dim: Dimension, space: Mapping[str, Any]) -> list
     values = active[dim.path].astype(float)
     levels = _levels(dict(space.get(dim.path) or {}))
     if levels:
-        return [(number(level), active[np.isclose(values, level, rtol=1e-9, atol=0)]) for level in levels]
+        return [(number(level, 6), active[np.isclose(values, level, rtol=1e-9, atol=0)]) for level in levels]
     inner = inner_edges(dim.low, dim.high, dim.log)
     which = np.digitize(values, inner)
     ends = [dim.low, *inner, dim.high]
@@ -130,7 +130,7 @@ def inner_edges(low: float, high: float, log: bool) -> list[float]:
 
 
 def _multiples(low: float, high: float, step: float) -> list[float]:
-    first, last = math.ceil(low / step + 0.5), math.floor(high / step - 0.5)
+    first, last = math.ceil(low / step + 0.5 - 1e-9), math.floor(high / step - 0.5 + 1e-9)
     digits = 2 - math.floor(math.log10(step))  # 3 x 0.1 is to be 0.3
     return [round(index * step, digits) for index in range(first, last + 1)]
 

@@ -73,9 +73,9 @@ def causes_by_outcome(trials: pd.DataFrame, explanations: Mapping[str, Explanati
 def failing_operations(trials: pd.DataFrame, explanations: Mapping[str, Explanation]) -> list[FailingOperation]:
     """The operations that were first not finite, those of most trials first."""
     alike: dict[tuple[Place, str, str, str], list[tuple[dict[Any, Any], FirstNonfinite]]] = {}
-    for row in trials.to_dict("records"):
-        explanation = explanations.get(str(row["trial_id"]))
-        first = explanation.first_nonfinite if explanation is not None else None
+    explained = trials[trials["trial_id"].isin(list(explanations))]
+    for row in explained[["trial_id", "number", "verdict"]].to_dict("records"):
+        first = explanations[str(row["trial_id"])].first_nonfinite
         if first is not None:
             alike.setdefault((first.place, first.operation, first.path, first.dtype), []).append((row, first))
     found = [

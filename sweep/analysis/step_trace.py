@@ -130,7 +130,8 @@ def step_trace(
         mark(_last_healthy(records, onset), Mark.HEALTHY)
     mark(next((r.step for r in records if not r.params_finite), None), Mark.WEIGHTS)
     highest = max(records, key=lambda r: -1.0 if math.isnan(r.lr) else r.lr)
-    mark(highest.step if highest.lr > records[0].lr else None, Mark.PEAK_LR)
+    has_peak = highest.lr > records[0].lr and highest.step < last_step
+    mark(highest.step if has_peak else None, Mark.PEAK_LR)
     floor = l_const * _NEAR_FLOOR
     if records[0].loss > floor:
         mark(next((r.step for r in records if r.loss <= floor), None), Mark.FLOOR)

@@ -161,7 +161,7 @@ def outcome_notes(view: View) -> list[str]:
         )
     if view.num_full_size:
         notes.append(
-            f"{plural(view.num_full_size, 'training')} at full size lie outside the searched space and are told below."
+            f"{plural(view.num_full_size, 'training')} at full size lie outside the searched space and stand apart."
         )
     return notes
 

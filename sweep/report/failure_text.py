@@ -15,6 +15,8 @@ _THICKEST, _THINNEST = 26, 4
 
 def lead(failures: Failures) -> str:
     """How many failed, how, and what was found to be the cause most often."""
+    if not failures.num_judged:
+        return "No training has been judged yet."
     if not failures.num_failed:
         return f"None of {plural(failures.num_judged, 'judged training')} failed."
     most = ", ".join(f"{count} {outcome.value}" for outcome, count in failures.outcomes)

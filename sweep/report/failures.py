@@ -55,6 +55,8 @@ class Example:
     """Of the table of trials; None for what is missing."""
     trace: StepTrace
     explanation: Explanation | None
+    has_traceback: bool
+    """Whether an exception ended it, whose traceback was kept."""
 
 
 @dataclass(frozen=True)
@@ -138,7 +140,8 @@ def _why_no_headroom(study: Mapping[str, Any], num_trials: int) -> str:
             "No training computed in float16, the one format that is easily left: its largest number is 65504. fp32 "
             "and bf16 go up to 3.4e38."
         )
-    if (study.get("training") or {}).get("health_every_steps") is None:
+    training = study.get("training") or {}
+    if "health_every_steps" in training and training["health_every_steps"] is None:
         return (
             "Headroom was not sampled: this study has training.health_every_steps: null. A number, such as 50, turns "
             "it on."
@@ -172,7 +175,8 @@ def _example(
     first = explanation.first_nonfinite if explanation is not None else None
     stop_step = None if row["stop_step"] is None else int(row["stop_step"])
     trace = step_trace(records, stop_step, finding, None if first is None else first.step, context.l_const)
-    return Example(trial_id, row, trace, explanation)
+    has_traceback = store.evidence_path(results_dir, trial_id, "traceback.txt").is_file()
+    return Example(trial_id, row, trace, explanation, has_traceback)
 
 
 def _or_nan(value: float | None) -> float:

@@ -54,6 +54,8 @@ class Story:
     verdict: Outcome
     title: str
     why_chosen: str
+    reason: str
+    """Why it was judged as it was."""
     rows: tuple[StoryRow, ...]
     has_scale: bool
     replays: tuple[ReplayRow, ...]
@@ -77,11 +79,12 @@ def story(example: Example, dims: Sequence[Dimension]) -> Story:
         verdict=Outcome(row["verdict"]),
         title=f"trial {row['number']}, {row['verdict']} ({setting})",
         why_chosen=_why_chosen(example),
+        reason=_sentence(str(row["reason"] or row["verdict"])),
         rows=rows,
         has_scale=any(row.scale for row in rows),
         replays=tuple(_replay(c) for c in explanation.counterfactuals) if explanation else (),
         how_replayed=_how_replayed(explanation) if explanation else "",
-        seen=tuple(_seen(explanation, str(row["reason"] or ""))) if explanation else (),
+        seen=tuple(_seen(example)),
         conclusion=_sentence(explanation.text) if explanation else "",
     )
 
@@ -320,15 +323,24 @@ def _replay_remark(replay: Counterfactual) -> str:
         return "A wider range of numbers is enough." if rescues else "It fails with a wider range of numbers too."
     if change.startswith("LR"):
         size = "larger" if change.startswith("LR x") else "smaller"
-        return f"A {size} learning rate is enough." if rescues else f"A learning rate so much {size} does not help."
+        return f"A {size} learning rate is enough." if rescues else f"A learning rate so much {size} is not enough."
     return "This alone is enough." if rescues else "This alone does not help."
 
 
-def _seen(explanation: Explanation, reason: str) -> Iterator[str]:
-    """Details that the table of steps does not hold."""
-    for detail in explanation.details:
-        if detail != reason and not detail.startswith("the first value that was not finite"):
+def _seen(example: Example) -> Iterator[str]:
+    """What the table of steps does not hold."""
+    if example.has_traceback:
+        yield f"evidence/{example.trial_id}/traceback.txt has the exception with its traceback."
+    first = example.explanation.first_nonfinite if example.explanation else None
+    if first is not None and not any(Mark.BROKEN in s.marks for s in example.trace.stretches):
+        yield f"At step {first.step}, of which no record was kept: {_lower(_broken(first))}"
+    for detail in example.explanation.details if example.explanation else ():
+        if detail != example.row["reason"] and not detail.startswith("the first value that was not finite"):
             yield _sentence(detail)
+
+
+def _lower(text: str) -> str:
+    return text[:1].lower() + text[1:]
 
 
 def _sentence(text: str) -> str:

@@ -21,12 +21,12 @@ from sweep.analysis.costs import Costs, costs
 from sweep.analysis.dimensions import Dimension, dimensions, learning_rate, panel_dimension
 from sweep.analysis.groups import CONFIRM_PHASE, FULL_SIZE_PHASE, SettingGroup, setting_groups
 from sweep.analysis.health import health_warnings
-from sweep.analysis.outcomes import OutcomeCounts, judged, mapped, outcome_counts, outcomes_by
+from sweep.analysis.outcomes import OutcomeCounts, judged, mapped, outcome_counts
 from sweep.analysis.pareto import ParetoRow, pareto_front
 from sweep.analysis.recipe import recipe
 from sweep.analysis.recommend import Recommendation, recommend
 from sweep.analysis.region import Region
-from sweep.analysis.sensitivity import LrInfo, LrSensitivity, levels_of, lr_info, lr_sensitivity
+from sweep.analysis.sensitivity import LrInfo, LrSensitivity, lr_info, lr_sensitivity
 from sweep.analysis.snippet import snippet
 from sweep.analysis.stability_map import MapInfo, map_info
 from sweep.analysis.traces import Trace, examples, trace, traced_trials
@@ -58,8 +58,6 @@ class View:
     """The recommended settings as PyTorch code."""
     total: OutcomeCounts
     """Of the searched space: trials at full size are counted in `num_full_size` alone."""
-    by_panel: tuple[OutcomeCounts, ...]
-    """Outcomes at each level of the panel setting; empty where trials are not split."""
     brackets: tuple[LrBracket, ...]
     lr: LrInfo | str
     """Or why there is no such figure."""
@@ -192,7 +190,6 @@ def view_of(source: Source) -> View:
         recipe_yaml=recipe_yaml,
         snippet=_snippet(results_dir, recipe_yaml) if recipe_yaml else None,
         total=outcome_counts(searched),
-        by_panel=tuple(outcomes_by(searched, panel.path, levels_of(panel, searched))) if panel else (),
         brackets=tuple(lr_brackets(mapped(searched), lr, panel)) if lr else (),
         lr=_lr(searched, lr, panel, provenance),
         lr_sensitivity=lr_sensitivity(searched, lr, panel) if lr else (),

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import binomtest
 
-from sweep.analysis.outcomes import clopper_pearson, judged, mapped, outcome_counts, outcomes_by, share
+from sweep.analysis.outcomes import clopper_pearson, judged, mapped, outcome_counts, share
 from sweep.records import Outcome
 
 

@@ -15,7 +15,7 @@ from sweep.records import HealthMetric, Outcome, SkipReason
 PRECISION = "training.precision.kind"
 HALF, SCALED = ("fp16", "fp16_unscaled"), ("fp16",)
 """Precisions that compute in float16, and those of them that have a loss scaler."""
-MAX_FAILED, MAX_STABLE = 24, 12
+MAX_FAILED, MAX_STABLE = 16, 12
 """Lines of a figure at most: more cannot be told apart, and each costs a file to read."""
 MAX_SKIPS = 60
 """Marks of skipped updates on one line, at most."""

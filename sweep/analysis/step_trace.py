@@ -12,6 +12,7 @@ from sweep.detectors.base import RunContext
 from sweep.monitor import MonitorConfig, StabilityMonitor
 from sweep.records import NAN, Finding, Outcome, SkipReason, StepRecord
 
+_LEARNS_NOTHING = (Outcome.STALLED, Outcome.BLANK_COLLAPSE)
 _NEAR_FLOOR = 1.05
 """A loss below so many times that of learning nothing is down at it."""
 
@@ -126,7 +127,8 @@ def step_trace(
     begins = finding.first_bad_step if finding is not None else None
     mark(begins, Mark.TROUBLE)
     onset = min((step for step in (broken_step, begins) if step is not None), default=None)
-    if onset is not None:
+    # A training that learns nothing is healthy in this sense to its end.
+    if onset is not None and (finding is None or finding.outcome not in _LEARNS_NOTHING):
         mark(_last_healthy(records, onset), Mark.HEALTHY)
     mark(next((r.step for r in records if not r.params_finite), None), Mark.WEIGHTS)
     highest = max(records, key=lambda r: -1.0 if math.isnan(r.lr) else r.lr)

@@ -6,7 +6,6 @@ from collections.abc import Callable, Sequence
 
 from sweep.analysis.by_setting import SettingFailures, SettingPart
 from sweep.analysis.wording import number, percent, plural
-from sweep.explanation import Cause
 from sweep.report.failures import Failures, HalfPrecision
 
 _THICKEST, _THINNEST = 26, 4
@@ -23,11 +22,9 @@ def lead(failures: Failures) -> str:
     text = f"{failures.num_failed} of {plural(failures.num_judged, 'judged training')} failed: {most}."
     if not failures.causes:
         return text
-    cause, count = failures.causes[0]
-    looked = "the one" if failures.num_explained == 1 else f"the {failures.num_explained}"
-    if cause is Cause.UNKNOWN and len(failures.causes) == 1:
-        return f"{text} Of {looked} looked into no cause was found."
-    return f"{text} Of {looked} looked into, {count} had the cause: {cause.value}."
+    looked = "In the one" if failures.num_explained == 1 else f"In the {failures.num_explained}"
+    found = ", ".join(f"{count} {cause.value}" for cause, count in failures.causes)
+    return f"{text} {looked} looked into, the cause was: {found}."
 
 
 def thickness(settings: Sequence[SettingFailures]) -> Callable[[SettingPart], int]:

@@ -146,7 +146,7 @@ def _remarks(stretch: Stretch, example: Example) -> Iterator[str]:
     if Mark.PEAK_LR in marks:
         yield "The learning rate is at its highest."
     if Mark.FLOOR in marks:
-        yield "The loss is down at that of learning nothing for the first time: now it is to fall below."
+        yield "The loss is down at that of learning nothing. A model that learns goes on below it."
     if Mark.LOWEST in marks:
         yield f"The lowest loss of any step{_against_nothing(stretch.first.loss, l_const)}."
     if Mark.HEALTHY in marks:

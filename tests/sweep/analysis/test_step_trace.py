@@ -63,7 +63,7 @@ def test_a_training_that_learns_nothing_shows_when_it_got_to_that_level_and_its_
     finding = Finding("stalled", Outcome.STALLED, 6, 3.0, 2.85, "learned nothing", first_bad_step=3)
     assert told(step_trace(records, 6, finding, None, l_const=3.0).stretches) == [
         (1, 1, {Mark.START}),
-        (2, 2, {Mark.HEALTHY}),
+        (2, 2, set()),
         (3, 3, {Mark.FLOOR, Mark.TROUBLE}),
         (4, 4, {Mark.LOWEST}),
         (5, 5, set()),

@@ -152,7 +152,7 @@ def scale_course(trial: HalfTrial, steps: pd.DataFrame) -> ScaleCourse | None:
     changed = known[(known["loss_scale"].diff() != 0) | (known["step"] == known["step"].max())]
     changed = changed.iloc[thin(len(changed))]
     skipped = known[known["skip_reason"].notna()]
-    kept = np.linspace(0, len(skipped) - 1, min(MAX_SKIPS, len(skipped))).round().astype(int)
+    kept = thin(len(skipped), MAX_SKIPS)
     at = (skipped.iloc[kept][name].tolist() for name in ("step", "loss_scale", "skip_reason"))
     return ScaleCourse(
         trial=trial,

@@ -1,10 +1,7 @@
 """View -> HTML."""
 
-import base64
 import dataclasses
-import gzip
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -19,19 +16,18 @@ from sweep.analysis.costs import cost_text
 from sweep.analysis.dimensions import plain
 from sweep.analysis.half_precision import nearest_modules
 from sweep.analysis.recommend import result_text
-from sweep.analysis.traces import MAX_POINTS, MAX_TRACES, Trace
+from sweep.analysis.traces import points_kept
 from sweep.analysis.wording import duration, number, percent, setting_text, value_text
 from sweep.explanation import few_words
 from sweep.records import Outcome
 from sweep.report import answer, facts, failure_text, region_text
 from sweep.report.claims import MEANINGS, claim_cards, headline, null_name
-from sweep.report.courses import course_info
 from sweep.report.edge_table import edge_table
-from sweep.report.figures.course import course_content
-from sweep.report.figures.panel import Panel
 from sweep.report.panels import figure_panels
+from sweep.report.payload import courses_payload, figures_payload, packed, trials_payload
 from sweep.report.story import story
-from sweep.report.theme import PAGE_COLOURS, css_variables, dark_swaps, svg_symbol, svg_verdict
+from sweep.report.theme import css_variables, svg_symbol, svg_verdict
+from sweep.report.trial_table import Column, audit_notes, trial_columns
 from sweep.report.view import View
 from sweep.report.weights import Weights, weights
 
@@ -39,6 +35,10 @@ NUM_ALTERNATIVES = 4
 """Settings shown after the recommended one."""
 NUM_MODULES = 8
 """Modules whose headroom is listed."""
+NUM_FIRST_ROWS = 200
+"""Rows of the table of trials that can be read without JavaScript; all are in the page."""
+_SCRIPTS = ("figures", "trials", "courses", "page")
+"""In their order; they share one scope."""
 
 _TEMPLATES = Path(__file__).parent / "templates"
 
@@ -86,6 +86,7 @@ def render(view: View) -> str:
         number=number, percent=percent, value=value_text, duration=duration, plain=plain, few_words=few_words,
         verdict_mark=lambda verdict: Markup(svg_verdict(verdict)),
     )  # fmt: skip
+    environment.globals["symbol"] = lambda outcome: Markup(svg_symbol(Outcome(outcome)))
     region, transfer = view.region, view.stable_region.transfer
     matters = weights(region, view.importance, view.dims)
     every = figure_panels(view)
@@ -97,6 +98,8 @@ def render(view: View) -> str:
         "scale": every["scale"],
     }
     names = {dim.path: dim.name for dim in view.dims}
+    columns, traced = trial_columns(view), {one.trial_id for one in view.traces}
+    rows = _rows(environment, view, columns, traced)
     return environment.get_template("page.html").render(
         view=view,
         sections=_sections(view, matters),
@@ -117,7 +120,6 @@ def render(view: View) -> str:
         whole="{:.0f}".format,
         recipe=escape(view.recipe_yaml or ""),
         outcomes=[o for o in Outcome if o in view.total.counts],
-        symbol=lambda outcome: Markup(svg_symbol(Outcome(outcome))),
         lr_panels=every["lr"],
         map_panels=every["map"],
         size_panels=every["size"],
@@ -152,60 +154,40 @@ def render(view: View) -> str:
         of_limit=failure_text.of_limit,
         limits=facts.limits(view),
         study_facts=facts.study_sections(view),
-        rows=view.trials.to_dict("records"),
-        traced=[t.trial_id for t in view.traces],
+        rows=rows,
+        trial_columns=columns,
+        num_first_rows=NUM_FIRST_ROWS,
+        num_traced=len(view.traces),
+        traced=traced,
+        traced_examples=[(label, trial_id) for label, trial_id in view.examples if trial_id in traced],
+        num_points=points_kept(len(view.traces)),
         num_alternatives=NUM_ALTERNATIVES,
-        max_points=MAX_POINTS,
-        max_traces=MAX_TRACES,
         light_css=Markup(css_variables(dark=False)),
         dark_css=Markup(css_variables(dark=True)),
         css=Markup((_TEMPLATES / "page.css").read_text(encoding="utf-8")),
-        script=Markup((_TEMPLATES / "page.js").read_text(encoding="utf-8")),
+        script=Markup("".join((_TEMPLATES / f"{name}.js").read_text(encoding="utf-8") for name in _SCRIPTS)),
         plotly=_plotly(),
-        payload=packed(json.dumps(_payload(view, figures), allow_nan=False)),
+        payload=packed(figures_payload(figures)),
+        trials_payload=packed(trials_payload(view, columns, rows)),
+        courses_payload=packed(courses_payload(view)),
     )
 
 
-def _payload(view: View, panels: Mapping[str, Sequence[Panel]]) -> dict[str, Any]:
-    """What the page's script draws."""
-    figures = {
-        f"{name}-{index}": json.loads(panel.figure.to_json())
-        for name, row in panels.items()
-        for index, panel in enumerate(row)
-        if panel.figure is not None
-    }
-    rows = {str(row["trial_id"]): row for row in view.trials.to_dict("records")}
-    return {
-        "figures": figures,
-        "swaps": dark_swaps(),
-        "colours": {name: both[0] for name, both in PAGE_COLOURS.items()},
-        "traces": {t.trial_id: _trace(view, t, rows[t.trial_id]) for t in view.traces},
-    }
-
-
-def _trace(view: View, trace: Trace, row: dict[Any, Any]) -> dict[str, Any]:
-    info = course_info(view, trace)
-    names = {dim.path: dim.name for dim in view.dims}
-    setting = setting_text({path: plain(row.get(path)) for path in names}, names)
-    return {
-        "figure": course_content(info),
-        "number": int(row["number"]),
-        "verdict": info.verdict.value,
-        "reason": str(plain(row["reason"]) or ""),
-        "setting": f"seed {int(row['seed'])}, {setting}",
-        "cause": plain(row["cause"]),
-        "warnings": "; ".join(view.warnings.get(trace.trial_id, ())),
-    }
+def _rows(environment: Environment, view: View, columns: Sequence[Column], traced: Collection[str]) -> list[Markup]:
+    """The rows of the table of trials, in the order of their numbers."""
+    row = environment.get_template("trial_row.html").module.row  # type: ignore[attr-defined]
+    trials = view.trials
+    ids, notes = [str(trial_id) for trial_id in trials["trial_id"]], audit_notes(trials)
+    every = zip(ids, trials["number"], trials["verdict"], notes, strict=True)
+    return [
+        row(columns, at, trial_id, number, verdict, trial_id in traced, note)
+        for at, (trial_id, number, verdict, note) in enumerate(every)
+    ]
 
 
 def _unbroken(value: Any) -> Any:
     """Keeps a number and its percent sign on one line."""
     return value.replace(" %", "\u00a0%") if type(value) is str else value
-
-
-def packed(text: str) -> str:
-    """Text as gzip in base64: about a third of its size, and free of anything that HTML could misread."""
-    return base64.b64encode(gzip.compress(text.encode(), compresslevel=9, mtime=0)).decode("ascii")
 
 
 @lru_cache(maxsize=1)

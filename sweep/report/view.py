@@ -3,7 +3,7 @@
 import dataclasses
 import functools
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -29,10 +29,11 @@ from sweep.analysis.region import Region
 from sweep.analysis.sensitivity import LrInfo, LrSensitivity, lr_info, lr_sensitivity
 from sweep.analysis.snippet import snippet
 from sweep.analysis.stability_map import MapInfo, map_info
-from sweep.analysis.traces import Trace, examples, trace, traced_trials
+from sweep.analysis.traces import Trace, examples, points_kept, traced_trials
 from sweep.analysis.unsafe import LrBracket, lr_brackets
 from sweep.explanation import Explanation
 from sweep.ledger import LEDGER_FILE
+from sweep.report.courses import read_traces
 from sweep.report.failures import Failures, failures
 from sweep.report.stable_region import StableRegion, stable_region
 
@@ -203,7 +204,7 @@ def view_of(source: Source) -> View:
         causes=tuple(causes_by_outcome(judged(searched), explanations)),
         failures=failures(results_dir, study, trials, dims, panel, explanations),
         examples=shown,
-        traces=tuple(read_traces(results_dir, traced)),
+        traces=tuple(read_traces(results_dir, traced, points_kept(len(traced)))),
         warnings=_warnings(results_dir, trials, traced),
         num_planned=_num_planned(study),
         num_explored=int((searched["phase"] != CONFIRM_PHASE).sum()),
@@ -315,14 +316,3 @@ def _recipe_yaml(results_dir: Path, recommendation: Recommendation, study: Mappi
             return text
     text = yaml.safe_dump(recipe(recommendation, study), sort_keys=False, allow_unicode=True, width=100)
     return text
-
-
-def read_traces(results_dir: Path, trial_ids: Iterable[str]) -> Iterator[Trace]:
-    """The courses of these trials, in their order; a trial that left no records has none."""
-    for trial_id in trial_ids:
-        # Its process may have died before it wrote any.
-        if not (results_dir / "steps" / f"{trial_id}.parquet").is_file():
-            continue
-        has_evals = (results_dir / "evals" / f"{trial_id}.parquet").is_file()
-        evals = store.read_evals(results_dir, trial_id) if has_evals else None
-        yield trace(trial_id, store.read_steps(results_dir, trial_id), evals)

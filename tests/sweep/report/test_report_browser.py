@@ -25,18 +25,48 @@ def test_a_reader_can_use_the_page(opened: Opened, report: Path) -> None:
     page.select_option("#only", "")
 
     page.click("#table th:has-text('learning rate') button")
-    rates = page.locator("#table tbody tr td:nth-child(4)")
-    values = [float(cell.get_attribute("data-v")) for cell in rates.all()]
-    assert values == sorted(values)
+    values = [float(text) for text in page.locator("#table tbody tr td:nth-child(5)").all_inner_texts()]
+    assert len(values) == 39 and values == sorted(values)
     assert page.get_attribute("#table th:has-text('learning rate')", "aria-sort") == "ascending"
 
     page.select_option("#pick", label="Typical scaler-collapse")
-    assert "scaler-collapse" in page.inner_text("#trace-text")
+    page.locator("#trace-text b", has_text="scaler-collapse").wait_for()
+    page.locator("#trace .ytitle", has_text="loss").first.wait_for()
     assert "loss scale" in page.locator("#trace .infolayer").text_content()
-    page.select_option("#pick", value="t0016")
-    assert "would have been stopped: stalled" in page.locator("#trace .infolayer").text_content()
+    page.click("[data-trial=t0016]")
+    page.locator("#trace .annotation-text", has_text="would have been stopped: stalled").wait_for()
     page.click("[data-trial=t0000]")
-    assert page.inner_text("#trace-text").startswith("Trial 0 ")
+    page.locator("#trace-text").get_by_text("Trial 0:").wait_for()
+    assert page.locator("#table tr.chosen").get_attribute("data-id") == "t0000"
+    assert trouble == []
+
+
+def test_several_trials_are_compared_in_one_figure(opened: Opened, report: Path) -> None:
+    page, trouble = opened(report, 1280, "light")
+    page.click("[data-trial=t0001]")
+    page.check("[data-compare=t0005]")
+    page.check("[data-compare=t0016]")
+    page.get_by_text("3 trials in the figure").wait_for()
+    losses = page.evaluate(
+        "document.querySelector('#trace').data.filter(one => one.name.endsWith('training loss'))"
+        ".map(one => [one.name, one.line.color])"
+    )
+    assert [name for name, _ in losses] == ["1: training loss", "5: training loss", "16: training loss"]
+    assert len({colour for _, colour in losses}) == 3
+    assert page.locator("#trace-text li").count() == 3 and page.url.endswith("#trials=1,5,16")
+    for trial_id in ("t0002", "t0003", "t0004"):
+        page.check(f"[data-compare={trial_id}]")
+    page.locator("[data-compare=t0007]").click()
+    page.get_by_text("At most 6 at once").wait_for()
+    assert not page.is_checked("[data-compare=t0007]")
+    page.click("[aria-label='Remove trial 5 from the figure']")
+    page.get_by_text("5 trials in the figure").wait_for()
+    assert not page.is_checked("[data-compare=t0005]")
+    page.reload()
+    page.locator("body[data-ready]").wait_for()
+    assert page.locator("#trace-text li").count() == 5, "a link names the trials"
+    page.click("#next")
+    page.locator("#trace-text").get_by_text("Trial 17:").wait_for()
     assert trouble == []
 
 
@@ -49,9 +79,8 @@ def test_the_map_has_its_edge_and_leads_to_the_trials(opened: Opened, report: Pa
     page.mouse.click(plot["x"] + 0.5 * plot["width"], plot["y"] + 0.03 * plot["height"])
     mark = page.locator("#map-0 .scatterlayer .trace .point").first.bounding_box()
     page.mouse.click(mark["x"] + mark["width"] / 2, mark["y"] + mark["height"] / 2)
-    shown = page.input_value("#pick")
-    fp32 = page.locator("#table tbody tr", has=page.locator(f"[data-trial={shown}]"))
-    assert "fp32" in fp32.inner_text(), "a click on the first panel shows a trial of its precision"
+    assert "fp32" in page.inner_text("#trace-text"), "a click on the first panel shows a trial of its precision"
+    assert "fp32" in page.locator("#table tr.chosen").inner_text()
     assert trouble == []
 
 

@@ -257,7 +257,7 @@ def test_pruned_trials_are_shown_but_not_judged_and_the_front_is_listed(tmp_path
     page = page_of(folder)
     outcomes = text_of(page, "failures")
     assert "6 trials were pruned: a scheduler ended them because others did better" in outcomes
-    assert page.count('<tr data-outcome="pruned"') == 6
+    assert page.count('data-outcome="pruned"') == 6
     trials = store.read_trials(folder)
     judged = trials[trials["verdict"] != "pruned"]
     for level in ("fp32", "bf16", "fp16"):
@@ -292,7 +292,7 @@ def test_full_size_trainings_stand_apart_from_the_searched_space(tmp_path: Path,
     assert "Tested at width 1: with 0.0005 stable" in size and "with 0.01 diverged" in size
     figures = figures_of(page)
     on_map = sum(len(t["customdata"]) for i in range(3) for t in figures[f"map-{i}"]["data"] if "customdata" in t)
-    assert on_map == 57 and page.count("<tr data-outcome") == 59
+    assert on_map == 57 and page.count("<tr data-id") == 59
     assert "size-0" in figures
 
 

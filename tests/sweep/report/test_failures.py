@@ -70,7 +70,7 @@ def test_every_setting_shows_its_outcomes_with_counts_and_causes(results: Path, 
 def test_the_first_failing_operation_is_told_with_its_size_against_the_format(results: Path, report: Path) -> None:
     text = failures_of(results)
     row = text[text.index("They ended as") :]
-    assert "matmul forward encoder.0.attention float16 6" in row and " at 131, " in row
+    assert "matmul, forward in encoder.0.attention float16 6" in row and " at 131, " in row
     assert "342 65500 (100 %)" in row
 
 

@@ -33,6 +33,4 @@ def test_the_traced_failure_fits_and_each_value_is_named(opened: Opened, report:
     label = row.locator("td[data-label]").first.evaluate("node => getComputedStyle(node, '::before').content")
     # A table names its columns, a card each of its values.
     assert label == ('"learning rate "' if width < 1120 else "none")
-        1 if width > 992 else 0
-    )
     assert trouble == []

@@ -1,7 +1,7 @@
 """View -> HTML."""
 
 import dataclasses
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,8 @@ from sweep.records import Outcome
 from sweep.report import answer, facts, failure_text, region_text
 from sweep.report.claims import MEANINGS, claim_cards, headline, null_name
 from sweep.report.edge_table import edge_table
-from sweep.report.panels import figure_panels
+from sweep.report.figures.panel import Panel
+from sweep.report.panels import figure_panels, map_name
 from sweep.report.payload import courses_payload, figures_payload, packed, trials_payload
 from sweep.report.story import story
 from sweep.report.theme import css_variables, svg_symbol, svg_verdict
@@ -90,13 +91,8 @@ def render(view: View) -> str:
     region, transfer = view.region, view.stable_region.transfer
     matters = weights(region, view.importance, view.dims)
     every = figure_panels(view)
-    figures = {
-        "lr": every["lr"] if view.shows_lr else [],
-        "map": every["map"] if view.shows_map else [],
-        "size": every["size"],
-        "headroom": every["headroom"],
-        "scale": every["scale"],
-    }
+    shown = {"lr": view.shows_lr, "map": view.shows_map, "size": True, "headroom": True, "scale": True}
+    figures = {name: panels for name, panels in every.items() if shown.get(name.rstrip("0123456789"))}
     names = {dim.path: dim.name for dim in view.dims}
     columns, traced = trial_columns(view), {one.trial_id for one in view.traces}
     rows = _rows(environment, view, columns, traced)
@@ -121,14 +117,13 @@ def render(view: View) -> str:
         recipe=escape(view.recipe_yaml or ""),
         outcomes=[o for o in Outcome if o in view.total.counts],
         lr_panels=every["lr"],
-        map_panels=every["map"],
+        planes=_planes(view, every, names) if view.shows_map else [],
         size_panels=every["size"],
         safety=answer.safety_card(view),
         sureness=view.recommendation.sureness,
         results=answer.results(view),
         results_from=answer.results_from(view),
         region=region,
-        map_notes=region_text.map_notes(view.stability, view.stable_region.region, view.recommendation.setting, names),
         openness=region_text.open_text(region) if region else "",
         ended=facts.exploration_ended(view),
         reliability=region_text.calibration_text(region.calibration) if region else "",
@@ -171,6 +166,32 @@ def render(view: View) -> str:
         trials_payload=packed(trials_payload(view, columns, rows)),
         courses_payload=packed(courses_payload(view)),
     )
+
+
+@dataclasses.dataclass(frozen=True)
+class _Plane:
+    """A map as the page shows it."""
+
+    anchor: str
+    name: str
+    panels: Sequence[Panel]
+    notes: Sequence[str]
+
+
+def _planes(view: View, panels: Mapping[str, Sequence[Panel]], names: Mapping[str, str]) -> list[_Plane]:
+    """The maps, the first of which the page shows; one without a figure where there is none."""
+    region, setting = view.stable_region.region, view.recommendation.setting
+    if not view.planes:
+        return [_Plane(map_name(0), "", panels[map_name(0)], [])]
+    return [
+        _Plane(
+            map_name(index),
+            plane.name,
+            panels[map_name(index)],
+            region_text.map_notes(plane.info, region, plane.grids, setting, names),
+        )
+        for index, plane in enumerate(view.planes)
+    ]
 
 
 def _rows(environment: Environment, view: View, columns: Sequence[Column], traced: Collection[str]) -> list[Markup]:

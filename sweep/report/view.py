@@ -25,6 +25,7 @@ from sweep.analysis.outcomes import OutcomeCounts, judged, mapped, outcome_count
 from sweep.analysis.pareto import ParetoRow, pareto_front
 from sweep.analysis.recipe import recipe
 from sweep.analysis.recommend import Recommendation, recommend
+from sweep.analysis.region import Panel as Grid
 from sweep.analysis.region import Region
 from sweep.analysis.sensitivity import LrInfo, LrSensitivity, lr_info, lr_sensitivity
 from sweep.analysis.snippet import snippet
@@ -36,6 +37,23 @@ from sweep.ledger import LEDGER_FILE
 from sweep.report.courses import read_traces
 from sweep.report.failures import Failures, failures
 from sweep.report.stable_region import StableRegion, stable_region
+
+MAX_OTHER_MARKS = 40_000
+"""Marks on all maps but the first: a large study has fewer maps."""
+
+
+@dataclass(frozen=True)
+class MapPlane:
+    """The map over two settings."""
+
+    info: MapInfo
+    grids: tuple[Grid, ...]
+    """P(stable), one a panel; none without a model of the boundary."""
+
+    @property
+    def name(self) -> str:
+        """`learning rate and clip norm`."""
+        return self.info.x.name + (f" and {self.info.y.name}" if self.info.y else "")
 
 
 @dataclass(frozen=True)
@@ -64,6 +82,9 @@ class View:
     """Or why there is no such figure."""
     lr_sensitivity: tuple[LrSensitivity, ...]
     stability: MapInfo | str
+    """The map, or why there is none."""
+    other_planes: tuple[MapPlane, ...]
+    """The map over other pairs of settings."""
     stable_region: StableRegion
     importance: Mapping[str, Mapping[str, float]]
     """Measure -> dotted path -> share; empty where the study has none yet."""
@@ -86,6 +107,13 @@ class View:
     num_explored: int
     num_confirming: int
     num_full_size: int
+
+    @property
+    def planes(self) -> tuple[MapPlane, ...]:
+        """The map over two settings, first over those that its edges are told of; none where there is no map."""
+        if isinstance(self.stability, str):
+            return ()
+        return (MapPlane(self.stability, self.region.panels if self.region else ()), *self.other_planes)
 
     @property
     def is_experiment(self) -> bool:
@@ -195,6 +223,7 @@ def view_of(source: Source) -> View:
         lr=_lr(searched, lr, panel, provenance),
         lr_sensitivity=lr_sensitivity(searched, lr, panel) if lr else (),
         stability=map_info(searched, dims, panel, None if isinstance(found, str) else (found.along, found.y)),
+        other_planes=_other_planes(searched, dims, panel, found),
         stable_region=known_region,
         importance=store.read_importance(results_dir),
         front=_front(searched, study, space, metric),
@@ -211,6 +240,16 @@ def view_of(source: Source) -> View:
         num_confirming=int((searched["phase"] == CONFIRM_PHASE).sum()),
         num_full_size=len(trials) - len(searched),
     )
+
+
+def _other_planes(
+    trials: pd.DataFrame, dims: tuple[Dimension, ...], panel: Dimension | None, found: Region | str
+) -> tuple[MapPlane, ...]:
+    if isinstance(found, str):
+        return ()
+    num = MAX_OTHER_MARKS // max(len(trials), 1)
+    maps = ((map_info(trials, dims, panel, (plane.x, plane.y)), plane) for plane in found.others[:num])
+    return tuple(MapPlane(info, plane.panels) for info, plane in maps if not isinstance(info, str))
 
 
 def _claims_answer(study: Mapping[str, Any]) -> bool:

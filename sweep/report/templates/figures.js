@@ -36,4 +36,9 @@ function draw(node, figure) {
   return Plotly.react(node, themed(figure.data), layout, config);
 }
 
-const drawFigure = (id) => draw($(id), structuredClone(payload.figures[id]));
+async function drawFigure(id) {
+  const node = $(id);
+  const isNew = !node.data;
+  await draw(node, structuredClone(payload.figures[id]));
+  if (isNew) node.on("plotly_click", (event) => showCourse(event.points[0].customdata));
+}

@@ -14,11 +14,22 @@ function wireCopy() {
   }
 }
 
+// What is hidden has no width to be drawn in.
+const visibleFigures = () => Object.keys(payload.figures).filter((id) => !$(id).closest("[hidden]"));
+
 async function drawAll() {
-  for (const id of Object.keys(payload.figures)) {
+  for (const id of visibleFigures()) {
     await drawFigure(id);
     await breath();
   }
+}
+
+function wirePlanes() {
+  $("plane")?.addEventListener("change", async () => {
+    for (const part of document.querySelectorAll("[data-plane]")) part.hidden = part.dataset.plane !== $("plane").value;
+    await figuresRead;
+    await drawAll();
+  });
 }
 
 async function redraw() {
@@ -39,12 +50,9 @@ async function start() {
   figuresRead = readFigures();
   wireTable();
   wireCourses();
+  wirePlanes();
   await figuresRead;
-  for (const id of Object.keys(payload.figures)) {
-    await drawFigure(id);
-    $(id).on("plotly_click", (event) => showCourse(event.points[0].customdata));
-    await breath();
-  }
+  await drawAll();
   if (chosen.size) await drawCourses();
   dark.addEventListener("change", redraw);
   addEventListener("beforeprint", () => { printing = true; if (dark.matches) redraw(); });

@@ -82,7 +82,7 @@ def traces(figure: Any) -> dict[str, Any]:
 
 def test_the_map_lies_under_the_marks_with_both_lines_and_the_recommended_place() -> None:
     recommended = {PRECISION.path: "fp32", LR.path: 3e-3, CLIP.path: 0.5, INIT.path: 1.0}
-    fp32, fp16 = stability_map_panels(info(), region(), recommended)
+    fp32, fp16 = stability_map_panels(info(), region().panels, PRECISION.path, recommended)
     drawn = traces(fp32.figure)
     assert list(drawn) == ["chance", "95%", "50%", "stable", "stalled", "recommended"]
     assert drawn["chance"]["z"] == [[0.971, 0.6, 0.01]] * 2 and drawn["chance"]["x"] == [1e-4, 1e-2, 1.0]
@@ -98,7 +98,7 @@ def test_the_map_lies_under_the_marks_with_both_lines_and_the_recommended_place(
 
 def test_the_map_of_one_setting_is_a_curve_with_the_trials_on_either_side() -> None:
     grids = (panel("fp32", {}, ()), panel("fp16", {}, ()))
-    fp32, _ = stability_map_panels(info(y=None), region(y=None, panels=grids), {PRECISION.path: "fp32", LR.path: 9e-3})
+    fp32, _ = stability_map_panels(info(y=None), grids, PRECISION.path, {PRECISION.path: "fp32", LR.path: 9e-3})
     drawn = traces(fp32.figure)
     assert drawn["chance"]["y"] == [0.971, 0.6, 0.01] and drawn["chance"]["mode"] == "lines"
     assert drawn["stable"]["y"][0] > 1 > 0 > drawn["stalled"]["y"][0]
@@ -106,23 +106,22 @@ def test_the_map_of_one_setting_is_a_curve_with_the_trials_on_either_side() -> N
 
 
 def test_without_a_model_the_trials_stand_alone_and_the_reason_beside_them() -> None:
-    fp32, _ = stability_map_panels(info(), None, {PRECISION.path: "fp32", LR.path: 3e-3, CLIP.path: 0.5})
+    fp32, _ = stability_map_panels(info(), (), None, {PRECISION.path: "fp32", LR.path: 3e-3, CLIP.path: 0.5})
     assert {"stable", "stalled"} <= set(traces(fp32.figure)) and "chance" not in traces(fp32.figure)
-    notes = map_notes(info(num_changed=2), "Too few.", {}, NAMES)
+    notes = map_notes(info(num_changed=2), "Too few.", (), {}, NAMES)
     assert notes[1] == "No chance of a stable training is drawn. Too few."
     assert "2 trials are not on the map" in notes[2]
-    assert stability_map_panels("No numbers.", None, {})[0].why_empty == "No numbers."
 
 
 def test_the_notes_say_at_which_other_settings_the_colours_hold() -> None:
-    notes = map_notes(info(), region(), {PRECISION.path: "fp32", INIT.path: 1.0}, NAMES)
+    notes = map_notes(info(), region(), region().panels, {PRECISION.path: "fp32", INIT.path: 1.0}, NAMES)
     assert notes[1:] == ["The colours are for init scale 1 (fp32); init scale 2 (fp16)."]
-    apart = map_notes(info(), region(), {PRECISION.path: "fp16", INIT.path: 1.0}, NAMES)
+    apart = map_notes(info(), region(), region().panels, {PRECISION.path: "fp16", INIT.path: 1.0}, NAMES)
     assert apart[2] == "The ring shows the recommended setting by its axes only; it has init scale 1."
     same = region(panels=(panel("fp32", {INIT.path: 1.0}), panel("fp16", {INIT.path: 1.0})))
-    assert map_notes(info(), same, {}, NAMES)[1] == "The colours are for init scale 1."
+    assert map_notes(info(), same, same.panels, {}, NAMES)[1] == "The colours are for init scale 1."
     drawn = {path: name for path, name in NAMES.items() if path != INIT.path}
-    assert map_notes(info(), region(panels=(panel("fp32", {}),)), {}, drawn) == ["One mark a trial."]
+    assert map_notes(info(), region(), (panel("fp32", {}),), {}, drawn) == ["One mark a trial."]
 
 
 def test_a_slice_shows_its_edges_and_its_stable_stretch() -> None:

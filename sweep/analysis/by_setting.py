@@ -30,8 +30,6 @@ class SettingPart:
     """A part without trials is kept: that nobody looked there is a finding too."""
     causes: tuple[tuple[Cause, int], ...]
     """Of its explained trials that failed, the most frequent first."""
-    num_unexplained: int
-    """Trials that failed and that nobody looked into."""
 
     @property
     def num_failed(self) -> int:
@@ -87,8 +85,7 @@ def causes_of(trial_ids: Sequence[str], explanations: Mapping[str, Explanation])
 
 def _part(text: str, part: pd.DataFrame, explanations: Mapping[str, Explanation]) -> SettingPart:
     failed = [str(t) for t in part["trial_id"][~part["stable"].astype(bool)]]
-    num_unexplained = sum(t not in explanations for t in failed)
-    return SettingPart(text, outcome_counts(part, text), causes_of(failed, explanations), num_unexplained)
+    return SettingPart(text, outcome_counts(part, text), causes_of(failed, explanations))
 
 
 def _parts(seen: pd.DataFrame, dim: Dimension, space: Mapping[str, Any]) -> list[tuple[str, pd.DataFrame]]:

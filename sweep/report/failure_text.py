@@ -28,7 +28,8 @@ def lead(failures: Failures) -> str:
 
 
 def thickness(settings: Sequence[SettingFailures]) -> Callable[[SettingPart], int]:
-    """How thick a bar is for its number of trials: all settings share the measure, so equal areas are equal counts."""
+    """How thick a bar is for its number of trials, in pixels: all settings share the measure, so that a bar's area
+    shows its trials; none is too thin to be seen."""
     most = max((part.outcomes.num_trials for one in settings for part in one.parts), default=1)
 
     def height(part: SettingPart) -> int:
@@ -39,7 +40,7 @@ def thickness(settings: Sequence[SettingFailures]) -> Callable[[SettingPart], in
 
 
 def of_limit(value: float, limit: float) -> str:
-    """A size against the largest number of its format: `6.19e4, 94 % of it`; n/a where it is not known."""
+    """A size against the largest number of its format: `61900 (94 %)`; n/a where it is not known."""
     if math.isnan(value):
         return "n/a"
     share = value / limit
@@ -57,4 +58,6 @@ def calibrations(half: HalfPrecision) -> str:
             median = "" if len(counts) == 1 else f", median {number(statistics.median(counts))}"
             who = plural(len(counts), "stable training" if is_good else "failed training")
             parts.append(f"{span} in {who}{median}")
-    return f"Updates left out while the scale found its level: {'; '.join(parts)}." if parts else ""
+    return (
+        f"Updates left out while the scale found its level or tried a larger one: {'; '.join(parts)}." if parts else ""
+    )

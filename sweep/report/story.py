@@ -8,9 +8,10 @@ from sweep.analysis.causes import FORMAT_MAX
 from sweep.analysis.dimensions import Dimension, plain
 from sweep.analysis.step_trace import Mark, Stretch
 from sweep.analysis.wording import number, percent, plural, setting_text
-from sweep.explanation import Counterfactual, Explanation, FirstNonfinite, Place
+from sweep.explanation import FirstNonfinite, Place
 from sweep.records import Outcome, SkipReason
 from sweep.report.failures import Example
+from sweep.report.replays import ReplayRow, how_replayed, replay_rows
 
 _JUMP = 5.0
 """A loss that rises by more than this factor in one step has jumped."""
@@ -32,18 +33,6 @@ class StoryRow:
     remark: str
     is_trouble: bool
     """Whether something goes wrong here, or is found to have gone wrong."""
-
-
-@dataclass(frozen=True)
-class ReplayRow:
-    """What a replay with one thing changed showed."""
-
-    change: str
-    rescued: str
-    rescues: bool
-    end_loss: float
-    """Nats a label."""
-    remark: str
 
 
 @dataclass(frozen=True)
@@ -82,8 +71,8 @@ def story(example: Example, dims: Sequence[Dimension]) -> Story:
         reason=_sentence(str(row["reason"] or row["verdict"])),
         rows=rows,
         has_scale=any(row.scale for row in rows),
-        replays=tuple(_replay(c) for c in explanation.counterfactuals) if explanation else (),
-        how_replayed=_how_replayed(explanation) if explanation else "",
+        replays=replay_rows(explanation) if explanation else (),
+        how_replayed=how_replayed(explanation) if explanation else "",
         seen=tuple(_seen(example)),
         conclusion=_sentence(explanation.text) if explanation else "",
     )
@@ -290,41 +279,6 @@ def _ending(stretch: Stretch, example: Example) -> Iterator[str]:
         yield f"The training ends: {str(row['reason']).rstrip('.')}."
     else:
         yield f"The training ends, judged {row['verdict']}."
-
-
-def _how_replayed(explanation: Explanation) -> str:
-    if not explanation.counterfactuals:
-        return ""
-    since = explanation.snapshot_step
-    start = "" if since is None else f" from the {'initial model' if since == 0 else f'state after step {since}'}"
-    return (
-        f"Replayed{start} with one thing changed at a time, {explanation.num_replayed_steps} steps in all. The "
-        "first replay of each change takes the same batches, any other the data in another order."
-    )
-
-
-def _replay(replay: Counterfactual) -> ReplayRow:
-    return ReplayRow(
-        change="nothing (same again)" if replay.change == "same" else replay.change,
-        rescued=f"{replay.num_rescued} of {replay.num_repeats}",
-        rescues=replay.rescues,
-        end_loss=replay.end_loss,
-        remark=_replay_remark(replay),
-    )
-
-
-def _replay_remark(replay: Counterfactual) -> str:
-    change, rescues = replay.change, replay.rescues
-    if change == "same":
-        return "It does not fail again: chance has a part." if rescues else "It fails again: the replay can be trusted."
-    if replay.num_rescued and not rescues:
-        return "It helps now and then, not reliably."
-    if change in ("fp32", "bf16"):
-        return "A wider range of numbers is enough." if rescues else "It fails with a wider range of numbers too."
-    if change.startswith("LR"):
-        size = "larger" if change.startswith("LR x") else "smaller"
-        return f"A {size} learning rate is enough." if rescues else f"A learning rate so much {size} is not enough."
-    return "This alone is enough." if rescues else "This alone does not help."
 
 
 def _seen(example: Example) -> Iterator[str]:

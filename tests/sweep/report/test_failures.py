@@ -96,7 +96,7 @@ def test_the_example_is_traced_from_its_first_step_to_the_replays(tmp_path: Path
         "The training is stopped.",
         "nothing (same again) 0 of 2 n/a It fails again",
         "drop step 131 0 of 1 n/a This alone does not help.",
-        "fp32 2 of 2 2.1 A wider range of numbers is enough.",
+        "fp32 2 of 2 2.1 A wider format is enough.",
         "LR / 10 1 of 2 3 It helps now and then, not reliably.",
         "Replayed from the state after step 125 with one thing changed at a time, 420 steps in all",
         "Fp16 overflow in attention scores (encoder.0.attention).",

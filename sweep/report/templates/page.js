@@ -32,9 +32,10 @@ function wirePlanes() {
   });
 }
 
-async function redraw() {
-  await drawCourses();
-  await drawAll();
+// All at once: a printer does not wait.
+function redraw() {
+  renderCourses();
+  for (const id of visibleFigures()) drawFigure(id);
 }
 
 async function readFigures() {
@@ -55,8 +56,13 @@ async function start() {
   await drawAll();
   if (chosen.size) await drawCourses();
   dark.addEventListener("change", redraw);
-  addEventListener("beforeprint", () => { printing = true; if (dark.matches) redraw(); });
-  addEventListener("afterprint", () => { printing = false; if (dark.matches) redraw(); });
+  for (const [event, now] of [["beforeprint", true], ["afterprint", false]]) {
+    addEventListener(event, () => {
+      printing = now;
+      document.documentElement.classList.toggle("printing", now);
+      redraw();
+    });
+  }
   document.body.dataset.ready = "yes";
 }
 start();

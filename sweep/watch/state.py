@@ -47,9 +47,9 @@ def _text(standing: Standing, page: Page | None, path: Path) -> str:
     done = standing.num_done or (page.num_trials if page else 0)
     if standing.status == "ended":
         if standing.num_open:
-            left = plural(standing.num_open, "training")
-            return f"no run at work: {plural(done, 'training')} done, {left} not; the study's command goes on"
-        return f"finished: {plural(done, 'training')}"
+            left = f"{plural(done, 'trial')} done, {standing.num_open} begun or waiting"
+            return f"no run at work: {left}; the study's command goes on"
+        return f"finished: {plural(done, 'trial')}" if done else "no run at work"
     if standing.phase is None:
         return "starting"
     count = _count(standing, page) or str(done)

@@ -7,6 +7,7 @@
   const QUIET_MS = 1500; // after the reader's last movement
   const TYPING_MS = 4000; // after the last key, while a field has the focus
   const DRAWN_MS = 60000; // then a report is shown as it is
+  const REST = 3; // times as long as one took to draw, none is: the browser may share the sweep's cores
   const FIELDS = "input, select, textarea";
   const TOGGLES = { "aria-sort": "th[aria-sort]", "aria-pressed": "[aria-pressed]", "aria-expanded": "[aria-expanded]", "aria-selected": "[aria-selected=true]" };
 
@@ -16,6 +17,7 @@
   let coming = null;
   let paused = false;
   let forced = false;
+  let restUntil = 0;
   let touched = 0;
   let held = false;
   let timer = 0;
@@ -200,7 +202,8 @@
 
   async function follow() {
     if (coming || !state?.version || state.version === shown?.version) return;
-    if (shown && ((paused && !forced) || document.hidden)) return;
+    if (shown && !forced && (paused || document.hidden || performance.now() < restUntil)) return;
+    const began = performance.now();
     const { view, loaded } = frameOf(state.version);
     coming = view;
     tellState();
@@ -210,10 +213,12 @@
       if (!shown) {
         show(view);
         await drawn(view);
+        restUntil = performance.now() + REST * (performance.now() - began);
         await restore(pageOf(view), JSON.parse(sessionStorage.getItem(memory()) ?? "null") ?? capture(pageOf(view)));
         return;
       }
       await drawn(view);
+      restUntil = performance.now() + REST * (performance.now() - began);
       for (;;) {
         while ((!quiet() || paused || document.hidden) && !forced) { tellState(); await sleep(300); }
         const before = touched;

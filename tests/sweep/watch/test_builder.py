@@ -57,7 +57,7 @@ def test_a_failure_is_tried_once_more_before_it_is_told() -> None:
 
 @pytest.fixture
 def building(tmp_path: Path) -> Iterator[Builder]:
-    store.write_yaml(tmp_path / "study.yaml", {"name": "tiny", "space": {}})
+    store.write_yaml(tmp_path / "study.yaml", {"name": "tiny", "description": "", "space": {}})
     builder = Builder(Folder(tmp_path))
     builder.start()
     yield builder
@@ -71,6 +71,7 @@ def until(true: Callable[[], object]) -> None:
         time.sleep(0.05)
 
 
+@pytest.mark.slow
 def test_a_page_is_built_for_whom_wants_it_and_the_last_good_one_stays(
     tmp_path: Path, building: Builder, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -89,18 +90,19 @@ def test_a_page_is_built_for_whom_wants_it_and_the_last_good_one_stays(
     told = capfd.readouterr().err
     assert told.startswith("error: ") and told.count("\n") == 1
 
-    store.write_yaml(tmp_path / "study.yaml", {"name": "mended", "space": {}})
+    store.write_yaml(tmp_path / "study.yaml", {"name": "mended", "description": "", "space": {}})
     until(lambda: building.error is None)
     assert building.page is not None and building.page.name == "mended"
     assert building.page.version != first.version
     assert os.listdir(tmp_path) == ["study.yaml"]
 
 
+@pytest.mark.slow
 def test_a_page_comes_also_after_its_process_was_killed(building: Builder, tmp_path: Path) -> None:
     building.wanted()
     until(lambda: building.page)
     assert building._worker is not None
     building._worker.end()
-    store.write_yaml(tmp_path / "study.yaml", {"name": "again", "space": {}})
+    store.write_yaml(tmp_path / "study.yaml", {"name": "again", "description": "", "space": {}})
     until(lambda: building.page and building.page.name == "again")
     assert building.error is None

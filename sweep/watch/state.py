@@ -19,7 +19,7 @@ def state(folder: Folder, builder: Builder) -> dict[str, Any]:
     try:
         words = said(folder.standing(), page, folder.path)
     except ResultsError as damaged:
-        words, error = {"status": "unknown", "text": "", "count": "", "running": []}, str(damaged)
+        words, error = {"status": "unknown", "text": "", "hint": "", "count": "", "running": []}, str(damaged)
     return {
         "version": page.version if page else None,
         "built_at": page.built_at if page else None,
@@ -33,17 +33,23 @@ def said(standing: Standing, page: Page | None, path: Path) -> dict[str, Any]:
     """How far the study is, in words."""
     return {
         "status": standing.status,
-        "text": _text(standing, page, path),
+        "text": _text(standing, page),
+        "hint": _hint(path) if standing.status == "absent" else "",
         "count": _count(standing, page),
         "running": _trainings(standing.running),
     }
 
 
-def _text(standing: Standing, page: Page | None, path: Path) -> str:
+def _hint(path: Path) -> str:
+    """What the reader of a folder without a study may want to know: its name may be mistyped."""
+    known = neighbours(path)
+    beside = f" Studies beside it: {', '.join(known)}." if known else ""
+    return f"There is no study in {path} yet. It is shown as soon as a run begins one.{beside}"
+
+
+def _text(standing: Standing, page: Page | None) -> str:
     if standing.status == "absent":
-        known = neighbours(path)
-        there = f" Studies beside it: {', '.join(known)}." if known else ""
-        return f"There is no study in {path} yet. It is shown as soon as a run begins one.{there}"
+        return "waiting for a run"
     done = standing.num_done or (page.num_trials if page else 0)
     if standing.status == "ended":
         if standing.num_open:

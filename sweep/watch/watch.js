@@ -259,10 +259,10 @@
     set($("news"), !shown ? "" : newer ? `new results from ${updated}` : `as of ${updated}`);
     $("now").hidden = !newer || !(paused || (coming && !quiet()));
     $("alone").hidden = !shown;
-    $("pause").hidden = !paused && answered && state.status === "ended" && !newer;
+    $("pause").hidden = !paused && (!shown || (answered && state.status === "ended" && !newer));
     $("error").hidden = !state.error || !answered;
     set($("error"), state.error ? `${shown ? "The report could not be built anew; this is the one before. " : ""}${state.error}` : "");
-    if (!shown) set($("hold"), state.status === "absent" ? state.text : state.error ? "There is no report yet." : "The report is being built.");
+    if (!shown) set($("hold"), state.hint ? state.hint : state.error ? "There is no report yet." : "The report is being built.");
   }
 
   async function poll() {

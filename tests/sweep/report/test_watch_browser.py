@@ -12,8 +12,6 @@ from typing import Any
 
 import pytest
 
-from sweep import store
-
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 Tree = dict[str, tuple[int, int]]
 
@@ -47,15 +45,6 @@ class Watched:
     @property
     def version(self) -> str:
         return str(self.page.locator("iframe:not(.coming)").get_attribute("src"))
-
-    def add_trial(self) -> None:
-        """One more finished trial, as a study writes it."""
-        rows = store.read_trials(self.folder).to_dict("records")
-        last = rows[-1]["trial_id"]
-        new = {**rows[0], "trial_id": "t0900", "number": 900}
-        for write, load in ((store.write_steps, store.load_steps), (store.write_evals, store.load_evals)):
-            write(self.folder, "t0900", load(self.folder, last))  # type: ignore[arg-type]
-        store.write_trials(self.folder, [*rows, new])
 
     def wait_for_other(self, version: str) -> None:
         self.page.locator(f"iframe:not(.coming):not([src='{version}'])").wait_for(timeout=90_000)
@@ -107,7 +96,7 @@ def test_the_page_follows_and_keeps_what_the_reader_did(
     before, top = seen.version, report.locator("#trials").evaluate(at_top)
     shown = int(report.locator("#count").inner_text().split(" of ")[1])
 
-    seen.add_trial()
+    make_results(tmp_path, num_trials=19)
     seen.wait_for_other(before)
 
     assert report.locator("#count").inner_text().endswith(f" of {shown + 1}")
@@ -136,7 +125,7 @@ def test_a_reader_who_selects_or_pauses_is_not_disturbed(
     seen = watch(make_results(tmp_path, num_trials=6))
     page, before = seen.page, seen.version
     seen.report.locator("h1").evaluate("node => getSelection().selectAllChildren(node)")
-    seen.add_trial()
+    make_results(tmp_path, num_trials=7)
     page.get_by_text("new results from").wait_for(timeout=90_000)
     page.get_by_role("button", name="Show now").wait_for(timeout=60_000)
     page.wait_for_timeout(2_500)

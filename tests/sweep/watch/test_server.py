@@ -97,7 +97,7 @@ def test_a_page_of_another_site_cannot_read_it(server: Server, host: str, status
 
 def test_the_state_says_how_far_the_study_is(server: Server) -> None:
     state = json.loads(ask(server, "/state")[1])
-    assert state["status"] == "absent" and state["version"] is None and "no study in" in state["text"]
+    assert state["status"] == "absent" and state["version"] is None and "There is no study in" in state["hint"]
     ledger = Ledger(server.folder.path)
     for number, kind in enumerate(("fp16", "fp32")):
         ledger.ask(Ask(f"000{number}", number, number, 0, "explore", {"training.precision.kind": kind, "x.lr": 1e-5}))

@@ -9,6 +9,8 @@
   const DRAWN_MS = 60000; // then a report is shown as it is
   const REST = 3; // times as long as one took to draw, none is: the browser may share the sweep's cores
   const FIELDS = "input, select, textarea";
+  // What the place on the page is measured from; the names inside a figure are new in each.
+  const MARKS = ["[id]", "h2", "h3", "summary"].map((one) => `main ${one}:not(.js-plotly-plot *)`).join(", ");
   const TOGGLES = { "aria-sort": "th[aria-sort]", "aria-pressed": "[aria-pressed]", "aria-expanded": "[aria-expanded]", "aria-selected": "[aria-selected=true]" };
 
   let state = null;
@@ -63,9 +65,9 @@
       zoom: collect(page, ".js-plotly-plot", zoomOf),
       focus: collect(page, `${FIELDS}, button, summary, a`, (node) => node === page.activeElement ? [node.selectionStart, node.selectionEnd] : null)[0],
     };
-    for (const [key, node] of named(page, "[id], h2, h3, summary")) {
+    for (const [key, node] of named(page, MARKS)) {
       const box = node.getBoundingClientRect();
-      if (box.height && box.top <= 8) left.anchor = [key, box.top];
+      if (box.height && box.top <= view.innerHeight / 4) left.anchor = [key, box.top];
     }
     return left;
   }
@@ -120,7 +122,7 @@
     }
     await painted();
     let top = left.top;
-    const anchor = left.anchor && named(page, "[id], h2, h3, summary").get(left.anchor[0]);
+    const anchor = left.anchor && named(page, MARKS).get(left.anchor[0]);
     // What stands above may have grown.
     if (top > 0 && anchor) top = view.scrollY + anchor.getBoundingClientRect().top - left.anchor[1];
     view.scrollTo({ top, behavior: "instant" });

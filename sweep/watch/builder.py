@@ -18,7 +18,7 @@ ATTENTION_S = 30.0
 """So long after a browser asked, pages are built for it."""
 KEEP_S = 120.0
 """So long the process that builds is kept without work: it takes two seconds to start, and 300 MiB."""
-TICK_S = 0.5
+TICK_S = 1.0
 """Between looks at the folder."""
 
 

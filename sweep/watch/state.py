@@ -53,8 +53,7 @@ def _text(standing: Standing, page: Page | None) -> str:
     done = standing.num_done or (page.num_trials if page else 0)
     if standing.status == "ended":
         if standing.num_open:
-            left = f"{plural(done, 'trial')} done, {standing.num_open} begun or waiting"
-            return f"no run at work: {left}; the study's command goes on"
+            return f"no run at work: {plural(done, 'trial')} done, {standing.num_open} begun or waiting"
         return f"finished: {plural(done, 'trial')}" if done else "no run at work"
     if standing.phase is None:
         return "starting"

@@ -150,6 +150,6 @@ def test_the_words_of_every_phase(tmp_path: Path) -> None:
     assert said(Standing("running", 2, 3, "explore", (), 0), None, tmp_path)["text"] == "exploring: 2 done"
     assert said(Standing("ended", 43, 43, "confirm", (), 0), PAGE, tmp_path)["text"] == "finished: 43 trials"
     assert said(Standing("ended", 40, 43, "confirm", (), 3), PAGE, tmp_path)["text"] == (
-        "no run at work: 40 trials done, 3 begun or waiting; the study's command goes on"
+        "no run at work: 40 trials done, 3 begun or waiting"
     )
     assert said(Standing("ended", 0, 0, None, (), 0), PAGE, tmp_path)["text"] == "finished: 3 trials"

@@ -260,8 +260,8 @@
     const updated = state.built_at ? new Date(1000 * state.built_at).toLocaleTimeString([], { hour12: false }) : "";
     set($("news"), !shown ? "" : newer ? `new results from ${updated}` : `as of ${updated}`);
     $("now").hidden = !newer || !(paused || (coming && !quiet()));
-    $("alone").hidden = !shown;
-    $("pause").hidden = !paused && (!shown || (answered && state.status === "ended" && !newer));
+    $("alone").hidden = !shown || !answered;
+    $("pause").hidden = !paused && (!shown || !answered || (state.status === "ended" && !newer));
     $("error").hidden = !state.error || !answered;
     set($("error"), state.error ? `${shown ? "The report could not be built anew; this is the one before. " : ""}${state.error}` : "");
     if (!shown) set($("hold"), state.hint ? state.hint : state.error ? "There is no report yet." : "The report is being built.");

@@ -47,7 +47,7 @@ def reply(folder: Path) -> tuple[Page | None, str | None]:
         return build(folder), None
     except Exception as error:
         # Whatever it is, the reader keeps the page before and is told; a file may also just not be there yet.
-        text = next((line.strip() for line in str(error).splitlines() if line.strip()), "")
+        text = " ".join(str(error).split())
         return None, text if isinstance(error, ValueError) and text else f"{type(error).__name__}: {text}"
 
 

@@ -11,6 +11,7 @@
   const FIELDS = "input, select, textarea";
   // What the place on the page is measured from; the names inside a figure are new in each.
   const MARKS = ["[id]", "h2", "h3", "summary"].map((one) => `main ${one}:not(.js-plotly-plot *)`).join(", ");
+  const REDRAWN_MS = 500; // after a change of a field, until figures that depend on it are drawn
   const TOGGLES = { "aria-sort": "th[aria-sort]", "aria-pressed": "[aria-pressed]", "aria-expanded": "[aria-expanded]", "aria-selected": "[aria-selected=true]" };
 
   let state = null;
@@ -54,6 +55,7 @@
   function capture(page) {
     const view = page.defaultView;
     const left = {
+      link: view.location.hash,
       top: view.scrollY,
       anchor: null,
       fields: collect(page, FIELDS, (node) => node.type === "checkbox" || node.type === "radio" ? node.checked
@@ -77,20 +79,32 @@
     for (const kind of ["input", "change"]) node.dispatchEvent(new Event(kind, { bubbles: true }));
   }
 
+  // Whether the page had to be told.
   function fill(node, value) {
     if (node.type === "checkbox" || node.type === "radio") {
-      if (node.checked === value) return;
+      if (node.checked === value) return false;
       node.checked = value;
     } else if (node.tagName === "SELECT") {
       const same = [...node.options].filter((option) => option.value === value[0]);
       const option = same.find((one) => one.text === value[1]) ?? same[0];
-      if (!option || option.selected) return;
+      if (!option || option.selected) return false;
       option.selected = true;
     } else {
-      if (node.type === "file" || node.value === value) return;
+      if (node.type === "file" || node.value === value) return false;
       node.value = value;
     }
     tell(node);
+    return true;
+  }
+
+  async function scrollInside(node, top, left) {
+    // A long table draws its rows as far as one scrolls.
+    for (let height = 0; node.scrollHeight > height;) {
+      height = node.scrollHeight;
+      node.scrollTo({ top, left, behavior: "instant" });
+      if (node.scrollTop >= top - 1) return;
+      await painted();
+    }
   }
 
   async function restore(page, left) {
@@ -99,7 +113,8 @@
       const nodes = named(page, selector);
       for (const [key, value] of values) if (nodes.has(key)) act(nodes.get(key), value);
     };
-    each(FIELDS, left.fields, fill);
+    let told = false;
+    each(FIELDS, left.fields, (node, value) => { told = fill(node, value) || told; });
     each("details", left.open, (node, open) => { node.open = open; });
     for (const [attribute, key, value] of left.toggles) {
       if (value === "none") continue;
@@ -109,11 +124,15 @@
         (node.tagName === "TH" ? node.querySelector("button") ?? node : node).click();
       }
     }
+    if (told && left.zoom.length) await sleep(REDRAWN_MS);
     for (const [key, zoom] of left.zoom) {
       const node = named(page, ".js-plotly-plot").get(key);
       if (node && view.Plotly) await view.Plotly.relayout(node, zoom);
     }
-    each("[tabindex]", left.inner, (node, [top, start]) => { [node.scrollTop, node.scrollLeft] = [top, start]; });
+    for (const [key, [top, start]] of left.inner) {
+      const node = named(page, "[tabindex]").get(key);
+      if (node) await scrollInside(node, top, start);
+    }
     if (left.focus) {
       each(`${FIELDS}, button, summary, a`, [left.focus], (node, [start, end]) => {
         node.focus({ preventScroll: true });
@@ -176,11 +195,12 @@
 
   // ---- frames ----
 
-  function frameOf(version) {
+  // The report keeps in its address which trials are chosen.
+  function frameOf(version, link) {
     const frame = document.createElement("iframe");
     frame.title = "Report";
     frame.className = "coming";
-    frame.src = `/report?v=${version}${shown ? "" : location.hash}`;
+    frame.src = `/report?v=${version}${link}`;
     const loaded = new Promise((done) => frame.addEventListener("load", done, { once: true }));
     $("stage").append(frame);
     return { view: { frame, version }, loaded };
@@ -206,7 +226,8 @@
     if (coming || !state?.version || state.version === shown?.version) return;
     if (shown && !forced && (paused || document.hidden || performance.now() < restUntil)) return;
     const began = performance.now();
-    const { view, loaded } = frameOf(state.version);
+    const left = shown ? null : remembered();
+    const { view, loaded } = frameOf(state.version, shown ? pageOf(shown).location.hash : location.hash || left?.link || "");
     coming = view;
     tellState();
     try {
@@ -216,7 +237,7 @@
         show(view);
         await drawn(view);
         restUntil = performance.now() + REST * (performance.now() - began);
-        await restore(pageOf(view), JSON.parse(sessionStorage.getItem(memory()) ?? "null") ?? capture(pageOf(view)));
+        if (left) await restore(pageOf(view), left);
         return;
       }
       await drawn(view);
@@ -240,6 +261,13 @@
   // ---- state ----
 
   const memory = () => `report of ${state?.name} at ${location.host}`;
+  const remembered = () => {
+    try {
+      return JSON.parse(sessionStorage.getItem(memory()));
+    } catch {
+      return null; // Not allowed: a reload begins at the top.
+    }
+  };
   const set = (node, text) => { if (node.textContent !== text) node.textContent = text; };
 
   function tellState() {
@@ -267,8 +295,15 @@
     if (!shown) set($("hold"), state.hint ? state.hint : state.error ? "There is no report yet." : "The report is being built.");
   }
 
+  // So that a link to what is seen now can be copied.
+  function tellLink() {
+    const link = shown && pageOf(shown).location.hash;
+    if (link && link !== location.hash) history.replaceState(null, "", link);
+  }
+
   async function poll() {
     clearTimeout(timer);
+    tellLink();
     const idle = document.hidden || paused;
     try {
       const answer = await fetch(idle ? "/state?idle" : "/state", { cache: "no-store" });

@@ -1,15 +1,21 @@
+// Browsers give a page that was opened from a disk no clipboard, or only when asked the old way.
+async function copied(source) {
+  try {
+    await navigator.clipboard.writeText(source.textContent);
+    return true;
+  } catch {
+    const folded = source.closest("details");
+    if (folded) folded.open = true;
+    getSelection().selectAllChildren(source);
+    return document.execCommand("copy");
+  }
+}
+
 function wireCopy() {
   for (const button of document.querySelectorAll("[data-copy]")) {
-    const source = $(button.dataset.copy);
     const told = button.nextElementSibling;
     button.addEventListener("click", async () => {
-      try {
-        await navigator.clipboard.writeText(source.textContent);
-        told.textContent = "Copied.";
-      } catch {
-        getSelection().selectAllChildren(source);
-        told.textContent = "Selected: press Ctrl+C.";
-      }
+      told.textContent = (await copied($(button.dataset.copy))) ? "Copied." : "Selected: press Ctrl+C.";
     });
   }
 }

@@ -244,7 +244,7 @@ def test_a_report_tells_where_training_is_stable(report: Path) -> None:
 
 def test_the_snippet_stands_beside_the_recipe_with_a_copy_button_each(report: Path) -> None:
     page = report.read_text(encoding="utf-8")
-    assert re.findall(r'data-copy="(\w+)"', page) == ["recipe", "snippet"]
+    assert re.findall(r'data-copy="(\w+)"', page) == ["recipe", "recipe", "snippet"]
     code = re.search(r'<pre id="snippet"[^>]*>(.*?)</pre>', page, re.DOTALL)
     assert code is not None
     compile(html.unescape(code.group(1)), "snippet", "exec")

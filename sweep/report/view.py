@@ -38,7 +38,7 @@ from sweep.report.courses import read_traces
 from sweep.report.failures import Failures, failures
 from sweep.report.stable_region import StableRegion, stable_region
 
-MAX_OTHER_MARKS = 40_000
+MAX_OTHER_MARKS = 20_000
 """Marks on all maps but the first: a large study has fewer maps."""
 
 

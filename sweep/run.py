@@ -249,6 +249,7 @@ def _search(study: Study) -> str:
 def conclude(session: StudySession, loaded: LoadedStudy) -> tuple[Recommendation, list[Finding]]:
     """Writes what follows from the finished trials, besides the report; returns it, and what became of the claims."""
     results_dir, study = session.results_dir, session.study
+    session.write_trials()
     content = store.read_study(results_dir)
     content["provenance"].pop("exploration_ended", None)
     if session.stop_reason is not None:

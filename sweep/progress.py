@@ -15,6 +15,7 @@ from rich.text import Text
 
 from sweep.explanation import few_words
 from sweep.records import TrialResult
+from sweep.space import short_keys
 from sweep.trial import Job, Progress
 
 
@@ -227,16 +228,16 @@ def _cells(progress: Progress) -> tuple[str, str, str, str]:
 
 def settings_line(settings: dict[str, bool | int | float | str]) -> str:
     """The settings by the shortest names that tell them apart: `precision=fp16 lr=0.0012`."""
+    keys = short_keys(settings)
     return " ".join(
-        f"{_short(path)}={value:.3g}" if isinstance(value, float) else f"{_short(path)}={value}"
+        f"{keys[path]}={value:.3g}" if isinstance(value, float) else f"{keys[path]}={value}"
         for path, value in settings.items()
     )
 
 
-def _short(path: str) -> str:
-    """The last part of a dotted path; for a `kind`, the part before it."""
-    parts = path.split(".")
-    return parts[-2] if parts[-1] == "kind" and len(parts) > 1 else parts[-1]
+def trial_title(job: Job) -> str:
+    """Number and settings of a trial, as other programs show it: `0007 precision=fp16 lr=0.0012`."""
+    return f"{job.trial_id} {settings_line(job.settings)}".rstrip()
 
 
 def _duration(seconds: float) -> str:

@@ -3,13 +3,16 @@
 import dataclasses
 import json
 import math
+import re
 import time
+import urllib.request
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
 import optuna
 import pytest
+import ray
 import torch
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
@@ -20,6 +23,7 @@ from slr_models.data import SyntheticConfig
 from sweep import runner, store, yaml_source
 from sweep.forensics.settings import ForensicsConfig
 from sweep.ledger import LEDGER_FILE
+from sweep.metrics import Exported, Metrics
 from sweep.monitor import MonitorConfig
 from sweep.ray_scheduler import StudyScheduler
 from sweep.records import TrialResult
@@ -28,6 +32,7 @@ from sweep.session import StudySession
 from sweep.study import LoadedStudy, Resources, validate
 from sweep.train import TrialConfig
 from sweep.trial import Job, Progress, RunOptions, TrialRunner
+from sweep.views import Views
 
 DATA = {"kind": "synthetic", "vocabulary_size": 4, "num_train": 16, "num_valid": 4, "max_labels": 3}
 HOT = {"optimizer": {"kind": "sgd", "lr": 1e4}, "clip": {"kind": "off"}, "bad_batch": {"kind": "never_skip"}}
@@ -134,12 +139,26 @@ def run(folder: Path, text: str, num_lanes: int) -> _Watching:
     loaded = validate(yaml_source.parse(STUDY + text, "s.yaml"))
     dataset = loaded.study.data.build()
     session, view = StudySession(loaded, folder, len(dataset.train)), _Watching()
+    views = Views(view, [Metrics(folder.name, session, session.results)], print)
     try:
-        assert runner.run_trials(session, dataset, options(loaded, folder), num_lanes, view)
+        assert runner.run_trials(session, dataset, options(loaded, folder), num_lanes, views)
     finally:
         session.close()
     assert not list((folder / "ray").glob("*/checkpoint_*")), "what waited on disk is removed"
     return view
+
+
+def exported(study: str) -> dict[str, float]:
+    """What Prometheus would get of a study now: series, with the outcome behind it where it has one -> value."""
+    (node,) = [node for node in ray.nodes() if node["Alive"]]
+    with urllib.request.urlopen(f"http://127.0.0.1:{node['MetricsExportPort']}/metrics", timeout=10) as answer:
+        lines = answer.read().decode().splitlines()
+    found = {}
+    for line in lines:
+        if f'study="{study}"' in line:
+            outcome = re.search(r'outcome="([^"]+)"', line)
+            found[" ".join([line.partition("{")[0], *(outcome.groups() if outcome else ())])] = float(line.split()[-1])
+    return found
 
 
 def told(folder: Path) -> list[FrozenTrial]:
@@ -182,6 +201,28 @@ def test_asha_prunes_the_mediocre_while_divergence_stays_a_result(tmp_path, num_
     assert math.isfinite(pruned["objective"]) and pruned["training.optimizer.lr"] == 0.001 and pruned["wall_s"] > 0
     assert len(store.read_steps(tmp_path, "0001")) == 10 and len(store.read_evals(tmp_path, "0001")) == 2
     assert len(view.results) == 3
+
+    # Ray passes values on every ten seconds.
+    until = time.monotonic() + 60
+    while exported(tmp_path.name).get(Exported.TRIALS.series + " pruned") != 1 and time.monotonic() < until:
+        time.sleep(0.5)
+    values = exported(tmp_path.name)
+    trained = trials["num_steps"].sum()
+    assert values.pop(Exported.STEPS_PER_SECOND.series) == 0, "nothing runs any more"
+    assert values == {
+        "ray_sweep_trials stable": 1,
+        "ray_sweep_trials pruned": 1,
+        f"ray_sweep_trials {diverging.user_attrs['verdict']}": 1,
+        "ray_sweep_trials_stable": 1,
+        "ray_sweep_trials_diverged": 1,
+        "ray_sweep_trials_planned": 3,
+        "ray_sweep_trials_running": 0,
+        "ray_sweep_steps_total": trained,
+        "ray_sweep_steps_saved": 30 - trials.loc["0002", "num_steps"],
+        "ray_sweep_best_objective": pytest.approx(good.value),
+        "ray_sweep_trials_audited": 0,
+        "ray_sweep_false_stops": 0,
+    }
 
     # As if the driver had been killed while the last one ran.
     ledger = tmp_path / LEDGER_FILE

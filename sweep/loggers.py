@@ -11,6 +11,7 @@ import os
 import queue
 import re
 import threading
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -80,6 +81,8 @@ class TrialLogger:
         self._callback = callback
         self._study = study
         self._folder_of = folder_of
+        # Weights & Biases would overwrite the trial of the same number in another run of the study.
+        self._begun = int(time.time())
         self._on_end = on_end
         self._trials: dict[str, _LoggedTrial] = {}
         self._events: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
@@ -89,9 +92,8 @@ class TrialLogger:
     def started(self, job: Job) -> None:
         """A training starts, or starts again."""
         if job.trial_id not in self._trials:
-            self._trials[job.trial_id] = self._logged(job)
-        trial = self._trials[job.trial_id]
-        self._events.put(lambda: self._callback.log_trial_start(trial))
+            trial = self._trials[job.trial_id] = self._logged(job)
+            self._events.put(lambda: self._callback.log_trial_start(trial))
 
     def progressed(self, job: Job, progress: Progress) -> None:
         """A training was evaluated."""
@@ -147,7 +149,7 @@ class TrialLogger:
         config: dict[str, Scalar | None] = {"seed": job.seed, "phase": job.phase}
         config |= {keys[path]: value for path, value in job.settings.items()}
         folder = self._folder_of(title).resolve()
-        return _LoggedTrial(f"{self._study}-{job.trial_id}", title, config, str(folder), self._study)
+        return _LoggedTrial(f"{self._study}-{job.trial_id}-{self._begun:x}", title, config, str(folder), self._study)
 
     def _log(self, trial: _LoggedTrial, step: int, numbers: dict[str, float], **more: Any) -> None:
         # TensorBoard and MLflow draw no infinite value; what is unknown is left out.

@@ -23,6 +23,7 @@ from slr_models.data import SyntheticConfig
 from sweep import runner, store, yaml_source
 from sweep.forensics.settings import ForensicsConfig
 from sweep.ledger import LEDGER_FILE
+from sweep.loggers import open_loggers
 from sweep.metrics import Exported, Metrics
 from sweep.monitor import MonitorConfig
 from sweep.ray_scheduler import StudyScheduler
@@ -303,6 +304,24 @@ def test_a_crashed_training_is_not_taken_for_a_pruned_one(tmp_path) -> None:
         searcher.on_trial_complete(trial_id=f"ray{attempt}", error=True)
     assert [r.verdict.value for r in view.results] == ["crashed"]
     session.close()
+
+
+@pytest.mark.slow
+def test_weights_and_biases_gets_a_run_a_trial_without_a_network(tmp_path, num_lanes, monkeypatch) -> None:
+    pytest.importorskip("wandb")
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    job = Job("0007", 7, 7, 3, "explore", {"training.optimizer.lr": 0.25}, None, 100)
+    (logger,) = open_loggers(["wandb=demo"], "s", tmp_path)
+    logger.started(job)
+    logger.progressed(job, Progress(50, 100, 2.5, 2.0, 0.75))
+    loaded = validate(yaml_source.parse(STUDY + ASHA, "s.yaml"))
+    logger.finished(runner.crashed_result(job, options(loaded, tmp_path), "its process died"))
+    logger.close()
+    assert logger.problem is None
+    (written,) = (tmp_path / "wandb").glob("offline-run-*/*.wandb")
+    content = written.read_bytes()
+    for part in (b"0007 lr=0.25", b"demo", b"val_loss", b"crashed", b"its process died"):
+        assert part in content
 
 
 def _progress() -> Progress:

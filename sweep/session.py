@@ -399,15 +399,18 @@ class StudySession:
 
     def _confirmation_is_due(self) -> bool:
         """Whether exploring on would leave no time for what follows: a late stable training's time for each round."""
-        full = [r.wall_s for r in self.results if r.stable and math.isfinite(r.wall_s)]
         to_follow = num_confirmations(self.study)
         if self.study.full_size is not None:
             to_follow += self.study.full_size.trainings
-        if self.left_s == math.inf or not full or to_follow == 0:
+        if self.left_s == math.inf or to_follow == 0:
+            return False
+        latest = (r.wall_s for r in reversed(self._ledger.results.values()) if r.stable and math.isfinite(r.wall_s))
+        full = list(itertools.islice(latest, RECENT_TRAININGS))
+        if not full:
             return False
         rounds = math.ceil(to_follow / self._num_lanes)
         # One round more: the trainings that run now have to end first.
-        reserve_s = (rounds + 1) * statistics.median(full[-RECENT_TRAININGS:]) + self._explanation_s()
+        reserve_s = (rounds + 1) * statistics.median(full) + self._explanation_s()
         return self.left_s <= reserve_s
 
     def _explanation_s(self) -> float:
@@ -430,6 +433,18 @@ class StudySession:
         objectives = [r.objective for r in (results if pruned else judged)]
         worst = max(results if pruned else judged, key=lambda r: r.objective)
         cost = self.study.search.cost if isinstance(self.study.search, Nsga2Search) else None
+        attributes = {
+            "verdict": worst.verdict.value,
+            "reason": worst.reason,
+            "cause": worst.cause,
+            "alarm": None if worst.alarm is None else worst.alarm.value,
+            "stop_step": worst.stop_step,
+            "wer": _json_number(worst.wer),
+            "val_loss": _json_number(worst.val_loss),
+            "num_steps": sum(r.num_steps for r in results),
+            "num_seeds": len(results),
+            "trials": ", ".join(trials),
+        }
         return SettingResult(
             objective=sum(objectives) / len(objectives) if stable else max(objectives),
             margin=math.nan if pruned else max(r.margin for r in judged),
@@ -437,18 +452,7 @@ class StudySession:
             cost=math.nan if cost is None else statistics.fmean(r.cost(cost) for r in results),
             pruned=pruned,
             evaluations=self._evaluations(next(r for r in results if r not in judged)) if pruned else {},
-            attributes={
-                "verdict": worst.verdict.value,
-                "reason": worst.reason,
-                "cause": worst.cause,
-                "alarm": None if worst.alarm is None else worst.alarm.value,
-                "stop_step": worst.stop_step,
-                "wer": _json_number(worst.wer),
-                "val_loss": _json_number(worst.val_loss),
-                "num_steps": sum(r.num_steps for r in results),
-                "num_seeds": len(results),
-                "trials": ", ".join(trials),
-            },
+            attributes={key: value for key, value in attributes.items() if value is not None},
         )
 
     def _evaluations(self, result: TrialResult) -> dict[int, float]:

@@ -53,7 +53,7 @@ class SettingResult:
     """Finite; lower is better."""
     margin: float
     """Negative = stable. NaN if pruned."""
-    attributes: Mapping[str, bool | int | float | str | None]
+    attributes: Mapping[str, bool | int | float | str]
     """For the dashboard: verdict, reason, cause, losses."""
     margins: Sequence[float] = ()
     """One a seed."""
@@ -105,6 +105,7 @@ class OptunaBridge:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
             self._study.set_metric_names(metrics)
+        self._num_asked = 0
         self._trials: dict[int, optuna.Trial] = {}
         self.stop_reason: str | None = None
         """Why the search asks for no more settings although it could; None where it does not say so."""
@@ -128,7 +129,7 @@ class OptunaBridge:
 
     def ask(self) -> tuple[int, Settings] | None:
         """The next group and its settings; None when a grid is exhausted or the map is known (see `stop_reason`)."""
-        group = len(self._study.get_trials(deepcopy=False))
+        group = self._num_asked
         if isinstance(self._config, StabilitySearch):
             self.stop_reason = self._config.stop_reason(self._study, self._space)
             if self.stop_reason is not None:
@@ -182,6 +183,7 @@ class OptunaBridge:
             self._study.enqueue_trial(dict(fixed))
         trial = self._study.ask()
         assert trial.number == group, "one Optuna trial a group, in order"
+        self._num_asked += 1
         self._trials[group] = trial
         if isinstance(self._config, CmaEsSearch | Nsga2Search):
             # What these know lies in the trials that they drew. Drawing now, although the settings may be fixed, leaves

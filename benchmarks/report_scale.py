@@ -2,18 +2,18 @@
 
 Makes a results folder (settings, outcomes and courses are drawn; nothing is trained), then
 
-- builds its report in a process of its own: seconds, peak memory, size; beside it, in the same run, the time that
-  PyArrow alone takes to read the columns which the courses are drawn from, as the least that any report needs;
-- opens it in Chromium, offline, and times what a reader waits for: the table, the figures, a click on a trial, a filter,
-  a sorted column; beside it the time of an empty page that runs the same plotly.js.
+- builds its report in a process of its own: seconds, peak memory, size. Beside it, in the same run, the time that
+  PyArrow alone takes to read the columns that courses are drawn from: no report with every course can be faster;
+- opens it in Chromium, offline, and times what a reader waits for. Beside it a page with plotly.js and an empty
+  figure, and the page that `optuna.visualization.plot_slice` makes of the same trials, which has marks and no courses.
 
-    python benchmarks/report_scale.py [--trials 10000] [--steps 1000] [--folder DIR]
+    python benchmarks/report_scale.py [--trials 10000] [--steps 1000] [--folder DIR] [--repeats 3]
 """
 
 import argparse
-import json
 import math
 import os
+import resource
 import statistics
 import subprocess
 import sys
@@ -23,10 +23,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import optuna
+import plotly.graph_objects as go
 import pyarrow as pa
 import pyarrow.parquet as pq
+from playwright.sync_api import Page, sync_playwright
 
 from sweep import store
+from sweep.analysis.traces import EVAL_COLUMNS, STEP_COLUMNS
 from sweep.records import Outcome
 
 ROOT = Path(__file__).parents[1]
@@ -152,3 +156,143 @@ def _write_steps(
     (folder / "steps").mkdir(exist_ok=True)
     pq.write_table(table, folder / "steps" / f"{trial_id}.parquet", compression="zstd")
     return np.asarray(loss)
+
+
+def build(folder: Path) -> tuple[float, float]:
+    """Builds the report in a process of its own; returns (seconds, peak GiB)."""
+    started = time.perf_counter()
+    subprocess.run([sys.executable, "-m", "sweep.report", str(folder)], check=True, stdout=subprocess.DEVNULL)
+    return time.perf_counter() - started, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 2**20
+
+
+def read_alone(folder: Path) -> float:
+    """Seconds that PyArrow takes to read what courses are drawn from."""
+    started = time.perf_counter()
+    for kind, names in (("steps", STEP_COLUMNS), ("evals", EVAL_COLUMNS)):
+        for path in (folder / kind).iterdir():
+            pq.ParquetFile(path).read(columns=list(names), use_threads=False)
+    return time.perf_counter() - started
+
+
+def write_peers(folder: Path) -> dict[str, Path]:
+    """Pages to compare with: name -> path."""
+    empty, slices = folder / "empty.html", folder / "plot_slice.html"
+    go.Figure().write_html(empty, include_plotlyjs=True)
+    trials = store.read_trials(folder)
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    study = optuna.create_study()
+    ranges = {path: SPACE[path].get("loguniform") for path in SPACE}
+    distributions: dict[str, Any] = {
+        path: optuna.distributions.FloatDistribution(*ends, log=True)
+        if ends
+        else optuna.distributions.CategoricalDistribution(SPACE[path]["choice"])
+        for path, ends in ranges.items()
+    }
+    study.add_trials(
+        [
+            optuna.create_trial(
+                params={path: row[path] for path in SPACE}, distributions=distributions, value=row["objective"]
+            )
+            for row in trials.to_dict("records")
+        ]
+    )
+    optuna.visualization.plot_slice(study).write_html(slices, include_plotlyjs=True)
+    return {"plotly.js and an empty figure": empty, "optuna.visualization.plot_slice": slices}
+
+
+_DRAWN = "() => document.querySelector('.main-svg') !== null"
+_ACTIONS = {
+    "a click on a trial": (
+        "document.querySelectorAll('[data-trial]')[5].click();"
+        "await new Promise((go) => document.querySelector('#trace').once('plotly_afterplot', go));"
+    ),
+    "another trial beside it": (
+        "document.querySelectorAll('[data-compare]')[9].click();"
+        "await new Promise((go) => document.querySelector('#trace').once('plotly_afterplot', go));"
+    ),
+    "a filter": "const f = document.querySelector('#filter'); f.value = 'fp16'; f.dispatchEvent(new Event('input'));",
+    "a sorted column": "document.querySelectorAll('#table thead button')[3].click();",
+}
+"""What a reader does -> script that ends when it is done."""
+
+
+def open_report(page: Page, path: Path) -> dict[str, float]:
+    """Seconds from opening to what a reader waits for, then of what he does."""
+    found = {}
+    started = time.perf_counter()
+    page.goto(path.as_uri(), wait_until="commit")
+    for name, script in {
+        "the answer": "() => document.querySelector('#answer .headline') !== null",
+        "the first figure": "() => document.querySelector('#map-0 .main-svg') !== null",
+        "all figures": "() => document.body.dataset.ready === 'yes'",
+    }.items():
+        page.wait_for_function(script)
+        found[name] = time.perf_counter() - started
+    for name, script in _ACTIONS.items():
+        timed = f"async () => {{ const t = performance.now(); {script} await new Promise(requestAnimationFrame);"
+        found[name] = page.evaluate(f"{timed} return performance.now() - t; }}") / 1000
+    return found
+
+
+def open_peer(page: Page, path: Path) -> float:
+    """Seconds from opening to the first figure."""
+    started = time.perf_counter()
+    page.goto(path.as_uri(), wait_until="commit")
+    page.wait_for_function(_DRAWN)
+    return time.perf_counter() - started
+
+
+def measure(folder: Path, repeats: int) -> None:
+    """Prints the medians."""
+    built, alone = [], []
+    for _ in range(repeats):
+        built.append(build(folder))
+        alone.append(read_alone(folder))
+    seconds, floor = statistics.median(s for s, _ in built), statistics.median(alone)
+    size = (folder / "report.html").stat().st_size / 1e6
+    print(f"build: {seconds:.1f} s, peak {max(m for _, m in built):.2f} GiB, {size:.1f} MB")
+    print(f"  PyArrow alone reads the courses' columns in {floor:.1f} s; the report takes {seconds / floor:.1f} x")
+    peers = write_peers(folder)
+    opened: list[dict[str, float]] = []
+    others: dict[str, list[float]] = {name: [] for name in peers}
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        for _ in range(repeats):
+            for name, path in peers.items():
+                page = browser.new_page(viewport={"width": 1440, "height": 900}, offline=True)
+                others[name].append(open_peer(page, path))
+                page.close()
+            page = browser.new_page(viewport={"width": 1440, "height": 900}, offline=True)
+            opened.append(open_report(page, folder / "report.html"))
+            page.close()
+        browser.close()
+    for name in opened[0]:
+        print(f"{name}: {statistics.median(one[name] for one in opened):.2f} s")
+    first = statistics.median(one["the first figure"] for one in opened)
+    for name, times in others.items():
+        peer = statistics.median(times)
+        weight = peers[name].stat().st_size / 1e6
+        print(f"  {name}, {weight:.1f} MB: first figure after {peer:.2f} s; ours takes {first / peer:.2f} times that")
+
+
+def main() -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--trials", type=int, default=10_000)
+    parser.add_argument("--steps", type=int, default=1_000)
+    parser.add_argument("--folder", type=Path, help="made, or used again if it is there; default: a temporary one")
+    parser.add_argument("--repeats", type=int, default=3)
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = options.folder or Path(temporary)
+        if not (folder / "trials.parquet").is_file():
+            make_results(folder, options.trials, options.steps)
+        num_cores = len(os.sched_getaffinity(0))
+        print(
+            f"{options.trials} trials of up to {options.steps} steps, medians of {options.repeats}, {num_cores} cores"
+        )
+        measure(folder, options.repeats)
+
+
+if __name__ == "__main__":
+    main()

@@ -14,17 +14,19 @@ from sweep.analysis.audit import audit_cost_text, audit_text
 from sweep.analysis.claims.stated import removed_note
 from sweep.analysis.costs import cost_text
 from sweep.analysis.dimensions import plain
+from sweep.analysis.half_precision import nearest_modules
 from sweep.analysis.recommend import result_text
 from sweep.analysis.traces import points_kept
 from sweep.analysis.wording import duration, number, percent, setting_text, value_text
-from sweep.explanation import Explanation, few_words
+from sweep.explanation import few_words
 from sweep.records import Outcome
-from sweep.report import answer, facts, region_text
+from sweep.report import answer, facts, failure_text, region_text
 from sweep.report.claims import MEANINGS, claim_cards, headline, null_name
 from sweep.report.edge_table import edge_table
 from sweep.report.figures.panel import Panel
 from sweep.report.panels import figure_panels, map_name
 from sweep.report.payload import courses_payload, figures_payload, packed, trials_payload
+from sweep.report.story import story
 from sweep.report.theme import css_variables, svg_symbol, svg_verdict
 from sweep.report.trial_table import Column, audit_notes, trial_columns
 from sweep.report.view import View
@@ -32,6 +34,8 @@ from sweep.report.weights import Weights, weights
 
 NUM_ALTERNATIVES = 4
 """Settings shown after the recommended one."""
+NUM_MODULES = 8
+"""Modules whose headroom is listed."""
 NUM_FIRST_ROWS = 200
 """Rows of the table of trials that can be read without JavaScript; all are in the page."""
 _SCRIPTS = ("figures", "trials", "courses", "page")
@@ -87,7 +91,7 @@ def render(view: View) -> str:
     region, transfer = view.region, view.stable_region.transfer
     matters = weights(region, view.importance, view.dims)
     every = figure_panels(view)
-    shown = {"lr": view.shows_lr, "map": view.shows_map, "size": True}
+    shown = {"lr": view.shows_lr, "map": view.shows_map, "size": True, "headroom": True, "scale": True}
     figures = {name: panels for name, panels in every.items() if shown.get(name.rstrip("0123456789"))}
     names = {dim.path: dim.name for dim in view.dims}
     columns, traced = trial_columns(view), {one.trial_id for one in view.traces}
@@ -135,13 +139,21 @@ def render(view: View) -> str:
         tiles=facts.tiles(view),
         audit_text=audit_text(view.audit, view.costs),
         cost_texts=[text for text in (cost_text(view.costs), audit_cost_text(view.audit)) if text],
-        example=_worked_example(view),
+        example=story(view.failures.example, view.dims) if view.failures.example else None,
+        headroom_panels=every["headroom"],
+        scale_panels=every["scale"],
+        modules=nearest_modules(view.failures.half.headroom)[:NUM_MODULES],
+        calibrations=failure_text.calibrations(view.failures.half),
+        failures_lead=failure_text.lead(view.failures),
+        thickness=failure_text.thickness(view.failures.by_setting),
+        of_limit=failure_text.of_limit,
         limits=facts.limits(view),
         study_facts=facts.study_sections(view),
         rows=rows,
         trial_columns=columns,
         num_first_rows=NUM_FIRST_ROWS,
         num_traced=len(view.traces),
+        traced=traced,
         traced_examples=[(label, trial_id) for label, trial_id in view.examples if trial_id in traced],
         num_points=points_kept(len(view.traces)),
         num_alternatives=NUM_ALTERNATIVES,
@@ -153,42 +165,6 @@ def render(view: View) -> str:
         payload=packed(figures_payload(figures)),
         trials_payload=packed(trials_payload(view, columns, rows)),
         courses_payload=packed(courses_payload(view)),
-    )
-
-
-@dataclasses.dataclass(frozen=True)
-class _Example:
-    """The worked example of an explanation."""
-
-    trial_id: str
-    title: str
-    explanation: Explanation
-    first_nonfinite: str | None
-    replays: str
-    """How the replays were made; empty where there were none."""
-
-
-def _worked_example(view: View) -> _Example | None:
-    if view.worked_example is None:
-        return None
-    explanation = view.explanations[view.worked_example]
-    row = view.trials[view.trials["trial_id"] == view.worked_example].iloc[0]
-    names = {dim.path: dim.name for dim in view.dims}
-    setting = setting_text({path: plain(row.get(path)) for path in names}, names)
-    replays = ""
-    if explanation.counterfactuals:
-        since = explanation.snapshot_step
-        start = "" if since is None else f" from the {'initial model' if since == 0 else f'state after step {since}'}"
-        replays = (
-            f"Replayed{start} with one thing changed at a time, {explanation.num_replayed_steps} steps in all. The "
-            "first replay of each change takes the same batches, any other the data in another order."
-        )
-    return _Example(
-        trial_id=view.worked_example,
-        title=f"trial {row['number']}, {row['verdict']} ({setting})",
-        explanation=explanation,
-        first_nonfinite=facts.first_nonfinite(explanation.first_nonfinite) if explanation.first_nonfinite else None,
-        replays=replays,
     )
 
 

@@ -14,20 +14,20 @@ import yaml
 from slr_models.errors import ResultsError
 from sweep import store
 from sweep.analysis.audit import Audit, audit
-from sweep.analysis.causes import OutcomeCauses, causes_by_outcome, worked_example
+from sweep.analysis.causes import OutcomeCauses, causes_by_outcome
 from sweep.analysis.claims.pairs import num_cells
 from sweep.analysis.claims.verdict import Finding, judge
 from sweep.analysis.costs import Costs, costs
 from sweep.analysis.dimensions import Dimension, dimensions, learning_rate, panel_dimension
 from sweep.analysis.groups import CONFIRM_PHASE, FULL_SIZE_PHASE, SettingGroup, setting_groups
 from sweep.analysis.health import health_warnings
-from sweep.analysis.outcomes import OutcomeCounts, judged, mapped, outcome_counts, outcomes_by
+from sweep.analysis.outcomes import OutcomeCounts, judged, mapped, outcome_counts
 from sweep.analysis.pareto import ParetoRow, pareto_front
 from sweep.analysis.recipe import recipe
 from sweep.analysis.recommend import Recommendation, recommend
 from sweep.analysis.region import Panel as Grid
 from sweep.analysis.region import Region
-from sweep.analysis.sensitivity import LrInfo, LrSensitivity, levels_of, lr_info, lr_sensitivity
+from sweep.analysis.sensitivity import LrInfo, LrSensitivity, lr_info, lr_sensitivity
 from sweep.analysis.snippet import snippet
 from sweep.analysis.stability_map import MapInfo, map_info
 from sweep.analysis.traces import Trace, examples, points_kept, traced_trials
@@ -35,6 +35,7 @@ from sweep.analysis.unsafe import LrBracket, lr_brackets
 from sweep.explanation import Explanation
 from sweep.ledger import LEDGER_FILE
 from sweep.report.courses import read_traces
+from sweep.report.failures import Failures, failures
 from sweep.report.stable_region import StableRegion, stable_region
 
 MAX_OTHER_MARKS = 40_000
@@ -76,8 +77,6 @@ class View:
     """The recommended settings as PyTorch code."""
     total: OutcomeCounts
     """Of the searched space: trials at full size are counted in `num_full_size` alone."""
-    by_panel: tuple[OutcomeCounts, ...]
-    """Outcomes at each level of the panel setting; empty where trials are not split."""
     brackets: tuple[LrBracket, ...]
     lr: LrInfo | str
     """Or why there is no such figure."""
@@ -96,8 +95,8 @@ class View:
     explanations: Mapping[str, Explanation]
     """Of bad trials, by trial id."""
     causes: tuple[OutcomeCauses, ...]
-    worked_example: str | None
-    """The trial whose explanation shows most."""
+    failures: Failures
+    """Where and how trainings failed, with one of them traced."""
     examples: tuple[tuple[str, str], ...]
     """Trials worth a look: (label, trial id)."""
     traces: tuple[Trace, ...]
@@ -220,7 +219,6 @@ def view_of(source: Source) -> View:
         recipe_yaml=recipe_yaml,
         snippet=_snippet(results_dir, recipe_yaml) if recipe_yaml else None,
         total=outcome_counts(searched),
-        by_panel=tuple(outcomes_by(searched, panel.path, levels_of(panel, searched))) if panel else (),
         brackets=tuple(lr_brackets(mapped(searched), lr, panel)) if lr else (),
         lr=_lr(searched, lr, panel, provenance),
         lr_sensitivity=lr_sensitivity(searched, lr, panel) if lr else (),
@@ -233,7 +231,7 @@ def view_of(source: Source) -> View:
         audit=audit(searched),
         explanations=explanations,
         causes=tuple(causes_by_outcome(judged(searched), explanations)),
-        worked_example=worked_example(judged(searched), explanations),
+        failures=failures(results_dir, study, trials, dims, panel, explanations),
         examples=shown,
         traces=tuple(read_traces(results_dir, traced, points_kept(len(traced)))),
         warnings=_warnings(results_dir, trials, traced),

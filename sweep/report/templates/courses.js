@@ -180,12 +180,17 @@ function tellOf(id, index, several) {
 async function drawCourses() {
   if (!$("trace")) return;
   await Promise.all([figuresRead, readCourses()]);
+  await renderCourses();
+}
+
+function renderCourses() {
+  if (!courses || !chosen.size) return;
   const ids = [...chosen];
   const known = ids.filter((id) => courses[id]);
   $("trace-text").replaceChildren(...ids.map((id) => tellOf(id, known.indexOf(id), ids.length > 1)));
   $("trace").hidden = !known.length;
-  if (known.length) await draw($("trace"), courseFigure(known, $("trace").clientWidth < 560));
   markChosen();
+  return known.length ? draw($("trace"), courseFigure(known, $("trace").clientWidth < 560)) : null;
 }
 
 function toggle(id, on) {

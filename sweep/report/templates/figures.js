@@ -33,6 +33,8 @@ function draw(node, figure) {
   layout.dragmode = touch ? false : "zoom";
   // Plotly takes the element's own height when the window changes its size.
   node.style.height = layout.height + "px";
+  // Paper has another width than the window, and no event that says so.
+  if (printing) layout.width = node.clientWidth;
   return Plotly.react(node, themed(figure.data), layout, config);
 }
 

@@ -1,15 +1,21 @@
+// Browsers give a page that was opened from a disk no clipboard, or only when asked the old way.
+async function copied(source) {
+  try {
+    await navigator.clipboard.writeText(source.textContent);
+    return true;
+  } catch {
+    const folded = source.closest("details");
+    if (folded) folded.open = true;
+    getSelection().selectAllChildren(source);
+    return document.execCommand("copy");
+  }
+}
+
 function wireCopy() {
   for (const button of document.querySelectorAll("[data-copy]")) {
-    const source = $(button.dataset.copy);
     const told = button.nextElementSibling;
     button.addEventListener("click", async () => {
-      try {
-        await navigator.clipboard.writeText(source.textContent);
-        told.textContent = "Copied.";
-      } catch {
-        getSelection().selectAllChildren(source);
-        told.textContent = "Selected: press Ctrl+C.";
-      }
+      told.textContent = (await copied($(button.dataset.copy))) ? "Copied." : "Selected: press Ctrl+C.";
     });
   }
 }
@@ -32,9 +38,10 @@ function wirePlanes() {
   });
 }
 
-async function redraw() {
-  await drawCourses();
-  await drawAll();
+// All at once: a printer does not wait.
+function redraw() {
+  renderCourses();
+  for (const id of visibleFigures()) drawFigure(id);
 }
 
 async function readFigures() {
@@ -55,8 +62,13 @@ async function start() {
   await drawAll();
   if (chosen.size) await drawCourses();
   dark.addEventListener("change", redraw);
-  addEventListener("beforeprint", () => { printing = true; if (dark.matches) redraw(); });
-  addEventListener("afterprint", () => { printing = false; if (dark.matches) redraw(); });
+  for (const [event, now] of [["beforeprint", true], ["afterprint", false]]) {
+    addEventListener(event, () => {
+      printing = now;
+      document.documentElement.classList.toggle("printing", now);
+      redraw();
+    });
+  }
   document.body.dataset.ready = "yes";
 }
 start();

@@ -83,7 +83,7 @@ function wireTable() {
     const near = scroll.scrollTop + scroll.clientHeight > scroll.scrollHeight - 400;
     if (near && !$("more").hidden) showMore();
   });
-  table.tBodies[0].addEventListener("click", (event) => {
+  document.addEventListener("click", (event) => {
     const button = event.target.closest("[data-trial]");
     if (button) showCourse(button.dataset.trial);
   });

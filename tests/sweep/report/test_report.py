@@ -51,7 +51,7 @@ def test_the_report_answers_first_and_holds_everything(results: Path, report: Pa
     page = path.read_text(encoding="utf-8")
     assert page.index("Confirmed with fresh seeds") < page.index('id="failures"')
     data = payload(page)
-    assert {"lr-0", "lr-1", "lr-2", "map-0", "map-1", "map-2"} == set(data["figures"])
+    assert set(data["figures"]) == {"lr-0", "lr-1", "lr-2", "map-0", "map-1", "map-2", "scale-0", "scale-1"}
     assert len(courses(page)) == 39
     assert sum(num_marks(data["figures"][f"map-{i}"]) for i in range(3)) == 39
     assert path.stat().st_size < 3_000_000
@@ -197,18 +197,11 @@ def test_false_stops_are_told_with_their_interval(report: Path) -> None:
     assert ends == [(180, "would have been stopped: stalled"), (400, "end")]
 
 
-def test_causes_stand_with_the_outcomes_an_example_and_every_trial(results: Path, report: Path) -> None:
+def test_causes_stand_with_the_outcomes_and_every_trial(results: Path, report: Path) -> None:
     page = report.read_text(encoding="utf-8")
     failures = section(page, "failures")
     assert "diverged-nonfinite 5 4 fp16 overflow in attention scores, 1 not looked into" in failures
     assert "blank-collapse 3 3 not looked into" in failures
-    assert "trial 8, diverged-nonfinite (precision fp16, learning rate 0.0969, clip norm 3.85)" in failures
-    assert (
-        "First non-finite: forward of step 131, matmul in encoder.0.attention (float16), 12 inf, largest input 341.5, "
-        "largest finite output 65472." in failures
-    )
-    assert "same 0 of 2 n/a" in failures and "fp32 2 of 2 2.1" in failures
-    assert "Replayed from the state after step 125 with one thing changed at a time, 420 steps in all" in failures
     cells = re.findall(r'<td class="cause" title="([^"]*)">([^<]*)</td>', page)
     assert sum(short == "fp16 overflow in attention scores" for _, short in cells) == 6
     assert sum("fp16 overflow in attention scores (encoder.0.attention)" in full for full, _ in cells) == 6
@@ -233,12 +226,12 @@ def test_a_cause_found_on_demand_after_the_study_is_shown(tmp_path: Path, make_r
     for trial_id in trials["trial_id"]:
         store.evidence_path(folder, trial_id, "explanation.json").unlink(missing_ok=True)
     trials.assign(cause=None).to_parquet(folder / "trials.parquet")
-    assert "Why trials went bad" not in build_report(folder).read_text(encoding="utf-8")
+    assert "Why, nobody has looked" in section(build_report(folder).read_text(encoding="utf-8"), "failures")
     found = Explanation(Cause.INIT_TOO_LARGE, "initial weights too large: at scale 10 every logit is out of range")
     store.write_explanation(folder, "t0002", found)
     page = build_report(folder).read_text(encoding="utf-8")
     assert f'title="{found.text}"' in page and "1 initial weights too large" in section(page, "failures")
-    assert "For example" not in page, "nothing was traced or replayed"
+    assert "Why, nobody has looked" not in page and "What would have helped" not in page, "nothing was replayed"
 
 
 def test_the_course_of_a_bad_trial_tells_what_its_numeric_health_warned_of(tmp_path: Path, make_results: Make) -> None:

@@ -42,7 +42,7 @@ from sweep.trial import Job
 RECENT_TRAININGS = 5
 """So many of the latest stable trainings say how long one takes: the machine may be busier than before, or less."""
 TABLE_SHARE = 0.002
-"""Share of a study's time in which its table of trials is written: a table of 10,000 trials takes 0.1 s."""
+"""Share of a study's time in which its table of trials is written: a table of 10,000 trials takes a second or two."""
 MAX_ATTEMPTS = 2
 """A training whose process dies is tried once more; then it counts as crashed."""
 

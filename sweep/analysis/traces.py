@@ -39,6 +39,9 @@ class Trace:
     eval_step: tuple[int, ...]
     val_loss: tuple[float | None, ...]
     wer: tuple[float | None, ...]
+    steps_s: float
+    """What all steps took together; evaluations likewise."""
+    evals_s: float
 
 
 def trace(trial_id: str, steps: pd.DataFrame, evals: pd.DataFrame | None) -> Trace:
@@ -61,6 +64,8 @@ def trace(trial_id: str, steps: pd.DataFrame, evals: pd.DataFrame | None) -> Tra
         eval_step=() if evals is None else tuple(int(s) for s in evals["step"]),
         val_loss=() if evals is None else _rounded(evals["val_loss"]),
         wer=() if evals is None else _rounded(evals["wer"]),
+        steps_s=float(steps["time_s"].astype(float).sum()),
+        evals_s=0.0 if evals is None else float(evals["time_s"].astype(float).sum()),
     )
 
 

@@ -13,11 +13,12 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 from plotly.offline import get_plotlyjs
 
-from sweep.analysis.audit import audit_cost_text, audit_text
+from sweep.analysis.audit import audit_text, saving_text
 from sweep.analysis.claims.stated import removed_note
 from sweep.analysis.costs import cost_text
 from sweep.analysis.dimensions import plain
 from sweep.analysis.recommend import result_text
+from sweep.analysis.spending import elapsed_text, parts_text
 from sweep.analysis.traces import MAX_POINTS, MAX_TRACES, Trace
 from sweep.analysis.wording import duration, number, percent, setting_text, value_text
 from sweep.explanation import Explanation, few_words
@@ -109,6 +110,7 @@ def render(view: View) -> str:
         duration=duration,
         value_text=value_text,
         whole="{:.0f}".format,
+        thousands="{:,.0f}".format,
         recipe=escape(view.recipe_yaml or ""),
         outcomes=[o for o in Outcome if o in view.total.counts],
         symbol=lambda outcome: Markup(svg_symbol(Outcome(outcome))),
@@ -134,8 +136,10 @@ def render(view: View) -> str:
         front=answer.front(view),
         outcome_notes=facts.outcome_notes(view),
         tiles=facts.tiles(view),
-        audit_text=audit_text(view.audit, view.costs),
-        cost_texts=[text for text in (cost_text(view.costs), audit_cost_text(view.audit)) if text],
+        audit_text=audit_text(view.audit),
+        saved_texts=[text for text in (cost_text(view.costs), saving_text(view.audit, view.costs)) if text],
+        elapsed_text=elapsed_text(view.spending),
+        parts_text=parts_text(view.spending.parts) if view.spending.parts else "",
         example=_worked_example(view),
         limits=facts.limits(view),
         study_facts=facts.study_sections(view),

@@ -32,7 +32,8 @@ from sweep.analysis.stability_map import MapInfo, map_info
 from sweep.analysis.traces import Trace, examples, trace, traced_trials
 from sweep.analysis.unsafe import LrBracket, lr_brackets
 from sweep.explanation import Explanation
-from sweep.ledger import LEDGER_FILE
+from sweep.analysis.spending import Spending, spending
+from sweep.ledger import LEDGER_FILE, elapsed_s
 from sweep.report.stable_region import StableRegion, stable_region
 
 
@@ -71,6 +72,7 @@ class View:
     """The best results for their cost, where the search looked at both."""
     costs: Costs
     audit: Audit
+    spending: Spending
     explanations: Mapping[str, Explanation]
     """Of bad trials, by trial id."""
     causes: tuple[OutcomeCauses, ...]
@@ -177,6 +179,8 @@ def view_of(source: Source) -> View:
     recipe_yaml = _recipe_yaml(results_dir, recommendation, study) if chosen else None
     shown = tuple(examples(trials, chosen.group.best_trial_id if chosen else None))
     traced = traced_trials(trials, [t for _, t in shown])
+    traces = tuple(read_traces(results_dir, traced))
+    audited = audit(searched)
     return View(
         study=study,
         provenance=provenance,
@@ -200,12 +204,15 @@ def view_of(source: Source) -> View:
         importance=store.read_importance(results_dir),
         front=_front(searched, study, space, metric),
         costs=costs(trials),
-        audit=audit(searched),
+        audit=audited,
+        spending=spending(
+            trials, audited, traces, bool(study.get("design")), elapsed_s(results_dir), provenance.get("num_lanes")
+        ),
         explanations=explanations,
         causes=tuple(causes_by_outcome(judged(searched), explanations)),
         worked_example=worked_example(judged(searched), explanations),
         examples=shown,
-        traces=tuple(read_traces(results_dir, traced)),
+        traces=traces,
         warnings=_warnings(results_dir, trials, traced),
         num_planned=_num_planned(study),
         num_explored=int((searched["phase"] != CONFIRM_PHASE).sum()),

@@ -134,8 +134,8 @@ def saving_text(found: Audit, cost: Costs) -> str:
             f"can be wrong may be such, with {percent(high / cost.steps_saved)} of the saved steps.{rest}"
         )
     return (
-        f"A stop that was wrong saves nothing: by the audit, between {few} and {most} of the {doubtful.num} trials that "
-        f"were stopped by an alarm which can be wrong would have ended stable (exact 95 % interval). Between "
+        f"A stop that was wrong saves nothing: by the audit, between {few} and {most} of the {doubtful.num} trials "
+        f"that were stopped by an alarm which can be wrong would have ended stable (exact 95 % interval). Between "
         f"{percent(low / cost.steps_saved)} and {percent(high / cost.steps_saved)} of the saved steps may be theirs."
         f"{rest}"
     )

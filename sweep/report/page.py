@@ -17,6 +17,7 @@ from sweep.analysis.audit import audit_text, saving_text
 from sweep.analysis.claims.stated import removed_note
 from sweep.analysis.costs import cost_text
 from sweep.analysis.dimensions import plain
+from sweep.analysis.parallel import common_text, parallel_info
 from sweep.analysis.recommend import result_text
 from sweep.analysis.spending import elapsed_text, parts_text
 from sweep.analysis.traces import MAX_POINTS, MAX_TRACES, Trace
@@ -29,10 +30,11 @@ from sweep.report.courses import course_info
 from sweep.report.edge_table import edge_table
 from sweep.report.figures.course import course_content
 from sweep.report.figures.panel import Panel
+from sweep.report.figures.parallel import draw_parallel
 from sweep.report.panels import figure_panels
 from sweep.report.theme import PAGE_COLOURS, css_variables, dark_swaps, svg_symbol, svg_verdict
 from sweep.report.view import View
-from sweep.report.weights import Weights, weights
+from sweep.report.weights import Weights, pairs_text, told_text, weights
 
 NUM_ALTERNATIVES = 4
 """Settings shown after the recommended one."""
@@ -60,7 +62,7 @@ def _sections(view: View, matters: Weights | None) -> list[_Section]:
         ("front", "Result against cost", bool(view.front)),
         ("failures", "Failures", True),
         *([] if view.claims_answer else [claims]),
-        ("matters", "What matters", matters is not None),
+        ("matters", "What matters", matters is not None or bool(view.dims) and bool(view.total.num_trials)),
         ("trials", "Trials", True),
         ("traces", "Courses", True),
         ("cost", "Cost", bool(view.costs.by_outcome)),
@@ -84,14 +86,18 @@ def render(view: View) -> str:
         verdict_mark=lambda verdict: Markup(svg_verdict(verdict)),
     )  # fmt: skip
     region, transfer = view.region, view.stable_region.transfer
-    matters = weights(region, view.importance, view.dims)
+    known = view.stable_region.matters
+    matters = weights(region, view.importance, view.dims, known)
     every = figure_panels(view)
     figures = {
         "lr": every["lr"] if view.shows_lr else [],
         "map": every["map"] if view.shows_map else [],
         "size": every["size"],
+        "together": every["together"],
     }
     names = {dim.path: dim.name for dim in view.dims}
+    lines = parallel_info(view.searched, view.dims)
+    traced = [t.trial_id for t in view.traces]
     return environment.get_template("page.html").render(
         view=view,
         sections=_sections(view, matters),
@@ -130,7 +136,15 @@ def render(view: View) -> str:
         edges=edge_table(region, names) if region else None,
         sensitivity_note=region_text.SENSITIVITY_NOTE,
         weights=matters,
-        interaction=region_text.interaction_text(region, names) if region else "",
+        told=told_text(known, names),
+        pairs=known.pairs,
+        pairs_told=pairs_text(known, names, region is not None),
+        together_panels=every["together"],
+        parallel=None
+        if isinstance(lines, str)
+        else draw_parallel(lines, traced, common_text(view.searched, view.dims)),
+        parallel_info=lines,
+        parallel_why=lines if isinstance(lines, str) else "",
         transfer=transfer,
         transfer_lines=region_text.transfer_lines(transfer) if transfer else (),
         front=answer.front(view),
@@ -144,7 +158,7 @@ def render(view: View) -> str:
         limits=facts.limits(view),
         study_facts=facts.study_sections(view),
         rows=view.trials.to_dict("records"),
-        traced=[t.trial_id for t in view.traces],
+        traced=traced,
         num_alternatives=NUM_ALTERNATIVES,
         max_points=MAX_POINTS,
         max_traces=MAX_TRACES,

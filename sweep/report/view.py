@@ -28,11 +28,11 @@ from sweep.analysis.recommend import Recommendation, recommend
 from sweep.analysis.region import Region
 from sweep.analysis.sensitivity import LrInfo, LrSensitivity, levels_of, lr_info, lr_sensitivity
 from sweep.analysis.snippet import snippet
+from sweep.analysis.spending import Spending, spending
 from sweep.analysis.stability_map import MapInfo, map_info
 from sweep.analysis.traces import Trace, examples, trace, traced_trials
 from sweep.analysis.unsafe import LrBracket, lr_brackets
 from sweep.explanation import Explanation
-from sweep.analysis.spending import Spending, spending
 from sweep.ledger import LEDGER_FILE, elapsed_s
 from sweep.report.stable_region import StableRegion, stable_region
 
@@ -110,6 +110,11 @@ class View:
     def shows_lr(self) -> bool:
         """Whether results stand against the learning rate; a study without a design says why not."""
         return not self.is_experiment or not isinstance(self.lr, str)
+
+    @property
+    def searched(self) -> pd.DataFrame:
+        """The trials of the searched space: without those at full size."""
+        return self.trials[self.trials["phase"] != FULL_SIZE_PHASE]
 
     @property
     def region(self) -> Region | None:

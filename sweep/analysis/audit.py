@@ -91,6 +91,8 @@ def wrong_stops(num_wrong: int, num_audited: int, num_stopped: int) -> tuple[int
     The audited trials are drawn at random from all whose alarm could be wrong, so the wrong ones among them follow a
     hypergeometric distribution. The interval holds every total that its two tails of 2.5 % do not reject.
     """
+    if not num_stopped:
+        return 0, 0
     every = np.arange(num_wrong, num_wrong + num_stopped + 1)
     drawn = hypergeom(num_audited + num_stopped, every, num_audited)
     possible = every[(drawn.cdf(num_wrong) > 0.025) & (drawn.sf(num_wrong - 1) > 0.025)] - num_wrong

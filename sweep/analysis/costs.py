@@ -111,7 +111,7 @@ def cost_text(found: Costs) -> str:
     if not found.num_stopped:
         return "No trial was stopped early."
     return (
-        f"Stopping {plural(found.num_stopped, 'trial')} early saved {plural(found.steps_saved, 'step')}, "
+        f"Stopping {plural(found.num_stopped, 'trial')} early saved {found.steps_saved:,} steps, "
         f"{percent(found.saved_rate)} of what running every trial to its end would have taken, about "
         f"{duration(found.saved_s)} of wall time."
     )

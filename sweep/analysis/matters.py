@@ -87,23 +87,23 @@ def matters(trials: pd.DataFrame, space: Mapping[str, Any], model: MarginModel |
     encoding = Encoding(known_space)
     known = telling(trials)
     settings = settings_of(known, known_space)
-    margins = known["margin"].astype(float).to_numpy()
+    margins = known["margin"].to_numpy(dtype=np.float64)
     # Ranks: what the objective adds for a failure would drown all else.
-    ranks = known["objective"].astype(float).rank().to_numpy()
-    num_settings = len(np.unique(encoding.encode(settings), axis=0)) if settings else 0
-    chances = noise_chances(encoding, settings, [spread(margins).tolist(), ranks.tolist()]) if settings else None
-    told = (None, None) if chances is None else tuple(told_apart(one, _LEVEL) for one in chances)
-    if model is None or found is None:
-        pairs, ranges = (), {}
-    else:
+    ranks = known["objective"].astype(float).rank(na_option="bottom").to_numpy()
+    num_settings = len(np.unique(encoding.encode(settings), axis=0)) if settings and known_space else 0
+    chances = noise_chances(encoding, settings, [spread(margins).tolist(), ranks.tolist()]) if num_settings else None
+    told = [] if chances is None else [told_apart(one, _LEVEL) for one in chances]
+    pairs: tuple[Pair, ...] = ()
+    ranges: dict[str, tuple[Range, Range]] = {}
+    if model is not None and found is not None:
         pairs = _pairs(encoding, settings, margins < 0, found)
         ranges = index_ranges(encoding, settings, margins.tolist(), {i.path: i for i in found.influences})
     # What acts together with another setting matters, even where its own effect averages out.
-    stability = None if told[0] is None else told[0] | {path for pair in pairs for path in pair.paths}
+    together = frozenset(path for pair in pairs for path in pair.paths)
     return Matters(
         num_settings=num_settings,
-        stability=stability,
-        result=told[1],
+        stability=told[0] | together if told else None,
+        result=told[1] if told else None,
         ranges=ranges,
         pairs=pairs,
         together=next((shown for one in pairs if model and (shown := _together(model, one.paths))), None),

@@ -69,7 +69,9 @@ def spending(
         elapsed_s: the study's own time; NaN if unknown.
         num_lanes: trainings that could run at once; None if unknown.
     """
-    explored = ("the design", "trainings of its blocks") if is_experiment else ("exploring", "settings that were asked")
+    explored = ("exploring", "settings that the search asked for")
+    if is_experiment:
+        explored = ("the design", "trainings of its blocks")
     names = {
         CONFIRM_PHASE: ("confirming", "the best settings and the recommended one over fresh seeds"),
         FULL_SIZE_PHASE: ("at full size", "tests of the predicted edge"),
@@ -88,7 +90,7 @@ def spending(
             steps = int((num_steps - after)[here].sum())
             phases.append(Phase(name, meaning, int(here.sum()), steps, float(own_s[here].sum())))
     if audit.num_steps:
-        meaning = "the same trials, to see whether stopping would have been right"
+        meaning = "audited trials after their alarm, to see whether stopping would have been right"
         phases.append(
             Phase("audit", meaning, audit.false_stops.total, audit.num_steps, float(wall_s.sum() - own_s.sum()))
         )
@@ -121,8 +123,8 @@ def elapsed_text(found: Spending) -> str:
     at_once = found.busy_s / found.elapsed_s
     lanes = "" if found.num_lanes is None else f" of {found.num_lanes} possible"
     return (
-        f"From its start to its latest result the study took {duration(found.elapsed_s)}. Trainings and explanations "
-        f"took {duration(found.busy_s)} together, since {at_once:.1f}{lanes} ran at a time on average."
+        f"From its start to its latest result the study took {duration(found.elapsed_s)}. Its trainings and replays "
+        f"took {duration(found.busy_s)} together: {at_once:.1f}{lanes} ran at a time on average."
     )
 
 

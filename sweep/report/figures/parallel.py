@@ -5,6 +5,7 @@ drawing for the dark theme, and a screen reader finds nothing in it. These lines
 reader choose ranges on the axes.
 """
 
+import functools
 import math
 from collections.abc import Collection
 from textwrap import wrap
@@ -15,7 +16,7 @@ from sweep.analysis.parallel import ParallelAxis, ParallelInfo, ParallelLine
 from sweep.analysis.wording import number, percent
 from sweep.report.figures.axis import Axis
 
-_COLUMN, _LEFT, _RIGHT = 152.0, 84.0, 118.0
+_COLUMN, _LEFT, _RIGHT = 136.0, 84.0, 118.0
 """Distance of two axes, and room for the texts beside the first and the last, in pixels."""
 _TOP, _HEIGHT, _SLOT, _BOTTOM = 40.0, 280.0, 26.0, 10.0
 """Room for the names, length of an axis, distance of what lies beyond its ends, room below, in pixels."""
@@ -43,7 +44,7 @@ def draw_parallel(info: ParallelInfo, clickable: Collection[str], summary: str) 
     return Markup(
         '<svg class="parallel" viewBox="0 0 {} {}" style="min-width:{}px;--many:{}" role="group" aria-label="{}">'
         '<g class="lines">{}</g>{}</svg>'
-    ).format(round(width), round(height), round(width * 0.82), opacity, summary, lines, axes)
+    ).format(round(width), round(height), round(width), opacity, summary, lines, axes)
 
 
 def _y(place: float) -> float:
@@ -114,7 +115,7 @@ def _split(ticks: list[tuple[float, str]]) -> list[tuple[float, str]]:
 def _ticks(axis: ParallelAxis) -> list[tuple[float, str]]:
     if axis.kind == "category":
         return [((i + 0.5) / len(axis.levels), level) for i, level in enumerate(axis.levels)]
-    text = (lambda v: percent(v)) if axis.name == "WER" else (lambda v: number(v, 2))
+    text = percent if axis.name == "WER" else functools.partial(number, digits=2)
     if axis.high <= axis.low:
         return [(0.5, text(axis.low))]
     return Axis(axis.low, axis.high, axis.log).ticks(text, 5)

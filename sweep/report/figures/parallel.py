@@ -35,16 +35,16 @@ def draw_parallel(info: ParallelInfo, clickable: Collection[str], summary: str) 
         summary: what a reader who cannot see it should know.
     """
     width = _LEFT + _COLUMN * (len(info.axes) - 1) + _RIGHT
-    height = _TOP + _SLOT + _HEIGHT + _SLOT + _BOTTOM
+    height = _TOP + _SLOT + _HEIGHT + _SLOT * any(axis.below for axis in info.axes) + _BOTTOM
     places = [[_place(axis, value, i) for axis, value in zip(info.axes, line.values, strict=True)]
               for i, line in enumerate(info.lines)]  # fmt: skip
     opacity = round(min(0.9, max(0.3, 5 / math.sqrt(max(len(info.lines), 1)))), 2)
     lines = Markup("").join(_line(*pair, clickable) for pair in zip(info.lines, places, strict=True))
     axes = Markup("").join(_axis(axis, index) for index, axis in enumerate(info.axes))
     return Markup(
-        '<svg class="parallel" viewBox="0 0 {} {}" style="min-width:{}px;--many:{}" role="group" aria-label="{}">'
-        '<g class="lines">{}</g>{}</svg>'
-    ).format(round(width), round(height), round(width), opacity, summary, lines, axes)
+        '<svg class="parallel" viewBox="0 0 {} {}" style="min-width:{}px;max-width:{}px;--many:{}" role="group" '
+        'aria-label="{}"><g class="lines">{}</g>{}</svg>'
+    ).format(round(width), round(height), round(width), round(width * 1.2), opacity, summary, lines, axes)
 
 
 def _y(place: float) -> float:
@@ -68,7 +68,7 @@ def _place(axis: ParallelAxis, value: float, index: int) -> float:
 
 def _line(line: ParallelLine, places: list[float], clickable: Collection[str]) -> Markup:
     points = " ".join(f"{_LEFT + _COLUMN * i:.0f},{_y(place):.1f}" for i, place in enumerate(places))
-    click = Markup(' data-trial="{}"').format(line.trial_id) if line.trial_id in clickable else ""
+    click = Markup(' data-line="{}"').format(line.trial_id) if line.trial_id in clickable else ""
     return Markup('<polyline points="{}" style="--c:var(--o-{})" data-good="{}"{}><title>{}</title></polyline>').format(
         points, line.outcome.value, int(line.outcome.is_stable), click, line.text
     )

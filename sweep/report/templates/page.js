@@ -79,6 +79,7 @@
       $("traces").scrollIntoView();
     };
     document.querySelectorAll("[data-trial]").forEach((b) => b.addEventListener("click", () => show(b.dataset.trial)));
+    document.querySelectorAll("[data-line]").forEach((b) => b.addEventListener("click", () => show(b.dataset.line)));
     for (const id of Object.keys(payload.figures)) $(id).on("plotly_click", (event) => show(event.points[0].customdata));
   }
 

@@ -35,12 +35,13 @@ def draw_parallel(info: ParallelInfo, clickable: Collection[str], summary: str) 
         summary: what a reader who cannot see it should know.
     """
     width = _LEFT + _COLUMN * (len(info.axes) - 1) + _RIGHT
-    height = _TOP + _SLOT + _HEIGHT + _SLOT * any(axis.below for axis in info.axes) + _BOTTOM
+    bottom = _TOP + _SLOT + _HEIGHT + _SLOT * any(axis.below for axis in info.axes)
+    height = bottom + _BOTTOM
     places = [[_place(axis, value, i) for axis, value in zip(info.axes, line.values, strict=True)]
               for i, line in enumerate(info.lines)]  # fmt: skip
     opacity = round(min(0.9, max(0.3, 5 / math.sqrt(max(len(info.lines), 1)))), 2)
     lines = Markup("").join(_line(*pair, clickable) for pair in zip(info.lines, places, strict=True))
-    axes = Markup("").join(_axis(axis, index) for index, axis in enumerate(info.axes))
+    axes = Markup("").join(_axis(axis, index, bottom) for index, axis in enumerate(info.axes))
     return Markup(
         '<svg class="parallel" viewBox="0 0 {} {}" style="min-width:{}px;max-width:{}px;--many:{}" role="group" '
         'aria-label="{}"><g class="lines">{}</g>{}</svg>'
@@ -74,7 +75,7 @@ def _line(line: ParallelLine, places: list[float], clickable: Collection[str]) -
     )
 
 
-def _axis(axis: ParallelAxis, index: int) -> Markup:
+def _axis(axis: ParallelAxis, index: int, bottom: float) -> Markup:
     x = _LEFT + _COLUMN * index
     ticks = [(_y(place), text) for place, text in _ticks(axis)]
     ticks += [(_y(-1), axis.below)] if axis.below else []
@@ -90,7 +91,6 @@ def _axis(axis: ParallelAxis, index: int) -> Markup:
     title = Markup('<text class="name" x="{}" y="14" text-anchor="middle">{}</text>').format(x, axis.name)
     if axis.log:
         title += Markup('<text x="{}" y="28" text-anchor="middle">log scale</text>').format(x)
-    bottom = _TOP + _SLOT + _HEIGHT + _SLOT
     return Markup(
         '<g class="axis">{}<line class="rule" x1="{}" x2="{}" y1="{}" y2="{}"/>{}{}'
         '<rect class="chosen" x="{}" width="{}" y="0" height="0"/>'
@@ -99,7 +99,7 @@ def _axis(axis: ParallelAxis, index: int) -> Markup:
         'aria-label="{}: drag over the lines to keep, or arrow keys; Escape keeps all"/></g>'
     ).format(
         title, x, x, round(_y(1), 1), round(_y(0), 1), Markup("").join(marks), Markup("").join(texts),
-        x - 6, 12, index, x - _BRUSH / 2, _BRUSH, round(_TOP, 1), round(bottom - _TOP, 1), axis.name,
+        x - 6, 12, index, x - _BRUSH / 2, _BRUSH, round(_TOP, 1), round(bottom + _BOTTOM / 2 - _TOP, 1), axis.name,
     )  # fmt: skip
 
 

@@ -14,9 +14,10 @@ import fcntl
 import json
 import math
 import os
+import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from slr_models.errors import ResultsError
 from sweep.records import Outcome, TrialResult
@@ -66,9 +67,7 @@ class Ledger:
         results_dir.mkdir(parents=True, exist_ok=True)
         self._path = results_dir / LEDGER_FILE
         self._file = self._path.open("a+b")
-        try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+        if not _locked(self._file):
             self._file.close()
             raise ResultsError(
                 f"{results_dir} is in use by another run: wait for it, stop it, or give --results another folder"
@@ -166,6 +165,80 @@ def elapsed_s(results_dir: Path) -> float:
         return math.nan
     line = content[content.rfind(b"\n", 0, place) + 1 : content.index(b"\n", place)]
     return float(json.loads(line)["spent_s"])
+
+
+class LedgerTail:
+    """Follows a ledger that another process may be writing: takes no lock, changes nothing, reads only what is new."""
+
+    def __init__(self, results_dir: Path) -> None:
+        """Reads nothing yet; there may be no such folder yet."""
+        self._path = results_dir / LEDGER_FILE
+        self.asks: dict[str, Ask] = {}
+        """Trainings that were asked for, by trial id, in their order."""
+        self.told: set[str] = set()
+        """Those among them that ended."""
+        self._inode = -1
+        self._num_read = 0
+
+    def update(self) -> None:
+        """Reads the lines that were completed since.
+
+        Raises:
+            ResultsError: a line is damaged.
+        """
+        try:
+            with self._path.open("rb") as file:
+                state = os.fstat(file.fileno())
+                if state.st_ino != self._inode or state.st_size < self._num_read:
+                    self._forget()
+                self._inode = state.st_ino
+                file.seek(self._num_read)
+                content = file.read()
+        except FileNotFoundError:
+            self._forget()
+            return
+        complete = content[: content.rfind(b"\n") + 1]
+        try:
+            for line in complete.splitlines():
+                event = json.loads(line)
+                match event.pop("event"):
+                    case "ask":
+                        self.asks[event["trial_id"]] = Ask(**event)
+                    case "tell":
+                        self.told.add(event["trial_id"])
+        except (ValueError, KeyError, TypeError) as error:
+            raise ResultsError(f"{self._path} has a damaged line ({error}): restore it from a backup") from error
+        self._num_read += len(complete)
+
+    def _forget(self) -> None:
+        self.asks.clear()
+        self.told.clear()
+        self._inode, self._num_read = -1, 0
+
+
+def in_use(results_dir: Path) -> bool:
+    """Whether a run holds the folder's ledger now."""
+    try:
+        with (results_dir / LEDGER_FILE).open("rb") as file:
+            # Shared, so that several may ask at once; closing the file gives it back.
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        # There is none yet, or the file system has no locks.
+        return False
+    return False
+
+
+def _locked(file: BinaryIO) -> bool:
+    """Takes the lock; False where another run holds it. `in_use` may hold it for an instant."""
+    for _ in range(5):
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return True
+        except OSError:
+            time.sleep(0.02)
+    return False
 
 
 def _encode(value: Any) -> Any:

@@ -132,8 +132,8 @@ def saving_text(found: Audit, cost: Costs) -> str:
     rest = f" The other {sure} had lost weights or data, which no later step undoes." if sure else ""
     if not found.false_stops.total:
         return (
-            f"A stop that was wrong saves nothing. No run was audited, so all {doubtful.num} stops by an alarm that "
-            f"can be wrong may be such, with {percent(high / cost.steps_saved)} of the saved steps.{rest}"
+            f"A stop that was wrong saves nothing. No run was audited, so anything from 0 % to "
+            f"{percent(high / cost.steps_saved)} of the saved steps may come from such stops.{rest}"
         )
     return (
         f"A stop that was wrong saves nothing: by the audit, between {few} and {most} of the {doubtful.num} trials "

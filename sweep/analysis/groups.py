@@ -100,9 +100,12 @@ def _setting_group(group: int, rows: Sequence[Mapping[Any, Any]], dims: Sequence
 
 def spread(values: Iterable[float | None]) -> Spread | None:
     """Mean and range of the finite values; None if there is none, or if any of them is infinite."""
-    known = np.array([value for value in values if value is not None and not pd.isna(value)], dtype=np.float64)
-    if not len(known) or not np.isfinite(known).all():
+    measured = [float(value) for value in values if value is not None and not pd.isna(value)]
+    if not measured or not all(map(math.isfinite, measured)):
         return None
+    if len(measured) == 1:
+        return Spread(measured[0], measured[0], measured[0], 1)
+    known = np.array(measured)
     return Spread(float(known.mean()), float(known.min()), float(known.max()), len(known), *mean_interval(known))
 
 

@@ -89,14 +89,6 @@ def outcome_counts(trials: pd.DataFrame, level: Any = None) -> OutcomeCounts:
     )
 
 
-def outcomes_by(trials: pd.DataFrame, column: str, levels: Iterable[Any]) -> list[OutcomeCounts]:
-    """Counts the verdicts at each level of a column, in the levels' order (None picks missing values).
-
-    A level without trials is kept, with zero counts: that nobody looked is a finding too.
-    """
-    return [outcome_counts(at_level(trials, column, level), level) for level in levels]
-
-
 def at_level(trials: pd.DataFrame, column: str, level: Any) -> pd.DataFrame:
     """The trials whose column has the given value; None picks missing values."""
     if column not in trials:

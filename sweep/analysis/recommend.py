@@ -107,7 +107,7 @@ def recommend(
     if not stable:
         return _nothing(trials, known, avoid)
     by_wer = metric == "wer" and all(g.wer is not None for g in stable)
-    around = neighbourhoods(groups, dims)
+    around = neighbourhoods(stable, groups, dims)
     judgements = _Judgements(known, space, metric, safety, stable)
     scores = judgements.scores or {g.group: _score(g, around[g.group], known, by_wer) for g in stable}
     ranked = sorted(

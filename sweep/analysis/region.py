@@ -1,5 +1,6 @@
 """The stable region as a model of the trials sees it: P(stable) on grids, its edges, volumes, what decides."""
 
+import itertools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -26,6 +27,7 @@ __all__ = [
     "Influence",
     "Interaction",
     "Panel",
+    "Plane",
     "Region",
     "Volume",
     "fit_margin",
@@ -39,6 +41,8 @@ MIN_SETTINGS = 6
 """Fewer settings make no map, however many seeds they have: with these, four fifths of them can still be fitted."""
 SURE = 0.95
 """A setting is surely stable, or surely not, beyond this probability."""
+MAX_PLANES = 14
+"""Pairs of settings that the map is drawn over, besides its own."""
 _NUM_X, _NUM_Y = 41, 25
 _NUM_VOLUME = 4096
 _NUM_OPEN_SLICES = 64
@@ -54,13 +58,22 @@ class Panel:
     level: Any | None
     """None where nothing is split, or where the panel setting was inactive."""
     x_values: tuple[float, ...]
-    """Along the edge dimension, evenly spread on its own scale."""
+    """Along the first axis (of a region's own panels the edge dimension), evenly spread on its own scale."""
     y_values: tuple[float, ...]
     """Along the other axis; empty where there is none, or where it is inactive here."""
     p_stable: tuple[tuple[float, ...], ...]
     """[len(y_values) or 1][len(x_values)]"""
     fixed: Mapping[str, Any]
     """The other settings' values in this slice."""
+
+
+@dataclass(frozen=True)
+class Plane:
+    """The same on grids of another two settings; the edge dimension stands at its typical place too."""
+
+    x: Dimension
+    y: Dimension
+    panels: tuple[Panel, ...]
 
 
 @dataclass(frozen=True)
@@ -132,6 +145,8 @@ class Region:
     not logarithmic)."""
     num_trainings: int
     """Those that the model learned from."""
+    others: tuple[Plane, ...] = ()
+    """P(stable) over every other pair of numeric settings, those first that decide most; MAX_PLANES at most."""
 
 
 def fit_margin(trials: pd.DataFrame, space: Mapping[str, Any]) -> MarginModel | str:
@@ -201,6 +216,7 @@ def region(model: MarginModel, trials: pd.DataFrame, dims: Sequence[Dimension], 
         calibration=_calibration(model.encoding, tried, known["margin"].astype(float).tolist()),
         open_width=mean_width(model, along_path, _NUM_OPEN_SLICES, _SEED),
         num_trainings=len(model.left_out()[1]),
+        others=_others(model, (along, y), panel, middle, [by_path[path] for path in order]),
     )
 
 
@@ -270,6 +286,22 @@ def _uniform(frame: pd.DataFrame) -> pd.DataFrame:
         if len({type(v) for v in values}) > 1 and not all(isinstance(v, float) for v in values):
             frame[column] = [None if v is None or v != v else str(v) for v in frame[column]]
     return frame
+
+
+def _others(
+    model: MarginModel,
+    drawn: tuple[Dimension, Dimension | None],
+    panel: Dimension | None,
+    middle: Settings,
+    dims: Sequence[Dimension],
+) -> tuple[Plane, ...]:
+    """All pairs of numeric settings but the drawn one; of the two the one that decides more lies along x."""
+    numeric = [dim for dim in dims if dim.kind == "number"]
+    along = drawn[0]
+    numeric = [along, *(dim for dim in numeric if dim is not along)]
+    pairs = [pair for pair in itertools.combinations(numeric, 2) if set(pair) != set(drawn)]
+    planes = (Plane(x, y, _panels(model, x, y, panel, middle)) for x, y in pairs[:MAX_PLANES])
+    return tuple(plane for plane in planes if plane.panels)
 
 
 def _panels(

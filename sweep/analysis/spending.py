@@ -8,7 +8,6 @@ import pandas as pd
 
 from sweep.analysis.audit import Audit
 from sweep.analysis.groups import CONFIRM_PHASE, FULL_SIZE_PHASE
-from sweep.analysis.traces import Trace
 from sweep.analysis.wording import duration, percent, plural
 
 
@@ -23,6 +22,15 @@ class Phase:
     num_steps: int | None
     seconds: float
     """Wall time, summed over trainings that ran at the same time."""
+
+
+@dataclass(frozen=True)
+class Timed:
+    """What the records of one trial say of its time."""
+
+    trial_id: str
+    steps_s: float
+    evals_s: float
 
 
 @dataclass(frozen=True)
@@ -54,7 +62,7 @@ class Spending:
 def spending(
     trials: pd.DataFrame,
     audit: Audit,
-    traces: Iterable[Trace],
+    timed: Iterable[Timed],
     is_experiment: bool,
     elapsed_s: float,
     num_lanes: int | None,
@@ -64,7 +72,7 @@ def spending(
     Args:
         trials: all finished ones.
         audit: of these trials.
-        traces: of the trials whose records are to be split into parts.
+        timed: of the trials whose time is to be split into parts.
         is_experiment: whether the trainings follow a design.
         elapsed_s: the study's own time; NaN if unknown.
         num_lanes: trainings that could run at once; None if unknown.
@@ -103,17 +111,17 @@ def spending(
     if idle_s > 0:
         meaning = "starting Ray and trials, the search, waiting for the last ones"
         phases.append(Phase("not training", meaning, None, None, idle_s))
-    return Spending(tuple(phases), busy_s, elapsed_s, num_lanes, _parts(trials, traces))
+    return Spending(tuple(phases), busy_s, elapsed_s, num_lanes, _parts(trials, timed))
 
 
-def _parts(trials: pd.DataFrame, traces: Iterable[Trace]) -> Parts | None:
-    """Of the traced trials whose times are known; None without any."""
+def _parts(trials: pd.DataFrame, timed: Iterable[Timed]) -> Parts | None:
+    """Of the trials whose times are known; None without any."""
     wall_s = dict(zip(trials["trial_id"].astype(str), trials["wall_s"].astype(float), strict=True))
-    timed = [(t.steps_s, t.evals_s, wall_s[t.trial_id]) for t in traces if t.steps_s > 0 and wall_s[t.trial_id] > 0]
-    if not timed:
+    known = [(t.steps_s, t.evals_s, wall_s[t.trial_id]) for t in timed if t.steps_s > 0 and wall_s[t.trial_id] > 0]
+    if not known:
         return None
-    steps_s, evals_s, whole_s = (sum(column) for column in zip(*timed, strict=True))
-    return Parts(len(timed), steps_s, evals_s, max(whole_s - steps_s - evals_s, 0.0))
+    steps_s, evals_s, whole_s = (sum(column) for column in zip(*known, strict=True))
+    return Parts(len(known), steps_s, evals_s, max(whole_s - steps_s - evals_s, 0.0))
 
 
 def elapsed_text(found: Spending) -> str:
@@ -132,7 +140,7 @@ def parts_text(found: Parts) -> str:
     """What the parts of a training took, in a sentence."""
     whole = found.steps_s + found.evals_s + found.rest_s
     return (
-        f"Of the time of {plural(found.num_trials, 'trial')} whose course is in this report, "
+        f"Of the time of {plural(found.num_trials, 'trial')} whose records were looked at, "
         f"{percent(found.steps_s / whole)} went into training steps, {percent(found.evals_s / whole)} into evaluations "
         f"and {percent(found.rest_s / whole)} into the rest: building the model, checkpoints, looking for alarms."
     )

@@ -1,110 +1,131 @@
 """A trial's course for a figure: few points, but every peak, skip and non-finite value kept visible."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
-from sweep.analysis.dimensions import plain
 from sweep.records import Outcome
 
 MAX_POINTS = 300
 """Points of a curve at most."""
-MAX_TRACES = 200
+MIN_POINTS = 60
+"""Points of a curve that are kept whatever the number of trials."""
+ALL_POINTS = 1_200_000
+"""Points of one kind of curve over all trials together; with more trials, each is drawn with fewer."""
+MAX_TRACES = 20_000
 """Trials whose course is kept at most."""
 
+STEP_COLUMNS = ("step", "loss", "grad_norm", "loss_scale", "skip_reason")
+EVAL_COLUMNS = ("step", "val_loss", "wer")
+"""What a course is made of."""
 
-@dataclass(frozen=True)
+Floats = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
+Columns = Mapping[str, npt.NDArray[Any]]
+"""Name -> values, all of the same length."""
+
+
+@dataclass(frozen=True, eq=False)
 class Trace:
-    """The course of one trial. None stands for a value that is not finite."""
+    """The course of one trial. NaN stands for a value that is not finite."""
 
     trial_id: str
     num_steps: int
     """Recorded steps; more than `len(step)` where points were dropped."""
-    step: tuple[int, ...]
-    loss: tuple[float | None, ...]
+    step: Ints
+    loss: Floats
     """Training loss, nats a label."""
-    grad_norm: tuple[float | None, ...]
+    grad_norm: Floats
     """Before clipping."""
-    scale_step: tuple[int, ...]
-    scale: tuple[float, ...]
+    scale_step: Ints
+    scale: Floats
     """The loss scale at the steps where it changed (and at the last one); empty without a scaler."""
-    events: dict[str, tuple[int, ...]]
+    events: dict[str, Ints]
     """What happened -> at which steps: skipped updates by reason, and non-finite losses and gradients."""
     event_counts: dict[str, int]
     """How often it happened; more than the steps kept where those were thinned out."""
-    eval_step: tuple[int, ...]
-    val_loss: tuple[float | None, ...]
-    wer: tuple[float | None, ...]
-    steps_s: float
-    """What all steps took together; evaluations likewise."""
-    evals_s: float
+    eval_step: Ints
+    val_loss: Floats
+    wer: Floats
 
 
-def trace(trial_id: str, steps: pd.DataFrame, evals: pd.DataFrame | None) -> Trace:
-    """Reduces a trial's steps to at most MAX_POINTS points."""
-    kept = steps.iloc[kept_rows(steps)]
-    events = {name: [int(s) for s in at["step"]] for name, at in _events(steps) if len(at)}
-    scale = steps[steps["loss_scale"].notna()]
-    changed = scale[(scale["loss_scale"].diff() != 0) | (scale["step"] == scale["step"].max())]
-    changed = changed.iloc[thin(len(changed))]
+def points_kept(num_trials: int) -> int:
+    """How many points each curve keeps in a report of so many trials."""
+    return max(MIN_POINTS, min(MAX_POINTS, ALL_POINTS // max(num_trials, 1)))
+
+
+def trace(trial_id: str, steps: Columns, evals: Columns | None, max_points: int = MAX_POINTS) -> Trace:
+    """Reduces a trial's steps (STEP_COLUMNS) and evaluations (EVAL_COLUMNS) to at most `max_points` points a curve."""
+    step, loss, norm = (steps[name] for name in ("step", "loss", "grad_norm"))
+    kept = kept_rows(loss, norm, max_points)
+    events = {name: step[at].astype(np.int64) for name, at in _events(steps)}
+    with_scale = np.flatnonzero(np.isfinite(steps["loss_scale"]))
+    scale = steps["loss_scale"][with_scale]
+    changed = np.flatnonzero(np.diff(scale, prepend=np.nan) != 0)
+    changed = np.union1d(changed, len(scale) - 1) if len(scale) else changed
+    changed = changed[thin(len(changed), max_points)]
+    evaluated = thin(0 if evals is None else len(evals["step"]), max_points)
     return Trace(
         trial_id=trial_id,
-        num_steps=len(steps),
-        step=tuple(int(s) for s in kept["step"]),
-        loss=_rounded(kept["loss"]),
-        grad_norm=_rounded(kept["grad_norm"]),
-        scale_step=tuple(int(s) for s in changed["step"]),
-        scale=tuple(float(s) for s in changed["loss_scale"]),
-        events={name: tuple(at[i] for i in thin(len(at))) for name, at in events.items()},
+        num_steps=len(step),
+        step=step[kept].astype(np.int64),
+        loss=_finite(loss[kept]),
+        grad_norm=_finite(norm[kept]),
+        scale_step=step[with_scale][changed].astype(np.int64),
+        scale=scale[changed].astype(np.float64),
+        events={name: at[thin(len(at), max_points)] for name, at in events.items()},
         event_counts={name: len(at) for name, at in events.items()},
-        eval_step=() if evals is None else tuple(int(s) for s in evals["step"]),
-        val_loss=() if evals is None else _rounded(evals["val_loss"]),
-        wer=() if evals is None else _rounded(evals["wer"]),
-        steps_s=float(steps["time_s"].astype(float).sum()),
-        evals_s=0.0 if evals is None else float(evals["time_s"].astype(float).sum()),
+        eval_step=np.empty(0, np.int64) if evals is None else evals["step"][evaluated].astype(np.int64),
+        val_loss=np.empty(0) if evals is None else _finite(evals["val_loss"][evaluated]),
+        wer=np.empty(0) if evals is None else _finite(evals["wer"][evaluated]),
     )
 
 
-def kept_rows(steps: pd.DataFrame) -> list[int]:
-    """Rows to draw: all if they are few, else from each of MAX_POINTS / 3 spans the last one and both peaks.
+def kept_rows(loss: npt.NDArray[Any], norm: npt.NDArray[Any], max_points: int = MAX_POINTS) -> Ints:
+    """Rows to draw: all if they are few, else from each of max_points / 3 spans the last one and both peaks.
 
     The peaks are the rows with the largest loss and the largest gradient norm; a non-finite value is largest.
     """
-    if len(steps) <= MAX_POINTS:
-        return list(range(len(steps)))
-    peaks = [steps[name].to_numpy(dtype=np.float64, na_value=np.nan) for name in ("loss", "grad_norm")]
-    peaks = [np.where(np.isfinite(values), values, np.inf) for values in peaks]
-    kept: set[int] = set()
-    for span in np.array_split(np.arange(len(steps)), MAX_POINTS // 3):
-        kept.add(int(span[-1]))
-        kept.update(int(span[np.argmax(values[span])]) for values in peaks)
-    return sorted(kept)
+    if len(loss) <= max_points:
+        return np.arange(len(loss))
+    num_spans = max_points // 3
+    width = math.ceil(len(loss) / num_spans)
+    kept = [np.minimum(np.arange(1, num_spans + 1) * width, len(loss)) - 1]
+    for values in (loss, norm):
+        padded = np.full(num_spans * width, -np.inf)
+        padded[: len(values)] = np.where(np.isfinite(values), values, np.inf)
+        kept.append(np.minimum(np.arange(num_spans) * width + padded.reshape(-1, width).argmax(axis=1), len(loss) - 1))
+    return np.unique(np.concatenate(kept))
 
 
-def thin(count: int) -> list[int]:
-    """At most MAX_POINTS indices below `count`, evenly spread, ends included."""
-    if count <= MAX_POINTS:
-        return list(range(count))
-    return [int(i) for i in np.linspace(0, count - 1, MAX_POINTS).round()]
+def thin(count: int, max_points: int = MAX_POINTS) -> Ints:
+    """At most `max_points` indices below `count`, evenly spread, ends included."""
+    if count <= max_points:
+        return np.arange(count)
+    return np.linspace(0, count - 1, max_points).round().astype(np.int64)
 
 
-def _events(steps: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
-    reasons = sorted(str(r) for r in steps["skip_reason"].dropna().unique())
-    found = [(f"skipped: {reason}", steps[steps["skip_reason"] == reason]) for reason in reasons]
+def _events(steps: Columns) -> list[tuple[str, Ints]]:
+    """What happened, and at which rows."""
+    reasons = steps["skip_reason"]
+    skipped = np.flatnonzero([reason is not None for reason in reasons])
+    found = [(f"skipped: {r}", skipped[reasons[skipped] == r]) for r in sorted(set(reasons[skipped]))]
     for column, name in (("loss", "loss not finite"), ("grad_norm", "gradient not finite")):
-        if steps[column].notna().any():  # a column that nobody filled says nothing
-            found.append((name, steps[~np.isfinite(steps[column].astype(float))]))
+        bad = ~np.isfinite(steps[column])
+        # A column that nobody filled says nothing.
+        if bad.any() and not np.isnan(steps[column]).all():
+            found.append((name, np.flatnonzero(bad)))
     return found
 
 
-def _rounded(values: "pd.Series[Any]") -> tuple[float | None, ...]:
-    """Four significant digits are more than a screen shows, and keep the page small."""
-    numbers = [plain(v) for v in values]
-    return tuple(float(f"{v:.4g}") if v is not None and math.isfinite(v) else None for v in numbers)
+def _finite(values: npt.NDArray[Any]) -> Floats:
+    numbers = values.astype(np.float64)
+    return np.where(np.isfinite(numbers), numbers, np.nan)
 
 
 def examples(trials: pd.DataFrame, best_trial_id: str | None) -> list[tuple[str, str]]:

@@ -1,12 +1,10 @@
 """How the study was made, as labelled lines of text."""
 
-import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 from sweep.analysis.audit import audit_text
 from sweep.analysis.wording import duration, number, percent, plural
-from sweep.explanation import FirstNonfinite
 from sweep.records import Outcome
 from sweep.report.view import View
 
@@ -75,24 +73,6 @@ def study_sections(view: View) -> list[tuple[str, list[tuple[str, str]]]]:
     ]
     rows = [(title, list(fact_rows(content))) for title, content in sections]
     return [(title, lines) for title, lines in rows if lines]
-
-
-def first_nonfinite(first: FirstNonfinite) -> str:
-    """The first bad value of a training, in a sentence."""
-    what = f"{first.operation} in {first.path}" if first.operation and first.path else first.operation or first.path
-    found = [plural(first.num_nan, "NaN") if first.num_nan else "", f"{first.num_inf} inf" if first.num_inf else ""]
-    sizes = [
-        f"largest {name} {number(value, 5)}"
-        for name, value in (("input", first.input_absmax), ("finite output", first.output_absmax))
-        if not math.isnan(value)
-    ]
-    parts = [
-        f"{first.place.value} of step {first.step}",
-        f"{what} ({first.dtype})" if what else first.dtype,
-        " and ".join(filter(None, found)),
-        *sizes,
-    ]
-    return ", ".join(filter(None, parts))
 
 
 def limits(view: View) -> list[str]:
@@ -181,7 +161,7 @@ def outcome_notes(view: View) -> list[str]:
         )
     if view.num_full_size:
         notes.append(
-            f"{plural(view.num_full_size, 'training')} at full size lie outside the searched space and are told below."
+            f"{plural(view.num_full_size, 'training')} at full size lie outside the searched space and stand apart."
         )
     return notes
 

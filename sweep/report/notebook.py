@@ -20,13 +20,13 @@ from sweep.analysis.region import region_tables
 from sweep.analysis.wording import plural
 from sweep.records import Outcome
 from sweep.report.claims import headline
-from sweep.report.courses import course_info
+from sweep.report.courses import courses, read_traces
 from sweep.report.figures.combined import combined
 from sweep.report.figures.course import course_figure
 from sweep.report.figures.panel import Panel
 from sweep.report.figures.weights import weights_figure
 from sweep.report.panels import figure_panels
-from sweep.report.view import Source, View, read_source, read_traces, view_of
+from sweep.report.view import Source, View, read_source, view_of
 from sweep.report.weights import Weights, weights
 
 _COLUMNS = 3
@@ -247,7 +247,7 @@ class Figures:
         found = next(read_traces(folder, [trial_id]), None)
         if found is None:
             return Panel(title, "", None, "It left no records of its steps.")
-        return Panel(title, "", course_figure(course_info(view, found)))
+        return Panel(title, "", course_figure(next(courses([found], view.trials, view.study, view.dims))))
 
     def _panels(self, name: Literal["map", "lr", "size"], otherwise: str) -> go.Figure:
         panels: Sequence[Panel] = figure_panels(self._results._view)[name]

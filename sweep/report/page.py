@@ -1,10 +1,7 @@
 """View -> HTML."""
 
-import base64
 import dataclasses
-import gzip
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -17,27 +14,35 @@ from sweep.analysis.audit import audit_text, saving_text
 from sweep.analysis.claims.stated import removed_note
 from sweep.analysis.costs import cost_text
 from sweep.analysis.dimensions import plain
+from sweep.analysis.half_precision import nearest_modules
 from sweep.analysis.parallel import common_text, parallel_info
 from sweep.analysis.recommend import result_text
 from sweep.analysis.spending import elapsed_text, parts_text
-from sweep.analysis.traces import MAX_POINTS, MAX_TRACES, Trace
+from sweep.analysis.traces import points_kept
 from sweep.analysis.wording import duration, number, percent, setting_text, value_text
-from sweep.explanation import Explanation, few_words
+from sweep.explanation import few_words
 from sweep.records import Outcome
-from sweep.report import answer, facts, region_text
+from sweep.report import answer, facts, failure_text, region_text
 from sweep.report.claims import MEANINGS, claim_cards, headline, null_name
-from sweep.report.courses import course_info
 from sweep.report.edge_table import edge_table
-from sweep.report.figures.course import course_content
 from sweep.report.figures.panel import Panel
 from sweep.report.figures.parallel import draw_parallel
-from sweep.report.panels import figure_panels
-from sweep.report.theme import PAGE_COLOURS, css_variables, dark_swaps, svg_symbol, svg_verdict
+from sweep.report.panels import figure_panels, map_name
+from sweep.report.payload import courses_payload, figures_payload, packed, trials_payload
+from sweep.report.story import story
+from sweep.report.theme import css_variables, svg_symbol, svg_verdict
+from sweep.report.trial_table import Column, audit_notes, trial_columns
 from sweep.report.view import View
 from sweep.report.weights import Weights, pairs_text, told_text, weights
 
 NUM_ALTERNATIVES = 4
 """Settings shown after the recommended one."""
+NUM_MODULES = 8
+"""Modules whose headroom is listed."""
+NUM_FIRST_ROWS = 200
+"""Rows of the table of trials that can be read without JavaScript; all are in the page."""
+_SCRIPTS = ("figures", "trials", "courses", "parallel", "page")
+"""In their order; they share one scope."""
 
 _TEMPLATES = Path(__file__).parent / "templates"
 
@@ -85,19 +90,17 @@ def render(view: View) -> str:
         number=number, percent=percent, value=value_text, duration=duration, plain=plain, few_words=few_words,
         verdict_mark=lambda verdict: Markup(svg_verdict(verdict)),
     )  # fmt: skip
+    environment.globals["symbol"] = lambda outcome: Markup(svg_symbol(Outcome(outcome)))
     region, transfer = view.region, view.stable_region.transfer
     known = view.stable_region.matters
     matters = weights(region, view.importance, view.dims, known)
     every = figure_panels(view)
-    figures = {
-        "lr": every["lr"] if view.shows_lr else [],
-        "map": every["map"] if view.shows_map else [],
-        "size": every["size"],
-        "together": every["together"],
-    }
+    shown = {"lr": view.shows_lr, "map": view.shows_map}
+    figures = {name: panels for name, panels in every.items() if shown.get(name.rstrip("0123456789"), True)}
     names = {dim.path: dim.name for dim in view.dims}
     lines = parallel_info(view.searched, view.dims)
-    traced = [t.trial_id for t in view.traces]
+    columns, traced = trial_columns(view), {one.trial_id for one in view.traces}
+    rows = _rows(environment, view, columns, traced)
     return environment.get_template("page.html").render(
         view=view,
         sections=_sections(view, matters),
@@ -119,16 +122,14 @@ def render(view: View) -> str:
         thousands="{:,.0f}".format,
         recipe=escape(view.recipe_yaml or ""),
         outcomes=[o for o in Outcome if o in view.total.counts],
-        symbol=lambda outcome: Markup(svg_symbol(Outcome(outcome))),
         lr_panels=every["lr"],
-        map_panels=every["map"],
+        planes=_planes(view, every, names) if view.shows_map else [],
         size_panels=every["size"],
         safety=answer.safety_card(view),
         sureness=view.recommendation.sureness,
         results=answer.results(view),
         results_from=answer.results_from(view),
         region=region,
-        map_notes=region_text.map_notes(view.stability, view.stable_region.region, view.recommendation.setting, names),
         openness=region_text.open_text(region) if region else "",
         ended=facts.exploration_ended(view),
         reliability=region_text.calibration_text(region.calibration) if region else "",
@@ -154,99 +155,76 @@ def render(view: View) -> str:
         saved_texts=[text for text in (cost_text(view.costs), saving_text(view.audit, view.costs)) if text],
         elapsed_text=elapsed_text(view.spending),
         parts_text=parts_text(view.spending.parts) if view.spending.parts else "",
-        example=_worked_example(view),
+        example=story(view.failures.example, view.dims) if view.failures.example else None,
+        headroom_panels=every["headroom"],
+        scale_panels=every["scale"],
+        modules=nearest_modules(view.failures.half.headroom)[:NUM_MODULES],
+        calibrations=failure_text.calibrations(view.failures.half),
+        failures_lead=failure_text.lead(view.failures),
+        thickness=failure_text.thickness(view.failures.by_setting),
+        of_limit=failure_text.of_limit,
         limits=facts.limits(view),
         study_facts=facts.study_sections(view),
-        rows=view.trials.to_dict("records"),
+        rows=rows,
+        trial_columns=columns,
+        num_first_rows=NUM_FIRST_ROWS,
+        num_traced=len(view.traces),
         traced=traced,
+        traced_examples=[(label, trial_id) for label, trial_id in view.examples if trial_id in traced],
+        num_points=points_kept(len(view.traces)),
         num_alternatives=NUM_ALTERNATIVES,
-        max_points=MAX_POINTS,
-        max_traces=MAX_TRACES,
         light_css=Markup(css_variables(dark=False)),
         dark_css=Markup(css_variables(dark=True)),
         css=Markup((_TEMPLATES / "page.css").read_text(encoding="utf-8")),
-        script=Markup((_TEMPLATES / "page.js").read_text(encoding="utf-8")),
+        script=Markup("".join((_TEMPLATES / f"{name}.js").read_text(encoding="utf-8") for name in _SCRIPTS)),
         plotly=_plotly(),
-        payload=packed(json.dumps(_payload(view, figures), allow_nan=False)),
+        payload=packed(figures_payload(figures)),
+        trials_payload=packed(trials_payload(view, columns, rows)),
+        courses_payload=packed(courses_payload(view)),
     )
 
 
 @dataclasses.dataclass(frozen=True)
-class _Example:
-    """The worked example of an explanation."""
+class _Plane:
+    """A map as the page shows it."""
 
-    trial_id: str
-    title: str
-    explanation: Explanation
-    first_nonfinite: str | None
-    replays: str
-    """How the replays were made; empty where there were none."""
+    anchor: str
+    name: str
+    panels: Sequence[Panel]
+    notes: Sequence[str]
 
 
-def _worked_example(view: View) -> _Example | None:
-    if view.worked_example is None:
-        return None
-    explanation = view.explanations[view.worked_example]
-    row = view.trials[view.trials["trial_id"] == view.worked_example].iloc[0]
-    names = {dim.path: dim.name for dim in view.dims}
-    setting = setting_text({path: plain(row.get(path)) for path in names}, names)
-    replays = ""
-    if explanation.counterfactuals:
-        since = explanation.snapshot_step
-        start = "" if since is None else f" from the {'initial model' if since == 0 else f'state after step {since}'}"
-        replays = (
-            f"Replayed{start} with one thing changed at a time, {explanation.num_replayed_steps} steps in all. The "
-            "first replay of each change takes the same batches, any other the data in another order."
+def _planes(view: View, panels: Mapping[str, Sequence[Panel]], names: Mapping[str, str]) -> list[_Plane]:
+    """The maps, the first of which the page shows; one without a figure where there is none."""
+    region, setting = view.stable_region.region, view.recommendation.setting
+    if not view.planes:
+        return [_Plane(map_name(0), "", panels[map_name(0)], [])]
+    return [
+        _Plane(
+            map_name(index),
+            plane.name,
+            panels[map_name(index)],
+            region_text.map_notes(plane.info, region, plane.grids, setting, names),
         )
-    return _Example(
-        trial_id=view.worked_example,
-        title=f"trial {row['number']}, {row['verdict']} ({setting})",
-        explanation=explanation,
-        first_nonfinite=facts.first_nonfinite(explanation.first_nonfinite) if explanation.first_nonfinite else None,
-        replays=replays,
-    )
+        for index, plane in enumerate(view.planes)
+    ]
 
 
-def _payload(view: View, panels: Mapping[str, Sequence[Panel]]) -> dict[str, Any]:
-    """What the page's script draws."""
-    figures = {
-        f"{name}-{index}": json.loads(panel.figure.to_json())
-        for name, row in panels.items()
-        for index, panel in enumerate(row)
-        if panel.figure is not None
-    }
-    rows = {str(row["trial_id"]): row for row in view.trials.to_dict("records")}
-    return {
-        "figures": figures,
-        "swaps": dark_swaps(),
-        "colours": {name: both[0] for name, both in PAGE_COLOURS.items()},
-        "traces": {t.trial_id: _trace(view, t, rows[t.trial_id]) for t in view.traces},
-    }
-
-
-def _trace(view: View, trace: Trace, row: dict[Any, Any]) -> dict[str, Any]:
-    info = course_info(view, trace)
-    names = {dim.path: dim.name for dim in view.dims}
-    setting = setting_text({path: plain(row.get(path)) for path in names}, names)
-    return {
-        "figure": course_content(info),
-        "number": int(row["number"]),
-        "verdict": info.verdict.value,
-        "reason": str(plain(row["reason"]) or ""),
-        "setting": f"seed {int(row['seed'])}, {setting}",
-        "cause": plain(row["cause"]),
-        "warnings": "; ".join(view.warnings.get(trace.trial_id, ())),
-    }
+def _rows(environment: Environment, view: View, columns: Sequence[Column], traced: Collection[str]) -> list[Markup]:
+    """The rows of the table of trials, in the order of their numbers."""
+    row = environment.get_template("trial_row.html").module.row  # type: ignore[attr-defined]
+    trials = view.trials
+    ids, notes = [str(trial_id) for trial_id in trials["trial_id"]], audit_notes(trials)
+    every = zip(ids, trials["number"], trials["verdict"], notes, strict=True)
+    return [
+        row(columns, at, trial_id, number, verdict, trial_id in traced, note)
+        for at, (trial_id, number, verdict, note) in enumerate(every)
+    ]
 
 
 def _unbroken(value: Any) -> Any:
     """Keeps a number and its percent sign on one line."""
     return value.replace(" %", "\u00a0%") if type(value) is str else value
-
-
-def packed(text: str) -> str:
-    """Text as gzip in base64: about a third of its size, and free of anything that HTML could misread."""
-    return base64.b64encode(gzip.compress(text.encode(), compresslevel=9, mtime=0)).decode("ascii")
 
 
 @lru_cache(maxsize=1)

@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sweep.analysis.region import Calibration, Region
+from sweep.analysis.region import Calibration, Panel, Region
 from sweep.analysis.sensitivity import LR_BINS
 from sweep.analysis.stability_map import MapInfo
 from sweep.analysis.wording import number, percent, plural, setting_text, value_text
@@ -19,18 +19,21 @@ SENSITIVITY_NOTE = (
 
 
 def map_notes(
-    info: MapInfo | str, region: Region | str, recommended: Mapping[str, Any], names: Mapping[str, str]
+    info: MapInfo,
+    region: Region | str,
+    grids: Sequence[Panel],
+    recommended: Mapping[str, Any],
+    names: Mapping[str, str],
 ) -> list[str]:
     """What to know before reading the map.
 
     Args:
         info: the trials on the map.
         region: where training is stable, or why nobody can say.
+        grids: the chances that are drawn.
         recommended: dotted path -> value; empty without a recommendation.
         names: dotted path -> short name.
     """
-    if isinstance(info, str):
-        return []
     others = sum(path not in _drawn(info, region) for path in names)
     notes = ["One mark a trial." if not others else "One mark a trial; settings not on an axis vary between the marks."]
     if info.y is None:
@@ -42,8 +45,8 @@ def map_notes(
             notes[0] = (
                 "One mark a trial; settings not on an axis vary, so a mark may disagree with the colour under it."
             )
-        notes.append(fixed_text(region, names))
-        apart = _apart(region, recommended)
+        notes.append(fixed_text(region, grids, names))
+        apart = _apart(region, grids, recommended)
         if apart:
             notes.append(
                 f"The ring shows the recommended setting by its axes only; it has {setting_text(apart, names)}."
@@ -63,10 +66,10 @@ def _drawn(info: MapInfo, region: Region | str) -> set[str]:
     return {info.x.path, *([info.y.path] if info.y else []), *split}
 
 
-def _apart(region: Region, recommended: Mapping[str, Any]) -> dict[str, Any]:
+def _apart(region: Region, grids: Sequence[Panel], recommended: Mapping[str, Any]) -> dict[str, Any]:
     """The recommended setting's values where they are not those of its panel's slice."""
     level = recommended.get(region.panel.path) if region.panel else None
-    here = next((panel for panel in region.panels if value_text(panel.level) == value_text(level)), None)
+    here = next((panel for panel in grids if value_text(panel.level) == value_text(level)), None)
     if here is None or not recommended:
         return {}
     return {
@@ -76,17 +79,17 @@ def _apart(region: Region, recommended: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def fixed_text(region: Region, names: Mapping[str, str]) -> str:
+def fixed_text(region: Region, grids: Sequence[Panel], names: Mapping[str, str]) -> str:
     """At which values of the other settings the map is drawn; empty where every setting is on an axis."""
     shown = {region.panel.path} if region.panel else set()
     texts = {
         value_text(panel.level): setting_text({p: v for p, v in panel.fixed.items() if p not in shown}, names)
-        for panel in region.panels
+        for panel in grids
         if any(v is not None for p, v in panel.fixed.items() if p not in shown)
     }
     if not texts:
         return ""
-    if len(set(texts.values())) == 1 and len(texts) == len(region.panels):
+    if len(set(texts.values())) == 1 and len(texts) == len(grids):
         return f"The colours are for {next(iter(texts.values()))}."
     return f"The colours are for {'; '.join(f'{text} ({level})' for level, text in texts.items())}."
 

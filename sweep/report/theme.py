@@ -57,6 +57,16 @@ PAGE_COLOURS: dict[str, tuple[str, str]] = {
 }
 """Name -> (light, dark)."""
 
+TRIAL_COLOURS: tuple[tuple[str, str], ...] = (
+    ("#0067a3", "#56b4e9"),
+    ("#c25100", "#f0763a"),
+    ("#00805b", "#2bc79a"),
+    ("#a8508c", "#d592c4"),
+    ("#7d6b01", "#e6c229"),
+    ("#3b3b3c", "#d9d9da"),
+)
+"""Trials that are drawn together, in their order: (light, dark)."""
+
 VERDICT_COLOURS: dict[str, tuple[str, str]] = {
     "supported": ("#0067a3", "#56b4e9"),
     "refuted": ("#b84a00", "#f0763a"),
@@ -101,7 +111,7 @@ def light(name: str) -> str:
 def dark_swaps() -> dict[str, str]:
     """Light colour -> dark colour, for figures that are already built."""
     swaps = {mark.light: mark.dark for mark in MARKS.values()}
-    return swaps | dict(PAGE_COLOURS.values()) | dict(MAP_COLOURS)
+    return swaps | dict(PAGE_COLOURS.values()) | dict(MAP_COLOURS) | dict(TRIAL_COLOURS)
 
 
 def css_variables(dark: bool) -> str:

@@ -3,7 +3,7 @@
 import dataclasses
 import functools
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -14,27 +14,49 @@ import yaml
 from slr_models.errors import ResultsError
 from sweep import store
 from sweep.analysis.audit import Audit, audit
-from sweep.analysis.causes import OutcomeCauses, causes_by_outcome, worked_example
+from sweep.analysis.causes import OutcomeCauses, causes_by_outcome
 from sweep.analysis.claims.pairs import num_cells
 from sweep.analysis.claims.verdict import Finding, judge
 from sweep.analysis.costs import Costs, costs
 from sweep.analysis.dimensions import Dimension, dimensions, learning_rate, panel_dimension
 from sweep.analysis.groups import CONFIRM_PHASE, FULL_SIZE_PHASE, SettingGroup, setting_groups
 from sweep.analysis.health import health_warnings
-from sweep.analysis.outcomes import OutcomeCounts, judged, mapped, outcome_counts, outcomes_by
+from sweep.analysis.outcomes import OutcomeCounts, judged, mapped, outcome_counts
 from sweep.analysis.pareto import ParetoRow, pareto_front
 from sweep.analysis.recipe import recipe
 from sweep.analysis.recommend import Recommendation, recommend
+from sweep.analysis.region import Panel as Grid
 from sweep.analysis.region import Region
-from sweep.analysis.sensitivity import LrInfo, LrSensitivity, levels_of, lr_info, lr_sensitivity
+from sweep.analysis.sensitivity import LrInfo, LrSensitivity, lr_info, lr_sensitivity
 from sweep.analysis.snippet import snippet
-from sweep.analysis.spending import Spending, spending
+from sweep.analysis.spending import Spending, Timed, spending
 from sweep.analysis.stability_map import MapInfo, map_info
-from sweep.analysis.traces import Trace, examples, trace, traced_trials
+from sweep.analysis.traces import Trace, examples, points_kept, traced_trials
 from sweep.analysis.unsafe import LrBracket, lr_brackets
 from sweep.explanation import Explanation
 from sweep.ledger import LEDGER_FILE, elapsed_s
+from sweep.report.courses import read_traces
+from sweep.report.failures import Failures, failures
 from sweep.report.stable_region import StableRegion, stable_region
+
+MAX_TIMED = 300
+"""Trials whose steps and evaluations are timed: reading a file of each takes milliseconds."""
+MAX_OTHER_MARKS = 40_000
+"""Marks on all maps but the first: a large study has fewer maps."""
+
+
+@dataclass(frozen=True)
+class MapPlane:
+    """The map over two settings."""
+
+    info: MapInfo
+    grids: tuple[Grid, ...]
+    """P(stable), one a panel; none without a model of the boundary."""
+
+    @property
+    def name(self) -> str:
+        """`learning rate and clip norm`."""
+        return self.info.x.name + (f" and {self.info.y.name}" if self.info.y else "")
 
 
 @dataclass(frozen=True)
@@ -58,13 +80,14 @@ class View:
     """The recommended settings as PyTorch code."""
     total: OutcomeCounts
     """Of the searched space: trials at full size are counted in `num_full_size` alone."""
-    by_panel: tuple[OutcomeCounts, ...]
-    """Outcomes at each level of the panel setting; empty where trials are not split."""
     brackets: tuple[LrBracket, ...]
     lr: LrInfo | str
     """Or why there is no such figure."""
     lr_sensitivity: tuple[LrSensitivity, ...]
     stability: MapInfo | str
+    """The map, or why there is none."""
+    other_planes: tuple[MapPlane, ...]
+    """The map over other pairs of settings."""
     stable_region: StableRegion
     importance: Mapping[str, Mapping[str, float]]
     """Measure -> dotted path -> share; empty where the study has none yet."""
@@ -76,8 +99,8 @@ class View:
     explanations: Mapping[str, Explanation]
     """Of bad trials, by trial id."""
     causes: tuple[OutcomeCauses, ...]
-    worked_example: str | None
-    """The trial whose explanation shows most."""
+    failures: Failures
+    """Where and how trainings failed, with one of them traced."""
     examples: tuple[tuple[str, str], ...]
     """Trials worth a look: (label, trial id)."""
     traces: tuple[Trace, ...]
@@ -88,6 +111,13 @@ class View:
     num_explored: int
     num_confirming: int
     num_full_size: int
+
+    @property
+    def planes(self) -> tuple[MapPlane, ...]:
+        """The map over two settings, first over those that its edges are told of; none where there is no map."""
+        if isinstance(self.stability, str):
+            return ()
+        return (MapPlane(self.stability, self.region.panels if self.region else ()), *self.other_planes)
 
     @property
     def is_experiment(self) -> bool:
@@ -184,7 +214,6 @@ def view_of(source: Source) -> View:
     recipe_yaml = _recipe_yaml(results_dir, recommendation, study) if chosen else None
     shown = tuple(examples(trials, chosen.group.best_trial_id if chosen else None))
     traced = traced_trials(trials, [t for _, t in shown])
-    traces = tuple(read_traces(results_dir, traced))
     audited = audit(searched)
     return View(
         study=study,
@@ -200,30 +229,45 @@ def view_of(source: Source) -> View:
         recipe_yaml=recipe_yaml,
         snippet=_snippet(results_dir, recipe_yaml) if recipe_yaml else None,
         total=outcome_counts(searched),
-        by_panel=tuple(outcomes_by(searched, panel.path, levels_of(panel, searched))) if panel else (),
         brackets=tuple(lr_brackets(mapped(searched), lr, panel)) if lr else (),
         lr=_lr(searched, lr, panel, provenance),
         lr_sensitivity=lr_sensitivity(searched, lr, panel) if lr else (),
         stability=map_info(searched, dims, panel, None if isinstance(found, str) else (found.along, found.y)),
+        other_planes=_other_planes(searched, dims, panel, found),
         stable_region=known_region,
         importance=store.read_importance(results_dir),
         front=_front(searched, study, space, metric),
         costs=costs(trials),
         audit=audited,
         spending=spending(
-            trials, audited, traces, bool(study.get("design")), elapsed_s(results_dir), provenance.get("num_lanes")
+            trials,
+            audited,
+            _timed(results_dir, traced),
+            bool(study.get("design")),
+            elapsed_s(results_dir),
+            provenance.get("num_lanes"),
         ),
         explanations=explanations,
         causes=tuple(causes_by_outcome(judged(searched), explanations)),
-        worked_example=worked_example(judged(searched), explanations),
+        failures=failures(results_dir, study, trials, dims, panel, explanations),
         examples=shown,
-        traces=traces,
+        traces=tuple(read_traces(results_dir, traced, points_kept(len(traced)))),
         warnings=_warnings(results_dir, trials, traced),
         num_planned=_num_planned(study),
         num_explored=int((searched["phase"] != CONFIRM_PHASE).sum()),
         num_confirming=int((searched["phase"] == CONFIRM_PHASE).sum()),
         num_full_size=len(trials) - len(searched),
     )
+
+
+def _other_planes(
+    trials: pd.DataFrame, dims: tuple[Dimension, ...], panel: Dimension | None, found: Region | str
+) -> tuple[MapPlane, ...]:
+    if isinstance(found, str):
+        return ()
+    num = MAX_OTHER_MARKS // max(len(trials), 1)
+    maps = ((map_info(trials, dims, panel, (plane.x, plane.y)), plane) for plane in found.others[:num])
+    return tuple(MapPlane(info, plane.panels) for info, plane in maps if not isinstance(info, str))
 
 
 def _claims_answer(study: Mapping[str, Any]) -> bool:
@@ -291,6 +335,15 @@ def _explanations(results_dir: Path, trials: pd.DataFrame) -> dict[str, Explanat
     return {trial_id: explanation for trial_id, explanation in found.items() if explanation is not None}
 
 
+def _timed(results_dir: Path, trial_ids: Sequence[str]) -> Iterator[Timed]:
+    """What the records of at most MAX_TIMED of these trials, evenly spread, say of their time."""
+    for trial_id in trial_ids[:: 1 + max(len(trial_ids) - 1, 0) // MAX_TIMED]:
+        steps = store.read_columns(results_dir, "steps", trial_id, ("time_s",))
+        if steps is not None:
+            evals = store.read_columns(results_dir, "evals", trial_id, ("time_s",))
+            yield Timed(trial_id, float(steps["time_s"].sum()), 0.0 if evals is None else float(evals["time_s"].sum()))
+
+
 def _warnings(results_dir: Path, trials: pd.DataFrame, trial_ids: Sequence[str]) -> dict[str, tuple[str, ...]]:
     """What the numeric health of the bad ones of these trials warned of, where it was sampled and did."""
     bad = set(trials["trial_id"][~trials["stable"].astype(bool)].astype(str))
@@ -329,14 +382,3 @@ def _recipe_yaml(results_dir: Path, recommendation: Recommendation, study: Mappi
             return text
     text = yaml.safe_dump(recipe(recommendation, study), sort_keys=False, allow_unicode=True, width=100)
     return text
-
-
-def read_traces(results_dir: Path, trial_ids: Iterable[str]) -> Iterator[Trace]:
-    """The courses of these trials, in their order; a trial that left no records has none."""
-    for trial_id in trial_ids:
-        # Its process may have died before it wrote any.
-        if not (results_dir / "steps" / f"{trial_id}.parquet").is_file():
-            continue
-        has_evals = (results_dir / "evals" / f"{trial_id}.parquet").is_file()
-        evals = store.read_evals(results_dir, trial_id) if has_evals else None
-        yield trace(trial_id, store.read_steps(results_dir, trial_id), evals)

@@ -3,11 +3,12 @@
 import dataclasses
 import json
 import math
+import threading
 
 import pytest
 
 from slr_models.errors import ResultsError
-from sweep.ledger import Ask, Ledger, elapsed_s
+from sweep.ledger import Ask, Ledger, elapsed_s, in_use
 from sweep.records import Outcome
 from sweep.trial import Job, RunOptions, crashed_result
 
@@ -110,3 +111,25 @@ def test_the_elapsed_time_is_read_while_another_run_holds_the_ledger(tmp_path) -
         file.write('{"event": "tell", "spent_s": 99')
     assert elapsed_s(tmp_path) == 20.25, "a line that was not finished does not count"
     ledger.close()
+
+
+def test_asking_whether_a_run_is_at_work_keeps_none_out(tmp_path) -> None:
+    assert not in_use(tmp_path)
+    Ledger(tmp_path).close()
+    over = threading.Event()
+
+    def ask_often() -> None:
+        while not over.is_set():
+            in_use(tmp_path)
+
+    asking = threading.Thread(target=ask_often)
+    asking.start()
+    try:
+        for _ in range(100):
+            ledger = Ledger(tmp_path)
+            assert in_use(tmp_path)
+            ledger.close()
+    finally:
+        over.set()
+        asking.join()
+    assert not in_use(tmp_path)

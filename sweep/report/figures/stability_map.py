@@ -11,7 +11,6 @@ import plotly.graph_objects as go
 
 from sweep.analysis.dimensions import Dimension
 from sweep.analysis.region import Panel as Grid
-from sweep.analysis.region import Region
 from sweep.analysis.stability_map import MapCell, MapInfo, MapPanel
 from sweep.analysis.wording import number, percent, plural, value_text
 from sweep.records import Outcome
@@ -24,20 +23,20 @@ _MARGIN = 0.03
 """Beside the searched range on each side, as a share of it: room for the marks at its ends."""
 
 
-def stability_map_panels(info: MapInfo | str, region: Region | None, recommended: Mapping[str, Any]) -> list[Panel]:
-    """One panel a level, all on the same axes; a single empty one where there is no map.
+def stability_map_panels(
+    info: MapInfo, grids: Sequence[Grid], panel_path: str | None, recommended: Mapping[str, Any]
+) -> list[Panel]:
+    """One panel a level, all on the same axes.
 
     Args:
         info: the trials.
-        region: where training is stable; without it the trials stand alone.
+        grids: the chance of a stable training over the same axes; without one of its level, trials stand alone.
+        panel_path: dotted path of the setting that panels are split by, where there is a model of the boundary.
         recommended: dotted path -> value; marked where it lies on a panel.
     """
-    if isinstance(info, str):
-        return [Panel("", "", None, info)]
-    grids = {} if region is None else {value_text(grid.level): grid for grid in region.panels}
-    marked = None if region is None or region.panel is None else region.panel.path
+    by_level = {value_text(grid.level): grid for grid in grids}
     return [
-        _panel(info, panel, grids.get(value_text(panel.level)), _place(info, panel, marked, recommended))
+        _panel(info, panel, by_level.get(value_text(panel.level)), _place(info, panel, panel_path, recommended))
         for panel in info.panels
     ]
 

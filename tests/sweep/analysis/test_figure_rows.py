@@ -7,7 +7,7 @@ import pandas as pd
 from sweep.analysis.costs import costs
 from sweep.analysis.dimensions import dimensions, learning_rate, panel_dimension
 from sweep.analysis.groups import setting_groups
-from sweep.analysis.neighbours import distances, neighbourhoods
+from sweep.analysis.neighbours import coordinates, distances, neighbourhoods
 from sweep.analysis.sensitivity import lr_info
 from sweep.analysis.stability_map import map_info
 from sweep.records import Outcome
@@ -80,7 +80,7 @@ def test_distances_run_over_scaled_axes(table: Table) -> None:
         ]
     )
     dims = dimensions(SPACE, trials)
-    apart = distances(setting_groups(trials, dims), dims)
+    apart = distances(at := coordinates(setting_groups(trials, dims), dims), at, dims)
     assert (apart == apart.T).all() and (apart.diagonal() == 0).all()
     first, far, other, off = apart[0]
     assert first == 0 and far == math.sqrt(1 / 3) and off == math.sqrt(1 / 3)
@@ -92,10 +92,10 @@ def test_risk_falls_with_stable_neighbours_and_rises_with_unstable_ones(table: T
     trials = table(rows)
     dims = dimensions(SPACE, trials)
     groups = setting_groups(trials, dims)
-    alone = neighbourhoods(groups[:1], dims)[0]
+    alone = neighbourhoods(groups[:1], groups[:1], dims)[0]
     assert alone.risk == 0.25 and alone.nearest.total == 0 and math.isnan(alone.reach)
-    assert neighbourhoods(groups[:3], dims)[0].risk == 0.5 / 4
-    with_bad = neighbourhoods(groups, dims)[0]
+    assert neighbourhoods(groups[:1], groups[:3], dims)[0].risk == 0.5 / 4
+    with_bad = neighbourhoods(groups[:1], groups, dims)[0]
     assert with_bad.risk == 2.5 / 6 and (with_bad.nearest.count, with_bad.nearest.total) == (2, 4)
 
 

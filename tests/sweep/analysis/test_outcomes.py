@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import binomtest
 
-from sweep.analysis.outcomes import clopper_pearson, judged, mapped, outcome_counts, outcomes_by, share
+from sweep.analysis.outcomes import at_level, clopper_pearson, judged, mapped, outcome_counts, share
 from sweep.records import Outcome
 
 
@@ -27,7 +27,7 @@ def test_impossible_counts_are_refused() -> None:
         clopper_pearson(4, 3)
 
 
-def test_outcomes_by_keeps_levels_without_trials(table: Callable[..., pd.DataFrame]) -> None:
+def test_outcomes_are_counted_at_a_level(table: Callable[..., pd.DataFrame]) -> None:
     trials = table(
         [
             {"p": "fp32"},
@@ -35,7 +35,7 @@ def test_outcomes_by_keeps_levels_without_trials(table: Callable[..., pd.DataFra
             {"p": None, "verdict": "crashed"},
         ]
     )
-    fp32, fp16, inactive = outcomes_by(trials, "p", ["fp32", "fp16", None])
+    fp32, fp16, inactive = (outcome_counts(at_level(trials, "p", level)) for level in ("fp32", "fp16", None))
     assert fp32.counts == {Outcome.STABLE: 1, Outcome.DIVERGED_LOSS: 1}
     assert (fp32.stable.count, fp32.stable.total) == (1, 2)
     assert fp16.num_trials == 0 and fp16.counts == {}
@@ -45,7 +45,7 @@ def test_outcomes_by_keeps_levels_without_trials(table: Callable[..., pd.DataFra
 
 def test_levels_of_a_column_of_mixed_types_are_found_by_their_text(table: Callable[..., pd.DataFrame]) -> None:
     trials = table([{"w": "1.5"}, {"w": "auto"}])
-    assert [c.num_trials for c in outcomes_by(trials, "w", [1.5, "auto"])] == [1, 1]
+    assert [len(at_level(trials, "w", level)) for level in (1.5, "auto")] == [1, 1]
 
 
 def test_a_pruned_trial_is_counted_but_not_judged(table) -> None:

@@ -5,17 +5,9 @@ import pandas as pd
 import pytest
 
 from sweep.analysis.audit import audit
-from sweep.analysis.spending import elapsed_text, parts_text, spending
-from sweep.analysis.traces import Trace, trace
+from sweep.analysis.spending import Timed, elapsed_text, parts_text, spending
 
 Table = Callable[..., pd.DataFrame]
-
-
-def timed(trial_id: str, steps: int, step_s: float, evals: int, eval_s: float) -> Trace:
-    rows = pd.DataFrame({"step": range(1, steps + 1), "time_s": step_s, "loss": 1.0, "grad_norm": 1.0})
-    rows["loss_scale"], rows["skip_reason"] = math.nan, None
-    found = pd.DataFrame({"step": range(evals), "val_loss": 1.0, "wer": 0.5, "time_s": eval_s})
-    return trace(trial_id, rows, found)
 
 
 def test_the_phases_add_up_to_the_lanes_of_the_study(table: Table) -> None:
@@ -58,8 +50,8 @@ def test_the_trainings_of_a_design_are_its_phase(table: Table) -> None:
 
 def test_the_parts_of_a_training_come_from_its_records(table: Table) -> None:
     trials = table([{}, {}, {"wall_s": None}])
-    traces = [timed("t000", 100, 0.08, 2, 0.5), timed("t002", 100, 0.08, 2, 0.5)]
-    parts = spending(trials, audit(trials), traces, False, 10.0, 2).parts
-    assert parts is not None and parts.num_trials == 1, "a trial without a wall time has no rest"
+    timed = [Timed("t000", 8.0, 1.0), Timed("t001", 0.0, 0.0), Timed("t002", 8.0, 1.0)]
+    parts = spending(trials, audit(trials), timed, False, 10.0, 2).parts
+    assert parts is not None and parts.num_trials == 1, "without steps or a wall time nothing can be split"
     assert (parts.steps_s, parts.evals_s, parts.rest_s) == pytest.approx((8.0, 1.0, 1.0))
     assert "80 % went into training steps, 10 % into evaluations and 10 % into the rest" in parts_text(parts)

@@ -2,6 +2,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import axe_playwright_python.sync_playwright as axe
 import pytest
 
 from sweep.report import build_report
@@ -25,18 +26,48 @@ def test_a_reader_can_use_the_page(opened: Opened, report: Path) -> None:
     page.select_option("#only", "")
 
     page.click("#table th:has-text('learning rate') button")
-    rates = page.locator("#table tbody tr td:nth-child(4)")
-    values = [float(cell.get_attribute("data-v")) for cell in rates.all()]
-    assert values == sorted(values)
+    values = [float(text) for text in page.locator("#table tbody tr td:nth-child(5)").all_inner_texts()]
+    assert len(values) == 39 and values == sorted(values)
     assert page.get_attribute("#table th:has-text('learning rate')", "aria-sort") == "ascending"
 
     page.select_option("#pick", label="Typical scaler-collapse")
-    assert "scaler-collapse" in page.inner_text("#trace-text")
+    page.locator("#trace-text b", has_text="scaler-collapse").wait_for()
+    page.locator("#trace .ytitle", has_text="loss").first.wait_for()
     assert "loss scale" in page.locator("#trace .infolayer").text_content()
-    page.select_option("#pick", value="t0016")
-    assert "would have been stopped: stalled" in page.locator("#trace .infolayer").text_content()
+    page.click("[data-trial=t0016]")
+    page.locator("#trace .annotation-text", has_text="would have been stopped: stalled").wait_for()
     page.click("[data-trial=t0000]")
-    assert page.inner_text("#trace-text").startswith("Trial 0 ")
+    page.locator("#trace-text").get_by_text("Trial 0:").wait_for()
+    assert page.locator("#table tr.chosen").get_attribute("data-id") == "t0000"
+    assert trouble == []
+
+
+def test_several_trials_are_compared_in_one_figure(opened: Opened, report: Path) -> None:
+    page, trouble = opened(report, 1280, "light")
+    page.click("[data-trial=t0001]")
+    page.check("[data-compare=t0005]")
+    page.check("[data-compare=t0016]")
+    page.get_by_text("3 trials in the figure").wait_for()
+    losses = page.evaluate(
+        "document.querySelector('#trace').data.filter(one => one.name.endsWith('training loss'))"
+        ".map(one => [one.name, one.line.color])"
+    )
+    assert [name for name, _ in losses] == ["1: training loss", "5: training loss", "16: training loss"]
+    assert len({colour for _, colour in losses}) == 3
+    assert page.locator("#trace-text li").count() == 3 and page.url.endswith("#trials=1,5,16")
+    for trial_id in ("t0002", "t0003", "t0004"):
+        page.check(f"[data-compare={trial_id}]")
+    page.locator("[data-compare=t0007]").click()
+    page.get_by_text("At most 6 at once").wait_for()
+    assert not page.is_checked("[data-compare=t0007]")
+    page.click("[aria-label='Remove trial 5 from the figure']")
+    page.get_by_text("5 trials in the figure").wait_for()
+    assert not page.is_checked("[data-compare=t0005]")
+    page.reload()
+    page.locator("body[data-ready]").wait_for()
+    assert page.locator("#trace-text li").count() == 5, "a link names the trials"
+    page.click("#next")
+    page.locator("#trace-text").get_by_text("Trial 17:").wait_for()
     assert trouble == []
 
 
@@ -49,23 +80,82 @@ def test_the_map_has_its_edge_and_leads_to_the_trials(opened: Opened, report: Pa
     page.mouse.click(plot["x"] + 0.5 * plot["width"], plot["y"] + 0.03 * plot["height"])
     mark = page.locator("#map-0 .scatterlayer .trace .point").first.bounding_box()
     page.mouse.click(mark["x"] + mark["width"] / 2, mark["y"] + mark["height"] / 2)
-    shown = page.input_value("#pick")
-    fp32 = page.locator("#table tbody tr", has=page.locator(f"[data-trial={shown}]"))
-    assert "fp32" in fp32.inner_text(), "a click on the first panel shows a trial of its precision"
+    assert "fp32" in page.inner_text("#trace-text"), "a click on the first panel shows a trial of its precision"
+    assert "fp32" in page.locator("#table tr.chosen").inner_text()
+    assert trouble == []
+
+
+def test_the_map_can_be_drawn_over_any_two_settings(opened: Opened, tmp_path: Path, make_results: Any) -> None:
+    full_size = {"path": "model.width", "target": 1.0, "trainings": 2}
+    report = build_report(make_results(tmp_path, num_trials=54, full_size=full_size))
+    page, trouble = opened(report, 1280, "light")
+    every = page.locator("#plane option").all_inner_texts()
+    pairs = {"learning rate and clip norm", "learning rate and width"}
+    assert every[0] == "learning rate and clip norm" and pairs < set(every) and len(every) == 3
+    page.select_option("#plane", label="learning rate and width")
+    page.locator("#map1-0 .ytitle", has_text="width").wait_for()
+    assert page.locator("#map1-0 .contourlayer .contour").count() == 3 and not page.is_visible("#map-0")
+    page.locator("#map1-0 .scatterlayer .point").first.wait_for()
+    assert trouble == []
+
+
+@pytest.mark.parametrize(("width", "scheme"), [(1280, "light"), (390, "dark")])
+def test_people_who_do_not_see_or_point_can_use_the_page(opened: Opened, report: Path, width: int, scheme: str) -> None:
+    page, _ = opened(report, width, scheme)
+    page.evaluate("document.querySelectorAll('details').forEach(one => one.open = true)")
+    page.check("[data-compare=t0005]")
+    page.get_by_text("2 trials in the figure").wait_for()
+    found = axe.Axe().run(page)
+    told = [f"{v['id']}: {v['help']}: {v['nodes'][0]['html'][:200]}" for v in found.response["violations"]]
+    assert told == [] and len(found.response["passes"]) > 20
+
+
+def test_the_page_is_used_by_keyboard(opened: Opened, report: Path) -> None:
+    page, trouble = opened(report, 1280, "light")
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.textContent") == "Skip to the answer"
+    page.focus("#filter")
+    page.keyboard.type("scaler")
+    page.focus("#table th:has-text('learning rate') button")
+    page.keyboard.press("Enter")
+    assert page.get_attribute("#table th:has-text('learning rate')", "aria-sort") == "ascending"
+    first = page.locator("#table tbody tr").first
+    first.locator("[data-compare]").focus()
+    page.keyboard.press("Space")
+    page.get_by_text("2 trials in the figure").wait_for()
+    first.locator("[data-trial]").focus()
+    page.keyboard.press("Enter")
+    page.locator("#trace-text b", has_text=f"Trial {first.locator('[data-trial]').inner_text()}:").wait_for()
+    assert trouble == []
+
+
+def test_it_prints_light_and_whole(opened: Opened, report: Path) -> None:
+    page, trouble = opened(report, 1280, "dark")
+    page.evaluate("window.dispatchEvent(new Event('beforeprint'))")
+    page.locator("#map-0 .point[style*='rgb(0, 114, 178)']").first.wait_for(timeout=10_000)
+    page.emulate_media(media="print")
+    assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
+    cut = page.evaluate(
+        "[...document.querySelectorAll('.scroll')].filter(one => getComputedStyle(one).overflow !== 'visible').length"
+    )
+    assert cut == 0 and not page.is_visible("#filter"), "no table is cut off, and nothing asks to be clicked"
+    assert len(page.pdf(format="A4")) > 100_000
     assert trouble == []
 
 
 def test_the_recipe_and_the_code_can_be_copied(opened: Opened, report: Path) -> None:
     page, trouble = opened(report, 1280, "light")
-    for name in ("recipe", "snippet"):
-        button = page.locator(f"[data-copy={name}]")
-        page.locator("details", has=button).locator("summary").click()
+    page.evaluate("document.body.append(document.createElement('textarea'))")
+    for name, button in (("recipe", page.get_by_role("button", name="Copy recipe")), ("snippet", None)):
+        if button is None:
+            button = page.locator(f"[data-copy={name}]")
+            page.locator("details", has=button).locator("summary").click()
         button.click()
-        told = page.locator(f"[data-copy={name}] + [role=status]")
-        told.get_by_text("Copied.").or_(told.get_by_text("Selected")).wait_for(timeout=5_000)
-        if told.inner_text().startswith("Selected"):
-            selected = page.evaluate("getSelection().toString()")
-            assert selected.strip() == page.locator(f"#{name}").text_content().strip()
+        page.locator(f"[data-copy={name}] + [role=status]").get_by_text("Copied.").wait_for(timeout=5_000)
+        page.locator("textarea").fill("")
+        page.locator("textarea").press("ControlOrMeta+v")
+        text = page.locator(f"#{name}").text_content()
+        assert page.locator("textarea").input_value().strip() == text.strip() != ""
     assert trouble == []
 
 
@@ -119,5 +209,5 @@ def test_lines_of_trials_are_kept_by_ranges_on_their_axes(opened: Opened, report
 
     line = page.locator('.parallel polyline[data-line="t0016"]')
     line.dispatch_event("click")
-    assert page.inner_text("#trace-text").startswith("Trial 16 ")
+    page.locator("#trace-text b", has_text="Trial 16:").wait_for()
     assert trouble == []

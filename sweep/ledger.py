@@ -158,6 +158,20 @@ class Ledger:
                 ) from error
 
 
+def elapsed_s(results_dir: Path) -> float:
+    """Wall time of the study up to the latest line of its ledger that tells; NaN if there is none.
+
+    It neither locks nor changes the file: the study may be running.
+    """
+    path = results_dir / LEDGER_FILE
+    content = path.read_bytes() if path.is_file() else b""
+    place = content.rfind(b'"spent_s": ', 0, content.rfind(b"\n") + 1)
+    if place < 0:
+        return math.nan
+    line = content[content.rfind(b"\n", 0, place) + 1 : content.index(b"\n", place)]
+    return float(json.loads(line)["spent_s"])
+
+
 class LedgerTail:
     """Follows a ledger that another process may be writing: takes no lock, changes nothing, reads only what is new."""
 

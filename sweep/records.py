@@ -163,6 +163,10 @@ class Verdict:
         return self.outcome.is_stable
 
 
+IRREPARABLE = "no later step can repair it"
+"""Part of a reason, where the alarm cannot have been wrong."""
+
+
 class HealthMetric(StrEnum):
     """What is measured of a model's numbers now and then; the name of a row in health/<trial>.parquet."""
 

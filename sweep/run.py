@@ -188,6 +188,7 @@ def _sweep(
     loggers = open_loggers(options.loggers, study.name, session.results_dir)
     console.print("starting Ray", highlight=False)
     with runner.cluster(options.address, resources) as cluster:
+        _note_lanes(session.results_dir, cluster.num_lanes)
         if cluster.dashboard_url:
             console.print(f"  dashboard: {cluster.dashboard_url}", highlight=False)
         drawn = None if study.design is None else study.space.keys()
@@ -218,6 +219,7 @@ def _write_study(session: StudySession, dataset: Dataset, checked: Checked) -> N
     content = stored(session.study)
     previous = store.read_study(results_dir)["provenance"] if (results_dir / "study.yaml").is_file() else {}
     content["provenance"] = {
+        "num_lanes": previous.get("num_lanes"),
         "started_at": previous.get("started_at") or datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "versions": {
             "python": platform.python_version(),
@@ -249,6 +251,13 @@ def _write_study(session: StudySession, dataset: Dataset, checked: Checked) -> N
     }
     if session.claims_withdrawn_after:
         content["provenance"][WITHDRAWN_KEY] = session.claims_withdrawn_after
+    store.write_yaml(results_dir / "study.yaml", content)
+
+
+def _note_lanes(results_dir: Path, num_lanes: int) -> None:
+    """How many trainings can run at once is known only where Ray runs."""
+    content = store.read_study(results_dir)
+    content["provenance"]["num_lanes"] = num_lanes
     store.write_yaml(results_dir / "study.yaml", content)
 
 

@@ -44,7 +44,7 @@ class MarginModel:
         self.encoding = encoding
         margin = np.asarray(margins, dtype=float)
         self._stable = margin < 0
-        self._process = Process(encoding.encode(settings), _spread(margin))
+        self._process = Process(encoding.encode(settings), spread(margin))
         self._shift, self._slope = self._calibration()
 
     @classmethod
@@ -111,6 +111,6 @@ class MarginModel:
         return float(found.x[0]), math.exp(found.x[1])
 
 
-def _spread(margin: Floats) -> Floats:
+def spread(margin: Floats) -> Floats:
     """Margins on the model's scale: half of it is the outcome itself, so that the two sides lie apart."""
     return np.sign(margin) * (0.5 + 0.5 * np.abs(margin))

@@ -8,7 +8,7 @@ from pydantic import Field
 
 from slr_models.spec import Spec
 from sweep.detectors.base import JSON, GradientState, RunContext, before, counted, dump_state, load_state
-from sweep.records import Finding, Outcome, StepRecord
+from sweep.records import IRREPARABLE, Finding, Outcome, StepRecord
 
 
 class NonfiniteConfig(Spec):
@@ -114,7 +114,7 @@ class NonfiniteDetector:
         if not record.params_finite:
             streak = state.losses if state.losses.length else state.gradients
             cause = f", after non-finite values from step {streak.start}" if streak.length else ""
-            reason = f"a weight is NaN or infinite at step {record.step}{cause}; no later step can repair it"
+            reason = f"a weight is NaN or infinite at step {record.step}{cause}; {IRREPARABLE}"
             return self._finding(record, streak, 1, reason, irreversible=True)
         if state.losses.length >= config.losses_in_row:
             reason = state.losses.describe("loss", "losses")

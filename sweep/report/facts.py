@@ -97,7 +97,7 @@ def limits(view: View) -> list[str]:
             "The search decides where trials lie, so shares of stable trials describe the places it looked at, not a "
             "setting as such. Intervals are exact for independent trials; trials of one study are not quite that."
         )
-    if wrong := audit_text(view.audit, view.costs):
+    if wrong := audit_text(view.audit):
         found.append(wrong)
     emulated = trials["precision_implementation"].dropna().astype(str)
     emulated = emulated[emulated.str.contains("emulat", case=False)]

@@ -188,7 +188,8 @@ class Results:
 
     @cached_property
     def _weights(self) -> Weights | None:
-        return weights(self._view.region, self._view.importance, self._view.dims)
+        view = self._view
+        return weights(view.region, view.importance, view.dims, view.stable_region.matters)
 
 
 @dataclass(frozen=True, eq=False, repr=False)

@@ -10,12 +10,14 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 from plotly.offline import get_plotlyjs
 
-from sweep.analysis.audit import audit_cost_text, audit_text
+from sweep.analysis.audit import audit_text, saving_text
 from sweep.analysis.claims.stated import removed_note
 from sweep.analysis.costs import cost_text
 from sweep.analysis.dimensions import plain
 from sweep.analysis.half_precision import nearest_modules
+from sweep.analysis.parallel import common_text, parallel_info
 from sweep.analysis.recommend import result_text
+from sweep.analysis.spending import elapsed_text, parts_text
 from sweep.analysis.traces import points_kept
 from sweep.analysis.wording import duration, number, percent, setting_text, value_text
 from sweep.explanation import few_words
@@ -24,13 +26,14 @@ from sweep.report import answer, facts, failure_text, region_text
 from sweep.report.claims import MEANINGS, claim_cards, headline, null_name
 from sweep.report.edge_table import edge_table
 from sweep.report.figures.panel import Panel
+from sweep.report.figures.parallel import draw_parallel
 from sweep.report.panels import figure_panels, map_name
 from sweep.report.payload import courses_payload, figures_payload, packed, trials_payload
 from sweep.report.story import story
 from sweep.report.theme import css_variables, svg_symbol, svg_verdict
 from sweep.report.trial_table import Column, audit_notes, trial_columns
 from sweep.report.view import View
-from sweep.report.weights import Weights, weights
+from sweep.report.weights import Weights, pairs_text, told_text, weights
 
 NUM_ALTERNATIVES = 4
 """Settings shown after the recommended one."""
@@ -38,7 +41,7 @@ NUM_MODULES = 8
 """Modules whose headroom is listed."""
 NUM_FIRST_ROWS = 200
 """Rows of the table of trials that can be read without JavaScript; all are in the page."""
-_SCRIPTS = ("figures", "trials", "courses", "page")
+_SCRIPTS = ("figures", "trials", "courses", "parallel", "page")
 """In their order; they share one scope."""
 
 _TEMPLATES = Path(__file__).parent / "templates"
@@ -64,7 +67,7 @@ def _sections(view: View, matters: Weights | None) -> list[_Section]:
         ("front", "Result against cost", bool(view.front)),
         ("failures", "Failures", True),
         *([] if view.claims_answer else [claims]),
-        ("matters", "What matters", matters is not None),
+        ("matters", "What matters", matters is not None or bool(view.dims) and bool(view.total.num_trials)),
         ("trials", "Trials", True),
         ("traces", "Courses", True),
         ("cost", "Cost", bool(view.costs.by_outcome)),
@@ -89,11 +92,13 @@ def render(view: View) -> str:
     )  # fmt: skip
     environment.globals["symbol"] = lambda outcome: Markup(svg_symbol(Outcome(outcome)))
     region, transfer = view.region, view.stable_region.transfer
-    matters = weights(region, view.importance, view.dims)
+    known = view.stable_region.matters
+    matters = weights(region, view.importance, view.dims, known)
     every = figure_panels(view)
-    shown = {"lr": view.shows_lr, "map": view.shows_map, "size": True, "headroom": True, "scale": True}
-    figures = {name: panels for name, panels in every.items() if shown.get(name.rstrip("0123456789"))}
+    shown = {"lr": view.shows_lr, "map": view.shows_map}
+    figures = {name: panels for name, panels in every.items() if shown.get(name.rstrip("0123456789"), True)}
     names = {dim.path: dim.name for dim in view.dims}
+    lines = parallel_info(view.searched, view.dims)
     columns, traced = trial_columns(view), {one.trial_id for one in view.traces}
     rows = _rows(environment, view, columns, traced)
     return environment.get_template("page.html").render(
@@ -114,6 +119,7 @@ def render(view: View) -> str:
         duration=duration,
         value_text=value_text,
         whole="{:.0f}".format,
+        thousands="{:,.0f}".format,
         recipe=escape(view.recipe_yaml or ""),
         outcomes=[o for o in Outcome if o in view.total.counts],
         lr_panels=every["lr"],
@@ -131,14 +137,24 @@ def render(view: View) -> str:
         edges=edge_table(region, names) if region else None,
         sensitivity_note=region_text.SENSITIVITY_NOTE,
         weights=matters,
-        interaction=region_text.interaction_text(region, names) if region else "",
+        told=told_text(known, names),
+        pairs=known.pairs,
+        pairs_told=pairs_text(known, names, region is not None),
+        together_panels=every["together"],
+        parallel=None
+        if isinstance(lines, str)
+        else draw_parallel(lines, traced, common_text(view.searched, view.dims)),
+        parallel_info=lines,
+        parallel_why=lines if isinstance(lines, str) else "",
         transfer=transfer,
         transfer_lines=region_text.transfer_lines(transfer) if transfer else (),
         front=answer.front(view),
         outcome_notes=facts.outcome_notes(view),
         tiles=facts.tiles(view),
-        audit_text=audit_text(view.audit, view.costs),
-        cost_texts=[text for text in (cost_text(view.costs), audit_cost_text(view.audit)) if text],
+        audit_text=audit_text(view.audit),
+        saved_texts=[text for text in (cost_text(view.costs), saving_text(view.audit, view.costs)) if text],
+        elapsed_text=elapsed_text(view.spending),
+        parts_text=parts_text(view.spending.parts) if view.spending.parts else "",
         example=story(view.failures.example, view.dims) if view.failures.example else None,
         headroom_panels=every["headroom"],
         scale_panels=every["scale"],

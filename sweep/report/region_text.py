@@ -11,10 +11,6 @@ from sweep.analysis.wording import number, percent, plural, setting_text, value_
 from sweep.report.full_size import FullSizeTraining
 from sweep.report.stable_region import Transfer
 
-NOTABLE = 0.05
-"""A smaller share of the variance is not worth a sentence."""
-
-
 SENSITIVITY_NOTE = (
     "How much loss a learning rate drawn from the searched range costs on average, against the best one: 0 % where "
     f"every one does as well. The range is cut into {LR_BINS} stretches; those without a trial are interpolated. An "
@@ -123,22 +119,6 @@ def open_text(region: Region) -> str:
     return f"An edge is {number(region.open_width, 2)}{unit} wide on average, from a chance of 90 % to 10 %."
 
 
-def interaction_text(region: Region, names: Mapping[str, str]) -> str:
-    """What the strongest pair of settings decides only together."""
-    if not region.influences:
-        return ""
-    strongest = max(region.interactions, key=lambda i: i.share, default=None)
-    if strongest is None:
-        return ""
-    first, second = (names.get(path, path) for path in strongest.paths)
-    if strongest.share < NOTABLE:
-        return "No two settings decide together what neither decides alone: each has its own edge."
-    return (
-        f"{_capital(first)} and {second} decide {percent(strongest.share)} together, beyond what each decides alone: "
-        f"the edge of one moves with the other."
-    )
-
-
 def transfer_lines(transfer: Transfer) -> list[str]:
     """How the edge moves with width, what to expect at the target, and how it went there."""
     fit, name, tested = transfer.fit, transfer.name, transfer.tested
@@ -165,7 +145,3 @@ def _tests(tested: Sequence[FullSizeTraining]) -> str:
         result = f" (WER {percent(training.wer)})" if training.outcome.is_stable and math.isfinite(training.wer) else ""
         by_lr.setdefault(training.place, []).append(f"{training.outcome.value}{result}")
     return "; ".join(f"with {number(lr, 2)} {', '.join(ends)}" for lr, ends in by_lr.items())
-
-
-def _capital(text: str) -> str:
-    return text[:1].upper() + text[1:]

@@ -7,6 +7,7 @@ from typing import Any
 import pandas as pd
 
 from sweep.analysis.dimensions import Dimension
+from sweep.analysis.matters import Matters, matters
 from sweep.analysis.region import Region, fit_margin, region
 from sweep.analysis.transfer_fit import WidthFit, width_fit
 from sweep.analysis.wording import short_names
@@ -36,6 +37,7 @@ class StableRegion:
     """Or why there is no model."""
     transfer: Transfer | None
     """None where the study does not ask for a full size."""
+    matters: Matters
 
 
 def stable_region(
@@ -58,9 +60,10 @@ def stable_region(
     model = fit_margin(trials, space)
     full_size = study.get("full_size")
     if isinstance(model, str):
-        return StableRegion(model, _untold(model, full_size, space))
+        return StableRegion(model, _untold(model, full_size, space), matters(trials, space, None, None))
     found = region(model, trials, dims, panel)
-    return StableRegion(found, _transfer(model, found, trials, space, full_size, recommended) if full_size else None)
+    transfer = _transfer(model, found, trials, space, full_size, recommended) if full_size else None
+    return StableRegion(found, transfer, matters(trials, space, model, found))
 
 
 def _untold(reason: str, full_size: Any, space: Mapping[str, Any]) -> Transfer | None:

@@ -3,7 +3,7 @@
 import dataclasses
 import functools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -29,15 +29,18 @@ from sweep.analysis.region import Panel as Grid
 from sweep.analysis.region import Region
 from sweep.analysis.sensitivity import LrInfo, LrSensitivity, lr_info, lr_sensitivity
 from sweep.analysis.snippet import snippet
+from sweep.analysis.spending import Spending, Timed, spending
 from sweep.analysis.stability_map import MapInfo, map_info
 from sweep.analysis.traces import Trace, examples, points_kept, traced_trials
 from sweep.analysis.unsafe import LrBracket, lr_brackets
 from sweep.explanation import Explanation
-from sweep.ledger import LEDGER_FILE
+from sweep.ledger import LEDGER_FILE, elapsed_s
 from sweep.report.courses import read_traces
 from sweep.report.failures import Failures, failures
 from sweep.report.stable_region import StableRegion, stable_region
 
+MAX_TIMED = 300
+"""Trials whose steps and evaluations are timed: reading a file of each takes milliseconds."""
 MAX_OTHER_MARKS = 20_000
 """Marks on all maps but the first: a large study has fewer maps."""
 
@@ -92,6 +95,7 @@ class View:
     """The best results for their cost, where the search looked at both."""
     costs: Costs
     audit: Audit
+    spending: Spending
     explanations: Mapping[str, Explanation]
     """Of bad trials, by trial id."""
     causes: tuple[OutcomeCauses, ...]
@@ -136,6 +140,11 @@ class View:
     def shows_lr(self) -> bool:
         """Whether results stand against the learning rate; a study without a design says why not."""
         return not self.is_experiment or not isinstance(self.lr, str)
+
+    @property
+    def searched(self) -> pd.DataFrame:
+        """The trials of the searched space: without those at full size."""
+        return self.trials[self.trials["phase"] != FULL_SIZE_PHASE]
 
     @property
     def region(self) -> Region | None:
@@ -205,6 +214,7 @@ def view_of(source: Source) -> View:
     recipe_yaml = _recipe_yaml(results_dir, recommendation, study) if chosen else None
     shown = tuple(examples(trials, chosen.group.best_trial_id if chosen else None))
     traced = traced_trials(trials, [t for _, t in shown])
+    audited = audit(searched)
     return View(
         study=study,
         provenance=provenance,
@@ -228,7 +238,15 @@ def view_of(source: Source) -> View:
         importance=store.read_importance(results_dir),
         front=_front(searched, study, space, metric),
         costs=costs(trials),
-        audit=audit(searched),
+        audit=audited,
+        spending=spending(
+            trials,
+            audited,
+            _timed(results_dir, traced),
+            bool(study.get("design")),
+            elapsed_s(results_dir),
+            provenance.get("num_lanes"),
+        ),
         explanations=explanations,
         causes=tuple(causes_by_outcome(judged(searched), explanations)),
         failures=failures(results_dir, study, trials, dims, panel, explanations),
@@ -315,6 +333,15 @@ def _explanations(results_dir: Path, trials: pd.DataFrame) -> dict[str, Explanat
     bad = [str(t) for t in ends["trial_id"][~ends["stable"].astype(bool)]]
     found = {trial_id: store.read_explanation(results_dir, trial_id) for trial_id in bad}
     return {trial_id: explanation for trial_id, explanation in found.items() if explanation is not None}
+
+
+def _timed(results_dir: Path, trial_ids: Sequence[str]) -> Iterator[Timed]:
+    """What the records of at most MAX_TIMED of these trials, evenly spread, say of their time."""
+    for trial_id in trial_ids[:: 1 + max(len(trial_ids) - 1, 0) // MAX_TIMED]:
+        steps = store.read_columns(results_dir, "steps", trial_id, ("time_s",))
+        if steps is not None:
+            evals = store.read_columns(results_dir, "evals", trial_id, ("time_s",))
+            yield Timed(trial_id, float(steps["time_s"].sum()), 0.0 if evals is None else float(evals["time_s"].sum()))
 
 
 def _warnings(results_dir: Path, trials: pd.DataFrame, trial_ids: Sequence[str]) -> dict[str, tuple[str, ...]]:

@@ -3,15 +3,23 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from sweep.analysis.dimensions import Dimension
+from sweep.analysis.evidence import MIN_SETTINGS
+from sweep.analysis.influence import Range
+from sweep.analysis.matters import Matters
 from sweep.analysis.region import Region
+from sweep.analysis.wording import plural
 
-_MEASURES: tuple[tuple[str, str, str], ...] = (
-    ("margin", "Stability, fANOVA", "share of the variation of how far a training was from the boundary"),
-    ("fanova", "Result, fANOVA", "share of the variation of the objective over the whole space"),
-    ("ped_anova", "Best results, PED-ANOVA", "what the best settings have in common"),
+Question = Literal["stability", "result"]
+
+_MEASURES: tuple[tuple[str, str, str, Question], ...] = (
+    ("margin", "Stability, fANOVA", "share of the variation of how far a training was from the boundary", "stability"),
+    ("fanova", "Result, fANOVA", "share of the variation of the objective over the whole space", "result"),
+    ("ped_anova", "Best results, PED-ANOVA", "what the best settings have in common", "result"),
 )
+_UNKNOWN: Range = (math.nan, math.nan)
 
 
 @dataclass(frozen=True)
@@ -22,6 +30,7 @@ class Column:
     """Of a table's column."""
     title: str
     meaning: str
+    question: Question
 
 
 @dataclass(frozen=True)
@@ -32,6 +41,10 @@ class Row:
     path: str
     shares: tuple[float, ...]
     """In the order of the columns, in [0, 1]; NaN where the measure says nothing about this setting."""
+    ranges: tuple[Range, ...]
+    """Where nine of ten resamples of the settings have each share; NaN where that is not known."""
+    told: tuple[bool, ...]
+    """Whether the setting can be told from noise, for the question of each column."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +56,10 @@ class Weights:
 
 
 def weights(
-    region: Region | None, importance: Mapping[str, Mapping[str, float]], dims: Sequence[Dimension]
+    region: Region | None,
+    importance: Mapping[str, Mapping[str, float]],
+    dims: Sequence[Dimension],
+    matters: Matters,
 ) -> Weights | None:
     """The settings, those that matter most for stability first; None where no measure is known.
 
@@ -51,8 +67,13 @@ def weights(
         region: its influences are those of the model of the boundary; its place is taken by fANOVA of the margin.
         importance: measure -> dotted path -> share.
         dims: the searched settings.
+        matters: what can be told from noise.
     """
     columns: list[tuple[Column, dict[str, float]]] = []
+    ranges: dict[str, dict[str, Range]] = {
+        "sobol_alone": {path: alone for path, (alone, _) in matters.ranges.items()},
+        "sobol_total": {path: total for path, (_, total) in matters.ranges.items()},
+    }
     if region is not None and any(i.total > 0 for i in region.influences):
         by_path = {i.path: i for i in region.influences}
         columns += [
@@ -61,6 +82,7 @@ def weights(
                     "sobol_alone",
                     "Stability, alone",
                     "share of the variation of P(stable) over the space by itself (Sobol index)",
+                    "stability",
                 ),
                 {path: i.alone for path, i in by_path.items()},
             ),
@@ -69,20 +91,69 @@ def weights(
                     "sobol_total",
                     "Stability, with others",
                     "the same with all its interactions (total-effect Sobol index)",
+                    "stability",
                 ),
                 {path: i.total for path, i in by_path.items()},
             ),
         ]
-    for key, title, meaning in _MEASURES[1 if columns else 0 :]:
+    for key, title, meaning, question in _MEASURES[1 if columns else 0 :]:
         if importance.get(key):
-            columns.append((Column(key, title, meaning), dict(importance[key])))
+            columns.append((Column(key, title, meaning, question), dict(importance[key])))
+            lows, highs = importance.get(f"{key}_low", {}), importance.get(f"{key}_high", {})
+            ranges[key] = {path: (low, highs[path]) for path, low in lows.items() if path in highs}
     if not columns:
         return None
+    told = {"stability": matters.stability or frozenset(), "result": matters.result or frozenset()}
     rows = [
-        Row(dim.name, dim.path, tuple(shares.get(dim.path, math.nan) for _, shares in columns))
+        Row(
+            dim.name,
+            dim.path,
+            tuple(shares.get(dim.path, math.nan) for _, shares in columns),
+            tuple(ranges[column.key].get(dim.path, _UNKNOWN) for column, _ in columns),
+            tuple(dim.path in told[column.question] for column, _ in columns),
+        )
         for dim in dims
         if any(dim.path in shares for _, shares in columns)
     ]
     decides = 1 if columns[0][0].key == "sobol_alone" else 0
     rows.sort(key=lambda row: (math.isnan(row.shares[decides]), -row.shares[decides]))
     return Weights(tuple(column for column, _ in columns), tuple(rows))
+
+
+def told_text(matters: Matters, names: Mapping[str, str]) -> str:
+    """Which settings can be told from noise, in a sentence or two."""
+    if matters.stability is None or matters.result is None:
+        was = "was" if matters.num_settings == 1 else "were"
+        return (
+            f"{plural(matters.num_settings, 'different setting')} {was} judged: too few to tell any influence from "
+            f"noise (at least {MIN_SETTINGS})."
+        )
+    stability, result = (_listed(names, told) for told in (matters.stability, matters.result))
+    if not stability and not result:
+        return (
+            f"No setting can be told from noise, neither for stability nor for the result: with "
+            f"{matters.num_settings} settings tried, chance alone looks like this as well."
+        )
+    if stability == result:
+        return f"Stability and the result depend on {stability}."
+    stable = f"Stability depends on {stability}" if stability else "For stability no setting can be told from noise"
+    depends = f"the result depends on {result}" if result else "for the result no setting can be told from noise"
+    return f"{stable}; {depends}."
+
+
+def pairs_text(matters: Matters, names: Mapping[str, str], has_model: bool) -> str:
+    """Which settings decide stability together, in a sentence; empty where nobody could look."""
+    if not has_model or len(names) < 2:
+        return ""
+    if not matters.pairs:
+        return "No two settings can be told to act together on stability: where they seem to, chance does as much."
+    first, second = (names.get(path, path) for path in matters.pairs[0].paths)
+    return (
+        f"{first[:1].upper()}{first[1:]} and {second} act together on stability: how much one of them may be "
+        "depends on the other."
+    )
+
+
+def _listed(names: Mapping[str, str], told: frozenset[str]) -> str:
+    words = [name for path, name in names.items() if path in told]
+    return " and ".join(filter(None, (", ".join(words[:-1]), *words[-1:])))

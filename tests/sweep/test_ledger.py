@@ -8,7 +8,7 @@ import threading
 import pytest
 
 from slr_models.errors import ResultsError
-from sweep.ledger import Ask, Ledger, in_use
+from sweep.ledger import Ask, Ledger, elapsed_s, in_use
 from sweep.records import Outcome
 from sweep.trial import Job, RunOptions, crashed_result
 
@@ -97,6 +97,20 @@ def test_one_run_at_a_time(tmp_path) -> None:
         Ledger(tmp_path)
     ledger.close()
     Ledger(tmp_path).close()
+
+
+def test_the_elapsed_time_is_read_while_another_run_holds_the_ledger(tmp_path) -> None:
+    assert math.isnan(elapsed_s(tmp_path))
+    ledger = Ledger(tmp_path)
+    ledger.ask(ASK)
+    assert math.isnan(elapsed_s(tmp_path)), "nothing has been told"
+    ledger.tell(dataclasses.replace(result(tmp_path), reason='it said "spent_s": 3'), spent_s=12.5)
+    assert elapsed_s(tmp_path) == 12.5
+    ledger.note_cause(result(tmp_path), spent_s=20.25)
+    with (tmp_path / "ledger.jsonl").open("a") as file:
+        file.write('{"event": "tell", "spent_s": 99')
+    assert elapsed_s(tmp_path) == 20.25, "a line that was not finished does not count"
+    ledger.close()
 
 
 def test_asking_whether_a_run_is_at_work_keeps_none_out(tmp_path) -> None:

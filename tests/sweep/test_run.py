@@ -71,6 +71,7 @@ def test_a_study_runs_to_its_report_and_can_be_extended(study, tmp_path) -> None
         assert len(store.read_steps(folder, trial_id)) == steps
     content = store.read_study(folder)
     assert content["provenance"]["versions"]["torch"] and content["provenance"]["data"]["num_train"] == 48
+    assert content["provenance"]["num_lanes"] >= 1
     assert (folder / "report.html").stat().st_size > 100_000
     assert ("<script" in (folder / "report.html").read_text()) and "http://cdn" not in (
         folder / "report.html"

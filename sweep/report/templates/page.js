@@ -58,6 +58,7 @@ async function start() {
   await readTrials();
   wireTable();
   wireCourses();
+  wireParallel();
   wirePlanes();
   await figuresRead;
   await drawAll();

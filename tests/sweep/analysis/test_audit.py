@@ -1,12 +1,13 @@
+import math
 from collections.abc import Callable
 
 import pandas as pd
 import pytest
 
-from sweep.analysis.audit import audit, audit_cost_text, audit_text
+from sweep.analysis.audit import audit, audit_text, saving_text, wrong_stops
 from sweep.analysis.costs import LATE_STEPS, cost_text, costs
 from sweep.late import GPU_LAG_STEPS
-from sweep.records import Outcome
+from sweep.records import IRREPARABLE, Outcome
 
 Table = Callable[..., pd.DataFrame]
 
@@ -35,11 +36,17 @@ def test_false_stops_are_counted_over_audited_trials_alone(table: Table) -> None
     assert found.num_steps == 60 + 50 + 40 and found.wall_s == pytest.approx(6.0 + 5.0 + 8.0)
     assert (cost.num_stopped, cost.steps_saved) == (2, 55 + 90)
     assert cost.saved_s == pytest.approx(145 * 0.1), "at the median time a step of full trainings"
-    assert audit_text(found, cost) == (
+    assert [(row.outcome, row.steps_saved) for row in cost.by_outcome if row.steps_saved] == [
+        (Outcome.DIVERGED_NONFINITE, 90), (Outcome.STALLED, 55),
+    ]  # fmt: skip
+    assert audit_text(found) == (
         "False stops: of 3 trials that were run on to the end after an alarm, 1 ended stable after all, 33 % (exact "
         "95 % interval 1 % to 91 %): 1 of 2 blank-collapse, 0 of 1 stalled."
     )
-    assert audit_cost_text(found) == "Running 3 trials on after an alarm took 150 steps, about 19 s."
+    # Of 2 stopped and 3 audited trials, of which 1 was wrong, none to both may have been stopped wrongly.
+    assert (found.doubtful.num, found.doubtful.wrong, found.doubtful.wrong_steps) == (2, (0, 2), (0, 145))
+    assert "between 0 and 2 of the 2 trials" in saving_text(found, cost)
+    assert "Between 0 % and 100 % of the saved steps may be theirs." in saving_text(found, cost)
     assert "saved 145 steps, 24 % of" in cost_text(cost) and "about 14 s" in cost_text(cost)
 
 
@@ -47,13 +54,39 @@ def test_without_an_audit_nothing_is_claimed(table: Table) -> None:
     trials = table([{}, {"verdict": "stalled", "num_steps": 45, "stop_step": 45}])
     found = audit(trials)
     assert (found.false_stops.low, found.false_stops.high) == (0.0, 1.0) and found.by_alarm == ()
-    text = audit_text(found, costs(trials))
+    text = audit_text(found)
     assert "No stopped run was audited" in text and "anything from 0 % to 100 % is possible" in text
-    assert audit_cost_text(found) == ""
-    nothing = table([{}])
-    assert audit_text(audit(nothing), costs(nothing)) == ""
-    empty = table([])
-    assert audit_text(audit(empty), costs(empty)) == "" and audit(empty).num_steps == 0
+    assert "No run was audited, so anything from 0 % to 100 % of the saved steps" in saving_text(found, costs(trials))
+    for rows in ([{}], []):
+        nothing = table(rows)
+        assert audit_text(audit(nothing)) == "" == saving_text(audit(nothing), costs(nothing))
+        assert audit(nothing).num_steps == 0
+
+
+def test_a_lost_weight_is_no_doubtful_stop(table: Table) -> None:
+    lost = {"verdict": "diverged-nonfinite", "num_steps": 20, "stop_step": 20, "reason": f"a weight; {IRREPARABLE}"}
+    sure = table([{}, lost])
+    assert audit(sure).doubtful.num == 0 and audit_text(audit(sure)) == ""
+    assert saving_text(audit(sure), costs(sure)).startswith("None of these stops can have been wrong")
+    mixed = table([lost, {"verdict": "stalled", "num_steps": 45, "stop_step": 45}, audited("stalled", "stalled", 60)])
+    assert audit(mixed).doubtful.wrong_steps == (0, 55), "the 80 steps of the lost weight are saved for certain"
+    assert "The other 1 had lost weights or data" in saving_text(audit(mixed), costs(mixed))
+
+
+def test_the_range_of_wrong_stops_is_exact() -> None:
+    """Two-sided 95 % intervals of a hypergeometric count, by its definition, for every possible truth."""
+    num_audited, num_stopped = 4, 9
+    for truth in range(num_audited + num_stopped + 1):
+        chance_held = 0.0
+        every = math.comb(num_audited + num_stopped, num_audited)
+        for seen in range(max(0, truth - num_stopped), min(truth, num_audited) + 1):
+            low, high = wrong_stops(seen, num_audited, num_stopped)
+            ways = math.comb(truth, seen) * math.comb(num_audited + num_stopped - truth, num_audited - seen)
+            chance_held += (low <= truth - seen <= high) * ways / every
+        assert chance_held >= 0.95 - 1e-9, truth
+    assert wrong_stops(0, 0, 7) == (0, 7), "nobody looked"
+    assert wrong_stops(0, 60, 6) == (0, 1), "many looks, few left"
+    assert wrong_stops(3, 3, 0) == (0, 0), "nothing was stopped"
 
 
 def test_a_crash_after_an_alarm_is_no_early_stop(table: Table) -> None:
@@ -69,8 +102,6 @@ def test_explaining_is_a_cost_of_its_own(table: Table) -> None:
     trials = table([{"forensics_s": 30.0}, {"verdict": "stalled", "forensics_s": 12.0}, {}])
     cost = costs(trials)
     assert cost.forensics_s == 42.0 and cost.wall_s == 30.0
-    assert "Explaining bad trials took 42 s more" in cost_text(cost)
-    assert "Explaining" not in cost_text(costs(table([{}])))
 
 
 def test_times_of_a_study_without_a_full_training_are_estimated_from_what_there_is(table: Table) -> None:

@@ -173,3 +173,41 @@ def test_the_page_fits_a_phone_and_the_dark(opened: Opened, report: Path) -> Non
 def test_an_empty_study_opens_without_errors(opened: Opened, tmp_path: Path, make_results: Any) -> None:
     _, trouble = opened(build_report(make_results(tmp_path, num_trials=0)), 390, "light")
     assert trouble == []
+
+
+def test_lines_of_trials_are_kept_by_ranges_on_their_axes(opened: Opened, report: Path) -> None:
+    page, trouble = opened(report, 1280, "light")
+    lines = page.locator(".parallel polyline")
+    left_out = page.locator(".parallel polyline.left-out")
+    assert lines.count() == 39 and left_out.count() == 0
+    num_stable = page.locator('.parallel polyline[data-good="1"]').count()
+
+    axis = page.locator(".parallel .brush").last
+    axis.hover()  # scrolls there, and waits until it stands still
+    box = axis.bounding_box()
+    middle, bottom = box["x"] + box["width"] / 2, box["y"] + box["height"]
+    # The stable outcomes are the lowest of the axis' levels.
+    levels = page.locator(".parallel .axis").last.locator(".tick").count()
+    page.mouse.move(middle, bottom - 1)
+    page.mouse.down()
+    page.mouse.move(middle, bottom - box["height"] * 2 / (levels + 1), steps=4)
+    page.mouse.up()
+    kept = page.inner_text("#kept")
+    assert kept == f"{num_stable} of 39 lines kept: {num_stable} stable, 0 not"
+    assert left_out.count() == 39 - num_stable
+    assert kept in axis.get_attribute("aria-valuetext")
+
+    rate = page.get_by_role("slider", name="learning rate")
+    rate.focus()
+    page.keyboard.press("ArrowUp")
+    page.keyboard.press("ArrowUp")
+    assert left_out.count() > 39 - num_stable, "both ranges hold together"
+    page.keyboard.press("Escape")
+    assert page.inner_text("#kept") == kept and rate.get_attribute("aria-valuetext") == "all"
+    page.click("#keep-all")
+    assert left_out.count() == 0 and page.inner_text("#kept") == ""
+
+    line = page.locator('.parallel polyline[data-line="t0016"]')
+    line.dispatch_event("click")
+    page.locator("#trace-text b", has_text="Trial 16:").wait_for()
+    assert trouble == []

@@ -12,6 +12,7 @@ import pytest
 
 from sweep import store
 from sweep.analysis.dimensions import Dimension
+from sweep.analysis.matters import Curve, Matters, Pair, Together
 from sweep.analysis.pareto import pareto_front
 from sweep.analysis.region import Calibration, EdgeRow, Influence, Interaction, Panel, Region, Volume
 from sweep.analysis.stability_map import MapCell, MapInfo, MapPanel
@@ -23,11 +24,13 @@ from sweep.report import build_report
 from sweep.report.answer import chance_percent
 from sweep.report.edge_table import Stretch, edge_table
 from sweep.report.figures.stability_map import stability_map_panels
+from sweep.report.figures.together import together_panel
 from sweep.report.figures.transfer import transfer_panel
 from sweep.report.full_size import FullSizeTraining, full_size_trainings
-from sweep.report.region_text import calibration_text, interaction_text, map_notes, open_text, transfer_lines
+from sweep.report.region_text import calibration_text, map_notes, open_text, transfer_lines
 from sweep.report.stable_region import Transfer
-from sweep.report.weights import weights
+from sweep.report.theme import dark_swaps
+from sweep.report.weights import pairs_text, told_text, weights
 
 Make = Callable[..., Path]
 
@@ -167,22 +170,68 @@ def test_plain_words_on_how_well_the_map_is_known() -> None:
     assert [chance_percent(p) for p in (1.0, 0.979, 0.001)] == ["over 99 %", "97 %", "under 1 %"]
 
 
+def known_matters(**changes: Any) -> Matters:
+    """What can be told from noise: of stability the learning rate, of the result both."""
+    values: dict[str, Any] = {
+        "num_settings": 40,
+        "stability": frozenset({LR.path}),
+        "result": frozenset({LR.path, CLIP.path}),
+        "ranges": {LR.path: ((0.5, 0.8), (0.7, 0.9)), CLIP.path: ((0.0, 0.1), (0.1, 0.3))},
+        "pairs": (),
+        "together": None,
+    }
+    return Matters(**{**values, **changes})
+
+
 def test_what_matters_puts_the_boundary_first_and_the_margin_in_its_place() -> None:
-    importance = {"fanova": {LR.path: 0.6, CLIP.path: 0.4}, "margin": {LR.path: 0.1, CLIP.path: 0.9}}
-    table = weights(region(), importance, DIMS)
+    importance = {
+        "fanova": {LR.path: 0.6, CLIP.path: 0.4}, "margin": {LR.path: 0.1, CLIP.path: 0.9},
+        "fanova_low": {LR.path: 0.5, CLIP.path: 0.2}, "fanova_high": {LR.path: 0.7, CLIP.path: 0.5},
+    }  # fmt: skip
+    table = weights(region(), importance, DIMS, known_matters())
     assert table is not None
     assert [c.title for c in table.columns] == ["Stability, alone", "Stability, with others", "Result, fANOVA"]
     assert [(r.name, r.shares) for r in table.rows] == [
         ("learning rate", (0.7, 0.8, 0.6)),
         ("clip norm", (0.0, 0.2, 0.4)),
     ]
-    instead = weights(None, importance, DIMS)
+    assert table.rows[1].ranges == ((0.0, 0.1), (0.1, 0.3), (0.2, 0.5))
+    assert [row.told for row in table.rows] == [(True, True, True), (False, False, True)]
+    instead = weights(None, importance, DIMS, known_matters(ranges={}))
     assert instead is not None and [c.title for c in instead.columns] == ["Stability, fANOVA", "Result, fANOVA"]
     assert [r.name for r in instead.rows] == ["clip norm", "learning rate"]
-    assert weights(None, {}, DIMS) is None
-    assert interaction_text(region(), NAMES).startswith("Learning rate and clip norm decide 12 % together")
-    weak = region(interactions=(Interaction((LR.path, CLIP.path), 0.02),))
-    assert interaction_text(weak, NAMES).startswith("No two settings decide together")
+    assert math.isnan(instead.rows[0].ranges[0][0]), "nobody wrote the range of this measure"
+    assert weights(None, {}, DIMS, known_matters()) is None
+
+
+def test_only_what_can_be_told_from_noise_is_said_to_matter() -> None:
+    nothing: frozenset[str] = frozenset()
+    told = told_text(known_matters(), NAMES)
+    assert told == "Stability depends on learning rate; the result depends on learning rate and clip norm."
+    same = known_matters(result=frozenset({LR.path}))
+    assert told_text(same, NAMES) == "Stability and the result depend on learning rate."
+    half = known_matters(stability=nothing)
+    assert told_text(half, NAMES).startswith("For stability no setting can be told from noise; the result depends on ")
+    noise = told_text(known_matters(stability=nothing, result=nothing), NAMES)
+    assert noise.startswith("No setting can be told from noise") and "with 40 settings tried" in noise
+    few = told_text(known_matters(num_settings=7, stability=None, result=None), NAMES)
+    assert few == "7 different settings were judged: too few to tell any influence from noise (at least 12)."
+    assert pairs_text(known_matters(), NAMES, has_model=True).startswith("No two settings can be told to act together")
+    assert pairs_text(known_matters(), NAMES, has_model=False) == ""
+    pair = Pair((LR.path, CLIP.path), 0.12, 0.001)
+    assert pairs_text(known_matters(pairs=(pair,)), NAMES, has_model=True).startswith(
+        "Learning rate and clip norm act together on stability"
+    )
+
+
+def test_a_pair_is_drawn_as_a_curve_for_each_value_of_the_other() -> None:
+    curves = (Curve(0.1, (0.9, 0.6, 0.1), (2e-2,)), Curve(10.0, (0.4, 0.2, 0.1), ()))
+    panel = together_panel(Together(LR.path, CLIP.path, (1e-4, 1e-2, 1.0), curves), {dim.path: dim for dim in DIMS})
+    drawn = traces(panel.figure)
+    assert drawn["0.1"]["y"] == [0.9, 0.6, 0.1] and drawn["10"]["x"] == [1e-4, 1e-2, 1.0]
+    assert drawn["0.1"]["line"]["dash"] != drawn["10"]["line"]["dash"], "told apart without colour too"
+    assert {line["line"]["color"] for line in drawn.values()} <= set(dark_swaps())
+    assert "with clip norm 0.1 it passes 50 % at 0.02; with clip norm 10 it does not pass 50 %" in panel.summary
 
 
 FIT = WidthFit((0.125, 0.25, 0.5), (0.04, 0.02, 0.01), (0.05, 0.05, math.inf), -1.0, -1.3, -0.7, 1.0, 0.005, 0.002,
@@ -273,11 +322,12 @@ def test_pruned_trials_are_shown_but_not_judged_and_the_front_is_listed(tmp_path
 
 def test_importance_is_shown_where_the_folder_has_it(tmp_path: Path, make_results: Make) -> None:
     folder = make_results(tmp_path, num_trials=6, num_confirm=0)
-    assert 'id="matters"' not in page_of(folder), "too few trials for a model"
+    assert "How much each setting matters" not in page_of(folder), "too few trials for a model"
     shares = {"fanova": {LR.path: 0.9, CLIP.path: 0.1}, "margin": {LR.path: 0.8, CLIP.path: 0.2}}
     (folder / "importance.json").write_text(json.dumps(shares))
     matters = text_of(page_of(folder), "matters")
-    assert "learning rate 80 % 90 %" in matters and "clip norm 20 % 10 %" in matters
+    assert "6 different settings were judged: too few to tell" in matters
+    assert matters.count("not told from noise") == 4 and "90 %" not in matters, "a share of noise is no finding"
 
 
 def test_full_size_trainings_stand_apart_from_the_searched_space(tmp_path: Path, make_results: Make) -> None:

@@ -27,8 +27,11 @@ def study(num: int, *, directions: int = 1, seed: int = 0) -> optuna.Study:
 
 def test_each_method_finds_what_its_target_depends_on() -> None:
     found = importances(study(40))
-    assert set(found) == {"fanova", "ped_anova", "margin"}
-    for shares in found.values():
+    methods = {"fanova", "ped_anova", "margin"}
+    assert set(found) == methods | {f"{method}_{end}" for method in methods for end in ("low", "high")}
+    for method in methods:
+        shares = found[method]
+        assert all(found[f"{method}_low"][p] <= v <= found[f"{method}_high"][p] for p, v in shares.items())
         assert sum(shares.values()) == pytest.approx(1.0) and all(type(v) is float for v in shares.values())
     assert found["fanova"]["lr"] > 0.8 and found["ped_anova"]["lr"] > 0.5 and found["margin"]["precision"] > 0.8
     assert found == importances(study(40)), "the same every time"

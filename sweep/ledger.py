@@ -15,6 +15,7 @@ import json
 import math
 import os
 import time
+from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -73,6 +74,8 @@ class Ledger:
                 f"{results_dir} is in use by another run: wait for it, stop it, or give --results another folder"
             ) from None
         self.asks: list[Ask] = []
+        self.asks_by_phase: dict[str, list[Ask]] = defaultdict(list)
+        self.asks_by_group: dict[int, list[Ask]] = defaultdict(list)
         self.results: dict[str, TrialResult] = {}
         self.explained_s: list[float] = []
         """How long each search for a cause by replay took."""
@@ -111,6 +114,8 @@ class Ledger:
 
     def _asked(self, ask: Ask) -> None:
         self.asks.append(ask)
+        self.asks_by_phase[ask.phase].append(ask)
+        self.asks_by_group[ask.group].append(ask)
         if ask.phase == EXPLORE_PHASE:
             self.explored = None
 

@@ -7,7 +7,7 @@ from collections.abc import Collection
 from types import TracebackType
 from typing import Protocol
 
-from rich.console import Console, Group
+from rich.console import Console
 from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.table import Table
@@ -15,6 +15,7 @@ from rich.text import Text
 
 from sweep.explanation import few_words
 from sweep.records import TrialResult
+from sweep.space import short_keys
 from sweep.trial import Job, Progress
 
 
@@ -49,6 +50,8 @@ class Course(Protocol):
         """Why the exploration ended before its trials were spent; None where it did not."""
 
 
+_LINES_ABOVE_TABLE = 11
+"""Of the live part: heading, counts, bar, times, the best in up to three lines, the table's own head, free lines."""
 _PHASES = {
     "confirm": "confirming with fresh seeds",
     "full_size": "testing at full size",
@@ -83,8 +86,11 @@ class Terminal:
         self._phase = ""
         self._heading = ""
         self._num_planned = course.num_planned
-        self._results = list(done)
-        self._num_before = len(done)
+        self._num_done = self._num_before = len(done)
+        self._outcomes = Counter(map(_kind, done))
+        self._best: TrialResult | None = None
+        for result in done:
+            self._note_best(result)
         self._running: dict[str, tuple[Job, Progress | None]] = {}
         self._explaining: set[str] = set()
         self._started = time.monotonic()
@@ -127,10 +133,18 @@ class Terminal:
         """A training ended."""
         self._running.pop(result.trial_id, None)
         self._explaining.discard(result.trial_id)
-        self._results.append(result)
+        self._num_done += 1
+        self._outcomes[_kind(result)] += 1
+        self._note_best(result)
         # How much there is to confirm is known only when the exploration is over.
-        self._num_planned = max(self._course.num_planned, len(self._results))
-        self._console.print(self._line(result), highlight=False, soft_wrap=True)
+        self._num_planned = max(self._course.num_planned, self._num_done)
+        # A file gets a line a trial, a terminal breaks it between words.
+        self._console.print(self._line(result), highlight=False, soft_wrap=not self._console.is_terminal)
+
+    def _note_best(self, result: TrialResult) -> None:
+        is_candidate = result.stable and result.phase != "full_size"
+        if is_candidate and (self._best is None or result.objective < self._best.objective):
+            self._best = result
 
     def _what_begins(self, phase: str) -> str:
         if phase == "explore":
@@ -142,7 +156,7 @@ class Terminal:
         style = (
             "green" if result.stable else "red" if result.verdict.is_diverged else "dim" if result.pruned else "yellow"
         )
-        text = Text(f"[{len(self._results)}/{self._num_planned}] ")
+        text = Text(f"[{self._num_done}/{self._num_planned}] ")
         text.append(f"{result.trial_id} {self._what(result)}".rstrip())
         if result.phase == "confirm":
             text.append(f", fresh seed {result.seed}")
@@ -171,49 +185,69 @@ class Terminal:
         return f"block {training.block}: {training.cell}" + (f" ({settings_line(drawn)})" if drawn else "")
 
     def _remaining_s(self) -> float | None:
-        finished = len(self._results) - self._num_before
+        finished = self._num_done - self._num_before
         if finished < 2:
             return None
         elapsed = time.monotonic() - self._started
-        return elapsed / finished * (self._num_planned - len(self._results))
+        return elapsed / finished * (self._num_planned - self._num_done)
 
-    def _render(self) -> Group:
-        outcomes = Counter(
-            "stable" if r.stable else "diverged" if r.verdict.is_diverged else "pruned" if r.pruned else "failed"
-            for r in self._results
-        )
-        remaining = self._remaining_s()
-        head = Text()
+    def _render(self) -> Table:
+        # In the cells of a grid long lines break between words, whatever the console does with those that it prints.
+        grid = Table.grid()
+        grid.add_row("")
         if self._heading:
-            head.append(f"{self._heading}\n", style="bold")
-        head.append(f"{len(self._results)} of {self._num_planned} trials  ")
-        head.append(f"{outcomes['stable']} stable  ", style="green")
-        head.append(f"{outcomes['diverged']} diverged  ", style="red")
-        head.append(f"{outcomes['failed']} learned nothing or failed  ", style="yellow")
-        if outcomes["pruned"]:
-            head.append(f"{outcomes['pruned']} pruned  ", style="dim")
-        head.append(f"{_duration(time.monotonic() - self._started)} so far", style="dim")
-        if remaining is not None:
-            head.append(f", about {_duration(remaining)} to go", style="dim")
-        bar = ProgressBar(total=max(self._num_planned, 1), completed=len(self._results), width=60)
-        best = self._best()
-        best_line = Text("best so far: ").append(best) if best else Text("no stable trial yet", style="dim")
+            grid.add_row(Text(self._heading, style="bold"))
+        grid.add_row(self._counts())
+        grid.add_row(ProgressBar(total=max(self._num_planned, 1), completed=self._num_done, width=60))
+        grid.add_row(self._times())
+        if self._best is None:
+            grid.add_row(Text("no stable trial yet", style="dim"))
+        else:
+            best = self._best
+            result = f"WER {best.wer:.2f}, val. loss {best.val_loss:.2f}"
+            grid.add_row(f"best so far: {best.trial_id} {self._what(best)}, {result}")
+        if self._running:
+            grid.add_row(self._table())
+        return grid
+
+    def _counts(self) -> Text:
+        text = Text(f"{self._num_done} of {self._num_planned} trials  ")
+        text.append(f"{self._outcomes['stable']} stable  ", style="green")
+        text.append(f"{self._outcomes['diverged']} diverged  ", style="red")
+        text.append(f"{self._outcomes['failed']} learned nothing or failed", style="yellow")
+        if self._outcomes["pruned"]:
+            text.append(f"  {self._outcomes['pruned']} pruned", style="dim")
+        return text
+
+    def _times(self) -> Text:
+        text = f"{_duration(time.monotonic() - self._started)} so far"
+        remaining = self._remaining_s()
+        return Text(text if remaining is None else f"{text}, about {_duration(remaining)} to go", style="dim")
+
+    def _table(self) -> Table:
+        """What runs; as many trials as there is room for, with settings in one line each where they are many."""
+        room = max(self._console.height - _LINES_ABOVE_TABLE, 3)
         table = Table(box=None, pad_edge=False, header_style="dim")
-        for column in ("trial", "settings", "step", "train loss", "val. loss", "WER"):
-            table.add_column(column)
-        for job, progress in self._running.values():
+        table.add_column("trial", no_wrap=True)
+        table.add_column("settings")
+        for column in ("step", "train loss", "val. loss", "WER"):
+            table.add_column(column, no_wrap=True, justify="right")
+        for job, progress in list(self._running.values())[:room]:
             cells = ("starting", "", "", "") if progress is None else _cells(progress)
             if job.trial_id in self._explaining:
-                cells = ("looking for the cause", *cells[1:])
-            table.add_row(job.trial_id, self._what(job), *cells)
-        return Group(Text(), head, bar, best_line, *([table] if self._running else []))
+                cells = ("explaining", *cells[1:])
+            what = Text(self._what(job), no_wrap=2 * len(self._running) > room, overflow="ellipsis")
+            table.add_row(job.trial_id, what, *cells)
+        if len(self._running) > room:
+            table.add_row("", f"and {len(self._running) - room} more", "", "", "", "", style="dim")
+        return table
 
-    def _best(self) -> str:
-        stable = [r for r in self._results if r.stable and r.phase != "full_size"]
-        if not stable:
-            return ""
-        best = min(stable, key=lambda r: r.objective)
-        return f"{best.trial_id} {self._what(best)}, WER {best.wer:.2f}, val. loss {best.val_loss:.2f}"
+
+def _kind(result: TrialResult) -> str:
+    """What a result counts as, for a person."""
+    if result.stable:
+        return "stable"
+    return "diverged" if result.verdict.is_diverged else "pruned" if result.pruned else "failed"
 
 
 def _cells(progress: Progress) -> tuple[str, str, str, str]:
@@ -227,16 +261,16 @@ def _cells(progress: Progress) -> tuple[str, str, str, str]:
 
 def settings_line(settings: dict[str, bool | int | float | str]) -> str:
     """The settings by the shortest names that tell them apart: `precision=fp16 lr=0.0012`."""
+    keys = short_keys(settings)
     return " ".join(
-        f"{_short(path)}={value:.3g}" if isinstance(value, float) else f"{_short(path)}={value}"
+        f"{keys[path]}={value:.3g}" if isinstance(value, float) else f"{keys[path]}={value}"
         for path, value in settings.items()
     )
 
 
-def _short(path: str) -> str:
-    """The last part of a dotted path; for a `kind`, the part before it."""
-    parts = path.split(".")
-    return parts[-2] if parts[-1] == "kind" and len(parts) > 1 else parts[-1]
+def trial_title(job: Job) -> str:
+    """Number and settings of a trial, as other programs show it: `0007 precision=fp16 lr=0.0012`."""
+    return f"{job.trial_id} {settings_line(job.settings)}".rstrip()
 
 
 def _duration(seconds: float) -> str:

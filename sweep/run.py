@@ -32,6 +32,8 @@ from sweep.command_line import add_study, tell_user_error
 from sweep.course import is_full_size_test
 from sweep.design import cells
 from sweep.ledger import EXPLORE_PHASE
+from sweep.loggers import check_loggers, open_loggers
+from sweep.metrics import Metrics
 from sweep.preflight import Checked, hopeless, plan, preflight
 from sweep.progress import Terminal, settings_line
 from sweep.report import build_report
@@ -40,6 +42,7 @@ from sweep.search import StabilitySearch
 from sweep.session import StudySession, check_same_study, with_trials
 from sweep.study import LoadedStudy, Study, load, stored
 from sweep.trial import RunOptions
+from sweep.views import Views
 
 EXIT_NOT_STARTED = 1
 EXIT_INTERRUPTED = 130
@@ -70,11 +73,20 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--results", type=Path, default=Path("results"), metavar="DIR", help="default: results")
     parser.add_argument("--trials", metavar="N|+N", help="number of trials, or how many more than there are")
     parser.add_argument("--dry-run", action="store_true", help="print the plan and the expected time, train nothing")
+    parser.add_argument(
+        "--log",
+        dest="loggers",
+        action="append",
+        default=[],
+        metavar="LOGGER",
+        help="also log every trial to tensorboard, mlflow[=URI] or wandb[=PROJECT]; may be given several times",
+    )
     parser.add_argument("--address", help="of a running Ray cluster; default: start Ray on this machine")
     return parser.parse_args(arguments)
 
 
 def _run(options: argparse.Namespace, console: Console) -> int:
+    check_loggers(options.loggers)
     loaded = _load(options)
     results_dir: Path = options.results / loaded.study.name
     loaded = LoadedStudy(with_trials(loaded.study, options.trials, results_dir), loaded.source)
@@ -172,16 +184,26 @@ def _sweep(
         console.print(f"  going on: {len(session.results)} trials are done", highlight=False)
     if session.done:
         return True
+    study = session.study
+    loggers = open_loggers(options.loggers, study.name, session.results_dir)
     console.print("starting Ray", highlight=False)
     with runner.cluster(options.address, resources) as cluster:
         _note_lanes(session.results_dir, cluster.num_lanes)
         if cluster.dashboard_url:
             console.print(f"  dashboard: {cluster.dashboard_url}", highlight=False)
-        study = session.study
         drawn = None if study.design is None else study.space.keys()
-        view = Terminal(console, course=session, search=_search(study), done=session.results, drawn=drawn)
-        with view:
-            return runner.run_trials(session, dataset, run_options, cluster.num_lanes, view)
+        terminal = Terminal(console, course=session, search=_search(study), done=session.results, drawn=drawn)
+        metrics = Metrics(study.name, session, session.results)
+        view = Views(terminal, [metrics, *loggers], functools.partial(console.print, highlight=False))
+        try:
+            with terminal:
+                return runner.run_trials(session, dataset, run_options, cluster.num_lanes, view)
+        finally:
+            for logger in loggers:
+                logger.close()
+                if logger.problem is not None:
+                    note = f"  note: not all was logged to {logger.name}: {logger.problem}"
+                    console.print(note, highlight=False, style="yellow")
 
 
 def _tell_of_changed_claims(results_dir: Path, console: Console) -> None:
@@ -258,6 +280,7 @@ def _search(study: Study) -> str:
 def conclude(session: StudySession, loaded: LoadedStudy) -> tuple[Recommendation, list[Finding]]:
     """Writes what follows from the finished trials, besides the report; returns it, and what became of the claims."""
     results_dir, study = session.results_dir, session.study
+    session.write_trials()
     content = store.read_study(results_dir)
     content["provenance"].pop("exploration_ended", None)
     if session.stop_reason is not None:

@@ -29,12 +29,18 @@ os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
 import ray
 import torch
 from ray import tune
+
+try:
+    from ray._raylet import setproctitle  # type: ignore[attr-defined]  # part of the compiled module
+except ImportError:
+    # No public part of Ray. Without it, `top` and the dashboard's list of processes name trials no more.
+    setproctitle = None
 from ray.tune.search import Searcher
 
 from slr_models.data.batch import Dataset
 from slr_models.errors import SettingError
 from sweep.preflight import eval_every_steps
-from sweep.progress import ProgressView
+from sweep.progress import ProgressView, trial_title
 from sweep.ray_scheduler import PROGRESS_KEY, TIME_KEY, WORTH_KEY, StudyScheduler, checkpoints_kept, millionths
 from sweep.records import TrialResult
 from sweep.session import StudySession
@@ -68,8 +74,17 @@ class _TrialActor(tune.Trainable):
     def _start(self, job: Job) -> None:
         self._trial = self._runner.start(job)
         self._is_over = False
+        # The dashboard shows it as the actor's log.
+        print(f"trial {trial_title(job)}", flush=True)
+
+    def __repr__(self) -> str:
+        # The dashboard asks once, when the actor is made, so it must hold for all trials to come.
+        return f"trials of {self._runner.options.results_dir.name}"
 
     def step(self) -> dict[str, Any]:
+        if setproctitle is not None:
+            # Ray names a process by the method that it runs, and does so again after each.
+            setproctitle(f"ray::{trial_title(self._trial.job)}")
         if self._is_over:
             return self._end(self._trial.explain(), done=True)
         report = self._trial.advance()
@@ -86,6 +101,8 @@ class _TrialActor(tune.Trainable):
         return told
 
     def _end(self, result: TrialResult, *, done: bool) -> dict[str, Any]:
+        if done:
+            print(f"trial {result.trial_id}: {result.verdict.value} after step {result.num_steps}", flush=True)
         told: dict[str, Any] = {RESULT_KEY: result, "done": done}
         if self._is_scheduled:
             told[TIME_KEY] = millionths(result.num_steps, result.max_steps)
@@ -283,6 +300,9 @@ def run_trials(
     """
     if session.done:
         return True
+    # Otherwise Ray starts one actor at a time, and gives the first one that is free to the trial that still waits for
+    # its own: short trials then take turns on one lane, while the others start actors that are dropped.
+    os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(num_lanes)
     resources = session.study.resources
     scheduler, kept = _scheduler(session, len(dataset.train))
     trainable = tune.with_parameters(
@@ -301,7 +321,7 @@ def run_trials(
             scheduler=scheduler,
             num_samples=-1,
             reuse_actors=True,
-            trial_name_creator=_trial_name,
+            trial_name_creator=lambda trial: trial_title(trial.config["job"]),
             trial_dirname_creator=lambda trial: trial.config["job"].trial_id,
         ),
         run_config=tune.RunConfig(
@@ -330,16 +350,6 @@ def _scheduler(session: StudySession, num_train: int) -> tuple[StudyScheduler | 
     every = eval_every_steps(first.training, num_train)
     num_evals = math.ceil(loaded.max_steps(first, num_train) / every)
     return StudyScheduler(config, loaded, num_evals), checkpoints_kept(config)
-
-
-def _trial_name(trial: Any) -> str:
-    """Number and settings, for the Ray dashboard: `0007_fp16_lr=0.0012`."""
-    job: Job = trial.config["job"]
-    parts = [
-        f"{path.rsplit('.', 1)[-1]}={value:.3g}" if isinstance(value, float) else str(value)
-        for path, value in job.settings.items()
-    ]
-    return "_".join([job.trial_id, *parts])[:80]
 
 
 @contextmanager

@@ -35,13 +35,14 @@ from sweep.objective import interim
 from sweep.records import TrialResult
 from sweep.search import Nsga2Search
 from sweep.search.bridge import OptunaBridge, SettingResult
-from sweep.search.importance import importances
 from sweep.space import Settings
 from sweep.study import LoadedStudy, Study, check_budget, complete, num_confirmations, num_settings, stored
 from sweep.trial import Job
 
 RECENT_TRAININGS = 5
 """So many of the latest stable trainings say how long one takes: the machine may be busier than before, or less."""
+TABLE_SHARE = 0.002
+"""Share of a study's time in which its table of trials is written: a table of 10,000 trials takes a second or two."""
 MAX_ATTEMPTS = 2
 """A training whose process dies is tried once more; then it counts as crashed."""
 
@@ -107,8 +108,12 @@ class StudySession:
         self._exhausted = self.search_has_ended
         self._stop_reason = explored.reason if explored is not None and self._exhausted else None
         self._complete_groups()
+        self._search_numbers: dict[int, int] = {}
+        """Group -> its number in the search, which counts what it was asked for alone."""
         self._bridge = None if loaded.study.design is not None else self._new_bridge()
-        self._write_trials()
+        self._table_due = 0.0
+        """When the table of trials may be written again, on the clock."""
+        self.write_trials()
 
     @property
     def loaded(self) -> LoadedStudy:
@@ -186,13 +191,15 @@ class StudySession:
         if self._bridge is not None and result.phase == EXPLORE_PHASE:
             told = self._setting_result(result.group)
             if told is not None:
-                self._bridge.tell(list(self._explored_settings()).index(result.group), told)
-        self._write_trials()
+                self._bridge.tell(self._search_numbers[result.group], told)
+        self._trials_changed()
 
     def note_cause(self, result: TrialResult) -> None:
         """Takes a result that was told before, now with its cause."""
         self._ledger.note_cause(result, spent_s=self._elapsed())
-        self._write_trials()
+        if self._bridge is not None and result.phase == EXPLORE_PHASE and result.cause is not None:
+            self._bridge.note_cause(result.trial_id, result.cause)
+        self._trials_changed()
 
     def result(self, job: Job) -> TrialResult | None:
         """What came of a training; None as long as nobody told."""
@@ -213,21 +220,35 @@ class StudySession:
 
     def importances(self) -> dict[str, dict[str, float]]:
         """Which searched settings matter, as Optuna estimates it from what the search was told; empty of a design."""
-        return {} if self._bridge is None else importances(self._bridge.study)
+        return {} if self._bridge is None else self._bridge.importances()
+
+    def write_trials(self) -> None:
+        """Brings trials.parquet up to date."""
+        started = self._clock()
+        store.write_trials(self.results_dir, [r.row() for r in self.results])
+        ended = self._clock()
+        self._table_due = ended + (ended - started) / TABLE_SHARE
+
+    def _trials_changed(self) -> None:
+        if self._clock() >= self._table_due:
+            self.write_trials()
 
     def close(self) -> None:
-        """Releases the results folder."""
+        """Brings trials.parquet up to date and releases the results folder."""
+        self.write_trials()
         self._ledger.close()
 
     def _new_bridge(self) -> OptunaBridge:
         """The search, having heard all that was asked and told so far."""
         settings = self._explored_settings()
+        self._search_numbers = {group: number for number, group in enumerate(settings)}
         return OptunaBridge(
             self.results_dir,
             self.study.name,
             self.study.space,
             self.study.search,
             [(setting, self._setting_result(group)) for group, setting in settings.items()],
+            objective=self.study.objective,
         )
 
     @property
@@ -236,7 +257,7 @@ class StudySession:
         return num_settings(self.study) * self.study.repeats
 
     def _asks(self, phase: str) -> list[Ask]:
-        return [a for a in self._ledger.asks if a.phase == phase]
+        return self._ledger.asks_by_phase[phase]
 
     def _explored_settings(self) -> dict[int, Settings]:
         """Group -> settings, in the order in which the search asked for them."""
@@ -245,7 +266,7 @@ class StudySession:
     def _complete_groups(self) -> None:
         """Asks for the seeds of a setting that a killed run had not written down yet."""
         for group, settings in self._explored_settings().items():
-            asked = sum(a.group == group for a in self._asks(EXPLORE_PHASE))
+            asked = sum(a.phase == EXPLORE_PHASE for a in self._ledger.asks_by_group[group])
             for seed in range(self.study.seed + asked, self.study.seed + self.study.repeats):
                 self._queue.append(self._ask(Wanted(EXPLORE_PHASE, group, settings, seed)))
 
@@ -287,7 +308,7 @@ class StudySession:
         return ask
 
     def _next_group(self) -> int:
-        return 1 + max((a.group for a in self._ledger.asks), default=-1)
+        return 1 + max(self._ledger.asks_by_group, default=-1)
 
     def _ask_explore(self) -> list[Ask]:
         if self._exhausted or len(self._asks(EXPLORE_PHASE)) >= self._num_trainings:
@@ -306,8 +327,9 @@ class StudySession:
             if self._stop_reason is not None:
                 self._ledger.end_exploration(Explored(self._stop_reason, self._terms()))
             return []
-        _, settings = proposal
+        number, settings = proposal
         group = self._next_group()
+        self._search_numbers[group] = number
         seeds = range(self.study.seed, self.study.seed + self.study.repeats)
         return [self._ask(Wanted(EXPLORE_PHASE, group, settings, seed)) for seed in seeds]
 
@@ -336,6 +358,7 @@ class StudySession:
         if reached is None or reached == self._last_look or not self.study.claims:
             return None
         self._last_look = reached
+        self.write_trials()
         return settled(
             store.read_trials(self.results_dir),
             stored(self.study),
@@ -376,15 +399,18 @@ class StudySession:
 
     def _confirmation_is_due(self) -> bool:
         """Whether exploring on would leave no time for what follows: a late stable training's time for each round."""
-        full = [r.wall_s for r in self.results if r.stable and math.isfinite(r.wall_s)]
         to_follow = num_confirmations(self.study)
         if self.study.full_size is not None:
             to_follow += self.study.full_size.trainings
-        if self.left_s == math.inf or not full or to_follow == 0:
+        if self.left_s == math.inf or to_follow == 0:
+            return False
+        latest = (r.wall_s for r in reversed(self._ledger.results.values()) if r.stable and math.isfinite(r.wall_s))
+        full = list(itertools.islice(latest, RECENT_TRAININGS))
+        if not full:
             return False
         rounds = math.ceil(to_follow / self._num_lanes)
         # One round more: the trainings that run now have to end first.
-        reserve_s = (rounds + 1) * statistics.median(full[-RECENT_TRAININGS:]) + self._explanation_s()
+        reserve_s = (rounds + 1) * statistics.median(full) + self._explanation_s()
         return self.left_s <= reserve_s
 
     def _explanation_s(self) -> float:
@@ -395,7 +421,7 @@ class StudySession:
 
     def _setting_result(self, group: int) -> SettingResult | None:
         """What the search hears of a setting: the worst of its seeds decides whether it is stable."""
-        trials = [a.trial_id for a in self._asks(EXPLORE_PHASE) if a.group == group]
+        trials = [a.trial_id for a in self._ledger.asks_by_group[group] if a.phase == EXPLORE_PHASE]
         results = [self._ledger.results[t] for t in trials if t in self._ledger.results]
         if len(results) < self.study.repeats:
             return None
@@ -407,6 +433,18 @@ class StudySession:
         objectives = [r.objective for r in (results if pruned else judged)]
         worst = max(results if pruned else judged, key=lambda r: r.objective)
         cost = self.study.search.cost if isinstance(self.study.search, Nsga2Search) else None
+        attributes = {
+            "verdict": worst.verdict.value,
+            "reason": worst.reason,
+            "cause": worst.cause,
+            "alarm": None if worst.alarm is None else worst.alarm.value,
+            "stop_step": worst.stop_step,
+            "wer": _json_number(worst.wer),
+            "val_loss": _json_number(worst.val_loss),
+            "num_steps": sum(r.num_steps for r in results),
+            "num_seeds": len(results),
+            "trials": ", ".join(trials),
+        }
         return SettingResult(
             objective=sum(objectives) / len(objectives) if stable else max(objectives),
             margin=math.nan if pruned else max(r.margin for r in judged),
@@ -414,15 +452,7 @@ class StudySession:
             cost=math.nan if cost is None else statistics.fmean(r.cost(cost) for r in results),
             pruned=pruned,
             evaluations=self._evaluations(next(r for r in results if r not in judged)) if pruned else {},
-            attributes={
-                "verdict": worst.verdict.value,
-                "reason": worst.reason,
-                "wer": _json_number(worst.wer),
-                "val_loss": _json_number(worst.val_loss),
-                "num_steps": sum(r.num_steps for r in results),
-                "num_seeds": len(results),
-                "trials": ", ".join(trials),
-            },
+            attributes={key: value for key, value in attributes.items() if value is not None},
         )
 
     def _evaluations(self, result: TrialResult) -> dict[int, float]:
@@ -430,9 +460,6 @@ class StudySession:
         evals = store.load_evals(self.results_dir, result.trial_id)
         metric, l_const = self.study.objective, result.l_const
         return {e.step: interim(metric, wer=e.wer, val_loss=e.val_loss, l_const=l_const) for e in evals}
-
-    def _write_trials(self) -> None:
-        store.write_trials(self.results_dir, [r.row() for r in self.results])
 
 
 def _json_number(value: float) -> float | None:

@@ -94,6 +94,11 @@ class Progress:
     train_loss: float
     val_loss: float
     wer: float
+    lr: float = NAN
+    """Of the latest step, as are the others."""
+    grad_norm: float = NAN
+    """Before clipping."""
+    samples_per_s: float = NAN
 
 
 class TrialRunner:
@@ -326,12 +331,16 @@ class Trial:
         )
 
     def _progress(self, last: EvalRecord) -> Progress:
+        step = self._records.steps[-1]
         return Progress(
             step=last.step,
             max_steps=self.job.max_steps,
             train_loss=self._records.end_loss(),
             val_loss=last.val_loss,
             wer=last.wer,
+            lr=step.lr,
+            grad_norm=step.grad_norm,
+            samples_per_s=step.num_samples / step.time_s if step.time_s > 0 else NAN,
         )
 
     def _finish(self, verdict: Verdict, alarm: Outcome | None = None) -> TrialResult:

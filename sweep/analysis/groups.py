@@ -100,7 +100,7 @@ def _setting_group(group: int, rows: Sequence[Mapping[Any, Any]], dims: Sequence
 
 def spread(values: Iterable[float | None]) -> Spread | None:
     """Mean and range of the finite values; None if there is none, or if any of them is infinite."""
-    measured = [float(value) for value in values if value is not None and not pd.isna(value)]
+    measured = [float(value) for value in values if value is not None and value == value]
     if not measured or not all(map(math.isfinite, measured)):
         return None
     if len(measured) == 1:

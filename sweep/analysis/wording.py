@@ -4,6 +4,8 @@ import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from sweep.space import short_keys
+
 _KNOWN_NAMES = {
     "training.precision.kind": "precision",
     "training.optimizer.lr": "learning rate",
@@ -15,20 +17,9 @@ _KNOWN_NAMES = {
 
 def short_names(paths: Iterable[str]) -> dict[str, str]:
     """A short, unique name for each dotted path: `model.init_scale` -> `init scale`."""
-    every = list(dict.fromkeys(paths))
-    names: dict[str, str] = {}
-    for path in every:
-        parts = path.split(".")
-        depth = 2 if parts[-1] == "kind" and len(parts) > 1 else 1
-        while depth < len(parts) and any(
-            other != path and other.split(".")[-depth:] == parts[-depth:] for other in every
-        ):
-            depth += 1
-        tail = parts[-depth:-1] if parts[-1] == "kind" and depth > 1 else parts[-depth:]
-        names[path] = _KNOWN_NAMES.get(path, " ".join(tail).replace("_", " "))
-    if len(set(names.values())) < len(names):
-        return {path: path for path in every}
-    return names
+    keys = short_keys(paths)
+    names = {path: _KNOWN_NAMES.get(path, key.replace(".", " ").replace("_", " ")) for path, key in keys.items()}
+    return names if len(set(names.values())) == len(names) else {path: path for path in keys}
 
 
 def number(value: float, digits: int = 3) -> str:

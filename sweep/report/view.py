@@ -41,7 +41,7 @@ from sweep.report.stable_region import StableRegion, stable_region
 
 MAX_TIMED = 300
 """Trials whose steps and evaluations are timed: reading a file of each takes milliseconds."""
-MAX_OTHER_MARKS = 40_000
+MAX_OTHER_MARKS = 20_000
 """Marks on all maps but the first: a large study has fewer maps."""
 
 

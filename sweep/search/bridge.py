@@ -5,7 +5,8 @@ every judged setting ends COMPLETE with a finite value, its margin as a constrai
 and its verdict as user attributes. One that a scheduler ended ends PRUNED, with the values of its evaluations.
 
 The Optuna study lives in a journal file that `optuna-dashboard` can open at any time. It is derived data: each start
-rebuilds it from the ledger, so a killed driver leaves no zombie behind.
+rebuilds it from the ledger, so a killed driver leaves no zombie behind. Parameters have short names there (`lr`); the
+study's user attribute `settings` says which dotted path each stands for.
 """
 
 import itertools
@@ -17,11 +18,12 @@ from pathlib import Path
 
 import optuna
 from optuna.storages import JournalStorage
-from optuna.storages.journal import JournalFileBackend
 from optuna.study import StudyDirection
 from optuna.trial import TrialState
 
 from sweep.search import CmaEsSearch, GridSearch, Nsga2Search, SearchConfig, StabilitySearch
+from sweep.search.importance import importances
+from sweep.search.journal import DerivedJournal
 from sweep.space import (
     Choice,
     Dimension,
@@ -35,6 +37,7 @@ from sweep.space import (
     grid_settings,
     is_active,
     ordered,
+    short_keys,
 )
 
 JOURNAL_FILE = "optuna.journal"
@@ -50,8 +53,8 @@ class SettingResult:
     """Finite; lower is better."""
     margin: float
     """Negative = stable. NaN if pruned."""
-    attributes: Mapping[str, bool | int | float | str | None]
-    """For the dashboard: verdict, losses, costs."""
+    attributes: Mapping[str, bool | int | float | str]
+    """For the dashboard: verdict, reason, cause, losses."""
     margins: Sequence[float] = ()
     """One a seed."""
     cost: float = math.nan
@@ -72,34 +75,61 @@ class OptunaBridge:
         space: Space,
         config: SearchConfig,
         history: Sequence[tuple[Settings, SettingResult | None]] = (),
+        *,
+        objective: str = "objective",
     ) -> None:
-        """Builds the Optuna study from the settings asked so far, in order; None = still without a result."""
-        self._space = space
-        self._order = ordered(space)
-        self._config = config
+        """Builds the Optuna study.
+
+        Args:
+            results_dir: where the journal goes.
+            name: of the study.
+            space: what may vary, by dotted path.
+            config: of the search.
+            history: the settings asked so far, in order; None = still without a result.
+            objective: what the first objective is called in the dashboard.
+        """
+        self._keys = short_keys(space)
+        self._paths = {key: path for path, key in self._keys.items()}
+        self._space = _renamed(space, self._keys)
+        self._order = ordered(self._space)
+        self._config = config.model_copy(update={"try_first": tuple(map(self._by_key, config.try_first))})
         optuna.logging.set_verbosity(optuna.logging.WARNING)
-        path = results_dir / JOURNAL_FILE
-        path.unlink(missing_ok=True)
-        storage = JournalStorage(JournalFileBackend(str(path)))
         self._has_cost = isinstance(config, Nsga2Search)
-        directions = [StudyDirection.MINIMIZE] * (2 if self._has_cost else 1)
-        self._study = optuna.create_study(storage=storage, study_name=name, directions=directions)
+        metrics = [objective, config.cost] if isinstance(config, Nsga2Search) else [objective]
+        self._study = optuna.create_study(
+            storage=JournalStorage(DerivedJournal(results_dir / JOURNAL_FILE)),
+            study_name=name,
+            directions=[StudyDirection.MINIMIZE] * len(metrics),
+        )
+        self._study.set_user_attr("settings", self._paths)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            self._study.set_metric_names(metrics)
+        self._num_asked = 0
         self._trials: dict[int, optuna.Trial] = {}
         self.stop_reason: str | None = None
         """Why the search asks for no more settings although it could; None where it does not say so."""
         for group, (settings, result) in enumerate(history):
-            self._start(group, settings)
+            self._start(group, self._by_key(settings))
             if result is not None:
                 self.tell(group, result)
 
     @property
     def study(self) -> optuna.Study:
-        """The Optuna study as it is now; its trials are the groups, in order."""
+        """The Optuna study as it is now; its trials are the groups, in order, its parameters have short names."""
         return self._study
+
+    def importances(self) -> dict[str, dict[str, float]]:
+        """Which searched settings matter, by method and dotted path; see `sweep.search.importance`."""
+
+        return {
+            method: {self._paths[key]: share for key, share in shares.items()}
+            for method, shares in importances(self._study).items()
+        }
 
     def ask(self) -> tuple[int, Settings] | None:
         """The next group and its settings; None when a grid is exhausted or the map is known (see `stop_reason`)."""
-        group = len(self._study.get_trials(deepcopy=False))
+        group = self._num_asked
         if isinstance(self._config, StabilitySearch):
             self.stop_reason = self._config.stop_reason(self._study, self._space)
             if self.stop_reason is not None:
@@ -113,6 +143,13 @@ class OptunaBridge:
         if fixed is None:
             return None
         return group, self._start(group, fixed)
+
+    def note_cause(self, trial_id: str, cause: str) -> None:
+        """Records why a training failed, found out after its setting was told: on the study, as told trials are closed.
+
+        The next start writes it to the trial itself.
+        """
+        self._study.set_user_attr(f"cause of trial {trial_id}", cause)
 
     def tell(self, group: int, result: SettingResult) -> None:
         """Records what came of a group."""
@@ -146,27 +183,40 @@ class OptunaBridge:
             self._study.enqueue_trial(dict(fixed))
         trial = self._study.ask()
         assert trial.number == group, "one Optuna trial a group, in order"
+        self._num_asked += 1
         self._trials[group] = trial
         if isinstance(self._config, CmaEsSearch | Nsga2Search):
             # What these know lies in the trials that they drew. Drawing now, although the settings may be fixed, leaves
             # it there when a study is rebuilt.
             _ = trial.relative_params
         settings: Settings = {}
-        for path in self._order:
-            if is_active(self._space[path], settings):
-                settings[path] = _suggest(trial, path, self._space[path])
-        return settings
+        for key in self._order:
+            if is_active(self._space[key], settings):
+                settings[key] = _suggest(trial, key, self._space[key])
+        return {self._paths[key]: value for key, value in settings.items()}
+
+    def _by_key(self, settings: Mapping[str, Scalar]) -> Settings:
+        return {self._keys[path]: value for path, value in settings.items()}
 
 
-def _suggest(trial: optuna.Trial, path: str, dimension: Dimension) -> Scalar:
+def _renamed(space: Space, keys: Mapping[str, str]) -> Space:
+    return {
+        keys[path]: dimension.model_copy(
+            update={"when": {keys.get(other, other): values for other, values in dimension.when.items()}}
+        )
+        for path, dimension in space.items()
+    }
+
+
+def _suggest(trial: optuna.Trial, key: str, dimension: Dimension) -> Scalar:
     match dimension:
         case Choice() | Grid():
-            value = trial.suggest_categorical(path, list(dimension.ends))
+            value = trial.suggest_categorical(key, list(dimension.ends))
             assert value is not None, "a choice never holds None"
             return value
         case Uniform():
-            return trial.suggest_float(path, *dimension.uniform)
+            return trial.suggest_float(key, *dimension.uniform)
         case LogUniform():
-            return trial.suggest_float(path, *dimension.loguniform, log=True)
+            return trial.suggest_float(key, *dimension.loguniform, log=True)
         case Integer():
-            return trial.suggest_int(path, *dimension.int_, log=dimension.log)
+            return trial.suggest_int(key, *dimension.int_, log=dimension.log)

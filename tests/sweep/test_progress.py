@@ -91,7 +91,7 @@ def test_a_terminal_shows_what_runs() -> None:
         "0.75",
         "precision=fp16 lr=0.00123",
         "no stable trial yet",
-        "looking for the cause",
+        "explaining",
         "exploring (stability search, map mode)",
         "4 of 6 trials",
     ):
@@ -109,3 +109,43 @@ def test_a_training_of_a_design_is_named_by_its_block_and_cell_and_what_was_draw
     text = out.getvalue()
     assert "training (paired design, 4 blocks x 2 cells)" in text
     assert "[1/5] 0007 block 3: precision=fp16 (lr=0.00123): stable, WER 0.25" in text
+
+
+def shown(width: int, height: int, num_running: int) -> list[str]:
+    """The live part on a terminal of this size, line by line."""
+    out = io.StringIO()
+    console = Console(file=out, force_terminal=True, color_system=None, width=width, height=height, soft_wrap=True)
+    settings = {
+        "training.precision.kind": "fp16",
+        "training.optimizer.lr": 0.00123,
+        "training.clip.max_norm": 0.5,
+        "model.init_scale": 1.25,
+        "training.optimizer.weight_decay": 1e-4,
+        "training.schedule.warmup_steps": 200,
+    }
+    view = Terminal(console, course=Course(), search="stability search, map mode", done=[])
+    for number in range(num_running):
+        job = dataclasses.replace(JOB, trial_id=f"{number:04d}", settings=settings)
+        view.started(job)
+        view.progressed(job, Progress(50, 100, 1.5, 1.6, 0.75))
+    view.finished(dataclasses.replace(result(Outcome.STABLE), settings=settings, trial_id="0000"))
+    out.seek(0)
+    out.truncate()
+    console.print(view._render())
+    return out.getvalue().splitlines()
+
+
+def test_a_narrow_terminal_loses_nothing() -> None:
+    lines = shown(80, 40, 3)
+    assert max(map(len, lines)) <= 80
+    words = " ".join(" ".join(lines).split())
+    assert "warmup_steps=200, WER 0.25, val. loss 0.61" in words, "the best setting is told whole"
+    assert "so far" in words and words.count("50/100") == 2
+    for part in ("precision=fp16", "max_norm=0.5", "init_scale=1.25", "weight_decay=0.0001"):
+        assert words.count(part) == 3, "of both that run, and of the best"
+
+
+def test_many_lanes_fit_on_the_terminal() -> None:
+    lines = shown(80, 24, 65)
+    assert len(lines) <= 23 and max(map(len, lines)) <= 80
+    assert sum("50/100" in line for line in lines) == 13 and "and 51 more" in lines[-1]

@@ -55,7 +55,7 @@ def run(study: Path, results: Path, *more: str) -> subprocess.CompletedProcess[s
 
 @pytest.mark.slow
 def test_a_study_runs_to_its_report_and_can_be_extended(study, tmp_path) -> None:
-    done = run(study, tmp_path / "results")
+    done = run(study, tmp_path / "results", "--log", "tensorboard")
     assert done.returncode == 0, done.stderr
     folder = tmp_path / "results" / "tiny"
     assert done.stdout.splitlines()[-1] == str(folder / "report.html")
@@ -63,6 +63,9 @@ def test_a_study_runs_to_its_report_and_can_be_extended(study, tmp_path) -> None
     assert done.stderr == "", "no log spam"
     trials = store.read_trials(folder)
     assert (trials["phase"] == "explore").sum() == 4
+    curves = sorted(path.name for path in (folder / "tensorboard").iterdir())
+    assert [name.split()[0] for name in curves] == sorted(trials["trial_id"])
+    assert curves[0] == "0000 precision=fp32 lr=0.005" and "not all was logged" not in done.stdout
     assert trials["objective"].notna().all()
     for trial_id, steps in zip(trials["trial_id"], trials["num_steps"], strict=True):
         assert len(store.read_steps(folder, trial_id)) == steps

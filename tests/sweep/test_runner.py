@@ -3,13 +3,16 @@
 import dataclasses
 import json
 import math
+import re
 import time
+import urllib.request
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
 import optuna
 import pytest
+import ray
 import torch
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
@@ -20,6 +23,8 @@ from slr_models.data import SyntheticConfig
 from sweep import runner, store, yaml_source
 from sweep.forensics.settings import ForensicsConfig
 from sweep.ledger import LEDGER_FILE
+from sweep.loggers import open_loggers
+from sweep.metrics import Exported, Metrics
 from sweep.monitor import MonitorConfig
 from sweep.ray_scheduler import StudyScheduler
 from sweep.records import TrialResult
@@ -28,6 +33,7 @@ from sweep.session import StudySession
 from sweep.study import LoadedStudy, Resources, validate
 from sweep.train import TrialConfig
 from sweep.trial import Job, Progress, RunOptions, TrialRunner
+from sweep.views import Views
 
 DATA = {"kind": "synthetic", "vocabulary_size": 4, "num_train": 16, "num_valid": 4, "max_labels": 3}
 HOT = {"optimizer": {"kind": "sgd", "lr": 1e4}, "clip": {"kind": "off"}, "bad_batch": {"kind": "never_skip"}}
@@ -134,12 +140,26 @@ def run(folder: Path, text: str, num_lanes: int) -> _Watching:
     loaded = validate(yaml_source.parse(STUDY + text, "s.yaml"))
     dataset = loaded.study.data.build()
     session, view = StudySession(loaded, folder, len(dataset.train)), _Watching()
+    views = Views(view, [Metrics(folder.name, session, session.results)], print)
     try:
-        assert runner.run_trials(session, dataset, options(loaded, folder), num_lanes, view)
+        assert runner.run_trials(session, dataset, options(loaded, folder), num_lanes, views)
     finally:
         session.close()
     assert not list((folder / "ray").glob("*/checkpoint_*")), "what waited on disk is removed"
     return view
+
+
+def exported(study: str) -> dict[str, float]:
+    """What Prometheus would get of a study now: series, with the outcome behind it where it has one -> value."""
+    (node,) = [node for node in ray.nodes() if node["Alive"]]
+    with urllib.request.urlopen(f"http://127.0.0.1:{node['MetricsExportPort']}/metrics", timeout=10) as answer:
+        lines = answer.read().decode().splitlines()
+    found = {}
+    for line in lines:
+        if f'study="{study}"' in line:
+            outcome = re.search(r'outcome="([^"]+)"', line)
+            found[" ".join([line.partition("{")[0], *(outcome.groups() if outcome else ())])] = float(line.split()[-1])
+    return found
 
 
 def told(folder: Path) -> list[FrozenTrial]:
@@ -183,6 +203,28 @@ def test_asha_prunes_the_mediocre_while_divergence_stays_a_result(tmp_path, num_
     assert len(store.read_steps(tmp_path, "0001")) == 10 and len(store.read_evals(tmp_path, "0001")) == 2
     assert len(view.results) == 3
 
+    # Ray passes values on every ten seconds.
+    until = time.monotonic() + 60
+    while exported(tmp_path.name).get(Exported.TRIALS.series + " pruned") != 1 and time.monotonic() < until:
+        time.sleep(0.5)
+    values = exported(tmp_path.name)
+    trained = trials["num_steps"].sum()
+    assert values.pop(Exported.STEPS_PER_SECOND.series) == 0, "nothing runs any more"
+    assert values == {
+        "ray_sweep_trials stable": 1,
+        "ray_sweep_trials pruned": 1,
+        f"ray_sweep_trials {diverging.user_attrs['verdict']}": 1,
+        "ray_sweep_trials_stable": 1,
+        "ray_sweep_trials_diverged": 1,
+        "ray_sweep_trials_planned": 3,
+        "ray_sweep_trials_running": 0,
+        "ray_sweep_steps_total": trained,
+        "ray_sweep_steps_saved": 30 - trials.loc["0002", "num_steps"],
+        "ray_sweep_best_objective": pytest.approx(good.value),
+        "ray_sweep_trials_audited": 0,
+        "ray_sweep_false_stops": 0,
+    }
+
     # As if the driver had been killed while the last one ran.
     ledger = tmp_path / LEDGER_FILE
     events = [json.loads(line) for line in ledger.read_text().splitlines()]
@@ -204,7 +246,8 @@ scheduler: {kind: hyperband, reduction_factor: 2}
 
 @pytest.mark.slow
 def test_a_training_that_hyperband_pauses_goes_on_as_if_it_had_not(tmp_path, num_lanes, decisions) -> None:
-    view = run(tmp_path, HYPERBAND, num_lanes)
+    # One lane: on several, which of them wait and which go on depends on how fast each is.
+    view = run(tmp_path, HYPERBAND, 1)
     assert len(view.results) == 7
     pauses = Counter(name for name, decision in decisions if decision == TrialScheduler.PAUSE)
     full = [r for r in view.results if r.trial_id in pauses and not r.pruned]
@@ -262,6 +305,24 @@ def test_a_crashed_training_is_not_taken_for_a_pruned_one(tmp_path) -> None:
         searcher.on_trial_complete(trial_id=f"ray{attempt}", error=True)
     assert [r.verdict.value for r in view.results] == ["crashed"]
     session.close()
+
+
+@pytest.mark.slow
+def test_weights_and_biases_gets_a_run_a_trial_without_a_network(tmp_path, num_lanes, monkeypatch) -> None:
+    pytest.importorskip("wandb")
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    job = Job("0007", 7, 7, 3, "explore", {"training.optimizer.lr": 0.25}, None, 100)
+    (logger,) = open_loggers(["wandb=demo"], "s", tmp_path)
+    logger.started(job)
+    logger.progressed(job, Progress(50, 100, 2.5, 2.0, 0.75))
+    loaded = validate(yaml_source.parse(STUDY + ASHA, "s.yaml"))
+    logger.finished(runner.crashed_result(job, options(loaded, tmp_path), "its process died"))
+    logger.close()
+    assert logger.problem is None
+    (written,) = (tmp_path / "wandb").glob("offline-run-*/*.wandb")
+    content = written.read_bytes()
+    for part in (b"0007 lr=0.25", b"demo", b"val_loss", b"crashed", b"its process died"):
+        assert part in content
 
 
 def _progress() -> Progress:

@@ -155,6 +155,7 @@ def test_a_pruned_training_is_told_as_such_now_and_after_a_restart(tmp_path) -> 
         assert one.state is TrialState.PRUNED and one.intermediate_values == {5: 0.4, 10: 0.3}
         assert "margin" not in one.user_attrs and one.user_attrs["verdict"] == "pruned"
         assert two.state is TrialState.COMPLETE and two.user_attrs["margin"] == -0.4
+        session.write_trials()
         row = store.read_trials(tmp_path).iloc[0]
         assert row["verdict"] == "pruned" and not row["stable"] and math.isnan(row["margin"])
         session.close()

@@ -1,6 +1,7 @@
 """What runs next: exploration, seeds of a setting, confirmation, resuming, extending, and running out of time."""
 
 import dataclasses
+import itertools
 import math
 from pathlib import Path
 
@@ -96,8 +97,8 @@ def test_it_explores_then_confirms_the_best_with_fresh_seeds_then_is_done(tmp_pa
     assert confirm[0].settings == jobs[confirm[0].group].settings
     assert confirm[0].config.training.optimizer.lr == confirm[0].settings["training.optimizer.lr"] < 0.05
     assert session.done and session.next_job() is None
-    assert len(store.read_trials(tmp_path)) == 9
     session.close()
+    assert len(store.read_trials(tmp_path)) == 9
 
 
 def test_all_seeds_of_a_setting_make_one_result_and_one_bad_seed_makes_it_unstable(tmp_path) -> None:
@@ -167,6 +168,7 @@ def test_the_recommended_setting_is_confirmed_too_although_the_search_never_trie
     session = begin(tmp_path, SAFE)
     assert session.num_planned == 18
     explored = explored_first(session, tmp_path)
+    session.write_trials()
     edge = edge_of(tmp_path)
     confirming = run_all(session, tmp_path)
     assert [j.phase for j in confirming] == ["confirm"] * 6
@@ -272,8 +274,8 @@ def test_an_extended_study_counts_the_settings_of_the_search_past_a_recommended_
     assert [r.settings for r in sorted(again.results, key=lambda r: r.number) if r.phase == "explore"] == whole
     storage = JournalStorage(JournalFileBackend(str(tmp_path / "optuna.journal")))
     told = optuna.load_study(study_name="s", storage=storage).trials
-    assert [t.params for t in told] == whole
-    by_settings = {str(r.settings): r for r in again.results if r.phase == "explore"}
+    assert [t.params for t in told] == [{"lr": one["training.optimizer.lr"]} for one in whole]
+    by_settings = {str({"lr": r.settings["training.optimizer.lr"]}): r for r in again.results if r.phase == "explore"}
     assert all(t.value == by_settings[str(t.params)].objective for t in told), "each result reached its own setting"
     assert again.done
     again.close()
@@ -435,6 +437,7 @@ def test_a_killed_run_loses_nothing_and_repeats_nothing(tmp_path) -> None:
     jobs = run_all(again, tmp_path)
     assert jobs[0].trial_id == under_way.trial_id and jobs[0].settings == under_way.settings
     assert done.trial_id not in [j.trial_id for j in jobs]
+    again.write_trials()
     assert len(jobs) == 8 and len(store.read_trials(tmp_path)) == 9
     uninterrupted = begin(tmp_path / "other")
     same = run_all(uninterrupted, tmp_path)
@@ -676,11 +679,51 @@ def test_a_cause_found_later_stands_in_the_table_and_the_search_hears_nothing_tw
     session.tell(told)
     assert session.result(job) == told
     session.note_cause(dataclasses.replace(told, cause="learning rate too high", forensics_s=2.0))
-    assert store.read_trials(tmp_path)["cause"].tolist() == ["learning rate too high"]
+    known = stored_search(tmp_path)
+    assert known.user_attrs[f"cause of trial {job.trial_id}"] == "learning rate too high"
+    assert "cause" not in known.trials[0].user_attrs, "Optuna changes no trial that it was told of"
     session.close()
+    assert store.read_trials(tmp_path)["cause"].tolist() == ["learning rate too high"]
     again = begin(tmp_path)
     assert again.result(job).cause == "learning rate too high"
+    assert stored_search(tmp_path).trials[0].user_attrs["cause"] == "learning rate too high"
     again.close()
+
+
+def stored_search(results_dir: Path) -> optuna.Study:
+    storage = JournalStorage(JournalFileBackend(str(results_dir / "optuna.journal")))
+    return optuna.load_study(study_name="s", storage=storage)
+
+
+def test_the_dashboard_gets_short_names_and_the_verdict_of_every_setting(tmp_path) -> None:
+    session = begin(tmp_path)
+    job = session.next_job()
+    session.tell(outcome(job, tmp_path, stable=False))
+    known = stored_search(tmp_path)
+    assert known.metric_names == ["wer"] and known.user_attrs["settings"] == {"lr": "training.optimizer.lr"}
+    (trial,) = known.get_trials(states=(optuna.trial.TrialState.COMPLETE,))
+    assert trial.params == {"lr": job.settings["training.optimizer.lr"]}
+    attributes = trial.user_attrs
+    assert attributes["verdict"].startswith("diverged") and attributes["stable"] is False and attributes["reason"]
+    assert {"stop_step", "num_steps", "margin"} <= attributes.keys() and None not in attributes.values()
+    session.close()
+
+
+def test_the_table_of_trials_is_not_written_for_every_trial_and_is_complete_at_the_end(tmp_path) -> None:
+    ticks = itertools.count()
+    # Each look at the clock takes a second, so the table's first writing seems to take one.
+    session = StudySession(load(), tmp_path, 16, clock=lambda: float(next(ticks)))
+    for _ in range(5):
+        session.tell(outcome(session.next_job(), tmp_path))
+    assert len(store.read_trials(tmp_path)) == 0, "the next writing is due after 500 seconds"
+    for _ in range(500):
+        next(ticks)
+    session.tell(outcome(session.next_job(), tmp_path))
+    assert len(store.read_trials(tmp_path)) == 6
+    session.tell(outcome(session.next_job(), tmp_path))
+    assert len(store.read_trials(tmp_path)) == 6
+    session.close()
+    assert len(store.read_trials(tmp_path)) == 7
 
 
 def test_a_study_may_change_how_much_it_audits_and_explains(tmp_path) -> None:

@@ -95,6 +95,7 @@ def test_blocks_come_one_after_another_and_the_table_names_them(tmp_path) -> Non
         assert len({job.cell for job in own}) == 4
         assert len({job.settings["training.optimizer.lr"] for job in own}) == 1
     assert jobs[0].config.training.optimizer.lr == jobs[0].settings["training.optimizer.lr"]
+    session.write_trials()
     trials = store.read_trials(tmp_path)
     assert trials["block"].tolist() == [job.block for job in jobs]
     assert trials["cell"].tolist() == [job.cell for job in jobs]
@@ -179,8 +180,8 @@ def test_a_look_waits_for_its_last_training_while_the_next_block_may_begin(tmp_p
     assert session.next_job() is None and not session.done, "what has begun is trained to its end"
     session.tell(outcome(more, tmp_path, stable=True))
     assert session.done and "12 of 24" in session.stop_reason
-    assert len(store.read_trials(tmp_path)) == 50
     session.close()
+    assert len(store.read_trials(tmp_path)) == 50
 
 
 def test_a_crash_holds_up_no_look(tmp_path) -> None:
@@ -197,6 +198,7 @@ def test_a_crash_holds_up_no_look(tmp_path) -> None:
         else:
             session.tell(outcome(job, tmp_path, stable=fp16_fails(job)))
     assert num == 48 and "12 of 24" in session.stop_reason
+    session.write_trials()
     trials = store.read_trials(tmp_path)
     assert trials["block"][5] == 1 and trials["verdict"][5] == "crashed"
     session.close()
@@ -290,8 +292,8 @@ def test_a_confirmation_follows_where_it_was_asked_for(tmp_path) -> None:
     assert len(jobs) == 18 and len(confirming) == 2 and session.done
     assert all(job.block is None and job.cell is None for job in confirming)
     assert confirming[0].settings == jobs[confirming[0].group].settings
-    assert store.read_trials(tmp_path)["block"].isna().sum() == 2
     session.close()
+    assert store.read_trials(tmp_path)["block"].isna().sum() == 2
 
 
 def test_findings_are_kept_as_json(tmp_path) -> None:

@@ -8,7 +8,7 @@ import plotly.graph_objects as go
 from sweep.analysis.sensitivity import LrInfo, LrPanel, LrPoint
 from sweep.analysis.wording import number, percent, plural, value_text
 from sweep.records import Outcome
-from sweep.report.figures.panel import Panel, axis_style, base_figure, log_axis, widened
+from sweep.report.figures.panel import Panel, axis_style, base_figure, column, log_axis, widened
 from sweep.report.theme import MARKS, light
 
 LOSS_FLOOR = 1e-3
@@ -135,14 +135,14 @@ def _add(figure: go.Figure, outcome: Outcome, points: Sequence[LrPoint], axis: s
     assert callable(height)
     figure.add_trace(
         go.Scatter(
-            x=[p.lr for p in points],
-            y=[height(p) for p in points],
+            x=column(p.lr for p in points),
+            y=column(height(p) for p in points),
             xaxis="x",
             yaxis=axis,
             mode="markers",
             marker={"color": mark.light, "symbol": mark.symbol, "size": 9, "opacity": 0.85},
-            customdata=[p.trial_id for p in points],
-            hovertext=[_hover(p) for p in points],
+            customdata=column(p.trial_id for p in points),
+            hovertext=column(_hover(p) for p in points),
             hoverinfo="text",
             name=outcome.value,
         )

@@ -5,6 +5,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import plotly.graph_objects as go
 
 from sweep.analysis.wording import number
@@ -63,6 +65,11 @@ def axis_style() -> dict[str, Any]:
         "zeroline": False,
         "title": {"standoff": 8, "font": {"size": 12, "color": light("muted")}},
     }
+
+
+def column(values: Iterable[Any]) -> npt.NDArray[np.object_]:
+    """Values of many marks as an array, which Plotly takes as it is: lists it checks value by value."""
+    return np.array(list(values), dtype=object)
 
 
 def log_axis(low: float, high: float) -> dict[str, Any]:

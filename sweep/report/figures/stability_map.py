@@ -14,7 +14,7 @@ from sweep.analysis.region import Panel as Grid
 from sweep.analysis.stability_map import MapCell, MapInfo, MapPanel
 from sweep.analysis.wording import number, percent, plural, value_text
 from sweep.records import Outcome
-from sweep.report.figures.panel import Panel, axis_style, base_figure, log_axis, widened
+from sweep.report.figures.panel import Panel, axis_style, base_figure, column, log_axis, widened
 from sweep.report.theme import MAP_COLOURS, MARKS, light
 
 _DIGITS = 3
@@ -162,12 +162,12 @@ def _add_marks(figure: go.Figure, info: MapInfo, cells: Sequence[MapCell], heigh
             mark = MARKS[outcome]
             figure.add_trace(
                 go.Scatter(
-                    x=[c.x for c in mine],
-                    y=[height(c) for c in mine],
+                    x=column(c.x for c in mine),
+                    y=column(height(c) for c in mine),
                     mode="markers",
                     marker={"color": mark.light, "symbol": mark.symbol, "size": 10, "opacity": 0.9},
-                    customdata=[c.trial_id for c in mine],
-                    hovertext=[_hover(info, c) for c in mine],
+                    customdata=column(c.trial_id for c in mine),
+                    hovertext=column(_hover(info, c) for c in mine),
                     hoverinfo="text",
                     name=outcome.value,
                 )

@@ -45,16 +45,17 @@ function redraw() {
 }
 
 async function readFigures() {
+  const [plotly, figures] = await Promise.all([unpack("plotly-gz"), unpack("payload-gz")]);
   const script = document.createElement("script");
-  script.textContent = await unpack("plotly-gz");
+  script.textContent = plotly;
   document.head.append(script);
-  payload = JSON.parse(await unpack("payload-gz"));
+  payload = JSON.parse(figures);
 }
 
 async function start() {
   wireCopy();
-  await readTrials();
   figuresRead = readFigures();
+  await readTrials();
   wireTable();
   wireCourses();
   wireParallel();

@@ -239,7 +239,7 @@ def test_the_example_notebook_runs(results: Path, monkeypatch: pytest.MonkeyPatc
         assert isinstance(last, ast.Expr), "each cell ends with what it shows"
         exec(compile(ast.Module(statements, []), "results.ipynb", "exec"), names)
         shown.append(eval(compile(ast.Expression(last.value), "results.ipynb", "eval"), names))
-    assert sum(isinstance(value, go.Figure) for value in shown) == 3
+    assert sum(isinstance(value, go.Figure) for value in shown) == 5
     assert shown[-1]["trials"].sum() == 39
 
 

@@ -15,17 +15,20 @@ import plotly.graph_objects as go
 
 from slr_models.errors import ResultsError
 from sweep import store
+from sweep.analysis.dimensions import Dimension
+from sweep.analysis.parallel import parallel_info
 from sweep.analysis.recommend import Recommendation
 from sweep.analysis.region import region_tables
 from sweep.analysis.wording import plural
 from sweep.records import Outcome
 from sweep.report.claims import headline
 from sweep.report.courses import courses, read_traces
-from sweep.report.figures.combined import combined
+from sweep.report.figures.combined import ALONE, combined
 from sweep.report.figures.course import course_figure
 from sweep.report.figures.panel import Panel
+from sweep.report.figures.parallel import parallel_figure
 from sweep.report.figures.weights import weights_figure
-from sweep.report.panels import figure_panels
+from sweep.report.panels import figure_panels, map_name
 from sweep.report.view import Source, View, read_source, view_of
 from sweep.report.weights import Weights, weights
 
@@ -199,12 +202,24 @@ class Figures:
 
     _results: Results
 
-    def map(self) -> go.Figure:
+    def map(self, *over: str) -> go.Figure:
         """The chance of a stable training over two settings with every trial upon it, a panel a precision.
 
         Thick line 50 %, thin line 95 %, as in the report.
+
+        Args:
+            over: two settings by their dotted paths or short names; none for those that the report begins with.
+
+        Raises:
+            ResultsError: there is no map, or none over these.
         """
-        return self._panels("map", "there is no map")
+        planes = self._results._view.planes
+        known = [{plane.info.x.path, plane.info.x.name, *_called(plane.info.y)} for plane in planes]
+        index = next((at for at, names in enumerate(known) if len(over) == 2 and set(over) <= names), None)
+        if over and index is None:
+            have = "; ".join(plane.name for plane in planes) or "none"
+            raise ResultsError(f"{self._results.folder}: no map over {' and '.join(over)}: there are {have}")
+        return self._panels(map_name(index or 0), "there is no map")
 
     def lr(self) -> go.Figure:
         """Validation loss (nats a label) and WER of every trial against the learning rate, a panel a precision."""
@@ -220,6 +235,45 @@ class Figures:
         if known is None:
             raise ResultsError(f"{self._results.folder} does not tell yet which settings matter: too few trials")
         return weights_figure(known)
+
+    def together(self) -> go.Figure:
+        """How the boundary of one setting moves with another, for the pair that acts together most."""
+        return self._panels("together", "no two settings can be told to act together")
+
+    def headroom(self) -> go.Figure:
+        """How many doublings fp16 had left before overflow, over the steps of failed and of stable trials."""
+        return self._panels("headroom", "no numeric health of a training in fp16 was sampled")
+
+    def scales(self) -> go.Figure:
+        """The loss scale over the steps of failed and of stable trials in fp16."""
+        return self._panels("scale", "no training had a loss scale")
+
+    def parallel(self) -> go.Figure:
+        """All trials as lines over their settings, loss, WER and outcome; drag along an axis to keep some."""
+        info = parallel_info(self._results._view.searched, self._results._view.dims)
+        if isinstance(info, str):
+            raise ResultsError(f"{self._results.folder}: {info}")
+        return parallel_figure(info)
+
+    def compare(self, *trial_ids: str) -> go.Figure:
+        """Courses of several trials in one figure, a colour a trial.
+
+        Raises:
+            ResultsError: no trial is named, or one is not there or left no records.
+        """
+        results, view = self._results, self._results._view
+        if not trial_ids:
+            raise ResultsError('name the trials to compare, such as compare("0003", "0007")')
+        for trial_id in trial_ids:
+            self._finished(view, trial_id)
+        found = list(read_traces(results.folder, dict.fromkeys(trial_ids)))
+        if lost := set(trial_ids) - {one.trial_id for one in found}:
+            raise ResultsError(f"{results.folder}: trial {min(lost)} left no records of its steps")
+        figure = course_figure(*courses(found, view.trials, view.study, view.dims))
+        for curve in figure.data:
+            curve.showlegend = curve.name.endswith("training loss")
+        above = {"orientation": "h", "yanchor": "bottom", "y": 1.02}
+        return figure.update_layout(ALONE | {"showlegend": len(found) > 1, "legend": above, "margin_t": 50})
 
     def traces(self, *trial_ids: str) -> go.Figure:
         """Courses of trials below each other: loss, gradient norm before clipping, loss scale, skipped steps.
@@ -238,24 +292,31 @@ class Figures:
         return combined([self._course(view, trial_id) for trial_id in wanted], 1, ("training loss", "validation loss"))
 
     def _course(self, view: View, trial_id: str) -> Panel:
-        folder = self._results.folder
-        rows = view.trials[view.trials["trial_id"] == trial_id]
-        if rows.empty:
-            self._results.steps(trial_id)
-            raise ResultsError(f"trial {trial_id} of {folder} had not ended when the results were loaded")
-        title = f"Trial {trial_id}: {rows['verdict'].iloc[0]}"
-        found = next(read_traces(folder, [trial_id]), None)
+        title = f"Trial {trial_id}: {self._finished(view, trial_id)['verdict']}"
+        found = next(read_traces(self._results.folder, [trial_id]), None)
         if found is None:
             return Panel(title, "", None, "It left no records of its steps.")
         return Panel(title, "", course_figure(next(courses([found], view.trials, view.study, view.dims))))
 
-    def _panels(self, name: Literal["map", "lr", "size"], otherwise: str) -> go.Figure:
+    def _finished(self, view: View, trial_id: str) -> "pd.Series[Any]":
+        """The row of a trial."""
+        rows = view.trials[view.trials["trial_id"] == trial_id]
+        if rows.empty:
+            self._results.steps(trial_id)
+            raise ResultsError(f"trial {trial_id} of {self._results.folder} had not ended when the results were loaded")
+        return rows.iloc[0]
+
+    def _panels(self, name: str, otherwise: str) -> go.Figure:
         panels: Sequence[Panel] = figure_panels(self._results._view)[name]
         if all(panel.figure is None for panel in panels):
             why = next((panel.why_empty for panel in panels if panel.why_empty), otherwise)
             raise ResultsError(f"{self._results.folder}: {why}")
         names = _OUTCOMES | {"recommended", "edge", "expected"}
         return combined(panels, _COLUMNS, names)
+
+
+def _called(dim: Dimension | None) -> set[str]:
+    return set() if dim is None else {dim.path, dim.name}
 
 
 def load_results(folder: Path) -> Results:

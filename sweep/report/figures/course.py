@@ -3,8 +3,9 @@
 The page draws courses by itself, one trial or several at once, from the same parts (`STYLES`): it holds thousands.
 """
 
+import itertools
 import math
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal
@@ -16,7 +17,7 @@ from sweep.analysis.traces import Trace
 from sweep.analysis.wording import number, percent
 from sweep.records import Outcome
 from sweep.report.figures.panel import axis_style, base_layout, log_axis, widened
-from sweep.report.theme import MARKS, light
+from sweep.report.theme import MARKS, TRIAL_COLOURS, light
 
 GAP = 0.05
 """Between two rows, as a share of the height."""
@@ -146,58 +147,94 @@ def styles() -> dict[str, dict[str, Any]]:
     }  # fmt: skip
 
 
-def course_figure(course: Course) -> go.Figure:
-    """The figure of one trial; what was never recorded has no row."""
-    one, kinds, drawn = course.trace, styles(), layout()
-    present = {"loss": True, "norm": course.has_norm, "scale": len(one.scale) > 0, "events": bool(one.events)}
-    rows = [row for row in ROWS if present[row]]
-    values: dict[Row, Iterable[float]] = {
-        "loss": [*one.loss, *one.val_loss, course.l_const or math.nan],
-        "norm": [*one.grad_norm, course.clip or math.nan],
-        "scale": one.scale,
+def course_figure(*courses: Course) -> go.Figure:
+    """The figure of one trial, or of several in one; what was never recorded has no row."""
+    several, drawn = len(courses) > 1, layout()
+    events = [(c, name) for c in courses for name in c.trace.events]
+    present = {
+        "loss": True,
+        "norm": any(c.has_norm for c in courses),
+        "scale": any(len(c.trace.scale) for c in courses),
+        "events": bool(events),
     }
-    for row in rows:
-        if row in values:
-            drawn[_key(row)] |= _few_ticks(log_axis(*widened(values[row], log=True)))
-    for row, domain in domains(rows, len(one.events)).items():
+    rows = [row for row in ROWS if present[row]]
+    for row, values in _values(courses).items():
+        drawn[_key(row)] |= _few_ticks(log_axis(*widened(values, log=True)))
+    for row, domain in domains(rows, len(events)).items():
         drawn[_key(row)]["domain"] = domain
     for row in set(ROWS) - set(rows):
         del drawn[_key(row)]
-    drawn["height"] = sum(ROWS[row].pixels * (len(one.events) if row == "events" else 1) for row in rows)
-    drawn["xaxis"] |= {"anchor": ROWS[rows[-1]].axis, "range": [0, 1.02 * max(one.num_steps, *one.step.tolist(), 1)]}
-    data = [{**kinds["loss"], **_curve(one.step, one.loss, "training loss", "y")}]
-    if len(one.eval_step):
-        wer = ["n/a" if math.isnan(v) else percent(v, 1) for v in one.wer.tolist()]
-        found = {
-            **kinds["evaluation"],
-            **_curve(one.eval_step, one.val_loss, "validation loss", "y"),
-            "customdata": wer,
-        }
-        data.append({**found, "hovertemplate": "step %{x}: %{y:.4g}, WER %{customdata}<extra>validation loss</extra>"})
-    if "norm" in rows:
-        data.append({**kinds["norm"], **_curve(one.step, one.grad_norm, "gradient norm", "y2")})
-    if "scale" in rows:
-        data.append({**kinds["scale"], **_curve(one.scale_step, one.scale, "loss scale", "y3")})
-    if "events" in rows:
+    drawn["height"] = sum(ROWS[row].pixels * (len(events) if row == "events" else 1) for row in rows)
+    last = max(1, *(max(c.trace.num_steps, *c.trace.step.tolist(), 0) for c in courses))
+    drawn["xaxis"] |= {"anchor": ROWS[rows[-1]].axis, "range": [0, 1.02 * last]}
+    if events:
+        texts = [f"{f'{c.number} ' if several else ''}{name} ({c.trace.event_counts[name]})" for c, name in events]
         drawn["margin"]["l"] = EVENTS_MARGIN
-        names = [f"{name} ({one.event_counts[name]})" for name in one.events]
-        drawn["yaxis4"] |= {"range": [len(names) - 0.3, -0.7], "tickvals": list(range(len(names))), "ticktext": names}
-        for at, (name, steps) in enumerate(one.events.items()):
-            data.append({**kinds["event"], **_curve(steps, np.full(len(steps), float(at)), name, "y4")})
-    levels = [(ROWS[row].axis, value, text) for row, value, text in course.levels]
-    drawn["shapes"] = [
-        *({**kinds["level"], "yref": axis, "y0": value, "y1": value} for axis, value, _ in levels),
-        *(_ending(kinds["end"], step, MARKS[o].light) for step, _, o, _ in course.ends),
-    ]
-    # Plotly places a label on a logarithmic axis by the exponent, but a shape by the value.
-    drawn["annotations"] = [
-        *(
-            {**kinds["levelLabel"], "yref": ROWS[row].axis, "y": math.log10(v), "text": t}
-            for row, v, t in course.levels
-        ),
-        *(_end_label(kinds["endLabel"], step, t, MARKS[o].light, side) for step, t, o, side in course.ends),
-    ]
+        drawn["yaxis4"] |= {"range": [len(texts) - 0.3, -0.7], "tickvals": list(range(len(texts))), "ticktext": texts}
+    data, lines, num_events = [], [], 0
+    for course, (colour, _) in zip(courses, itertools.cycle(TRIAL_COLOURS)):
+        data += _curves(course, colour if several else None, num_events)
+        lines += _lines(course, colour if several else None)
+        num_events += len(course.trace.events)
+    drawn |= {"shapes": [line for line, _ in lines], "annotations": [label for _, label in lines if label]}
     return go.Figure({"data": data, "layout": drawn})
+
+
+def _values(courses: Sequence[Course]) -> dict[Row, list[float]]:
+    """Row -> all that its logarithmic axis must hold."""
+    values: dict[Row, list[float]] = {"loss": [], "norm": [], "scale": []}
+    for course in courses:
+        values["loss"] += [*course.trace.loss, *course.trace.val_loss]
+        values["norm"] += course.trace.grad_norm.tolist()
+        values["scale"] += course.trace.scale.tolist()
+        for row, value, _ in course.levels:
+            values[row].append(value)
+    return values
+
+
+def _curves(course: Course, colour: str | None, first_event: int) -> list[dict[str, Any]]:
+    """A trial's curves; in a colour, and with its number in their names, where it is one of several."""
+    one, kinds, called = course.trace, styles(), f"{course.number}: " if colour else ""
+    if colour:
+        for kind in ("loss", "norm", "scale", "evaluation"):
+            kinds[kind]["line"] = kinds[kind]["line"] | {"color": colour}
+        for kind in ("evaluation", "event"):
+            kinds[kind]["marker"] = kinds[kind]["marker"] | {"color": colour}
+    data = [{**kinds["loss"], **_curve(one.step, one.loss, f"{called}training loss", "y")}]
+    if len(one.eval_step):
+        name = f"{called}validation loss"
+        found = {**kinds["evaluation"], **_curve(one.eval_step, one.val_loss, name, "y")}
+        wer = ["n/a" if math.isnan(v) else percent(v, 1) for v in one.wer.tolist()]
+        hover = f"step %{{x}}: %{{y:.4g}}, WER %{{customdata}}<extra>{name}</extra>"
+        data.append({**found, "customdata": wer, "hovertemplate": hover})
+    if course.has_norm:
+        data.append({**kinds["norm"], **_curve(one.step, one.grad_norm, f"{called}gradient norm", "y2")})
+    if len(one.scale):
+        data.append({**kinds["scale"], **_curve(one.scale_step, one.scale, f"{called}loss scale", "y3")})
+    for at, (name, steps) in enumerate(one.events.items(), start=first_event):
+        data.append({**kinds["event"], **_curve(steps, np.full(len(steps), float(at)), called + name, "y4")})
+    return data
+
+
+def _lines(course: Course, colour: str | None) -> list[tuple[dict[str, Any], dict[str, Any] | None]]:
+    """Levels and ends, as Plotly's shapes with their labels; the ends of one of several trials have none."""
+    kinds = styles()
+    found: list[tuple[dict[str, Any], dict[str, Any] | None]] = []
+    for row, value, text in course.levels:
+        ref = {"yref": ROWS[row].axis}
+        line = kinds["level"]["line"] | ({"color": colour} if colour and row != "loss" else {})
+        # Plotly places a label on a logarithmic axis by the exponent, but a shape by the value.
+        label = {**kinds["levelLabel"], **ref, "y": math.log10(value), "text": text}
+        # The clip norms of several trials may lie close; their colours tell whose they are.
+        told = label if not colour or row == "loss" else None
+        found.append(({**kinds["level"], **ref, "line": line, "y0": value, "y1": value}, told))
+    for step, text, outcome, side in course.ends:
+        style = {"color": colour or MARKS[outcome].light, "dash": "dot" if colour else "solid"}
+        shape = {**kinds["end"], "x0": step, "x1": step, "line": kinds["end"]["line"] | style}
+        font = kinds["endLabel"]["font"] | {"color": style["color"]}
+        label = {**kinds["endLabel"], "x": step, "xanchor": side, "text": text, "font": font}
+        found.append((shape, None if colour else label))
+    return found
 
 
 def domains(rows: Collection[Row], num_events: int) -> dict[Row, list[float]]:
@@ -230,11 +267,3 @@ def _curve(steps: Any, values: Any, name: str, axis: str) -> dict[str, Any]:
         if axis == "y4"
         else f"step %{{x}}: %{{y:.4g}}<extra>{name}</extra>",
     }
-
-
-def _ending(style: dict[str, Any], step: int, colour: str) -> dict[str, Any]:
-    return {**style, "x0": step, "x1": step, "line": {**style["line"], "color": colour}}
-
-
-def _end_label(style: dict[str, Any], step: int, text: str, colour: str, side: str) -> dict[str, Any]:
-    return {**style, "x": step, "xanchor": side, "text": text, "font": {**style["font"], "color": colour}}

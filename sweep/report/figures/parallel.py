@@ -6,15 +6,20 @@ reader choose ranges on the axes.
 """
 
 import functools
+import itertools
 import math
 from collections.abc import Collection
 from textwrap import wrap
 
+import plotly.graph_objects as go
 from markupsafe import Markup
 
 from sweep.analysis.parallel import ParallelAxis, ParallelInfo, ParallelLine
 from sweep.analysis.wording import number, percent
+from sweep.records import Outcome
 from sweep.report.figures.axis import Axis
+from sweep.report.figures.panel import base_figure
+from sweep.report.theme import MARKS, light
 
 _COLUMN, _LEFT, _RIGHT = 136.0, 84.0, 118.0
 """Distance of two axes, and room for the texts beside the first and the last, in pixels."""
@@ -22,6 +27,8 @@ _TOP, _HEIGHT, _SLOT, _BOTTOM = 40.0, 280.0, 26.0, 10.0
 """Room for the names, length of an axis, distance of what lies beyond its ends, room below, in pixels."""
 _BRUSH = 30.0
 """Width of the stretch beside an axis in which a reader may draw."""
+_BELOW, _ABOVE = -0.1, 1.1
+"""Where a notebook has what lies beyond an axis, which runs from 0 to 1."""
 _JITTER = 0.28
 """Part of a level's room over which its lines are spread."""
 
@@ -46,6 +53,44 @@ def draw_parallel(info: ParallelInfo, clickable: Collection[str], summary: str) 
         '<svg class="parallel" viewBox="0 0 {} {}" style="min-width:{}px;max-width:{}px;--many:{}" role="group" '
         'aria-label="{}"><g class="lines">{}</g>{}</svg>'
     ).format(round(width), round(height), round(width), round(width * 1.2), opacity, summary, lines, axes)
+
+
+def parallel_figure(info: ParallelInfo) -> go.Figure:
+    """The same lines as Plotly's own parallel coordinates, for a notebook: a stretch of an axis keeps its lines."""
+    outcomes = [outcome for outcome in Outcome if any(line.outcome is outcome for line in info.lines)]
+    shades = [MARKS[outcome].light for outcome in outcomes for _ in range(2)]
+    edges = [index / len(outcomes) for index in range(len(outcomes) + 1)]
+    figure = base_figure(height=420)
+    figure.add_trace(
+        go.Parcoords(
+            line={
+                "color": [outcomes.index(line.outcome) for line in info.lines],
+                "cmin": -0.5,
+                "cmax": len(outcomes) - 0.5,
+                "colorscale": list(zip([e for pair in itertools.pairwise(edges) for e in pair], shades, strict=True)),
+            },
+            dimensions=[
+                {
+                    "label": f"{axis.name} (log scale)" if axis.log else axis.name,
+                    "values": [_within(_place(axis, line.values[at], index)) for index, line in enumerate(info.lines)],
+                    "range": [_BELOW if axis.below else 0, _ABOVE if axis.above else 1],
+                    "tickvals": [place for place, _ in _ends_and_ticks(axis)],
+                    "ticktext": [text for _, text in _ends_and_ticks(axis)],
+                }
+                for at, axis in enumerate(info.axes)
+            ],
+        )
+    )
+    return figure.update_layout(margin={"l": 90, "r": 90, "t": 60, "b": 30}, paper_bgcolor=light("paper"))
+
+
+def _within(place: float) -> float:
+    return min(max(place, _BELOW), _ABOVE)
+
+
+def _ends_and_ticks(axis: ParallelAxis) -> list[tuple[float, str]]:
+    beyond = [(place, text) for place, text in ((_BELOW, axis.below), (_ABOVE, axis.above)) if text]
+    return [*_ticks(axis), *beyond]
 
 
 def _y(place: float) -> float:

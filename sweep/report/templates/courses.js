@@ -136,6 +136,8 @@ function courseFigure(ids, narrow) {
       const ref = { yref: rows[row].axis };
       const line = several && row !== "loss" ? { ...styles.level.line, color: colour } : styles.level.line;
       layout.shapes.push({ ...styles.level, ...ref, line, y0: value, y1: value });
+      // The clip norms of several trials may lie close; their colours tell whose they are.
+      if (several && row !== "loss") continue;
       // Plotly places a label on a logarithmic axis by the exponent, but a shape by the value.
       layout.annotations.push({ ...styles.levelLabel, ...ref, y: Math.log10(value), text });
     }

@@ -78,3 +78,15 @@ def test_the_figure_of_one_trial_has_a_row_for_what_was_recorded() -> None:
     bare = course_figure(course(made(grad_norm=np.full(500, np.nan)), l_const=None))
     assert bare.layout.yaxis.domain == (0, 1) and len(bare.data) == 2
     assert "yaxis2" not in bare.layout.to_plotly_json() and bare.layout.xaxis.anchor == "y"
+
+
+def test_several_trials_share_a_figure_each_in_its_colour() -> None:
+    first, second = course(made()), course(made(100), number=4, verdict=Outcome.STALLED, clip=2.0, stop_step=100)
+    both = course_figure(first, second)
+    losses = [one for one in both.data if one.name.endswith("training loss")]
+    assert [(one.name, one.x[-1]) for one in losses] == [("3: training loss", 500), ("4: training loss", 100)]
+    assert len({one.line.color for one in losses}) == 2
+    clips = [line for line in both.layout.shapes if line.yref == "y2"]
+    assert [(line.y0, line.line.color) for line in clips] == [(1.0, losses[0].line.color), (2.0, losses[1].line.color)]
+    assert {note.text for note in both.layout.annotations} == {"learned nothing (L_const)"}
+    assert both.layout.xaxis.range == (0, 1.02 * 500)

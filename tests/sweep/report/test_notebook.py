@@ -111,6 +111,37 @@ def test_courses_stand_below_each_other(loaded: Results) -> None:
     assert sum(note.text.startswith("<b>Trial") for note in examples.layout.annotations) > 3
 
 
+def test_trials_are_compared_in_one_figure(loaded: Results) -> None:
+    figure = loaded.figures.compare("t0016", "t0001")
+    assert [one.name for one in figure.data if one.showlegend] == ["16: training loss", "1: training loss"]
+    with pytest.raises(ResultsError, match="name the trials"):
+        loaded.figures.compare()
+    with pytest.raises(ResultsError, match="no trial 'x'"):
+        loaded.figures.compare("t0016", "x")
+
+
+def test_the_map_is_drawn_over_settings_of_ones_choice(tmp_path: Path, make_results: Make) -> None:
+    full_size = {"path": "model.width", "target": 1.0, "trainings": 2}
+    loaded = sweep.load(make_results(tmp_path, num_trials=54, full_size=full_size))
+    assert any("width" in title for title in titles(loaded.figures.map("width", "learning rate")))
+    assert titles(loaded.figures.map("model.width", "training.optimizer.lr")) == titles(
+        loaded.figures.map("width", "learning rate")
+    )
+    with pytest.raises(ResultsError, match="no map over width and seed: there are learning rate and clip norm; "):
+        loaded.figures.map("width", "seed")
+
+
+def test_all_trials_at_a_glance_and_in_half_precision(loaded: Results) -> None:
+    lines = loaded.figures.parallel().data[0]
+    assert [one.label for one in lines.dimensions][:2] == ["precision", "learning rate (log scale)"]
+    assert {len(one["values"]) for one in lines.dimensions} == {39} == {len(lines.line.color)}
+    stable = [outcome.startswith(("stable", "spiky")) for outcome in loaded.trials["verdict"]]
+    assert sum(stable) == sum(value in (0, 1) for value in lines.line.color), "one shade an outcome, in their order"
+    assert "loss scale (log axis)" in titles(loaded.figures.scales())
+    with pytest.raises(ResultsError, match="no numeric health"):
+        loaded.figures.headroom()
+
+
 def test_a_panel_without_trials_says_so(tmp_path: Path, make_results: Make) -> None:
     figure = sweep.load(make_results(tmp_path, num_trials=2, num_confirm=0)).figures.lr()
     assert len(list(figure.select_xaxes())) == 2

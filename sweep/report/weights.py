@@ -54,6 +54,11 @@ class Weights:
     columns: tuple[Column, ...]
     rows: tuple[Row, ...]
 
+    @property
+    def tell(self) -> bool:
+        """Whether any setting can be told from noise."""
+        return any(any(row.told) for row in self.rows)
+
 
 def weights(
     region: Region | None,

@@ -1,5 +1,8 @@
 """python -m sweep.grafana > stability_sweep.json: prints the Grafana dashboard of the exported metrics."""
 
+import argparse
+import sys
+from collections.abc import Sequence
 from importlib import resources
 
 
@@ -8,5 +11,13 @@ def dashboard() -> str:
     return resources.files("sweep").joinpath("grafana.json").read_text(encoding="utf-8")
 
 
-if __name__ == "__main__":
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Prints the dashboard; returns the exit code."""
+    description = "Print a Grafana dashboard of the metrics that a run exports through Ray, as JSON to import."
+    argparse.ArgumentParser(prog="python -m sweep.grafana", description=description).parse_args(arguments)
     print(dashboard(), end="")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

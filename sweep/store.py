@@ -198,9 +198,11 @@ def _read_table(path: Path, what: str) -> pd.DataFrame:
 
 
 def _unreadable(path: Path, error: Exception) -> ResultsError:
-    return ResultsError(
-        f"{path} cannot be read as Parquet ({error}): the study's command writes it anew from ledger.jsonl"
-    )
+    if path.name == "trials.parquet":
+        remedy = "delete it, then run the study's command again: it writes the table anew from ledger.jsonl"
+    else:
+        remedy = "delete it: the report does without it"
+    return ResultsError(f"{path} cannot be read as Parquet ({error}): {remedy}")
 
 
 def write_steps(results_dir: Path, trial_id: str, records: Sequence[StepRecord]) -> None:

@@ -13,6 +13,8 @@ from sweep.analysis.groups import FULL_SIZE_PHASE
 from sweep.analysis.outcomes import at_level, mapped
 from sweep.records import Outcome
 
+LEARNED = 0.95
+"""A mean loss above this share of L_const is that of a model that learned nothing."""
 LR_BINS = 12
 """Stretches of the searched range that a sensitivity is averaged over."""
 MIN_BINS = 3
@@ -117,6 +119,8 @@ def _sensitivity(level: Any, part: pd.DataFrame, lr: Dimension, l_const: float, 
         reason = "The loss of a uniform output is not known, so nothing says what a lost training costs."
     elif len(filled) < MIN_BINS:
         reason = f"The trials lie in {len(filled)} of {LR_BINS} stretches of the range; {MIN_BINS} are needed."
+    elif means.min() > LEARNED * l_const:
+        reason = "Nothing was learned in any stretch on average, so no rate is better than another."
     curve = np.interp(np.arange(LR_BINS), filled, means.to_numpy()) if reason is None else np.full(LR_BINS, math.nan)
     value = float(curve.mean() - curve.min())
     return LrSensitivity(

@@ -58,7 +58,7 @@ def safety_card(view: View) -> SafetyCard | None:
     return SafetyCard(
         chance=chance_percent(safety.p_stable),
         edge=edge,
-        margin=f"{number(10**safety.margin_decades)} times" if below else "",
+        margin=f"{number(10**safety.margin_decades, 2)} times" if below else "",
         decades=f"{number(safety.margin_decades, 2)} decades" if below else "",
         meets=safety.meets,
         why=safety.why,

@@ -122,6 +122,7 @@ def tiles(view: View) -> list[tuple[str, str, str]]:
     full_size = f"{view.num_full_size} at full size" if view.num_full_size else ""
     share = total.stable
     detail = f"95 % interval {percent(share.low)} to {percent(share.high)}" if share.total else ""
+    detail += ", confirming ones included" if view.num_confirming else ""
     return [
         (str(len(view.trials)), "trials finished", ", ".join(filter(None, (planned, confirming, full_size)))),
         (percent(share.rate), "stable", f"{plural(share.count, 'trial')}, {detail}" if share.total else ""),

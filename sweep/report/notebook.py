@@ -115,11 +115,11 @@ class Results:
 
         `sobol_alone`, `sobol_total`: of the variation of P(stable), alone and with interactions; `margin` (where there
         is no map): of how far trainings were from the boundary; `fanova`: of the objective; `ped_anova`: what the best
-        settings have in common. Empty where too little is known.
+        settings have in common. NaN where a setting cannot be told from noise. Empty where too little is known.
         """
         known = self._weights
         columns = [column.key for column in known.columns] if known else []
-        rows = [(row.path, row.name, *row.shares) for row in known.rows] if known else []
+        rows = [(row.path, row.name, *row.told_shares) for row in known.rows] if known else []
         return pd.DataFrame(rows, columns=["path", "name", *columns]).set_index("path")
 
     @property

@@ -137,7 +137,7 @@ def render(view: View) -> str:
         edges=edge_table(region, names) if region else None,
         sensitivity_note=region_text.SENSITIVITY_NOTE,
         weights=matters,
-        told=told_text(known, names),
+        told=told_text(known, names, {column.question for column in matters.columns} if matters else ()),
         pairs=known.pairs,
         pairs_told=pairs_text(known, names, region is not None),
         together_panels=every["together"],

@@ -13,8 +13,8 @@ from sweep.report.stable_region import Transfer
 
 SENSITIVITY_NOTE = (
     "How much loss a learning rate drawn from the searched range costs on average, against the best one: 0 % where "
-    f"every one does as well. The range is cut into {LR_BINS} stretches; those without a trial are interpolated. An "
-    "unstable training counts with its loss, L_unif at most."
+    f"every one does as well, or as badly. The range is cut into {LR_BINS} stretches; those without a trial are "
+    "interpolated. An unstable training counts with its loss, L_unif at most."
 )
 
 

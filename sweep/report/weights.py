@@ -1,7 +1,7 @@
 """How much each searched setting matters: for stability, and for the result; rows of a table with bars."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -45,6 +45,11 @@ class Row:
     """Where nine of ten resamples of the settings have each share; NaN where that is not known."""
     told: tuple[bool, ...]
     """Whether the setting can be told from noise, for the question of each column."""
+
+    @property
+    def told_shares(self) -> list[float]:
+        """The shares; NaN where the setting cannot be told from noise."""
+        return [share if told else math.nan for share, told in zip(self.shares, self.told, strict=True)]
 
 
 @dataclass(frozen=True)
@@ -125,8 +130,14 @@ def weights(
     return Weights(tuple(column for column, _ in columns), tuple(rows))
 
 
-def told_text(matters: Matters, names: Mapping[str, str]) -> str:
-    """Which settings can be told from noise, in a sentence or two."""
+def told_text(matters: Matters, names: Mapping[str, str], questions: Collection[Question]) -> str:
+    """Which settings can be told from noise, in a sentence or two.
+
+    Args:
+        matters: what can be told.
+        names: dotted path -> short name.
+        questions: those that the table has shares for: what it does not show is not claimed.
+    """
     if matters.stability is None or matters.result is None:
         was = "was" if matters.num_settings == 1 else "were"
         return (
@@ -139,6 +150,8 @@ def told_text(matters: Matters, names: Mapping[str, str]) -> str:
             f"No setting can be told from noise, neither for stability nor for the result: with "
             f"{matters.num_settings} settings tried, chance alone looks like this as well."
         )
+    if "result" not in questions and stability:
+        return f"Stability depends on {stability}."
     if stability == result:
         return f"Stability and the result depend on {stability}."
     stable = f"Stability depends on {stability}" if stability else "For stability no setting can be told from noise"

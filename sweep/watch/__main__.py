@@ -37,8 +37,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             # Some browsers return only when they are closed.
             threading.Thread(target=webbrowser.open, args=(server.url,), daemon=True).start()
         try:
-            if not options.results.exists():
-                print(f"{options.results} does not exist yet: waiting for a run to make it", flush=True)
+            if not (options.results / "study.yaml").is_file():
+                print(f"{options.results} holds no study yet: waiting for a run to begin one", flush=True)
             print(f"{server.url}  (Ctrl-C ends it)", flush=True)
             server.serve_forever()
         except KeyboardInterrupt:

@@ -293,7 +293,7 @@ def _finding(
         settled_at=judged.look if judged.verdict != "undecided" else None,
         test=effect.test,
         assumptions=effect.assumptions,
-        power=power_sentence(claim, effect, judged.last_level, planned),
+        power="" if seen.identical == len(seen) > 0 else power_sentence(claim, effect, judged.last_level, planned),
         pairs=seen,
         sentence=sentence(claim, judged.verdict, effect, seen, corrected=corrected),
         endings=ended,

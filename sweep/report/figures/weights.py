@@ -27,7 +27,7 @@ def weights_figure(weights: Weights) -> go.Figure:
     for index, (column, colour) in enumerate(zip(weights.columns, _COLOURS, strict=False)):
         figure.add_trace(
             go.Bar(
-                x=[row.shares[index] for row in weights.rows],
+                x=[row.told_shares[index] for row in weights.rows],
                 y=[row.name for row in weights.rows],
                 orientation="h",
                 name=column.title,

@@ -196,11 +196,6 @@ function renderCourses() {
 }
 
 function toggle(id, on) {
-  if (on && chosen.size >= MOST) {
-    $("compared").textContent = `At most ${MOST} at once: remove one first.`;
-    markChosen();
-    return;
-  }
   if (on) chosen.add(id);
   else if (chosen.size > 1) chosen.delete(id);
   changed();
@@ -221,10 +216,13 @@ function changed() {
 
 // A link to a report may name trials: report.html#trials=7,12
 function chosenByLink() {
-  const named = /^#trials=([\d,]+)$/.exec(location.hash);
+  const named = /^#trials=(.+)$/.exec(location.hash);
   if (!named) return [];
-  const wanted = named[1].split(",").map(Number);
-  return trials.ids.filter((_, at) => wanted.includes(trials.numbers[at])).slice(0, MOST);
+  const at = new Map(trials.numbers.map((number, index) => [String(number), index]));
+  const wanted = decodeURIComponent(named[1]).split(",").map((number) => number.trim());
+  const unknown = wanted.filter((number) => !at.has(number));
+  if (unknown.length) $("compared").textContent = `No trial ${unknown.join(", ")} in this report.`;
+  return wanted.filter((number) => at.has(number)).map((number) => trials.ids[at.get(number)]).slice(0, MOST);
 }
 
 function wireCourses() {

@@ -11,7 +11,7 @@ async function readTrials() {
 // What a row says, to search in.
 function textOf(at) {
   trials.texts ??= [];
-  return (trials.texts[at] ??= trials.rows[at]
+  return (trials.texts[at] ??= `${trials.ids[at]} ${trials.rows[at]}`
     .replace(/<[^>]*>/g, " ")
     .replace(/&(lt|gt|amp|#34|#39);/g, (_, name) => ({ lt: "<", gt: ">", amp: "&", "#34": '"', "#39": "'" })[name])
     .toLowerCase());
@@ -29,7 +29,7 @@ function showMore() {
 function showRows() {
   $("table").tBodies[0].replaceChildren();
   $("table").closest(".scroll").scrollTop = 0;
-  $("count").textContent = `${trials.order.length} of ${trials.ids.length}`;
+  $("count").textContent = trials.order.length ? `${trials.order.length} of ${trials.ids.length}` : "No trial says all of these words.";
   showMore();
 }
 
@@ -39,7 +39,9 @@ function markChosen() {
     const on = chosen.has(row.dataset.id);
     row.classList.toggle("chosen", on);
     const box = row.querySelector("[data-compare]");
-    if (box) box.checked = on;
+    if (!box) continue;
+    box.checked = on;
+    box.disabled = !on && chosen.size >= MOST;
   }
 }
 

@@ -57,17 +57,25 @@ def test_several_trials_are_compared_in_one_figure(opened: Opened, report: Path)
     assert page.locator("#trace-text li").count() == 3 and page.url.endswith("#trials=1,5,16")
     for trial_id in ("t0002", "t0003", "t0004"):
         page.check(f"[data-compare={trial_id}]")
-    page.locator("[data-compare=t0007]").click()
-    page.get_by_text("At most 6 at once").wait_for()
-    assert not page.is_checked("[data-compare=t0007]")
+    page.get_by_text("6 trials in the figure").wait_for()
+    assert page.is_disabled("[data-compare=t0007]") and not page.is_checked("[data-compare=t0007]"), "six at most"
     page.click("[aria-label='Remove trial 5 from the figure']")
     page.get_by_text("5 trials in the figure").wait_for()
     assert not page.is_checked("[data-compare=t0005]")
     page.reload()
     page.locator("body[data-ready]").wait_for()
     assert page.locator("#trace-text li").count() == 5, "a link names the trials"
+    assert not page.is_disabled("[data-compare=t0007]")
     page.click("#next")
-    page.locator("#trace-text").get_by_text("Trial 17:").wait_for()
+    page.locator("#trace-text").get_by_text("Trial 5:").wait_for()
+    page.fill("#filter", "t0017 nonsense")
+    page.get_by_text("No trial says all of these words.").wait_for()
+    page.fill("#filter", "t0017")
+    assert page.inner_text("#count") == "1 of 39"
+    page.goto(f"{report.as_uri()}?#trials=7,9999,abc")
+    page.locator("body[data-ready]").wait_for()
+    assert page.locator("#trace-text li").count() == 1 and "Trial 7:" in page.inner_text("#trace-text")
+    assert page.inner_text("#compared") == "No trial 9999, abc in this report."
     assert trouble == []
 
 

@@ -30,7 +30,7 @@ from sweep.report.full_size import FullSizeTraining, full_size_trainings
 from sweep.report.region_text import calibration_text, map_notes, open_text, transfer_lines
 from sweep.report.stable_region import Transfer
 from sweep.report.theme import dark_swaps
-from sweep.report.weights import pairs_text, told_text, weights
+from sweep.report.weights import Question, pairs_text, told_text, weights
 
 Make = Callable[..., Path]
 
@@ -40,6 +40,7 @@ INIT = Dimension("model.init_scale", "init scale", "number", True, 0.1, 10.0)
 PRECISION = Dimension("training.precision.kind", "precision", "category", levels=("fp32", "fp16"))
 DIMS = (PRECISION, LR, CLIP, INIT)
 NAMES = {dim.path: dim.name for dim in DIMS}
+BOTH: set[Question] = {"stability", "result"}
 
 
 def cell(number: int, x: float, y: float, outcome: Outcome) -> MapCell:
@@ -206,15 +207,16 @@ def test_what_matters_puts_the_boundary_first_and_the_margin_in_its_place() -> N
 
 def test_only_what_can_be_told_from_noise_is_said_to_matter() -> None:
     nothing: frozenset[str] = frozenset()
-    told = told_text(known_matters(), NAMES)
+    told = told_text(known_matters(), NAMES, BOTH)
     assert told == "Stability depends on learning rate; the result depends on learning rate and clip norm."
     same = known_matters(result=frozenset({LR.path}))
-    assert told_text(same, NAMES) == "Stability and the result depend on learning rate."
+    assert told_text(same, NAMES, {"stability"}) == "Stability depends on learning rate."
+    assert told_text(same, NAMES, BOTH) == "Stability and the result depend on learning rate."
     half = known_matters(stability=nothing)
-    assert told_text(half, NAMES).startswith("For stability no setting can be told from noise; the result depends on ")
-    noise = told_text(known_matters(stability=nothing, result=nothing), NAMES)
+    assert told_text(half, NAMES, BOTH).startswith("For stability no setting can be told from noise; the result ")
+    noise = told_text(known_matters(stability=nothing, result=nothing), NAMES, BOTH)
     assert noise.startswith("No setting can be told from noise") and "with 40 settings tried" in noise
-    few = told_text(known_matters(num_settings=7, stability=None, result=None), NAMES)
+    few = told_text(known_matters(num_settings=7, stability=None, result=None), NAMES, BOTH)
     assert few == "7 different settings were judged: too few to tell any influence from noise (at least 12)."
     assert pairs_text(known_matters(), NAMES, has_model=True).startswith("No two settings can be told to act together")
     assert pairs_text(known_matters(), NAMES, has_model=False) == ""

@@ -72,7 +72,8 @@ def test_several_trials_are_compared_in_one_figure(opened: Opened, report: Path)
     page.get_by_text("No trial says all of these words.").wait_for()
     page.fill("#filter", "t0017")
     assert page.inner_text("#count") == "1 of 39"
-    page.goto(f"{report.as_uri()}?#trials=7,9999,abc")
+    page.evaluate("location.hash = '#trials=7,9999,abc'")
+    page.reload()
     page.locator("body[data-ready]").wait_for()
     assert page.locator("#trace-text li").count() == 1 and "Trial 7:" in page.inner_text("#trace-text")
     assert page.inner_text("#compared") == "No trial 9999, abc in this report."

@@ -20,8 +20,10 @@ function wireCopy() {
   }
 }
 
-// What is hidden has no width to be drawn in.
-const visibleFigures = () => Object.keys(payload.figures).filter((id) => !$(id).closest("[hidden]"));
+// From top to bottom. What is hidden has no width to be drawn in.
+const visibleFigures = () => [...document.querySelectorAll(".plot")]
+  .filter((node) => node.id in payload.figures && !node.closest("[hidden]"))
+  .map((node) => node.id);
 
 async function drawAll() {
   for (const id of visibleFigures()) {

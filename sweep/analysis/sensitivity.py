@@ -87,6 +87,9 @@ class LrSensitivity:
     """Stretches with a trial; the others are interpolated."""
     reason: str | None
     """Why there is no number; None where there is one."""
+    curve: tuple[tuple[float, float, float], ...] = ()
+    """(learning rate in the middle, mean loss in nats a label, mean WER) of each stretch with a trial. A training
+    without a WER counts as 1, one above as 1."""
 
 
 def lr_sensitivity(trials: pd.DataFrame, lr: Dimension, panel: Dimension | None) -> tuple[LrSensitivity, ...]:
@@ -111,8 +114,12 @@ def _sensitivity(level: Any, part: pd.DataFrame, lr: Dimension, l_const: float, 
     loss = part["val_loss"].astype(float).replace([np.inf, -np.inf], np.nan).fillna(l_unif).clip(upper=l_unif)
     places = np.array([lr.scale(float(v)) for v in part[lr.path]], dtype=float)
     bins = np.clip((places * LR_BINS).astype(int), 0, LR_BINS - 1)
-    settings = pd.DataFrame({"bin": bins, "group": part["group"].to_numpy(), "loss": loss.to_numpy()})
-    means = settings.groupby(["bin", "group"])["loss"].mean().groupby("bin").mean()
+    wer = part["wer"].astype(float).fillna(1.0).clip(upper=1.0)
+    settings = pd.DataFrame(
+        {"bin": bins, "group": part["group"].to_numpy(), "loss": loss.to_numpy(), "wer": wer.to_numpy()}
+    )
+    both = settings.groupby(["bin", "group"])[["loss", "wer"]].mean().groupby("bin").mean()
+    means = both["loss"]
     filled = means.index.to_numpy()
     reason = None
     if not math.isfinite(l_unif):
@@ -136,6 +143,11 @@ def _sensitivity(level: Any, part: pd.DataFrame, lr: Dimension, l_const: float, 
         num_bins=LR_BINS,
         num_filled=len(filled),
         reason=reason,
+        curve=tuple(
+            (_at_place(lr, (at + 0.5) / LR_BINS), mean_loss, mean_wer)
+            for at, mean_loss, mean_wer in zip(filled.tolist(), means.tolist(), both["wer"].tolist(), strict=True)
+            if math.isfinite(mean_loss)
+        ),
     )
 
 

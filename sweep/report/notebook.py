@@ -222,7 +222,8 @@ class Figures:
         return self._panels(map_name(index or 0), "there is no map")
 
     def lr(self) -> go.Figure:
-        """Validation loss (nats a label) and WER of every trial against the learning rate, a panel a precision."""
+        """Validation loss (nats a label) and WER of every trial against the learning rate with their means, a panel a
+        precision."""
         return self._panels("lr", "there is no learning rate to plot against")
 
     def size(self) -> go.Figure:

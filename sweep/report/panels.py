@@ -22,7 +22,9 @@ def figure_panels(view: View) -> Mapping[str, Sequence[Panel]]:
         for index, plane in enumerate(view.planes)
     }
     return {
-        "lr": [Panel("", "", None, view.lr)] if isinstance(view.lr, str) else learning_rate_panels(view.lr),
+        "lr": [Panel("", "", None, view.lr)]
+        if isinstance(view.lr, str)
+        else learning_rate_panels(view.lr, view.lr_sensitivity),
         **({map_name(0): [Panel("", "", None, view.stability)]} if isinstance(view.stability, str) else maps),
         "size": [transfer_panel(transfer.fit, transfer.tested, transfer.name, transfer.along)] if transfer else [],
         "together": [together_panel(together, {dim.path: dim for dim in view.dims})] if together else [],

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import plotly.graph_objects as go
 
-from sweep.analysis.sensitivity import LrInfo, LrPanel, LrPoint
+from sweep.analysis.sensitivity import LrInfo, LrPanel, LrPoint, LrSensitivity
 from sweep.analysis.wording import number, percent, plural, value_text
 from sweep.records import Outcome
 from sweep.report.figures.panel import Panel, axis_style, base_figure, column, log_axis, widened
@@ -15,8 +15,13 @@ LOSS_FLOOR = 1e-3
 """A smaller loss is drawn here, nats a label."""
 
 
-def learning_rate_panels(info: LrInfo) -> list[Panel]:
-    """One panel a level, all on the same axes."""
+def learning_rate_panels(info: LrInfo, sensitivity: Sequence[LrSensitivity] = ()) -> list[Panel]:
+    """One panel a level, all on the same axes.
+
+    Args:
+        info: the trials.
+        sensitivity: the mean loss and WER along the learning rate, by level; drawn as curves.
+    """
     points = [p for panel in info.panels for p in panel.points]
     if not points:
         return [Panel("", "", None, "No trial has finished yet.")]
@@ -25,7 +30,10 @@ def learning_rate_panels(info: LrInfo) -> list[Panel]:
     lines = [v for v in (info.l_const, info.l_unif) if math.isfinite(v)]
     y_range = widened([*losses, *lines], log=True)
     wer_top = max([1.0, *(p.wer for p in points if math.isfinite(p.wer))]) * 1.06
-    return [_panel(info, panel, x_range, y_range, wer_top) for panel in info.panels]
+    curves = {value_text(one.level): one.curve for one in sensitivity}
+    return [
+        _panel(info, panel, x_range, y_range, wer_top, curves.get(value_text(panel.level), ())) for panel in info.panels
+    ]
 
 
 def _panel(
@@ -34,6 +42,7 @@ def _panel(
     x_range: tuple[float, float],
     y_range: tuple[float, float],
     wer_top: float,
+    curve: Sequence[tuple[float, float, float]],
 ) -> Panel:
     title = "" if info.panel_name is None else f"{info.panel_name} {value_text(panel.level)}"
     if not panel.points:
@@ -83,6 +92,9 @@ def _panel(
         )
     _reference_line(figure, info.l_const, "learned nothing (L_const)", "top")
     _reference_line(figure, info.l_unif, "uniform output (L_unif)", "bottom")
+    for axis, heights, unit in (("y", [p[1] for p in curve], ".3g"), ("y2", [p[2] for p in curve], ".0%")):
+        if len(curve) > 1:
+            figure.add_trace(_curve([p[0] for p in curve], heights, axis, unit))
     for outcome in Outcome:
         mine = [p for p in panel.points if p.outcome is outcome]
         _add(figure, outcome, [p for p in mine if not p.lost], "y", lambda p: max(p.val_loss, LOSS_FLOOR))
@@ -100,6 +112,19 @@ def _panel(
     num_lost = sum(p.lost for p in panel.points)
     summary = f"{plural(len(panel.points), 'trial')}, {num_lost} of them diverged or failed"
     return Panel(title, f"Validation loss and WER against the {info.lr_name}: {summary}.", figure)
+
+
+def _curve(rates: Sequence[float], heights: Sequence[float], axis: str, unit: str) -> go.Scatter:
+    return go.Scatter(
+        x=rates,
+        y=[max(height, LOSS_FLOOR) if axis == "y" else height for height in heights],
+        xaxis="x",
+        yaxis=axis,
+        mode="lines",
+        line={"color": light("muted"), "width": 1.5},
+        hovertemplate=f"mean around %{{x:.2g}}: %{{y:{unit}}}<extra></extra>",
+        name="mean",
+    )
 
 
 def _reference_line(figure: go.Figure, value: float, label: str, anchor: str) -> None:
@@ -140,6 +165,7 @@ def _add(figure: go.Figure, outcome: Outcome, points: Sequence[LrPoint], axis: s
             xaxis="x",
             yaxis=axis,
             mode="markers",
+            cliponaxis=axis != "y2",
             marker={"color": mark.light, "symbol": mark.symbol, "size": 9, "opacity": 0.85},
             customdata=column(p.trial_id for p in points),
             hovertext=column(_hover(p) for p in points),

@@ -39,6 +39,8 @@ def test_the_mean_of_the_capped_curve_less_its_lowest_point(table: Table) -> Non
     assert fp32.best_loss == 1.0 and fp32.best_lr == pytest.approx(rates()[0]) and fp32.reason is None
     assert (fp32.num_trials, fp32.num_filled, fp32.num_bins) == (12, 12, 12)
     assert (fp16.level, fp16.value, fp16.best_loss) == ("fp16", 0.0, 2.0)
+    assert [loss for _, loss, _ in fp32.curve] == [1.0] * 6 + [9.0] * 6, "lost trainings count with L_unif"
+    assert [lr for lr, _, _ in fp32.curve] == pytest.approx(rates())
 
 
 def test_gaps_are_interpolated_and_seeds_count_as_one_setting(table: Table) -> None:
@@ -51,6 +53,21 @@ def test_gaps_are_interpolated_and_seeds_count_as_one_setting(table: Table) -> N
     assert found.value == pytest.approx(curve.mean() - 1.0) and found.num_filled == 3 and found.num_trials == 7
     (at_the_end,) = found_in(table([{P: "fp32", LR: places[k], "val_loss": 5.0 - k} for k in (2, 3, 4)]))
     assert at_the_end.best_lr == pytest.approx(places[4]), "where a trial was, not where the curve goes on"
+
+
+def test_the_curve_has_a_point_for_each_stretch_with_a_trial(table: Table) -> None:
+    rows = [{P: "fp32", LR: rates()[k], "val_loss": 2.0, "wer": wer} for k, wer in ((1, 0.5), (1, None), (4, 1.7))]
+    (found,) = found_in(table(rows))
+    assert found.curve == (
+        (pytest.approx(rates()[1]), 2.0, pytest.approx(0.75)),
+        (pytest.approx(rates()[4]), 2.0, 1.0),
+    ), "a training without a WER counts as 1, and so does one above"
+
+
+def test_where_nothing_was_learned_no_rate_is_better(table: Table) -> None:
+    (found,) = found_in(table([{P: "fp32", LR: lr, "val_loss": 2.95, "verdict": "stalled"} for lr in rates()]))
+    assert math.isnan(found.value) and found.reason is not None and found.reason.startswith("Nothing was learned")
+    assert len(found.curve) == 12
 
 
 def test_what_cannot_be_told_is_said_and_never_raises(table: Table) -> None:

@@ -467,7 +467,12 @@ def read_study(results_dir: Path) -> dict[str, Any]:
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except yaml.YAMLError as error:
-        raise ResultsError(f"{path} is not valid YAML ({error})") from error
+        mark = getattr(error, "problem_mark", None)
+        where = f"{path}:{mark.line + 1}" if mark else str(path)
+        what = getattr(error, "problem", None) or "it cannot be read"
+        raise ResultsError(
+            f"{where}: not valid YAML: {what}: delete it, then run the study's command again: it writes the file anew"
+        ) from error
     if not isinstance(content, dict):
         raise ResultsError(f"{path} does not hold a mapping")
     return content

@@ -142,8 +142,11 @@ def test_missing_and_damaged_results_are_named(tmp_path) -> None:
     with pytest.raises(ResultsError, match="no trials"):
         store.read_trials(tmp_path)
     (tmp_path / "trials.parquet").write_bytes(b"PAR1 but not really")
-    with pytest.raises(ResultsError, match="cannot be read as Parquet"):
+    with pytest.raises(
+        ResultsError, match=r"cannot be read as Parquet .*: delete it, then run the study's command again"
+    ):
         store.read_trials(tmp_path)
     (tmp_path / "study.yaml").write_text("a: [")
-    with pytest.raises(ResultsError, match="not valid YAML"):
+    with pytest.raises(ResultsError, match=r"study.yaml:\d: not valid YAML: .*: delete it, then run") as told:
         store.read_study(tmp_path)
+    assert "\n" not in str(told.value)

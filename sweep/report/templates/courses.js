@@ -162,7 +162,7 @@ function said(tag, text, name = "") {
 function tellOf(id, index, several) {
   const at = trials.at.get(id);
   const item = document.createElement("li");
-  if (several) {
+  if (several && payload) {
     const key = said("span", "", "trial-key");
     key.style.setProperty("--c", index < 0 ? "transparent" : themed(payload.course.trialColours[index]));
     item.append(key);
@@ -175,23 +175,29 @@ function tellOf(id, index, several) {
     remove.addEventListener("click", () => toggle(id, false));
     item.append(" ", remove);
   }
-  item.append(said("p", trials.told[at] + (courses[id] ? "" : " It left no records of its steps.")));
+  item.append(said("p", trials.told[at] + (!courses || courses[id] ? "" : " It left no records of its steps.")));
   return item;
 }
 
 async function drawCourses() {
   if (!$("trace")) return;
+  // What is known at once is said at once: the figure of a large study may take seconds more.
+  tellCourses([]);
   await Promise.all([figuresRead, readCourses()]);
   await renderCourses();
+}
+
+function tellCourses(known) {
+  $("trace-text").replaceChildren(...[...chosen].map((id) => tellOf(id, known.indexOf(id), chosen.size > 1)));
+  markChosen();
 }
 
 function renderCourses() {
   if (!courses || !chosen.size) return;
   const ids = [...chosen];
   const known = ids.filter((id) => courses[id]);
-  $("trace-text").replaceChildren(...ids.map((id) => tellOf(id, known.indexOf(id), ids.length > 1)));
+  tellCourses(known);
   $("trace").hidden = !known.length;
-  markChosen();
   return known.length ? draw($("trace"), courseFigure(known, $("trace").clientWidth < 560)) : null;
 }
 

@@ -56,8 +56,10 @@ async function readFigures() {
 
 async function start() {
   wireCopy();
-  figuresRead = readFigures();
-  await readTrials();
+  // The table answers first: to start Plotly takes a second.
+  const trialsRead = readTrials();
+  figuresRead = trialsRead.then(breath).then(readFigures);
+  await trialsRead;
   wireTable();
   wireCourses();
   wireParallel();

@@ -15,8 +15,9 @@ from slr_models.models import CtcModel
 from slr_models.models.blocks import SelfAttention
 from slr_models.models.norm import Frames
 from slr_models.models.teacher import Teacher, TeacherConfig
-from sweep.explanation import Cause
-from sweep.train import Training, TrialConfig
+from sweep.records import Cause
+from sweep.training.config import TrialConfig
+from sweep.training.train import Training
 
 DATA: dict[str, Any] = {
     "kind": "synthetic",

@@ -22,14 +22,14 @@ from cause_cases import CASES, Case
 
 from slr_models.ctc import constant_floor, uniform_loss
 from slr_models.data.batch import Dataset
-from sweep.detectors import RunContext
-from sweep.explanation import Explanation
 from sweep.forensics.explaining import explain
 from sweep.forensics.settings import ForensicsConfig
-from sweep.monitor import StabilityMonitor
-from sweep.records import StepRecord, Verdict
-from sweep.snapshots import SnapshotRing
-from sweep.train import Training, TrialConfig
+from sweep.judging.detectors import RunContext
+from sweep.judging.monitor import StabilityMonitor
+from sweep.records import Explanation, StepRecord, Verdict
+from sweep.training.config import TrialConfig
+from sweep.training.snapshots import SnapshotRing
+from sweep.training.train import Training
 
 CPU = torch.device("cpu")
 SETTINGS = ForensicsConfig(replay_steps=40, learning_replay_steps=100)

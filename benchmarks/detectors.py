@@ -26,7 +26,7 @@ from scipy.stats import beta
 from trace_set import Trace, load_real
 from truth import Truth
 
-from sweep.monitor import MonitorConfig, StabilityMonitor
+from sweep.judging.monitor import MonitorConfig, StabilityMonitor
 from sweep.records import Outcome
 
 OURS = "StabilityMonitor"

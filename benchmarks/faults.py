@@ -15,7 +15,7 @@ import numpy.typing as npt
 from trace_set import Trace
 from truth import Truth
 
-from sweep.detectors import RunContext
+from sweep.judging.detectors import RunContext
 from sweep.records import SkipReason, StepRecord
 
 Floats = npt.NDArray[np.float64]

@@ -16,8 +16,8 @@ import pandas as pd
 from search_surface import TRUTH_DIR
 from trace_set import records_of
 
-from sweep.detectors import RunContext
-from sweep.monitor import StabilityMonitor
+from sweep.judging.detectors import RunContext
+from sweep.judging.monitor import StabilityMonitor
 from sweep.records import Verdict
 
 COLUMNS = {

@@ -34,10 +34,11 @@ import torch
 from slr_models.ctc import constant_floor, ctc_losses, uniform_loss
 from slr_models.data.batch import Dataset, collate
 from sweep import RunContext, StabilityMonitor, StepRecord
-from sweep.late import LateMonitor
 from sweep.records import EvalRecord
 from sweep.study import load
-from sweep.train import Training, TrialConfig
+from sweep.training.config import TrialConfig
+from sweep.training.late import LateMonitor
+from sweep.training.train import Training
 
 BARE, BARE_MONITORED, TOOL, TOOL_MONITORED = "bare", "bare, monitored", "tool", "tool, monitored"
 WARMUP_TURNS = 3

@@ -30,7 +30,7 @@ import pyarrow.parquet as pq
 from playwright.sync_api import Page, sync_playwright
 
 from sweep import store
-from sweep.analysis.traces import EVAL_COLUMNS, STEP_COLUMNS
+from sweep.analysis.figures.course import EVAL_COLUMNS, STEP_COLUMNS
 from sweep.records import Outcome
 
 ROOT = Path(__file__).parents[1]

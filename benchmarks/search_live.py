@@ -33,12 +33,14 @@ from search_peers import METRIC, OURS, be_quiet, num_running, ray_domain
 from search_scores import Judge, Trial
 from search_surface import Problem, Told
 
-from sweep import runner, store, yaml_source
+from sweep import store
 from sweep.records import TrialResult
-from sweep.session import StudySession
+from sweep.running import runner
+from sweep.running.job import Job, Progress, RunOptions
+from sweep.running.session import StudySession
+from sweep.running.trial import TrialRunner
 from sweep.space import Settings
-from sweep.study import LoadedStudy, Resources, validate
-from sweep.trial import Job, Progress, RunOptions, TrialRunner
+from sweep.study import LoadedStudy, Resources, validate, yaml_source
 
 HERE = Path(__file__).resolve().parent
 NUM_TRIALS = 48

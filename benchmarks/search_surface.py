@@ -26,7 +26,7 @@ from pydantic import TypeAdapter
 
 from sweep.boundary.edges import edge_path
 from sweep.boundary.encoding import Encoding
-from sweep.objective import margin, objective
+from sweep.judging.objective import margin, objective
 from sweep.space import Scalar, Settings, Space
 
 TRUTH_DIR = Path(__file__).resolve().parent / "search_truth"

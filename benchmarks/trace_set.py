@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 from truth import Truth
 
-from sweep.detectors import RunContext
+from sweep.judging.detectors import RunContext
 from sweep.records import SkipReason, StepRecord
 
 TRACES_DIR = Path(__file__).resolve().parent / "traces"

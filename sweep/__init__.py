@@ -8,8 +8,8 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sweep.detectors import RunContext
-from sweep.monitor import MonitorConfig, StabilityMonitor
+from sweep.judging.detectors import RunContext
+from sweep.judging.monitor import MonitorConfig, StabilityMonitor
 from sweep.records import Outcome, StepRecord, Verdict
 
 if TYPE_CHECKING:

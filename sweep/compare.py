@@ -17,9 +17,9 @@ from sweep.analysis.comparison.changes import ALPHA, Change, Told, Verdict
 from sweep.analysis.comparison.compare import Comparison, compare
 from sweep.analysis.comparison.settings import TITLES, Difference
 from sweep.analysis.comparison.shared import Run
-from sweep.analysis.tried import space_of
-from sweep.analysis.wording import number, percent, plural, value_text
+from sweep.analysis.trials.tried import space_of
 from sweep.command_line import tell_user_error
+from sweep.wording import number, percent, plural, value_text
 
 EXIT_REGRESSION = 1
 MAX_SETTINGS = 6

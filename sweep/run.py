@@ -1,48 +1,39 @@
 """python -m sweep.run STUDY.yaml: runs a study, or goes on with it, and writes its report."""
 
 import argparse
-import datetime
 import functools
-import importlib.metadata
-import math
 import os
-import platform
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-import pandas as pd
 import torch
 from rich.console import Console
 
 from slr_models.data.batch import Dataset
 from slr_models.errors import SettingError, UserError
-from sweep import runner, store
-from sweep.analysis.claims.stated import WITHDRAWN_KEY, exploratory_lines, removed_note
-from sweep.analysis.claims.verdict import Finding, judge, to_json
-from sweep.analysis.dimensions import dimensions, panel_dimension
-from sweep.analysis.recipe import recipe
-from sweep.analysis.recommend import Recommendation, recommend
-from sweep.analysis.region import fit_margin, region, region_tables
-from sweep.analysis.snippet import snippet
-from sweep.analysis.tried import of_space
+from sweep import store
+from sweep.analysis.claims.stated import exploratory_lines, removed_note
 from sweep.command_line import add_study, tell_user_error
-from sweep.course import is_full_size_test
-from sweep.design import cells
-from sweep.ledger import EXPLORE_PHASE
-from sweep.loggers import check_loggers, open_loggers
-from sweep.metrics import Metrics
-from sweep.preflight import Checked, hopeless, plan, preflight
-from sweep.progress import Terminal, settings_line
+from sweep.live.loggers import check_loggers, open_loggers
+from sweep.live.metrics import Metrics
+from sweep.live.terminal import Terminal
+from sweep.live.views import Views
 from sweep.report import build_report
-from sweep.report.claims import headline, terminal_lines
+from sweep.report.sections.claims import headline
+from sweep.running import runner
+from sweep.running.conclusion import conclude, details, recommends
+from sweep.running.continuing import check_same_study, with_trials
+from sweep.running.job import RunOptions
+from sweep.running.plan import hopeless, plan
+from sweep.running.preflight import preflight
+from sweep.running.provenance import note_lanes, write_study
+from sweep.running.session import StudySession
 from sweep.search import StabilitySearch
-from sweep.session import StudySession, check_same_study, with_trials
-from sweep.study import LoadedStudy, Study, load, stored
-from sweep.trial import RunOptions
-from sweep.views import Views
+from sweep.store.ledger import EXPLORE_PHASE
+from sweep.study import LoadedStudy, Study, load
+from sweep.study.design import cells
 
 EXIT_NOT_STARTED = 1
 EXIT_INTERRUPTED = 130
@@ -133,7 +124,7 @@ def _run(options: argparse.Namespace, console: Console) -> int:
     session = StudySession(loaded, results_dir, len(dataset.train))
     before = _num_explored(session)
     try:
-        _write_study(session, dataset, checked)
+        write_study(session, dataset, checked)
         _tell_of_changed_claims(results_dir, console)
         finished = _sweep(options, session, dataset, run_options, console)
         answer, findings = conclude(session, loaded)
@@ -188,7 +179,7 @@ def _sweep(
     loggers = open_loggers(options.loggers, study.name, session.results_dir)
     console.print("starting Ray", highlight=False)
     with runner.cluster(options.address, resources) as cluster:
-        _note_lanes(session.results_dir, cluster.num_lanes)
+        note_lanes(session.results_dir, cluster.num_lanes)
         if cluster.dashboard_url:
             console.print(f"  dashboard: {cluster.dashboard_url}", highlight=False)
         drawn = None if study.design is None else study.space.keys()
@@ -214,132 +205,12 @@ def _tell_of_changed_claims(results_dir: Path, console: Console) -> None:
         console.print(f"  note: {removed}", highlight=False, style="yellow")
 
 
-def _write_study(session: StudySession, dataset: Dataset, checked: Checked) -> None:
-    facts, results_dir = dataset.facts, session.results_dir
-    content = stored(session.study)
-    previous = store.read_study(results_dir)["provenance"] if (results_dir / "study.yaml").is_file() else {}
-    content["provenance"] = {
-        "num_lanes": previous.get("num_lanes"),
-        "started_at": previous.get("started_at") or datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        "versions": {
-            "python": platform.python_version(),
-            **{
-                name: importlib.metadata.version(name)
-                for name in ("slr-stability-sweep", "torch", "ray", "optuna", "numpy", "pandas", "plotly")
-            },
-        },
-        "host": {
-            "platform": platform.platform(),
-            "cpu": _cpu_name(),
-            "cores": os.cpu_count(),
-            "gpu": torch.cuda.get_device_name(0) if torch.cuda.is_available() else None,
-        },
-        "data": {
-            "source": facts.source,
-            "valid_measures": facts.valid_measures,
-            "frame_rate_hz": facts.frame_rate_hz,
-            "exclusions": dict(facts.exclusions),
-            "notes": [*facts.notes, *checked.warnings],
-            "num_train": len(dataset.train),
-            "num_valid": len(dataset.valid),
-            "vocabulary_size": len(dataset.vocabulary),
-            "num_features": dataset.num_features,
-        },
-        "model": {"num_parameters": checked.num_parameters, "num_layers": checked.num_layers},
-        "l_const": checked.l_const,
-        "l_unif": checked.l_unif,
-    }
-    if session.claims_withdrawn_after:
-        content["provenance"][WITHDRAWN_KEY] = session.claims_withdrawn_after
-    store.write_yaml(results_dir / "study.yaml", content)
-
-
-def _note_lanes(results_dir: Path, num_lanes: int) -> None:
-    """How many trainings can run at once is known only where Ray runs."""
-    content = store.read_study(results_dir)
-    content["provenance"]["num_lanes"] = num_lanes
-    store.write_yaml(results_dir / "study.yaml", content)
-
-
-def _cpu_name() -> str:
-    if sys.platform == "linux":
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()
-
-
 def _search(study: Study) -> str:
     """What leads the exploration, for a person: `stability search, balanced mode`."""
     if study.design is not None:
         return f"{study.design.kind} design, {study.design.blocks} blocks x {len(cells(study.design))} cells"
     mode = f", {study.search.mode} mode" if isinstance(study.search, StabilitySearch) else ""
     return f"{study.search.kind} search{mode}"
-
-
-def conclude(session: StudySession, loaded: LoadedStudy) -> tuple[Recommendation, list[Finding]]:
-    """Writes what follows from the finished trials, besides the report; returns it, and what became of the claims."""
-    results_dir, study = session.results_dir, session.study
-    session.write_trials()
-    content = store.read_study(results_dir)
-    content["provenance"].pop("exploration_ended", None)
-    if session.stop_reason is not None:
-        content["provenance"]["exploration_ended"] = session.stop_reason
-    store.write_yaml(results_dir / "study.yaml", content)
-    trials = store.read_trials(results_dir)
-    safety = (study.safety.lr_factor, study.safety.p_stable)
-    answer = recommend(trials, content["space"], study.objective, safety=safety)
-    recipe_path, snippet_path = results_dir / "recipe.yaml", results_dir / "recipe.py"
-    # A design without a confirmation compares; what it would recommend, nobody has tried with fresh seeds.
-    if answer.chosen is not None and recommends(study):
-        config = loaded.trial_config(session.settings(answer.chosen.group.group)).model_dump(mode="json", by_alias=True)
-        store.write_yaml(recipe_path, recipe(answer, content, config))
-        store.write_text(snippet_path, snippet(config["training"], config["model"]))
-    else:
-        recipe_path.unlink(missing_ok=True)
-        snippet_path.unlink(missing_ok=True)
-    _write_map(results_dir, trials, content["space"])
-    store.write_importance(results_dir, session.importances())
-    findings = judge(trials, content, functools.partial(store.read_evals, results_dir))
-    if study.design is not None:
-        store.write_claims(results_dir, to_json(findings))
-    return answer, findings
-
-
-def _write_map(results_dir: Path, trials: pd.DataFrame, space: Mapping[str, Any]) -> None:
-    model = fit_margin(trials, space)
-    if isinstance(model, str):
-        store.remove_map(results_dir)
-        return
-    known = of_space(trials)
-    dims = dimensions(space, known)
-    store.write_map(results_dir, *region_tables(region(model, known, dims, panel_dimension(dims))))
-
-
-def recommends(study: Study) -> bool:
-    """Whether the answer is a setting to use: of a design, only where settings are confirmed; else it is the claims."""
-    return study.design is None or study.confirm.settings > 0
-
-
-def details(session: StudySession, answer: Recommendation, findings: Sequence[Finding] = ()) -> Iterator[str]:
-    """What a person should know of the answer besides its headline: the claims, a line each, among it."""
-    if session.stop_reason is not None:
-        yield f"The {'exploration' if session.study.design is None else 'study'} ended early: {session.stop_reason}."
-    if findings and recommends(session.study):
-        yield headline(findings)
-    yield from terminal_lines(findings)
-    if answer.safety is not None and recommends(session.study):
-        margin = answer.safety.margin_decades
-        yield answer.safety.why + (f" Margin: {margin:.2f} decades." if math.isfinite(margin) else "")
-    if session.full_size_problem is not None:
-        yield f"Nothing was tested at full size: {session.full_size_problem}"
-    full_size = session.study.full_size
-    tests = sorted((r for r in session.results if is_full_size_test(full_size, r)), key=lambda r: r.number)
-    for test in tests:
-        where = "below" if test.group == tests[0].group else "above"
-        outcome = f"stable, WER {test.wer:.2f}" if test.stable else f"{test.verdict.value}: {test.reason}"
-        trial = f"trial {test.trial_id} {settings_line(test.settings)}"
-        yield f"At full size, {where} the predicted edge, {trial}: {outcome}"
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ A space is a mapping of a dotted path in the trial's configuration to one dimens
 
 import itertools
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Self
 
 from pydantic import Discriminator, Field, Tag, model_validator
@@ -189,26 +189,6 @@ def ordered(space: Space) -> list[str]:
             raise SettingError(f"the conditions of {sorted(set(space) - set(done))} in space go in a circle")
         done += ready
     return done
-
-
-def short_keys(paths: Iterable[str]) -> dict[str, str]:
-    """The shortest ends of dotted paths that tell them apart: `training.optimizer.lr` -> `lr`.
-
-    A `kind` is named by what it is the kind of: `training.precision.kind` -> `precision`.
-    """
-    every = list(dict.fromkeys(paths))
-    keys: dict[str, str] = {}
-    for path in every:
-        parts = path.split(".")
-        depth = 2 if parts[-1] == "kind" and len(parts) > 1 else 1
-        while depth < len(parts) and any(
-            other != path and other.split(".")[-depth:] == parts[-depth:] for other in every
-        ):
-            depth += 1
-        keys[path] = ".".join(parts[-depth:-1] if parts[-1] == "kind" and depth > 1 else parts[-depth:])
-    if len(set(keys.values())) < len(keys):
-        return {path: path for path in every}
-    return keys
 
 
 def is_active(dimension: Dimension, settings: Mapping[str, Scalar]) -> bool:

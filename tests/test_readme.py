@@ -11,8 +11,7 @@ import pytest
 
 from slr_models.data import FeatureGroup
 from slr_models.models import CustomModelConfig
-from sweep import yaml_source
-from sweep.study import validate
+from sweep.study import validate, yaml_source
 
 README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
 

@@ -6,11 +6,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from sweep.design import cells
 from sweep.records import TrialResult
-from sweep.session import StudySession
+from sweep.running.job import Progress, RunOptions
+from sweep.running.session import StudySession
+from sweep.running.trial import TrialRunner
 from sweep.study import LoadedStudy, Study, load
-from sweep.trial import Progress, RunOptions, TrialRunner
+from sweep.study.design import cells
 
 ROOT = Path(__file__).parents[1]
 STUDIES = sorted((ROOT / "studies").glob("*.yaml"))

@@ -18,11 +18,12 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from slr_models.ctc import as_scores, ctc_losses
 from slr_models.data.batch import Dataset, collate
-from sweep.optim import Constant
-from sweep.precision import Fp16, Fp16Unscaled
 from sweep.records import StepRecord
-from sweep.telemetry import HALF_MAX
-from sweep.train import Training, TrialConfig
+from sweep.training.config import TrialConfig
+from sweep.training.optim import Constant
+from sweep.training.precision import Fp16, Fp16Unscaled
+from sweep.training.telemetry import HALF_MAX
+from sweep.training.train import Training
 
 MAX_STEPS = 40
 """Steps of a measured start at most: 2^32 needs about 20."""

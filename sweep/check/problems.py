@@ -9,10 +9,11 @@ from slr_models.data.batch import Dataset, Split
 from slr_models.data.feasibility import num_outputs_needed
 from slr_models.data.inspection import Duplicates, Inspection, NonfiniteUtterance, ScaleOutlier, UtteranceName
 from sweep.check.reading import Problem, Source
-from sweep.detectors.base import counted
-from sweep.precision import Fp16, Fp16Unscaled, PrecisionConfig
-from sweep.telemetry import HALF_MAX
-from sweep.train import TrialConfig, infeasible_targets
+from sweep.training.config import TrialConfig
+from sweep.training.precision import Fp16, Fp16Unscaled, PrecisionConfig
+from sweep.training.telemetry import HALF_MAX
+from sweep.training.train import infeasible_targets
+from sweep.wording import counted
 
 RARE_LABEL, LARGE_IMBALANCE = 5, 100
 """Occurrences below which a label is rare; or this many times rarer than the most frequent one."""

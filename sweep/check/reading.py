@@ -10,7 +10,7 @@ from slr_models.data.inspection import ScaleOutlier, utterance_outliers
 from slr_models.data.normalize import MAX_ABS
 from slr_models.data.problems import Exclusion, recorded_exclusions
 from slr_models.errors import DataError, UserError
-from sweep.detectors.base import counted
+from sweep.wording import counted
 
 Severity = Literal["error", "warning"]
 

@@ -13,10 +13,11 @@ from slr_models.data.inspection import Spread, inspect_dataset
 from sweep.check.calibration import Calibration, calibrations
 from sweep.check.problems import calibration_problems, problems_of
 from sweep.check.reading import Problem, read
-from sweep.precision import Fp16, PrecisionConfig
+from sweep.running.job import RunOptions
+from sweep.running.trial import TrialRunner
 from sweep.study import LoadedStudy
-from sweep.train import TrialConfig
-from sweep.trial import RunOptions, TrialRunner
+from sweep.training.config import TrialConfig
+from sweep.training.precision import Fp16, PrecisionConfig
 
 CALIBRATION_LIMIT_S = 30.0
 """CPU time that measuring the start of loss scales may take, seconds."""

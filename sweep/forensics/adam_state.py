@@ -4,8 +4,8 @@ import math
 
 import torch
 
-from sweep.optim import Adam, AdamW, OptimizerConfig
-from sweep.snapshots import Snapshot
+from sweep.training.optim import Adam, AdamW, OptimizerConfig
+from sweep.training.snapshots import Snapshot
 
 TOLERANCE = 1.1
 LEAST_MOMENT = 1e-15

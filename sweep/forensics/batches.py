@@ -11,10 +11,11 @@ import torch
 
 from slr_models.data.batch import Dataset, Split
 from slr_models.data.feasibility import num_outputs_needed
-from sweep.explanation import FirstNonfinite, Place
-from sweep.optim import Constant
-from sweep.precision import Fp32
-from sweep.train import Training, TrialConfig, infeasible_targets
+from sweep.records import FirstNonfinite, Place
+from sweep.training.config import TrialConfig
+from sweep.training.optim import Constant
+from sweep.training.precision import Fp32
+from sweep.training.train import Training, infeasible_targets
 
 OUTLIER_FACTOR = 100.0
 """Largest value of an utterance over the median of the largest values of all, from which it counts as out of scale."""

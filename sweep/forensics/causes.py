@@ -6,14 +6,13 @@ from collections.abc import Iterable, Mapping, Sequence
 import numpy as np
 
 from slr_models.data.batch import Dataset
-from sweep.detectors.base import counted
-from sweep.explanation import Cause, Explanation
 from sweep.forensics.batches import DataFaults, batches_of_steps, first_bad_feature
 from sweep.forensics.trouble import find_trouble, is_finite
-from sweep.forensics.wording import listed, number, threshold_name
-from sweep.optim import RobustZ, SkipAbove
-from sweep.records import Outcome, SkipReason, StepRecord, Verdict
-from sweep.train import TrialConfig
+from sweep.forensics.wording import threshold_name
+from sweep.records import Cause, Explanation, Outcome, SkipReason, StepRecord, Verdict
+from sweep.training.config import TrialConfig
+from sweep.training.optim import RobustZ, SkipAbove
+from sweep.wording import counted, listed, number
 
 GROWN_FACTOR = 10.0
 """Norms that have grown by so much are no longer those of healthy batches."""

@@ -21,10 +21,10 @@ from dataclasses import dataclass
 from slr_models.models import ModelConfig
 from slr_models.models.base import NetworkSpec
 from slr_models.spec import Spec
-from sweep.explanation import Cause
-from sweep.optim import ByNorm, NeverSkip, Off, RobustZ, Sgd, SkipAbove, SkipNonfinite
-from sweep.precision import Bf16, Fp16, Fp16Unscaled, Fp32
-from sweep.train import TrainingConfig, TrialConfig
+from sweep.records import Cause
+from sweep.training.config import TrainingConfig, TrialConfig
+from sweep.training.optim import ByNorm, NeverSkip, Off, RobustZ, Sgd, SkipAbove, SkipNonfinite
+from sweep.training.precision import Bf16, Fp16, Fp16Unscaled, Fp32
 
 LOOSE_CLIP_FACTOR = 10.0
 """Clipping so many times above the usual norm is as good as none."""

@@ -9,30 +9,32 @@ import pandas as pd
 import torch
 
 from slr_models.data.batch import Dataset
-from sweep.analysis.health import health_warnings
-from sweep.detectors.base import counted
-from sweep.explanation import Cause, Counterfactual, Explanation, Place
+from sweep.analysis.failures.health import health_warnings
 from sweep.forensics.adam_state import is_damaged
 from sweep.forensics.batches import DataFaults, batches_of_steps
 from sweep.forensics.causes import calibration_details, quick_cause
-from sweep.forensics.changes import (
-    Change,
-    drop,
-    init_scale,
-    learning_changes,
-    survival_changes,
-    without_utterances,
-)
+from sweep.forensics.changes import Change, drop, init_scale, learning_changes, survival_changes, without_utterances
 from sweep.forensics.flushing import LARGEST_HEALTHY_RATE, initial_flush_rate
 from sweep.forensics.replay import Judge, Replays, Run, level, train_to
 from sweep.forensics.settings import REPLAYED_PER_PLANNED, ForensicsConfig
 from sweep.forensics.trace_ops import Trace
 from sweep.forensics.trouble import Trouble, find_trouble, is_finite, jump_step, learning_judge, survival_judge
-from sweep.forensics.wording import listed, number, outcomes, overflow, what_happened, where
-from sweep.optim import ByNorm, Sgd
-from sweep.records import HealthRecord, Outcome, SkipReason, StepRecord, Verdict
-from sweep.snapshots import Snapshot, SnapshotRing
-from sweep.train import TrialConfig
+from sweep.forensics.wording import outcomes, overflow, what_happened, where
+from sweep.records import (
+    Cause,
+    Counterfactual,
+    Explanation,
+    HealthRecord,
+    Outcome,
+    Place,
+    SkipReason,
+    StepRecord,
+    Verdict,
+)
+from sweep.training.config import TrialConfig
+from sweep.training.optim import ByNorm, Sgd
+from sweep.training.snapshots import Snapshot, SnapshotRing
+from sweep.wording import counted, listed, number
 
 TRACE_LEAD_STEPS = 2
 """Steps before the first non-finite one from which every operation is watched: weights may be lost a step earlier."""

@@ -4,9 +4,9 @@ import math
 import statistics
 
 from sweep.forensics.replay import Run
-from sweep.precision import Fp16, Fp16Unscaled
 from sweep.records import NAN, HealthMetric, HealthSample
-from sweep.train import Training
+from sweep.training.precision import Fp16, Fp16Unscaled
+from sweep.training.train import Training
 
 NUM_STEPS = 3
 LARGEST_HEALTHY_RATE = 0.2

@@ -8,9 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from sweep.explanation import FirstNonfinite, Place
-from sweep.records import NAN
-from sweep.train import Training
+from sweep.records import NAN, FirstNonfinite, Place
+from sweep.training.train import Training
 
 
 @dataclass(frozen=True)

@@ -13,12 +13,12 @@ from itertools import groupby
 import torch
 
 from slr_models.data.batch import Dataset
-from sweep.explanation import Counterfactual
 from sweep.forensics.changes import Change, same
 from sweep.forensics.trace_ops import Trace, trace_step
-from sweep.records import NAN, StepRecord
-from sweep.snapshots import Snapshot, restore, take_snapshot
-from sweep.train import Training, TrialConfig
+from sweep.records import NAN, Counterfactual, StepRecord
+from sweep.training.config import TrialConfig
+from sweep.training.snapshots import Snapshot, restore, take_snapshot
+from sweep.training.train import Training
 
 ORDER_SEED_OFFSET = 20_000
 """Orders of the data in further repeats are seeded so far above the training's own."""

@@ -18,11 +18,10 @@ from torch.autograd.function import BackwardCFunction
 from torch.overrides import TorchFunctionMode
 
 from slr_models.data.batch import Dataset
-from sweep.explanation import FirstNonfinite, Place
 from sweep.forensics.batches import first_bad_feature
 from sweep.forensics.nonfinite import Summary, all_finite, bad_gradient, bad_state, bad_weight, summarize, tensors_in
-from sweep.records import NAN, StepRecord
-from sweep.train import Training
+from sweep.records import NAN, FirstNonfinite, Place, StepRecord
+from sweep.training.train import Training
 
 HALF_DTYPES = (torch.float16, torch.bfloat16)
 

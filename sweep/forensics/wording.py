@@ -3,27 +3,13 @@
 import math
 from collections.abc import Sequence
 
-from sweep.detectors.base import counted
-from sweep.explanation import Counterfactual, FirstNonfinite, Place
 from sweep.forensics.changes import Change
 from sweep.forensics.trace_ops import Trace
 from sweep.forensics.trouble import Trouble
-from sweep.optim import RobustZ, SkipAbove
-from sweep.records import Outcome, Verdict
-from sweep.telemetry import HALF_MAX
-
-MAX_LISTED = 3
-
-
-def number(value: float) -> str:
-    """Three digits."""
-    return f"{value:.3g}"
-
-
-def listed(items: Sequence[str]) -> str:
-    """The first few, and how many more there are."""
-    more = f" and {len(items) - MAX_LISTED} more" if len(items) > MAX_LISTED else ""
-    return "; ".join(items[:MAX_LISTED]) + more
+from sweep.records import Counterfactual, FirstNonfinite, Outcome, Place, Verdict
+from sweep.training.optim import RobustZ, SkipAbove
+from sweep.training.telemetry import HALF_MAX
+from sweep.wording import counted, number
 
 
 def threshold_name(policy: SkipAbove | RobustZ) -> str:

@@ -3,8 +3,8 @@
 from pathlib import Path
 
 from sweep import store
+from sweep.report.contents.view import load_view
 from sweep.report.page import render
-from sweep.report.view import load_view
 
 __all__ = ["build_report"]
 

@@ -15,22 +15,22 @@ import plotly.graph_objects as go
 
 from slr_models.errors import ResultsError
 from sweep import store
-from sweep.analysis.dimensions import Dimension
-from sweep.analysis.parallel import parallel_info
-from sweep.analysis.recommend import Recommendation
-from sweep.analysis.region import region_tables
-from sweep.analysis.wording import plural
+from sweep.analysis.answer.recommend import Recommendation
+from sweep.analysis.figures.parallel import parallel_info
+from sweep.analysis.region.region import region_tables
+from sweep.analysis.trials.dimensions import Dimension
 from sweep.records import Outcome
-from sweep.report.claims import headline
-from sweep.report.courses import courses, read_traces
+from sweep.report.contents.importance import Weights, weights
+from sweep.report.contents.view import Source, View, read_source, read_traces, view_of
 from sweep.report.figures.combined import ALONE, combined
 from sweep.report.figures.course import course_figure
+from sweep.report.figures.importance import weights_figure
 from sweep.report.figures.panel import Panel
 from sweep.report.figures.parallel import parallel_figure
-from sweep.report.figures.weights import weights_figure
 from sweep.report.panels import figure_panels, map_name
-from sweep.report.view import Source, View, read_source, view_of
-from sweep.report.weights import Weights, weights
+from sweep.report.sections.claims import headline
+from sweep.report.sections.courses import courses
+from sweep.wording import plural
 
 _COLUMNS = 3
 """Panels beside each other, at most."""

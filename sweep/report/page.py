@@ -10,30 +10,30 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 from plotly.offline import get_plotlyjs
 
-from sweep.analysis.audit import audit_text, saving_text
+from sweep.analysis.answer.recommend import result_text
 from sweep.analysis.claims.stated import removed_note
-from sweep.analysis.costs import cost_text
-from sweep.analysis.dimensions import plain
-from sweep.analysis.half_precision import nearest_modules
-from sweep.analysis.parallel import common_text, parallel_info
-from sweep.analysis.recommend import result_text
-from sweep.analysis.spending import elapsed_text, parts_text
-from sweep.analysis.traces import points_kept
-from sweep.analysis.wording import duration, number, percent, setting_text, value_text
-from sweep.explanation import few_words
-from sweep.records import Outcome
-from sweep.report import answer, facts, failure_text, region_text
-from sweep.report.claims import MEANINGS, claim_cards, headline, null_name
-from sweep.report.edge_table import edge_table
+from sweep.analysis.cost.audit import audit_text, saving_text
+from sweep.analysis.cost.costs import cost_text
+from sweep.analysis.cost.spending import elapsed_text, parts_text
+from sweep.analysis.failures.half_precision import nearest_modules
+from sweep.analysis.figures.course import points_kept
+from sweep.analysis.figures.parallel import common_text, parallel_info
+from sweep.analysis.trials.dimensions import plain
+from sweep.records import Outcome, few_words
+from sweep.report.contents.importance import Weights, weights
+from sweep.report.contents.view import View
 from sweep.report.figures.panel import Panel
 from sweep.report.figures.parallel import draw_parallel
 from sweep.report.panels import figure_panels, map_name
 from sweep.report.payload import courses_payload, figures_payload, packed, trials_payload
-from sweep.report.story import story
+from sweep.report.sections import answer, facts, failure_text, region_text
+from sweep.report.sections.claims import MEANINGS, claim_cards, headline, null_name
+from sweep.report.sections.edge_table import edge_table
+from sweep.report.sections.matters import pairs_text, told_text
+from sweep.report.sections.story import story
+from sweep.report.sections.trial_table import Column, audit_notes, trial_columns
 from sweep.report.theme import css_variables, svg_symbol, svg_verdict
-from sweep.report.trial_table import Column, audit_notes, trial_columns
-from sweep.report.view import View
-from sweep.report.weights import Weights, pairs_text, told_text, weights
+from sweep.wording import duration, number, percent, setting_text, value_text
 
 NUM_ALTERNATIVES = 4
 """Settings shown after the recommended one."""

@@ -2,13 +2,13 @@
 
 from collections.abc import Mapping, Sequence
 
+from sweep.report.contents.view import View
 from sweep.report.figures.half_precision import headroom_panel, scale_panels
 from sweep.report.figures.learning_rate import learning_rate_panels
 from sweep.report.figures.panel import Panel
 from sweep.report.figures.stability_map import stability_map_panels
 from sweep.report.figures.together import together_panel
 from sweep.report.figures.transfer import transfer_panel
-from sweep.report.view import View
 
 
 def figure_panels(view: View) -> Mapping[str, Sequence[Panel]]:

@@ -5,14 +5,14 @@ import gzip
 import json
 from collections.abc import Mapping, Sequence
 
-from sweep.analysis.dimensions import plain
-from sweep.analysis.wording import setting_text
-from sweep.report.courses import COARSE, FEW, SHARP, courses, packed_course
+from sweep.analysis.trials.dimensions import plain
+from sweep.report.contents.view import View
 from sweep.report.figures.course import EVENT_SHARE, EVENTS_MARGIN, GAP, MAX_TICKS, ROWS, layout, styles
 from sweep.report.figures.panel import Panel
+from sweep.report.sections.courses import COARSE, FEW, SHARP, courses, packed_course
+from sweep.report.sections.trial_table import Column
 from sweep.report.theme import MARKS, TRIAL_COLOURS, dark_swaps
-from sweep.report.trial_table import Column
-from sweep.report.view import View
+from sweep.wording import setting_text
 
 
 def figures_payload(panels: Mapping[str, Sequence[Panel]]) -> str:

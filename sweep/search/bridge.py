@@ -37,8 +37,8 @@ from sweep.space import (
     grid_settings,
     is_active,
     ordered,
-    short_keys,
 )
+from sweep.wording import short_keys
 
 JOURNAL_FILE = "optuna.journal"
 UNKNOWN_COST = 1e9

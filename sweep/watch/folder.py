@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from slr_models.errors import ResultsError
-from sweep.ledger import LEDGER_FILE, Ask, LedgerTail, in_use
+from sweep.store.ledger import LEDGER_FILE, Ask, LedgerTail, in_use
 
 STUDY_FILE = "study.yaml"
 RAY_FOLDER = "ray"

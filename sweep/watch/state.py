@@ -4,11 +4,11 @@ from pathlib import Path
 from typing import Any
 
 from slr_models.errors import ResultsError
-from sweep.analysis.wording import plural, setting_text, short_names
-from sweep.ledger import EXPLORE_PHASE, Ask
+from sweep.store.ledger import EXPLORE_PHASE, Ask
 from sweep.watch.builder import Builder
 from sweep.watch.folder import Folder, Standing, neighbours
 from sweep.watch.page import Page
+from sweep.wording import plural, setting_text, short_names
 
 _PHASES = {EXPLORE_PHASE: "exploring", "confirm": "confirming with fresh seeds", "full_size": "testing at full size"}
 

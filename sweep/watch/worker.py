@@ -15,8 +15,8 @@ from pathlib import Path
 
 from threadpoolctl import threadpool_limits
 
+from sweep.report.contents.view import load_view
 from sweep.report.page import render
-from sweep.report.view import load_view
 from sweep.watch.page import Page, Reply
 
 NICENESS = 10

@@ -11,8 +11,8 @@ from slr_models.data import LandmarksConfig, SyntheticConfig
 from sweep.check.__main__ import main, shortened
 from sweep.check.calibration import expected_skips, largest_half_gradient, leading_skips
 from sweep.check.reading import feature_values
-from sweep.precision import Fp16
-from sweep.train import TrialConfig
+from sweep.training.config import TrialConfig
+from sweep.training.precision import Fp16
 
 STUDY = """
 name: tiny

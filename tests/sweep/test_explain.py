@@ -9,10 +9,9 @@ import torch
 from slr_models.data import SyntheticConfig
 from sweep import store
 from sweep.explain import main
-from sweep.explanation import Cause
-from sweep.records import NAN, HealthMetric, HealthRecord, Outcome, StepRecord, TrialResult
+from sweep.records import NAN, Cause, HealthMetric, HealthRecord, Outcome, StepRecord, TrialResult
 from sweep.study import load
-from sweep.train import Training
+from sweep.training.train import Training
 
 STUDY = {
     "name": "tiny",

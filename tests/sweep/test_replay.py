@@ -15,12 +15,13 @@ from hypothesis import strategies as st
 from slr_models.data import SyntheticConfig
 from slr_models.errors import UserError
 from sweep import store
-from sweep.monitor import MonitorConfig, RunContext, StabilityMonitor
+from sweep.judging.monitor import MonitorConfig, RunContext, StabilityMonitor
+from sweep.logs import read_trace
 from sweep.records import Outcome, SkipReason, StepRecord, TrialResult, Verdict
 from sweep.replay import main, replay
-from sweep.traces import read_trace
-from sweep.train import TrialConfig
-from sweep.trial import Job, Progress, RunOptions, TrialRunner
+from sweep.running.job import Job, Progress, RunOptions
+from sweep.running.trial import TrialRunner
+from sweep.training.config import TrialConfig
 
 NAN, INF = math.nan, math.inf
 

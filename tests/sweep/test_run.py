@@ -16,12 +16,14 @@ import torch
 import yaml
 
 from sweep import store
-from sweep.ledger import Ledger
 from sweep.records import Outcome, TrialResult
-from sweep.run import conclude, details, main
-from sweep.session import StudySession
+from sweep.run import main
+from sweep.running.conclusion import conclude, details
+from sweep.running.job import Job, Progress, RunOptions
+from sweep.running.session import StudySession
+from sweep.running.trial import TrialRunner, crashed_result
+from sweep.store.ledger import Ledger
 from sweep.study import load, stored
-from sweep.trial import Job, Progress, RunOptions, TrialRunner, crashed_result
 
 STUDY = """
 name: tiny

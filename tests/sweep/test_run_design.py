@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from sweep import store
-from sweep.ledger import LEDGER_FILE, Ledger
+from sweep.store.ledger import LEDGER_FILE, Ledger
 
 STUDY = """
 name: tiny_claims

@@ -14,7 +14,7 @@ from scipy.stats import binomtest, norm
 
 from sweep.analysis.claims.effects import Effect, unknown
 from sweep.analysis.claims.pairs import Floats, Pairs
-from sweep.analysis.outcomes import clopper_pearson
+from sweep.analysis.trials.outcomes import clopper_pearson
 
 
 def stable_effect(pairs: Pairs, value: float, level: float) -> Effect:

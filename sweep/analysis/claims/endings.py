@@ -11,8 +11,8 @@ import pandas as pd
 from slr_models.errors import ResultsError
 from sweep.analysis.claims.pairs import Pairs, behind
 from sweep.analysis.claims.responses import Evals, response
-from sweep.analysis.outcomes import OUTCOME_ORDER
-from sweep.analysis.wording import plural
+from sweep.analysis.trials.outcomes import OUTCOME_ORDER
+from sweep.wording import plural
 
 _FALLEN_TO = 0.9
 """A validation loss that fell to this share over the last quarter of the steps was still falling."""

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from sweep.analysis.wording import number, percent
+from sweep.wording import number, percent
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from sweep.analysis.claims.effects import Effect
 from sweep.analysis.claims.named import level_text, response, response_text, shown
 from sweep.analysis.claims.pairs import Pairs
 from sweep.analysis.claims.power import pairs_needed
-from sweep.analysis.wording import number, percent, plural
+from sweep.wording import number, percent, plural
 
 OPENINGS = {
     "supported": "Supported",

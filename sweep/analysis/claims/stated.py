@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sweep.analysis.wording import plural
+from sweep.wording import plural
 
 WITHDRAWN_KEY = "claims_withdrawn_after"
 """In `provenance`: name of a claim that was removed or changed -> trainings that had finished by then."""

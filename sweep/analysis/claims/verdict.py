@@ -29,8 +29,8 @@ from sweep.analysis.claims.responses import QUALITY, Evals
 from sweep.analysis.claims.sentences import as_factor, power_sentence, scaled, sentence, span
 from sweep.analysis.claims.sequential import levels_at, look, look_blocks
 from sweep.analysis.claims.stated import note_of
-from sweep.analysis.wording import number, percent, plural
 from sweep.store import without_nonfinite
+from sweep.wording import number, percent, plural
 
 RULES = 2
 """Number of the rules by which claims are settled; a study that other rules ended is judged again."""

@@ -8,16 +8,16 @@ import numpy as np
 import numpy.typing as npt
 from scipy.stats import ttest_ind
 
+from sweep.analysis.answer.recommend import Recommendation, recommend
+from sweep.analysis.answer.safe_setting import chance_text
 from sweep.analysis.claims.stated import tested
 from sweep.analysis.comparison.changes import Change, Incomparable, Told, told
 from sweep.analysis.comparison.settings import Difference
 from sweep.analysis.comparison.shared import Run
 from sweep.analysis.comparison.stability import share_text
-from sweep.analysis.groups import CONFIRM_PHASE, FULL_SIZE_PHASE, Spread
-from sweep.analysis.outcomes import judged
-from sweep.analysis.recommend import Recommendation, recommend
-from sweep.analysis.safe_setting import chance_text
-from sweep.analysis.wording import number, percent, plural, setting_text, short_names, value_text
+from sweep.analysis.trials.groups import CONFIRM_PHASE, FULL_SIZE_PHASE, Spread
+from sweep.analysis.trials.outcomes import judged
+from sweep.wording import number, percent, plural, setting_text, short_names, value_text
 
 Metric = Literal["wer", "val_loss"]
 _NAMES: Mapping[Metric, str] = {"wer": "WER", "val_loss": "validation loss, nats a label"}

@@ -9,9 +9,9 @@ from typing import Literal
 import numpy as np
 from scipy.stats import hypergeom
 
+from sweep.analysis.answer.unsafe import fisher_p
 from sweep.analysis.claims.bounded import agreeing
-from sweep.analysis.outcomes import Share
-from sweep.analysis.unsafe import fisher_p
+from sweep.analysis.trials.outcomes import Share
 
 ALPHA = 0.05
 """Chance that at least one of all tests of a comparison calls a difference that is none."""

@@ -10,15 +10,9 @@ from sweep.analysis.comparison.cost import cost_facts
 from sweep.analysis.comparison.edges import edge_changes, maps, place_text, volume
 from sweep.analysis.comparison.settings import Difference, differences
 from sweep.analysis.comparison.shared import Run, Shared, in_part, shared_part
-from sweep.analysis.comparison.stability import (
-    evidence,
-    new_outcomes,
-    outcome_changes,
-    share_changes,
-    shared_panel,
-)
-from sweep.analysis.tried import of_space
-from sweep.analysis.wording import plural, short_names
+from sweep.analysis.comparison.stability import evidence, new_outcomes, outcome_changes, share_changes, shared_panel
+from sweep.analysis.trials.tried import of_space
+from sweep.wording import plural, short_names
 
 
 @dataclass(frozen=True)

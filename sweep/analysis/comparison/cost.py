@@ -8,8 +8,8 @@ import pandas as pd
 from scipy.stats import quantile_test
 
 from sweep.analysis.comparison.changes import Told, told
-from sweep.analysis.costs import costs
-from sweep.analysis.wording import duration, number, percent
+from sweep.analysis.cost.costs import costs
+from sweep.wording import duration, number, percent
 
 _LEAST = 6
 """Fewer values give no 95 % interval of their median."""

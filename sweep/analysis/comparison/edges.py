@@ -11,15 +11,15 @@ from scipy.stats import norm, t
 from sweep.analysis.comparison.changes import ALPHA, Change, Incomparable, Told, mover, told
 from sweep.analysis.comparison.shared import Allowed, Run, Shared
 from sweep.analysis.comparison.stability import shared_panel
-from sweep.analysis.region import SURE, fit_margin
-from sweep.analysis.slices import active, typical
-from sweep.analysis.tried import settings_of, telling
-from sweep.analysis.wording import number, percent, setting_text, short_names, value_text
+from sweep.analysis.region.region import SURE, fit_margin
+from sweep.analysis.region.slices import active, typical
+from sweep.analysis.trials.tried import settings_of, telling
 from sweep.boundary.edges import SURE as EDGE_SURE
 from sweep.boundary.edges import Edge, edge_path, edges, profile
 from sweep.boundary.encoding import Axis
 from sweep.boundary.model import MarginModel
 from sweep.space import Settings
+from sweep.wording import number, percent, setting_text, short_names, value_text
 
 _REACH = float(norm.isf(ALPHA / 2))
 _BAND = float(norm.ppf(EDGE_SURE))

@@ -7,11 +7,11 @@ from typing import Any
 import pandas as pd
 
 from sweep.analysis.comparison.settings import ABSENT, value_at
-from sweep.analysis.dimensions import plain
-from sweep.analysis.outcomes import at_level
-from sweep.analysis.tried import of_space, settings_of, space_of
-from sweep.analysis.wording import number, short_names, value_text
+from sweep.analysis.trials.dimensions import plain
+from sweep.analysis.trials.outcomes import at_level
+from sweep.analysis.trials.tried import of_space, settings_of, space_of
 from sweep.space import Choice, Dimension, Grid, Scalar, Space
+from sweep.wording import number, short_names, value_text
 
 _DIGITS = 9
 """Significant digits to which two values of a setting are the same."""

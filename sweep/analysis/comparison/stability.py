@@ -11,20 +11,13 @@ from scipy.stats import permutation_test, ttest_ind
 
 from sweep.analysis.claims.bounded import agreeing, mcnemar_p, padded_interval, sign_flip_p
 from sweep.analysis.claims.pairs import Floats
-from sweep.analysis.comparison.changes import (
-    ALPHA,
-    Change,
-    Incomparable,
-    Told,
-    least_fisher_p,
-    share_difference,
-)
+from sweep.analysis.comparison.changes import ALPHA, Change, Incomparable, Told, least_fisher_p, share_difference
 from sweep.analysis.comparison.shared import Pair, Run, Shared, at, in_part, matched, unguided
-from sweep.analysis.dimensions import Dimension, dimensions, panel_dimension
-from sweep.analysis.groups import mean_interval
-from sweep.analysis.outcomes import OUTCOME_ORDER, Share, clopper_pearson, share
-from sweep.analysis.wording import number, percent, plural, value_text
+from sweep.analysis.trials.dimensions import Dimension, dimensions, panel_dimension
+from sweep.analysis.trials.groups import mean_interval
+from sweep.analysis.trials.outcomes import OUTCOME_ORDER, Share, clopper_pearson, share
 from sweep.records import Outcome
+from sweep.wording import number, percent, plural, value_text
 
 MIN_SAMPLE = 5
 """Fewer trainings on a side are not tested."""

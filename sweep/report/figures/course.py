@@ -13,11 +13,11 @@ from typing import Any, Literal
 import numpy as np
 import plotly.graph_objects as go
 
-from sweep.analysis.traces import Trace
-from sweep.analysis.wording import number, percent
+from sweep.analysis.figures.course import Trace
 from sweep.records import Outcome
 from sweep.report.figures.panel import axis_style, base_layout, log_axis, widened
 from sweep.report.theme import MARKS, TRIAL_COLOURS, light
+from sweep.wording import number, percent
 
 GAP = 0.05
 """Between two rows, as a share of the height."""

@@ -5,11 +5,11 @@ from collections.abc import Sequence
 
 import plotly.graph_objects as go
 
-from sweep.analysis.sensitivity import LrInfo, LrPanel, LrPoint, LrSensitivity
-from sweep.analysis.wording import number, percent, plural, value_text
+from sweep.analysis.figures.learning_rate import LrInfo, LrPanel, LrPoint, LrSensitivity
 from sweep.records import Outcome
 from sweep.report.figures.panel import Panel, axis_style, base_figure, column, log_axis, widened
 from sweep.report.theme import MARKS, light
+from sweep.wording import number, percent, plural, value_text
 
 LOSS_FLOOR = 1e-3
 """A smaller loss is drawn here, nats a label."""

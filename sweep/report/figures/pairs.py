@@ -10,8 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 from markupsafe import Markup, escape
 
-from sweep.analysis.wording import number
 from sweep.report.figures.axis import Axis, axis_of
+from sweep.wording import number
 
 _WIDTH, _WIDE, _HEIGHT = 300, 420, 172
 """Of a drawing in pixels; one of four levels and more is wide."""

@@ -14,12 +14,12 @@ from textwrap import wrap
 import plotly.graph_objects as go
 from markupsafe import Markup
 
-from sweep.analysis.parallel import ParallelAxis, ParallelInfo, ParallelLine
-from sweep.analysis.wording import number, percent
+from sweep.analysis.figures.parallel import ParallelAxis, ParallelInfo, ParallelLine
 from sweep.records import Outcome
 from sweep.report.figures.axis import Axis
 from sweep.report.figures.panel import base_figure
 from sweep.report.theme import MARKS, light
+from sweep.wording import number, percent
 
 _COLUMN, _LEFT, _RIGHT = 136.0, 84.0, 118.0
 """Distance of two axes, and room for the texts beside the first and the last, in pixels."""

@@ -9,13 +9,13 @@ from typing import Any
 
 import plotly.graph_objects as go
 
-from sweep.analysis.dimensions import Dimension
-from sweep.analysis.region import Panel as Grid
-from sweep.analysis.stability_map import MapCell, MapInfo, MapPanel
-from sweep.analysis.wording import number, percent, plural, value_text
+from sweep.analysis.figures.stability_map import MapCell, MapInfo, MapPanel
+from sweep.analysis.region.region import Panel as Grid
+from sweep.analysis.trials.dimensions import Dimension
 from sweep.records import Outcome
 from sweep.report.figures.panel import Panel, axis_style, base_figure, column, log_axis, widened
 from sweep.report.theme import MAP_COLOURS, MARKS, light
+from sweep.wording import number, percent, plural, value_text
 
 _DIGITS = 3
 """Of a probability in the page."""

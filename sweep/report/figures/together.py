@@ -4,11 +4,11 @@ from collections.abc import Mapping
 
 import plotly.graph_objects as go
 
-from sweep.analysis.dimensions import Dimension
-from sweep.analysis.matters import Together
-from sweep.analysis.wording import number, value_text
+from sweep.analysis.region.matters import Together
+from sweep.analysis.trials.dimensions import Dimension
 from sweep.report.figures.panel import Panel, axis_style, base_figure, log_axis
 from sweep.report.theme import light
+from sweep.wording import number, value_text
 
 _STYLES = (("accent", "solid"), ("ink", "dash"), ("muted", "dot"), ("accent", "dashdot"), ("ink", "longdash"))
 """Colour and dash of the lines, in turn; the colours of outcomes would say something else."""

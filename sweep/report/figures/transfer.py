@@ -4,12 +4,12 @@ from collections.abc import Sequence
 
 import plotly.graph_objects as go
 
-from sweep.analysis.transfer_fit import WidthFit, band
-from sweep.analysis.wording import number
+from sweep.analysis.region.transfer_fit import WidthFit, band
 from sweep.records import Outcome
+from sweep.report.contents.full_size import FullSizeTraining
 from sweep.report.figures.panel import Panel, axis_style, base_figure, log_axis, widened
-from sweep.report.full_size import FullSizeTraining
 from sweep.report.theme import MARKS, light
+from sweep.wording import number
 
 _INTERVAL = 1.96
 """Standard errors of an edge on either side of it."""

@@ -4,12 +4,12 @@ from typing import Any
 
 import pandas as pd
 
-from sweep.analysis.costs import costs
-from sweep.analysis.dimensions import dimensions, learning_rate, panel_dimension
-from sweep.analysis.groups import setting_groups
-from sweep.analysis.neighbours import coordinates, distances, neighbourhoods
-from sweep.analysis.sensitivity import lr_info
-from sweep.analysis.stability_map import map_info
+from sweep.analysis.answer.neighbours import coordinates, distances, neighbourhoods
+from sweep.analysis.cost.costs import costs
+from sweep.analysis.figures.learning_rate import lr_info
+from sweep.analysis.figures.stability_map import map_info
+from sweep.analysis.trials.dimensions import dimensions, learning_rate, panel_dimension
+from sweep.analysis.trials.groups import setting_groups
 from sweep.records import Outcome
 
 LR, P, CLIP = "training.optimizer.lr", "training.precision.kind", "training.clip.max_norm"

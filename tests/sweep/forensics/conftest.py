@@ -9,12 +9,13 @@ import torch
 
 from slr_models.data import SyntheticConfig
 from slr_models.data.batch import Dataset
-from sweep.detectors import RunContext
 from sweep.forensics.replay import Run
-from sweep.monitor import StabilityMonitor
+from sweep.judging.detectors import RunContext
+from sweep.judging.monitor import StabilityMonitor
 from sweep.records import StepRecord, Verdict
-from sweep.snapshots import SnapshotRing
-from sweep.train import Training, TrialConfig
+from sweep.training.config import TrialConfig
+from sweep.training.snapshots import SnapshotRing
+from sweep.training.train import Training
 
 CPU = torch.device("cpu")
 L_CONST, L_UNIF = 1.8, 2.04

@@ -5,8 +5,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sweep.forensics.adam_state import impossible_rate, is_damaged
-from sweep.optim import AdamW, Sgd
-from sweep.snapshots import Snapshot
+from sweep.training.optim import AdamW, Sgd
+from sweep.training.snapshots import Snapshot
 
 
 def snapshot(mean, square) -> Snapshot:

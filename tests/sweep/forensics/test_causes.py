@@ -5,10 +5,9 @@ import dataclasses
 import numpy as np
 import pytest
 
-from sweep.explanation import Cause, Place
 from sweep.forensics.batches import DataFaults, batches_of_steps
 from sweep.forensics.causes import quick_cause
-from sweep.records import Outcome, SkipReason, StepRecord, Verdict
+from sweep.records import Cause, Outcome, Place, SkipReason, StepRecord, Verdict
 
 NEVER_SKIP = {"bad_batch": {"kind": "never_skip"}}
 

@@ -7,13 +7,12 @@ import pydantic
 import pytest
 import torch
 
-from sweep.explanation import Cause, Place
 from sweep.forensics import replay
 from sweep.forensics.explaining import explain
 from sweep.forensics.settings import ForensicsConfig
 from sweep.forensics.trace_ops import trace_step
-from sweep.records import HealthMetric, HealthRecord, Outcome, StepRecord, Verdict
-from sweep.snapshots import SnapshotRing
+from sweep.records import Cause, HealthMetric, HealthRecord, Outcome, Place, StepRecord, Verdict
+from sweep.training.snapshots import SnapshotRing
 
 L_CONST, L_UNIF = 1.8, 2.04
 QUICK = ForensicsConfig(replay_steps=30, learning_replay_steps=60, repeats=1)

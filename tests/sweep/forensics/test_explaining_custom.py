@@ -5,10 +5,10 @@ import dataclasses
 import pytest
 import torch
 
-from sweep.explanation import Cause, Place
 from sweep.forensics.batches import batches_of_steps
 from sweep.forensics.explaining import explain
 from sweep.forensics.settings import ForensicsConfig
+from sweep.records import Cause, Place
 
 MODULE = """
 import torch

@@ -8,9 +8,9 @@ import pytest
 import torch
 from torch import nn
 
-from sweep.explanation import Place
 from sweep.forensics.replay import next_record
 from sweep.forensics.trace_ops import trace_step
+from sweep.records import Place
 
 
 class _WrittenOut(nn.Module):

@@ -9,8 +9,17 @@ import numpy as np
 import pytest
 
 from sweep import store
-from sweep.explanation import Cause, Counterfactual, Explanation, FirstNonfinite, Place
-from sweep.records import EvalRecord, Outcome, SkipReason, StepRecord
+from sweep.records import (
+    Cause,
+    Counterfactual,
+    EvalRecord,
+    Explanation,
+    FirstNonfinite,
+    Outcome,
+    Place,
+    SkipReason,
+    StepRecord,
+)
 from sweep.report import build_report
 
 CHROMIUM = Path("/usr/bin/chromium")

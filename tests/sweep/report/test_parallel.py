@@ -3,7 +3,7 @@
 import math
 import re
 
-from sweep.analysis.parallel import ParallelAxis, ParallelInfo, ParallelLine
+from sweep.analysis.figures.parallel import ParallelAxis, ParallelInfo, ParallelLine
 from sweep.records import Outcome
 from sweep.report.figures.parallel import draw_parallel
 

@@ -13,8 +13,7 @@ import yaml
 
 from slr_models.errors import ResultsError
 from sweep import store
-from sweep.explanation import Cause, Explanation
-from sweep.records import HealthMetric, HealthRecord, Outcome
+from sweep.records import Cause, Explanation, HealthMetric, HealthRecord, Outcome
 from sweep.report import build_report
 from sweep.report.__main__ import main
 from sweep.report.theme import MAP_COLOURS, MARKS, PAGE_COLOURS, TRIAL_COLOURS, dark_swaps, svg_symbol

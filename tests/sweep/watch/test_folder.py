@@ -8,7 +8,7 @@ import pytest
 
 from slr_models.errors import ResultsError
 from sweep import store
-from sweep.ledger import LEDGER_FILE, Ask, Ledger
+from sweep.store.ledger import LEDGER_FILE, Ask, Ledger
 from sweep.watch.folder import Folder, neighbours
 
 

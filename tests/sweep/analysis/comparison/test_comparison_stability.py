@@ -4,6 +4,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
+from sweep.analysis.answer.unsafe import fisher_p
 from sweep.analysis.comparison.changes import Change
 from sweep.analysis.comparison.shared import Run, shared_part
 from sweep.analysis.comparison.stability import (
@@ -14,7 +15,6 @@ from sweep.analysis.comparison.stability import (
     share_changes,
     shared_panel,
 )
-from sweep.analysis.unsafe import fisher_p
 
 LR, KIND = "training.optimizer.lr", "training.precision.kind"
 SPACE = {LR: {"loguniform": [1e-4, 1e-1]}, KIND: {"choice": ["fp32", "fp16"]}}

@@ -1,0 +1,97 @@
+"""The recommended settings as a study that trains once."""
+
+import copy
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from sweep.analysis.answer.recommend import Recommendation, result_text
+
+
+def recipe(
+    recommendation: Recommendation,
+    study: Mapping[str, Any],
+    sections: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
+    """A study without a search: the recommended settings at their dotted paths, one trial, with the evidence.
+
+    Args:
+        recommendation: must recommend something.
+        study: the study as validated (study.yaml), with `provenance`.
+        sections: `model`, `data` and `training` exactly as the recommended trials had them. Without them
+            the settings are put into the study's own sections; where a setting changes a `kind` there, the
+            other fields of that kind fall back to their defaults, and the evidence carries a caution.
+
+    Raises:
+        ValueError: nothing is recommended.
+    """
+    chosen = recommendation.chosen
+    if chosen is None:
+        raise ValueError(f"there is no recipe: {recommendation.headline}")
+    source = copy.deepcopy({k: v for k, v in study.items() if k not in ("space", "provenance")})
+    space = dict(study.get("space") or {})
+    settings = {path: value for path, value in recommendation.setting.items() if value is not None}
+    reset: list[str] = []
+    if sections is not None:
+        source |= copy.deepcopy(dict(sections))
+    else:
+        # A `kind` goes first: it decides which fields its neighbours may be.
+        for path in sorted(settings, key=lambda p: (not p.endswith(".kind"), p.count("."))):
+            if _put(source, path, _as_searched(settings[path], space.get(path) or {})):
+                reset.append(path)
+    source["name"] = f"{study['name']}-recipe"
+    source["description"] = f"The settings that the study {study['name']} recommends."
+    source["budget"] = {**(source.get("budget") or {}), "trials": 1}
+    source["repeats"] = 1
+    source["confirm"] = {"settings": 0}
+    for section in ("search", "design", "claims", "scheduler", "full_size"):  # they are about a study's many trials
+        source.pop(section, None)
+    group = chosen.group
+    evidence: dict[str, Any] = {
+        "study": study["name"],
+        "status": recommendation.status,
+        "result": result_text(group),
+        "seeds_stable": f"{group.stable.count} of {group.stable.total}",
+        "fresh_seeds_stable": f"{group.fresh.count} of {group.fresh.total}",
+        "trials": list(group.trial_ids),
+        "how_sure": list(recommendation.sureness),
+        "avoid": [claim.text for claim in recommendation.avoid if claim.kind != "difference"],
+    }
+    safe = recommendation.safety
+    if safe is not None:
+        evidence["safety"] = {
+            "rule_met": safe.meets,
+            "why": safe.why,
+            "p_stable": round(safe.p_stable, 4),
+            # No edge within the range, or no learning rate: there is no number to give.
+            "hot_edge_lr": None if safe.edge is None else float(f"{safe.edge:.4g}"),
+            "margin_decades": round(safe.margin_decades, 3) if math.isfinite(safe.margin_decades) else None,
+        }
+    if reset:
+        evidence["caution"] = f"Beside {', '.join(reset)}, defaults stand here: compare with the study's file."
+    source["provenance"] = {"evidence": evidence}
+    return source
+
+
+def _put(tree: dict[str, Any], path: str, value: Any) -> bool:
+    """Sets the value; returns whether a changed `kind` made it drop other fields."""
+    *parents, last = path.split(".")
+    node = tree
+    for key in parents:
+        if not isinstance(node.get(key), dict):
+            node[key] = {}
+        node = node[key]
+    dropped = False
+    if last == "kind" and node.get("kind") != value:
+        dropped = len(node) > 1
+        node.clear()  # the other fields belong to the former kind
+    node[last] = value
+    return dropped
+
+
+def _as_searched(value: Any, spec: Mapping[str, Any]) -> Any:
+    """The value in the type that the study gave it: the table of trials keeps numbers as floats."""
+    for known in (*(spec.get("choice") or ()), *(spec.get("grid") or ())):
+        if type(known) is not bool and (known == value or str(known) == value):
+            return known
+    return int(value) if "int" in spec else value

@@ -1,0 +1,359 @@
+"""Which setting to use, on what evidence, how sure that is, and what to avoid."""
+
+import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import pandas as pd
+
+from sweep.analysis.answer.expected import ExpectedResults
+from sweep.analysis.answer.neighbours import NUM_NEAREST, Neighbourhood, neighbourhoods
+from sweep.analysis.answer.safe_setting import Rule, SafeSetting, judge, keeps_rule
+from sweep.analysis.answer.unsafe import Claim, claims, common_failure
+from sweep.analysis.region.region import fit_margin
+from sweep.analysis.trials.columns import common_value
+from sweep.analysis.trials.dimensions import Dimension, dimensions
+from sweep.analysis.trials.groups import SettingGroup, setting_groups
+from sweep.analysis.trials.outcomes import judged
+from sweep.analysis.trials.tried import as_searched, of_space
+from sweep.records import Outcome
+from sweep.space import Settings
+from sweep.wording import number, percent, plural, setting_text, short_names, value_text
+
+BORDER = 0.03
+"""A value this close (in units of its range) to an end of the searched range is pointed out."""
+
+UNFINISHED = 0.5
+"""A validation loss above this multiple of the zero-information loss is that of a training under way."""
+
+_ADVICE = {
+    Outcome.INFEASIBLE_DATA: "Targets are longer than the model's output: check the data and the stride.",
+    Outcome.OUT_OF_MEMORY: "Lower the batch size or the model's width.",
+    Outcome.CRASHED: "The cause lies in the code or the data, not in the settings: read the reason below.",
+    Outcome.BLANK_COLLAPSE: "Nothing was learned. Check the data, or train for more steps.",
+    Outcome.STALLED: "Nothing was learned. Raise the learning rates or steps, or check the data.",
+    Outcome.SKIP_STARVED: "Hardly any update was applied. Loosen the rule that skips batches.",
+    Outcome.SCALER_COLLAPSE: "Widen the search to full precision or lower learning rates.",
+    Outcome.DIVERGED_LOSS: "Widen the search to lower learning rates.",
+    Outcome.DIVERGED_NONFINITE: "Widen the search to lower learning rates or to full precision.",
+    Outcome.CALIBRATING: "The loss scale never settled: train for more steps or start from a lower scale.",
+}
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A setting whose every seed was stable."""
+
+    group: SettingGroup
+    around: Neighbourhood
+    score: float
+    """Lower is better: the expected result if an unstable training counted as a complete failure."""
+
+
+@dataclass(frozen=True)
+class Recommendation:
+    """The answer of a study."""
+
+    status: Literal["confirmed", "unconfirmed", "none"]
+    headline: str
+    """The answer in a sentence."""
+    chosen: Candidate | None
+    """None where no setting was stable over all its seeds."""
+    alternatives: tuple[Candidate, ...]
+    """All other candidates, best first."""
+    num_candidates: int
+    sureness: tuple[str, ...]
+    """How sure the answer is, a sentence each."""
+    method: str
+    """What was done, in words."""
+    avoid: tuple[Claim, ...]
+    notes: tuple[str, ...]
+    """What else the reader should know before using it."""
+    safety: SafeSetting | None = None
+    """The chosen setting held against the safety rule; None without one, or without a model of the boundary."""
+
+    @property
+    def setting(self) -> dict[str, Any]:
+        """Dotted path -> value of the recommended setting; empty where there is none."""
+        return {} if self.chosen is None else dict(self.chosen.group.setting)
+
+
+def recommend(
+    trials: pd.DataFrame,
+    space: Mapping[str, Any],
+    metric: Literal["wer", "val_loss"] = "wer",
+    safety: tuple[float, float] | None = None,
+) -> Recommendation:
+    """Chooses among the settings whose every seed was stable; says so plainly where there is none.
+
+    The order: confirmed with fresh seeds and safe, confirmed, safe, the others; within each by expected result.
+    Trials that a scheduler pruned or gave other settings on the way say nothing here, nor do those at full size.
+
+    Args:
+        trials: rows of the finished trials, as the store holds them.
+        space: the study's `space`, dotted path -> dimension.
+        metric: what stable settings are ranked by; the validation loss stands in where a WER is missing.
+        safety: the safety rule: least factor from the learning rate up to its hot edge, and least P(stable). None
+            for no rule. Without a model of the boundary (few trainings, or no numeric setting) there is none either.
+    """
+    known = of_space(trials)
+    dims = dimensions(space, known)
+    names = short_names(space)
+    avoid = tuple(claims(known, dims)) if len(known) else ()
+    groups = setting_groups(known, dims) if len(known) else []
+    stable = [g for g in groups if g.all_stable]
+    if not stable:
+        return _nothing(trials, known, avoid)
+    by_wer = metric == "wer" and all(g.wer is not None for g in stable)
+    around = neighbourhoods(stable, groups, dims)
+    judgements = _Judgements(known, space, metric, safety, stable)
+    scores = judgements.scores or {g.group: _score(g, around[g.group], known, by_wer) for g in stable}
+    ranked = sorted(
+        (Candidate(g, around[g.group], scores[g.group]) for g in stable),
+        key=lambda c: (
+            not (c.group.confirmed and judgements.is_safe(c.group)),
+            not c.group.confirmed,
+            not judgements.is_safe(c.group),
+            c.score,
+            c.group.group,
+        ),
+    )
+    chosen = ranked[0]
+    safe = judgements.of(chosen.group)
+    return Recommendation(
+        status="confirmed" if chosen.group.confirmed else "unconfirmed",
+        headline=_headline(chosen, names, unsafe=safe is not None and not safe.meets),
+        chosen=chosen,
+        alternatives=tuple(ranked[1:]),
+        num_candidates=len(ranked),
+        sureness=tuple(_sureness(chosen)),
+        method=_method(len(groups), ranked, judgements.num_safe, by_wer, len(dims)),
+        avoid=avoid,
+        notes=tuple(_notes(chosen, groups, dims, known)),
+        safety=safe,
+    )
+
+
+class _Judgements:
+    """Stable settings, held against the safety rule where there is a model of the boundary."""
+
+    def __init__(
+        self,
+        trials: pd.DataFrame,
+        space: Mapping[str, Any],
+        metric: Literal["wer", "val_loss"],
+        safety: tuple[float, float] | None,
+        stable: Sequence[SettingGroup],
+    ) -> None:
+        model = fit_margin(trials, space) if safety is not None else ""
+        self._model = None if isinstance(model, str) else model
+        self._safe: set[int] = set()
+        self.scores: dict[int, float] = {}
+        """By group, as `Candidate.score`; empty where there is no model."""
+        if self._model is None or safety is None:
+            return
+        self._rule = Rule(*safety)
+        self._expected = ExpectedResults(trials, self._model.encoding, metric)
+        settings = [self._settings(g) for g in stable]
+        scores = self._expected.cautious(settings, self._model.p_stable(settings))
+        self.scores = {g.group: float(score) for g, score in zip(stable, scores, strict=True)}
+        kept = keeps_rule(self._model, settings, self._rule)
+        self._safe = {g.group for g, keeps in zip(stable, kept.tolist(), strict=True) if keeps}
+
+    @property
+    def num_safe(self) -> int | None:
+        """How many of the settings keep the rule; None where there is no model."""
+        return None if self._model is None else len(self._safe)
+
+    def is_safe(self, group: SettingGroup) -> bool:
+        """Whether it keeps the rule; False where nobody knows."""
+        return group.group in self._safe
+
+    def of(self, group: SettingGroup) -> SafeSetting | None:
+        """All that is known of one; None where there is no model."""
+        if self._model is None:
+            return None
+        return judge(self._model, self._settings(group), self._rule, self._expected, group.group)
+
+    def _settings(self, group: SettingGroup) -> Settings:
+        assert self._model is not None, "settings are typed by the model's space"
+        space = self._model.encoding.space
+        typed = {path: as_searched(value, space[path]) for path, value in group.setting.items()}
+        return {path: value for path, value in typed.items() if value is not None}
+
+
+def _score(group: SettingGroup, around: Neighbourhood, trials: pd.DataFrame, by_wer: bool) -> float:
+    measure = group.wer if by_wer else group.val_loss
+    if measure is None:
+        return math.inf
+    failed = 1.0 if by_wer else common_value(trials, "l_const")
+    if math.isnan(failed):
+        failed = float(trials.loc[trials["stable"].astype(bool), "val_loss"].max())
+    return (1 - around.risk) * measure.mean + around.risk * max(failed, measure.mean)
+
+
+def _headline(chosen: Candidate, names: Mapping[str, str], *, unsafe: bool) -> str:
+    group = chosen.group
+    setting = setting_text(group.setting, names)
+    result = f": {result_text(group)}" if group.wer or group.val_loss else ""
+    if group.confirmed:
+        fresh = f"{group.fresh.count} of {plural(group.fresh.total, 'fresh seed')}"
+        use = "Best found, but the safety rule is not met:" if unsafe else "Use"
+        return f"{use} {setting}{result}, stable in {fresh}."
+    return f"Best so far, not confirmed with fresh seeds: {setting}{result}."
+
+
+def result_text(group: SettingGroup) -> str:
+    """`WER 42 %` or, where no WER is known, `validation loss 1.3 nats a label`."""
+    if group.wer is not None:
+        return f"WER {percent(group.wer.mean)}"
+    if group.val_loss is not None:
+        return f"validation loss {number(group.val_loss.mean)} nats a label"
+    return "no validation result"
+
+
+def _sureness(chosen: Candidate) -> list[str]:
+    group, around = chosen.group, chosen.around
+    lines = []
+    seeds = group.fresh if group.fresh.total else group.stable
+    kind = "fresh seed" if group.fresh.total else "seed"
+    were = "was" if seeds.count == 1 else "were"
+    lines.append(
+        f"{seeds.count} of {plural(seeds.total, kind)} {were} stable; the exact 95 % interval of the stable "
+        f"rate is {percent(seeds.low)} to {percent(seeds.high)}."
+    )
+    if not group.fresh.total:
+        lines.append("The search chose this setting by its result, so expect a fresh seed to do a little worse.")
+    elif group.wer is not None and group.wer.num > 1:
+        lines.append(
+            f"Over those seeds the WER runs from {percent(group.wer.low, 1)} to {percent(group.wer.high, 1)}; the 95 % "
+            f"interval of its mean is {percent(group.wer.ci_low)} to {percent(group.wer.ci_high)}."
+        )
+    near = around.nearest
+    if near.total:
+        was = "was" if near.count == 1 else "were"
+        lines.append(
+            f"{near.count} of the {near.total} nearest other settings {was} stable in every seed "
+            f"(they lie within {percent(around.reach)} of the searched ranges)."
+        )
+    else:
+        lines.append("No other setting was tried, so nothing is known about its neighbourhood.")
+    return lines
+
+
+def _method(num_groups: int, ranked: list[Candidate], num_safe: int | None, by_wer: bool, num_dims: int) -> str:
+    num_stable, confirmed = len(ranked), sum(c.group.confirmed for c in ranked)
+    measure, failure = ("final WER", "a WER of 100 %") if by_wer else ("final validation loss", "learning nothing")
+    parts = [
+        f"{num_stable} of {plural(num_groups, 'tried setting')} were stable in every seed."
+        if num_groups > 1
+        else "One setting was tried, and it was stable in every seed."
+    ]
+    if 0 < confirmed < num_stable:
+        was, come = ("The one that was", "comes") if confirmed == 1 else (f"The {confirmed} that were", "come")
+        parts.append(f"{was} confirmed with fresh seeds {come} first.")
+    if num_safe is not None and num_stable > 1:
+        keep, come = ("keeps", "comes") if num_safe == 1 else ("keep", "come")
+        first = f", and of equals {'it' if num_safe == 1 else 'these'} {come} first." if num_safe else "."
+        parts.append(f"{num_safe or 'None'} of them {keep} the safety rule{first}")
+    parts.append(f"They are ranked by the mean {measure} they would have if an unstable training counted as {failure}:")
+    if num_safe is None:
+        parts.append(
+            "the chance of that is estimated from the setting's own seeds and from its tried neighbours, weighted by "
+            f"distance in the {plural(num_dims, 'searched setting')} scaled to their ranges (logarithmic where the "
+            "search was)."
+        )
+    else:
+        parts.append(
+            "both this and the chance of that are what all trials together let expect (Gaussian processes), with one "
+            "standard error added, so that a single lucky seed does not win."
+        )
+    parts.append(f"The {NUM_NEAREST} nearest are counted above.")
+    return " ".join(parts)
+
+
+def _notes(
+    chosen: Candidate, groups: Sequence[SettingGroup], dims: Sequence[Dimension], trials: pd.DataFrame
+) -> list[str]:
+    notes = []
+    for dim in dims:
+        value = chosen.group.setting[dim.path]
+        place = None if dim.kind == "category" else dim.scale(value)
+        if place is not None and dim.high > dim.low and not BORDER < place < 1 - BORDER:
+            end = "lower" if place <= BORDER else "upper"
+            notes.append(
+                f"The {dim.name} {value_text(value)} lies at the {end} end of its range: a wider range may do better."
+            )
+    if all(g.all_stable for g in groups) and len(groups) > 1:
+        notes.append(
+            "Every setting was stable, so this study did not find the edge of stability: widen the ranges to see it."
+        )
+    spiky = chosen.group.outcomes.get(Outcome.SPIKY_RECOVERING, 0)
+    if spiky:
+        notes.append(
+            f"{spiky} of its {plural(chosen.group.stable.total, 'training')} had loss spikes that came back "
+            "by themselves."
+        )
+    l_const = common_value(trials, "l_const")
+    loss = chosen.group.val_loss
+    if loss is not None and loss.mean > UNFINISHED * l_const:
+        notes.append(
+            f"It is learning but far from done: its validation loss is {percent(loss.mean / l_const)} of the loss of "
+            "learning nothing. Train it for longer before you judge its WER."
+        )
+    wer = chosen.group.wer
+    if wer is not None and wer.mean > 0.9:
+        notes.append(
+            "The WER is still above 90 %: the model has hardly begun to recognise signs, so stability is "
+            "all that this study speaks about."
+        )
+    if (trials["verdict"] == Outcome.CRASHED.value).any():
+        crashed = int((trials["verdict"] == Outcome.CRASHED.value).sum())
+        notes.append(f"{plural(crashed, 'trial')} crashed; they count as unstable although the setting may not be why.")
+    return notes
+
+
+def _nearest(trials: pd.DataFrame) -> str:
+    """The setting that was stable in most of its seeds."""
+    seeds = trials.assign(stable=trials["stable"].astype(bool)).groupby("group")["stable"].agg(["mean", "sum", "size"])
+    best = seeds.sort_values(["mean", "size"], ascending=False).iloc[0]
+    return f"The best one was stable in {int(best['sum'])} of {plural(int(best['size']), 'seed')}."
+
+
+def _nothing(every: pd.DataFrame, trials: pd.DataFrame, avoid: tuple[Claim, ...]) -> Recommendation:
+    sureness: tuple[str, ...] = ()
+    if every.empty:
+        headline = "No trial has finished yet, so there is nothing to recommend."
+    elif trials.empty:
+        ended = "was pruned" if judged(every).empty else "was pruned or changed its settings on the way"
+        headline = f"No setting can be recommended: each of {plural(len(every), 'trial')} {ended}, so none was judged."
+    else:
+        total = len(trials)
+        same = common_failure(trials)
+        if same is not None:
+            those = "The only trial" if total == 1 else f"All {total} trials"
+            advice = _ADVICE.get(same, "")
+            headline = f"No setting can be recommended. {those} ended as {same.value}. {advice}".strip()
+        elif trials["stable"].any():
+            headline = f"No setting can be recommended: none was stable in every one of its seeds. {_nearest(trials)}"
+        else:
+            headline = f"No setting can be recommended: none of {total} trials was stable."
+        counts = Counter(str(v) for v in trials["verdict"])
+        kinds = ", ".join(f"{n} {kind}" for kind, n in counts.most_common())
+        alike = "" if same is None or total == 1 else " The same end everywhere points to a common cause."
+        sureness = (f"{plural(total, 'trial')} finished: {kinds}.{alike}",)
+        if same is None and all(Outcome(kind).is_diverged for kind in counts):
+            sureness += ("All of them diverged: widen the search to lower learning rates or full precision.",)
+    return Recommendation(
+        status="none",
+        headline=headline,
+        chosen=None,
+        alternatives=(),
+        num_candidates=0,
+        sureness=sureness,
+        method="A setting is recommended only if every one of its seeds was stable.",
+        avoid=avoid,
+        notes=(),
+    )

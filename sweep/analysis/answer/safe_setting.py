@@ -1,0 +1,273 @@
+"""The setting to rely on: not the best one, but the best of those that keep clear of instability."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from sweep.analysis.answer.expected import ExpectedResults
+from sweep.analysis.region.region import fit_margin, hot_edge
+from sweep.analysis.region.slices import readable
+from sweep.analysis.trials.tried import of_space, settings_of
+from sweep.boundary.edges import edge_path
+from sweep.boundary.encoding import Axis
+from sweep.boundary.model import MarginModel
+from sweep.space import Scalar, Settings, contains
+from sweep.wording import number
+
+_NUM_SAMPLE = 1024
+"""Untried settings that are looked at."""
+_NUM_LOWERED = 32
+"""Tried settings of which a cooler copy is looked at, the best ones."""
+_NUM_RUNGS = 25
+"""Places up to the factor at which a setting must still be stable: 0.02 decades apart for a factor of 3."""
+_SPARE = 1.25
+"""Times the factor that an untried setting keeps: the edge moves a little when the model learns of its trainings."""
+_GAIN = 0.95
+"""Share of the best tried setting's result that an untried one must promise to be preferred."""
+_SEED = 0
+_EXACT = 1 - 1e-9
+"""Share of a factor that passes for the whole of it: products of factors round."""
+_LR_NAMES = ("lr", "learning_rate")
+
+
+@dataclass(frozen=True)
+class Rule:
+    """What a setting must keep to be called safe."""
+
+    lr_factor: float
+    """Least factor from the learning rate up to its hot edge, or to the range's end where no edge is seen; >= 1."""
+    p_stable: float
+    """Least chance that a training with a fresh seed is stable, in [0, 1]."""
+
+
+@dataclass(frozen=True)
+class SafeSetting:
+    """A setting, held against the safety rule."""
+
+    setting: dict[str, Any]
+    """Dotted path -> value; inactive settings are absent."""
+    p_stable: float
+    """Chance that a training with a fresh seed is stable, as the model of the boundary has it."""
+    margin_decades: float
+    """From its learning rate up to its hot edge, in powers of ten; inf where there is none above it within the range,
+    NaN where no learning rate is searched."""
+    edge: float | None
+    """The hot edge of its own slice: the learning rate above which P(stable) is below 0.5; None where there is none."""
+    expected: float | None
+    """Expected WER or validation loss (nats a label) of a stable training; None where too few are known."""
+    meets: bool
+    """Whether it keeps the rule."""
+    why: str
+    """The rule and whether it is kept, in a sentence."""
+    tried_group: int | None
+    """The group that was trained with these settings; None if none was."""
+
+
+def safe_setting(
+    trials: pd.DataFrame,
+    space: Mapping[str, Any],
+    *,
+    lr_factor: float,
+    p_stable: float,
+    metric: Literal["wer", "val_loss"] = "wer",
+) -> SafeSetting | None:
+    """The setting with the best expected result among those that keep the rule; None without a model or candidates.
+
+    Candidates are the settings that were stable in every seed, the best of these with their learning rate lowered to
+    `lr_factor` below their edge (the range's end where no edge is seen), and a sample of the whole space. A setting of
+    which a seed was unstable is none. The result is taken cautiously (`ExpectedResults.cautious`): an unstable
+    training counts as a complete failure. Where no candidate keeps the rule, the tried one with the highest P(stable)
+    is given, with `meets` False. Equal trials give an equal answer, whatever their order.
+
+    Args:
+        trials: rows of the finished trials, as the store holds them.
+        space: the study's `space`, dotted path -> dimension.
+        lr_factor: as in `Rule`.
+        p_stable: as in `Rule`.
+        metric: what stable settings are ranked by; the validation loss stands in where a WER is missing.
+    """
+    model = fit_margin(trials, space)
+    if isinstance(model, str):
+        return None
+    rule = Rule(lr_factor, p_stable)
+    tried, unstable = _tried(trials, model)
+    if not tried:
+        return None
+    expected = ExpectedResults(trials, model.encoding, metric)
+    p_tried = model.p_stable(tried)
+    worth_tried = expected.cautious(tried, p_tried)
+    stricter = Rule(_SPARE * lr_factor, p_stable)
+    best = np.argsort(worth_tried, kind="stable")[:_NUM_LOWERED]
+    untried = [cooler for i in best.tolist() for cooler in _lowered(model, tried[i], stricter)]
+    if expected.known:
+        untried += [readable(model.encoding, s) for s in model.encoding.sobol(_NUM_SAMPLE, _SEED)]
+    untried = [s for s in untried if s not in unstable and s not in tried]
+    candidates = [*tried, *untried]
+    kept = np.concatenate([keeps_rule(model, tried, rule), keeps_rule(model, untried, stricter)])
+    worth = expected.cautious(candidates, model.p_stable(candidates))
+    worth[len(tried) :] /= _GAIN
+    for index in sorted(np.flatnonzero(kept).tolist(), key=lambda i: (worth[i], i)):
+        found = judge(model, candidates[index], rule, expected, _group(trials, model, candidates[index]))
+        if found.meets:
+            return found
+    safest = tried[int(np.lexsort((worth_tried, -p_tried))[0])]
+    return judge(model, safest, rule, expected, _group(trials, model, safest))
+
+
+def keeps_rule(model: MarginModel, settings: Sequence[Mapping[str, Scalar]], rule: Rule) -> npt.NDArray[np.bool_]:
+    """Whether each setting keeps the rule, [M], to within the steps at which the way up to the edge is looked at."""
+    if not settings:
+        return np.zeros(0, dtype=np.bool_)
+    kept = model.p_stable(settings) >= rule.p_stable
+    along = _learning_rate(model)
+    if along is None:
+        return kept
+    scale = _scale(model, along)
+    # Nobody knows what lies beyond the range.
+    kept &= np.array([along not in s or _reaches(scale, float(s[along]), rule) for s in settings], dtype=np.bool_)
+    for rung in np.linspace(0.0, math.log(rule.lr_factor), _NUM_RUNGS)[1:].tolist():
+        rows = np.flatnonzero(kept)
+        if not len(rows):
+            break
+        hotter = [_hotter(settings[i], along, math.exp(rung)) for i in rows.tolist()]
+        kept[rows] = model.p_stable(hotter) >= 0.5
+    return kept
+
+
+def judge(
+    model: MarginModel,
+    setting: Mapping[str, Scalar],
+    rule: Rule,
+    expected: ExpectedResults,
+    tried_group: int | None,
+) -> SafeSetting:
+    """Holds one setting against the rule."""
+    p = float(model.p_stable([setting])[0])
+    along = _learning_rate(model)
+    lr = None if along is None else setting.get(along)
+    edge = None if lr is None else hot_edge(model, setting)
+    margin = math.nan
+    if lr is not None and edge is not None:
+        margin = edge if math.isinf(edge) else math.log10(edge / float(lr))
+    likely = p >= rule.p_stable
+    clear = math.isnan(margin) or margin >= math.log10(rule.lr_factor)
+    if margin == math.inf and along is not None and lr is not None:
+        # Nobody knows what lies beyond the range.
+        clear = _reaches(_scale(model, along), float(lr), rule)
+    result = float(expected.of_stable([setting])[0])
+    return SafeSetting(
+        setting=dict(setting),
+        p_stable=p,
+        margin_decades=margin,
+        edge=None if edge is None or math.isinf(edge) else edge,
+        expected=None if math.isnan(result) else result,
+        meets=likely and clear,
+        why=_why(model, rule, p, lr, edge, likely, clear),
+        tried_group=tried_group,
+    )
+
+
+def chance_text(p: float) -> str:
+    """P(stable) as finely as a few dozen trainings can tell it: `0.93`, `above 0.99`."""
+    if p > 0.99:
+        return "above 0.99"
+    # Rounded down: a rule that asks for 0.95 is not kept by 0.947.
+    return "below 0.01" if p < 0.01 else f"{math.floor(p * 100) / 100:.2f}"
+
+
+def _why(
+    model: MarginModel, rule: Rule, p: float, lr: Scalar | None, edge: float | None, likely: bool, clear: bool
+) -> str:
+    only = "" if likely else "only "
+    parts = [f"P(stable) is {only}{chance_text(p)} (at least {number(rule.p_stable, 2)} asked)"]
+    if lr is not None and edge is not None:
+        asked = f"at least {number(rule.lr_factor, 2)} asked"
+        if edge == math.inf:
+            along = _learning_rate(model)
+            assert along is not None, "a learning rate was given"
+            high = _scale(model, along).high
+            so_far = f"there is no hot edge up to {number(high)}, the end of the range"
+            advice = "" if clear else ": widen the range"
+            parts.append(f"{so_far}, {_times(high / float(lr), clear)} the learning rate ({asked}){advice}")
+        elif edge == -math.inf:
+            parts.append(f"no learning rate is stable with these settings ({asked})")
+        elif edge <= float(lr):
+            parts.append(f"the learning rate lies above its hot edge {number(edge)} ({asked})")
+        else:
+            times = _times(edge / float(lr), clear)
+            parts.append(f"the hot edge {number(edge)} is {times} the learning rate ({asked})")
+    verdict = "Safety rule met" if likely and clear else "Safety rule not met"
+    return f"{verdict}: {' and '.join(parts)}."
+
+
+def _times(factor: float, clear: bool) -> str:
+    """The factor, rounded towards the side that the verdict is on."""
+    if clear:
+        return f"{number(math.ceil(factor * _EXACT * 100) / 100)} times"
+    return f"only {number(math.floor(factor * 100) / 100)} times"
+
+
+def _reaches(scale: Axis, lr: float, rule: Rule) -> bool:
+    """Whether the range goes on for the factor that the rule asks for."""
+    return scale.high >= lr * rule.lr_factor * _EXACT
+
+
+def _scale(model: MarginModel, along: str) -> Axis:
+    scale = model.encoding.axis(along)
+    assert scale is not None, "edges lie along a numeric dimension"
+    return scale
+
+
+def _learning_rate(model: MarginModel) -> str | None:
+    """The edge dimension if it is a learning rate."""
+    along = edge_path(model.encoding)
+    return along if along is not None and along.split(".")[-1] in _LR_NAMES else None
+
+
+def _hotter(setting: Mapping[str, Scalar], along: str, factor: float) -> dict[str, Scalar]:
+    return {**setting, **({along: float(setting[along]) * factor} if along in setting else {})}
+
+
+def _tried(trials: pd.DataFrame, model: MarginModel) -> tuple[list[Settings], list[Settings]]:
+    """The settings that were stable in every seed, and those that were not, in the order of their first trial."""
+    known = of_space(trials)
+    good: dict[int, bool] = {}
+    settings: dict[int, Settings] = {}
+    rows = zip(known["group"], known["stable"], settings_of(known, model.encoding.space), strict=True)
+    for group, stable, setting in rows:
+        good[int(group)] = good.get(int(group), True) and bool(stable)
+        settings[int(group)] = setting
+    unstable = [settings[group] for group in good if not good[group]]
+    stable_ones = [settings[group] for group in good if good[group] and settings[group] not in unstable]
+    return [s for i, s in enumerate(stable_ones) if s not in stable_ones[:i]], unstable
+
+
+def _lowered(model: MarginModel, setting: Settings, rule: Rule) -> list[Settings]:
+    """The setting with its learning rate at the edge / factor, if that is lower and within the range.
+
+    The range's end stands in for the edge where none is seen.
+    """
+    along = _learning_rate(model)
+    edge = hot_edge(model, setting)
+    if along is None or edge is None or edge == -math.inf:
+        return []
+    lr = _rounded_down(min(edge, _scale(model, along).high) / rule.lr_factor)
+    allowed = contains(model.encoding.space[along], lr)
+    return [{**readable(model.encoding, setting), along: lr}] if allowed and lr < float(setting[along]) else []
+
+
+def _rounded_down(value: float) -> float:
+    """The number with three digits just below a positive one."""
+    unit = 10.0 ** (math.floor(math.log10(value)) - 2)
+    return float(f"{math.floor(value / unit) * unit:.3g}")
+
+
+def _group(trials: pd.DataFrame, model: MarginModel, setting: Settings) -> int | None:
+    known = of_space(trials)
+    same = [g for g, s in zip(known["group"], settings_of(known, model.encoding.space), strict=True) if s == setting]
+    return int(same[0]) if same else None

@@ -1,0 +1,1 @@
+"""What a study cost, what stopping early saved, and how often it was wrong."""

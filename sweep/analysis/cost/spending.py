@@ -1,0 +1,146 @@
+"""Where the time of a study went: by its phases, what was not training, and by the parts of a training."""
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import pandas as pd
+
+from sweep.analysis.cost.audit import Audit
+from sweep.analysis.trials.groups import CONFIRM_PHASE, FULL_SIZE_PHASE
+from sweep.wording import duration, percent, plural
+
+
+@dataclass(frozen=True)
+class Phase:
+    """What one phase of the study took."""
+
+    name: str
+    meaning: str
+    num_trials: int | None
+    """None of what is no trial."""
+    num_steps: int | None
+    seconds: float
+    """Wall time, summed over trainings that ran at the same time."""
+
+
+@dataclass(frozen=True)
+class Timed:
+    """What the records of one trial say of its time."""
+
+    trial_id: str
+    steps_s: float
+    evals_s: float
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What the parts of trainings took together, seconds."""
+
+    num_trials: int
+    """Those whose records were looked at."""
+    steps_s: float
+    evals_s: float
+    rest_s: float
+    """Building the model, saving checkpoints and records, looking for alarms."""
+
+
+@dataclass(frozen=True)
+class Spending:
+    """Where the time went."""
+
+    phases: tuple[Phase, ...]
+    busy_s: float
+    """Sum of all phases but what is not training."""
+    elapsed_s: float
+    """From the study's start to its latest result, over all its runs; NaN if unknown."""
+    num_lanes: int | None
+    """Trainings that could run at once; None if unknown."""
+    parts: Parts | None
+
+
+def spending(
+    trials: pd.DataFrame,
+    audit: Audit,
+    timed: Iterable[Timed],
+    is_experiment: bool,
+    elapsed_s: float,
+    num_lanes: int | None,
+) -> Spending:
+    """Adds up the seconds of each phase. The steps of an audited trial after its alarm are a phase of their own.
+
+    Args:
+        trials: all finished ones.
+        audit: of these trials.
+        timed: of the trials whose time is to be split into parts.
+        is_experiment: whether the trainings follow a design.
+        elapsed_s: the study's own time; NaN if unknown.
+        num_lanes: trainings that could run at once; None if unknown.
+    """
+    explored = ("exploring", "settings that the search asked for")
+    if is_experiment:
+        explored = ("the design", "trainings of its blocks")
+    names = {
+        CONFIRM_PHASE: ("confirming", "the best settings and the recommended one over fresh seeds"),
+        FULL_SIZE_PHASE: ("at full size", "tests of the predicted edge"),
+    }
+    after = (trials["num_steps"] - trials["stop_step"]).astype(float)
+    after = after.where(trials["audited"].fillna(False).astype(bool), 0.0).fillna(0.0)
+    num_steps = trials["num_steps"].astype(float).fillna(0.0)
+    wall_s = trials["wall_s"].astype(float).fillna(0.0)
+    own_s = wall_s * (1 - (after / num_steps.where(num_steps > 0)).fillna(0.0))
+    known = trials["phase"].where(trials["phase"].isin(list(names)), None)
+    phases = []
+    for key in (None, *names):
+        here = known.isna() if key is None else known == key
+        if here.any():
+            name, meaning = explored if key is None else names[key]
+            steps = int((num_steps - after)[here].sum())
+            phases.append(Phase(name, meaning, int(here.sum()), steps, float(own_s[here].sum())))
+    if audit.num_steps:
+        meaning = "audited trials after their alarm, to see whether stopping would have been right"
+        phases.append(
+            Phase("audit", meaning, audit.false_stops.total, audit.num_steps, float(wall_s.sum() - own_s.sum()))
+        )
+    explained = trials["forensics_s"].astype(float).fillna(0.0)
+    if explained.sum() >= 1.0:
+        looked = int((explained >= 1.0).sum())
+        phases.append(Phase("explaining", "failed trials replayed for their cause", looked, None, explained.sum()))
+    busy_s = sum(phase.seconds for phase in phases)
+    idle_s = math.nan if num_lanes is None else num_lanes * elapsed_s - busy_s
+    if idle_s > 0:
+        meaning = "starting Ray and trials, the search, waiting for the last ones"
+        phases.append(Phase("not training", meaning, None, None, idle_s))
+    return Spending(tuple(phases), busy_s, elapsed_s, num_lanes, _parts(trials, timed))
+
+
+def _parts(trials: pd.DataFrame, timed: Iterable[Timed]) -> Parts | None:
+    """Of the trials whose times are known; None without any."""
+    wall_s = dict(zip(trials["trial_id"].astype(str), trials["wall_s"].astype(float), strict=True))
+    known = [(t.steps_s, t.evals_s, wall_s[t.trial_id]) for t in timed if t.steps_s > 0 and wall_s[t.trial_id] > 0]
+    if not known:
+        return None
+    steps_s, evals_s, whole_s = (sum(column) for column in zip(*known, strict=True))
+    return Parts(len(known), steps_s, evals_s, max(whole_s - steps_s - evals_s, 0.0))
+
+
+def elapsed_text(found: Spending) -> str:
+    """How the summed times and the study's own time go together; empty where that is unknown."""
+    if not found.elapsed_s > 0:
+        return "The study's own elapsed time is not in its records."
+    at_once = found.busy_s / found.elapsed_s
+    lanes = "" if found.num_lanes is None else f" of {found.num_lanes} possible"
+    return (
+        f"From its start to its latest result the study took {duration(found.elapsed_s)}. Its trainings and replays "
+        f"took {duration(found.busy_s)} together: {at_once:.1f}{lanes} ran at a time on average."
+    )
+
+
+def parts_text(found: Parts) -> str:
+    """What the parts of a training took, in a sentence."""
+    whole = found.steps_s + found.evals_s + found.rest_s
+    return (
+        f"Of the time of {plural(found.num_trials, 'trial')} whose records were looked at, "
+        f"{percent(found.steps_s / whole)} went into training steps, {percent(found.evals_s / whole)} into evaluations "
+        f"and {percent(found.rest_s / whole)} into the rest: building the model, checkpoints, looking for alarms."
+    )

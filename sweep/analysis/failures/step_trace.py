@@ -1,0 +1,195 @@
+"""A training traced step by step: its decisive steps, and what lies between them in one row each."""
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+from pydantic import ValidationError
+
+from sweep.judging.detectors.base import RunContext
+from sweep.judging.monitor import MonitorConfig, StabilityMonitor
+from sweep.records import NAN, Finding, Outcome, SkipReason, StepRecord
+
+_LEARNS_NOTHING = (Outcome.STALLED, Outcome.BLANK_COLLAPSE)
+_NEAR_FLOOR = 1.05
+"""A loss below so many times that of learning nothing is down at it."""
+
+
+class Mark(StrEnum):
+    """What is decisive about a step."""
+
+    START = "start"
+    CALIBRATION = "calibration"
+    """The loss scale is still on its way to its first usable value."""
+    USABLE = "usable"
+    """The first step with a finite gradient after calibration."""
+    PEAK_LR = "peak_lr"
+    """The learning rate is at its highest, after a warm-up."""
+    FLOOR = "floor"
+    """The loss is down at that of learning nothing, for the first time."""
+    LOWEST = "lowest"
+    """The lowest loss of the training."""
+    HEALTHY = "healthy"
+    """The last healthy step before the trouble."""
+    BROKEN = "broken"
+    """The first step at which a value was traced that is not finite."""
+    TROUBLE = "trouble"
+    """Where the trouble began, after the rule that raised the alarm."""
+    WEIGHTS = "weights"
+    """The first step after which a weight is not finite."""
+    ALARM = "alarm"
+    END = "end"
+    """The last step of a training that ran on to its end."""
+
+
+@dataclass(frozen=True)
+class Stretch:
+    """One decisive step, or the steps between two of them."""
+
+    first: StepRecord
+    last: StepRecord
+    marks: frozenset[Mark]
+    """Empty for steps in between."""
+    loss_before: float
+    """Of the step before it, nats a label; NaN at the start."""
+    num_applied: int
+    skips: tuple[tuple[SkipReason, int], ...]
+    """Why updates were left out, and how often."""
+
+    @property
+    def num_steps(self) -> int:
+        """How many steps it holds."""
+        return self.last.step - self.first.step + 1
+
+
+@dataclass(frozen=True)
+class StepTrace:
+    """The decisive steps of a training."""
+
+    stretches: tuple[Stretch, ...]
+    """In order, without gaps."""
+    finding: Finding | None
+    """What the rule saw that judged it; None where the records do not tell."""
+
+
+def found_again(
+    records: Iterable[StepRecord], outcome: Outcome, context: RunContext, rules: Mapping[str, Any]
+) -> Finding | None:
+    """The finding behind a verdict, as a monitor of the same rules makes it from the records.
+
+    None where it comes to another verdict, or where the rules are those of another version: then the records do not
+    say why the training was judged so.
+    """
+    try:
+        monitor = StabilityMonitor(context, MonitorConfig.model_validate(rules))
+    except ValidationError:
+        return None
+    for record in records:
+        monitor.observe(record)
+    for verdict in (monitor.finish(), monitor.end_verdict()):
+        if verdict.outcome is outcome:
+            return verdict.finding
+    return None
+
+
+def step_trace(
+    records: Sequence[StepRecord],
+    stop_step: int | None,
+    finding: Finding | None,
+    broken_step: int | None,
+    l_const: float = NAN,
+) -> StepTrace:
+    """Cuts a training into its decisive steps and what lies between them.
+
+    Args:
+        records: of all steps, in order.
+        stop_step: the step of the alarm; None for a training without one.
+        finding: what the rule saw that judged it.
+        broken_step: the step at which the first non-finite value was traced; None where none was.
+        l_const: the loss of learning nothing, nats a label; NaN if unknown.
+    """
+    if not records:
+        return StepTrace((), finding)
+    first_step, last_step = records[0].step, records[-1].step
+    marks: dict[int, set[Mark]] = {}
+
+    def mark(step: int | None, kind: Mark) -> None:
+        if step is not None and first_step <= step <= last_step:
+            marks.setdefault(step, set()).add(kind)
+
+    calibrating = _leading_calibration(records)
+    mark(first_step, Mark.START)
+    if calibrating:
+        mark(calibrating[-1].step + 1, Mark.USABLE)
+    mark(broken_step, Mark.BROKEN)
+    begins = finding.first_bad_step if finding is not None else None
+    mark(begins, Mark.TROUBLE)
+    onset = min((step for step in (broken_step, begins) if step is not None), default=None)
+    # A training that learns nothing is healthy in this sense to its end.
+    if onset is not None and (finding is None or finding.outcome not in _LEARNS_NOTHING):
+        mark(_last_healthy(records, onset), Mark.HEALTHY)
+    mark(next((r.step for r in records if not r.params_finite), None), Mark.WEIGHTS)
+    highest = max(records, key=lambda r: -1.0 if math.isnan(r.lr) else r.lr)
+    has_peak = highest.lr > records[0].lr and highest.step < last_step
+    mark(highest.step if has_peak else None, Mark.PEAK_LR)
+    floor = l_const * _NEAR_FLOOR
+    if records[0].loss > floor:
+        mark(next((r.step for r in records if r.loss <= floor), None), Mark.FLOOR)
+    lowest = _lowest(records, onset if broken_step is not None else None)
+    # At the start it says nothing.
+    mark(lowest if lowest is not None and lowest > first_step + len(calibrating) else None, Mark.LOWEST)
+    mark(stop_step, Mark.ALARM)
+    mark(last_step, Mark.END)
+    return StepTrace(tuple(_stretches(records, marks, {r.step for r in calibrating})), finding)
+
+
+def _leading_calibration(records: Sequence[StepRecord]) -> list[StepRecord]:
+    """The steps at the start that a loss scale needed to find its first usable value."""
+    found = []
+    for record in records:
+        if record.skip_reason is not SkipReason.CALIBRATION:
+            break
+        found.append(record)
+    return found
+
+
+def _lowest(records: Sequence[StepRecord], onset: int | None) -> int | None:
+    """The step of the lowest loss, before a trouble that was traced to its step."""
+    finite = [r for r in records if math.isfinite(r.loss) and (onset is None or r.step < onset)]
+    return min(finite, key=lambda r: r.loss).step if finite else None
+
+
+def _last_healthy(records: Sequence[StepRecord], before_step: int) -> int | None:
+    healthy = (r.step for r in records if r.step < before_step and r.applied and math.isfinite(r.loss))
+    return max(healthy, default=None)
+
+
+def _stretches(records: Sequence[StepRecord], marks: dict[int, set[Mark]], calibrating: set[int]) -> Iterable[Stretch]:
+    members: list[StepRecord] = []
+    kinds: set[Mark] = set()
+    before = NAN
+    for record in records:
+        is_calibrating = record.step in calibrating
+        own = marks.get(record.step, set()) | ({Mark.CALIBRATION} if is_calibrating else set())
+        # Steps of the calibration stand together, and so do those without a mark.
+        together = bool(members) and (is_calibrating if Mark.CALIBRATION in kinds else not kinds and not own)
+        if members and not together:
+            yield _stretch(members, kinds, before)
+            before, members, kinds = members[-1].loss, [], set()
+        members.append(record)
+        kinds |= own
+    yield _stretch(members, kinds, before)
+
+
+def _stretch(members: Sequence[StepRecord], marks: Iterable[Mark], loss_before: float) -> Stretch:
+    reasons = [r.skip_reason for r in members if r.skip_reason is not None]
+    return Stretch(
+        first=members[0],
+        last=members[-1],
+        marks=frozenset(marks),
+        loss_before=loss_before,
+        num_applied=sum(r.applied for r in members),
+        skips=tuple((reason, reasons.count(reason)) for reason in SkipReason if reason in reasons),
+    )

@@ -1,0 +1,1 @@
+"""The table of trials: its columns, dimensions, groups and outcomes."""

@@ -1,0 +1,113 @@
+"""The searched settings, as the study's `space` and the trials' columns describe them."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import pandas as pd
+
+from sweep.wording import short_names
+
+
+@dataclass(frozen=True)
+class Dimension:
+    """One searched setting."""
+
+    path: str
+    """Dotted path in the study; also its column in the table of trials."""
+    name: str
+    """Short name for a reader."""
+    kind: Literal["number", "category"]
+    log: bool = False
+    """Whether distances are ratios (numbers only)."""
+    low: float = math.nan
+    high: float = math.nan
+    """Ends of the searched range (numbers only)."""
+    levels: tuple[Any, ...] = ()
+    """The possible values (categories only)."""
+
+    def scale(self, value: float | None) -> float | None:
+        """A number's place in the searched range: 0 at its low end, 1 at its high end; None if missing."""
+        if value is None or not math.isfinite(value) or (self.log and value <= 0):
+            return None
+        if self.high <= self.low:
+            return 0.0
+        if self.log:
+            return math.log(value / self.low) / math.log(self.high / self.low)
+        return (value - self.low) / (self.high - self.low)
+
+
+def dimensions(space: Mapping[str, Any], trials: pd.DataFrame) -> tuple[Dimension, ...]:
+    """The searched settings in the study's order.
+
+    A choice or grid of numbers counts as numeric; it is logarithmic where it is positive and spans a factor
+    of ten or more.
+    """
+    names = short_names(space)
+    return tuple(_dimension(path, names[path], dict(spec), trials) for path, spec in space.items())
+
+
+def _dimension(path: str, name: str, spec: dict[str, Any], trials: pd.DataFrame) -> Dimension:
+    for kind in ("loguniform", "uniform", "int"):
+        if spec.get(kind) is not None:
+            low, high = (float(end) for end in spec[kind])
+            return Dimension(path, name, "number", kind == "loguniform" or bool(spec.get("log")), low, high)
+    values = list(spec.get("choice") or spec.get("grid") or _seen(path, trials))
+    known = [value for value in values if value is not None]
+    if known and all(isinstance(v, int | float) and not isinstance(v, bool) for v in known):
+        low, high = float(min(known)), float(max(known))
+        return Dimension(path, name, "number", low > 0 and high / low >= 10, low, high)
+    return Dimension(path, name, "category", levels=tuple(values))
+
+
+def _seen(path: str, trials: pd.DataFrame) -> list[Any]:
+    return sorted(trials[path].dropna().unique(), key=str) if path in trials else []
+
+
+def learning_rate(dims: Sequence[Dimension]) -> Dimension | None:
+    """The searched learning rate, if there is one."""
+    return next((d for d in dims if d.kind == "number" and d.path.split(".")[-1] == "lr"), None)
+
+
+def panel_dimension(dims: Sequence[Dimension]) -> Dimension | None:
+    """The category that panels are split by: the precision, else the first category."""
+    categories = [d for d in dims if d.kind == "category"]
+    return next((d for d in categories if "precision" in d.path), categories[0] if categories else None)
+
+
+def map_axes(dims: Sequence[Dimension], trials: pd.DataFrame) -> tuple[Dimension, Dimension] | None:
+    """The two numeric settings that a map is drawn over: learning rate, then clip norm.
+
+    Where one is absent, the numeric setting takes its place that separates stable from unstable trials best.
+    """
+    numeric = [d for d in dims if d.kind == "number"]
+    if len(numeric) < 2:
+        return None
+    lr = learning_rate(numeric)
+    clip = next((d for d in numeric if d.path.endswith("clip.max_norm")), None)
+    first = [d for d in (lr, clip) if d is not None]
+    others = sorted((d for d in numeric if d not in first), key=lambda d: -separation(d, trials))
+    x, y = (first + others)[:2]
+    return x, y
+
+
+def separation(dim: Dimension, trials: pd.DataFrame) -> float:
+    """How well a numeric setting alone separates stable from unstable trials: |2 AUC - 1|, 0 to 1."""
+    if dim.path not in trials:
+        return 0.0
+    known = trials[trials[dim.path].notna()]
+    ranks = pd.to_numeric(known[dim.path]).rank()
+    stable = known["stable"].astype(bool)
+    num_good, num_bad = int(stable.sum()), int((~stable).sum())
+    if not num_good or not num_bad:
+        return 0.0
+    auc = (float(ranks[stable].sum()) - num_good * (num_good + 1) / 2) / (num_good * num_bad)
+    return abs(2 * auc - 1)
+
+
+def plain(value: Any) -> Any:
+    """A cell of a table as a plain Python value; None for a missing one."""
+    if value is None or (isinstance(value, float) and math.isnan(value)) or value is pd.NA:
+        return None
+    return value.item() if hasattr(value, "item") else value

@@ -1,0 +1,127 @@
+"""Settings over their seeds: a setting is stable only if every seed was."""
+
+import math
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from scipy.stats import bootstrap, t
+
+from sweep.analysis.trials.dimensions import Dimension, plain
+from sweep.analysis.trials.outcomes import Share, judged, share
+from sweep.records import Outcome
+
+CONFIRM_PHASE = "confirm"
+"""Trials of this phase repeat a chosen setting with fresh seeds."""
+
+FULL_SIZE_PHASE = "full_size"
+"""Trials of this phase lie outside the searched space."""
+
+BOOTSTRAP_FROM = 20
+"""Values from which on their own spread is enough to resample."""
+
+
+@dataclass(frozen=True)
+class Spread:
+    """A value over seeds."""
+
+    mean: float
+    low: float
+    high: float
+    """Smallest and largest value."""
+    num: int
+    ci_low: float = math.nan
+    ci_high: float = math.nan
+    """95 % interval of the mean (`mean_interval`); NaN for one value, which tells nothing of it."""
+
+
+@dataclass(frozen=True)
+class SettingGroup:
+    """All trials of one setting."""
+
+    group: int
+    setting: dict[str, Any]
+    """Dotted path -> value; None where a conditional setting was inactive."""
+    trial_ids: tuple[str, ...]
+    stable: Share
+    """Over all seeds."""
+    fresh: Share
+    """Over the seeds of the confirm phase, which the search never chose by."""
+    outcomes: dict[Outcome, int]
+    wer: Spread | None
+    """Final WER: over the fresh seeds where there are any, else over all seeds; None where unknown."""
+    val_loss: Spread | None
+    """Final validation loss, nats a label; the same seeds as `wer`."""
+    applied: Spread | None
+    """Share of steps that changed the weights, in [0, 1]; the same seeds as `wer`."""
+    best_trial_id: str
+    """The trial with the lowest objective."""
+
+    @property
+    def all_stable(self) -> bool:
+        """Whether every seed was stable."""
+        return self.stable.count == self.stable.total
+
+    @property
+    def confirmed(self) -> bool:
+        """Whether fresh seeds were tried and all seeds, fresh or not, were stable."""
+        return self.fresh.total > 0 and self.all_stable
+
+
+def setting_groups(trials: pd.DataFrame, dims: Sequence[Dimension]) -> list[SettingGroup]:
+    """One entry a setting, in the order in which they were first tried; pruned trials are no part of it."""
+    parts: dict[int, list[dict[Any, Any]]] = {}
+    for row in judged(trials).to_dict("records"):  # thousands of small tables would take seconds
+        parts.setdefault(int(row["group"]), []).append(row)
+    return [_setting_group(group, rows, dims) for group, rows in parts.items()]
+
+
+def _setting_group(group: int, rows: Sequence[Mapping[Any, Any]], dims: Sequence[Dimension]) -> SettingGroup:
+    fresh = [row for row in rows if row["phase"] == CONFIRM_PHASE]
+    measured = fresh or rows
+    counts = Counter(str(row["verdict"]) for row in rows)
+    return SettingGroup(
+        group=group,
+        setting={d.path: plain(rows[0].get(d.path)) for d in dims},
+        trial_ids=tuple(str(row["trial_id"]) for row in rows),
+        stable=share(row["stable"] for row in rows),
+        fresh=share(row["stable"] for row in fresh),
+        outcomes={o: counts[o.value] for o in Outcome if counts[o.value]},
+        wer=spread(row["wer"] for row in measured),
+        val_loss=spread(row["val_loss"] for row in measured),
+        applied=spread(row["applied_update_rate"] for row in measured),
+        best_trial_id=str(min(rows, key=lambda row: float(row["objective"]))["trial_id"]),
+    )
+
+
+def spread(values: Iterable[float | None]) -> Spread | None:
+    """Mean and range of the finite values; None if there is none, or if any of them is infinite."""
+    measured = [float(value) for value in values if value is not None and value == value]
+    if not measured or not all(map(math.isfinite, measured)):
+        return None
+    if len(measured) == 1:
+        return Spread(measured[0], measured[0], measured[0], 1)
+    known = np.array(measured)
+    return Spread(float(known.mean()), float(known.min()), float(known.max()), len(known), *mean_interval(known))
+
+
+def mean_interval(values: npt.NDArray[np.floating[Any]]) -> tuple[float, float]:
+    """The two-sided 95 % interval of the mean of some seeds' values, which cannot be negative; NaN for fewer than two.
+
+    From BOOTSTRAP_FROM values on: percentile bootstrap, seed 0. Below that Student's t: resampling three values cannot
+    show what a fourth may be like. Of 4,000 simulated samples of three, the bootstrap's interval held the true mean
+    in 75 % (normal), 68 % (log-normal, sigma 0.8) and 70 % (beta(0.5, 2)) of them, Student's in 95 %, 88 % and 86 %.
+    """
+    if len(values) < 2:
+        return math.nan, math.nan
+    if np.ptp(values) == 0:
+        return float(values[0]), float(values[0])
+    if len(values) >= BOOTSTRAP_FROM:
+        found = bootstrap((values,), np.mean, method="percentile", n_resamples=4999, rng=np.random.default_rng(0))
+        return float(found.confidence_interval.low), float(found.confidence_interval.high)
+    reach = float(t.ppf(0.975, len(values) - 1) * values.std(ddof=1) / math.sqrt(len(values)))
+    return max(float(values.mean()) - reach, 0.0), float(values.mean()) + reach

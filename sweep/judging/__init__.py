@@ -1,0 +1,11 @@
+"""Judges a training from its records, live or from a log. Needs numpy and pydantic, nothing else.
+
+monitor.py     records -> verdict, for anybody's loop; detectors/ holds one file a rule
+ending.py      what became of a training that ran on after an alarm
+objective.py   what a training is worth to a search: one finite number, and the margin
+"""
+
+from sweep.judging.detectors import RunContext
+from sweep.judging.monitor import MonitorConfig, StabilityMonitor
+
+__all__ = ["MonitorConfig", "RunContext", "StabilityMonitor"]

@@ -1,0 +1,233 @@
+"""What a person sees while a study runs: a live table on a terminal, plain lines elsewhere."""
+
+import math
+import time
+from collections import Counter
+from collections.abc import Collection
+from types import TracebackType
+
+from rich.console import Console
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from sweep.records import TrialResult, few_words
+from sweep.running.job import Job, Progress
+from sweep.running.view import Course, settings_line
+
+_LINES_ABOVE_TABLE = 11
+"""Of the live part: heading, counts, bar, times, the best in up to three lines, the table's own head, free lines."""
+_PHASES = {
+    "confirm": "confirming with fresh seeds",
+    "full_size": "testing at full size",
+}
+
+
+class Terminal:
+    """The progress of one run, on a console. Use as a context manager."""
+
+    def __init__(
+        self,
+        console: Console,
+        *,
+        course: Course,
+        search: str,
+        done: list[TrialResult],
+        drawn: Collection[str] | None = None,
+    ) -> None:
+        """Prepares the view.
+
+        Args:
+            console: where to print.
+            course: of the study; asked whenever a training starts or ends.
+            search: what the exploration is led by, in a few words.
+            done: trials that earlier runs finished.
+            drawn: of a study with a design the paths that its blocks draw; the rest is said by the cell.
+        """
+        self._console = console
+        self._course = course
+        self._search = search
+        self._drawn = drawn
+        self._phase = ""
+        self._heading = ""
+        self._num_planned = course.num_planned
+        self._num_done = self._num_before = len(done)
+        self._outcomes = Counter(map(_kind, done))
+        self._best: TrialResult | None = None
+        for result in done:
+            self._note_best(result)
+        self._running: dict[str, tuple[Job, Progress | None]] = {}
+        self._explaining: set[str] = set()
+        self._started = time.monotonic()
+        self._live = Live(console=console, get_renderable=self._render, refresh_per_second=2, transient=True)
+
+    def __enter__(self) -> "Terminal":
+        if self._console.is_terminal:
+            self._live.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._console.is_terminal:
+            self._live.stop()
+
+    def started(self, job: Job) -> None:
+        """A training starts."""
+        self._num_planned = self._course.num_planned
+        if job.phase != self._phase:
+            self._phase = job.phase
+            self._heading = self._what_begins(job.phase)
+            self._console.print(self._heading, highlight=False, style="bold")
+        self._running[job.trial_id] = (job, None)
+
+    def progressed(self, job: Job, progress: Progress) -> None:
+        """A training was evaluated."""
+        self._running[job.trial_id] = (job, progress)
+
+    def retried(self, job: Job) -> None:
+        """A training's process died; it is going to run again."""
+        self._running.pop(job.trial_id, None)
+        self._console.print(f"trial {job.trial_id}: its process died; trying once more", highlight=False)
+
+    def explaining(self, job: Job) -> None:
+        """A training ended badly; the search for its cause begins."""
+        self._explaining.add(job.trial_id)
+
+    def finished(self, result: TrialResult) -> None:
+        """A training ended."""
+        self._running.pop(result.trial_id, None)
+        self._explaining.discard(result.trial_id)
+        self._num_done += 1
+        self._outcomes[_kind(result)] += 1
+        self._note_best(result)
+        # How much there is to confirm is known only when the exploration is over.
+        self._num_planned = max(self._course.num_planned, self._num_done)
+        # A file gets a line a trial, a terminal breaks it between words.
+        self._console.print(self._line(result), highlight=False, soft_wrap=not self._console.is_terminal)
+
+    def _note_best(self, result: TrialResult) -> None:
+        is_candidate = result.stable and result.phase != "full_size"
+        if is_candidate and (self._best is None or result.objective < self._best.objective):
+            self._best = result
+
+    def _what_begins(self, phase: str) -> str:
+        if phase == "explore":
+            return f"exploring ({self._search})" if self._drawn is None else f"training ({self._search})"
+        reason = self._course.stop_reason if phase == "confirm" else None
+        return f"exploration ended early: {reason}; {_PHASES[phase]}" if reason else _PHASES[phase]
+
+    def _line(self, result: TrialResult) -> Text:
+        style = (
+            "green" if result.stable else "red" if result.verdict.is_diverged else "dim" if result.pruned else "yellow"
+        )
+        text = Text(f"[{self._num_done}/{self._num_planned}] ")
+        text.append(f"{result.trial_id} {self._what(result)}".rstrip())
+        if result.phase == "confirm":
+            text.append(f", fresh seed {result.seed}")
+        elif result.phase == "full_size":
+            text.append(f", at full size, seed {result.seed}")
+        text.append(": ")
+        text.append(result.verdict.value, style=style)
+        if result.stable:
+            text.append(f", WER {result.wer:.2f}, val. loss {result.val_loss:.2f}")
+            if result.alarm is not None:
+                text.append(f"; the alarm {result.alarm} at step {result.stop_step} was wrong")
+        else:
+            step = result.num_steps if result.stop_step is None else result.stop_step
+            text.append(f" at step {step} of {result.max_steps}: {result.reason}")
+            if result.cause is not None:
+                text.append(f"; cause: {few_words(result.cause)}")
+        if math.isfinite(result.wall_s):
+            text.append(f" ({result.wall_s:.0f} s)", style="dim")
+        return text
+
+    def _what(self, training: Job | TrialResult) -> str:
+        """What is trained: the settings, or block, cell and what the block drew."""
+        if training.block is None or self._drawn is None:
+            return settings_line(training.settings)
+        drawn = {path: value for path, value in training.settings.items() if path in self._drawn}
+        return f"block {training.block}: {training.cell}" + (f" ({settings_line(drawn)})" if drawn else "")
+
+    def _remaining_s(self) -> float | None:
+        finished = self._num_done - self._num_before
+        if finished < 2:
+            return None
+        elapsed = time.monotonic() - self._started
+        return elapsed / finished * (self._num_planned - self._num_done)
+
+    def _render(self) -> Table:
+        # In the cells of a grid long lines break between words, whatever the console does with those that it prints.
+        grid = Table.grid()
+        grid.add_row("")
+        if self._heading:
+            grid.add_row(Text(self._heading, style="bold"))
+        grid.add_row(self._counts())
+        grid.add_row(ProgressBar(total=max(self._num_planned, 1), completed=self._num_done, width=60))
+        grid.add_row(self._times())
+        if self._best is None:
+            grid.add_row(Text("no stable trial yet", style="dim"))
+        else:
+            best = self._best
+            result = f"WER {best.wer:.2f}, val. loss {best.val_loss:.2f}"
+            grid.add_row(f"best so far: {best.trial_id} {self._what(best)}, {result}")
+        if self._running:
+            grid.add_row(self._table())
+        return grid
+
+    def _counts(self) -> Text:
+        text = Text(f"{self._num_done} of {self._num_planned} trials  ")
+        text.append(f"{self._outcomes['stable']} stable  ", style="green")
+        text.append(f"{self._outcomes['diverged']} diverged  ", style="red")
+        text.append(f"{self._outcomes['failed']} learned nothing or failed", style="yellow")
+        if self._outcomes["pruned"]:
+            text.append(f"  {self._outcomes['pruned']} pruned", style="dim")
+        return text
+
+    def _times(self) -> Text:
+        text = f"{_duration(time.monotonic() - self._started)} so far"
+        remaining = self._remaining_s()
+        return Text(text if remaining is None else f"{text}, about {_duration(remaining)} to go", style="dim")
+
+    def _table(self) -> Table:
+        """What runs; as many trials as there is room for, with settings in one line each where they are many."""
+        room = max(self._console.height - _LINES_ABOVE_TABLE, 3)
+        table = Table(box=None, pad_edge=False, header_style="dim")
+        table.add_column("trial", no_wrap=True)
+        table.add_column("settings")
+        for column in ("step", "train loss", "val. loss", "WER"):
+            table.add_column(column, no_wrap=True, justify="right")
+        for job, progress in list(self._running.values())[:room]:
+            cells = ("starting", "", "", "") if progress is None else _cells(progress)
+            if job.trial_id in self._explaining:
+                cells = ("explaining", *cells[1:])
+            what = Text(self._what(job), no_wrap=2 * len(self._running) > room, overflow="ellipsis")
+            table.add_row(job.trial_id, what, *cells)
+        if len(self._running) > room:
+            table.add_row("", f"and {len(self._running) - room} more", "", "", "", "", style="dim")
+        return table
+
+
+def _kind(result: TrialResult) -> str:
+    """What a result counts as, for a person."""
+    if result.stable:
+        return "stable"
+    return "diverged" if result.verdict.is_diverged else "pruned" if result.pruned else "failed"
+
+
+def _cells(progress: Progress) -> tuple[str, str, str, str]:
+    return (
+        f"{progress.step}/{progress.max_steps}",
+        f"{progress.train_loss:.3g}",
+        f"{progress.val_loss:.3g}",
+        f"{progress.wer:.2f}",
+    )
+
+
+def _duration(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours} h {minutes:02d} min"
+    return f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"

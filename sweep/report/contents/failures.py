@@ -1,0 +1,182 @@
+"""What the report tells about failed trainings: where, why, how near to overflow, and one of them step by step."""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from sweep import store
+from sweep.analysis.failures.by_setting import SettingFailures, causes_of, compared, failures_by_setting
+from sweep.analysis.failures.causes import FailingOperation, failing_operations, worked_example
+from sweep.analysis.failures.half_precision import (
+    HALF,
+    SCALED,
+    HalfTrial,
+    HeadroomCourse,
+    ScaleCourse,
+    drawn,
+    half_trials,
+    headroom_course,
+    scale_course,
+)
+from sweep.analysis.failures.step_trace import StepTrace, found_again, step_trace
+from sweep.analysis.trials.dimensions import Dimension, plain
+from sweep.analysis.trials.groups import FULL_SIZE_PHASE
+from sweep.analysis.trials.outcomes import judged
+from sweep.judging.detectors.base import RunContext
+from sweep.records import NAN, Cause, Explanation, Outcome
+
+
+@dataclass(frozen=True)
+class HalfPrecision:
+    """Trainings in fp16, and those of them that are drawn."""
+
+    num_trials: int
+    headroom: tuple[HeadroomCourse, ...]
+    why_no_headroom: str
+    """Empty where there is some."""
+    num_scaled: int
+    """Trainings with a loss scaler."""
+    scales: tuple[ScaleCourse, ...]
+    calibrations: Mapping[bool, tuple[int, ...]]
+    """Stable or not -> updates that each training with a loss scaler left out while the scale found its level."""
+
+
+@dataclass(frozen=True)
+class Example:
+    """A failed training, traced."""
+
+    trial_id: str
+    row: Mapping[str, Any]
+    """Of the table of trials; None for what is missing."""
+    trace: StepTrace
+    explanation: Explanation | None
+    has_traceback: bool
+    """Whether an exception ended it, whose traceback was kept."""
+
+
+@dataclass(frozen=True)
+class Failures:
+    """Everything that the section shows; of judged trials inside the searched space."""
+
+    outcomes: tuple[tuple[Outcome, int], ...]
+    """How the failed ones ended, the most frequent first."""
+    causes: tuple[tuple[Cause, int], ...]
+    """What was found where somebody looked, the most frequent first."""
+    num_failed: int
+    num_judged: int
+    num_explained: int
+    """Failed trials that somebody looked into."""
+    num_compared: int
+    """Trials that `by_setting` counts."""
+    by_setting: tuple[SettingFailures, ...]
+    operations: tuple[FailingOperation, ...]
+    half: HalfPrecision
+    example: Example | None
+
+
+def failures(
+    results_dir: Path,
+    study: Mapping[str, Any],
+    trials: pd.DataFrame,
+    dims: Sequence[Dimension],
+    panel: Dimension | None,
+    explanations: Mapping[str, Explanation],
+) -> Failures:
+    """Reads what it needs of the records: those of the drawn trials and of the example, however many trials there are.
+
+    Args:
+        results_dir: where the records lie.
+        study: study.yaml.
+        trials: rows of all finished trials.
+        dims: the searched settings.
+        panel: the category that panels are split by; it comes first.
+        explanations: by trial id.
+    """
+    ended = judged(trials[trials["phase"] != FULL_SIZE_PHASE])
+    failed = ended[~ended["stable"].astype(bool)]
+    ordered = sorted(dims, key=lambda dim: dim != panel)
+    example = worked_example(ended, explanations)
+    kinds = Counter(Outcome(verdict) for verdict in failed["verdict"])
+    return Failures(
+        outcomes=tuple(kinds.most_common()),
+        causes=causes_of([str(t) for t in failed["trial_id"]], explanations),
+        num_failed=len(failed),
+        num_judged=len(ended),
+        num_explained=int(failed["trial_id"].isin(list(explanations)).sum()),
+        num_compared=len(compared(trials)),
+        by_setting=tuple(failures_by_setting(trials, ordered, dict(study.get("space") or {}), explanations)),
+        operations=tuple(failing_operations(ended, explanations)),
+        half=_half_precision(results_dir, study, ended),
+        example=None if example is None else _example(results_dir, study, ended, example, explanations.get(example)),
+    )
+
+
+def _half_precision(results_dir: Path, study: Mapping[str, Any], ended: pd.DataFrame) -> HalfPrecision:
+    half, scaled = half_trials(ended, study, HALF), half_trials(ended, study, SCALED)
+    sampled = [h for h in drawn(half) if (results_dir / "health" / f"{h.trial_id}.parquet").is_file()]
+    courses = (headroom_course(h, store.read_health(results_dir, h.trial_id)) for h in sampled)
+    headroom = tuple(course for course in courses if course is not None)
+    return HalfPrecision(
+        num_trials=len(half),
+        headroom=headroom,
+        why_no_headroom="" if headroom else _why_no_headroom(study, len(half)),
+        num_scaled=len(scaled),
+        scales=tuple(_scale_courses(results_dir, drawn(scaled))),
+        calibrations={
+            good: tuple(int(n) for n in scaled["skipped_calibration"][scaled["stable"].astype(bool) == good].fillna(0))
+            for good in (True, False)
+        },
+    )
+
+
+def _why_no_headroom(study: Mapping[str, Any], num_trials: int) -> str:
+    if not num_trials:
+        return (
+            "No training computed in float16, the one format that is easily left: its largest number is 65504. fp32 "
+            "and bf16 go up to 3.4e38."
+        )
+    training = study.get("training") or {}
+    if "health_every_steps" in training and training["health_every_steps"] is None:
+        return (
+            "Headroom was not sampled: this study has training.health_every_steps: null. A number, such as 50, turns "
+            "it on."
+        )
+    return "No sample of the headroom is in this folder: it holds no health/*.parquet of these trainings."
+
+
+def _scale_courses(results_dir: Path, trials: Iterable[HalfTrial]) -> Iterator[ScaleCourse]:
+    for trial in trials:
+        # A process may have died before it wrote any record.
+        if (results_dir / "steps" / f"{trial.trial_id}.parquet").is_file():
+            course = scale_course(trial, store.read_steps(results_dir, trial.trial_id))
+            if course is not None:
+                yield course
+
+
+def _example(
+    results_dir: Path, study: Mapping[str, Any], ended: pd.DataFrame, trial_id: str, explanation: Explanation | None
+) -> Example:
+    of_trial = ended[ended["trial_id"] == trial_id]
+    row = {str(key): plain(value) for key, value in of_trial.iloc[0].to_dict().items()}
+    has_steps = (results_dir / "steps" / f"{trial_id}.parquet").is_file()
+    records = store.load_steps(results_dir, trial_id) if has_steps else []
+    context = RunContext(
+        l_const=_or_nan(row["l_const"]),
+        l_unif=_or_nan(row["l_unif"]),
+        budget_steps=None if row["max_steps"] is None else int(row["max_steps"]),
+        has_scaler=len(half_trials(of_trial, study, SCALED)) > 0,
+    )
+    finding = found_again(records, Outcome(row["verdict"]), context, study.get("monitor") or {})
+    first = explanation.first_nonfinite if explanation is not None else None
+    stop_step = None if row["stop_step"] is None else int(row["stop_step"])
+    trace = step_trace(records, stop_step, finding, None if first is None else first.step, context.l_const)
+    has_traceback = store.evidence_path(results_dir, trial_id, "traceback.txt").is_file()
+    return Example(trial_id, row, trace, explanation, has_traceback)
+
+
+def _or_nan(value: float | None) -> float:
+    return NAN if value is None else float(value)

@@ -1,0 +1,141 @@
+"""The texts of the recommendation's card."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from sweep.analysis.answer.pareto import ParetoRow
+from sweep.analysis.trials.dimensions import learning_rate
+from sweep.analysis.trials.groups import BOOTSTRAP_FROM, Spread
+from sweep.report.contents.view import View
+from sweep.wording import number, percent, plural
+
+Line = tuple[str, str, str]
+"""(label, value, detail)"""
+
+_LARGE_ERROR = 0.15
+"""Expected calibration error above which the card says how little a chance is worth."""
+_COSTS = {"step_time_s": "time of a step, s", "peak_memory_mib": "peak memory, MiB"}
+
+
+@dataclass(frozen=True)
+class SafetyCard:
+    """The recommended setting held against the safety rule, in texts."""
+
+    chance: str
+    edge: str
+    """A sentence; empty where no learning rate is searched."""
+    margin: str
+    """`3.2 times`; empty where the setting does not lie below an edge."""
+    decades: str
+    meets: bool
+    why: str
+    caution: str
+    """How little the chance is worth, where the model foretells badly what it has not seen; empty where it does not."""
+
+
+@dataclass(frozen=True)
+class Front:
+    """The best results for their cost."""
+
+    rows: tuple[ParetoRow, ...]
+    result_name: str
+    result_text: Callable[[float], str]
+    cost_name: str
+
+
+def safety_card(view: View) -> SafetyCard | None:
+    """How safe the recommended setting is; None where no model can tell."""
+    safety = view.recommendation.safety
+    if safety is None:
+        return None
+    lr, below = learning_rate(view.dims), safety.edge is not None and safety.margin_decades > 0
+    edge = ""
+    if lr is not None and safety.edge is not None:
+        edge = f"The upper edge of the {lr.name} lies at {number(safety.edge)}."
+    elif lr is not None and safety.margin_decades > 0:
+        edge = f"No upper edge of the {lr.name} up to {number(lr.high)}."
+    return SafetyCard(
+        chance=chance_percent(safety.p_stable),
+        edge=edge,
+        margin=f"{number(10**safety.margin_decades, 2)} times" if below else "",
+        decades=f"{number(safety.margin_decades, 2)} decades" if below else "",
+        meets=safety.meets,
+        why=safety.why,
+        caution=_caution(view),
+    )
+
+
+def _caution(view: View) -> str:
+    if view.region is None:
+        return ""
+    calibration = view.region.calibration
+    if not calibration.beats_base:
+        return (
+            "Take the chance with care: for settings that it had not seen, the model foretold no better than the "
+            "overall rate."
+        )
+    if calibration.ece > _LARGE_ERROR:
+        return (
+            f"Take the chance with care: for settings that the model had not seen, it was off by "
+            f"{number(100 * calibration.ece, 2)} percentage points on average."
+        )
+    return ""
+
+
+def chance_percent(p: float) -> str:
+    """A model's probability as a percentage, rounded down; never 0 or 100 %, which no finite study shows."""
+    if p > 0.99:
+        return "over 99 %"
+    return "under 1 %" if p < 0.01 else percent(math.floor(100 * p) / 100)
+
+
+def results(view: View) -> list[Line]:
+    """What came of the recommended setting, over fresh seeds where there are any."""
+    chosen = view.recommendation.chosen
+    if chosen is None:
+        return []
+    group = chosen.group
+    lines: list[Line] = []
+    if group.wer is not None:
+        lines.append(("WER", percent(group.wer.mean, 1), _interval(group.wer, percent)))
+    if group.val_loss is not None:
+        detail = _interval(group.val_loss, number)
+        lines.append(("validation loss", number(group.val_loss.mean), f"nats/label{', ' if detail else ''}{detail}"))
+    if group.applied is not None:
+        lines.append(("updates applied", percent(group.applied.mean, 1), ""))
+    return lines
+
+
+def _interval(spread: Spread, text: Callable[[float], str]) -> str:
+    if not math.isfinite(spread.ci_low) or not math.isfinite(spread.ci_high):
+        return ""
+    return f"{text(spread.ci_low)} to {text(spread.ci_high)}"
+
+
+def results_from(view: View) -> str:
+    """Which trainings the results are of, and what their intervals are."""
+    chosen = view.recommendation.chosen
+    if chosen is None:
+        return ""
+    fresh = chosen.group.fresh.total
+    seeds = plural(fresh, "fresh seed") if fresh else plural(chosen.group.stable.total, "seed")
+    by = "" if fresh else ", by which the search chose it"
+    kind = f"bootstrap from {BOOTSTRAP_FROM} seeds on, Student's t below"
+    known = any(spread and math.isfinite(spread.ci_low) for spread in (chosen.group.wer, chosen.group.val_loss))
+    interval = f"; with the 95 % interval of the mean ({kind})" if known else ""
+    return f"Means over {seeds}{by}{interval}."
+
+
+def front(view: View) -> Front | None:
+    """The best results for their cost; None where the search did not look at cost."""
+    if not view.front:
+        return None
+    cost = str(view.study["search"]["cost"])
+    by_loss = view.study.get("objective") == "val_loss"
+    return Front(
+        rows=view.front,
+        result_name="Validation loss, nats/label" if by_loss else "WER",
+        result_text=number if by_loss else lambda rate: percent(rate, 1),
+        cost_name=_COSTS.get(cost, cost),
+    )

@@ -1,0 +1,175 @@
+"""How the study was made, as labelled lines of text."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from sweep.analysis.cost.audit import audit_text
+from sweep.records import Outcome
+from sweep.report.contents.view import View
+from sweep.wording import duration, number, percent, plural
+
+_UNITS = {"_s": "seconds", "_hz": "per second", "_mib": "MiB"}
+
+
+def fact_rows(content: Any, prefix: str = "") -> Iterator[tuple[str, str]]:
+    """Flattens nested facts into (label, text) rows; what is empty is left out."""
+    if isinstance(content, Mapping):
+        for key, value in content.items():
+            label = str(key) if "." in str(key) else str(key).replace("_", " ")
+            yield from fact_rows(value, f"{prefix} / {label}" if prefix else label)
+    elif isinstance(content, list | tuple):
+        if content:
+            yield prefix, "; ".join(_text(item) for item in content)
+    elif content is not None and content != "":
+        yield prefix, _text(content)
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, float):
+        return number(value, 5)
+    return str(value)
+
+
+def study_sections(view: View) -> list[tuple[str, list[tuple[str, str]]]]:
+    """Titled lists of facts: data, model and training, search, software and machine."""
+    study, made = view.study, view.provenance
+    data_facts = dict(made.get("data") or {})
+    floors = {
+        "loss of learning nothing (L_const, nats a label)": made.get("l_const"),
+        "loss of a uniform output (L_unif, nats a label)": made.get("l_unif"),
+    }
+    known = ("versions", "host", "data", "model", "l_const", "l_unif")
+    rest = {key: value for key, value in made.items() if key not in known}
+    sections = [
+        ("Data", data_facts | floors),
+        ("Data settings", study.get("data")),
+        ("Model", {**dict(made.get("model") or {}), "settings": study.get("model")}),
+        ("Training, where it is not searched", study.get("training")),
+        (
+            "Search",
+            {
+                key: study.get(key)
+                for key in (
+                    "space",
+                    "search",
+                    "objective",
+                    "budget",
+                    "repeats",
+                    "seed",
+                    "confirm",
+                    "safety",
+                    "full_size",
+                )
+            },
+        ),
+        ("Design", study.get("design")),
+        ("Claims", {claim["name"]: claim for claim in study.get("claims") or ()}),
+        ("Watching", {key: study.get(key) for key in ("scheduler", "early_stop", "audit", "monitor", "forensics")}),
+        ("Machine", {**dict(made.get("host") or {}), "resources of a trial": study.get("resources")}),
+        ("Software", made.get("versions")),
+        ("Run", rest),
+    ]
+    rows = [(title, list(fact_rows(content))) for title, content in sections]
+    return [(title, lines) for title, lines in rows if lines]
+
+
+def limits(view: View) -> list[str]:
+    """What the results do not show."""
+    made, trials = view.provenance, view.trials
+    found = []
+    measures = (made.get("data") or {}).get("valid_measures")
+    if measures:
+        found.append(f"What the validation measures: {measures}")
+    found.append(
+        "An outcome is a rule's verdict on the steps that were run. A training that was stable for "
+        f"{_steps_run(view)} may still diverge later."
+    )
+    found.append("Results hold for this model, this data and this budget. Other models have other edges.")
+    if view.is_experiment:
+        found.append(
+            "A verdict on a claim holds for the levels that were compared and the settings that were drawn for them. "
+            "The chance that any verdict of the study is wrong is kept to the alpha of its claims."
+        )
+    else:
+        found.append(
+            "The search decides where trials lie, so shares of stable trials describe the places it looked at, not a "
+            "setting as such. Intervals are exact for independent trials; trials of one study are not quite that."
+        )
+    if wrong := audit_text(view.audit):
+        found.append(wrong)
+    emulated = trials["precision_implementation"].dropna().astype(str)
+    emulated = emulated[emulated.str.contains("emulat", case=False)]
+    if len(emulated):
+        found.append(
+            f"In {plural(len(emulated), 'trial')} half precision was emulated ({emulated.iloc[0]}). "
+            "Speed and memory of such trials say nothing about a GPU."
+        )
+    return found
+
+
+def _steps_run(view: View) -> str:
+    known = view.trials["max_steps"].dropna()
+    return plural(int(known.max()), "step") if len(known) else "its budget"
+
+
+def tiles(view: View) -> list[tuple[str, str, str]]:
+    """The headline counts as (number, label, detail)."""
+    total, cost = view.total, view.costs
+    planned = "" if view.num_planned is None else f"{view.num_explored} of {view.num_planned} planned"
+    confirming = f"{view.num_confirming} to confirm" if view.num_confirming else ""
+    full_size = f"{view.num_full_size} at full size" if view.num_full_size else ""
+    share = total.stable
+    detail = f"95 % interval {percent(share.low)} to {percent(share.high)}" if share.total else ""
+    detail += ", confirming ones included" if view.num_confirming else ""
+    return [
+        (str(len(view.trials)), "trials finished", ", ".join(filter(None, (planned, confirming, full_size)))),
+        (percent(share.rate), "stable", f"{plural(share.count, 'trial')}, {detail}" if share.total else ""),
+        (str(len(view.groups)), "settings tried", f"{sum(g.all_stable for g in view.groups)} stable throughout"),
+        (
+            percent(cost.saved_rate),
+            "of steps saved",
+            f"{cost.num_stopped} stopped early, {cost.steps_saved} steps",
+        ),
+        _applied_updates(view),
+        (duration(cost.wall_s), "training time", "summed over trials"),
+    ]
+
+
+def _applied_updates(view: View) -> tuple[str, str, str]:
+    """How many steps changed the weights, and why the others did not."""
+    trials = view.trials
+    num_steps = float(trials["num_steps"].sum()) if len(trials) else 0.0
+    if not num_steps:
+        return "n/a", "of updates applied", ""
+    applied = float((trials["applied_update_rate"].fillna(0.0) * trials["num_steps"]).sum())
+    reasons = ("calibration", "nonfinite", "threshold", "infeasible")
+    skipped = {reason: int(trials[f"skipped_{reason}"].sum()) for reason in reasons}
+    told = ", ".join(f"{count} {reason}" for reason, count in skipped.items() if count)
+    return percent(applied / num_steps, 1), "of updates applied", f"skipped: {told}" if told else "none skipped"
+
+
+def outcome_notes(view: View) -> list[str]:
+    """What to know about the counted outcomes."""
+    notes = []
+    pruned = view.total.counts.get(Outcome.PRUNED, 0)
+    if pruned:
+        were = "was" if pruned == 1 else "were"
+        notes.append(
+            f"{plural(pruned, 'trial')} {were} pruned: a scheduler ended them because others did better. They are not "
+            "judged and count neither as stable nor as failed."
+        )
+    if view.num_full_size:
+        notes.append(
+            f"{plural(view.num_full_size, 'training')} at full size lie outside the searched space and stand apart."
+        )
+    return notes
+
+
+def exploration_ended(view: View) -> str:
+    """Why the search or experiment ended before its budget did, in a sentence; empty where it did not."""
+    reason = str(view.provenance.get("exploration_ended") or "").rstrip(".")
+    if reason and view.is_experiment:
+        return f"The study ended early: {reason}."
+    return f"The search ended before its budget: {reason}." if reason else ""

@@ -1,0 +1,63 @@
+"""Sentences and sizes of the section on failed trainings."""
+
+import math
+import statistics
+from collections.abc import Callable, Sequence
+
+from sweep.analysis.failures.by_setting import SettingFailures, SettingPart
+from sweep.report.contents.failures import Failures, HalfPrecision
+from sweep.wording import number, percent, plural
+
+_THICKEST, _THINNEST = 26, 4
+"""Height of a bar, in pixels."""
+
+
+def lead(failures: Failures) -> str:
+    """How many failed, how, and what was found to be the cause most often."""
+    if not failures.num_judged:
+        return "No training has been judged yet."
+    if not failures.num_failed:
+        return f"None of {plural(failures.num_judged, 'judged training')} failed."
+    most = ", ".join(f"{count} {outcome.value}" for outcome, count in failures.outcomes)
+    text = f"{failures.num_failed} of {plural(failures.num_judged, 'judged training')} failed: {most}."
+    if not failures.causes:
+        return text
+    looked = "In the one" if failures.num_explained == 1 else f"In the {failures.num_explained}"
+    found = ", ".join(f"{count} {cause.value}" for cause, count in failures.causes)
+    return f"{text} {looked} looked into, the cause was: {found}."
+
+
+def thickness(settings: Sequence[SettingFailures]) -> Callable[[SettingPart], int]:
+    """How thick a bar is for its number of trials, in pixels: all settings share the measure, so that a bar's area
+    shows its trials; none is too thin to be seen."""
+    most = max((part.outcomes.num_trials for one in settings for part in one.parts), default=1)
+
+    def height(part: SettingPart) -> int:
+        count = part.outcomes.num_trials
+        return max(round(_THICKEST * count / max(most, 1)), _THINNEST) if count else 0
+
+    return height
+
+
+def of_limit(value: float, limit: float) -> str:
+    """A size against the largest number of its format: `61900 (94 %)`; n/a where it is not known."""
+    if math.isnan(value):
+        return "n/a"
+    share = value / limit
+    if not share >= 0.01:
+        return number(value)
+    return f"{number(value)} ({percent(share)})" if share < 2 else f"{number(value)} ({number(share, 2)} times)"
+
+
+def calibrations(half: HalfPrecision) -> str:
+    """How many updates it took until the loss scale fitted, of stable and of failed trainings."""
+    parts = []
+    for is_good, counts in half.calibrations.items():
+        if counts:
+            span = str(max(counts)) if min(counts) == max(counts) else f"{min(counts)} to {max(counts)}"
+            median = "" if len(counts) == 1 else f", median {number(statistics.median(counts))}"
+            who = plural(len(counts), "stable training" if is_good else "failed training")
+            parts.append(f"{span} in {who}{median}")
+    return (
+        f"Updates left out while the scale found its level or tried a larger one: {'; '.join(parts)}." if parts else ""
+    )

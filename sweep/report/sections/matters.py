@@ -1,0 +1,55 @@
+"""What matters, in words: which settings can be told from noise, and which act together."""
+
+from collections.abc import Collection, Mapping
+
+from sweep.analysis.region.evidence import MIN_SETTINGS
+from sweep.analysis.region.matters import Matters
+from sweep.report.contents.importance import Question
+from sweep.wording import plural
+
+
+def told_text(matters: Matters, names: Mapping[str, str], questions: Collection[Question]) -> str:
+    """Which settings can be told from noise, in a sentence or two.
+
+    Args:
+        matters: what can be told.
+        names: dotted path -> short name.
+        questions: those that the table has shares for: what it does not show is not claimed.
+    """
+    if matters.stability is None or matters.result is None:
+        was = "was" if matters.num_settings == 1 else "were"
+        return (
+            f"{plural(matters.num_settings, 'different setting')} {was} judged: too few to tell any influence from "
+            f"noise (at least {MIN_SETTINGS})."
+        )
+    stability, result = (_listed(names, told) for told in (matters.stability, matters.result))
+    if not stability and not result:
+        return (
+            f"No setting can be told from noise, neither for stability nor for the result: with "
+            f"{matters.num_settings} settings tried, chance alone looks like this as well."
+        )
+    if "result" not in questions and stability:
+        return f"Stability depends on {stability}."
+    if stability == result:
+        return f"Stability and the result depend on {stability}."
+    stable = f"Stability depends on {stability}" if stability else "For stability no setting can be told from noise"
+    depends = f"the result depends on {result}" if result else "for the result no setting can be told from noise"
+    return f"{stable}; {depends}."
+
+
+def pairs_text(matters: Matters, names: Mapping[str, str], has_model: bool) -> str:
+    """Which settings decide stability together, in a sentence; empty where nobody could look."""
+    if not has_model or len(names) < 2:
+        return ""
+    if not matters.pairs:
+        return "No two settings can be told to act together on stability: where they seem to, chance does as much."
+    first, second = (names.get(path, path) for path in matters.pairs[0].paths)
+    return (
+        f"{first[:1].upper()}{first[1:]} and {second} act together on stability: how much one of them may be "
+        "depends on the other."
+    )
+
+
+def _listed(names: Mapping[str, str], told: frozenset[str]) -> str:
+    words = [name for path, name in names.items() if path in told]
+    return " and ".join(filter(None, (", ".join(words[:-1]), *words[-1:])))

@@ -1,0 +1,147 @@
+"""Sentences about the stable region: how well it is known, what decides it, how it moves with the model's width."""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from sweep.analysis.figures.learning_rate import LR_BINS
+from sweep.analysis.figures.stability_map import MapInfo
+from sweep.analysis.region.region import Calibration, Panel, Region
+from sweep.report.contents.full_size import FullSizeTraining
+from sweep.report.contents.stable_region import Transfer
+from sweep.wording import number, percent, plural, setting_text, value_text
+
+SENSITIVITY_NOTE = (
+    "How much loss a learning rate drawn from the searched range costs on average, against the best one: 0 % where "
+    f"every one does as well, or as badly. The range is cut into {LR_BINS} stretches; those without a trial are "
+    "interpolated. An unstable training counts with its loss, L_unif at most."
+)
+
+
+def map_notes(
+    info: MapInfo,
+    region: Region | str,
+    grids: Sequence[Panel],
+    recommended: Mapping[str, Any],
+    names: Mapping[str, str],
+) -> list[str]:
+    """What to know before reading the map.
+
+    Args:
+        info: the trials on the map.
+        region: where training is stable, or why nobody can say.
+        grids: the chances that are drawn.
+        recommended: dotted path -> value; empty without a recommendation.
+        names: dotted path -> short name.
+    """
+    others = sum(path not in _drawn(info, region) for path in names)
+    notes = ["One mark a trial." if not others else "One mark a trial; settings not on an axis vary between the marks."]
+    if info.y is None:
+        notes[0] = "One mark a trial: stable ones above the curve, all others below it."
+    if isinstance(region, str):
+        notes.append(f"No chance of a stable training is drawn. {region}")
+    elif others:
+        if info.y is not None:
+            notes[0] = (
+                "One mark a trial; settings not on an axis vary, so a mark may disagree with the colour under it."
+            )
+        notes.append(fixed_text(region, grids, names))
+        apart = _apart(region, grids, recommended)
+        if apart:
+            notes.append(
+                f"The ring shows the recommended setting by its axes only; it has {setting_text(apart, names)}."
+            )
+    if info.num_changed:
+        were = "trial is" if info.num_changed == 1 else "trials are"
+        notes.append(
+            f"{info.num_changed} {were} not on the map: a scheduler changed the settings on the way, so the outcome "
+            "belongs to no one place."
+        )
+    return [note for note in notes if note]
+
+
+def _drawn(info: MapInfo, region: Region | str) -> set[str]:
+    """Settings that a reader sees on an axis or in a panel's title."""
+    split = {region.panel.path} if isinstance(region, Region) and region.panel else set()
+    return {info.x.path, *([info.y.path] if info.y else []), *split}
+
+
+def _apart(region: Region, grids: Sequence[Panel], recommended: Mapping[str, Any]) -> dict[str, Any]:
+    """The recommended setting's values where they are not those of its panel's slice."""
+    level = recommended.get(region.panel.path) if region.panel else None
+    here = next((panel for panel in grids if value_text(panel.level) == value_text(level)), None)
+    if here is None or not recommended:
+        return {}
+    return {
+        path: recommended[path]
+        for path, value in here.fixed.items()
+        if recommended.get(path) is not None and value_text(recommended[path]) != value_text(value)
+    }
+
+
+def fixed_text(region: Region, grids: Sequence[Panel], names: Mapping[str, str]) -> str:
+    """At which values of the other settings the map is drawn; empty where every setting is on an axis."""
+    shown = {region.panel.path} if region.panel else set()
+    texts = {
+        value_text(panel.level): setting_text({p: v for p, v in panel.fixed.items() if p not in shown}, names)
+        for panel in grids
+        if any(v is not None for p, v in panel.fixed.items() if p not in shown)
+    }
+    if not texts:
+        return ""
+    if len(set(texts.values())) == 1 and len(texts) == len(grids):
+        return f"The colours are for {next(iter(texts.values()))}."
+    return f"The colours are for {'; '.join(f'{text} ({level})' for level, text in texts.items())}."
+
+
+def calibration_text(calibration: Calibration) -> str:
+    """How well the model foretells settings that it has not seen, in plain words."""
+    gain = 1 - calibration.brier / calibration.base_brier if calibration.base_brier else 0.0
+    verdict = (
+        f"{percent(gain)} smaller than that of always naming the overall rate ({number(calibration.base_brier, 2)})"
+        if calibration.beats_base
+        else f"no smaller than that of always naming the overall rate ({number(calibration.base_brier, 2)}): do not "
+        "rely on the colours"
+    )
+    return (
+        f"Each of {plural(calibration.num, 'training')} was predicted from the settings of the other four fifths, by a "
+        "model that had not seen its own: the mean squared error of the chances (Brier score) is "
+        f"{number(calibration.brier, 2)}, {verdict}. A stated chance is off by {number(100 * calibration.ece, 2)} "
+        "percentage points on average (ECE)."
+    )
+
+
+def open_text(region: Region) -> str:
+    """How narrowly the edges are known."""
+    if not math.isfinite(region.open_width):
+        return ""
+    unit = " decades" if region.along.log else ""
+    return f"An edge is {number(region.open_width, 2)}{unit} wide on average, from a chance of 90 % to 10 %."
+
+
+def transfer_lines(transfer: Transfer) -> list[str]:
+    """How the edge moves with width, what to expect at the target, and how it went there."""
+    fit, name, tested = transfer.fit, transfer.name, transfer.tested
+    if isinstance(fit, str):
+        return [f"Tested at full size: {_tests(tested)}."] if tested else []
+    at = f"{name} {value_text(fit.target)}"
+    lines = [
+        f"The upper edge of the {transfer.along} goes with {name} to the power {number(fit.slope, 2)} (95 % interval "
+        f"{number(fit.slope_low, 2)} to {number(fit.slope_high, 2)}, from {plural(len(fit.widths), 'value')} of it). "
+        f"At {at} expect the edge at {number(fit.expected, 2)} (95 % prediction interval {number(fit.low, 2)} to "
+        f"{number(fit.high, 2)})."
+    ]
+    if fit.reason:
+        lines.append(fit.reason)
+    lines.append(
+        f"Tested at {at}: {_tests(tested)}." if tested else f"Nothing was trained at {at}: this is an extrapolation."
+    )
+    return lines
+
+
+def _tests(tested: Sequence[FullSizeTraining]) -> str:
+    by_lr: dict[float, list[str]] = {}
+    for training in sorted(tested, key=lambda t: t.place):
+        result = f" (WER {percent(training.wer)})" if training.outcome.is_stable and math.isfinite(training.wer) else ""
+        by_lr.setdefault(training.place, []).append(f"{training.outcome.value}{result}")
+    return "; ".join(f"with {number(lr, 2)} {', '.join(ends)}" for lr, ends in by_lr.items())

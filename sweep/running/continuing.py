@@ -1,0 +1,132 @@
+"""Going on with a study: whether a folder holds the same one, and to how many trials it was extended."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from slr_models.errors import ResultsError, SettingError
+from sweep import store
+from sweep.analysis.claims.stated import record
+from sweep.store.ledger import EXPLORE_PHASE, LEDGER_FILE
+from sweep.study import Study, check_budget, complete, stored
+
+# A study may change in these without becoming another one.
+_FREE_KEYS = (
+    "description",
+    "claims",
+    "confirm",
+    "safety",
+    "full_size",
+    "checkpoints",
+    "audit",
+    "forensics",
+    "provenance",
+)
+
+
+_FREE_BUDGET_KEYS = ("trials", "wall_time_s")
+
+
+_FREE_SEARCH_KEYS = ("stop_width",)
+
+
+def check_same_study(results_dir: Path, study: Study) -> dict[str, Any] | None:
+    """The study as an earlier run left it in the folder; None where there was none.
+
+    Raises:
+        ResultsError: the folder is damaged, or holds results that cannot be gone on with.
+    """
+    if not (results_dir / "study.yaml").is_file():
+        if results_dir.is_dir() and any(results_dir.iterdir()) and not (results_dir / LEDGER_FILE).is_file():
+            raise ResultsError(
+                f"{results_dir} exists but holds no study: move it away, or give --results another folder"
+            )
+        return None
+    if (results_dir / "trials.parquet").is_file() and not (results_dir / LEDGER_FILE).is_file():
+        raise ResultsError(
+            f"{results_dir / LEDGER_FILE} is missing, which a study goes on from, but {results_dir} holds its results: "
+            f"restore the file from a backup, or move the folder away to start anew"
+        )
+    now = study.model_dump(mode="json", by_alias=True)
+    before = _with_defaults(store.read_study(results_dir))
+    changed = [key for key in now if key not in _FREE_KEYS and essence(key, before) != essence(key, now)]
+    if changed:
+        raise ResultsError(
+            f"{results_dir} holds results of another version of this study (changed: {', '.join(changed)}): "
+            f"give the study another name, or --results another folder, or move the old results away"
+        )
+    return before
+
+
+def with_record(study: Study, before: Mapping[str, Any] | None, num_finished: int) -> tuple[Study, dict[str, int]]:
+    """The study with `stated_after` of its claims as it is, whatever its file says, and the claims withdrawn."""
+    found = record(before, stored(study)["claims"], num_finished)
+    claims = [claim.model_copy(update={"stated_after": found.stated_after[claim.name]}) for claim in study.claims]
+    return study.model_copy(update={"claims": tuple(claims)}), dict(found.withdrawn_after)
+
+
+def _with_defaults(content: dict[str, Any]) -> dict[str, Any]:
+    """A stored study with the defaults of settings that an earlier version of the tool did not have."""
+    try:
+        return complete(Study.model_validate(content)).model_dump(mode="json", by_alias=True)
+    except ValidationError:
+        return content
+
+
+def essence(key: str, content: Mapping[str, Any]) -> Any:
+    """The part of a section that makes results comparable."""
+    value = content.get(key)
+    if key == "budget" and isinstance(value, Mapping):
+        return {k: v for k, v in value.items() if k not in _FREE_BUDGET_KEYS}
+    if key == "search" and isinstance(value, Mapping):
+        return {k: v for k, v in value.items() if k not in _FREE_SEARCH_KEYS}
+    if key == "design":
+        # The order of factors and levels matters: references come first, and cells are shuffled from it.
+        return json.dumps(value)
+    if key == "resources" and isinstance(value, Mapping):
+        return bool(value.get("gpus"))
+    return value
+
+
+def with_trials(study: Study, option: str | None, results_dir: Path) -> Study:
+    """The study with its number of trials as the command line and an earlier run have it.
+
+    Without an option a study goes on to the number that it was extended to. `N` sets the number. `+N` extends a
+    study that is done; one that is not goes on to its present number first, so the same command can be repeated.
+
+    Raises:
+        SettingError: the option is neither, or leaves too few trials, or the study has a design.
+    """
+    if study.design is not None:
+        if option is not None:
+            raise SettingError(
+                f"--trials {option}: the looks of this study's design are planned for its {study.design.blocks} "
+                f"blocks, and claims are judged by them: for another number, change design.blocks and give the study "
+                f"another `name`, another `seed` and another `design.seed`, so that its blocks are new"
+            )
+        return study
+    stored, explored = _stored_trials(results_dir)
+    trials = max(study.budget.trials, stored)
+    if option is not None:
+        digits = option.removeprefix("+")
+        if not (digits.isascii() and digits.isdecimal() and int(digits)):
+            raise SettingError(f"--trials {option}: give a number of trials such as 40, or +20 for twenty more")
+        if not option.startswith("+"):
+            trials = int(digits)
+        elif explored >= trials:
+            trials = explored + int(digits)
+    changed = study.model_copy(update={"budget": study.budget.model_copy(update={"trials": trials})})
+    check_budget(changed, "--trials" if option is not None else str(results_dir))
+    return changed
+
+
+def _stored_trials(results_dir: Path) -> tuple[int, int]:
+    """What an earlier run planned and what it finished, in trials of the exploration."""
+    if not (results_dir / "study.yaml").is_file() or not (results_dir / "trials.parquet").is_file():
+        return 0, 0
+    trials = store.read_trials(results_dir)
+    planned = store.read_study(results_dir).get("budget", {}).get("trials", 0)
+    return int(planned), int((trials["phase"] == EXPLORE_PHASE).sum())

@@ -1,0 +1,186 @@
+"""What a study trains once its exploration has ended: fresh seeds of the best settings, then tests at full size.
+
+Both are functions of the ledger alone, so a killed study that goes on wants what it would have wanted.
+"""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from sweep.analysis.answer.recommend import recommend
+from sweep.analysis.answer.safe_setting import safe_setting
+from sweep.analysis.region.region import fit_margin
+from sweep.analysis.region.transfer_fit import width_fit
+from sweep.analysis.trials.groups import CONFIRM_PHASE, FULL_SIZE_PHASE
+from sweep.analysis.trials.tried import as_searched
+from sweep.boundary.edges import edge_path
+from sweep.records import TrialResult
+from sweep.space import Dimension, Scalar, Settings
+from sweep.store.ledger import EXPLORE_PHASE, Ask, Ledger
+from sweep.study import Study, stored
+from sweep.study.full_size import FullSize, at_full_size
+
+FRESH_SEED_OFFSET = 10_000
+"""Fresh seeds start so far above the study's first seed, away from those of the exploration."""
+BEYOND_EDGE = 3.0
+"""The second training at full size lies this factor above the predicted edge, where it should diverge."""
+SPARE_CONFIRMATIONS = 2
+"""So many settings after the first may be confirmed in place of those that fail."""
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """A training that is to be asked for."""
+
+    phase: str
+    group: int | None
+    """None for settings that have no group of this phase yet."""
+    settings: Settings
+    seed: int
+    recommended: bool = False
+    """Whether the settings are those that are recommended now."""
+    block: int | None = None
+    """Of a design: which block it belongs to."""
+    cell: str | None = None
+    """Of a design: its levels."""
+
+
+def confirmations(study: Study, ledger: Ledger) -> list[Wanted]:
+    """Fresh seeds that are still to be trained: of the recommended setting, then of the best ones.
+
+    Call it when nothing is under way. A setting of which a fresh seed was unstable gives way to the next one.
+    """
+    if study.confirm.settings == 0 or not ledger.results:
+        return []
+    wanted = [*_recommended(study, ledger), *_best(study, ledger)]
+    return [w for i, w in enumerate(wanted) if (w.group, w.seed) not in {(e.group, e.seed) for e in wanted[:i]}]
+
+
+def _best(study: Study, ledger: Ledger) -> Iterator[Wanted]:
+    confirm = study.confirm
+    failed = {r.group for r in ledger.results.values() if r.phase == CONFIRM_PHASE and not r.stable}
+    within_reach = _ranking(study, ledger)[: confirm.settings + SPARE_CONFIRMATIONS]
+    for group in [group for group in within_reach if group not in failed][: confirm.settings]:
+        yield from _fresh_seeds(study, ledger, group, settings_of(ledger, group), recommended=False)
+
+
+def _recommended(study: Study, ledger: Ledger) -> Iterator[Wanted]:
+    """Fresh seeds of the setting with the stated safety margin.
+
+    It is chosen anew only after more exploration, or where it failed; in between it stands in the ledger.
+    """
+    if not study.confirm.recommended:
+        return
+    asks = ledger.asks
+    unstable = {r.group for r in ledger.results.values() if not (r.stable or r.pruned)}
+    last = max((i for i, ask in enumerate(asks) if ask.phase == EXPLORE_PHASE), default=-1)
+    chosen = list(dict.fromkeys(ask.group for ask in asks[last + 1 :] if ask.recommended))
+    if chosen and chosen[-1] not in unstable:
+        yield from _fresh_seeds(study, ledger, chosen[-1], settings_of(ledger, chosen[-1]), recommended=True)
+    if chosen and (chosen[-1] not in unstable or len(chosen) > SPARE_CONFIRMATIONS):
+        return
+    found = safe_setting(
+        table(ledger.results.values()),
+        space_of(study),
+        lr_factor=study.safety.lr_factor,
+        p_stable=study.safety.p_stable,
+        metric=study.objective,
+    )
+    if found is None:
+        return
+    # A model learns nothing from a setting that crashed, and may name it again.
+    tried = (ask.group for ask in asks if ask.phase != FULL_SIZE_PHASE and ask.settings == found.setting)
+    group = next(tried, None) if found.tried_group is None else found.tried_group
+    if group not in unstable:
+        settings = dict(found.setting) if group is None else settings_of(ledger, group)
+        yield from _fresh_seeds(study, ledger, group, settings, recommended=True)
+
+
+def _fresh_seeds(
+    study: Study, ledger: Ledger, group: int | None, settings: Settings, *, recommended: bool
+) -> Iterator[Wanted]:
+    present = sum(ask.group == group and ask.phase == CONFIRM_PHASE for ask in ledger.asks)
+    first = study.seed + FRESH_SEED_OFFSET
+    for seed in range(first + present, first + study.confirm.seeds):
+        yield Wanted(CONFIRM_PHASE, group, settings, seed, recommended)
+
+
+def _ranking(study: Study, ledger: Ledger) -> list[int]:
+    """Groups that were stable in the exploration, best first."""
+    explored = table(r for r in ledger.results.values() if r.phase == EXPLORE_PHASE)
+    answer = recommend(explored, space_of(study), study.objective)
+    candidates = () if answer.chosen is None else (answer.chosen, *answer.alternatives)
+    return [c.group.group for c in candidates]
+
+
+def is_full_size_test(full_size: FullSize | None, training: Ask | TrialResult) -> bool:
+    """Whether it tests the full size that the study names now: another one may have been named before."""
+    at_size = full_size is not None and training.settings.get(full_size.path) == full_size.target
+    return at_size and training.phase == FULL_SIZE_PHASE
+
+
+def full_size_tests(study: Study, ledger: Ledger) -> list[Wanted] | str:
+    """Trainings at full size that are still to be started, or one sentence that says why there are none.
+
+    Call it when nothing is under way and all is confirmed. The settings are those of the recommendation, apart from
+    the size, and from the learning rate (the edge dimension), which lies below or above the edge predicted there.
+    """
+    full_size = study.full_size
+    if full_size is None or full_size.trainings == 0:
+        return []
+    asked = [ask for ask in ledger.asks if is_full_size_test(full_size, ask)]
+    if len(asked) >= full_size.trainings:
+        return []
+    trials, space = table(ledger.results.values()), space_of(study)
+    model = fit_margin(trials, space)
+    if isinstance(model, str):
+        return model
+    along = edge_path(model.encoding)
+    assert along is not None, "checked when the study was loaded"
+    factor = study.safety.lr_factor
+    if asked:
+        at = asked[0].settings
+    else:
+        answer = recommend(trials, space, study.objective, safety=(factor, study.safety.p_stable))
+        if answer.chosen is None:
+            return "No setting is recommended that could be tried at full size."
+        at = settings_of(ledger, answer.chosen.group.group)
+    others = {path: value for path, value in at.items() if path not in (along, full_size.path)}
+    fit = width_fit(model, study.space, full_size.path, full_size.target, others)
+    if isinstance(fit, str):
+        return fit
+    below = {**at, along: _readable(fit.expected / factor, study.space[along])}
+    # The first test stands, although safety.lr_factor may have changed since.
+    safe = at if asked else at_full_size(full_size, study.space, below)
+    beyond = {**safe, along: _readable(fit.expected * BEYOND_EDGE, study.space[along])}
+    more = range(1, full_size.trainings - 1)
+    tests = [(safe, 0), (beyond, 0), *((safe, seed) for seed in more)][: full_size.trainings]
+    first = study.seed + FRESH_SEED_OFFSET
+    return [Wanted(FULL_SIZE_PHASE, None, settings, first + seed) for settings, seed in tests[len(asked) :]]
+
+
+def _readable(value: float, dimension: Dimension) -> Scalar:
+    """A value of three digits, in the type of its dimension."""
+    rounded = as_searched(float(f"{value:.3g}"), dimension)
+    assert rounded is not None, "a number is no missing value"
+    return rounded
+
+
+def settings_of(ledger: Ledger, group: int) -> Settings:
+    """The settings of a group: as they were drawn, or those that it ended with where a scheduler changed them."""
+    of_group = (r for r in ledger.results.values() if r.group == group)
+    changed = (r.settings for r in of_group if r.settings_changed_at_step is not None)
+    return next(changed, None) or next(ask.settings for ask in ledger.asks if ask.group == group)
+
+
+def space_of(study: Study) -> dict[str, Any]:
+    """The space as study.yaml holds it."""
+    space: dict[str, Any] = stored(study)["space"]
+    return space
+
+
+def table(results: Iterable[TrialResult]) -> pd.DataFrame:
+    """Rows of the trials inside the searched space, as the analysis reads them."""
+    return pd.DataFrame([r.row() for r in results if r.phase != FULL_SIZE_PHASE])

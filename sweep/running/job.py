@@ -1,0 +1,62 @@
+"""What a training is asked for, what all trainings of a study share, and where a running one stands: plain data."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from sweep.forensics.settings import ForensicsConfig
+from sweep.judging.monitor import MonitorConfig
+from sweep.judging.objective import Metric
+from sweep.records import NAN, Checkpoints
+from sweep.space import Settings
+from sweep.training.config import TrialConfig
+
+
+@dataclass(frozen=True)
+class Job:
+    """One training to run."""
+
+    trial_id: str
+    number: int
+    group: int
+    seed: int
+    phase: str
+    settings: Settings
+    config: TrialConfig
+    max_steps: int
+    """Its length, in updates."""
+    audit: bool = False
+    """Whether it runs on to its end after an alarm that could be wrong."""
+    block: int | None = None
+    """Of a design: which block it belongs to."""
+    cell: str | None = None
+    """Of a design: its levels."""
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """What all trials of a study share."""
+
+    results_dir: Path
+    metric: Metric
+    monitor: MonitorConfig
+    early_stop: bool
+    """Whether a trial ends at an alarm; if not, its result still says where it would have ended."""
+    checkpoints: Checkpoints
+    device: str = "cpu"
+    forensics: ForensicsConfig = ForensicsConfig()
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where a running trial stands, after an evaluation."""
+
+    step: int
+    max_steps: int
+    train_loss: float
+    val_loss: float
+    wer: float
+    lr: float = NAN
+    """Of the latest step, as are the others."""
+    grad_norm: float = NAN
+    """Before clipping."""
+    samples_per_s: float = NAN

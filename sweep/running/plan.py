@@ -1,0 +1,234 @@
+"""The plan of a study in lines for a person, with the time that it takes, from a few timed steps."""
+
+import math
+import os
+import statistics
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+
+from slr_models.data.batch import Dataset
+from sweep.analysis.claims.attainable import Attainable, attainable, is_foreseeable
+from sweep.analysis.claims.pairs import LR_PATH
+from sweep.analysis.claims.sequential import look_blocks
+from sweep.records import EvalRecord, StepRecord
+from sweep.running.job import RunOptions
+from sweep.study import LoadedStudy, Study, num_confirmations, num_settings
+from sweep.study.claim import Claim, in_words
+from sweep.study.design import Paired, cells, num_trainings, words
+from sweep.study.full_size import at_full_size
+from sweep.training.config import TrainingConfig, TrialConfig, eval_every_steps
+from sweep.training.optim import Constant
+from sweep.training.train import Training
+
+DRY_RUN_STEPS = 6
+
+
+@dataclass(frozen=True)
+class Timing:
+    """What a training costs on this machine."""
+
+    step_s: float
+    """Median of a few steps."""
+    eval_s: float
+    device: torch.device
+    """Where it was measured."""
+
+    def training_s(self, training: TrainingConfig, max_steps: int, num_train: int) -> float:
+        """Seconds of a whole training that runs to its end."""
+        num_evals = math.ceil(max_steps / eval_every_steps(training, num_train))
+        return max_steps * self.step_s + num_evals * self.eval_s
+
+
+@dataclass(frozen=True)
+class Phase:
+    """A part of a study."""
+
+    name: str
+    num_trainings: int
+    training_s: float
+    """Of one training that runs to its end, alone."""
+    what: str
+    """What is trained, in a few words."""
+
+
+def _phase_line(phase: Phase, lanes: int) -> str:
+    expected = _duration(phase.num_trainings * phase.training_s / lanes)
+    return f"{phase.what}, about {expected}" if phase.num_trainings else phase.what
+
+
+def _confirmed(study: Study) -> str:
+    confirm = study.confirm
+    if not confirm.settings:
+        return "confirmation is off"
+    best = "the best setting" if confirm.settings == 1 else f"the {confirm.settings} best settings"
+    safe = " and the recommended one" if confirm.recommended and study.searched else ""
+    return f"{best}{safe} x {confirm.seeds} fresh seeds"
+
+
+def _full_size_phase(loaded: LoadedStudy, dataset: Dataset, options: RunOptions) -> Iterator[Phase]:
+    """The tests at full size, timed at that size."""
+    study = loaded.study
+    if study.full_size is None or not study.full_size.trainings:
+        return
+    config = loaded.trial_config(at_full_size(study.full_size, study.space, loaded.first_settings()))
+    timing = _time_steps(config, dataset, options, study.resources.cpus)
+    max_steps = loaded.max_steps(config, len(dataset.train))
+    training_s = timing.training_s(config.training, max_steps, len(dataset.train))
+    what = f"{study.full_size.path} {study.full_size.target:g}"
+    yield Phase("at full size", study.full_size.trainings, training_s, what)
+
+
+def plan(loaded: LoadedStudy, dataset: Dataset, options: RunOptions) -> list[str]:
+    """The plan of a study in lines for a person; times a few steps."""
+    study = loaded.study
+    explore = num_settings(study) * study.repeats
+    config = loaded.trial_config(loaded.first_settings())
+    max_steps = loaded.max_steps(config, len(dataset.train))
+    timing = _time_steps(config, dataset, options, study.resources.cpus)
+    training_s, device = timing.training_s(config.training, max_steps, len(dataset.train)), timing.device
+    what, measured = f"{explore // study.repeats} settings x {study.repeats} seeds", "the first setting"
+    if study.design is not None:
+        training_s = _mean_of_cells_s(loaded, study.design, dataset, options)
+        what, measured = f"{study.design.blocks} blocks x {len(cells(study.design))} cells", "the first cell"
+    lanes = max(1, (os.cpu_count() or 1) // study.resources.cpus)
+    if study.resources.gpus and torch.cuda.is_available():
+        lanes = min(lanes, int(torch.cuda.device_count() / study.resources.gpus + 1e-9))
+    phases = [
+        Phase("to explore" if study.design is None else "to train", explore, training_s, what),
+        Phase("to confirm", num_confirmations(study), training_s, _confirmed(study)),
+        *_full_size_phase(loaded, dataset, options),
+    ]
+    total_s = sum(phase.num_trainings * phase.training_s for phase in phases) / lanes
+    lines = [
+        *(_design_lines(study, study.design) if study.design is not None else _space_lines(study)),
+        *(f"{phase.num_trainings} {phase.name}: {_phase_line(phase, lanes)}" for phase in phases),
+        f"steps: up to {max_steps} a trial",
+        *_alarm_lines(study),
+        f"expected time: about {_duration(total_s)} with {lanes} at a time on this machine, if every trial ran to "
+        f"its end ({timing.step_s * 1000:.0f} ms a step and {timing.eval_s:.1f} s an evaluation of {measured}, "
+        f"measured now on the {device.type}, one training alone; several at once share memory bandwidth and may take "
+        f"longer)",
+    ]
+    if study.resources.gpus and device.type == "cpu":
+        lines.append("this machine has no GPU: the times above are a CPU's, the study itself needs GPUs")
+    if study.budget.wall_time_s is not None:
+        lines.append(f"wall time limit: {_duration(study.budget.wall_time_s)}")
+    return lines
+
+
+def _space_lines(study: Study) -> Iterator[str]:
+    """What a search varies."""
+    yield f"space: {len(study.space)} dimensions, {study.search.kind} search"
+    yield from _dimension_lines(study)
+
+
+def _dimension_lines(study: Study) -> Iterator[str]:
+    for path, dimension in study.space.items():
+        yield f"  {path}: {dimension.model_dump(mode='json', by_alias=True, exclude_defaults=True)}"
+
+
+def _design_lines(study: Study, design: Paired) -> Iterator[str]:
+    """What a design compares, in which trainings, and which claims it settles when."""
+    every = cells(design)
+    yield (
+        f"design: {design.kind}, {design.blocks} blocks x {len(every)} cells "
+        f"({design.fraction} factorial) = {num_trainings(design)} trainings"
+    )
+    for factor, levels in design.factors.items():
+        yield f"  factor {factor}:"
+        for index, (level, settings) in enumerate(levels.items()):
+            shown = ", ".join(f"{path} = {value}" for path, value in settings.items()) or "as the study has it"
+            yield f"    {level}{' (reference)' if index == 0 else ''}: {shown}"
+    yield "  cells, each once a block, in an order of its own: " + "; ".join(cell.name for cell in every)
+    for word in words(design):
+        yield f"  not told apart: any effect of some of {', '.join(sorted(word))} and that of the others of them"
+    seeds = f"seeds {study.seed} to {study.seed + design.blocks - 1}"
+    yield f"  each block has one seed ({seeds}) and draws{':' if study.space else ' nothing else'}"
+    yield from (f"  {line}" for line in _dimension_lines(study))
+    if not study.claims:
+        yield "claims: none, so that all blocks are trained"
+        return
+    yield from claim_lines(study, design)
+
+
+def claim_lines(study: Study, design: Paired) -> Iterator[str]:
+    """Which claims a design settles, when, and what that takes at best."""
+    *early, last = look_blocks(design.blocks, design.looks)
+    ends = f"; ends after {' or '.join(map(str, early))} if every claim is settled" if early else ""
+    judged = f"{', '.join(map(str, early))} and {last}" if early else str(last)
+    yield f"claims, judged after {judged} blocks{ends}:"
+    for claim in study.claims:
+        yield f"  {claim.name}: {in_words(claim, design)}"
+        if (best := _at_best(claim, study, design)) is not None:
+            yield f"    {'at best' if best.possible else 'warning'}: {best.text}"
+
+
+def hopeless(study: Study) -> Iterator[str]:
+    """The claims that the design cannot support whatever comes out, a sentence each."""
+    if study.design is None:
+        return
+    for claim in study.claims:
+        best = _at_best(claim, study, study.design)
+        if best is not None and not best.possible:
+            yield f"claim {claim.name} {best.text}"
+
+
+def _at_best(claim: Claim, study: Study, design: Paired) -> Attainable | None:
+    """How strong the evidence for a claim can get; None where its design does not decide that alone."""
+    given = claim.model_dump()
+    every = [cell.levels.items() for cell in cells(design)]
+    columns = [{**claim.where, claim.factor: level}.items() for level in claim.levels]
+    if not is_foreseeable(given) or any(sum(column <= cell for cell in every) != 1 for column in columns):
+        return None
+    return attainable(given, design.blocks, design.looks, len(study.claims))
+
+
+def _mean_of_cells_s(loaded: LoadedStudy, design: Paired, dataset: Dataset, options: RunOptions) -> float:
+    """Seconds of a training, on average over the cells: they may cost very different amounts."""
+    timed: dict[str, float] = {}
+    total_s = 0.0
+    for cell in cells(design):
+        config = loaded.trial_config(loaded.first_settings(cell))
+        # The learning rate changes nothing of the time.
+        key = str([item for item in cell.settings.items() if item[0] != LR_PATH])
+        if key not in timed:
+            timing = _time_steps(config, dataset, options, loaded.study.resources.cpus)
+            max_steps = loaded.max_steps(config, len(dataset.train))
+            timed[key] = timing.training_s(config.training, max_steps, len(dataset.train))
+        total_s += timed[key]
+    return total_s / len(cells(design))
+
+
+def _alarm_lines(study: Study) -> Iterator[str]:
+    """What happens to trials that go bad."""
+    if not study.early_stop:
+        yield "alarms: nothing is stopped early"
+    else:
+        yield f"alarms: stop a trial; {study.audit.rate:.0%} run on all the same, to measure how often that is wrong"
+    if study.scheduler is not None:
+        yield f"scheduler: {study.scheduler.kind}, on the trainings of the exploration; the time below is without it"
+    if study.forensics.trials:
+        yield f"causes: up to {study.forensics.trials} bad trials are explained by replays, beside the time below"
+
+
+def _duration(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min"
+
+
+def _time_steps(config: TrialConfig, dataset: Dataset, options: RunOptions, num_threads: int) -> Timing:
+    """Trains a few steps."""
+    torch.set_num_threads(num_threads)
+    device = torch.device(options.device if torch.cuda.is_available() else "cpu")
+    training = config.training.model_copy(update={"eval_every_steps": DRY_RUN_STEPS})
+    # The schedule does not matter for the time, and may need more steps than these.
+    training = training.model_copy(update={"schedule": Constant(warmup_steps=0)})
+    timed = Training(
+        config.model_copy(update={"training": training}), dataset, seed=0, max_steps=DRY_RUN_STEPS, device=device
+    )
+    records = list(timed.records())
+    # The first step warms up.
+    steps = [record.time_s for record in records if isinstance(record, StepRecord)][1:]
+    evals = [record.time_s for record in records if isinstance(record, EvalRecord)]
+    return Timing(statistics.median(steps), statistics.median(evals), device)

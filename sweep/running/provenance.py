@@ -1,0 +1,72 @@
+"""study.yaml of a results folder: the study as validated, and where its results come from."""
+
+import datetime
+import importlib.metadata
+import os
+import platform
+import sys
+from pathlib import Path
+
+import torch
+
+from slr_models.data.batch import Dataset
+from sweep import store
+from sweep.analysis.claims.stated import WITHDRAWN_KEY
+from sweep.running.preflight import Checked
+from sweep.running.session import StudySession
+from sweep.study import stored
+
+
+def write_study(session: StudySession, dataset: Dataset, checked: Checked) -> None:
+    facts, results_dir = dataset.facts, session.results_dir
+    content = stored(session.study)
+    previous = store.read_study(results_dir)["provenance"] if (results_dir / "study.yaml").is_file() else {}
+    content["provenance"] = {
+        "num_lanes": previous.get("num_lanes"),
+        "started_at": previous.get("started_at") or datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "versions": {
+            "python": platform.python_version(),
+            **{
+                name: importlib.metadata.version(name)
+                for name in ("slr-stability-sweep", "torch", "ray", "optuna", "numpy", "pandas", "plotly")
+            },
+        },
+        "host": {
+            "platform": platform.platform(),
+            "cpu": _cpu_name(),
+            "cores": os.cpu_count(),
+            "gpu": torch.cuda.get_device_name(0) if torch.cuda.is_available() else None,
+        },
+        "data": {
+            "source": facts.source,
+            "valid_measures": facts.valid_measures,
+            "frame_rate_hz": facts.frame_rate_hz,
+            "exclusions": dict(facts.exclusions),
+            "notes": [*facts.notes, *checked.warnings],
+            "num_train": len(dataset.train),
+            "num_valid": len(dataset.valid),
+            "vocabulary_size": len(dataset.vocabulary),
+            "num_features": dataset.num_features,
+        },
+        "model": {"num_parameters": checked.num_parameters, "num_layers": checked.num_layers},
+        "l_const": checked.l_const,
+        "l_unif": checked.l_unif,
+    }
+    if session.claims_withdrawn_after:
+        content["provenance"][WITHDRAWN_KEY] = session.claims_withdrawn_after
+    store.write_yaml(results_dir / "study.yaml", content)
+
+
+def note_lanes(results_dir: Path, num_lanes: int) -> None:
+    """How many trainings can run at once is known only where Ray runs."""
+    content = store.read_study(results_dir)
+    content["provenance"]["num_lanes"] = num_lanes
+    store.write_yaml(results_dir / "study.yaml", content)
+
+
+def _cpu_name() -> str:
+    if sys.platform == "linux":
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()

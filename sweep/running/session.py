@@ -1,0 +1,448 @@
+"""A study under way: which training is next, and who hears what came of it. Knows nothing of Ray.
+
+explore:   the search asks for a setting -> `repeats` trainings of it -> one result told to the search;
+           with a design: its next training, until all its blocks are trained or its claims are settled
+confirm:   when all of those are done, the best settings and the recommended one, over fresh seeds
+full_size: then, where the study asks for it, tests of the predicted edge at another size (`course` chooses both)
+
+A group is a setting. A recommended setting that was never explored gets a group of its own, and so do those at full
+size. The search knows explored settings alone and counts them by itself, from 0. A design has no search, and no Optuna
+study: its next training follows from the number of trainings asked for.
+"""
+
+import functools
+import itertools
+import math
+import statistics
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from sweep import store
+from sweep.analysis.claims.sequential import look
+from sweep.analysis.claims.stated import tested
+from sweep.analysis.claims.verdict import RULES, settled
+from sweep.analysis.trials.groups import CONFIRM_PHASE, FULL_SIZE_PHASE
+from sweep.judging.objective import interim
+from sweep.records import TrialResult
+from sweep.running.continuing import check_same_study, essence, with_record
+from sweep.running.course import Wanted, confirmations, full_size_tests, is_full_size_test, settings_of
+from sweep.running.job import Job
+from sweep.search import Nsga2Search
+from sweep.search.bridge import OptunaBridge, SettingResult
+from sweep.space import Settings
+from sweep.store.ledger import EXPLORE_PHASE, Ask, Explored, Ledger
+from sweep.study import LoadedStudy, num_confirmations, num_settings, stored
+from sweep.study.design import Paired, cells, training
+
+RECENT_TRAININGS = 5
+"""So many of the latest stable trainings say how long one takes: the machine may be busier than before, or less."""
+TABLE_SHARE = 0.002
+"""Share of a study's time in which its table of trials is written: a table of 10,000 trials takes a second or two."""
+MAX_ATTEMPTS = 2
+"""A training whose process dies is tried once more; then it counts as crashed."""
+
+
+class StudySession:
+    """Owns ledger and search of one results folder, decides what runs next and keeps trials.parquet current."""
+
+    def __init__(
+        self,
+        loaded: LoadedStudy,
+        results_dir: Path,
+        num_train: int,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Opens the results folder and takes up what an earlier run left there.
+
+        Args:
+            loaded: the study.
+            results_dir: its own folder, made where it does not exist.
+            num_train: utterances of the training split; decides the steps of a budget in epochs.
+            clock: seconds, for the limit of wall time.
+
+        Raises:
+            ResultsError: the folder is in use, damaged, or holds another study's results.
+        """
+        self.results_dir = results_dir
+        self._loaded = loaded
+        self._num_train = num_train
+        before = check_same_study(results_dir, loaded.study)
+        self._ledger = Ledger(results_dir)
+        self.study, self.claims_withdrawn_after = with_record(loaded.study, before, len(self._ledger.results))
+        """The study, knowing when its claims were stated; and those that were removed or changed since, and when."""
+        self._clock = clock
+        self._started = clock()
+        self._attempts: dict[str, int] = {}
+        self._queue: list[Ask] = [a for a in self._ledger.asks if a.trial_id not in self._ledger.results]
+        self._running: set[str] = set()
+        self._num_lanes = 1
+        """Most trainings that ran at once so far."""
+        self._last_look: int | None = None
+        """The last look of a design at which its claims were judged."""
+        self._settled: tuple[int, int] | None = None
+        """Asks and results under which nothing was left to do after the exploration."""
+        self.full_size_problem: str | None = None
+        """Why the study's test at full size cannot be made, in a sentence."""
+        explored = self._ledger.explored
+        self._exhausted = self.search_has_ended
+        self._stop_reason = explored.reason if explored is not None and self._exhausted else None
+        self._complete_groups()
+        self._search_numbers: dict[int, int] = {}
+        """Group -> its number in the search, which counts what it was asked for alone."""
+        self._bridge = None if loaded.study.design is not None else self._new_bridge()
+        self._table_due = 0.0
+        """When the table of trials may be written again, on the clock."""
+        self.write_trials()
+
+    @property
+    def loaded(self) -> LoadedStudy:
+        """The study, able to make the configuration of any trial."""
+        return self._loaded
+
+    @property
+    def results(self) -> list[TrialResult]:
+        """All finished trials."""
+        return list(self._ledger.results.values())
+
+    @property
+    def num_planned(self) -> int:
+        """Trials that the study will have when it is done, as far as is known now."""
+        if self._settled is not None:
+            return len(self._ledger.asks)
+        explored, confirmed, tested = (len(self._asks(p)) for p in (EXPLORE_PHASE, CONFIRM_PHASE, FULL_SIZE_PHASE))
+        if not self._exhausted:
+            explored = max(explored, self._num_trainings)
+        if not self._ledger.asks or self._ledger.asks[-1].phase == EXPLORE_PHASE:
+            confirmed = max(confirmed, num_confirmations(self.study))
+        if self.study.full_size is not None:
+            now = sum(is_full_size_test(self.study.full_size, ask) for ask in self._ledger.asks)
+            tested += max(self.study.full_size.trainings - now, 0)
+        return explored + confirmed + tested
+
+    @property
+    def stop_reason(self) -> str | None:
+        """Why the exploration ended before its trials were spent; None where it did not."""
+        short = len(self._asks(EXPLORE_PHASE)) < self._num_trainings
+        if self._stop_reason is None and short and self._out_of_time():
+            return "budget.wall_time_s is spent"
+        return self._stop_reason
+
+    @property
+    def search_has_ended(self) -> bool:
+        """Whether the search said that it has found out enough, so that more trials alone bring no more exploration."""
+        explored = self._ledger.explored
+        return explored is not None and explored.terms == self._terms()
+
+    def next_job(self, num_paused: int = 0) -> Job | None:
+        """The next training to start; None if nothing can start now (see `done`).
+
+        Args:
+            num_paused: trainings under way that a scheduler keeps waiting, so that they take no lane.
+        """
+        if self._out_of_time():
+            return None
+        self._refill()
+        if not self._queue:
+            return None
+        ask = self._queue.pop(0)
+        self._running.add(ask.trial_id)
+        self._num_lanes = max(self._num_lanes, len(self._running) - num_paused)
+        return self._job(ask)
+
+    @property
+    def done(self) -> bool:
+        """Whether nothing is running and nothing is left to start."""
+        if self._running:
+            return False
+        if self._out_of_time():
+            return True
+        self._refill()
+        return not self._queue
+
+    def _refill(self) -> None:
+        if not self._queue:
+            self._queue.extend(self._ask_explore() or self._ask_after_exploration())
+
+    def tell(self, result: TrialResult) -> None:
+        """Takes a finished training: ledger first, then the search and the table."""
+        self._ledger.tell(result, spent_s=self._elapsed())
+        self._running.discard(result.trial_id)
+        if self._bridge is not None and result.phase == EXPLORE_PHASE:
+            told = self._setting_result(result.group)
+            if told is not None:
+                self._bridge.tell(self._search_numbers[result.group], told)
+        self._trials_changed()
+
+    def note_cause(self, result: TrialResult) -> None:
+        """Takes a result that was told before, now with its cause."""
+        self._ledger.note_cause(result, spent_s=self._elapsed())
+        if self._bridge is not None and result.phase == EXPLORE_PHASE and result.cause is not None:
+            self._bridge.note_cause(result.trial_id, result.cause)
+        self._trials_changed()
+
+    def result(self, job: Job) -> TrialResult | None:
+        """What came of a training; None as long as nobody told."""
+        return self._ledger.results.get(job.trial_id)
+
+    def lost(self, job: Job) -> bool:
+        """Takes note that a training's process died; returns whether it is going to be tried again."""
+        self._running.discard(job.trial_id)
+        self._attempts[job.trial_id] = self._attempts.get(job.trial_id, 0) + 1
+        if self._attempts[job.trial_id] >= MAX_ATTEMPTS:
+            return False
+        self._queue.insert(0, next(a for a in self._ledger.asks if a.trial_id == job.trial_id))
+        return True
+
+    def settings(self, group: int) -> Settings:
+        """The settings of a group: as they were drawn, or those that it ended with where a scheduler changed them."""
+        return settings_of(self._ledger, group)
+
+    def importances(self) -> dict[str, dict[str, float]]:
+        """Which searched settings matter, as Optuna estimates it from what the search was told; empty of a design."""
+        return {} if self._bridge is None else self._bridge.importances()
+
+    def write_trials(self) -> None:
+        """Brings trials.parquet up to date."""
+        started = self._clock()
+        store.write_trials(self.results_dir, [r.row() for r in self.results])
+        ended = self._clock()
+        self._table_due = ended + (ended - started) / TABLE_SHARE
+
+    def _trials_changed(self) -> None:
+        if self._clock() >= self._table_due:
+            self.write_trials()
+
+    def close(self) -> None:
+        """Brings trials.parquet up to date and releases the results folder."""
+        self.write_trials()
+        self._ledger.close()
+
+    def _new_bridge(self) -> OptunaBridge:
+        """The search, having heard all that was asked and told so far."""
+        settings = self._explored_settings()
+        self._search_numbers = {group: number for number, group in enumerate(settings)}
+        return OptunaBridge(
+            self.results_dir,
+            self.study.name,
+            self.study.space,
+            self.study.search,
+            [(setting, self._setting_result(group)) for group, setting in settings.items()],
+            objective=self.study.objective,
+        )
+
+    @property
+    def _num_trainings(self) -> int:
+        """Trainings of the whole exploration, if nothing ends it early."""
+        return num_settings(self.study) * self.study.repeats
+
+    def _asks(self, phase: str) -> list[Ask]:
+        return self._ledger.asks_by_phase[phase]
+
+    def _explored_settings(self) -> dict[int, Settings]:
+        """Group -> settings, in the order in which the search asked for them."""
+        return {a.group: a.settings for a in self._asks(EXPLORE_PHASE)}
+
+    def _complete_groups(self) -> None:
+        """Asks for the seeds of a setting that a killed run had not written down yet."""
+        for group, settings in self._explored_settings().items():
+            asked = sum(a.phase == EXPLORE_PHASE for a in self._ledger.asks_by_group[group])
+            for seed in range(self.study.seed + asked, self.study.seed + self.study.repeats):
+                self._queue.append(self._ask(Wanted(EXPLORE_PHASE, group, settings, seed)))
+
+    def _job(self, ask: Ask) -> Job:
+        config = self._loaded.trial_config(ask.settings)
+        return Job(
+            trial_id=ask.trial_id,
+            number=ask.number,
+            group=ask.group,
+            seed=ask.seed,
+            phase=ask.phase,
+            settings=ask.settings,
+            config=config,
+            max_steps=self._loaded.max_steps(config, self._num_train),
+            # A test at full size tells nothing of how often an alarm is wrong in the exploration.
+            audit=ask.phase != FULL_SIZE_PHASE and self.study.audit.chooses(self.study.seed, ask.number),
+            block=ask.block,
+            cell=ask.cell,
+        )
+
+    def _ask(self, wanted: Wanted) -> Ask:
+        """Writes down that a training is asked for; settings without a group get their own."""
+        number, group = len(self._ledger.asks), wanted.group
+        if group is None:
+            same = (a.group for a in self._asks(wanted.phase) if a.settings == wanted.settings)
+            group = next(same, self._next_group())
+        ask = Ask(
+            f"{number:04d}",
+            number,
+            group,
+            wanted.seed,
+            wanted.phase,
+            wanted.settings,
+            wanted.recommended,
+            wanted.block,
+            wanted.cell,
+        )
+        self._ledger.ask(ask)
+        return ask
+
+    def _next_group(self) -> int:
+        return 1 + max(self._ledger.asks_by_group, default=-1)
+
+    def _ask_explore(self) -> list[Ask]:
+        if self._exhausted or len(self._asks(EXPLORE_PHASE)) >= self._num_trainings:
+            return []
+        if self._confirmation_is_due():
+            self._exhausted = True
+            self._stop_reason = "what is left of budget.wall_time_s is kept for the confirmation"
+            return []
+        if self.study.design is not None:
+            return self._ask_design(self.study.design)
+        assert self._bridge is not None, "a study without a design has a search"
+        proposal = self._bridge.ask()
+        if proposal is None:
+            self._exhausted = True
+            self._stop_reason = self._bridge.stop_reason
+            if self._stop_reason is not None:
+                self._ledger.end_exploration(Explored(self._stop_reason, self._terms()))
+            return []
+        number, settings = proposal
+        group = self._next_group()
+        self._search_numbers[group] = number
+        seeds = range(self.study.seed, self.study.seed + self.study.repeats)
+        return [self._ask(Wanted(EXPLORE_PHASE, group, settings, seed)) for seed in seeds]
+
+    def _ask_design(self, design: Paired) -> list[Ask]:
+        """The design's next training; none once a look has found every claim settled."""
+        reason = self._settled_at_look(design)
+        if reason is not None:
+            self._exhausted = True
+            self._stop_reason = reason
+            self._ledger.end_exploration(Explored(reason, self._terms()))
+            return []
+        planned = training(design, self.study.space, len(self._asks(EXPLORE_PHASE)), self.study.seed)
+        wanted = Wanted(
+            EXPLORE_PHASE, None, planned.settings, planned.seed, block=planned.block, cell=planned.cell.name
+        )
+        return [self._ask(wanted)]
+
+    def _settled_at_look(self, design: Paired) -> str | None:
+        """Why a design needs no more blocks; None while it does. Claims are judged once at each look that was reached.
+
+        A look is reached when every training of its blocks was told, those that crashed too.
+        """
+        ends = (ask.trial_id in self._ledger.results for ask in self._asks(EXPLORE_PHASE))
+        num_done = sum(1 for _ in itertools.takewhile(bool, ends)) // len(cells(design))
+        reached = look(num_done, design.blocks, design.looks)
+        if reached is None or reached == self._last_look or not self.study.claims:
+            return None
+        self._last_look = reached
+        self.write_trials()
+        return settled(
+            store.read_trials(self.results_dir),
+            stored(self.study),
+            functools.partial(store.read_evals, self.results_dir),
+        )
+
+    def _terms(self) -> dict[str, Any]:
+        """What the word that enough is found out depends on."""
+        content = self.study.model_dump(mode="json", by_alias=True)
+        if self.study.design is not None:
+            claims = [tested(claim) for claim in content["claims"]]
+            return {"rules": RULES, "design": essence("design", content), "claims": claims}
+        return {"search": content["search"], "trials": content["budget"]["trials"]}
+
+    def _ask_after_exploration(self) -> list[Ask]:
+        state = (len(self._ledger.asks), len(self._ledger.results))
+        if self._running or state == self._settled:
+            return []
+        wanted = confirmations(self.study, self._ledger)
+        if not wanted:
+            tests = full_size_tests(self.study, self._ledger)
+            self.full_size_problem = tests if isinstance(tests, str) else None
+            wanted = [] if isinstance(tests, str) else tests
+        self._settled = None if wanted else state
+        return [self._ask(one) for one in wanted]
+
+    def _elapsed(self) -> float:
+        return self._ledger.spent_s + self._clock() - self._started
+
+    @property
+    def left_s(self) -> float:
+        """Seconds until nothing is started any more, neither trainings nor explanations; infinite without a limit."""
+        limit = self.study.budget.wall_time_s
+        return math.inf if limit is None else limit - self._elapsed()
+
+    def _out_of_time(self) -> bool:
+        return self.left_s <= 0
+
+    def _confirmation_is_due(self) -> bool:
+        """Whether exploring on would leave no time for what follows: a late stable training's time for each round."""
+        to_follow = num_confirmations(self.study)
+        if self.study.full_size is not None:
+            to_follow += self.study.full_size.trainings
+        if self.left_s == math.inf or to_follow == 0:
+            return False
+        latest = (r.wall_s for r in reversed(self._ledger.results.values()) if r.stable and math.isfinite(r.wall_s))
+        full = list(itertools.islice(latest, RECENT_TRAININGS))
+        if not full:
+            return False
+        rounds = math.ceil(to_follow / self._num_lanes)
+        # One round more: the trainings that run now have to end first.
+        reserve_s = (rounds + 1) * statistics.median(full) + self._explanation_s()
+        return self.left_s <= reserve_s
+
+    def _explanation_s(self) -> float:
+        """What one more search for a cause would take, as those so far did; 0 if there will be none."""
+        explained_s = self._ledger.explained_s
+        may_come = len(explained_s) < self.study.forensics.trials
+        return statistics.median(explained_s) if explained_s and may_come else 0.0
+
+    def _setting_result(self, group: int) -> SettingResult | None:
+        """What the search hears of a setting: the worst of its seeds decides whether it is stable."""
+        trials = [a.trial_id for a in self._ledger.asks_by_group[group] if a.phase == EXPLORE_PHASE]
+        results = [self._ledger.results[t] for t in trials if t in self._ledger.results]
+        if len(results) < self.study.repeats:
+            return None
+        # What became of a training that a scheduler gave other settings says nothing of those that the search drew.
+        judged = [r for r in results if not r.pruned and r.settings_changed_at_step is None]
+        # One unstable seed says more than one not judged, and one not judged leaves open what a stable one says.
+        pruned = len(judged) < len(results) and all(r.stable for r in judged)
+        stable = all(r.stable for r in results)
+        objectives = [r.objective for r in (results if pruned else judged)]
+        worst = max(results if pruned else judged, key=lambda r: r.objective)
+        cost = self.study.search.cost if isinstance(self.study.search, Nsga2Search) else None
+        attributes = {
+            "verdict": worst.verdict.value,
+            "reason": worst.reason,
+            "cause": worst.cause,
+            "alarm": None if worst.alarm is None else worst.alarm.value,
+            "stop_step": worst.stop_step,
+            "wer": _json_number(worst.wer),
+            "val_loss": _json_number(worst.val_loss),
+            "num_steps": sum(r.num_steps for r in results),
+            "num_seeds": len(results),
+            "trials": ", ".join(trials),
+        }
+        return SettingResult(
+            objective=sum(objectives) / len(objectives) if stable else max(objectives),
+            margin=math.nan if pruned else max(r.margin for r in judged),
+            margins=[r.margin for r in judged],
+            cost=math.nan if cost is None else statistics.fmean(r.cost(cost) for r in results),
+            pruned=pruned,
+            evaluations=self._evaluations(next(r for r in results if r not in judged)) if pruned else {},
+            attributes={key: value for key, value in attributes.items() if value is not None},
+        )
+
+    def _evaluations(self, result: TrialResult) -> dict[int, float]:
+        """What the evaluations of a training were worth to its scheduler, by step."""
+        evals = store.load_evals(self.results_dir, result.trial_id)
+        metric, l_const = self.study.objective, result.l_const
+        return {e.step: interim(metric, wer=e.wer, val_loss=e.val_loss, l_const=l_const) for e in evals}
+
+
+def _json_number(value: float) -> float | None:
+    return value if math.isfinite(value) else None

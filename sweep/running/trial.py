@@ -1,0 +1,465 @@
+"""Runs one trial: training, monitor and store together. Knows nothing of Ray."""
+
+import dataclasses
+import itertools
+import math
+import pickle
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from slr_models.ctc import constant_floor, uniform_loss
+from slr_models.data.batch import Dataset
+from sweep import store
+from sweep.forensics.diagnosis import Case, free_cause, keep_traceback, may_replay, new_snapshots, replayed_cause
+from sweep.judging import ending
+from sweep.judging.detectors import RunContext
+from sweep.judging.monitor import StabilityMonitor
+from sweep.judging.objective import interim, margin, objective
+from sweep.records import NAN, EvalRecord, HealthSample, Outcome, SkipReason, StepRecord, TrialResult, Verdict
+from sweep.running.job import Job, Progress, RunOptions
+from sweep.running.trial_records import TrialRecords
+from sweep.training.config import TrialConfig
+from sweep.training.peak_memory import peak_memory_mib, reset_peak_memory
+from sweep.training.snapshots import SnapshotRing
+from sweep.training.train import Training
+
+_SAVED = "saved"
+"""Name of the trial in a folder that `Trial.save` wrote, whoever it was."""
+
+_Ending = tuple[Verdict, Outcome | None]
+"""A verdict, and what an audited trial would have been stopped as."""
+
+
+class TrialRunner:
+    """Runs trials one after another in one process, on one shared dataset."""
+
+    def __init__(self, dataset: Dataset, options: RunOptions) -> None:
+        self.dataset = dataset
+        self.options = options
+        self._floors: dict[tuple[int, ...], tuple[float, float]] = {}
+
+    def start(self, job: Job) -> "Trial":
+        """Begins a trial, or goes on with it from its last checkpoint."""
+        return Trial(job, self)
+
+    def floors(self, config: TrialConfig) -> tuple[float, float]:
+        """`L_const` and `L_unif` of the training split for the model's output lengths, nats a label."""
+        split = self.dataset.train
+        lengths = tuple(config.model.output_length(int(n)) for n in split.lengths)
+        if lengths not in self._floors:
+            targets = [split.target(i).tolist() for i in range(len(split))]
+            vocabulary_size = len(self.dataset.vocabulary)
+            self._floors[lengths] = (
+                constant_floor(lengths, targets, vocabulary_size),
+                uniform_loss(lengths, targets, vocabulary_size),
+            )
+        return self._floors[lengths]
+
+
+class Trial:
+    """One trial in progress.
+
+    | call        | effect                                                                                 |
+    |-------------|----------------------------------------------------------------------------------------|
+    | `advance()` | runs to the next evaluation, or to the end: then it gives the result                   |
+    | `explain()` | where `can_explain` is set at the end: looks for the cause, gives the result with it   |
+    | `pruned()`  | at an evaluation: what the trial comes to if a scheduler ends it here                  |
+    | `save()`    | at an evaluation: keeps all of it in a folder                                          |
+    | `restore()` | instead of a beginning: goes on from such a folder, its own or another trial's         |
+    """
+
+    def __init__(self, job: Job, runner: TrialRunner) -> None:
+        self.job = job
+        self._runner = runner
+        self._options = runner.options
+        self._l_const = self._l_unif = NAN
+        self._records = TrialRecords()
+        self._device = torch.device(self._options.device)
+        self._training: Training | None = None
+        self._monitor = StabilityMonitor(self._context(has_scaler=False), self._options.monitor)
+        self._stream: Iterator[StepRecord | EvalRecord | HealthSample] = iter(())
+        self._snapshots: SnapshotRing | None = None
+        self._case: Case | None = None
+        self._result: TrialResult | None = None
+        self.can_explain = False
+        self._changed_at_step: int | None = None
+        self._spent_before = (0.0, 0.0)
+        self._started = time.perf_counter()
+        self._cpu_started = time.process_time()
+
+    def advance(self) -> Progress | TrialResult:
+        """Trains to the next evaluation and saves what was recorded; at the end returns the result."""
+        try:
+            reached = self._train_on()
+        except torch.AcceleratorError:
+            # The device's context is broken for good: a new process has to try again.
+            raise
+        except Exception as error:
+            # A crash is a result too: the study goes on, and the traceback is kept.
+            keep_traceback(self._options.results_dir, self.job.trial_id, error, "traceback.txt")
+            reached = ending.at_crash(self._monitor, error, self._num_steps), None
+        return reached if isinstance(reached, Progress) else self._finish(*reached)
+
+    def _train_on(self) -> Progress | _Ending:
+        """Trains to the next evaluation, or to the end."""
+        training = self._training or self._begin()
+        for record in self._stream:
+            match record:
+                case EvalRecord():
+                    self._records.evals.append(record)
+                    self._save(training)
+                    return self._progress(record)
+                case HealthSample():
+                    self._records.keep_health(record)
+                case StepRecord():
+                    self._records.steps.append(record)
+                    alarm = self._monitor.observe(record)
+                    if alarm is None:
+                        self._take_snapshot(training)
+                    elif (ended := self._ending_at(alarm, record)) is not None:
+                        return ended
+        return ending.at_end(self._monitor)
+
+    def explain(self) -> TrialResult:
+        """Replays the bad end to find its cause. A failure costs the cause, never the result."""
+        assert self.can_explain and self._case is not None and self._result is not None, "a bad trial, explained once"
+        self.can_explain = False
+        # Replays need the memory of the training that is over.
+        self._training, self._stream = None, iter(())
+        started = time.perf_counter()
+        cause = replayed_cause(self._case)
+        spent = self._result.forensics_s + time.perf_counter() - started
+        self._result = dataclasses.replace(self._result, cause=cause or self._result.cause, forensics_s=spent)
+        return self._result
+
+    def pruned(self) -> TrialResult:
+        """The row of this trial if it is ended at its latest evaluation by a scheduler, with its records written."""
+        last = self._records.evals[-1]
+        self._write_health()
+        reason = (
+            f"a scheduler ended it after step {last.step} of {self.job.max_steps}, where others had done better "
+            f"(WER {last.wer:.2f}, validation loss {last.val_loss:.2f}); it was not judged"
+        )
+        return self._row(Outcome.PRUNED, reason, worth=self.worth, margin=NAN)
+
+    @property
+    def worth(self) -> float:
+        """What its latest evaluation is worth to a scheduler; finite, lower is better."""
+        last = self._records.evals[-1]
+        return interim(self._options.metric, wer=last.wer, val_loss=last.val_loss, l_const=self._l_const)
+
+    def save(self, directory: Path) -> None:
+        """Keeps all that the rest of the trial depends on, at an evaluation."""
+        assert self._training is not None, "a trial is saved between two evaluations"
+        state = self._state(self._training)
+        torch.save(
+            {**state, "settings": dict(self.job.settings), "changed_at_step": self._changed_at_step},
+            directory / f"{_SAVED}.pt",
+        )
+        self._write_records(directory, _SAVED)
+        if self._records.health:
+            store.write_health(directory, _SAVED, self._records.health_records)
+
+    def restore(self, directory: Path) -> None:
+        """Goes on from what `save` kept; the rest is bit-identical on a CPU.
+
+        Where the settings saved are others than this trial's, its own hold from here on, and its result says so.
+        """
+        training = self._begin()
+        # To the CPU: random states live there, and loading moves the rest to its device.
+        state = torch.load(directory / f"{_SAVED}.pt", map_location="cpu", weights_only=True)
+        own = [{k: v for k, v in group.items() if k != "params"} for group in training.optimizer.param_groups]
+        self._load(training, state, directory, _SAVED)
+        self._changed_at_step = state["changed_at_step"]
+        if state["settings"] != self.job.settings:
+            self._changed_at_step = training.step
+            for group, values in zip(training.optimizer.param_groups, own, strict=True):
+                # Loading has put those of the other settings in.
+                group.update(values)
+        self._snapshots = new_snapshots(self._options.results_dir, self._options.forensics)
+        self._take_snapshot(training)
+        self._stream = training.records()
+
+    def _ending_at(self, alarm: Verdict, record: StepRecord) -> _Ending | None:
+        """How the trial ends at this step; None if it runs on, to see whether the alarm was right."""
+        if not self._options.early_stop:
+            return None
+        if not (self.job.audit and ending.may_be_wrong(alarm)):
+            return alarm, None
+        # Once a weight is lost, the rest of the steps can show nothing more.
+        return None if record.params_finite else ending.at_end(self._monitor)
+
+    @property
+    def _num_steps(self) -> int:
+        """Steps that were run: on a GPU a few more than were recorded, since values are read late there."""
+        recorded = self._records.steps[-1].step if self._records.steps else 0
+        return max(recorded, self._training.step if self._training else 0)
+
+    def _begin(self) -> Training:
+        reset_peak_memory(self._device)
+        self._l_const, self._l_unif = self._runner.floors(self.job.config)
+        training = Training(
+            self.job.config,
+            self._runner.dataset,
+            seed=self.job.seed,
+            max_steps=self.job.max_steps,
+            device=self._device,
+        )
+        self._monitor = StabilityMonitor(self._context(has_scaler=training.precision.has_scaler), self._options.monitor)
+        self._resume(training)
+        self._snapshots = new_snapshots(self._options.results_dir, self._options.forensics)
+        if self._monitor.finish().stop_step is None:
+            # Past its alarm a resumed training has no state left that a replay could start from.
+            self._take_snapshot(training)
+        self._training = training
+        self._stream = training.records()
+        return training
+
+    def _context(self, *, has_scaler: bool) -> RunContext:
+        return RunContext(
+            l_const=self._l_const,
+            l_unif=self._l_unif,
+            budget_steps=self.job.max_steps,
+            has_scaler=has_scaler,
+        )
+
+    def _progress(self, last: EvalRecord) -> Progress:
+        step = self._records.steps[-1]
+        return Progress(
+            step=last.step,
+            max_steps=self.job.max_steps,
+            train_loss=self._records.end_loss(),
+            val_loss=last.val_loss,
+            wer=last.wer,
+            lr=step.lr,
+            grad_norm=step.grad_norm,
+            samples_per_s=step.num_samples / step.time_s if step.time_s > 0 else NAN,
+        )
+
+    def _finish(self, verdict: Verdict, alarm: Outcome | None = None) -> TrialResult:
+        """The result of a trial; `alarm` is what an audited one would have been stopped as."""
+        records = self._records
+        options = self._options
+        stop_step = verdict.stop_step
+        # An unstable run that went on after its alarm is worth what it would have been worth without that.
+        survived = (self._num_steps if stop_step is None else stop_step) / self.job.max_steps
+        last = records.evals[-1] if records.evals else None
+        result = self._row(
+            verdict.outcome,
+            verdict.reason,
+            worth=objective(
+                options.metric,
+                stable=verdict.stable,
+                wer=last.wer if last else NAN,
+                val_loss=last.val_loss if last else NAN,
+                l_const=self._l_const,
+                survived_rate=survived,
+            ),
+            margin=margin(
+                stable=verdict.stable,
+                stopped=stop_step is not None,
+                end_loss=records.end_loss(),
+                l_const=self._l_const,
+                survived_rate=survived,
+            ),
+            stop_step=stop_step,
+            alarm=alarm,
+        )
+        self._write_records(options.results_dir, self.job.trial_id)
+        self._write_health()
+        return result if verdict.stable else self._with_free_cause(result, verdict)
+
+    def _row(
+        self,
+        outcome: Outcome,
+        reason: str,
+        *,
+        worth: float,
+        margin: float,
+        stop_step: int | None = None,
+        alarm: Outcome | None = None,
+    ) -> TrialResult:
+        """The result with this verdict and what the records say."""
+        records = self._records
+        last = records.evals[-1] if records.evals else None
+        wall_s, cpu_s = self._spent()
+        return TrialResult(
+            trial_id=self.job.trial_id,
+            number=self.job.number,
+            group=self.job.group,
+            seed=self.job.seed,
+            phase=self.job.phase,
+            settings=self.job.settings,
+            verdict=outcome,
+            reason=reason,
+            stop_step=stop_step,
+            num_steps=self._num_steps,
+            max_steps=self.job.max_steps,
+            objective=worth,
+            margin=margin,
+            final_train_loss=records.end_loss(),
+            val_loss=last.val_loss if last else NAN,
+            best_val_loss=min((e.val_loss for e in records.evals if not math.isnan(e.val_loss)), default=NAN),
+            wer=last.wer if last else NAN,
+            best_wer=min((e.wer for e in records.evals), default=NAN),
+            l_const=self._l_const,
+            l_unif=self._l_unif,
+            applied_update_rate=_rate(sum(r.applied for r in records.steps), len(records.steps)),
+            skipped_calibration=records.num_skipped(SkipReason.CALIBRATION),
+            skipped_nonfinite=records.num_skipped(SkipReason.NONFINITE),
+            skipped_threshold=records.num_skipped(SkipReason.THRESHOLD),
+            skipped_infeasible=records.num_skipped(SkipReason.INFEASIBLE),
+            wall_s=wall_s,
+            cpu_s=cpu_s,
+            peak_memory_mib=self._peak_memory_mib(),
+            precision_implementation=self._training.precision.implementation if self._training else "",
+            audited=alarm is not None,
+            alarm=alarm,
+            step_time_s=records.step_time_s(),
+            settings_changed_at_step=self._changed_at_step,
+            block=self.job.block,
+            cell=self.job.cell,
+        )
+
+    def _with_free_cause(self, result: TrialResult, verdict: Verdict) -> TrialResult:
+        """A bad result with its cause, if that can be told without a replay; else the trial may ask to be explained."""
+        started = time.perf_counter()
+        self._case = self._bad_case(verdict)
+        cause = free_cause(self._case)
+        self.can_explain = cause is None and may_replay(self._case)
+        self._result = dataclasses.replace(result, cause=cause, forensics_s=time.perf_counter() - started)
+        return self._result
+
+    def _bad_case(self, verdict: Verdict) -> Case:
+        return Case(
+            results_dir=self._options.results_dir,
+            trial_id=self.job.trial_id,
+            config=self.job.config,
+            dataset=self._runner.dataset,
+            seed=self.job.seed,
+            max_steps=self.job.max_steps,
+            device=self._device,
+            records=self._records.steps,
+            health=self._records.health_records,
+            verdict=verdict,
+            l_const=self._l_const,
+            l_unif=self._l_unif,
+            settings=self._options.forensics,
+            snapshots=self._snapshots,
+        )
+
+    def _take_snapshot(self, training: Training) -> None:
+        if self._snapshots is not None:
+            self._snapshots.offer(training)
+
+    @property
+    def _checkpoint_dir(self) -> Path:
+        return self._options.results_dir / "checkpoints" / self.job.trial_id
+
+    def _write_records(self, folder: Path, name: str) -> None:
+        store.write_steps(folder, name, self._records.steps)
+        store.write_evals(folder, name, self._records.evals)
+
+    def _write_health(self) -> None:
+        if self._records.health:
+            store.write_health(self._options.results_dir, self.job.trial_id, self._records.health_records)
+
+    def _save(self, training: Training) -> None:
+        self._write_records(self._options.results_dir, self.job.trial_id)
+        kept = self._options.checkpoints
+        if kept == "none":
+            return
+        self._write_health()
+        with store.atomic_path(self._checkpoint_dir / "last.pt") as temporary:
+            torch.save(self._state(training), temporary)
+        evals = self._records.evals
+        if kept == "best_and_last" and evals[-1].wer <= min(e.wer for e in evals):
+            with store.atomic_path(self._checkpoint_dir / "best.pt") as temporary:
+                torch.save({"model": training.model.state_dict()}, temporary)
+
+    def _resume(self, training: Training) -> None:
+        path = self._checkpoint_dir / "last.pt"
+        if self._options.checkpoints == "none" or not path.is_file():
+            return
+        # To the CPU: random states live there, and loading moves the rest to its device.
+        try:
+            state = torch.load(path, map_location="cpu", weights_only=True)
+        except (RuntimeError, EOFError, pickle.UnpicklingError):
+            path.unlink()  # Damaged: the trial begins anew.
+            return
+        self._load(training, state, self._options.results_dir, self.job.trial_id)
+
+    def _state(self, training: Training) -> dict[str, Any]:
+        """All but the records."""
+        return {
+            "training": training.state_dict(),
+            "monitor": self._monitor.state_dict(),
+            "spent": self._spent(),
+        }
+
+    def _load(self, training: Training, state: dict[str, Any], folder: Path, name: str) -> None:
+        """Puts a state back, with the records up to it that lie in a folder under a name."""
+        training.load_state_dict(state["training"])
+        self._monitor.load_state_dict(state["monitor"])
+        wall_s, cpu_s = state["spent"]
+        self._spent_before = (wall_s, cpu_s)
+        step = training.step
+        self._records.steps = [r for r in store.load_steps(folder, name) if r.step <= step]
+        self._records.evals = [r for r in store.load_evals(folder, name) if r.step <= step]
+        health = [r for r in store.load_health(folder, name) if r.step <= step]
+        self._records.health = [
+            HealthSample(step, tuple(records)) for step, records in itertools.groupby(health, key=lambda r: r.step)
+        ]
+
+    def _peak_memory_mib(self) -> float:
+        earlier = self._training.earlier_peak_memory_mib if self._training else 0.0
+        return max(peak_memory_mib(self._device), earlier)
+
+    def _spent(self) -> tuple[float, float]:
+        wall_s = self._spent_before[0] + time.perf_counter() - self._started
+        return wall_s, self._spent_before[1] + time.process_time() - self._cpu_started
+
+
+def crashed_result(job: Job, options: RunOptions, reason: str) -> TrialResult:
+    """The result of a trial whose process died before it could tell anything."""
+    return TrialResult(
+        trial_id=job.trial_id,
+        number=job.number,
+        group=job.group,
+        seed=job.seed,
+        phase=job.phase,
+        settings=job.settings,
+        verdict=Outcome.CRASHED,
+        reason=reason,
+        stop_step=0,
+        num_steps=0,
+        max_steps=job.max_steps,
+        objective=objective(options.metric, stable=False, wer=NAN, val_loss=NAN, l_const=NAN, survived_rate=0.0),
+        margin=margin(stable=False, stopped=True, end_loss=NAN, l_const=NAN, survived_rate=0.0),
+        final_train_loss=NAN,
+        val_loss=NAN,
+        best_val_loss=NAN,
+        wer=NAN,
+        best_wer=NAN,
+        l_const=NAN,
+        l_unif=NAN,
+        applied_update_rate=NAN,
+        skipped_calibration=0,
+        skipped_nonfinite=0,
+        skipped_threshold=0,
+        skipped_infeasible=0,
+        wall_s=NAN,
+        cpu_s=NAN,
+        peak_memory_mib=NAN,
+        precision_implementation="",
+        block=job.block,
+        cell=job.cell,
+    )
+
+
+def _rate(count: int, total: int) -> float:
+    return count / total if total else NAN

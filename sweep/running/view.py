@@ -1,0 +1,52 @@
+"""What a view of a run hears, whoever shows it, and how trainings are called there."""
+
+from typing import Protocol
+
+from sweep.records import TrialResult
+from sweep.running.job import Job, Progress
+from sweep.wording import short_keys
+
+
+class ProgressView(Protocol):
+    """Hears of everything that happens to the trials of a study."""
+
+    def started(self, job: Job) -> None:
+        """A training starts."""
+
+    def progressed(self, job: Job, progress: Progress) -> None:
+        """A training was evaluated."""
+
+    def retried(self, job: Job) -> None:
+        """A training's process died; it is going to run again."""
+
+    def explaining(self, job: Job) -> None:
+        """A training ended badly; the search for its cause begins."""
+
+    def finished(self, result: TrialResult) -> None:
+        """A training ended."""
+
+
+class Course(Protocol):
+    """What a study has still before it."""
+
+    @property
+    def num_planned(self) -> int:
+        """Trials that it will have when it is done, as far as is known now."""
+
+    @property
+    def stop_reason(self) -> str | None:
+        """Why the exploration ended before its trials were spent; None where it did not."""
+
+
+def settings_line(settings: dict[str, bool | int | float | str]) -> str:
+    """The settings by the shortest names that tell them apart: `precision=fp16 lr=0.0012`."""
+    keys = short_keys(settings)
+    return " ".join(
+        f"{keys[path]}={value:.3g}" if isinstance(value, float) else f"{keys[path]}={value}"
+        for path, value in settings.items()
+    )
+
+
+def trial_title(job: Job) -> str:
+    """Number and settings of a trial, as other programs show it: `0007 precision=fp16 lr=0.0012`."""
+    return f"{job.trial_id} {settings_line(job.settings)}".rstrip()

@@ -1,0 +1,93 @@
+"""The results folder: schemas, atomic writes, readers. Only here are results read and written.
+
+    <results>/<study>/
+      study.yaml              the study as validated, with `provenance` (versions, host, data facts)
+      ledger.jsonl            append-only truth: what was asked and what came of it
+      trials.parquet          one row a finished trial
+      steps/<trial>.parquet   one row a training step
+      evals/<trial>.parquet   one row an evaluation on the validation split
+      health/<trial>.parquet  one row a sampled number of the model: headroom, update ratio and the like
+      evidence/<trial>/       explanation.json: why a bad trial went bad; traceback.txt of a crash;
+                              forensics_error.txt where explaining it failed
+      stability_map.parquet   P(stable) on a grid: one row a point; absent where the trials show no edge
+      edges.parquet           where training stops being stable: one row an edge, or a slice without one
+      importance.json         which searched settings matter, by method and dotted path
+      claims.json             what became of the claims of a design: verdicts, effects, intervals
+      recipe.yaml             the recommended settings as a study that trains once, with their evidence
+      recipe.py               the same as plain PyTorch, to copy
+
+Every file is written beside its place and then renamed over it: a reader never sees half a file.
+"""
+
+from sweep.store.documents import (
+    evidence_path,
+    read_claims,
+    read_explanation,
+    read_importance,
+    read_study,
+    write_claims,
+    write_explanation,
+    write_importance,
+)
+from sweep.store.files import atomic_path, without_nonfinite, write_text, write_yaml
+from sweep.store.schemas import (
+    EDGE_SCHEMA,
+    EVAL_SCHEMA,
+    HEALTH_SCHEMA,
+    MAP_SCHEMA,
+    SCHEMA_VERSION,
+    STEP_SCHEMA,
+    TRIAL_SCHEMA,
+)
+from sweep.store.tables import (
+    load_evals,
+    load_health,
+    load_steps,
+    read_columns,
+    read_evals,
+    read_health,
+    read_steps,
+    read_trials,
+    remove_map,
+    write_evals,
+    write_health,
+    write_map,
+    write_steps,
+    write_trials,
+)
+
+__all__ = [
+    "EDGE_SCHEMA",
+    "EVAL_SCHEMA",
+    "HEALTH_SCHEMA",
+    "MAP_SCHEMA",
+    "SCHEMA_VERSION",
+    "STEP_SCHEMA",
+    "TRIAL_SCHEMA",
+    "atomic_path",
+    "evidence_path",
+    "load_evals",
+    "load_health",
+    "load_steps",
+    "read_claims",
+    "read_columns",
+    "read_evals",
+    "read_explanation",
+    "read_health",
+    "read_importance",
+    "read_steps",
+    "read_study",
+    "read_trials",
+    "remove_map",
+    "without_nonfinite",
+    "write_claims",
+    "write_evals",
+    "write_explanation",
+    "write_health",
+    "write_importance",
+    "write_map",
+    "write_steps",
+    "write_text",
+    "write_trials",
+    "write_yaml",
+]

@@ -1,0 +1,59 @@
+"""Files of a results folder: written beside their place, then renamed over it: no reader sees half a file."""
+
+import math
+import os
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from slr_models.errors import ResultsError
+
+
+@contextmanager
+def atomic_path(path: Path) -> Iterator[Path]:
+    """Yields a temporary path in the same folder; renames it to `path` if the block succeeds."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        yield temporary
+        # mkstemp makes files private; results are as readable as anything else that the user makes.
+        umask = os.umask(0)
+        os.umask(umask)
+        temporary.chmod(0o666 & ~umask)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Writes a text file atomically."""
+    with atomic_path(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def write_yaml(path: Path, content: Mapping[str, Any]) -> None:
+    """Writes a mapping as YAML, keys in their given order, atomically."""
+    write_text(path, yaml.safe_dump(dict(content), sort_keys=False, allow_unicode=True, width=100))
+
+
+def unreadable(path: Path, error: Exception) -> ResultsError:
+    if path.name == "trials.parquet":
+        remedy = "delete it, then run the study's command again: it writes the table anew from ledger.jsonl"
+    else:
+        remedy = "delete it: the report does without it"
+    return ResultsError(f"{path} cannot be read as Parquet ({error}): {remedy}")
+
+
+def without_nonfinite(value: Any) -> Any:
+    """The value as JSON can hold it: null for every number that is NaN or infinite, lists for tuples."""
+    if isinstance(value, Mapping):
+        return {key: without_nonfinite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [without_nonfinite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -1,0 +1,27 @@
+"""A study: YAML -> validated settings. What a user writes is validated here, before any trial starts.
+
+loading.py       a file, or parsed YAML, to a validated study; stored() is the way back
+settings.py      the typed study; claim.py, design.py, full_size.py and scheduler.py are parts of it
+loaded.py        a study with its source: the configuration of any of its trials
+checks.py        what types cannot say; fields.py and messages.py say where a mistake is and what to do
+yaml_source.py   YAML 1.2 with line numbers
+"""
+
+from sweep.study.checks import check_budget
+from sweep.study.loaded import LoadedStudy, apply_settings
+from sweep.study.loading import complete, load, stored, validate
+from sweep.study.settings import Resources, Study, num_confirmations, num_settings
+
+__all__ = [
+    "LoadedStudy",
+    "Resources",
+    "Study",
+    "apply_settings",
+    "check_budget",
+    "complete",
+    "load",
+    "num_confirmations",
+    "num_settings",
+    "stored",
+    "validate",
+]

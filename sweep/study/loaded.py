@@ -1,0 +1,99 @@
+"""A validated study with its source: makes the configuration of any trial."""
+
+import math
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from pydantic import ValidationError
+
+from slr_models.errors import SettingError
+from sweep.space import Scalar, Settings, corner_settings, is_active, ordered
+from sweep.study.design import Cell, cells
+from sweep.study.fields import deep_copy, default_section, spec_at
+from sweep.study.messages import messages
+from sweep.study.settings import Study
+from sweep.study.yaml_source import YamlSource
+from sweep.training.config import TrialConfig, steps_per_epoch
+
+TRIAL_SECTIONS = ("model", "data", "training")
+
+
+class LoadedStudy:
+    """A validated study with its source, able to make the configuration of any trial."""
+
+    def __init__(self, study: Study, source: YamlSource) -> None:
+        self.study = study
+        self.source = source
+        self._base = {key: source.content[key] for key in TRIAL_SECTIONS if key in source.content}
+
+    def trial_config(self, settings: Mapping[str, Scalar]) -> TrialConfig:
+        """The configuration with the settings put in at their dotted paths.
+
+        Raises:
+            SettingError: a setting cannot be used.
+        """
+        content = apply_settings(self._base, settings)
+        try:
+            return TrialConfig.model_validate(content)
+        except ValidationError as error:
+            source = YamlSource(self.source.name, content, self.source.lines)
+            raise SettingError("\n".join(messages(error, TrialConfig, source))) from error
+
+    def first_settings(self, cell: Cell | None = None) -> Settings:
+        """Some settings of the space: the first to try if any are named, else the low end of each dimension.
+
+        With a design those of a cell, the first one where none is given.
+        """
+        first: Settings = {}
+        for path in ordered(self.study.space):
+            dimension = self.study.space[path]
+            if is_active(dimension, first):
+                known = self.study.search.try_first[0] if self.study.search.try_first else {}
+                first[path] = known.get(path, dimension.ends[0])
+        if self.study.design is None:
+            return first
+        return {**first, **(cell or cells(self.study.design)[0]).settings}
+
+    def corners(self) -> Iterator[tuple[str, Settings]]:
+        """Settings at the ends of every dimension, see `corner_settings`; with a design those of each of its cells.
+
+        Yields pairs of the path under test, "" where there is none, and the settings.
+        """
+        if self.study.design is None:
+            yield from corner_settings(self.study.space)
+            return
+        for cell in cells(self.study.design):
+            for path, settings in corner_settings(self.study.space) if self.study.space else [("", {})]:
+                yield path, {**settings, **cell.settings}
+
+    def max_steps(self, config: TrialConfig, num_train: int) -> int:
+        """Updates of a training, for a training split of that many utterances."""
+        budget = self.study.budget
+        if budget.steps is not None:
+            return budget.steps
+        assert budget.epochs is not None, "validated when loaded"
+        return max(1, math.ceil(budget.epochs * steps_per_epoch(config.training, num_train)))
+
+
+def apply_settings(base: Mapping[str, Any], settings: Mapping[str, Scalar]) -> dict[str, Any]:
+    """Puts settings in at their dotted paths of a nested mapping; the base is left as it is.
+
+    Where a setting changes a `kind`, the fields beside it that the new kind does not have are left out: they
+    were written for the other kind.
+    """
+    result: dict[str, Any] = deep_copy(base)
+    # Kinds first: they decide which other fields exist.
+    for path, value in sorted(settings.items(), key=lambda item: not item[0].endswith(".kind")):
+        keys = path.split(".")
+        target = result
+        for depth, key in enumerate(keys[:-1]):
+            if not isinstance(target.get(key), dict):
+                target[key] = default_section(TrialConfig, tuple(keys[: depth + 1]), result)
+            target = target[key]
+        if keys[-1] == "kind" and target.get("kind") != value:
+            spec = spec_at(TrialConfig, tuple(keys[:-1]), result, kind=value)
+            if spec is not None:
+                for key in [k for k in target if k not in spec.model_fields]:
+                    del target[key]
+        target[keys[-1]] = value
+    return result

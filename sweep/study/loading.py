@@ -1,0 +1,119 @@
+"""A study: YAML -> validated settings. What a user writes is validated here, before any trial starts."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from slr_models.errors import SettingError
+from sweep.study import yaml_source
+from sweep.study.checks import (
+    check_beside_design,
+    check_budget,
+    check_claims,
+    check_corners,
+    check_factors,
+    check_full_size,
+    check_name,
+    check_scheduler,
+    check_search,
+    check_space,
+)
+from sweep.study.claim import resolved
+from sweep.study.design import dimensions as design_dimensions
+from sweep.study.fields import deep_copy, default_section
+from sweep.study.loaded import LoadedStudy
+from sweep.study.messages import messages
+from sweep.study.settings import Confirm, Study
+from sweep.study.yaml_source import YamlSource
+
+
+def load(path: Path, overrides: Sequence[str] = ()) -> LoadedStudy:
+    """Reads and validates a study file.
+
+    Args:
+        path: the YAML file.
+        overrides: `dotted.path=value` each, applied before validation.
+
+    Raises:
+        SettingError: with one line for each mistake: where it is, what is wrong, what to do.
+    """
+    source = yaml_source.load(path)
+    for override in overrides:
+        source = _override(source, override)
+    return validate(source)
+
+
+def validate(source: YamlSource) -> LoadedStudy:
+    """Validates a parsed study, both ends of every dimension included.
+
+    Raises:
+        SettingError: with one line for each mistake.
+    """
+    try:
+        study = Study.model_validate(source.content)
+    except ValidationError as error:
+        raise SettingError("\n".join(messages(error, Study, source))) from error
+    check_beside_design(study, source)
+    study = complete(study)
+    loaded = LoadedStudy(study, source)
+    check_budget(study, source.where(("budget",)))
+    check_name(study, source)
+    check_space(loaded, source)
+    check_factors(study, source)
+    check_corners(loaded, source)
+    check_claims(study, source)
+    check_search(study, source)
+    check_scheduler(study, source)
+    check_full_size(loaded, source)
+    return loaded
+
+
+def complete(study: Study) -> Study:
+    """The study with what follows from its design: claims without gaps, and no confirmation where none was asked for.
+
+    What a results folder holds of the factors in `space` is left out: the design says it.
+    """
+    design = study.design
+    if design is None:
+        return study
+    varied = design_dimensions(design)
+    return study.model_copy(
+        update={
+            "space": {path: dimension for path, dimension in study.space.items() if varied.get(path) != dimension},
+            "claims": tuple(resolved(claim, design) for claim in study.claims),
+            "confirm": study.confirm if "confirm" in study.model_fields_set else Confirm(settings=0),
+        }
+    )
+
+
+def stored(study: Study) -> dict[str, Any]:
+    """The study as study.yaml of a results folder holds it, all defaults written out; it can be run again.
+
+    `space` holds the paths that the factors of a design vary, too, since trials have columns of them.
+    """
+    content = study.model_dump(mode="json", by_alias=True)
+    content["space"] = {path: dim.model_dump(mode="json", by_alias=True) for path, dim in study.searched.items()}
+    if study.design is not None:
+        del content["search"], content["budget"]["trials"]
+    return content
+
+
+def _override(source: YamlSource, override: str) -> YamlSource:
+    path, equals, text = override.partition("=")
+    keys = path.strip().split(".")
+    if not equals or not all(keys):
+        raise SettingError(f"--set {override}: write it as dotted.path=value, such as budget.trials=8")
+    content = deep_copy(source.content)
+    # A dimension's key in `space` is itself a dotted path.
+    if keys[0] == "space" and len(keys) > 1:
+        keys = ["space", ".".join(keys[1:])]
+    target = content
+    for depth, key in enumerate(keys[:-1]):
+        if not isinstance(target.get(key), dict):
+            target[key] = default_section(Study, tuple(keys[: depth + 1]), content)
+        target = target[key]
+    target[keys[-1]] = yaml_source.parse_scalar(text)
+    lines = {p: line for p, line in source.lines.items() if p[: len(keys)] != tuple(keys)}
+    return YamlSource(source.name, content, lines)

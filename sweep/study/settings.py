@@ -1,0 +1,152 @@
+"""A whole study as typed settings: what a study file, and study.yaml of a results folder, hold."""
+
+import hashlib
+from typing import Any
+
+from pydantic import Field
+
+from slr_models.data import DataConfig
+from slr_models.models import ModelConfig
+from slr_models.spec import Spec
+from sweep.forensics.settings import ForensicsConfig
+from sweep.judging.monitor import MonitorConfig
+from sweep.judging.objective import Metric
+from sweep.records import Checkpoints
+from sweep.search import GridSearch, SearchConfig, StabilitySearch
+from sweep.space import Space, grid_settings
+from sweep.study.claim import Claim
+from sweep.study.design import Paired, num_trainings
+from sweep.study.design import dimensions as design_dimensions
+from sweep.study.full_size import FullSize
+from sweep.study.scheduler import SchedulerConfig
+from sweep.training.config import TrainingConfig
+
+
+class Budget(Spec):
+    """How much a study may spend."""
+
+    trials: int = Field(32, ge=1)
+    """Trainings of the exploration (settings x repeats); confirmations come on top. A `design` has its own number."""
+    steps: int | None = Field(None, ge=1)
+    """Updates of each training. Give either this or `epochs`."""
+    epochs: float | None = Field(None, gt=0)
+    """Passes of each training over its training split."""
+    wall_time_s: float | None = Field(None, gt=0)
+    """No trial starts after this time, over all runs of the study; the confirmation's share is kept free.
+    Null: no limit."""
+
+
+class Resources(Spec):
+    """What one trial may use."""
+
+    cpus: int = Field(1, ge=1)
+    """CPU cores, and torch threads."""
+    gpus: float = Field(0.0, ge=0, le=1)
+    """GPUs; a fraction lets several trials share one. Above 0 trains on the GPU; a trial uses one at most."""
+
+
+class Confirm(Spec):
+    """Trains the best settings again, over seeds that the search has not seen."""
+
+    settings: int = Field(1, ge=0)
+    """How many of the best settings; 0 turns confirmation off."""
+    seeds: int = Field(3, ge=1)
+    """Fresh seeds of each."""
+    recommended: bool = True
+    """Whether the setting that `safety` recommends is trained too, also where the search never tried it."""
+
+
+class Safety(Spec):
+    """The distance from instability that a recommended setting keeps."""
+
+    lr_factor: float = Field(3.0, ge=1)
+    """The recommended learning rate lies at least this factor below the one at which training turns unstable."""
+    p_stable: float = Field(0.95, ge=0.5, lt=1)
+    """Least probability that a training with a fresh seed is stable."""
+
+
+class Audit(Spec):
+    """Lets some trials run on after an alarm, so that the report can say how often stopping is wrong."""
+
+    rate: float = Field(0.1, ge=0, le=1)
+    """Share of the trials that would be stopped; 0 for none. An alarm that no later step can undo needs no audit."""
+
+    def chooses(self, study_seed: int, trial_number: int) -> bool:
+        """Whether this trial runs on after an alarm: drawn for each trial by itself, and the same when it is repeated.
+
+        A trial that one rate chooses, every higher rate chooses too.
+        """
+        digest = hashlib.sha256(f"audit of trial {trial_number}, seed {study_seed}".encode()).digest()
+        return int.from_bytes(digest[:8], "big") < self.rate * 2**64
+
+
+class Study(Spec):
+    """A whole study, as a file holds it."""
+
+    name: str = Field(min_length=1, max_length=100)
+    """Names the results folder."""
+    description: str = ""
+    """What the study is to find out; stands in the report."""
+    model: ModelConfig
+    data: DataConfig
+    training: TrainingConfig = TrainingConfig()
+    space: Space = {}
+    """What varies: dotted path -> dimension. Empty: one fixed setting. With a `design`: what each block draws anew; a
+    results folder holds the paths of the factors here, too."""
+    design: Paired | None = None
+    """Trains blocks of settings that differ by chosen levels alone, to settle `claims`, in place of a search."""
+    claims: tuple[Claim, ...] = ()
+    """What the design is to settle: each ends as supported, refuted, equivalent or undecided."""
+    search: SearchConfig = StabilitySearch()
+    objective: Metric = "wer"
+    """What a stable training is judged by."""
+    budget: Budget
+    resources: Resources = Resources()
+    repeats: int = Field(1, ge=1)
+    """Trainings of every setting, over the seeds seed .. seed + repeats - 1."""
+    seed: int = Field(0, ge=0)
+    """First seed of the trainings; all settings share the seeds, so they differ by their settings alone."""
+    confirm: Confirm = Confirm()
+    safety: Safety = Safety()
+    """What a recommended setting has to meet."""
+    full_size: FullSize | None = None
+    """Whether the edge of stability is predicted, and tested, at another size than the searched ones."""
+    monitor: MonitorConfig = MonitorConfig()
+    early_stop: bool = True
+    """Whether a trial ends as soon as it is judged; false lets it run on (for reference maps)."""
+    scheduler: SchedulerConfig | None = None
+    """Ends, pauses or changes trainings that do worse than others; null: each runs to its end or its alarm."""
+    audit: Audit = Audit()
+    """How many trials run on after an alarm all the same."""
+    forensics: ForensicsConfig = ForensicsConfig()
+    """Which bad trials are explained by replaying them."""
+    checkpoints: Checkpoints = "none"
+    """What each trial keeps on disk, for resuming and for later use."""
+    provenance: dict[str, Any] = {}
+    """Written by the tool into results; ignored when read."""
+
+    @property
+    def searched(self) -> Space:
+        """All that differs between trainings: what the factors of a design vary, and `space`."""
+        return {**(design_dimensions(self.design) if self.design else {}), **self.space}
+
+
+def num_confirmations(study: Study) -> int:
+    """Trainings that confirm, at most as long as every fresh seed is stable."""
+    confirm = study.confirm
+    # A study of one setting has nothing to recommend besides the best.
+    recommended = confirm.recommended and bool(study.searched)
+    return (confirm.settings + recommended) * confirm.seeds if confirm.settings else 0
+
+
+def num_settings(study: Study) -> int:
+    """Distinct settings that the exploration will try; of a design all its trainings, told apart by their blocks."""
+    if study.design is not None:
+        return num_trainings(study.design)
+    wanted = study.budget.trials // study.repeats
+    if not study.space:
+        return 1
+    if isinstance(study.search, GridSearch):
+        available = sum(1 for _ in grid_settings(study.space)) + len(study.search.try_first)
+        return min(wanted, available)
+    return wanted

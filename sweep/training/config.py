@@ -1,0 +1,81 @@
+"""How a model is trained and evaluated, as settings; reads without torch."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from slr_models.ctc import OutputNormalization
+from slr_models.data import DataConfig
+from slr_models.models import ModelConfig
+from slr_models.spec import Spec
+from sweep.training.optim import (
+    AdamW,
+    BadBatchConfig,
+    ByNorm,
+    ClipConfig,
+    Cosine,
+    OptimizerConfig,
+    ScheduleConfig,
+    SkipNonfinite,
+)
+from sweep.training.precision import Fp32, PrecisionConfig
+
+
+class Greedy(Spec):
+    """The best label of each frame, repeats merged, blanks dropped."""
+
+    kind: Literal["greedy"] = "greedy"
+
+
+class Beam(Spec):
+    """Prefix beam search; needs the extra `beam`."""
+
+    kind: Literal["beam"] = "beam"
+    width: int = Field(10, ge=1)
+    """Prefixes kept a frame."""
+
+
+class TrainingConfig(Spec):
+    """How a model is trained and evaluated."""
+
+    precision: PrecisionConfig = Fp32()
+    optimizer: OptimizerConfig = AdamW()
+    schedule: ScheduleConfig = Cosine()
+    clip: ClipConfig = ByNorm()
+    bad_batch: BadBatchConfig = SkipNonfinite()
+    batch_size: int = Field(8, ge=1)
+    """Utterances a micro-batch."""
+    accumulate: int = Field(1, ge=1)
+    """Micro-batches whose gradients are averaged for one update."""
+    eval_every_steps: int | None = Field(None, ge=1)
+    """Steps between evaluations; null: at the end of every epoch. The last step is always evaluated."""
+    telemetry_every_steps: int = Field(5, ge=1)
+    """Steps between measurements of blank rate, input dependence and finite weights."""
+    health_every_steps: int | None = Field(50, ge=1)
+    """Steps between samples of the model's numeric health; null for none. The first comes with the second step. For
+    fp16, every other sample compares the gradients of a micro-batch with full precision, which costs a second backward
+    pass. The time of a sampled step includes all of that; the training's peak memory does not."""
+    decoder: Greedy | Beam = Field(Greedy(), discriminator="kind")
+    """How validation transcripts are read off."""
+    normalization: OutputNormalization = "once"
+    """How logits become log-probabilities. `once` is right; the others reproduce code whose model normalises before
+    the loss does: `log_softmax_twice` changes nothing, `softmax_then_log_softmax` caps every probability at
+    e / (e + V - 1)."""
+
+
+class TrialConfig(Spec):
+    """All that one training depends on, apart from its seed and length."""
+
+    model: ModelConfig
+    data: DataConfig
+    training: TrainingConfig = TrainingConfig()
+
+
+def steps_per_epoch(config: TrainingConfig, num_train: int) -> int:
+    """Updates in one pass over the training split; an incomplete last one is left out if there are others."""
+    return max(1, num_train // (config.batch_size * config.accumulate))
+
+
+def eval_every_steps(config: TrainingConfig, num_train: int) -> int:
+    """Steps between two evaluations, for a training split of that many utterances."""
+    return config.eval_every_steps or steps_per_epoch(config, num_train)

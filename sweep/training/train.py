@@ -1,0 +1,354 @@
+"""The training loop: a generator that yields records and decides nothing.
+
+Dimension legend: B batch, T input frames, F features, S output frames, V vocabulary, U labels of a target.
+"""
+
+import math
+import time
+from collections import deque
+from collections.abc import Iterable, Iterator
+from contextlib import nullcontext
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from slr_models.ctc import as_scores, beam_decode, blank_rate, ctc_losses, greedy_decode, input_dependence, is_feasible
+from slr_models.data.batch import Batch, Dataset, Split, collate
+from slr_models.models import ModelConfig
+from slr_models.wer import ErrorCounts, count_errors
+from sweep.records import EvalRecord, HealthSample, StepRecord
+from sweep.training.config import Beam, TrialConfig, steps_per_epoch
+from sweep.training.health import HealthProbe, PendingHealth
+from sweep.training.late import LateReader, Stopwatch
+from sweep.training.optim import SkipNamer, grad_norm, refusal_reason
+from sweep.training.precision import Fp16, Fp16Unscaled
+from sweep.training.telemetry import params_finite
+
+
+def infeasible_targets(model: ModelConfig, split: Split) -> npt.NDArray[np.bool_]:
+    """Which targets of a split are longer than CTC can align with the model's output, [N]."""
+    lengths = split.lengths.tolist()
+    return np.array(
+        [not is_feasible(model.output_length(n), split.target(i).tolist()) for i, n in enumerate(lengths)], dtype=bool
+    )
+
+
+@dataclass(frozen=True)
+class _Step:
+    """What the host knows of a step whose values it has not read yet."""
+
+    step: int
+    lr: float
+    num_samples: int
+    num_infeasible: int
+    stopwatch: Stopwatch
+    health: PendingHealth | None
+
+
+class Training:
+    """One training in progress: model, optimizer and all other state, to be run, saved and resumed.
+
+    | method            | effect                                                                             |
+    |-------------------|------------------------------------------------------------------------------------|
+    | `records()`       | goes on from the current step to the last, yielding a record a step and evaluation |
+    | `skip_step()`     | leaves out the next step and its batch                                             |
+    | `state_dict()`    | everything that the rest of the training depends on                                |
+    | `load_state_dict` | puts it back: the rest is then bit-identical on a CPU                              |
+
+    A generator left in the middle may be dropped: a new `records()` goes on from the last record yielded.
+
+    On a GPU no step waits for the device (torch's own CTC loss does, to copy its lengths). Everything is decided there,
+    and a record comes `lag_steps` steps after its step, so that one who stops at a record has computed so many steps
+    too many. An evaluation comes after the records of all steps before it.
+    """
+
+    def __init__(
+        self,
+        config: TrialConfig,
+        dataset: Dataset,
+        *,
+        seed: int,
+        max_steps: int,
+        device: torch.device,
+        order_seed: int | None = None,
+        lag_steps: int | None = None,
+    ) -> None:
+        """Builds model and optimizer.
+
+        Args:
+            config: What to train.
+            dataset: On what.
+            seed: Fixes weights and dropout.
+            max_steps: Length of the training, in updates.
+            device: The CPU or a CUDA device.
+            order_seed: Fixes the order of the data; None for `seed`.
+            lag_steps: Steps that records come late; None for 4 on a GPU and 0 on a CPU.
+        """
+        training = config.training
+        self.config = config
+        self.max_steps = max_steps
+        self.step = 0
+        self._dataset = dataset
+        self._order_seed = seed if order_seed is None else order_seed
+        self._device = device
+        self._steps_per_epoch = steps_per_epoch(training, len(dataset.train))
+        self._infeasible_train = infeasible_targets(config.model, dataset.train)
+        self._infeasible_valid = infeasible_targets(config.model, dataset.valid)
+        self.model = config.model.build(dataset.num_features, dataset.groups, len(dataset.vocabulary), seed).to(device)
+        self._parameters = [p for p in self.model.parameters() if p.requires_grad]
+        self.optimizer = training.optimizer.build(self._parameters)
+        self.precision = training.precision.build(device)
+        self._schedule = training.schedule.build(training.optimizer.lr, max_steps)
+        self._clipper = training.clip.build()
+        self._policy = training.bad_batch.build()
+        self._skips = SkipNamer()
+        self._probe = HealthProbe(self.model, self.optimizer)
+        self._last_eval_step = 0
+        self._unknown = torch.full((), math.nan, device=device)
+        self._unchecked = torch.ones((), device=device)
+        self._lag_steps = lag_steps
+        self._reader: LateReader[_Step] = LateReader(lag_steps)
+        self._ready: deque[StepRecord | HealthSample] = deque()
+        # Dropout draws from the global generator: seeded here, saved and restored with the state.
+        torch.manual_seed(seed)
+
+    def records(self) -> Iterator[StepRecord | EvalRecord | HealthSample]:
+        """Trains on to the last step. The health of a sampled step follows its record."""
+        while True:
+            is_at_end = self.step >= self.max_steps
+            if is_at_end or self._is_eval_due():
+                self._note_all(self._reader.flush())
+            if self._ready:
+                yield self._ready.popleft()
+            elif self._is_eval_due():
+                yield self._evaluate()
+            elif is_at_end:
+                return
+            else:
+                self._train_step()
+
+    @property
+    def earlier_peak_memory_mib(self) -> float:
+        """The largest memory up to the latest comparison with full precision, which starts to measure it anew."""
+        return self._probe.peak_memory_mib
+
+    def skip_step(self) -> None:
+        """Leaves out the next step: its batch is not trained on, and no record tells of it."""
+        self.step += 1
+
+    def state_dict(self) -> dict[str, Any]:
+        """All state, loadable with `torch.load(weights_only=True)`. Waits for the steps begun.
+
+        Their records are not part of it: they still come from this training's `records()`.
+        """
+        self._note_all(self._reader.flush())
+        return {
+            "step": self.step,
+            **self._skips.state_dict(),
+            "last_eval_step": self._last_eval_step,
+            "model": self.model.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "precision": self.precision.state_dict(),
+            "schedule": self._schedule.state_dict(),
+            "clipper": self._clipper.state_dict(),
+            "policy": self._policy.state_dict(),
+            "rng": torch.get_rng_state(),
+            "cuda_rng": torch.cuda.get_rng_state(self._device) if self._device.type == "cuda" else None,
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restores what `state_dict` gave, into a training built from the same configuration."""
+        self._reader = LateReader(self._lag_steps)
+        self._ready.clear()
+        self.step = state["step"]
+        self._skips.load_state_dict(state)
+        self._last_eval_step = state["last_eval_step"]
+        self.model.load_state_dict(state["model"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.precision.load_state_dict(state["precision"])
+        self._schedule.load_state_dict(state["schedule"])
+        self._clipper.load_state_dict(state["clipper"])
+        self._policy.load_state_dict(state["policy"])
+        torch.set_rng_state(state["rng"])
+        if state["cuda_rng"] is not None:
+            torch.cuda.set_rng_state(state["cuda_rng"], self._device)
+
+    def _train_step(self) -> None:
+        """Computes the next step without waiting for its values; those that are due by now become records."""
+        stopwatch = Stopwatch(self._device)
+        config = self.config.training
+        lr = self._schedule.lr(self.step)
+        for group in self.optimizer.param_groups:
+            group["lr"] = lr
+        is_measured = self.step % config.telemetry_every_steps == 0
+        every = config.health_every_steps
+        is_sampled = every is not None and self.step % every == 1 % every
+        # A second backward pass, in full precision: with every other sample.
+        is_compared = is_sampled and every is not None and self.step // every % 2 == 0
+        is_compared = is_compared and isinstance(config.precision, Fp16 | Fp16Unscaled)
+        loss_scale = self.precision.loss_scale()
+        micro_batches = self.next_batches()
+        with self._probe.watch() if is_sampled else nullcontext():
+            loss, *telemetry = self._backward(micro_batches, is_measured, is_compared)
+            self.precision.unscale_(self.optimizer)
+            norm = grad_norm(self._parameters)
+            refusal = self._policy.decide(loss, norm)
+            self._clipper.clip_(self._parameters, norm, refusal > 0)
+            applied = self.precision.step(self.optimizer, refusal > 0)
+        finite = self._params_finite(loss, norm, is_measured)
+        self.step += 1
+        values = torch.stack([loss, norm, loss_scale, refusal, applied.float(), finite.float(), *telemetry])
+        health = self._probe.sample(self.step) if is_sampled else None
+        if health is not None:
+            values = torch.cat([values, health.packed])
+        stopwatch.stop()
+        indices = [index for indices in micro_batches for index in indices]
+        num_infeasible = int(self._infeasible_train[indices].sum())
+        step = _Step(self.step, lr, len(indices), num_infeasible, stopwatch, health)
+        self._note_all(self._reader.push(step, values))
+
+    def _params_finite(self, loss: Tensor, norm: Tensor, is_measured: bool) -> Tensor:
+        """Whether all weights are finite as this step leaves them; True if that was not looked at."""
+        if self._device.type == "cpu":
+            # The numbers are there already, and the look is dear: it is due when they look bad, refused or not.
+            is_due = is_measured or not (math.isfinite(loss.item()) and math.isfinite(norm.item()))
+        else:
+            # The look is cheap, while the numbers of this step would have to be waited for.
+            is_due = True
+        return params_finite(self._parameters) if is_due else self._unchecked
+
+    def _backward(
+        self, micro_batches: list[list[int]], is_measured: bool, is_compared: bool
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Gradients of the scaled loss; the loss, and blank rate and input dependence of the last micro-batch."""
+        self.optimizer.zero_grad(set_to_none=True)
+        self.model.train()
+        loss = torch.zeros((), device=self._device)
+        blanks = dependence = self._unknown
+        for indices in micro_batches:
+            batch = collate(self._dataset.train, indices).to(self._device)
+            with self.precision.forward_context():
+                logits_BSV, lengths_B, losses_B = self._forward(batch)
+                batch_loss = losses_B.mean()
+            # A training split smaller than one update has fewer micro-batches than asked for.
+            self.precision.scale_loss(batch_loss / len(micro_batches)).backward()
+            loss += batch_loss.detach() / len(micro_batches)
+            if is_measured:
+                blanks = blank_rate(logits_BSV.detach(), lengths_B)
+                dependence = input_dependence(logits_BSV.detach(), lengths_B)
+            if is_compared and indices is micro_batches[0]:
+                # Now the gradients are those of one micro-batch, which is enough to tell.
+                self._probe.compare_gradients(lambda: [self._full_precision_loss(micro_batches[0])])
+        return loss, blanks, dependence
+
+    def _full_precision_loss(self, indices: list[int]) -> Tensor:
+        _, _, losses_B = self._forward(collate(self._dataset.train, indices).to(self._device))
+        return losses_B.mean()
+
+    def _forward(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
+        """Logits [B, S, V] as the loss gets them, their lengths [B] (on the CPU) and the losses [B]."""
+        logits_BSV = as_scores(self.model(batch.features_BTF, batch.lengths_B), self.config.training.normalization)
+        lengths_B = self.model.output_lengths(batch.host_lengths_B)
+        return logits_BSV, lengths_B, ctc_losses(logits_BSV, lengths_B, batch.targets_BU, batch.target_lengths_B)
+
+    def _note_all(self, steps: Iterable[tuple[_Step, list[float]]]) -> None:
+        for step, values in steps:
+            self._note(step, values)
+
+    def _note(self, step: _Step, values: list[float]) -> None:
+        """Makes records of a step whose values have been read; they come in the order of the steps."""
+        loss, norm, loss_scale, refusal, applied, finite, blanks, dependence, *health = values
+        reason = self._skips.name(
+            applied=bool(applied),
+            refusal=refusal_reason(refusal),
+            loss=loss,
+            grad_norm=norm,
+            loss_scale=loss_scale,
+            num_infeasible=step.num_infeasible,
+        )
+        self._ready.append(
+            StepRecord(
+                step=step.step,
+                loss=loss,
+                grad_norm=norm,
+                loss_scale=loss_scale,
+                applied=bool(applied),
+                skip_reason=reason,
+                lr=step.lr,
+                num_samples=step.num_samples,
+                num_infeasible=step.num_infeasible,
+                time_s=step.stopwatch.elapsed_s,
+                blank_rate=blanks,
+                input_dependence=dependence,
+                params_finite=bool(finite),
+            )
+        )
+        if step.health is not None:
+            self._ready.append(step.health.unpack(health))
+
+    def next_batches(self) -> list[list[int]]:
+        """Positions of the next step's utterances, a list a micro-batch: a function of order seed and step alone."""
+        config = self.config.training
+        epoch, position = divmod(self.step, self._steps_per_epoch)
+        order = np.random.default_rng([self._order_seed, epoch]).permutation(len(self._dataset.train)).tolist()
+        start = position * config.batch_size * config.accumulate
+        update = order[start : start + config.batch_size * config.accumulate]
+        return [update[i : i + config.batch_size] for i in range(0, len(update), config.batch_size)]
+
+    def _is_eval_due(self) -> bool:
+        every = self.config.training.eval_every_steps or self._steps_per_epoch
+        return self._last_eval_step < self.step and (self.step % every == 0 or self.step >= self.max_steps)
+
+    @torch.no_grad()
+    def _evaluate(self) -> EvalRecord:
+        started = time.perf_counter()
+        split = self._dataset.valid
+        self.model.eval()
+        # Neighbours in length share a batch, so little of it is padding.
+        order = np.argsort(split.lengths, kind="stable")
+        losses: list[Tensor] = []
+        counts = ErrorCounts()
+        weights: list[float] = []
+        blanks: list[float] = []
+        dependence: list[float] = []
+        for start in range(0, len(order), 2 * self.config.training.batch_size):
+            indices = [int(i) for i in order[start : start + 2 * self.config.training.batch_size]]
+            batch = collate(split, indices).to(self._device)
+            with self.precision.forward_context():
+                logits_BSV, lengths_B, losses_B = self._forward(batch)
+            losses.append(losses_B)
+            counts += self._count_errors(batch, logits_BSV, lengths_B)
+            weights.append(float(len(indices)))
+            blanks.append(blank_rate(logits_BSV, lengths_B).item())
+            dependence.append(input_dependence(logits_BSV, lengths_B).item())
+        self._last_eval_step = self.step
+        # An infeasible target has no loss; it counts in the WER alone.
+        feasible = torch.from_numpy(~self._infeasible_valid[order])
+        val_loss = torch.cat(losses).cpu()[feasible].mean().item()
+        self._schedule.observe_eval(val_loss)
+        return EvalRecord(
+            step=self.step,
+            val_loss=val_loss,
+            substitutions=counts.substitutions,
+            deletions=counts.deletions,
+            insertions=counts.insertions,
+            num_labels=counts.num_labels,
+            blank_rate=float(np.average(blanks, weights=weights)),
+            input_dependence=float(np.average(dependence, weights=weights)),
+            time_s=time.perf_counter() - started,
+        )
+
+    def _count_errors(self, batch: Batch, logits_BSV: Tensor, lengths_B: Tensor) -> ErrorCounts:
+        decoder = self.config.training.decoder
+        if isinstance(decoder, Beam):
+            hypotheses = beam_decode(logits_BSV, lengths_B, decoder.width)
+        else:
+            hypotheses = greedy_decode(logits_BSV, lengths_B)
+        counts = ErrorCounts()
+        for index, hypothesis in zip(batch.indices, hypotheses, strict=True):
+            counts += count_errors(self._dataset.valid.target(index).tolist(), hypothesis)
+        return counts

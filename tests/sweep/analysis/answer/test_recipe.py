@@ -1,0 +1,111 @@
+from collections.abc import Callable
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from sweep.analysis.answer.recipe import recipe
+from sweep.analysis.answer.recommend import recommend
+
+STUDY: dict[str, Any] = {
+    "name": "s",
+    "model": {"kind": "teacher"},
+    "data": {"kind": "synthetic"},
+    "training": {"precision": {"kind": "fp32"}, "optimizer": {"kind": "adamw", "lr": 1e-3}, "batch_size": 8},
+    "space": {
+        "training.precision.kind": {"choice": ["fp32", "fp16"]},
+        "training.precision.initial_scale": {"grid": [256, 65536], "when": {"training.precision.kind": ["fp16"]}},
+        "training.optimizer.lr": {"loguniform": [1e-4, 1e-1]},
+        "training.batch_size": {"int": [2, 16]},
+        "training.clip.max_norm": {"uniform": [0.5, 2.0]},
+    },
+    "search": {"kind": "tpe"},
+    "budget": {"trials": 32, "steps": 100},
+    "repeats": 2,
+    "confirm": {"settings": 1, "seeds": 3},
+    "provenance": {"host": {}},
+}
+ROW = {
+    "training.precision.kind": "fp16",
+    "training.precision.initial_scale": 256.0,
+    "training.optimizer.lr": 2e-3,
+    "training.batch_size": 4.0,
+    "training.clip.max_norm": 1.5,
+}
+Table = Callable[..., pd.DataFrame]
+
+
+def test_settings_stand_at_their_paths_in_their_types(table: Table) -> None:
+    made = recipe(recommend(table([ROW]), STUDY["space"]), STUDY)
+    training = made["training"]
+    assert training["precision"] == {"kind": "fp16", "initial_scale": 256}
+    assert type(training["precision"]["initial_scale"]) is int and type(training["batch_size"]) is int
+    assert training["optimizer"] == {"kind": "adamw", "lr": 2e-3}
+    assert training["clip"] == {"max_norm": 1.5}
+    assert "space" not in made and "search" not in made
+    assert made["budget"] == {"trials": 1, "steps": 100} and made["repeats"] == 1 and made["confirm"]["settings"] == 0
+    assert made["provenance"]["evidence"]["seeds_stable"] == "1 of 1"
+    assert STUDY["training"]["precision"] == {"kind": "fp32"}, "the study itself is left as it was"
+
+
+def test_inactive_settings_leave_no_trace(table: Table) -> None:
+    row = {**ROW, "training.precision.kind": "fp32", "training.precision.initial_scale": None}
+    made = recipe(recommend(table([row]), STUDY["space"]), STUDY)
+    assert made["training"]["precision"] == {"kind": "fp32"}
+    assert "caution" not in made["provenance"]["evidence"]
+
+
+def test_a_changed_kind_drops_the_fields_of_the_former_one_and_says_so(table: Table) -> None:
+    study = {**STUDY, "space": {"training.optimizer.kind": {"choice": ["adamw", "sgd"]}}}
+    made = recipe(recommend(table([{"training.optimizer.kind": "sgd"}]), study["space"]), study)
+    assert made["training"]["optimizer"] == {"kind": "sgd"}
+    assert "training.optimizer.kind" in made["provenance"]["evidence"]["caution"]
+
+
+def test_sections_as_trained_are_taken_as_they_are(table: Table) -> None:
+    sections = {"training": {"optimizer": {"kind": "sgd", "lr": 0.1}}}
+    made = recipe(recommend(table([ROW]), STUDY["space"]), STUDY, sections)
+    assert made["training"] == sections["training"] and made["model"] == STUDY["model"]
+
+
+def test_the_evidence_holds_the_safety_rule(table: Table) -> None:
+    lr = "training.optimizer.lr"
+    space = {lr: STUDY["space"][lr]}
+    rows = [
+        {lr: 1e-4 * 1.4**k, "margin": -0.3, "wer": 0.5} if k < 12 else
+        {lr: 1e-4 * 1.4**k, "margin": 0.6, "verdict": "diverged-loss"}
+        for k in range(20)
+    ]  # fmt: skip
+    evidence = recipe(recommend(table(rows), space), STUDY)["provenance"]["evidence"]
+    assert "safety" not in evidence
+    answer = recommend(table(rows), space, safety=(3.0, 0.9))
+    safety = recipe(answer, STUDY)["provenance"]["evidence"]["safety"]
+    assert safety["rule_met"] is True and safety["p_stable"] > 0.9 and "Safety rule met" in safety["why"]
+    assert 1e-4 * 1.4**10 < safety["hot_edge_lr"] < 1e-4 * 1.4**13
+    assert safety["margin_decades"] >= 0.477
+
+
+def test_there_is_no_recipe_without_a_recommendation(table: Table) -> None:
+    with pytest.raises(ValueError, match="No trial has finished"):
+        recipe(recommend(table([]), {}), STUDY)
+
+
+def test_the_recipe_is_a_valid_study(table: Table) -> None:
+    """What the report offers must load; this alone needs the training side."""
+    from sweep.study import validate
+    from sweep.study.yaml_source import YamlSource
+
+    study = {
+        **STUDY,
+        "model": {"kind": "teacher", "width": 0.125},
+        "search": {"kind": "random"},
+        "training": {
+            "precision": {"kind": "fp32"},
+            "optimizer": {"kind": "adamw", "lr": 1e-3},
+            "clip": {"kind": "norm"},
+        },
+    }
+    space = {k: v for k, v in STUDY["space"].items() if "precision" not in k}
+    loaded = validate(YamlSource("recipe.yaml", recipe(recommend(table([ROW]), space), {**study, "space": space})))
+    assert loaded.study.training.optimizer.lr == 2e-3 and loaded.study.training.batch_size == 4
+    assert loaded.study.budget.trials == 1 and loaded.study.confirm.settings == 0

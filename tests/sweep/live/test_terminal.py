@@ -1,0 +1,152 @@
+"""The terminal: plain lines where output is a file, a live table where it is a terminal."""
+
+import dataclasses
+import io
+
+from rich.console import Console
+
+from sweep.live.terminal import Terminal
+from sweep.records import Outcome
+from sweep.running.job import Job, Progress, RunOptions
+from sweep.running.trial import crashed_result
+
+SETTINGS = {"training.precision.kind": "fp16", "training.optimizer.lr": 0.00123}
+JOB = Job("0007", 7, 7, 0, "explore", SETTINGS, None, 100)
+
+
+def result(verdict: Outcome):
+    blank = crashed_result(JOB, RunOptions(None, "wer", None, True, "none"), "loss rose to 9.8")
+    return dataclasses.replace(
+        blank,
+        verdict=verdict,
+        wer=0.25,
+        val_loss=0.61,
+        objective=0.25,
+        stop_step=None if verdict.is_stable else 40,
+        num_steps=40,
+        wall_s=12.0,
+        cause=None if verdict.is_stable else "learning rate too high (0.00123): LR / 10 from step 25 keeps it down",
+    )
+
+
+class Course:
+    """A study with five trials before it, and one more to confirm."""
+
+    num_planned = 5
+    stop_reason = None
+
+
+def show(*, terminal: bool) -> str:
+    out = io.StringIO()
+    console = Console(file=out, force_terminal=terminal, width=120, soft_wrap=True)
+    course = Course()
+    with Terminal(console, course=course, search="stability search, map mode", done=[]) as view:
+        view.started(JOB)
+        view.progressed(JOB, Progress(50, 100, 1.5, 1.6, 0.75))
+        if terminal:
+            console.print(view._render())
+        view.finished(result(Outcome.STABLE))
+        view.started(JOB)
+        view.explaining(JOB)
+        if terminal:
+            console.print(view._render())
+        view.finished(result(Outcome.DIVERGED_LOSS))
+        audited = {"audited": True, "stop_step": 30, "num_steps": 100}
+        view.finished(dataclasses.replace(result(Outcome.STABLE), alarm=Outcome.STALLED, **audited))
+        view.finished(dataclasses.replace(result(Outcome.STALLED), alarm=Outcome.STALLED, cause=None, **audited))
+        view.retried(JOB)
+        course.num_planned, course.stop_reason = 6, "map known"
+        confirm = dataclasses.replace(JOB, phase="confirm", seed=10000)
+        view.started(confirm)
+        if terminal:
+            console.print(view._render())
+        view.finished(dataclasses.replace(result(Outcome.STABLE), phase="confirm", seed=10000))
+        view.started(dataclasses.replace(JOB, phase="full_size"))
+        view.finished(dataclasses.replace(result(Outcome.PRUNED), phase="full_size", cause=None, reason="too slow"))
+    return out.getvalue()
+
+
+def test_a_file_gets_one_plain_line_a_trial() -> None:
+    lines = show(terminal=False).splitlines()
+    assert lines == [
+        "exploring (stability search, map mode)",
+        "[1/5] 0007 precision=fp16 lr=0.00123: stable, WER 0.25, val. loss 0.61 (12 s)",
+        "[2/5] 0007 precision=fp16 lr=0.00123: diverged-loss at step 40 of 100: loss rose to 9.8; "
+        "cause: learning rate too high (12 s)",
+        "[3/5] 0007 precision=fp16 lr=0.00123: stable, WER 0.25, val. loss 0.61; "
+        "the alarm stalled at step 30 was wrong (12 s)",
+        "[4/5] 0007 precision=fp16 lr=0.00123: stalled at step 30 of 100: loss rose to 9.8 (12 s)",
+        "trial 0007: its process died; trying once more",
+        "exploration ended early: map known; confirming with fresh seeds",
+        "[5/6] 0007 precision=fp16 lr=0.00123, fresh seed 10000: stable, WER 0.25, val. loss 0.61 (12 s)",
+        "testing at full size",
+        "[6/6] 0007 precision=fp16 lr=0.00123, at full size, seed 0: pruned at step 40 of 100: too slow (12 s)",
+    ]
+
+
+def test_a_terminal_shows_what_runs() -> None:
+    text = show(terminal=True)
+    for part in (
+        "0 of 5 trials",
+        "50/100",
+        "0.75",
+        "precision=fp16 lr=0.00123",
+        "no stable trial yet",
+        "explaining",
+        "exploring (stability search, map mode)",
+        "4 of 6 trials",
+    ):
+        assert part in text
+
+
+def test_a_training_of_a_design_is_named_by_its_block_and_cell_and_what_was_drawn() -> None:
+    out = io.StringIO()
+    console = Console(file=out, width=120, soft_wrap=True)
+    job = dataclasses.replace(JOB, block=3, cell="precision=fp16")
+    search = "paired design, 4 blocks x 2 cells"
+    with Terminal(console, course=Course(), search=search, done=[], drawn=["training.optimizer.lr"]) as view:
+        view.started(job)
+        view.finished(dataclasses.replace(result(Outcome.STABLE), block=3, cell="precision=fp16"))
+    text = out.getvalue()
+    assert "training (paired design, 4 blocks x 2 cells)" in text
+    assert "[1/5] 0007 block 3: precision=fp16 (lr=0.00123): stable, WER 0.25" in text
+
+
+def shown(width: int, height: int, num_running: int) -> list[str]:
+    """The live part on a terminal of this size, line by line."""
+    out = io.StringIO()
+    console = Console(file=out, force_terminal=True, color_system=None, width=width, height=height, soft_wrap=True)
+    settings = {
+        "training.precision.kind": "fp16",
+        "training.optimizer.lr": 0.00123,
+        "training.clip.max_norm": 0.5,
+        "model.init_scale": 1.25,
+        "training.optimizer.weight_decay": 1e-4,
+        "training.schedule.warmup_steps": 200,
+    }
+    view = Terminal(console, course=Course(), search="stability search, map mode", done=[])
+    for number in range(num_running):
+        job = dataclasses.replace(JOB, trial_id=f"{number:04d}", settings=settings)
+        view.started(job)
+        view.progressed(job, Progress(50, 100, 1.5, 1.6, 0.75))
+    view.finished(dataclasses.replace(result(Outcome.STABLE), settings=settings, trial_id="0000"))
+    out.seek(0)
+    out.truncate()
+    console.print(view._render())
+    return out.getvalue().splitlines()
+
+
+def test_a_narrow_terminal_loses_nothing() -> None:
+    lines = shown(80, 40, 3)
+    assert max(map(len, lines)) <= 80
+    words = " ".join(" ".join(lines).split())
+    assert "warmup_steps=200, WER 0.25, val. loss 0.61" in words, "the best setting is told whole"
+    assert "so far" in words and words.count("50/100") == 2
+    for part in ("precision=fp16", "max_norm=0.5", "init_scale=1.25", "weight_decay=0.0001"):
+        assert words.count(part) == 3, "of both that run, and of the best"
+
+
+def test_many_lanes_fit_on_the_terminal() -> None:
+    lines = shown(80, 24, 65)
+    assert len(lines) <= 23 and max(map(len, lines)) <= 80
+    assert sum("50/100" in line for line in lines) == 13 and "and 51 more" in lines[-1]

@@ -1,0 +1,331 @@
+"""What Ray's handle on a trial does, and schedulers on real Ray; whole studies are in test_run.py."""
+
+import dataclasses
+import json
+import math
+import re
+import time
+import urllib.request
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import optuna
+import pytest
+import ray
+import torch
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend
+from optuna.trial import FrozenTrial, TrialState
+from ray.tune.schedulers import TrialScheduler
+
+from slr_models.data import SyntheticConfig
+from sweep import store
+from sweep.forensics.settings import ForensicsConfig
+from sweep.judging.monitor import MonitorConfig
+from sweep.live.loggers import open_loggers
+from sweep.live.metrics import Exported, Metrics
+from sweep.live.views import Views
+from sweep.records import TrialResult
+from sweep.running import runner
+from sweep.running.job import Job, Progress, RunOptions
+from sweep.running.ray_scheduler import StudyScheduler
+from sweep.running.session import StudySession
+from sweep.running.trial import TrialRunner
+from sweep.search.bridge import JOURNAL_FILE
+from sweep.store.ledger import LEDGER_FILE
+from sweep.study import LoadedStudy, Resources, validate, yaml_source
+from sweep.training.config import TrialConfig
+
+DATA = {"kind": "synthetic", "vocabulary_size": 4, "num_train": 16, "num_valid": 4, "max_labels": 3}
+HOT = {"optimizer": {"kind": "sgd", "lr": 1e4}, "clip": {"kind": "off"}, "bad_batch": {"kind": "never_skip"}}
+
+
+def last_reports(tmp_path, deadline: float) -> list[dict]:
+    """All that an actor says from the result of a diverging trial on."""
+    config = TrialConfig.model_validate(
+        {"model": {"kind": "baseline", "width": 0.0625}, "data": DATA, "training": {"batch_size": 4, **HOT}}
+    )
+    settings = ForensicsConfig(snapshot_every_steps=2, replay_steps=5, repeats=1)
+    options = RunOptions(tmp_path, "wer", MonitorConfig(), True, "none", forensics=settings)
+    actor = runner._TrialActor.__new__(runner._TrialActor)
+    job = Job("0000", 0, 0, 0, "explore", {}, config, 20)
+    actor.setup({"job": job}, SyntheticConfig.model_validate(DATA).build(), options, 1, deadline)
+    reports = [actor.step()]
+    while not reports[-1]["done"]:
+        reports.append(actor.step())
+    return [report for report in reports if runner.RESULT_KEY in report]
+
+
+def test_no_explanation_begins_once_the_study_s_time_is_up(tmp_path) -> None:
+    late = last_reports(tmp_path / "late", time.time() - 1)
+    assert [report["done"] for report in late] == [True]
+    assert late[0][runner.RESULT_KEY].verdict.is_diverged
+    in_time = last_reports(tmp_path / "in-time", math.inf)
+    assert [report["done"] for report in in_time] == [False, True]
+
+
+STUDY = """
+name: s
+model: {kind: baseline, width: 0.0625}
+data: {kind: synthetic, vocabulary_size: 4, num_train: 16, num_valid: 4, frames_per_label: 6, max_labels: 3}
+training:
+  batch_size: 4
+  eval_every_steps: 5
+  health_every_steps: null
+  optimizer: {kind: sgd, lr: 0.1}
+  clip: {kind: 'off'}
+  bad_batch: {kind: never_skip}
+objective: val_loss
+confirm: {settings: 0, recommended: false}
+audit: {rate: 0}
+forensics: {trials: 0}
+"""
+
+
+class _Watching:
+    """A view that keeps what it is told."""
+
+    def __init__(self) -> None:
+        self.jobs: list[Job] = []
+        self.results: list[TrialResult] = []
+
+    def started(self, job: Job) -> None:
+        self.jobs.append(job)
+
+    def progressed(self, job: Job, progress: Progress) -> None:
+        assert progress.step <= progress.max_steps
+
+    def retried(self, job: Job) -> None:
+        raise AssertionError(f"the process of {job.trial_id} died")
+
+    def explaining(self, job: Job) -> None:
+        raise AssertionError("nothing is explained here")
+
+    def finished(self, result: TrialResult) -> None:
+        self.results.append(result)
+
+
+def test_an_exception_that_says_nothing_is_named() -> None:
+    assert runner.said(RuntimeError("\n  the port is taken\nsecond line")) == "the port is taken"
+    assert runner.said(TimeoutError()) == "TimeoutError" and runner.said(RuntimeError(" \n")) == "RuntimeError"
+
+
+@pytest.fixture(scope="module")
+def num_lanes() -> Iterator[int]:
+    torch.set_num_threads(1)
+    with runner.cluster(None, Resources()) as cluster:
+        yield cluster.num_lanes
+
+
+@pytest.fixture
+def decisions(monkeypatch) -> list[tuple[str, str]]:
+    """What the scheduler decides: number of a trial and decision, as they come."""
+    made: list[tuple[str, str]] = []
+    decide = StudyScheduler.on_trial_result
+
+    def watched(self, controller, trial, result) -> str:
+        decision = decide(self, controller, trial, result)
+        made.append((trial.config["job"].trial_id, decision))
+        return decision
+
+    monkeypatch.setattr(StudyScheduler, "on_trial_result", watched)
+    return made
+
+
+def options(loaded: LoadedStudy, folder: Path) -> RunOptions:
+    study = loaded.study
+    return RunOptions(folder, study.objective, study.monitor, True, "none", forensics=study.forensics)
+
+
+def run(folder: Path, text: str, num_lanes: int) -> _Watching:
+    loaded = validate(yaml_source.parse(STUDY + text, "s.yaml"))
+    dataset = loaded.study.data.build()
+    session, view = StudySession(loaded, folder, len(dataset.train)), _Watching()
+    views = Views(view, [Metrics(folder.name, session, session.results)], print)
+    try:
+        assert runner.run_trials(session, dataset, options(loaded, folder), num_lanes, views)
+    finally:
+        session.close()
+    assert not list((folder / "ray").glob("*/checkpoint_*")), "what waited on disk is removed"
+    return view
+
+
+def exported(study: str) -> dict[str, float]:
+    """What Prometheus would get of a study now: series, with the outcome behind it where it has one -> value."""
+    (node,) = [node for node in ray.nodes() if node["Alive"]]
+    with urllib.request.urlopen(f"http://127.0.0.1:{node['MetricsExportPort']}/metrics", timeout=10) as answer:
+        lines = answer.read().decode().splitlines()
+    found = {}
+    for line in lines:
+        if f'study="{study}"' in line:
+            outcome = re.search(r'outcome="([^"]+)"', line)
+            found[" ".join([line.partition("{")[0], *(outcome.groups() if outcome else ())])] = float(line.split()[-1])
+    return found
+
+
+def told(folder: Path) -> list[FrozenTrial]:
+    storage = JournalStorage(JournalFileBackend(str(folder / JOURNAL_FILE)))
+    return optuna.load_study(study_name="s", storage=storage).trials
+
+
+def alone(folder: Path, result: TrialResult, text: str):
+    """The steps of a trial's settings, trained in one go without Ray."""
+    loaded = validate(yaml_source.parse(STUDY + text, "s.yaml"))
+    config = loaded.trial_config(result.settings)
+    job = Job(result.trial_id, 0, 0, result.seed, "explore", result.settings, config, result.max_steps)
+    trial = TrialRunner(loaded.study.data.build(), options(loaded, folder / "alone")).start(job)
+    while isinstance(trial.advance(), Progress):
+        pass
+    return store.read_steps(folder / "alone", result.trial_id).drop(columns="time_s")
+
+
+ASHA = """
+space: {training.optimizer.lr: {grid: [0.1, 0.001, 10000]}}
+search: {kind: grid}
+budget: {trials: 3, steps: 30}
+scheduler: {kind: asha, grace_rate: 0.3, reduction_factor: 2}
+"""
+
+
+@pytest.mark.slow
+def test_asha_prunes_the_mediocre_while_divergence_stays_a_result(tmp_path, num_lanes) -> None:
+    view = run(tmp_path, ASHA, 1)
+    good, mediocre, diverging = told(tmp_path)
+    assert good.state is TrialState.COMPLETE and good.user_attrs["num_steps"] == 30
+    assert mediocre.state is TrialState.PRUNED and not mediocre.constraints
+    assert mediocre.intermediate_values.keys() == {5, 10} and mediocre.intermediate_values[10] > 0.9
+    assert diverging.state is TrialState.COMPLETE and 2 < diverging.value <= 3
+    assert diverging.constraints["margin"] > 0 and diverging.user_attrs["verdict"].startswith("diverged")
+    trials = store.read_trials(tmp_path).set_index("trial_id")
+    assert list(trials["verdict"])[1] == "pruned" and math.isnan(trials.loc["0001", "margin"])
+    pruned = trials.loc["0001"]
+    assert pruned["num_steps"] == 10 < pruned["max_steps"] and math.isnan(pruned["stop_step"])
+    assert math.isfinite(pruned["objective"]) and pruned["training.optimizer.lr"] == 0.001 and pruned["wall_s"] > 0
+    assert len(store.read_steps(tmp_path, "0001")) == 10 and len(store.read_evals(tmp_path, "0001")) == 2
+    assert len(view.results) == 3
+
+    # Ray passes values on every ten seconds.
+    until = time.monotonic() + 60
+    while exported(tmp_path.name).get(Exported.TRIALS.series + " pruned") != 1 and time.monotonic() < until:
+        time.sleep(0.5)
+    values = exported(tmp_path.name)
+    trained = trials["num_steps"].sum()
+    assert values.pop(Exported.STEPS_PER_SECOND.series) == 0, "nothing runs any more"
+    assert values == {
+        "ray_sweep_trials stable": 1,
+        "ray_sweep_trials pruned": 1,
+        f"ray_sweep_trials {diverging.user_attrs['verdict']}": 1,
+        "ray_sweep_trials_stable": 1,
+        "ray_sweep_trials_diverged": 1,
+        "ray_sweep_trials_planned": 3,
+        "ray_sweep_trials_running": 0,
+        "ray_sweep_steps_total": trained,
+        "ray_sweep_steps_saved": 30 - trials.loc["0002", "num_steps"],
+        "ray_sweep_best_objective": pytest.approx(good.value),
+        "ray_sweep_trials_audited": 0,
+        "ray_sweep_false_stops": 0,
+    }
+
+    # As if the driver had been killed while the last one ran.
+    ledger = tmp_path / LEDGER_FILE
+    events = [json.loads(line) for line in ledger.read_text().splitlines()]
+    kept = [e for e in events if not (e["event"] == "tell" and e["trial_id"] == "0002")]
+    ledger.write_text("".join(json.dumps(e) + "\n" for e in kept))
+    again = run(tmp_path, ASHA, 1)
+    assert [job.trial_id for job in again.jobs] == ["0002"], "a pruned trial is not run again"
+    assert [t.state for t in told(tmp_path)] == [TrialState.COMPLETE, TrialState.PRUNED, TrialState.COMPLETE]
+    assert told(tmp_path)[1].intermediate_values == mediocre.intermediate_values
+
+
+HYPERBAND = """
+space: {training.optimizer.lr: {grid: [0.1, 0.05, 0.02, 0.01, 0.001, 0.2, 0.03]}}
+search: {kind: grid}
+budget: {trials: 7, steps: 20}
+scheduler: {kind: hyperband, reduction_factor: 2}
+"""
+
+
+@pytest.mark.slow
+def test_a_training_that_hyperband_pauses_goes_on_as_if_it_had_not(tmp_path, num_lanes, decisions) -> None:
+    # One lane: on several, which of them wait and which go on depends on how fast each is.
+    view = run(tmp_path, HYPERBAND, 1)
+    assert len(view.results) == 7
+    pauses = Counter(name for name, decision in decisions if decision == TrialScheduler.PAUSE)
+    full = [r for r in view.results if r.trial_id in pauses and not r.pruned]
+    assert full, "some were paused and went on"
+    for result in full:
+        mine = store.read_steps(tmp_path, result.trial_id)
+        assert list(mine["step"]) == list(range(1, 21))
+        assert mine.drop(columns="time_s").equals(alone(tmp_path, result, HYPERBAND))
+    assert any(r.pruned for r in view.results)
+
+
+PBT = """
+space:
+  training.optimizer.lr: {loguniform: [0.001, 0.3]}
+  training.precision.kind: {choice: [fp32, bf16]}
+search: {kind: random}
+budget: {trials: 5, steps: 25}
+scheduler: {kind: pbt, interval_rate: 0.2, quantile_rate: 0.4}
+"""
+
+
+@pytest.mark.slow
+def test_a_population_changes_settings_on_the_way_and_says_so(tmp_path, num_lanes) -> None:
+    view = run(tmp_path, PBT, num_lanes)
+    assert sorted(r.trial_id for r in view.results) == [f"{k:04d}" for k in range(5)]
+    asked = {job.trial_id: job.settings for job in view.jobs}
+    trials = store.read_trials(tmp_path).set_index("trial_id")
+    changed = [r for r in view.results if r.settings_changed_at_step is not None]
+    assert changed and all(not r.pruned for r in view.results)
+    for result in view.results:
+        steps = store.read_steps(tmp_path, result.trial_id)
+        assert list(steps["step"]) == list(range(1, result.num_steps + 1))
+        is_changed = result.settings_changed_at_step is not None
+        assert is_changed == (result.settings != asked[result.trial_id])
+        assert math.isnan(trials.loc[result.trial_id, "settings_changed_at_step"]) != is_changed
+        lr = result.settings["training.optimizer.lr"]
+        assert trials.loc[result.trial_id, "training.optimizer.lr"] == lr and 0.001 <= lr <= 0.3
+        if not is_changed:
+            mine = steps.drop(columns="time_s")
+            assert mine.equals(alone(tmp_path, result, PBT)), "taking turns changes nothing"
+    # What came of a training whose settings changed says nothing about those that it began with.
+    assert [t.state for t in told(tmp_path)].count(TrialState.PRUNED) == len(changed)
+
+
+def test_a_crashed_training_is_not_taken_for_a_pruned_one(tmp_path) -> None:
+    loaded = validate(yaml_source.parse(STUDY + ASHA, "s.yaml"))
+    session, view = StudySession(loaded, tmp_path, 16), _Watching()
+    searcher = runner._LedgerSearcher(session, options(loaded, tmp_path), 1, view, None)
+    for attempt in range(2):
+        job = searcher.suggest(f"ray{attempt}")["job"]
+        row = dataclasses.replace(runner.crashed_result(job, options(loaded, tmp_path), ""), num_steps=5)
+        searcher.on_trial_result(f"ray{attempt}", {runner.IF_PRUNED_KEY: row, runner.PROGRESS_KEY: _progress()})
+        if attempt == 0:
+            view.retried = lambda job: None  # type: ignore[method-assign]
+        searcher.on_trial_complete(trial_id=f"ray{attempt}", error=True)
+    assert [r.verdict.value for r in view.results] == ["crashed"]
+    session.close()
+
+
+@pytest.mark.slow
+def test_weights_and_biases_gets_a_run_a_trial_without_a_network(tmp_path, num_lanes, monkeypatch) -> None:
+    pytest.importorskip("wandb")
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    job = Job("0007", 7, 7, 3, "explore", {"training.optimizer.lr": 0.25}, None, 100)
+    (logger,) = open_loggers(["wandb=demo"], "s", tmp_path)
+    logger.started(job)
+    logger.progressed(job, Progress(50, 100, 2.5, 2.0, 0.75))
+    loaded = validate(yaml_source.parse(STUDY + ASHA, "s.yaml"))
+    logger.finished(runner.crashed_result(job, options(loaded, tmp_path), "its process died"))
+    logger.close()
+    assert logger.problem is None
+    (written,) = (tmp_path / "wandb").glob("offline-run-*/*.wandb")
+    content = written.read_bytes()
+    for part in (b"0007 lr=0.25", b"demo", b"val_loss", b"crashed", b"its process died"):
+        assert part in content
+
+
+def _progress() -> Progress:
+    return Progress(step=5, max_steps=30, train_loss=1.0, val_loss=1.0, wer=1.0)

@@ -1,0 +1,373 @@
+"""One trial from its start to its row: verdicts as results, early stop, audit, causes, checkpoints, crashes."""
+
+import dataclasses
+import math
+
+import pytest
+import torch
+
+from slr_models.data import SyntheticConfig
+from sweep import store
+from sweep.forensics.settings import ForensicsConfig
+from sweep.judging.detectors import SkipStarvedConfig
+from sweep.judging.monitor import MonitorConfig
+from sweep.records import Cause, HealthMetric, HealthRecord, HealthSample, Outcome, TrialResult
+from sweep.running.job import Job, Progress, RunOptions
+from sweep.running.trial import TrialRunner
+from sweep.running.trial_records import MAX_HEALTH_SAMPLES, TrialRecords
+from sweep.training.config import TrialConfig
+
+DATA = {
+    "kind": "synthetic",
+    "vocabulary_size": 4,
+    "num_train": 48,
+    "num_valid": 8,
+    "frames_per_label": 6,
+    "max_labels": 3,
+}
+
+
+@pytest.fixture(scope="module")
+def dataset():
+    torch.set_num_threads(1)
+    return SyntheticConfig.model_validate(DATA).build()
+
+
+def job(trial_id: str = "0000", seed: int = 0, **training) -> Job:
+    config = TrialConfig.model_validate(
+        {
+            "model": {"kind": "baseline", "width": 0.0625},
+            "data": DATA,
+            "training": {
+                "batch_size": 4,
+                "eval_every_steps": 10,
+                "optimizer": {"kind": "adamw", "lr": 2e-3},
+                **training,
+            },
+        }
+    )
+    return Job(
+        trial_id, int(trial_id), 0, seed, "explore", {"training.optimizer.lr": config.training.optimizer.lr}, config, 30
+    )
+
+
+def options(tmp_path, **more) -> RunOptions:
+    defaults = RunOptions(tmp_path, "wer", MonitorConfig(), True, "none", forensics=ForensicsConfig(trials=0))
+    return dataclasses.replace(defaults, **more)
+
+
+def run(runner: TrialRunner, job: Job) -> TrialResult:
+    trial = runner.start(job)
+    while isinstance(report := trial.advance(), Progress):
+        assert report.step <= report.max_steps
+    return report
+
+
+HOT = {
+    "optimizer": {"kind": "sgd", "lr": 1e4, "momentum": 0.9},
+    "clip": {"kind": "off"},
+    "bad_batch": {"kind": "never_skip"},
+}
+
+
+def test_a_diverged_trial_is_a_result_with_step_and_reason(dataset, tmp_path) -> None:
+    result = run(TrialRunner(dataset, options(tmp_path)), job(**HOT))
+    assert result.verdict.is_diverged and not result.stable
+    assert result.stop_step == result.num_steps < 30
+    assert result.reason and math.isfinite(result.objective) and result.objective > 2 and result.margin > 0
+    steps = store.read_steps(tmp_path, "0000")
+    assert len(steps) == result.num_steps
+    assert result.row()["training.optimizer.lr"] == 1e4
+
+
+def test_without_early_stop_it_runs_on_and_still_says_where_it_would_have_ended(dataset, tmp_path) -> None:
+    early = run(TrialRunner(dataset, options(tmp_path)), job(**HOT))
+    full = run(TrialRunner(dataset, options(tmp_path, early_stop=False)), job("0001", **HOT))
+    assert full.num_steps == 30 and full.stop_step == early.stop_step
+    assert full.verdict is early.verdict and full.objective == early.objective and full.margin == early.margin
+
+
+def test_trials_after_one_another_do_not_touch_each_other(dataset, tmp_path) -> None:
+    runner = TrialRunner(dataset, options(tmp_path))
+    run(runner, job("0000", **HOT))
+    after = run(runner, job("0001", precision={"kind": "fp16"}))
+    fresh = run(TrialRunner(dataset, options(tmp_path)), job("0002", precision={"kind": "fp16"}))
+    one, two = (store.read_steps(tmp_path, r.trial_id).drop(columns="time_s") for r in (after, fresh))
+    assert one.equals(two), "bit-identical, whatever ran before in the process"
+    assert after.precision_implementation == fresh.precision_implementation != ""
+
+
+def test_an_interrupted_trial_goes_on_from_its_checkpoint_to_the_same_end(dataset, tmp_path) -> None:
+    kept = options(tmp_path, checkpoints="best_and_last", early_stop=False)
+    sampled = {"health_every_steps": 8}
+    whole = run(TrialRunner(dataset, kept), job("0000", **sampled))
+    trial = TrialRunner(dataset, kept).start(job("0001", **sampled))
+    assert isinstance(trial.advance(), Progress)
+    assert isinstance(trial.advance(), Progress)
+    resumed = run(TrialRunner(dataset, kept), job("0001", **sampled))
+    for read in (store.read_steps, store.read_evals):
+        one, two = (read(tmp_path, t).drop(columns="time_s") for t in ("0000", "0001"))
+        assert one.equals(two)
+    assert resumed.verdict is whole.verdict and resumed.wer == whole.wer and resumed.num_steps == 30
+    health = store.read_health(tmp_path, "0000")
+    assert len(health["step"].unique()) >= 3 and health.equals(store.read_health(tmp_path, "0001"))
+    assert (tmp_path / "checkpoints" / "0001" / "best.pt").is_file()
+
+
+def test_a_damaged_checkpoint_means_a_new_beginning(dataset, tmp_path) -> None:
+    kept = options(tmp_path, checkpoints="best_and_last", early_stop=False)
+    whole = run(TrialRunner(dataset, kept), job("0000"))
+    trial = TrialRunner(dataset, kept).start(job("0001"))
+    assert isinstance(trial.advance(), Progress)
+    path = tmp_path / "checkpoints" / "0001" / "last.pt"
+    path.write_bytes(path.read_bytes()[:1000])
+    assert run(TrialRunner(dataset, kept), job("0001")).wer == whole.wer
+
+
+def test_no_checkpoint_is_kept_unless_asked_for(dataset, tmp_path) -> None:
+    run(TrialRunner(dataset, options(tmp_path)), job())
+    assert not (tmp_path / "checkpoints").exists()
+
+
+def test_a_crash_is_a_result_with_its_traceback_kept(dataset, tmp_path) -> None:
+    broken = job(optimizer={"kind": "adamw", "lr": 1e-3})
+    teacher = TrialConfig.model_validate(
+        {
+            "model": {"kind": "custom", "factory": "tests_no_such_module:build", "output_stride": 4},
+            "data": DATA,
+        }
+    )
+    result = run(TrialRunner(dataset, options(tmp_path)), dataclasses.replace(broken, config=teacher))
+    assert result.verdict is Outcome.CRASHED and result.num_steps == 0
+    assert "tests_no_such_module" in result.reason
+    assert "tests_no_such_module" in (tmp_path / "evidence" / "0000" / "traceback.txt").read_text()
+    assert len(store.read_steps(tmp_path, "0000")) == 0
+
+
+def test_floors_are_those_of_the_training_targets(dataset, tmp_path) -> None:
+    result = run(TrialRunner(dataset, options(tmp_path)), job())
+    assert 0.5 < result.l_const < math.log(5) * 3
+    assert result.l_unif > result.l_const
+    assert result.applied_update_rate == 1.0
+    assert result.wall_s > 0 and result.peak_memory_mib > 50
+
+
+EAGER = MonitorConfig(detectors=(SkipStarvedConfig(window_steps=6, largest_skip_rate=0.5),))
+STARVED = {"bad_batch": {"kind": "skip_above", "threshold": 1e-3}}
+
+
+def test_an_audited_trial_that_fails_is_told_as_if_it_had_been_stopped(dataset, tmp_path) -> None:
+    runner = TrialRunner(dataset, options(tmp_path, monitor=EAGER))
+    stopped = run(runner, job("0000", **STARVED))
+    audited = run(runner, dataclasses.replace(job("0001", **STARVED), audit=True))
+    assert stopped.verdict is Outcome.SKIP_STARVED and stopped.stop_step == stopped.num_steps < 30
+    assert not stopped.audited and stopped.alarm is None
+    assert audited.audited and audited.alarm is audited.verdict is Outcome.SKIP_STARVED
+    assert audited.num_steps == 30 and audited.stop_step == stopped.stop_step
+    assert audited.objective == stopped.objective and audited.margin == stopped.margin
+    assert len(store.read_steps(tmp_path, "0001")) == 30 and len(store.read_evals(tmp_path, "0001")) == 3
+    # Nothing is stopped: the end is known of every trial.
+    off = run(TrialRunner(dataset, options(tmp_path, monitor=EAGER, early_stop=False)), job("0002", **STARVED))
+    assert dataclasses.replace(off, trial_id="0001", number=1).reason == audited.reason
+    assert off.audited and off.stop_step == stopped.stop_step and off.objective == stopped.objective
+
+
+def test_an_audited_trial_that_learns_is_stable_and_its_alarm_was_wrong(dataset, tmp_path) -> None:
+    eager = MonitorConfig(detectors=(SkipStarvedConfig(window_steps=2, largest_skip_rate=0.4),))
+    learning = job(optimizer={"kind": "adamw", "lr": 1e-2}, bad_batch={"kind": "skip_above", "threshold": 8.0})
+    audited = dataclasses.replace(learning, max_steps=36, audit=True)
+    result = run(TrialRunner(dataset, options(tmp_path, monitor=eager)), audited)
+    assert result.stable and result.audited and result.alarm is Outcome.SKIP_STARVED
+    assert result.stop_step < result.num_steps == 36
+    assert "would have been wrong" in result.reason
+    assert result.objective == min(result.wer, 2.0) and result.margin < 0
+    assert result.cause is None and not (tmp_path / "evidence").exists()
+
+
+def test_an_alarm_that_nothing_can_undo_ends_an_audited_trial_too(dataset, tmp_path) -> None:
+    result = run(TrialRunner(dataset, options(tmp_path)), dataclasses.replace(job(**HOT), audit=True))
+    assert result.stop_step == result.num_steps < 30 and not result.audited and result.alarm is None
+
+
+def test_a_cause_that_the_records_tell_costs_no_replay(dataset, tmp_path) -> None:
+    kept = options(tmp_path, monitor=EAGER, forensics=ForensicsConfig())
+    trial = TrialRunner(dataset, kept).start(job(**STARVED))
+    while isinstance(result := trial.advance(), Progress):
+        pass
+    assert not trial.can_explain
+    explanation = store.read_explanation(tmp_path, "0000")
+    assert explanation is not None and explanation.cause is Cause.SKIP_THRESHOLD
+    assert result.cause == explanation.text
+    assert not (tmp_path / "evidence" / "replayed.txt").exists()
+
+
+def test_a_cause_that_takes_replays_is_found_after_the_result_and_within_the_allowance(dataset, tmp_path) -> None:
+    settings = ForensicsConfig(trials=1, snapshot_every_steps=2, replay_steps=8, repeats=1)
+    runner = TrialRunner(dataset, options(tmp_path, forensics=settings))
+    trial = runner.start(job("0000", **HOT))
+    while isinstance(result := trial.advance(), Progress):
+        pass
+    assert trial.can_explain and result.verdict.is_diverged and result.cause is None
+    explained = trial.explain()
+    explanation = store.read_explanation(tmp_path, "0000")
+    assert explanation is not None and explanation.num_replayed_steps > 0
+    assert explained.cause == explanation.text and explained.forensics_s > 0
+    unchanged = dataclasses.replace(explained, cause=None, forensics_s=result.forensics_s)
+    assert repr(unchanged) == repr(result), "replays change neither the verdict nor the times of the training"
+    second = runner.start(job("0001", **HOT))
+    while isinstance(second.advance(), Progress):
+        pass
+    assert not second.can_explain, "the study allows one"
+
+
+def test_forensics_that_fail_cost_the_cause_and_not_the_trial(dataset, tmp_path) -> None:
+    settings = ForensicsConfig(snapshot_every_steps=2, replay_steps=5, repeats=1)
+    runner = TrialRunner(dataset, options(tmp_path, forensics=settings))
+    trial = runner.start(job(**HOT))
+    while isinstance(result := trial.advance(), Progress):
+        pass
+    assert trial.can_explain
+    # The evidence cannot be written.
+    (tmp_path / "evidence" / "0000" / "explanation.json").mkdir(parents=True)
+    explained = trial.explain()
+    assert explained.cause is None and explained.verdict is result.verdict
+    assert "Error" in (tmp_path / "evidence" / "0000" / "forensics_error.txt").read_text()
+
+
+def test_an_allowance_that_cannot_be_kept_costs_the_cause_and_not_the_trial(dataset, tmp_path) -> None:
+    settings = ForensicsConfig(trials=1, snapshot_every_steps=2)
+    # No file can be written where the allowance should be.
+    (tmp_path / "evidence" / "replayed.txt").mkdir(parents=True)
+    trial = TrialRunner(dataset, options(tmp_path, forensics=settings)).start(job(**HOT))
+    while isinstance(result := trial.advance(), Progress):
+        pass
+    assert result.verdict.is_diverged and result.cause is None and not trial.can_explain
+    assert "IsADirectoryError" in (tmp_path / "evidence" / "0000" / "forensics_error.txt").read_text()
+
+
+def test_evidence_that_cannot_be_written_costs_no_trial(dataset, tmp_path, capsys) -> None:
+    (tmp_path / "evidence").write_text("not a folder")
+    runner = TrialRunner(dataset, options(tmp_path, monitor=EAGER, forensics=ForensicsConfig(trials=1)))
+    starved, diverged = run(runner, job("0000", **STARVED)), run(runner, job("0001", **HOT))
+    assert starved.verdict is Outcome.SKIP_STARVED and starved.cause is None
+    assert diverged.verdict.is_diverged and diverged.cause is None
+    assert "NotADirectoryError" in capsys.readouterr().err
+
+
+def test_an_audited_trial_ends_as_soon_as_a_weight_is_lost(dataset, tmp_path) -> None:
+    trial = TrialRunner(dataset, options(tmp_path, monitor=EAGER)).start(
+        dataclasses.replace(job(**STARVED, telemetry_every_steps=1), audit=True)
+    )
+    assert isinstance(trial.advance(), Progress), "it runs on after its alarm"
+    assert trial._training is not None
+    with torch.no_grad():
+        next(trial._training.model.parameters()).view(-1)[0] = math.nan
+    while isinstance(result := trial.advance(), Progress):
+        pass
+    assert result.num_steps == 11 and result.audited and not result.stable
+    assert result.alarm is result.verdict is Outcome.SKIP_STARVED and result.stop_step < 10
+    assert "run on, it ended as diverged-nonfinite: a weight is NaN or infinite" in result.reason
+
+
+def test_a_trial_that_is_resumed_after_its_alarm_keeps_no_state_to_replay_from(dataset, tmp_path) -> None:
+    kept = options(tmp_path, monitor=EAGER, checkpoints="last", forensics=ForensicsConfig(snapshot_every_steps=1))
+    audited = dataclasses.replace(job(**STARVED), audit=True)
+    assert isinstance(TrialRunner(dataset, kept).start(audited).advance(), Progress)
+    resumed = TrialRunner(dataset, kept).start(audited)
+    assert isinstance(resumed.advance(), Progress)
+    assert resumed._snapshots is not None and resumed._snapshots.steps == []
+
+
+def test_a_long_training_keeps_its_latest_health_and_ever_less_of_what_was_before() -> None:
+    kept = TrialRecords()
+    for step in range(1, 5001):
+        kept.keep_health(HealthSample(step, (HealthRecord(step, HealthMetric.UPDATE_RATIO, "a", 0.1),)))
+    steps = [record.step for record in kept.health_records]
+    assert 100 <= len(steps) <= MAX_HEALTH_SAMPLES and steps == sorted(steps) and steps[0] == 1
+    assert steps[-100:] == list(range(4901, 5001))
+    few = TrialRecords()
+    for sample in kept.health[:MAX_HEALTH_SAMPLES]:
+        few.keep_health(sample)
+    assert few.health == kept.health, "what fits is left alone"
+
+
+def test_health_is_written_at_the_end_and_with_checkpoints(dataset, tmp_path) -> None:
+    for trial_id, checkpoints in (("0000", "none"), ("0001", "last")):
+        trial = TrialRunner(dataset, options(tmp_path, checkpoints=checkpoints)).start(
+            job(trial_id, health_every_steps=2)
+        )
+        assert isinstance(trial.advance(), Progress)
+        assert (tmp_path / "health" / f"{trial_id}.parquet").is_file() is (checkpoints == "last")
+        assert len(store.read_steps(tmp_path, trial_id)) == 10
+        while isinstance(trial.advance(), Progress):
+            pass
+        assert store.read_health(tmp_path, trial_id)["step"].nunique() == 15
+
+
+def test_peak_memory_counts_what_came_before_a_comparison_with_full_precision(dataset, tmp_path, monkeypatch) -> None:
+    trial = TrialRunner(dataset, options(tmp_path)).start(
+        job(precision={"kind": "fp16_unscaled"}, health_every_steps=2)
+    )
+    monkeypatch.setattr("sweep.training.health.peak_memory_mib", lambda device: 1e6)
+    while isinstance(result := trial.advance(), Progress):
+        pass
+    assert result.peak_memory_mib == 1e6
+
+
+def test_a_trial_saved_in_the_middle_goes_on_elsewhere_to_the_same_end(dataset, tmp_path) -> None:
+    sampled = {"health_every_steps": 8, "precision": {"kind": "fp16"}}
+    whole = run(TrialRunner(dataset, options(tmp_path / "whole")), job(**sampled))
+    trial = TrialRunner(dataset, options(tmp_path / "a")).start(job(**sampled))
+    assert isinstance(trial.advance(), Progress)
+    (tmp_path / "saved").mkdir()
+    trial.save(tmp_path / "saved")
+    other = TrialRunner(dataset, options(tmp_path / "b"))
+    run(other, job("0001", **HOT))
+    resumed = other.start(job(**sampled))
+    resumed.restore(tmp_path / "saved")
+    while isinstance(result := resumed.advance(), Progress):
+        pass
+    for read in (store.read_steps, store.read_evals):
+        one, two = (read(tmp_path / folder, "0000").drop(columns="time_s") for folder in ("whole", "b"))
+        assert one.equals(two)
+    assert store.read_health(tmp_path / "whole", "0000").equals(store.read_health(tmp_path / "b", "0000"))
+    same = ("verdict", "reason", "num_steps", "objective", "margin", "wer", "settings", "settings_changed_at_step")
+    assert [getattr(result, name) for name in same] == [getattr(whole, name) for name in same]
+    assert result.settings_changed_at_step is None and result.wall_s > 0
+
+
+def test_a_trial_that_takes_another_s_place_goes_on_with_its_own_settings(dataset, tmp_path) -> None:
+    runner = TrialRunner(dataset, options(tmp_path))
+    strong = runner.start(job("0000"))
+    assert isinstance(strong.advance(), Progress)
+    (tmp_path / "saved").mkdir()
+    strong.save(tmp_path / "saved")
+    weak = runner.start(job("0001", optimizer={"kind": "adamw", "lr": 1e-3, "weight_decay": 0.5}))
+    weak.restore(tmp_path / "saved")
+    groups = weak._training.optimizer.param_groups  # type: ignore[union-attr]
+    assert {group["weight_decay"] for group in groups} == {0.5}, "loading the state has not put the other's in"
+    while isinstance(result := weak.advance(), Progress):
+        pass
+    assert result.trial_id == "0001" and result.settings == {"training.optimizer.lr": 1e-3}
+    assert result.settings_changed_at_step == 10 and result.row()["settings_changed_at_step"] == 10
+    mine = store.read_steps(tmp_path, "0001")
+    while isinstance(strong.advance(), Progress):
+        pass
+    others = store.read_steps(tmp_path, "0000")
+    assert len(mine) == len(others) == 30
+    drop = "time_s"
+    assert mine[:10].drop(columns=drop).equals(others[:10].drop(columns=drop)), "the course of its weights"
+    assert (mine["lr"][10:] < others["lr"][10:])[:-1].all()
+
+
+def test_a_trial_that_is_pruned_has_a_row_and_its_records_but_no_verdict(dataset, tmp_path) -> None:
+    trial = TrialRunner(dataset, options(tmp_path)).start(job(health_every_steps=8))
+    assert isinstance(trial.advance(), Progress)
+    row = trial.pruned()
+    assert row.verdict is Outcome.PRUNED and row.pruned and not row.stable and not row.verdict.is_diverged
+    assert row.num_steps == 10 and row.stop_step is None and row.cause is None and math.isnan(row.margin)
+    assert row.objective == trial.worth == min(row.wer, 2.0)
+    assert "step 10 of 30" in row.reason and row.step_time_s > 0
+    assert len(store.read_steps(tmp_path, "0000")) == 10 and len(store.read_health(tmp_path, "0000"))
+    end = run(TrialRunner(dataset, options(tmp_path)), job())
+    assert not end.pruned, "asking does not end it"

@@ -1,0 +1,151 @@
+"""What is written comes back; nothing is half-written; what is missing is said."""
+
+import json
+import math
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from slr_models.errors import ResultsError
+from sweep import store
+from sweep.records import Cause, Counterfactual, EvalRecord, Explanation, FirstNonfinite, Place, SkipReason, StepRecord
+
+STEPS = [
+    StepRecord(
+        step=1, loss=3.5, grad_norm=math.inf, loss_scale=65536.0, applied=False, skip_reason=SkipReason.CALIBRATION
+    ),
+    StepRecord(step=2, loss=math.nan, grad_norm=2.0, lr=1e-3, num_samples=8, params_finite=False),
+]
+EVALS = [EvalRecord(2, 1.5, 1, 2, 3, 10, 0.9, 0.1, 0.2)]
+
+
+def test_records_come_back_as_they_were(tmp_path) -> None:
+    store.write_steps(tmp_path, "0001", STEPS)
+    store.write_evals(tmp_path, "0001", EVALS)
+    back = store.load_steps(tmp_path, "0001")
+    assert back[0].skip_reason is SkipReason.CALIBRATION and back[1].skip_reason is None
+    assert back[0].grad_norm == math.inf and math.isnan(back[1].loss) and not back[1].params_finite
+    assert [r.step for r in back] == [1, 2]
+    assert store.load_evals(tmp_path, "0001") == EVALS
+    frame = store.read_evals(tmp_path, "0001")
+    assert frame["wer"].tolist() == [0.6]
+
+
+def test_no_steps_at_all_still_make_a_table(tmp_path) -> None:
+    store.write_steps(tmp_path, "0001", [])
+    store.write_evals(tmp_path, "0001", [])
+    assert list(store.read_steps(tmp_path, "0001").columns) == store.STEP_SCHEMA.names
+    assert store.load_evals(tmp_path, "0001") == []
+
+
+def test_settings_become_columns_of_their_kind(tmp_path) -> None:
+    rows = [
+        {"trial_id": "1", "number": 1, "lr": 1, "kind": "a", "flag": True},
+        {"trial_id": "0", "number": 0, "lr": 0.5, "kind": "b", "flag": False, "scale": 4},
+    ]
+    store.write_trials(tmp_path, rows)
+    frame = store.read_trials(tmp_path)
+    assert frame["trial_id"].tolist() == ["0", "1"], "in order of number"
+    assert frame["lr"].tolist() == [0.5, 1.0]
+    assert frame["flag"].tolist() == [False, True]
+    assert pd.isna(frame["scale"][1])
+
+
+def test_an_explanation_comes_back_and_its_unknown_numbers_are_null(tmp_path) -> None:
+    first = FirstNonfinite(Place.FORWARD, 12, "matmul", "encoder.0.attention", "float16", 341.5, math.nan, 0, 3)
+    replays = (Counterfactual("same", 0, 2, math.nan), Counterfactual("LR / 10", 2, 2, 1.5))
+    given = Explanation(Cause.HALF_OVERFLOW_ATTENTION, "overflow", ("a", "b"), first, replays, 10, 60)
+    assert store.read_explanation(tmp_path, "0001") is None
+    store.write_explanation(tmp_path, "0001", given)
+    path = tmp_path / "evidence" / "0001" / "explanation.json"
+    assert json.loads(path.read_text())["counterfactuals"][0]["end_loss"] is None
+    assert repr(store.read_explanation(tmp_path, "0001")) == repr(given)
+    bare = Explanation(Cause.UNKNOWN, "nobody knows")
+    store.write_explanation(tmp_path, "0002", bare)
+    assert store.read_explanation(tmp_path, "0002") == bare
+    path.write_text('{"cause": "bad luck"}')
+    with pytest.raises(ResultsError, match="is not an explanation"):
+        store.read_explanation(tmp_path, "0001")
+
+
+def test_a_table_of_an_earlier_version_has_its_new_columns_empty(tmp_path) -> None:
+    pd.DataFrame({"trial_id": ["0"], "number": [0], "verdict": ["stable"]}).to_parquet(tmp_path / "trials.parquet")
+    frame = store.read_trials(tmp_path)
+    assert not frame["audited"][0] and pd.isna(frame["alarm"][0]) and pd.isna(frame["forensics_s"][0])
+
+
+def test_the_map_comes_back_with_settings_of_any_kind(tmp_path) -> None:
+    grid = pd.DataFrame({"level": ["fp16", None], "training.optimizer.lr": [1e-3, 1e-2], "p_stable": [0.9, math.nan]})
+    edges = pd.DataFrame(
+        {
+            "flag": [True, None],
+            "model.width": [0.25, math.nan],
+            "along": ["lr", "lr"],
+            "side": ["hot", None],
+            "value": [0.02, math.nan],
+            "inner": [0.01, math.nan],
+            "outer": [0.03, math.nan],
+            "width": [0.4, math.nan],
+            "always": [None, "stable"],
+            "num_near": [3, 4],
+            "stable_decades": [2.0, 3.0],
+        }
+    )
+    store.write_map(tmp_path, grid, edges)
+    back = pd.read_parquet(tmp_path / "stability_map.parquet")
+    assert back["level"].tolist()[0] == "fp16" and back["level"].isna().tolist() == [False, True]
+    assert back["training.optimizer.lr"].tolist() == [1e-3, 1e-2] and back["p_stable"].isna().tolist() == [False, True]
+    rows = pq.read_table(tmp_path / "edges.parquet")
+    assert rows.schema.metadata[b"schema_version"] == store.SCHEMA_VERSION.encode()
+    assert rows.schema.field("flag").type == pa.bool_() and rows.schema.field("num_near").type == pa.int64()
+    assert rows.to_pylist()[1] == {
+        **dict.fromkeys(("flag", "model.width", "side", "value", "inner", "outer", "width")),
+        "along": "lr",
+        "always": "stable",
+        "num_near": 4,
+        "stable_decades": 3.0,
+    }
+    store.remove_map(tmp_path)
+    store.remove_map(tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_importances_come_back_and_are_empty_where_nobody_estimated_them(tmp_path) -> None:
+    assert store.read_importance(tmp_path) == {}
+    shares = {"fanova": {"training.optimizer.lr": 0.75, "model.width": 0.25}}
+    store.write_importance(tmp_path, shares)
+    assert store.read_importance(tmp_path) == shares
+    for damaged in ("{", "[1]", '{"fanova": 3}'):
+        (tmp_path / "importance.json").write_text(damaged)
+        with pytest.raises(ResultsError, match="is damaged"):
+            store.read_importance(tmp_path)
+
+
+def test_a_failed_write_leaves_the_old_file(tmp_path) -> None:
+    path = tmp_path / "a.txt"
+    store.write_text(path, "old")
+    with pytest.raises(RuntimeError), store.atomic_path(path) as temporary:
+        temporary.write_text("new")
+        raise RuntimeError
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_missing_and_damaged_results_are_named(tmp_path) -> None:
+    with pytest.raises(ResultsError, match="is not a folder"):
+        store.read_study(tmp_path / "none")
+    with pytest.raises(ResultsError, match="not the results folder"):
+        store.read_study(tmp_path)
+    with pytest.raises(ResultsError, match="no trials"):
+        store.read_trials(tmp_path)
+    (tmp_path / "trials.parquet").write_bytes(b"PAR1 but not really")
+    with pytest.raises(
+        ResultsError, match=r"cannot be read as Parquet .*: delete it, then run the study's command again"
+    ):
+        store.read_trials(tmp_path)
+    (tmp_path / "study.yaml").write_text("a: [")
+    with pytest.raises(ResultsError, match=r"study.yaml:\d: not valid YAML: .*: delete it, then run") as told:
+        store.read_study(tmp_path)
+    assert "\n" not in str(told.value)

@@ -13,10 +13,10 @@ from rich.console import Console
 
 from slr_models.errors import ResultsError, UserError
 from sweep import store
-from sweep.analysis.comparison.changes import ALPHA, Change, Told, Verdict
+from sweep.analysis.comparison.changes import ALPHA, StudyChange, Told, Verdict
 from sweep.analysis.comparison.compare import Comparison, compare
 from sweep.analysis.comparison.settings import TITLES, Difference
-from sweep.analysis.comparison.shared import Run
+from sweep.analysis.comparison.shared import StudyRun
 from sweep.analysis.trials.tried import space_of
 from sweep.command_line import tell_user_error
 from sweep.wording import number, percent, plural, value_text
@@ -70,14 +70,14 @@ def compare_folders(before: Path, after: Path) -> Comparison:
     return compare(*runs)
 
 
-def _run(results_dir: Path) -> Run:
+def _run(results_dir: Path) -> StudyRun:
     study = store.read_study(results_dir)
     try:
         space_of(study.get("space") or {})
     except ValidationError as error:
         why = f"{results_dir / 'study.yaml'} was edited: its space is not valid ({error.errors()[0]['msg']})"
         raise ResultsError(f"{why}; bring the file back as it was") from error
-    return Run(study, store.read_trials(results_dir), tuple(store.read_claims(results_dir)))
+    return StudyRun(study, store.read_trials(results_dir), tuple(store.read_claims(results_dir)))
 
 
 def lines(found: Comparison, before: Path, after: Path) -> Iterator[Line]:
@@ -125,12 +125,12 @@ def _heading(title: str) -> Iterator[Line]:
     yield title, "bold"
 
 
-def _change_lines(change: Change, style: str) -> Iterator[Line]:
+def _change_lines(change: StudyChange, style: str) -> Iterator[Line]:
     yield f"  {change.subject}: {change.difference}", style
     yield f"      {change.before} -> {change.after}; {change.test}, {_p_text(change)}", ""
 
 
-def _p_text(change: Change) -> str:
+def _p_text(change: StudyChange) -> str:
     # What counts is the corrected one.
     return f"p = {number(change.p_corrected, 2)}" if change.num_tests else "which so few cannot show to differ"
 
@@ -176,7 +176,7 @@ def _write_json(path: Path, found: Comparison, before: Path, after: Path) -> Non
         raise ResultsError(f"{path} cannot be written ({error.strerror}): give another file to --json") from error
 
 
-def _as_json(change: Change) -> dict[str, Any]:
+def _as_json(change: StudyChange) -> dict[str, Any]:
     return {**asdict(change), "p_corrected": change.p_corrected}
 
 

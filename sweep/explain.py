@@ -8,7 +8,7 @@ from pathlib import Path
 from slr_models.errors import UserError
 from sweep import store
 from sweep.command_line import tell_user_error
-from sweep.forensics.wording import where
+from sweep.forensics.sentences import where
 from sweep.records import Explanation
 from sweep.running.past_trial import explain_trial
 from sweep.wording import number

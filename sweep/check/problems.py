@@ -8,7 +8,7 @@ import numpy as np
 from slr_models.data.batch import Dataset, Split
 from slr_models.data.feasibility import num_outputs_needed
 from slr_models.data.inspection import Duplicates, Inspection, NonfiniteUtterance, ScaleOutlier, UtteranceName
-from sweep.check.reading import Problem, Source
+from sweep.check.reading import Problem, SourceReading
 from sweep.training.config import TrialConfig
 from sweep.training.precision import Fp16, Fp16Unscaled, PrecisionConfig
 from sweep.training.telemetry import HALF_MAX
@@ -23,7 +23,7 @@ def problems_of(
     found: Inspection,
     config: TrialConfig,
     precisions: Sequence[PrecisionConfig],
-    source: Source,
+    source: SourceReading,
     l_const: float,
 ) -> Iterator[Problem]:
     """All problems that need no training.
@@ -116,7 +116,7 @@ def _constant(names: Sequence[str], num_features: int) -> Iterator[Problem]:
         yield Problem("warning", "constant features", text, tuple(names))
 
 
-def _scale(found: Inspection, source: Source, precisions: Sequence[PrecisionConfig]) -> Iterator[Problem]:
+def _scale(found: Inspection, source: SourceReading, precisions: Sequence[PrecisionConfig]) -> Iterator[Problem]:
     if found.absmax > HALF_MAX and any(isinstance(p, Fp16 | Fp16Unscaled) for p in precisions):
         text = f"the largest feature is {found.absmax:.3g}, and fp16 holds {HALF_MAX:g} at most; scale the features"
         yield Problem("error", "features too large for fp16", text)

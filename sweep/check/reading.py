@@ -29,7 +29,7 @@ class Problem:
 
 
 @dataclass(frozen=True)
-class Source:
+class SourceReading:
     """What a data source gave."""
 
     dataset: Dataset
@@ -41,7 +41,7 @@ class Source:
     """Training utterances out of scale in the files; empty where the dataset holds the files' values."""
 
 
-def read(config: DataConfig, where: str) -> Source:
+def read(config: DataConfig, where: str) -> SourceReading:
     """Reads a source. One that ends at the first bad utterance is read again without the bad ones, to see the rest.
 
     Args:
@@ -61,7 +61,7 @@ def read(config: DataConfig, where: str) -> Source:
             examples = {exclusion.reason: _describe(exclusion) for exclusion in reversed(left_out)}
             raise UserError("\n    ".join([f"{where}: {error}", *examples.values()])) from error
     problems = _problems(dataset.facts.exclusions, left_out, severity)
-    return Source(dataset, problems, feature_values(config), raw_outliers)
+    return SourceReading(dataset, problems, feature_values(config), raw_outliers)
 
 
 def _build(config: DataConfig) -> tuple[Dataset, Severity]:

@@ -7,8 +7,8 @@ import numpy as np
 
 from slr_models.data.batch import Dataset
 from sweep.forensics.batches import DataFaults, batches_of_steps, first_bad_feature
+from sweep.forensics.sentences import threshold_name
 from sweep.forensics.trouble import find_trouble, is_finite
-from sweep.forensics.wording import threshold_name
 from sweep.records import Cause, Explanation, Outcome, SkipReason, StepRecord, Verdict
 from sweep.training.config import TrialConfig
 from sweep.training.optim import RobustZ, SkipAbove

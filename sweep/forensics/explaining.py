@@ -14,12 +14,12 @@ from sweep.forensics.adam_state import is_damaged
 from sweep.forensics.batches import DataFaults, batches_of_steps
 from sweep.forensics.causes import calibration_details, quick_cause
 from sweep.forensics.changes import Change, drop, init_scale, learning_changes, survival_changes, without_utterances
+from sweep.forensics.counterfactuals import Judge, Replays, Run, level, train_to
 from sweep.forensics.flushing import LARGEST_HEALTHY_RATE, initial_flush_rate
-from sweep.forensics.replay import Judge, Replays, Run, level, train_to
+from sweep.forensics.sentences import outcomes, overflow, what_happened, where
 from sweep.forensics.settings import REPLAYED_PER_PLANNED, ForensicsConfig
-from sweep.forensics.trace_ops import Trace
+from sweep.forensics.trace_ops import OpTrace
 from sweep.forensics.trouble import Trouble, find_trouble, is_finite, jump_step, learning_judge, survival_judge
-from sweep.forensics.wording import outcomes, overflow, what_happened, where
 from sweep.records import (
     Cause,
     Counterfactual,
@@ -199,7 +199,7 @@ def _explain_broken(case: _Case) -> Explanation:
     return _conclude(case, replays, None, Cause.UNKNOWN, trace, None)
 
 
-def _reproduce(case: _Case, first: _Start, judge: Judge) -> tuple[Replays, Trace | None]:
+def _reproduce(case: _Case, first: _Start, judge: Judge) -> tuple[Replays, OpTrace | None]:
     """Replays the training as it was, from where it goes wrong again, with its first non-finite value.
 
     If it goes well from before the trouble, something outside of the settings changed its state; then it is replayed
@@ -286,7 +286,7 @@ def _single_steps(case: _Case, start_step: int) -> list[int]:
     return [s for s in steps if s > start_step]
 
 
-def _half_cause(trace: Trace | None) -> Cause:
+def _half_cause(trace: OpTrace | None) -> Cause:
     """What half precision did to a training that another precision rescues."""
     if trace is None or trace.first is None:
         return Cause.HALF_UNDERFLOW
@@ -330,7 +330,7 @@ def _not_reproduced(case: _Case, replays: Replays) -> Explanation:
 
 
 def _conclude(
-    case: _Case, replays: Replays, rescue: Change | None, cause: Cause, trace: Trace | None, utterances: str | None
+    case: _Case, replays: Replays, rescue: Change | None, cause: Cause, trace: OpTrace | None, utterances: str | None
 ) -> Explanation:
     config = case.run.config
     training = config.training
@@ -379,7 +379,7 @@ def _happened(case: _Case) -> str:
     return what_happened(case.trouble, case.verdict, case.records[-1].step, case.l_const)
 
 
-def _explanation(replays: Replays, cause: Cause, text: str, trace: Trace | None) -> Explanation:
+def _explanation(replays: Replays, cause: Cause, text: str, trace: OpTrace | None) -> Explanation:
     return Explanation(
         cause=cause,
         text=text,

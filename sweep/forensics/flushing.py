@@ -3,7 +3,7 @@
 import math
 import statistics
 
-from sweep.forensics.replay import Run
+from sweep.forensics.counterfactuals import Run
 from sweep.records import NAN, HealthMetric, HealthSample
 from sweep.training.precision import Fp16, Fp16Unscaled
 from sweep.training.train import Training

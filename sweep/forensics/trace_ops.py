@@ -34,7 +34,7 @@ _FUSED_ATTENTION = frozenset("scaled_dot_product_attention multi_head_attention_
 
 
 @dataclass(frozen=True)
-class Trace:
+class OpTrace:
     """What one traced step showed."""
 
     record: StepRecord
@@ -46,7 +46,7 @@ class Trace:
     """Largest absolute value that the operation gives in fp32 where it overflowed in half precision; else NaN."""
 
 
-def trace_step(training: Training, dataset: Dataset) -> Trace:
+def trace_step(training: Training, dataset: Dataset) -> OpTrace:
     """Trains one step and finds the first non-finite value in it.
 
     The order is that of the step: features, weights before it, forward operations, loss, backward operations,
@@ -68,7 +68,7 @@ def trace_step(training: Training, dataset: Dataset) -> Trace:
         first = bad_gradient(training, record.step)
     if first is None:
         first = bad_state(training, record.step) or bad_weight(training, Place.WEIGHT, record.step)
-    return Trace(record, first, observer.is_attention, observer.full_absmax)
+    return OpTrace(record, first, observer.is_attention, observer.full_absmax)
 
 
 @dataclass(frozen=True)

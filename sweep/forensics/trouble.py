@@ -5,7 +5,7 @@ import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sweep.forensics.replay import END_STEPS, Judge, level
+from sweep.forensics.counterfactuals import END_STEPS, Judge, level
 from sweep.records import NAN, Outcome, SkipReason, StepRecord, Verdict
 
 ALIVE_DEPENDENCE = 1e-4

@@ -14,7 +14,7 @@ from ray.util.metrics import Counter, Gauge
 from sweep.analysis.cost.costs import LATE_STEPS
 from sweep.records import Outcome, TrialResult
 from sweep.running.job import Job, Progress
-from sweep.running.view import Course
+from sweep.running.view import Outlook
 
 
 class Exported(StrEnum):
@@ -53,7 +53,7 @@ class Metrics:
     """Exports the progress of one run. Needs a running Ray."""
 
     def __init__(
-        self, study: str, course: Course, done: Sequence[TrialResult], *, clock: Callable[[], float] = time.monotonic
+        self, study: str, course: Outlook, done: Sequence[TrialResult], *, clock: Callable[[], float] = time.monotonic
     ) -> None:
         """Exports where the study stands.
 

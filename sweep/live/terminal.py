@@ -14,7 +14,7 @@ from rich.text import Text
 
 from sweep.records import TrialResult, few_words
 from sweep.running.job import Job, Progress
-from sweep.running.view import Course, settings_line
+from sweep.running.view import Outlook, settings_line
 
 _LINES_ABOVE_TABLE = 11
 """Of the live part: heading, counts, bar, times, the best in up to three lines, the table's own head, free lines."""
@@ -31,7 +31,7 @@ class Terminal:
         self,
         console: Console,
         *,
-        course: Course,
+        course: Outlook,
         search: str,
         done: list[TrialResult],
         drawn: Collection[str] | None = None,

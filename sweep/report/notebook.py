@@ -20,11 +20,11 @@ from sweep.analysis.figures.parallel import parallel_info
 from sweep.analysis.region.region import region_tables
 from sweep.analysis.trials.dimensions import Dimension
 from sweep.records import Outcome
-from sweep.report.contents.importance import Weights, weights
-from sweep.report.contents.view import Source, View, read_source, read_traces, view_of
+from sweep.report.contents.importance import ImportanceTable, importance_table
+from sweep.report.contents.view import FolderContent, View, read_source, read_traces, view_of
 from sweep.report.figures.combined import ALONE, combined
 from sweep.report.figures.course import course_figure
-from sweep.report.figures.importance import weights_figure
+from sweep.report.figures.importance import importance_figure
 from sweep.report.figures.panel import Panel
 from sweep.report.figures.parallel import parallel_figure
 from sweep.report.panels import figure_panels, map_name
@@ -51,7 +51,7 @@ class Results:
     """
 
     folder: Path
-    _source: Source
+    _source: FolderContent
 
     @cached_property
     def study(self) -> dict[str, Any]:
@@ -190,9 +190,9 @@ class Results:
         return region_tables(self._view.region)
 
     @cached_property
-    def _weights(self) -> Weights | None:
+    def _weights(self) -> ImportanceTable | None:
         view = self._view
-        return weights(view.region, view.importance, view.dims, view.stable_region.matters)
+        return importance_table(view.region, view.importance, view.dims, view.stable_region.matters)
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -235,7 +235,7 @@ class Figures:
         known = self._results._weights
         if known is None:
             raise ResultsError(f"{self._results.folder} does not tell yet which settings matter: too few trials")
-        return weights_figure(known)
+        return importance_figure(known)
 
     def together(self) -> go.Figure:
         """How the boundary of one setting moves with another, for the pair that acts together most."""

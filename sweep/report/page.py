@@ -20,7 +20,7 @@ from sweep.analysis.figures.course import points_kept
 from sweep.analysis.figures.parallel import common_text, parallel_info
 from sweep.analysis.trials.dimensions import plain
 from sweep.records import Outcome, few_words
-from sweep.report.contents.importance import Weights, weights
+from sweep.report.contents.importance import ImportanceTable, importance_table
 from sweep.report.contents.view import View
 from sweep.report.figures.panel import Panel
 from sweep.report.figures.parallel import draw_parallel
@@ -55,7 +55,7 @@ class _Section:
     title: str
 
 
-def _sections(view: View, matters: Weights | None) -> list[_Section]:
+def _sections(view: View, matters: ImportanceTable | None) -> list[_Section]:
     """The parts that this study has, in the order of a reader's questions."""
     claims = ("claims", "Claims", bool(view.findings))
     every = [
@@ -93,7 +93,7 @@ def render(view: View) -> str:
     environment.globals["symbol"] = lambda outcome: Markup(svg_symbol(Outcome(outcome)))
     region, transfer = view.region, view.stable_region.transfer
     known = view.stable_region.matters
-    matters = weights(region, view.importance, view.dims, known)
+    matters = importance_table(region, view.importance, view.dims, known)
     every = figure_panels(view)
     shown = {"lr": view.shows_lr, "map": view.shows_map}
     figures = {name: panels for name, panels in every.items() if shown.get(name.rstrip("0123456789"), True)}
@@ -136,7 +136,7 @@ def render(view: View) -> str:
         volumes=region.volumes if region else (),
         edges=edge_table(region, names) if region else None,
         sensitivity_note=region_text.SENSITIVITY_NOTE,
-        weights=matters,
+        importances=matters,
         told=told_text(known, names, {column.question for column in matters.columns} if matters else ()),
         pairs=known.pairs,
         pairs_told=pairs_text(known, names, region is not None),

@@ -12,7 +12,7 @@ from sweep import store
 from sweep.analysis.answer.recipe import recipe
 from sweep.analysis.answer.recommend import Recommendation, recommend
 from sweep.analysis.answer.snippet import snippet
-from sweep.analysis.claims.verdict import Finding, judge, to_json
+from sweep.analysis.claims.verdict import ClaimFinding, judge, to_json
 from sweep.analysis.region.region import fit_margin, region, region_tables
 from sweep.analysis.trials.dimensions import dimensions, panel_dimension
 from sweep.analysis.trials.tried import of_space
@@ -23,7 +23,7 @@ from sweep.running.view import settings_line
 from sweep.study import LoadedStudy, Study
 
 
-def conclude(session: StudySession, loaded: LoadedStudy) -> tuple[Recommendation, list[Finding]]:
+def conclude(session: StudySession, loaded: LoadedStudy) -> tuple[Recommendation, list[ClaimFinding]]:
     """Writes what follows from the finished trials, besides the report; returns it, and what became of the claims."""
     results_dir, study = session.results_dir, session.study
     session.write_trials()
@@ -67,7 +67,7 @@ def recommends(study: Study) -> bool:
     return study.design is None or study.confirm.settings > 0
 
 
-def details(session: StudySession, answer: Recommendation, findings: Sequence[Finding] = ()) -> Iterator[str]:
+def details(session: StudySession, answer: Recommendation, findings: Sequence[ClaimFinding] = ()) -> Iterator[str]:
     """What a person should know of the answer besides its headline: the claims, a line each, among it."""
     if session.stop_reason is not None:
         yield f"The {'exploration' if session.study.design is None else 'study'} ended early: {session.stop_reason}."

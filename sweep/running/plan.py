@@ -42,7 +42,7 @@ class Timing:
 
 
 @dataclass(frozen=True)
-class Phase:
+class PlannedPhase:
     """A part of a study."""
 
     name: str
@@ -53,7 +53,7 @@ class Phase:
     """What is trained, in a few words."""
 
 
-def _phase_line(phase: Phase, lanes: int) -> str:
+def _phase_line(phase: PlannedPhase, lanes: int) -> str:
     expected = _duration(phase.num_trainings * phase.training_s / lanes)
     return f"{phase.what}, about {expected}" if phase.num_trainings else phase.what
 
@@ -67,7 +67,7 @@ def _confirmed(study: Study) -> str:
     return f"{best}{safe} x {confirm.seeds} fresh seeds"
 
 
-def _full_size_phase(loaded: LoadedStudy, dataset: Dataset, options: RunOptions) -> Iterator[Phase]:
+def _full_size_phase(loaded: LoadedStudy, dataset: Dataset, options: RunOptions) -> Iterator[PlannedPhase]:
     """The tests at full size, timed at that size."""
     study = loaded.study
     if study.full_size is None or not study.full_size.trainings:
@@ -77,7 +77,7 @@ def _full_size_phase(loaded: LoadedStudy, dataset: Dataset, options: RunOptions)
     max_steps = loaded.max_steps(config, len(dataset.train))
     training_s = timing.training_s(config.training, max_steps, len(dataset.train))
     what = f"{study.full_size.path} {study.full_size.target:g}"
-    yield Phase("at full size", study.full_size.trainings, training_s, what)
+    yield PlannedPhase("at full size", study.full_size.trainings, training_s, what)
 
 
 def plan(loaded: LoadedStudy, dataset: Dataset, options: RunOptions) -> list[str]:
@@ -96,8 +96,8 @@ def plan(loaded: LoadedStudy, dataset: Dataset, options: RunOptions) -> list[str
     if study.resources.gpus and torch.cuda.is_available():
         lanes = min(lanes, int(torch.cuda.device_count() / study.resources.gpus + 1e-9))
     phases = [
-        Phase("to explore" if study.design is None else "to train", explore, training_s, what),
-        Phase("to confirm", num_confirmations(study), training_s, _confirmed(study)),
+        PlannedPhase("to explore" if study.design is None else "to train", explore, training_s, what),
+        PlannedPhase("to confirm", num_confirmations(study), training_s, _confirmed(study)),
         *_full_size_phase(loaded, dataset, options),
     ]
     total_s = sum(phase.num_trainings * phase.training_s for phase in phases) / lanes

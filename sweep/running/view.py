@@ -26,7 +26,7 @@ class ProgressView(Protocol):
         """A training ended."""
 
 
-class Course(Protocol):
+class Outlook(Protocol):
     """What a study has still before it."""
 
     @property

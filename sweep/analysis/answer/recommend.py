@@ -11,7 +11,7 @@ import pandas as pd
 from sweep.analysis.answer.expected import ExpectedResults
 from sweep.analysis.answer.neighbours import NUM_NEAREST, Neighbourhood, neighbourhoods
 from sweep.analysis.answer.safe_setting import Rule, SafeSetting, judge, keeps_rule
-from sweep.analysis.answer.unsafe import Claim, claims, common_failure
+from sweep.analysis.answer.unsafe import Caution, claims, common_failure
 from sweep.analysis.region.region import fit_margin
 from sweep.analysis.trials.columns import common_value
 from sweep.analysis.trials.dimensions import Dimension, dimensions
@@ -68,7 +68,7 @@ class Recommendation:
     """How sure the answer is, a sentence each."""
     method: str
     """What was done, in words."""
-    avoid: tuple[Claim, ...]
+    avoid: tuple[Caution, ...]
     notes: tuple[str, ...]
     """What else the reader should know before using it."""
     safety: SafeSetting | None = None
@@ -322,7 +322,7 @@ def _nearest(trials: pd.DataFrame) -> str:
     return f"The best one was stable in {int(best['sum'])} of {plural(int(best['size']), 'seed')}."
 
 
-def _nothing(every: pd.DataFrame, trials: pd.DataFrame, avoid: tuple[Claim, ...]) -> Recommendation:
+def _nothing(every: pd.DataFrame, trials: pd.DataFrame, avoid: tuple[Caution, ...]) -> Recommendation:
     sureness: tuple[str, ...] = ()
     if every.empty:
         headline = "No trial has finished yet, so there is nothing to recommend."

@@ -23,7 +23,7 @@ SIGNIFICANT = 0.05
 
 
 @dataclass(frozen=True)
-class Claim:
+class Caution:
     """A statement that the trials support."""
 
     kind: Literal["tail", "level", "difference"]
@@ -85,11 +85,11 @@ def _bracket(level: Any, part: pd.DataFrame, lr: Dimension) -> LrBracket:
     )
 
 
-def claims(trials: pd.DataFrame, dims: Sequence[Dimension]) -> list[Claim]:
+def claims(trials: pd.DataFrame, dims: Sequence[Dimension]) -> list[Caution]:
     """Learning-rate tails by level, tails of other settings, bad levels, differences of levels; of judged trials."""
     trials = judged(trials)
     panel, lr = panel_dimension(dims), learning_rate(dims)
-    found: list[Claim] = []
+    found: list[Caution] = []
     if lr is not None and lr.path in trials:
         for level in levels_of(panel, trials) if panel else [None]:
             part = at_level(trials, panel.path, level) if panel else trials
@@ -107,7 +107,7 @@ def claims(trials: pd.DataFrame, dims: Sequence[Dimension]) -> list[Claim]:
     return found
 
 
-def _tails(part: pd.DataFrame, dim: Dimension, where: str) -> list[Claim]:
+def _tails(part: pd.DataFrame, dim: Dimension, where: str) -> list[Caution]:
     """Statements about the upper and the lower end of a range, where every trial was unstable.
 
     Nothing is said where no trial was stable at all: that is not about this setting's ends.
@@ -126,17 +126,17 @@ def _tails(part: pd.DataFrame, dim: Dimension, where: str) -> list[Claim]:
             bound = number(float(edge.min() if side == "upper" else edge.max()))
             word = "or more" if side == "upper" else "or less"
             text = f"{dim.name} {bound} {word}{where}: {_all_of(tail)}"
-            found.append(Claim("tail", _sentence(text), len(tail), len(tail)))
+            found.append(Caution("tail", _sentence(text), len(tail), len(tail)))
     return found
 
 
-def _bad_levels(trials: pd.DataFrame, dim: Dimension) -> list[Claim]:
+def _bad_levels(trials: pd.DataFrame, dim: Dimension) -> list[Caution]:
     found = []
     for level in levels_of(dim, trials):
         part = at_level(trials, dim.path, level)
         if len(part) >= MIN_TAIL and not part["stable"].any() and trials["stable"].any():
             text = f"{dim.name} {value_text(level)}: {_all_of(part)}"
-            found.append(Claim("level", _sentence(text), len(part), len(part)))
+            found.append(Caution("level", _sentence(text), len(part), len(part)))
     return found
 
 
@@ -148,7 +148,7 @@ def _all_of(part: pd.DataFrame) -> str:
     return f"{len(part)} of {plural(len(part), 'trial')} unstable ({kinds}; 95 % interval {percent(low)} to 100 %)"
 
 
-def _beyond_chance(claim: Claim, trials: pd.DataFrame) -> bool:
+def _beyond_chance(claim: Caution, trials: pd.DataFrame) -> bool:
     """Whether the share of unstable trials that it is about differs from that of the others beyond chance."""
     num_bad = int((~trials["stable"].astype(bool)).sum())
     rest = len(trials) - claim.num_trials
@@ -161,7 +161,7 @@ def fisher_p(table: list[list[int]]) -> float:
     return float(fisher_exact(np.array(table)).pvalue)
 
 
-def _differences(trials: pd.DataFrame, dims: Sequence[Dimension], panel: Dimension) -> list[Claim]:
+def _differences(trials: pd.DataFrame, dims: Sequence[Dimension], panel: Dimension) -> list[Caution]:
     """Compares the levels of the panel setting pairwise, a setting counted once however many seeds it had.
 
     Confirming trials are left out: they were run because their setting had been stable.
@@ -185,14 +185,14 @@ def _differences(trials: pd.DataFrame, dims: Sequence[Dimension], panel: Dimensi
                 f"{panel.name} {value_text(a)} was stable in {ka} of {plural(na, 'setting')}, "
                 f"{value_text(b)} in {kb} of {nb}: a difference beyond chance ({_test(p, len(pairs))})"
             )
-            found.append(Claim("difference", _sentence(text), (na - ka) + (nb - kb), na + nb))
+            found.append(Caution("difference", _sentence(text), (na - ka) + (nb - kb), na + nb))
     if pairs and not found:
         num_stable, num_all = sum(k for k, _ in tables.values()), sum(n for _, n in tables.values())
         text = (
             f"the levels of {panel.name} do not differ beyond chance in how many settings were stable "
             f"({_test(smallest, len(pairs))}). That does not show that they are equal"
         )
-        found.append(Claim("difference", _sentence(text), num_all - num_stable, num_all))
+        found.append(Caution("difference", _sentence(text), num_all - num_stable, num_all))
     return found
 
 

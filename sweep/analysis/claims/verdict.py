@@ -39,7 +39,7 @@ Word = Literal["supported", "refuted", "equivalent", "undecided"]
 
 
 @dataclass(frozen=True)
-class Finding:
+class ClaimFinding:
     """What the trials say of one claim."""
 
     claim: Mapping[str, Any]
@@ -92,7 +92,7 @@ class Judged:
     """Of all finished blocks, where they are more than those that it was judged by."""
 
 
-def judge(trials: pd.DataFrame, study: Mapping[str, Any], evals: Evals) -> list[Finding]:
+def judge(trials: pd.DataFrame, study: Mapping[str, Any], evals: Evals) -> list[ClaimFinding]:
     """The findings, in the order of the study's claims; none for a study without claims.
 
     Args:
@@ -185,9 +185,9 @@ def settled(trials: pd.DataFrame, study: Mapping[str, Any], evals: Evals) -> str
     return f"{every} settled after {done} of {plural(blocks, 'block')}"
 
 
-def to_json(findings: Sequence[Finding]) -> list[dict[str, Any]]:
+def to_json(findings: Sequence[ClaimFinding]) -> list[dict[str, Any]]:
     """The findings as JSON can hold them, without the pairs; null for what is unknown or unbounded."""
-    names = [field.name for field in dataclasses.fields(Finding) if field.name != "pairs"]
+    names = [field.name for field in dataclasses.fields(ClaimFinding) if field.name != "pairs"]
     rows: list[dict[str, Any]] = without_nonfinite([{n: getattr(f, n) for n in names} for f in findings])
     return rows
 
@@ -275,10 +275,10 @@ def _judged(claim: Mapping[str, Any], seen: Pairs, level: float, last_level: flo
 
 def _finding(
     claim: Mapping[str, Any], judged: Judged, planned: int, looks: int, ended: str, stated: str, *, corrected: bool
-) -> Finding:
+) -> ClaimFinding:
     effect, seen = judged.effect, judged.pairs
     back = as_factor if claim["effect"] == "ratio" else float
-    return Finding(
+    return ClaimFinding(
         claim=dict(claim),
         verdict=judged.verdict,
         estimate=back(effect.estimate),

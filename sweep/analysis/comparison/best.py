@@ -11,9 +11,9 @@ from scipy.stats import ttest_ind
 from sweep.analysis.answer.recommend import Recommendation, recommend
 from sweep.analysis.answer.safe_setting import chance_text
 from sweep.analysis.claims.stated import tested
-from sweep.analysis.comparison.changes import Change, Incomparable, Told, told
+from sweep.analysis.comparison.changes import Incomparable, StudyChange, Told, told
 from sweep.analysis.comparison.settings import Difference
-from sweep.analysis.comparison.shared import Run
+from sweep.analysis.comparison.shared import StudyRun
 from sweep.analysis.comparison.stability import share_text
 from sweep.analysis.trials.groups import CONFIRM_PHASE, FULL_SIZE_PHASE, Spread
 from sweep.analysis.trials.outcomes import judged
@@ -23,7 +23,7 @@ Metric = Literal["wer", "val_loss"]
 _NAMES: Mapping[Metric, str] = {"wer": "WER", "val_loss": "validation loss, nats a label"}
 
 
-def recommended(run: Run) -> Recommendation:
+def recommended(run: StudyRun) -> Recommendation:
     """What a study recommends; nothing where its claims are its answer."""
     study = run.study
     searched = run.trials[run.trials["phase"] != FULL_SIZE_PHASE]
@@ -33,7 +33,7 @@ def recommended(run: Run) -> Recommendation:
     return recommend(searched, run.plain_space, _metric(run), (rule["lr_factor"], rule["p_stable"]) if rule else None)
 
 
-def best_facts(a: Run, b: Run, first: Recommendation, second: Recommendation) -> Iterator[Told]:
+def best_facts(a: StudyRun, b: StudyRun, first: Recommendation, second: Recommendation) -> Iterator[Told]:
     """Settings, safety and results of what each study recommends."""
     if first.chosen is None and second.chosen is None:
         return
@@ -47,8 +47,8 @@ def best_facts(a: Run, b: Run, first: Recommendation, second: Recommendation) ->
 
 
 def best_change(
-    a: Run, b: Run, first: Recommendation, second: Recommendation, settings: Sequence[Difference]
-) -> Change | Incomparable | None:
+    a: StudyRun, b: StudyRun, first: Recommendation, second: Recommendation, settings: Sequence[Difference]
+) -> StudyChange | Incomparable | None:
     """The result of the recommended settings over fresh seeds; None where neither recommends any.
 
     Args:
@@ -82,7 +82,7 @@ def best_change(
         difference = f"{points[0]} points ({points[1]} to {points[2]})"
     else:
         difference = f"{number(estimate)} ({number(low)} to {number(high)})"
-    return Change(
+    return StudyChange(
         subject=subject,
         before=_result_text(first, metric),
         after=_result_text(second, metric),
@@ -97,11 +97,11 @@ def best_change(
     )
 
 
-def _metric(run: Run) -> Metric:
+def _metric(run: StudyRun) -> Metric:
     return "val_loss" if run.study.get("objective") == "val_loss" else "wer"
 
 
-def _fresh_values(run: Run, found: Recommendation, metric: Metric) -> npt.NDArray[np.float64]:
+def _fresh_values(run: StudyRun, found: Recommendation, metric: Metric) -> npt.NDArray[np.float64]:
     """The results of the recommended setting's fresh seeds, those that have one."""
     assert found.chosen is not None, "asked only where there is one"
     trials = judged(run.trials)
@@ -136,7 +136,7 @@ def _result_text(found: Recommendation, metric: Metric) -> str:
     return f"{text(spread.mean)} ({low} to {high}{' %' if metric == 'wer' else ''}, {seeds})"
 
 
-def claim_facts(a: Run, b: Run) -> tuple[list[Told], list[Incomparable], int]:
+def claim_facts(a: StudyRun, b: StudyRun) -> tuple[list[Told], list[Incomparable], int]:
     """Claims of the same name whose verdict changed, claims that only one study judged, and how many are as before."""
     first, second = ({str(f["claim"]["name"]): f for f in run.claims} for run in (a, b))
     changed, same, alone = [], 0, []

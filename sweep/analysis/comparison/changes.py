@@ -20,7 +20,7 @@ Verdict = Literal["regression", "improvement", "open"]
 
 
 @dataclass(frozen=True)
-class Change:
+class StudyChange:
     """One thing measured in both studies and tested for a difference."""
 
     subject: str
@@ -82,7 +82,7 @@ def told(subject: str, texts: Iterable[str], note: str = "") -> Told:
     return Told(subject, before, after, note)
 
 
-def corrected(changes: Sequence[Change]) -> tuple[Change, ...]:
+def corrected(changes: Sequence[StudyChange]) -> tuple[StudyChange, ...]:
     """The changes, each knowing for how many tests it is to be corrected.
 
     Bonferroni's correction as Tarone sharpened it (Biometrics 46, 1990): tests that could not have shown anything, such

@@ -5,11 +5,11 @@ from dataclasses import dataclass
 
 from slr_models.errors import ResultsError
 from sweep.analysis.comparison.best import best_change, best_facts, claim_facts, recommended
-from sweep.analysis.comparison.changes import Change, Incomparable, Told, Verdict, corrected
+from sweep.analysis.comparison.changes import Incomparable, StudyChange, Told, Verdict, corrected
 from sweep.analysis.comparison.cost import cost_facts
 from sweep.analysis.comparison.edges import edge_changes, maps, place_text, volume
 from sweep.analysis.comparison.settings import Difference, differences
-from sweep.analysis.comparison.shared import Run, Shared, in_part, shared_part
+from sweep.analysis.comparison.shared import Shared, StudyRun, in_part, shared_part
 from sweep.analysis.comparison.stability import evidence, new_outcomes, outcome_changes, share_changes, shared_panel
 from sweep.analysis.trials.tried import of_space
 from sweep.wording import plural, short_names
@@ -19,7 +19,7 @@ from sweep.wording import plural, short_names
 class Comparison:
     """What changed from study A to study B."""
 
-    changes: tuple[Change, ...]
+    changes: tuple[StudyChange, ...]
     """Everything that was tested."""
     incomparable: tuple[Incomparable, ...]
     settings: tuple[Difference, ...]
@@ -34,12 +34,12 @@ class Comparison:
     """Claims whose verdict changed."""
     num_claims_same: int
 
-    def of(self, verdict: Verdict) -> tuple[Change, ...]:
+    def of(self, verdict: Verdict) -> tuple[StudyChange, ...]:
         """The changes with this verdict."""
         return tuple(change for change in self.changes if change.verdict == verdict)
 
 
-def compare(a: Run, b: Run) -> Comparison:
+def compare(a: StudyRun, b: StudyRun) -> Comparison:
     """Holds two studies against each other.
 
     Raises:
@@ -50,7 +50,7 @@ def compare(a: Run, b: Run) -> Comparison:
             raise ResultsError(f"{name} has no finished trial yet: compare again when some have finished")
     settings = differences(a.study, b.study)
     shared = shared_part(a, b)
-    found: list[Change | Incomparable] = []
+    found: list[StudyChange | Incomparable] = []
     basis = list(_shared_sentences(a, b, shared))
     region: list[Told] = []
     outcomes: list[Told] = []
@@ -83,7 +83,7 @@ def compare(a: Run, b: Run) -> Comparison:
     found += [result] if result is not None else []
     claims, alone, same = claim_facts(a, b)
     comparison = Comparison(
-        changes=corrected([one for one in found if isinstance(one, Change)]),
+        changes=corrected([one for one in found if isinstance(one, StudyChange)]),
         incomparable=(*(one for one in found if isinstance(one, Incomparable)), *alone),
         settings=settings,
         basis=tuple(line for line in basis if line),
@@ -100,7 +100,7 @@ def compare(a: Run, b: Run) -> Comparison:
     return comparison
 
 
-def _shared_sentences(a: Run, b: Run, shared: Shared) -> Iterable[str]:
+def _shared_sentences(a: StudyRun, b: StudyRun, shared: Shared) -> Iterable[str]:
     names = short_names([*a.plain_space, *b.plain_space])
     for path in shared.one_sided:
         yield f"{names[path]} is searched in {'A' if path in a.space else 'B'} alone; the other has no such setting"

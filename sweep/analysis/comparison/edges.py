@@ -8,8 +8,8 @@ from typing import Any, Literal
 import numpy as np
 from scipy.stats import norm, t
 
-from sweep.analysis.comparison.changes import ALPHA, Change, Incomparable, Told, mover, told
-from sweep.analysis.comparison.shared import Allowed, Run, Shared
+from sweep.analysis.comparison.changes import ALPHA, Incomparable, StudyChange, Told, mover, told
+from sweep.analysis.comparison.shared import Allowed, Shared, StudyRun
 from sweep.analysis.comparison.stability import shared_panel
 from sweep.analysis.region.region import SURE, fit_margin
 from sweep.analysis.region.slices import active, typical
@@ -48,7 +48,7 @@ class Maps:
     """Of each study the models without a sixth of its settings each; empty where one of them could not be fitted."""
 
 
-def maps(a: Run, b: Run, shared: Shared) -> Maps | str:
+def maps(a: StudyRun, b: StudyRun, shared: Shared) -> Maps | str:
     """Both models, fitted on all trainings of each study, or why they cannot be compared.
 
     Both are asked at the same settings: the mean of what was stable in either, within the shared part.
@@ -73,7 +73,7 @@ def maps(a: Run, b: Run, shared: Shared) -> Maps | str:
     return Maps(first, second, along, middle, (_without(a), _without(b)))
 
 
-def _without(run: Run) -> tuple[MarginModel, ...]:
+def _without(run: StudyRun) -> tuple[MarginModel, ...]:
     """The models of which each has not seen one fold of the settings."""
     groups = np.unique(run.trials["group"])
     folds = np.array_split(np.random.default_rng(_SEED).permutation(groups), _NUM_FOLDS)
@@ -82,7 +82,7 @@ def _without(run: Run) -> tuple[MarginModel, ...]:
     return found if len(found) == _NUM_FOLDS else ()
 
 
-def edge_changes(a: Run, b: Run, shared: Shared, found: Maps) -> Iterator[Change | Incomparable]:
+def edge_changes(a: StudyRun, b: StudyRun, shared: Shared, found: Maps) -> Iterator[StudyChange | Incomparable]:
     """The upper and the lower edge, at each level of the precision (or first category)."""
     panel = shared_panel(a, b, shared)
     levels = (shared.allowed[panel.path].values or ()) if panel else (None,)
@@ -117,7 +117,7 @@ def _volume_text(model: MarginModel, sample: list[Settings]) -> str:
     return f"{percent(likely)} ({100 * sure:.0f} to {100 * possible:.0f} %)"
 
 
-def _stable(run: Run, shared: Shared) -> list[Settings]:
+def _stable(run: StudyRun, shared: Shared) -> list[Settings]:
     known = telling(run.trials)
     settings = settings_of(known, run.space)
     return [s for s, good in zip(settings, known["stable"], strict=True) if good and shared.holds(s)]
@@ -137,7 +137,7 @@ def _within(allowed: Allowed | None, value: Any) -> Any:
     return min(max(float(value), allowed.low), allowed.high)
 
 
-def _slice_changes(found: Maps, at: Settings, name: str, where: str) -> Iterator[Change | Incomparable]:
+def _slice_changes(found: Maps, at: Settings, name: str, where: str) -> Iterator[StudyChange | Incomparable]:
     sides = []
     for model in (found.first, found.second):
         encoding = model.encoding
@@ -177,7 +177,7 @@ def _edge_change(
     second: tuple[float, float, float],
     scale: Axis,
     worse_if: Literal["lower", "higher"],
-) -> Change:
+) -> StudyChange:
     estimate = second[0] - first[0]
     low, high = mover(first, second)
     # The level at which the interval would just reach 0.
@@ -192,7 +192,7 @@ def _edge_change(
         nearest, farthest = sorted((abs(low), abs(high)))
         way = "down" if estimate < 0 else "up"
         difference = f"moved {way} by {number(abs(estimate), 2)} {unit} ({number(nearest, 2)} to {_end(farthest)})"
-    return Change(
+    return StudyChange(
         subject=subject,
         before=texts[0],
         after=texts[1],

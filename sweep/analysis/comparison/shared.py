@@ -18,7 +18,7 @@ _DIGITS = 9
 
 
 @dataclass(frozen=True)
-class Run:
+class StudyRun:
     """A study and its trials, as the store holds them."""
 
     study: Mapping[str, Any]
@@ -101,7 +101,7 @@ class Shared:
         return all(path not in setting or allowed.holds(setting[path]) for path, allowed in self.allowed.items())
 
 
-def shared_part(a: Run, b: Run) -> Shared:
+def shared_part(a: StudyRun, b: StudyRun) -> Shared:
     """Where both studies looked."""
     spaces = (a.space, b.space)
     paths = list(dict.fromkeys([*spaces[0], *spaces[1]]))
@@ -120,7 +120,7 @@ def shared_part(a: Run, b: Run) -> Shared:
     return Shared(allowed, tuple(one_sided), tuple(narrowed))
 
 
-def in_part(run: Run, shared: Shared) -> pd.DataFrame:
+def in_part(run: StudyRun, shared: Shared) -> pd.DataFrame:
     """The judged trials of a study in the shared part, confirming ones left out: those were chosen as stable ones."""
     known = of_space(run.trials)
     known = known[known["phase"] == "explore"]
@@ -128,7 +128,7 @@ def in_part(run: Run, shared: Shared) -> pd.DataFrame:
     return known[pd.Series(kept, index=known.index, dtype=bool)]
 
 
-def unguided(run: Run, trials: pd.DataFrame) -> pd.DataFrame:
+def unguided(run: StudyRun, trials: pd.DataFrame) -> pd.DataFrame:
     """Those of some trials whose settings nobody chose by the outcomes of others: one training a setting.
 
     All of a design, of a random search and of a grid; else the first ones, before the search took over.
@@ -143,7 +143,7 @@ def unguided(run: Run, trials: pd.DataFrame) -> pd.DataFrame:
 
 
 @dataclass(frozen=True)
-class Pair:
+class TrialPair:
     """A setting that was trained in both studies."""
 
     before: Mapping[str, Any]
@@ -153,7 +153,7 @@ class Pair:
     """Pairs of one unit are not independent: one block of a design, or one setting."""
 
 
-def matched(a: Run, b: Run, first: pd.DataFrame, second: pd.DataFrame) -> list[Pair]:
+def matched(a: StudyRun, b: StudyRun, first: pd.DataFrame, second: pd.DataFrame) -> list[TrialPair]:
     """Trials of the very same searched setting, paired in their order."""
     paths = sorted({*a.space, *b.space})
     waiting: dict[Any, list[Mapping[str, Any]]] = {}
@@ -164,11 +164,11 @@ def matched(a: Run, b: Run, first: pd.DataFrame, second: pd.DataFrame) -> list[P
         key = _setting_key(row, a, paths)
         if waiting.get(key):
             unit = ("block", row["block"]) if a.is_design and b.is_design else ("setting", key)
-            pairs.append(Pair(row, waiting[key].pop(0), unit))
+            pairs.append(TrialPair(row, waiting[key].pop(0), unit))
     return pairs
 
 
-def at(trials: pd.DataFrame, run: Run, path: str, level: Any) -> pd.DataFrame:
+def at(trials: pd.DataFrame, run: StudyRun, path: str, level: Any) -> pd.DataFrame:
     """The trials at one level of a setting that the study may also have fixed."""
     return at_level(trials, path, level) if path in run.space else trials
 
@@ -177,7 +177,7 @@ def _rows(trials: pd.DataFrame) -> Iterable[Mapping[str, Any]]:
     return [{str(key): value for key, value in row.items()} for row in trials.to_dict("records")]
 
 
-def _setting_key(row: Mapping[str, Any], run: Run, paths: Iterable[str]) -> tuple[Any, ...]:
+def _setting_key(row: Mapping[str, Any], run: StudyRun, paths: Iterable[str]) -> tuple[Any, ...]:
     # A setting that a study does not search has its fixed value.
     return tuple(_key(plain(row[p]) if p in run.space and p in row else value_at(run.study, p)) for p in paths)
 

@@ -11,8 +11,8 @@ from scipy.stats import permutation_test, ttest_ind
 
 from sweep.analysis.claims.bounded import agreeing, mcnemar_p, padded_interval, sign_flip_p
 from sweep.analysis.claims.pairs import Floats
-from sweep.analysis.comparison.changes import ALPHA, Change, Incomparable, Told, least_fisher_p, share_difference
-from sweep.analysis.comparison.shared import Pair, Run, Shared, at, in_part, matched, unguided
+from sweep.analysis.comparison.changes import ALPHA, Incomparable, StudyChange, Told, least_fisher_p, share_difference
+from sweep.analysis.comparison.shared import Shared, StudyRun, TrialPair, at, in_part, matched, unguided
 from sweep.analysis.trials.dimensions import Dimension, dimensions, panel_dimension
 from sweep.analysis.trials.groups import mean_interval
 from sweep.analysis.trials.outcomes import OUTCOME_ORDER, Share, clopper_pearson, share
@@ -31,7 +31,7 @@ Flag = Callable[[Mapping[str, Any]], bool]
 class Evidence:
     """The trainings of two studies that may be held against each other."""
 
-    pairs: tuple[Pair, ...]
+    pairs: tuple[TrialPair, ...]
     """Of the same settings; empty where independent samples say more."""
     first: pd.DataFrame
     """A's trainings of `pairs`, or its sample."""
@@ -42,7 +42,7 @@ class Evidence:
     """Whether independent samples are of blocks, whose trainings share a drawn setting."""
 
 
-def evidence(a: Run, b: Run, shared: Shared) -> Evidence | str:
+def evidence(a: StudyRun, b: StudyRun, shared: Shared) -> Evidence | str:
     """The fair part of both studies' trainings, or why there is none.
 
     A search goes where it expects something, so the share of its stable trainings says where it looked. Fair are
@@ -77,7 +77,7 @@ def evidence(a: Run, b: Run, shared: Shared) -> Evidence | str:
     return Evidence((), *free, text=text, by_block=a.is_design)
 
 
-def share_changes(a: Run, b: Run, shared: Shared, fair: Evidence) -> Iterator[Change | Incomparable]:
+def share_changes(a: StudyRun, b: StudyRun, shared: Shared, fair: Evidence) -> Iterator[StudyChange | Incomparable]:
     """The share of stable trainings, over all and at each level of the precision (or first category)."""
     yield _compare("stable share", fair, lambda row: bool(row["stable"]), "lower")
     panel = shared_panel(a, b, shared)
@@ -94,7 +94,7 @@ def share_changes(a: Run, b: Run, shared: Shared, fair: Evidence) -> Iterator[Ch
             yield _compare(subject, part, lambda row: bool(row["stable"]), "lower")
 
 
-def outcome_changes(fair: Evidence) -> Iterator[Change]:
+def outcome_changes(fair: Evidence) -> Iterator[StudyChange]:
     """Each way of failing that occurred in the fair trainings."""
     seen = {*fair.first["verdict"], *fair.second["verdict"]}
     for outcome in OUTCOME_ORDER:
@@ -111,7 +111,7 @@ def new_outcomes(first: pd.DataFrame, second: pd.DataFrame) -> Iterator[Told]:
             yield Told(outcome.value, share_text(counts[0]), share_text(counts[1]), note)
 
 
-def shared_panel(a: Run, b: Run, shared: Shared) -> Dimension | None:
+def shared_panel(a: StudyRun, b: StudyRun, shared: Shared) -> Dimension | None:
     """The category by which both studies are split: one that either searches and both have."""
     spaces = {**b.plain_space, **a.plain_space}
     dims = dimensions({path: spec for path, spec in spaces.items() if path in shared.allowed}, a.trials)
@@ -143,14 +143,14 @@ def _ended_as(outcome: Outcome) -> Flag:
     return lambda row: str(row["verdict"]) == outcome.value
 
 
-def _at_level(a: Run, b: Run, fair: Evidence, panel: Dimension, level: Any) -> Evidence:
+def _at_level(a: StudyRun, b: StudyRun, fair: Evidence, panel: Dimension, level: Any) -> Evidence:
     first, second = at(fair.first, a, panel.path, level), at(fair.second, b, panel.path, level)
     kept = {str(trial_id) for trial_id in first["trial_id"]}
     pairs = tuple(pair for pair in fair.pairs if str(pair.before["trial_id"]) in kept)
     return Evidence(pairs, first, second, fair.text, fair.by_block)
 
 
-def _compare(subject: str, fair: Evidence, flag: Flag, worse_if: Literal["lower", "higher"]) -> Change:
+def _compare(subject: str, fair: Evidence, flag: Flag, worse_if: Literal["lower", "higher"]) -> StudyChange:
     flags = [_flags(part, flag) for part in (fair.first, fair.second)]
     a, b = (share(own > 0) for own in flags)
     before, after = share_text(a), share_text(b)
@@ -167,7 +167,7 @@ def _compare(subject: str, fair: Evidence, flag: Flag, worse_if: Literal["lower"
     else:
         p, low, high = share_difference(a, b)
         estimate, least, test = b.rate - a.rate, least_fisher_p(a, b), "Fisher's exact test"
-    return Change(
+    return StudyChange(
         subject=subject,
         before=before,
         after=after,
@@ -209,7 +209,7 @@ def _points(value: float) -> str:
     return "0" if round(100 * value) == 0 else f"{100 * value:+.0f}"
 
 
-def _paired(pairs: Sequence[Pair], flag: Flag) -> tuple[float, float, float, float, float, str]:
+def _paired(pairs: Sequence[TrialPair], flag: Flag) -> tuple[float, float, float, float, float, str]:
     """Estimate, 95 % interval, p, least possible p and test of the mean difference of pairs.
 
     The interval adds a made-up unit at either end of what is possible, as that of a paired design's claims does.

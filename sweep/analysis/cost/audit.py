@@ -36,7 +36,7 @@ class DoubtfulStops:
 
 
 @dataclass(frozen=True)
-class Audit:
+class AuditResult:
     """What the audited trials say of stopping early."""
 
     false_stops: Share
@@ -49,7 +49,7 @@ class Audit:
     """What these steps took, at each trial's own time a step; NaN if unknown."""
 
 
-def audit(trials: pd.DataFrame) -> Audit:
+def audit(trials: pd.DataFrame) -> AuditResult:
     """Counts over a table of trials.
 
     A trial is audited if its alarm could have been wrong and it ran on to its end: by the study's draw, or because
@@ -61,7 +61,7 @@ def audit(trials: pd.DataFrame) -> Audit:
     after = (audited["num_steps"] - audited["stop_step"]).astype(float)
     seconds = (after * audited["wall_s"] / audited["num_steps"]).astype(float)
     false_stops = share(audited["stable"])
-    return Audit(
+    return AuditResult(
         false_stops=false_stops,
         doubtful=_doubtful(trials, false_stops),
         by_alarm=tuple(
@@ -99,7 +99,7 @@ def wrong_stops(num_wrong: int, num_audited: int, num_stopped: int) -> tuple[int
     return int(possible.min()), int(possible.max())
 
 
-def audit_text(found: Audit) -> str:
+def audit_text(found: AuditResult) -> str:
     """How often stopping was wrong, in a sentence or two; empty where nothing was alarmed that could be wrong."""
     wrong, doubtful = found.false_stops, found.doubtful
     if not wrong.total:
@@ -120,7 +120,7 @@ def audit_text(found: Audit) -> str:
     )
 
 
-def saving_text(found: Audit, cost: Costs) -> str:
+def saving_text(found: AuditResult, cost: Costs) -> str:
     """How much of the saving may come from stops that were wrong, in a sentence or two; empty without a saving."""
     doubtful = found.doubtful
     if not cost.steps_saved:

@@ -6,13 +6,13 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from sweep.analysis.cost.audit import Audit
+from sweep.analysis.cost.audit import AuditResult
 from sweep.analysis.trials.groups import CONFIRM_PHASE, FULL_SIZE_PHASE
 from sweep.wording import duration, percent, plural
 
 
 @dataclass(frozen=True)
-class Phase:
+class PhaseCost:
     """What one phase of the study took."""
 
     name: str
@@ -49,7 +49,7 @@ class Parts:
 class Spending:
     """Where the time went."""
 
-    phases: tuple[Phase, ...]
+    phases: tuple[PhaseCost, ...]
     busy_s: float
     """Sum of all phases but what is not training."""
     elapsed_s: float
@@ -61,7 +61,7 @@ class Spending:
 
 def spending(
     trials: pd.DataFrame,
-    audit: Audit,
+    audit: AuditResult,
     timed: Iterable[Timed],
     is_experiment: bool,
     elapsed_s: float,
@@ -96,21 +96,21 @@ def spending(
         if here.any():
             name, meaning = explored if key is None else names[key]
             steps = int((num_steps - after)[here].sum())
-            phases.append(Phase(name, meaning, int(here.sum()), steps, float(own_s[here].sum())))
+            phases.append(PhaseCost(name, meaning, int(here.sum()), steps, float(own_s[here].sum())))
     if audit.num_steps:
         meaning = "audited trials after their alarm, to see whether stopping would have been right"
         phases.append(
-            Phase("audit", meaning, audit.false_stops.total, audit.num_steps, float(wall_s.sum() - own_s.sum()))
+            PhaseCost("audit", meaning, audit.false_stops.total, audit.num_steps, float(wall_s.sum() - own_s.sum()))
         )
     explained = trials["forensics_s"].astype(float).fillna(0.0)
     if explained.sum() >= 1.0:
         looked = int((explained >= 1.0).sum())
-        phases.append(Phase("explaining", "failed trials replayed for their cause", looked, None, explained.sum()))
+        phases.append(PhaseCost("explaining", "failed trials replayed for their cause", looked, None, explained.sum()))
     busy_s = sum(phase.seconds for phase in phases)
     idle_s = math.nan if num_lanes is None else num_lanes * elapsed_s - busy_s
     if idle_s > 0:
         meaning = "starting Ray and trials, the search, waiting for the last ones"
-        phases.append(Phase("not training", meaning, None, None, idle_s))
+        phases.append(PhaseCost("not training", meaning, None, None, idle_s))
     return Spending(tuple(phases), busy_s, elapsed_s, num_lanes, _parts(trials, timed))
 
 

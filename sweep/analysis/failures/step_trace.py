@@ -17,7 +17,7 @@ _NEAR_FLOOR = 1.05
 """A loss below so many times that of learning nothing is down at it."""
 
 
-class Mark(StrEnum):
+class StepMark(StrEnum):
     """What is decisive about a step."""
 
     START = "start"
@@ -45,12 +45,12 @@ class Mark(StrEnum):
 
 
 @dataclass(frozen=True)
-class Stretch:
+class StepStretch:
     """One decisive step, or the steps between two of them."""
 
     first: StepRecord
     last: StepRecord
-    marks: frozenset[Mark]
+    marks: frozenset[StepMark]
     """Empty for steps in between."""
     loss_before: float
     """Of the step before it, nats a label; NaN at the start."""
@@ -68,7 +68,7 @@ class Stretch:
 class StepTrace:
     """The decisive steps of a training."""
 
-    stretches: tuple[Stretch, ...]
+    stretches: tuple[StepStretch, ...]
     """In order, without gaps."""
     finding: Finding | None
     """What the rule saw that judged it; None where the records do not tell."""
@@ -113,35 +113,35 @@ def step_trace(
     if not records:
         return StepTrace((), finding)
     first_step, last_step = records[0].step, records[-1].step
-    marks: dict[int, set[Mark]] = {}
+    marks: dict[int, set[StepMark]] = {}
 
-    def mark(step: int | None, kind: Mark) -> None:
+    def mark(step: int | None, kind: StepMark) -> None:
         if step is not None and first_step <= step <= last_step:
             marks.setdefault(step, set()).add(kind)
 
     calibrating = _leading_calibration(records)
-    mark(first_step, Mark.START)
+    mark(first_step, StepMark.START)
     if calibrating:
-        mark(calibrating[-1].step + 1, Mark.USABLE)
-    mark(broken_step, Mark.BROKEN)
+        mark(calibrating[-1].step + 1, StepMark.USABLE)
+    mark(broken_step, StepMark.BROKEN)
     begins = finding.first_bad_step if finding is not None else None
-    mark(begins, Mark.TROUBLE)
+    mark(begins, StepMark.TROUBLE)
     onset = min((step for step in (broken_step, begins) if step is not None), default=None)
     # A training that learns nothing is healthy in this sense to its end.
     if onset is not None and (finding is None or finding.outcome not in _LEARNS_NOTHING):
-        mark(_last_healthy(records, onset), Mark.HEALTHY)
-    mark(next((r.step for r in records if not r.params_finite), None), Mark.WEIGHTS)
+        mark(_last_healthy(records, onset), StepMark.HEALTHY)
+    mark(next((r.step for r in records if not r.params_finite), None), StepMark.WEIGHTS)
     highest = max(records, key=lambda r: -1.0 if math.isnan(r.lr) else r.lr)
     has_peak = highest.lr > records[0].lr and highest.step < last_step
-    mark(highest.step if has_peak else None, Mark.PEAK_LR)
+    mark(highest.step if has_peak else None, StepMark.PEAK_LR)
     floor = l_const * _NEAR_FLOOR
     if records[0].loss > floor:
-        mark(next((r.step for r in records if r.loss <= floor), None), Mark.FLOOR)
+        mark(next((r.step for r in records if r.loss <= floor), None), StepMark.FLOOR)
     lowest = _lowest(records, onset if broken_step is not None else None)
     # At the start it says nothing.
-    mark(lowest if lowest is not None and lowest > first_step + len(calibrating) else None, Mark.LOWEST)
-    mark(stop_step, Mark.ALARM)
-    mark(last_step, Mark.END)
+    mark(lowest if lowest is not None and lowest > first_step + len(calibrating) else None, StepMark.LOWEST)
+    mark(stop_step, StepMark.ALARM)
+    mark(last_step, StepMark.END)
     return StepTrace(tuple(_stretches(records, marks, {r.step for r in calibrating})), finding)
 
 
@@ -166,15 +166,17 @@ def _last_healthy(records: Sequence[StepRecord], before_step: int) -> int | None
     return max(healthy, default=None)
 
 
-def _stretches(records: Sequence[StepRecord], marks: dict[int, set[Mark]], calibrating: set[int]) -> Iterable[Stretch]:
+def _stretches(
+    records: Sequence[StepRecord], marks: dict[int, set[StepMark]], calibrating: set[int]
+) -> Iterable[StepStretch]:
     members: list[StepRecord] = []
-    kinds: set[Mark] = set()
+    kinds: set[StepMark] = set()
     before = NAN
     for record in records:
         is_calibrating = record.step in calibrating
-        own = marks.get(record.step, set()) | ({Mark.CALIBRATION} if is_calibrating else set())
+        own = marks.get(record.step, set()) | ({StepMark.CALIBRATION} if is_calibrating else set())
         # Steps of the calibration stand together, and so do those without a mark.
-        together = bool(members) and (is_calibrating if Mark.CALIBRATION in kinds else not kinds and not own)
+        together = bool(members) and (is_calibrating if StepMark.CALIBRATION in kinds else not kinds and not own)
         if members and not together:
             yield _stretch(members, kinds, before)
             before, members, kinds = members[-1].loss, [], set()
@@ -183,9 +185,9 @@ def _stretches(records: Sequence[StepRecord], marks: dict[int, set[Mark]], calib
     yield _stretch(members, kinds, before)
 
 
-def _stretch(members: Sequence[StepRecord], marks: Iterable[Mark], loss_before: float) -> Stretch:
+def _stretch(members: Sequence[StepRecord], marks: Iterable[StepMark], loss_before: float) -> StepStretch:
     reasons = [r.skip_reason for r in members if r.skip_reason is not None]
-    return Stretch(
+    return StepStretch(
         first=members[0],
         last=members[-1],
         marks=frozenset(marks),

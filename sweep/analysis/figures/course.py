@@ -31,7 +31,7 @@ Columns = Mapping[str, npt.NDArray[Any]]
 
 
 @dataclass(frozen=True, eq=False)
-class Trace:
+class CourseRows:
     """The course of one trial. NaN stands for a value that is not finite."""
 
     trial_id: str
@@ -59,7 +59,7 @@ def points_kept(num_trials: int) -> int:
     return max(MIN_POINTS, min(MAX_POINTS, ALL_POINTS // max(num_trials, 1)))
 
 
-def trace(trial_id: str, steps: Columns, evals: Columns | None, max_points: int = MAX_POINTS) -> Trace:
+def trace(trial_id: str, steps: Columns, evals: Columns | None, max_points: int = MAX_POINTS) -> CourseRows:
     """Reduces a trial's steps (STEP_COLUMNS) and evaluations (EVAL_COLUMNS) to at most `max_points` points a curve."""
     step, loss, norm = (steps[name] for name in ("step", "loss", "grad_norm"))
     kept = kept_rows(loss, norm, max_points)
@@ -70,7 +70,7 @@ def trace(trial_id: str, steps: Columns, evals: Columns | None, max_points: int 
     changed = np.union1d(changed, len(scale) - 1) if len(scale) else changed
     changed = changed[thin(len(changed), max_points)]
     evaluated = thin(0 if evals is None else len(evals["step"]), max_points)
-    return Trace(
+    return CourseRows(
         trial_id=trial_id,
         num_steps=len(step),
         step=step[kept].astype(np.int64),

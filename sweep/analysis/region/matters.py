@@ -25,7 +25,7 @@ _LEVELS = (0.1, 0.5, 0.9)
 
 
 @dataclass(frozen=True)
-class Pair:
+class SettingPair:
     """Two settings that decide something only together."""
 
     paths: tuple[str, str]
@@ -68,7 +68,7 @@ class Matters:
     """Those on which the objective depends, in which a failed training is worse than any other."""
     ranges: Mapping[str, tuple[Range, Range]]
     """Dotted path -> ranges of its Sobol indices, alone and in total; empty without a model of the boundary."""
-    pairs: tuple[Pair, ...]
+    pairs: tuple[SettingPair, ...]
     """Pairs that act together on stability beyond noise, strongest first."""
     together: Together | None
     """Of the strongest pair with a number in it."""
@@ -93,7 +93,7 @@ def matters(trials: pd.DataFrame, space: Mapping[str, Any], model: MarginModel |
     num_settings = len(np.unique(encoding.encode(settings), axis=0)) if settings and known_space else 0
     chances = noise_chances(encoding, settings, [spread(margins).tolist(), ranks.tolist()]) if num_settings else None
     told = [] if chances is None else [told_apart(one, _LEVEL) for one in chances]
-    pairs: tuple[Pair, ...] = ()
+    pairs: tuple[SettingPair, ...] = ()
     ranges: dict[str, tuple[Range, Range]] = {}
     if model is not None and found is not None:
         pairs = _pairs(encoding, settings, margins < 0, found)
@@ -112,10 +112,10 @@ def matters(trials: pd.DataFrame, space: Mapping[str, Any], model: MarginModel |
 
 def _pairs(
     encoding: Encoding, settings: Sequence[Settings], stable: "np.ndarray[Any, np.dtype[np.bool_]]", found: Region
-) -> tuple[Pair, ...]:
+) -> tuple[SettingPair, ...]:
     num_possible = math.comb(len(encoding.paths), 2)
     tested = [
-        Pair(one.paths, one.share, pair_chance(encoding, settings, stable.astype(float).tolist(), one.paths))
+        SettingPair(one.paths, one.share, pair_chance(encoding, settings, stable.astype(float).tolist(), one.paths))
         for one in found.interactions[:_MOST_PAIRS]
     ]
     return tuple(one for one in tested if one.chance <= _LEVEL / num_possible)

@@ -22,11 +22,11 @@ from sweep.space import Scalar, Settings
 from sweep.wording import plural
 
 __all__ = [
-    "Calibration",
+    "MapCalibration",
     "EdgeRow",
     "Influence",
     "Interaction",
-    "Panel",
+    "RegionPanel",
     "Plane",
     "Region",
     "Volume",
@@ -52,7 +52,7 @@ _SEED = 0
 
 
 @dataclass(frozen=True)
-class Panel:
+class RegionPanel:
     """P(stable) on a grid of two settings, at one level of the panel setting."""
 
     level: Any | None
@@ -73,7 +73,7 @@ class Plane:
 
     x: Dimension
     y: Dimension
-    panels: tuple[Panel, ...]
+    panels: tuple[RegionPanel, ...]
 
 
 @dataclass(frozen=True)
@@ -108,7 +108,7 @@ class Volume:
 
 
 @dataclass(frozen=True)
-class Calibration:
+class MapCalibration:
     """How well a model of four fifths of the settings predicts the last fifth, over all fifths."""
 
     num: int
@@ -134,12 +134,12 @@ class Region:
     """The edge dimension: the learning rate where it is searched."""
     y: Dimension | None
     panel: Dimension | None
-    panels: tuple[Panel, ...]
+    panels: tuple[RegionPanel, ...]
     edges: tuple[EdgeRow, ...]
     volumes: tuple[Volume, ...]
     influences: tuple[Influence, ...]
     interactions: tuple[Interaction, ...]
-    calibration: Calibration
+    calibration: MapCalibration
     open_width: float
     """Mean width of an edge, from P(stable) of 0.9 to 0.1, over slices of the space: decades (units on an axis that is
     not logarithmic)."""
@@ -306,7 +306,7 @@ def _others(
 
 def _panels(
     model: MarginModel, along: Dimension, y: Dimension | None, panel: Dimension | None, middle: Settings
-) -> tuple[Panel, ...]:
+) -> tuple[RegionPanel, ...]:
     encoding = model.encoding
     levels: list[Settings] = [{panel.path: v} for v in encoding.space[panel.path].ends] if panel else [{}]
     # Which settings are active may depend on the level.
@@ -325,7 +325,7 @@ def _panels(
         p = model.p_stable(grid).reshape(len(rows), len(xs))
         shown = {along.path, *([y.path] if y_scale and y else []), *([panel.path] if panel else [])}
         found.append(
-            Panel(
+            RegionPanel(
                 level=level[panel.path] if panel else None,
                 x_values=tuple(xs),
                 y_values=tuple(ys),
@@ -372,7 +372,7 @@ def _volume(level: Any, p: "np.ndarray[Any, np.dtype[np.float64]]") -> Volume:
     return Volume(level, float((p >= 0.5).mean()), float((p >= SURE).mean()), float(unsure.mean()))
 
 
-def _calibration(encoding: Encoding, settings: Sequence[Settings], margins: Sequence[float]) -> Calibration:
+def _calibration(encoding: Encoding, settings: Sequence[Settings], margins: Sequence[float]) -> MapCalibration:
     """Of N trainings, each predicted by a model of the other folds' settings. All seeds of a setting go together.
 
     The model's own `left_out` would flatter it: its length scales, noise and Platt pair have seen every training.
@@ -388,6 +388,6 @@ def _calibration(encoding: Encoding, settings: Sequence[Settings], margins: Sequ
     rate = float(stable.mean())
     bins = np.minimum((p * _NUM_BINS).astype(int), _NUM_BINS - 1)
     gaps = [abs(float((p[bins == b] - stable[bins == b]).sum())) for b in np.unique(bins)]
-    return Calibration(
+    return MapCalibration(
         num=len(p), brier=float(((p - stable) ** 2).mean()), base_brier=rate * (1 - rate), ece=sum(gaps) / len(p)
     )

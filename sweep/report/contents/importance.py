@@ -21,7 +21,7 @@ _UNKNOWN: Range = (math.nan, math.nan)
 
 
 @dataclass(frozen=True)
-class Column:
+class Measure:
     """One measure."""
 
     key: str
@@ -51,10 +51,10 @@ class Row:
 
 
 @dataclass(frozen=True)
-class Weights:
+class ImportanceTable:
     """The whole table."""
 
-    columns: tuple[Column, ...]
+    columns: tuple[Measure, ...]
     rows: tuple[Row, ...]
 
     @property
@@ -63,12 +63,12 @@ class Weights:
         return any(any(row.told) for row in self.rows)
 
 
-def weights(
+def importance_table(
     region: Region | None,
     importance: Mapping[str, Mapping[str, float]],
     dims: Sequence[Dimension],
     matters: Matters,
-) -> Weights | None:
+) -> ImportanceTable | None:
     """The settings, those that matter most for stability first; None where no measure is known.
 
     Args:
@@ -77,7 +77,7 @@ def weights(
         dims: the searched settings.
         matters: what can be told from noise.
     """
-    columns: list[tuple[Column, dict[str, float]]] = []
+    columns: list[tuple[Measure, dict[str, float]]] = []
     ranges: dict[str, dict[str, Range]] = {
         "sobol_alone": {path: alone for path, (alone, _) in matters.ranges.items()},
         "sobol_total": {path: total for path, (_, total) in matters.ranges.items()},
@@ -86,7 +86,7 @@ def weights(
         by_path = {i.path: i for i in region.influences}
         columns += [
             (
-                Column(
+                Measure(
                     "sobol_alone",
                     "Stability, alone",
                     "share of the variation of P(stable) over the space by itself (Sobol index)",
@@ -95,7 +95,7 @@ def weights(
                 {path: i.alone for path, i in by_path.items()},
             ),
             (
-                Column(
+                Measure(
                     "sobol_total",
                     "Stability, with others",
                     "the same with all its interactions (total-effect Sobol index)",
@@ -106,7 +106,7 @@ def weights(
         ]
     for key, title, meaning, question in _MEASURES[1 if columns else 0 :]:
         if importance.get(key):
-            columns.append((Column(key, title, meaning, question), dict(importance[key])))
+            columns.append((Measure(key, title, meaning, question), dict(importance[key])))
             lows, highs = importance.get(f"{key}_low", {}), importance.get(f"{key}_high", {})
             ranges[key] = {path: (low, highs[path]) for path, low in lows.items() if path in highs}
     if not columns:
@@ -125,4 +125,4 @@ def weights(
     ]
     decides = 1 if columns[0][0].key == "sobol_alone" else 0
     rows.sort(key=lambda row: (math.isnan(row.shares[decides]), -row.shares[decides]))
-    return Weights(tuple(column for column, _ in columns), tuple(rows))
+    return ImportanceTable(tuple(column for column, _ in columns), tuple(rows))

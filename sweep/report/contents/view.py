@@ -19,8 +19,8 @@ from sweep.analysis.answer.recommend import Recommendation, recommend
 from sweep.analysis.answer.snippet import snippet
 from sweep.analysis.answer.unsafe import LrBracket, lr_brackets
 from sweep.analysis.claims.pairs import num_cells
-from sweep.analysis.claims.verdict import Finding, judge
-from sweep.analysis.cost.audit import Audit, audit
+from sweep.analysis.claims.verdict import ClaimFinding, judge
+from sweep.analysis.cost.audit import AuditResult, audit
 from sweep.analysis.cost.costs import Costs, costs
 from sweep.analysis.cost.spending import Spending, Timed, spending
 from sweep.analysis.failures.causes import OutcomeCauses, causes_by_outcome
@@ -29,7 +29,7 @@ from sweep.analysis.figures.course import (
     EVAL_COLUMNS,
     MAX_POINTS,
     STEP_COLUMNS,
-    Trace,
+    CourseRows,
     examples,
     points_kept,
     trace,
@@ -37,8 +37,8 @@ from sweep.analysis.figures.course import (
 )
 from sweep.analysis.figures.learning_rate import LrInfo, LrSensitivity, lr_info, lr_sensitivity
 from sweep.analysis.figures.stability_map import MapInfo, map_info
-from sweep.analysis.region.region import Panel as Grid
 from sweep.analysis.region.region import Region
+from sweep.analysis.region.region import RegionPanel as Grid
 from sweep.analysis.trials.dimensions import Dimension, dimensions, learning_rate, panel_dimension
 from sweep.analysis.trials.groups import CONFIRM_PHASE, FULL_SIZE_PHASE, SettingGroup, setting_groups
 from sweep.analysis.trials.outcomes import OutcomeCounts, judged, mapped, outcome_counts
@@ -80,7 +80,7 @@ class View:
     panel: Dimension | None
     recommendation: Recommendation
     """Of a study whose answer is its claims: none."""
-    findings: tuple[Finding, ...]
+    findings: tuple[ClaimFinding, ...]
     """What became of the study's claims, in their order."""
     groups: tuple[SettingGroup, ...]
     recipe_yaml: str | None
@@ -102,7 +102,7 @@ class View:
     front: tuple[ParetoRow, ...]
     """The best results for their cost, where the search looked at both."""
     costs: Costs
-    audit: Audit
+    audit: AuditResult
     spending: Spending
     explanations: Mapping[str, Explanation]
     """Of bad trials, by trial id."""
@@ -111,7 +111,7 @@ class View:
     """Where and how trainings failed, with one of them traced."""
     examples: tuple[tuple[str, str], ...]
     """Trials worth a look: (label, trial id)."""
-    traces: tuple[Trace, ...]
+    traces: tuple[CourseRows, ...]
     warnings: Mapping[str, tuple[str, ...]]
     """Of the bad trials among the traces, by trial id: where their numbers came near their limits."""
     num_planned: int | None
@@ -161,7 +161,7 @@ class View:
 
 
 @dataclass(frozen=True)
-class Source:
+class FolderContent:
     """What a results folder held when it was read."""
 
     folder: Path
@@ -174,7 +174,7 @@ class Source:
     """Of bad trials, by trial id."""
 
 
-def read_source(results_dir: Path) -> Source:
+def read_source(results_dir: Path) -> FolderContent:
     """Reads the study and its trials, quickly; `view_of` makes all that the page shows of it, which takes seconds.
 
     Raises:
@@ -189,7 +189,7 @@ def read_source(results_dir: Path) -> Source:
         explanations[t].text if t in explanations else c
         for t, c in zip(trials["trial_id"], trials["cause"], strict=True)
     ]
-    return Source(results_dir, study, provenance, trials, explanations)
+    return FolderContent(results_dir, study, provenance, trials, explanations)
 
 
 def load_view(results_dir: Path) -> View:
@@ -201,7 +201,7 @@ def load_view(results_dir: Path) -> View:
     return view_of(read_source(results_dir))
 
 
-def view_of(source: Source) -> View:
+def view_of(source: FolderContent) -> View:
     """Asks the analysis.
 
     Raises:
@@ -392,7 +392,7 @@ def _recipe_yaml(results_dir: Path, recommendation: Recommendation, study: Mappi
     return text
 
 
-def read_traces(results_dir: Path, trial_ids: Iterable[str], max_points: int = MAX_POINTS) -> Iterator[Trace]:
+def read_traces(results_dir: Path, trial_ids: Iterable[str], max_points: int = MAX_POINTS) -> Iterator[CourseRows]:
     """The courses of these trials, in their order; a trial that left no records has none."""
     for trial_id in trial_ids:
         steps = store.read_columns(results_dir, "steps", trial_id, STEP_COLUMNS)

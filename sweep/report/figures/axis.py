@@ -11,7 +11,7 @@ _NARROW = 4
 
 
 @dataclass(frozen=True)
-class Axis:
+class FigureAxis:
     """A range of values, linear or logarithmic."""
 
     low: float
@@ -34,9 +34,9 @@ class Axis:
         return [(self.place(value), text(value)) for value in values]
 
 
-def axis_of(values: Iterable[float], log: bool = False, share: float = 0.06) -> Axis:
+def axis_of(values: Iterable[float], log: bool = False, share: float = 0.06) -> FigureAxis:
     """An axis that holds all finite values, with a margin of `share` of their range on both sides."""
-    return Axis(*widened(values, log, share), log)
+    return FigureAxis(*widened(values, log, share), log)
 
 
 def _linear_ticks(low: float, high: float, count: int) -> list[float]:

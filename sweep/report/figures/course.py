@@ -13,7 +13,7 @@ from typing import Any, Literal
 import numpy as np
 import plotly.graph_objects as go
 
-from sweep.analysis.figures.course import Trace
+from sweep.analysis.figures.course import CourseRows
 from sweep.records import Outcome
 from sweep.report.figures.panel import axis_style, base_layout, log_axis, widened
 from sweep.report.theme import MARKS, TRIAL_COLOURS, light
@@ -56,7 +56,7 @@ EVENT_SHARE = 0.5
 class Course:
     """What the figure shows."""
 
-    trace: Trace
+    trace: CourseRows
     number: int
     verdict: Outcome
     alarm: Outcome | None

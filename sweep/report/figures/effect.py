@@ -10,7 +10,7 @@ from typing import Literal
 
 from markupsafe import Markup
 
-from sweep.report.figures.axis import Axis, axis_of
+from sweep.report.figures.axis import FigureAxis, axis_of
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class EffectInfo:
     """Effects too small to matter."""
     claimed: tuple[float, float]
     """Effects as large as claimed; infinite where the claim has no end."""
-    axis: Axis
+    axis: FigureAxis
     ticks: tuple[tuple[float, str], ...]
     """(place from 0 to 1, text)"""
     sides: tuple[str, str]
@@ -83,12 +83,12 @@ def draw_effect(info: EffectInfo) -> Markup:
     ).format(info.summary, Markup("").join(parts), ticks, *info.sides, info.name)
 
 
-def _span(kind: str, axis: Axis, low: float, high: float) -> Markup:
+def _span(kind: str, axis: FigureAxis, low: float, high: float) -> Markup:
     left, right = axis.place(low), axis.place(high)
     return Markup('<span class="{}" style="left:{}%;width:{}%"></span>').format(
         kind, f"{100 * left:.2f}", f"{100 * (right - left):.2f}"
     )
 
 
-def _percent(axis: Axis, value: float) -> str:
+def _percent(axis: FigureAxis, value: float) -> str:
     return f"{100 * axis.place(value):.2f}"

@@ -2,7 +2,7 @@
 
 import plotly.graph_objects as go
 
-from sweep.report.contents.importance import Weights
+from sweep.report.contents.importance import ImportanceTable
 from sweep.report.figures.combined import ALONE, LEGEND_HEIGHT
 from sweep.report.figures.panel import axis_style, base_figure
 from sweep.report.theme import MARKS, light
@@ -11,7 +11,7 @@ _COLOURS = (light("accent"), *(mark.dark for mark in list(MARKS.values())[:2]), 
 """In the order of the measures."""
 
 
-def weights_figure(weights: Weights) -> go.Figure:
+def importance_figure(weights: ImportanceTable) -> go.Figure:
     """The settings from top to bottom, those that matter most first; a share that is not known has no bar."""
     figure = base_figure(height=90 + LEGEND_HEIGHT + len(weights.rows) * (14 + 14 * len(weights.columns)))
     style = axis_style()

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from markupsafe import Markup, escape
 
-from sweep.report.figures.axis import Axis, axis_of
+from sweep.report.figures.axis import FigureAxis, axis_of
 from sweep.wording import number
 
 _WIDTH, _WIDE, _HEIGHT = 300, 420, 172
@@ -42,7 +42,7 @@ class SlopeInfo:
     """Whether a value stands for a training that failed [N, L], bool."""
     means: tuple[float, ...]
     """What the thick line goes through [L]."""
-    axis: Axis
+    axis: FigureAxis
     text: Callable[[float], str]
     """How a value is written."""
 

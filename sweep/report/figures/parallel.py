@@ -16,7 +16,7 @@ from markupsafe import Markup
 
 from sweep.analysis.figures.parallel import ParallelAxis, ParallelInfo, ParallelLine
 from sweep.records import Outcome
-from sweep.report.figures.axis import Axis
+from sweep.report.figures.axis import FigureAxis
 from sweep.report.figures.panel import base_figure
 from sweep.report.theme import MARKS, light
 from sweep.wording import number, percent
@@ -106,7 +106,7 @@ def _place(axis: ParallelAxis, value: float, index: int) -> float:
     if math.isinf(value):
         return -1.0 if value < 0 else 2.0
     if axis.kind == "number":
-        return Axis(axis.low, axis.high, axis.log).place(value)
+        return FigureAxis(axis.low, axis.high, axis.log).place(value)
     # The golden ratio spreads the lines of a level evenly, whatever their number.
     spread = _JITTER * ((index * 0.618034) % 1 - 0.5)
     return (value + 0.5 + spread) / len(axis.levels)
@@ -163,4 +163,4 @@ def _ticks(axis: ParallelAxis) -> list[tuple[float, str]]:
     text = percent if axis.name == "WER" else functools.partial(number, digits=2)
     if axis.high <= axis.low:
         return [(0.5, text(axis.low))]
-    return Axis(axis.low, axis.high, axis.log).ticks(text, 5)
+    return FigureAxis(axis.low, axis.high, axis.log).ticks(text, 5)

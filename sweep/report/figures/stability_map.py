@@ -10,7 +10,7 @@ from typing import Any
 import plotly.graph_objects as go
 
 from sweep.analysis.figures.stability_map import MapCell, MapInfo, MapPanel
-from sweep.analysis.region.region import Panel as Grid
+from sweep.analysis.region.region import RegionPanel as Grid
 from sweep.analysis.trials.dimensions import Dimension
 from sweep.records import Outcome
 from sweep.report.figures.panel import Panel, axis_style, base_figure, column, log_axis, widened

@@ -10,7 +10,7 @@ import numpy as np
 from markupsafe import Markup
 
 from sweep.analysis.claims.named import is_ratio, response, response_text, shown
-from sweep.analysis.claims.verdict import Finding, Word
+from sweep.analysis.claims.verdict import ClaimFinding, Word
 from sweep.report.figures.effect import draw_effect, effect_info
 from sweep.report.figures.pairs import draw_slopes, draw_squares, slope_info, squares_info
 from sweep.report.sections.claim_units import by_levels, effect_number, effect_text, interval_name, levels, unit, zone
@@ -57,7 +57,7 @@ class ClaimCard:
     """Test, assumptions and the like, as (label, text)."""
 
 
-def headline(findings: Sequence[Finding]) -> str:
+def headline(findings: Sequence[ClaimFinding]) -> str:
     """The verdicts counted: `3 claims: 1 supported, 1 refuted, 1 undecided`."""
     if not findings:
         return "This study states no claim."
@@ -68,7 +68,7 @@ def headline(findings: Sequence[Finding]) -> str:
     return f"{plural(len(findings), 'claim')}: {told}" + (f" ({under_way})" if under_way else "")
 
 
-def interim(findings: Sequence[Finding]) -> str:
+def interim(findings: Sequence[ClaimFinding]) -> str:
     """`interim: look 1 of 4` while trainings are due that an open claim waits for; else empty."""
     waiting = [f for f in findings if f.verdict == "undecided" and f.look < f.num_looks]
     if not waiting:
@@ -77,13 +77,13 @@ def interim(findings: Sequence[Finding]) -> str:
     return f"interim: look {first.look} of {first.num_looks}" if first.look else "interim: before the first look"
 
 
-def null_name(findings: Sequence[Finding]) -> str:
+def null_name(findings: Sequence[ClaimFinding]) -> str:
     """What the dashed line of the effects' rows is."""
     is_null = all(float(f.claim["value"]) == (1.0 if is_ratio(f.claim) else 0.0) for f in findings)
     return "no effect" if is_null else "no effect, or the value that the claim names"
 
 
-def terminal_lines(findings: Sequence[Finding]) -> list[str]:
+def terminal_lines(findings: Sequence[ClaimFinding]) -> list[str]:
     """One line a claim; below an undecided one, what would decide it."""
     width = max((len(finding.verdict) for finding in findings), default=0)
     lines = []
@@ -95,12 +95,12 @@ def terminal_lines(findings: Sequence[Finding]) -> list[str]:
     return lines
 
 
-def claim_cards(findings: Sequence[Finding]) -> tuple[ClaimCard, ...]:
+def claim_cards(findings: Sequence[ClaimFinding]) -> tuple[ClaimCard, ...]:
     """The cards of all claims, in their order."""
     return tuple(_card(index, finding) for index, finding in enumerate(findings, start=1))
 
 
-def _card(index: int, finding: Finding) -> ClaimCard:
+def _card(index: int, finding: ClaimFinding) -> ClaimCard:
     claim = finding.claim
     return ClaimCard(
         name=claim["name"],
@@ -121,7 +121,7 @@ def _card(index: int, finding: Finding) -> ClaimCard:
     )
 
 
-def _without_verdict(finding: Finding) -> str:
+def _without_verdict(finding: ClaimFinding) -> str:
     """The sentence without the verdict in front, which the page writes in its colour."""
     rest = finding.sentence.partition(": ")[2] or finding.sentence
     first = rest.split(" ", 1)[0]
@@ -129,7 +129,7 @@ def _without_verdict(finding: Finding) -> str:
     return rest if first in finding.claim["levels"] or not first.isalpha() else rest[:1].upper() + rest[1:]
 
 
-def _effect(finding: Finding, interval: str) -> str:
+def _effect(finding: ClaimFinding, interval: str) -> str:
     """`+4 points (95 % interval -6 to +14)`, with the given words before the interval."""
     claim = finding.claim
     if math.isnan(finding.estimate):
@@ -141,11 +141,11 @@ def _effect(finding: Finding, interval: str) -> str:
     return f"{told} ({interval} {low} to {high})".replace("( ", "(")
 
 
-def _pairs_used(finding: Finding) -> str:
+def _pairs_used(finding: ClaimFinding) -> str:
     return f"{finding.num_pairs} of {plural(finding.num_planned, 'pair')}"
 
 
-def _progress(finding: Finding) -> str:
+def _progress(finding: ClaimFinding) -> str:
     told = _pairs_used(finding)
     if finding.settled_at is not None and finding.settled_at < finding.num_looks:
         return f"{told}; settled at look {finding.settled_at} of {finding.num_looks}"
@@ -183,7 +183,7 @@ def _compared(claim: Mapping[str, Any]) -> str:
     return ", ".join([told, *(f"{factor} {level}" for factor, level in (claim.get("where") or {}).items())])
 
 
-def _row(finding: Finding) -> Markup:
+def _row(finding: ClaimFinding) -> Markup:
     claim = finding.claim
     low, high = (shown(claim, end) for end in zone(claim))
     effect = _effect(finding, interval_name(finding.level)) or "not known yet"
@@ -240,7 +240,7 @@ def _axis_name(claim: Mapping[str, Any]) -> str:
     return f"{told} ({unit(claim)})"
 
 
-def _plots(finding: Finding) -> tuple[Markup, ...]:
+def _plots(finding: ClaimFinding) -> tuple[Markup, ...]:
     """The pairs behind the numbers that are shown; two parts for an interaction."""
     pairs, claim = finding.pairs, finding.claim
     if not len(pairs.blocks):
@@ -267,7 +267,7 @@ def _plots(finding: Finding) -> tuple[Markup, ...]:
     return tuple(drawn)
 
 
-def _details(finding: Finding) -> list[tuple[str, str]]:
+def _details(finding: ClaimFinding) -> list[tuple[str, str]]:
     claim = finding.claim
     p = "" if math.isnan(finding.p) else ("below 0.0001" if finding.p < 1e-4 else number(finding.p, 2))
     rows = [

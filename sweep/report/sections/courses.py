@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from sweep.analysis.figures.course import Trace
+from sweep.analysis.figures.course import CourseRows
 from sweep.analysis.trials.dimensions import Dimension, plain
 from sweep.records import Outcome
 from sweep.report.figures.course import Course
@@ -21,7 +21,7 @@ FEW = 1000
 
 
 def courses(
-    traces: Iterable[Trace], trials: pd.DataFrame, study: Mapping[str, Any], dims: Iterable[Dimension]
+    traces: Iterable[CourseRows], trials: pd.DataFrame, study: Mapping[str, Any], dims: Iterable[Dimension]
 ) -> Iterator[Course]:
     """The courses of finished trials of the study."""
     rows = {str(row["trial_id"]): row for row in trials.to_dict("records")}

@@ -6,7 +6,7 @@ from typing import Any
 
 from sweep.analysis.figures.learning_rate import LR_BINS
 from sweep.analysis.figures.stability_map import MapInfo
-from sweep.analysis.region.region import Calibration, Panel, Region
+from sweep.analysis.region.region import MapCalibration, Region, RegionPanel
 from sweep.report.contents.full_size import FullSizeTraining
 from sweep.report.contents.stable_region import Transfer
 from sweep.wording import number, percent, plural, setting_text, value_text
@@ -21,7 +21,7 @@ SENSITIVITY_NOTE = (
 def map_notes(
     info: MapInfo,
     region: Region | str,
-    grids: Sequence[Panel],
+    grids: Sequence[RegionPanel],
     recommended: Mapping[str, Any],
     names: Mapping[str, str],
 ) -> list[str]:
@@ -66,7 +66,7 @@ def _drawn(info: MapInfo, region: Region | str) -> set[str]:
     return {info.x.path, *([info.y.path] if info.y else []), *split}
 
 
-def _apart(region: Region, grids: Sequence[Panel], recommended: Mapping[str, Any]) -> dict[str, Any]:
+def _apart(region: Region, grids: Sequence[RegionPanel], recommended: Mapping[str, Any]) -> dict[str, Any]:
     """The recommended setting's values where they are not those of its panel's slice."""
     level = recommended.get(region.panel.path) if region.panel else None
     here = next((panel for panel in grids if value_text(panel.level) == value_text(level)), None)
@@ -79,7 +79,7 @@ def _apart(region: Region, grids: Sequence[Panel], recommended: Mapping[str, Any
     }
 
 
-def fixed_text(region: Region, grids: Sequence[Panel], names: Mapping[str, str]) -> str:
+def fixed_text(region: Region, grids: Sequence[RegionPanel], names: Mapping[str, str]) -> str:
     """At which values of the other settings the map is drawn; empty where every setting is on an axis."""
     shown = {region.panel.path} if region.panel else set()
     texts = {
@@ -94,7 +94,7 @@ def fixed_text(region: Region, grids: Sequence[Panel], names: Mapping[str, str])
     return f"The colours are for {'; '.join(f'{text} ({level})' for level, text in texts.items())}."
 
 
-def calibration_text(calibration: Calibration) -> str:
+def calibration_text(calibration: MapCalibration) -> str:
     """How well the model foretells settings that it has not seen, in plain words."""
     gain = 1 - calibration.brier / calibration.base_brier if calibration.base_brier else 0.0
     verdict = (

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from sweep.analysis.failures.causes import FORMAT_MAX
-from sweep.analysis.failures.step_trace import Mark, Stretch
+from sweep.analysis.failures.step_trace import StepMark, StepStretch
 from sweep.analysis.trials.dimensions import Dimension, plain
 from sweep.records import FirstNonfinite, Outcome, Place, SkipReason
 from sweep.report.contents.failures import Example
@@ -88,7 +88,7 @@ def _why_chosen(example: Example) -> str:
     return "A typical trial of the most frequent failure."
 
 
-def _row(stretch: Stretch, example: Example) -> StoryRow:
+def _row(stretch: StepStretch, example: Example) -> StoryRow:
     first, last = stretch.first, stretch.last
     return StoryRow(
         steps=str(first.step) if stretch.num_steps == 1 else f"{first.step} to {last.step}",
@@ -99,7 +99,7 @@ def _row(stretch: Stretch, example: Example) -> StoryRow:
         scale="" if math.isnan(first.loss_scale) else _from_to(first.loss_scale, last.loss_scale, digits=6),
         update=_update(stretch),
         remark=" ".join(_remarks(stretch, example)),
-        is_trouble=bool(stretch.marks & {Mark.BROKEN, Mark.TROUBLE, Mark.WEIGHTS, Mark.ALARM}),
+        is_trouble=bool(stretch.marks & {StepMark.BROKEN, StepMark.TROUBLE, StepMark.WEIGHTS, StepMark.ALARM}),
     )
 
 
@@ -113,7 +113,7 @@ def _value(value: float, digits: int) -> str:
     return "NaN" if math.isnan(value) else number(value, digits)
 
 
-def _update(stretch: Stretch) -> str:
+def _update(stretch: StepStretch) -> str:
     reasons = ", ".join(reason.value for reason, _ in stretch.skips)
     if stretch.num_steps == 1:
         return "applied" if stretch.num_applied else f"skipped: {reasons}"
@@ -121,38 +121,38 @@ def _update(stretch: Stretch) -> str:
     return f"{applied}; skipped: {reasons}" if reasons else applied
 
 
-def _remarks(stretch: Stretch, example: Example) -> Iterator[str]:
+def _remarks(stretch: StepStretch, example: Example) -> Iterator[str]:
     marks, row = stretch.marks, example.row
     l_const = row["l_const"]
-    if Mark.START in marks:
+    if StepMark.START in marks:
         nothing = f" A model that ignores its input scores a loss of {number(l_const)}." if l_const else ""
         yield f"The training begins.{nothing}"
-    if Mark.CALIBRATION in marks:
+    if StepMark.CALIBRATION in marks:
         yield _calibration(stretch)
-    if Mark.USABLE in marks:
+    if StepMark.USABLE in marks:
         yield "The first finite gradient: the loss scale fits now, and the weights change for the first time."
-    if Mark.PEAK_LR in marks:
+    if StepMark.PEAK_LR in marks:
         yield "The learning rate is at its highest."
-    if Mark.FLOOR in marks:
+    if StepMark.FLOOR in marks:
         yield "The loss is down at that of learning nothing. A model that learns goes on below it."
-    if Mark.LOWEST in marks:
+    if StepMark.LOWEST in marks:
         yield f"The lowest loss of any step{_against_nothing(stretch.first.loss, l_const)}."
-    if Mark.HEALTHY in marks:
+    if StepMark.HEALTHY in marks:
         yield _healthy(stretch, example)
-    if marks & {Mark.BROKEN, Mark.TROUBLE} and stretch.first.loss > _JUMP * stretch.loss_before:
+    if marks & {StepMark.BROKEN, StepMark.TROUBLE} and stretch.first.loss > _JUMP * stretch.loss_before:
         yield f"The update before has raised the loss {number(stretch.first.loss / stretch.loss_before, 2)}-fold."
-    if Mark.BROKEN in marks:
+    if StepMark.BROKEN in marks:
         assert example.explanation is not None and example.explanation.first_nonfinite is not None, "marked for it"
         yield _broken(example.explanation.first_nonfinite)
-    elif Mark.TROUBLE in marks:
+    elif StepMark.TROUBLE in marks:
         yield _TROUBLE.get(Outcome(row["alarm"] or row["verdict"]), "Here the trouble begins.")
-    if marks & {Mark.BROKEN, Mark.TROUBLE}:
+    if marks & {StepMark.BROKEN, StepMark.TROUBLE}:
         yield from _consequence(stretch)
-    if Mark.WEIGHTS in marks:
+    if StepMark.WEIGHTS in marks:
         yield "From here on a weight is not finite, which no later step can repair."
-    if not marks or marks == {Mark.END}:
+    if not marks or marks == {StepMark.END}:
         yield from _between(stretch, l_const)
-    if Mark.ALARM in marks or Mark.END in marks:
+    if StepMark.ALARM in marks or StepMark.END in marks:
         yield from _ending(stretch, example)
 
 
@@ -162,7 +162,7 @@ def _against_nothing(loss: float, l_const: float | None) -> str:
     return f", {'hardly' if loss < l_const else 'no'} better than that of learning nothing"
 
 
-def _calibration(stretch: Stretch) -> str:
+def _calibration(stretch: StepStretch) -> str:
     scale = number(stretch.first.loss_scale, 6)
     if stretch.num_steps == 1:
         left_out = "The update is left out and the scale halved"
@@ -174,7 +174,7 @@ def _calibration(stretch: Stretch) -> str:
     )
 
 
-def _healthy(stretch: Stretch, example: Example) -> str:
+def _healthy(stretch: StepStretch, example: Example) -> str:
     start = example.trace.stretches[0].first.loss
     text = "The last healthy step: loss and gradient are finite, and the update is applied."
     ratio = stretch.first.loss / start if start > 0 else math.nan
@@ -233,7 +233,7 @@ def _of_limit(value: float, limit: float) -> str:
     return f" ({percent(share)} of the limit)" if share < 2 else f" ({number(share, 2)} times the limit)"
 
 
-def _consequence(stretch: Stretch) -> Iterator[str]:
+def _consequence(stretch: StepStretch) -> Iterator[str]:
     if stretch.num_steps > 1:
         return
     record = stretch.first
@@ -244,7 +244,7 @@ def _consequence(stretch: Stretch) -> Iterator[str]:
         yield "The update is applied all the same."
 
 
-def _between(stretch: Stretch, l_const: float | None) -> Iterator[str]:
+def _between(stretch: StepStretch, l_const: float | None) -> Iterator[str]:
     first, last, count = stretch.first, stretch.last, stretch.num_steps
     if count > 1:
         some = {0: "No update is applied.", count: "Every update is applied."}
@@ -264,12 +264,12 @@ def _between(stretch: Stretch, l_const: float | None) -> Iterator[str]:
             yield "The loss scale falls with every overflow."
 
 
-def _ending(stretch: Stretch, example: Example) -> Iterator[str]:
+def _ending(stretch: StepStretch, example: Example) -> Iterator[str]:
     row, finding = example.row, example.trace.finding
-    if Mark.ALARM in stretch.marks:
+    if StepMark.ALARM in stretch.marks:
         rule = f" of the rule {finding.detector.replace('_', ' ')}" if finding and finding.detector != "end" else ""
         yield f"Alarm{rule}: {str(row['reason']).rstrip('.')}."
-        if Mark.END in stretch.marks:
+        if StepMark.END in stretch.marks:
             yield "The training is stopped."
         else:
             audit = ": it is one of those that show whether alarms are right" if row.get("audited") else ""
@@ -285,7 +285,7 @@ def _seen(example: Example) -> Iterator[str]:
     if example.has_traceback:
         yield f"evidence/{example.trial_id}/traceback.txt has the exception with its traceback."
     first = example.explanation.first_nonfinite if example.explanation else None
-    if first is not None and not any(Mark.BROKEN in s.marks for s in example.trace.stretches):
+    if first is not None and not any(StepMark.BROKEN in s.marks for s in example.trace.stretches):
         yield f"At step {first.step}, of which no record was kept: {_lower(_broken(first))}"
     for detail in example.explanation.details if example.explanation else ():
         if detail != example.row["reason"] and not detail.startswith("the first value that was not finite"):

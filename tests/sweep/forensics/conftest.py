@@ -9,7 +9,7 @@ import torch
 
 from slr_models.data import SyntheticConfig
 from slr_models.data.batch import Dataset
-from sweep.forensics.replay import Run
+from sweep.forensics.counterfactuals import Run
 from sweep.judging.detectors import RunContext
 from sweep.judging.monitor import StabilityMonitor
 from sweep.records import StepRecord, Verdict

@@ -7,7 +7,7 @@ import pydantic
 import pytest
 import torch
 
-from sweep.forensics import replay
+from sweep.forensics import counterfactuals
 from sweep.forensics.explaining import explain
 from sweep.forensics.settings import ForensicsConfig
 from sweep.forensics.trace_ops import trace_step
@@ -186,7 +186,7 @@ def test_operations_are_watched_only_where_a_value_was_not_finite(story, monkeyp
         watched.append(training.step + 1)
         return trace_step(training, dataset)
 
-    monkeypatch.setattr(replay, "trace_step", counted)
+    monkeypatch.setattr(counterfactuals, "trace_step", counted)
     assert explained(late_rise(story)).num_replayed_steps > 0
     assert watched == []
     explained(story(training={"precision": {"kind": "fp16"}}, model={"conv_scale": 1e6}))

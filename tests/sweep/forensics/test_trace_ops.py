@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from sweep.forensics.replay import next_record
+from sweep.forensics.counterfactuals import next_record
 from sweep.forensics.trace_ops import trace_step
 from sweep.records import Place
 

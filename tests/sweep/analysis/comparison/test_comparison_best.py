@@ -6,29 +6,29 @@ import pytest
 from scipy.stats import ttest_ind
 
 from sweep.analysis.comparison.best import best_change, best_facts, claim_facts, recommended
-from sweep.analysis.comparison.changes import Change, Incomparable
+from sweep.analysis.comparison.changes import Incomparable, StudyChange
 from sweep.analysis.comparison.settings import Difference
-from sweep.analysis.comparison.shared import Run
+from sweep.analysis.comparison.shared import StudyRun
 
 LR = "training.optimizer.lr"
 Table = Callable[..., pd.DataFrame]
 
 
-def study(table: Table, fresh: list[float], **fields: Any) -> Run:
+def study(table: Table, fresh: list[float], **fields: Any) -> StudyRun:
     """A setting that was confirmed with fresh seeds, and one that failed."""
     rows: list[dict[str, Any]] = [{LR: 1e-3, "group": 0}, {LR: 1e-1, "group": 1, "verdict": "stalled"}]
     rows += [{LR: 1e-3, "group": 0, "phase": "confirm", "wer": wer} for wer in fresh]
-    return Run({"space": {LR: {"loguniform": [1e-4, 1.0]}}, "objective": "wer", **fields}, table(rows))
+    return StudyRun({"space": {LR: {"loguniform": [1e-4, 1.0]}}, "objective": "wer", **fields}, table(rows))
 
 
-def change(a: Run, b: Run, settings: tuple[Difference, ...] = ()) -> Change | Incomparable | None:
+def change(a: StudyRun, b: StudyRun, settings: tuple[Difference, ...] = ()) -> StudyChange | Incomparable | None:
     return best_change(a, b, recommended(a), recommended(b), settings)
 
 
 def test_results_are_compared_over_fresh_seeds(table: Table) -> None:
     before, after = [0.20, 0.22, 0.21], [0.40, 0.42, 0.45]
     found = change(study(table, before), study(table, after))
-    assert isinstance(found, Change) and found.verdict == "regression"
+    assert isinstance(found, StudyChange) and found.verdict == "regression"
     assert found.p == pytest.approx(ttest_ind(after, before, equal_var=False).pvalue)
     assert 0 < found.low < found.estimate < found.high and found.difference.startswith("+21.3 points (+")
     assert found.before == "21.0 % (18.5 to 23.5 %, 3 fresh seeds)"
@@ -67,8 +67,8 @@ def finding(name: str, verdict: str, low: float | None = -0.2, **claim: Any) -> 
 
 
 def test_claims_whose_verdict_changed_are_told_with_their_effects(table: Table) -> None:
-    a = Run({}, table([]), (finding("one", "supported"), finding("two", "refuted"), finding("old", "refuted")))
-    b = Run({}, table([]), (finding("one", "undecided", None, smallest_effect=0.2), finding("two", "refuted")))
+    a = StudyRun({}, table([]), (finding("one", "supported"), finding("two", "refuted"), finding("old", "refuted")))
+    b = StudyRun({}, table([]), (finding("one", "undecided", None, smallest_effect=0.2), finding("two", "refuted")))
     (changed,), (alone,), same = claim_facts(a, b)
     assert changed.before == "supported, effect -0.1 (-0.2 to 0.05), 1 pair"
     assert changed.after == "undecided, effect -0.1 (no limit to 0.05), 1 pair"

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from sweep.analysis.answer.unsafe import fisher_p
-from sweep.analysis.comparison.changes import Change, corrected, least_fisher_p, mover, share_difference
+from sweep.analysis.comparison.changes import StudyChange, corrected, least_fisher_p, mover, share_difference
 from sweep.analysis.trials.outcomes import Share, clopper_pearson
 
-CHANGE = Change("stable share", "", "", "", -0.4, -0.6, -0.1, "share", "lower", "test", p=0.01, least_p=1e-6)
+CHANGE = StudyChange("stable share", "", "", "", -0.4, -0.6, -0.1, "share", "lower", "test", p=0.01, least_p=1e-6)
 
 
 def share_of(count: int, total: int) -> Share:

@@ -5,14 +5,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from sweep.analysis.comparison.changes import Change, Incomparable, Told, corrected
+from sweep.analysis.comparison.changes import Incomparable, StudyChange, Told, corrected
 from sweep.analysis.comparison.edges import Maps, edge_changes, maps, volume
-from sweep.analysis.comparison.shared import Run, shared_part
+from sweep.analysis.comparison.shared import StudyRun, shared_part
 
 LR, KIND = "training.optimizer.lr", "training.precision.kind"
 
 
-def study(edge: float, seed: int, low: float = 1e-4, high: float = 1.0, **space: Any) -> Run:
+def study(edge: float, seed: int, low: float = 1e-4, high: float = 1.0, **space: Any) -> StudyRun:
     """Forty trainings that fail above an edge of the learning rate, which differs a little between seeds."""
     rng = np.random.default_rng(seed)
     rows = []
@@ -21,10 +21,10 @@ def study(edge: float, seed: int, low: float = 1e-4, high: float = 1.0, **space:
         margin = float(np.clip((math.log10(lr / edge) + 0.1 * rng.standard_normal()) / 2, -1, 1))
         rows.append({"number": number, "group": number, "phase": "explore", "stable": margin < 0, "margin": margin,
                      "verdict": "stable" if margin < 0 else "diverged-loss", LR: lr})  # fmt: skip
-    return Run({"space": {LR: {"loguniform": [low, high]}, **space}}, pd.DataFrame(rows))
+    return StudyRun({"space": {LR: {"loguniform": [low, high]}, **space}}, pd.DataFrame(rows))
 
 
-def changes(a: Run, b: Run) -> tuple[Maps, list[Change | Incomparable]]:
+def changes(a: StudyRun, b: StudyRun) -> tuple[Maps, list[StudyChange | Incomparable]]:
     found = maps(a, b, shared_part(a, b))
     assert isinstance(found, Maps), found
     return found, list(edge_changes(a, b, shared_part(a, b), found))
@@ -33,19 +33,21 @@ def changes(a: Run, b: Run) -> tuple[Maps, list[Change | Incomparable]]:
 def test_an_edge_that_moved_down_by_a_decade_is_a_regression_and_up_an_improvement() -> None:
     a, b = study(1e-1, 0), study(1e-2, 1)
     found, (change,) = changes(a, b)
-    assert isinstance(change, Change) and change.subject == "upper edge of the learning rate"
+    assert isinstance(change, StudyChange) and change.subject == "upper edge of the learning rate"
     assert change.low < -1 < change.high < 0 and change.difference.startswith("moved down by ")
     assert corrected([change])[0].verdict == "regression"
     size = volume(found, shared_part(a, b))
     assert isinstance(size, Told) and size.before.startswith("7") and size.after.startswith(("4", "5"))
     _, (back,) = changes(b, a)
-    assert isinstance(back, Change) and back.verdict == "improvement"
+    assert isinstance(back, StudyChange) and back.verdict == "improvement"
     assert back.estimate == pytest.approx(-change.estimate, abs=1e-6)
 
 
 def test_an_edge_that_only_one_map_shows_is_told_and_not_judged() -> None:
     stalls = study(1e-2, 1)
-    other = Run(stalls.study, stalls.trials.assign(margin=-stalls.trials["margin"], stable=~stalls.trials["stable"]))
+    other = StudyRun(
+        stalls.study, stalls.trials.assign(margin=-stalls.trials["margin"], stable=~stalls.trials["stable"])
+    )
     found = {one.subject: one for one in changes(study(1e-2, 0), other)[1]}
     lower, upper = found["lower edge of the learning rate"], found["upper edge of the learning rate"]
     assert isinstance(lower, Incomparable) and "A none down to 0.0001; B 0.0" in lower.why
@@ -54,13 +56,15 @@ def test_an_edge_that_only_one_map_shows_is_told_and_not_judged() -> None:
 
 def test_studies_without_a_map_say_why() -> None:
     a = study(1e-2, 0)
-    few = Run(a.study, a.trials.head(5))
+    few = StudyRun(a.study, a.trials.head(5))
     why = maps(a, few, shared_part(a, few))
     assert isinstance(why, str) and why.startswith("B has no map of the stable region: A map needs at least 8")
 
 
 def test_maps_along_different_settings_are_not_compared() -> None:
     a = study(1e-2, 0)
-    other = Run({"space": {"model.width": {"loguniform": [1e-4, 1.0]}}}, a.trials.rename(columns={LR: "model.width"}))
+    other = StudyRun(
+        {"space": {"model.width": {"loguniform": [1e-4, 1.0]}}}, a.trials.rename(columns={LR: "model.width"})
+    )
     why = maps(a, other, shared_part(a, other))
     assert isinstance(why, str) and "along training.optimizer.lr, B along model.width" in why

@@ -3,14 +3,14 @@ from typing import Any
 
 import pandas as pd
 
-from sweep.analysis.comparison.shared import Run, in_part, matched, shared_part, unguided
+from sweep.analysis.comparison.shared import StudyRun, in_part, matched, shared_part, unguided
 
 LR, KIND = "training.optimizer.lr", "training.precision.kind"
 Table = Callable[..., pd.DataFrame]
 
 
-def run(table: Table, rows: list[dict[str, Any]], space: dict[str, Any], **study: Any) -> Run:
-    return Run({"space": space, **study}, table(rows))
+def run(table: Table, rows: list[dict[str, Any]], space: dict[str, Any], **study: Any) -> StudyRun:
+    return StudyRun({"space": space, **study}, table(rows))
 
 
 def test_the_shared_part_is_where_ranges_overlap_and_a_fixed_value_is_a_range_of_one(table: Table) -> None:

@@ -5,8 +5,8 @@ import pandas as pd
 import pytest
 
 from sweep.analysis.answer.unsafe import fisher_p
-from sweep.analysis.comparison.changes import Change
-from sweep.analysis.comparison.shared import Run, shared_part
+from sweep.analysis.comparison.changes import StudyChange
+from sweep.analysis.comparison.shared import StudyRun, shared_part
 from sweep.analysis.comparison.stability import (
     Evidence,
     evidence,
@@ -21,18 +21,18 @@ SPACE = {LR: {"loguniform": [1e-4, 1e-1]}, KIND: {"choice": ["fp32", "fp16"]}}
 Table = Callable[..., pd.DataFrame]
 
 
-def study(table: Table, verdicts: list[str], start: float = 1e-3, **fields: Any) -> Run:
+def study(table: Table, verdicts: list[str], start: float = 1e-3, **fields: Any) -> StudyRun:
     """One training for each verdict, precisions in turn."""
     rows = [{"verdict": v, LR: start * 1.01**i, KIND: ("fp32", "fp16")[i % 2]} for i, v in enumerate(verdicts)]
-    return Run({"space": SPACE, "search": {"kind": "random"}, **fields}, table(rows))
+    return StudyRun({"space": SPACE, "search": {"kind": "random"}, **fields}, table(rows))
 
 
-def found(a: Run, b: Run) -> tuple[Evidence, list[Change]]:
+def found(a: StudyRun, b: StudyRun) -> tuple[Evidence, list[StudyChange]]:
     shared = shared_part(a, b)
     fair = evidence(a, b, shared)
     assert isinstance(fair, Evidence), fair
     every = [*share_changes(a, b, shared, fair), *outcome_changes(fair)]
-    return fair, [one for one in every if isinstance(one, Change)]
+    return fair, [one for one in every if isinstance(one, StudyChange)]
 
 
 def test_independent_trainings_are_compared_by_fishers_test_overall_and_by_precision(table: Table) -> None:
@@ -60,19 +60,19 @@ def test_trainings_of_the_same_settings_are_compared_pair_by_pair(table: Table) 
 def test_repeated_seeds_of_a_setting_are_one_unit(table: Table) -> None:
     rows = [{LR: 1e-3 * (1 + i // 2), KIND: "fp32", "group": i // 2} for i in range(12)]
     bad = [{**row, "verdict": "stalled"} for row in rows]
-    a, b = (Run({"space": SPACE, "search": {"kind": "random"}}, table(r)) for r in (rows, bad))
+    a, b = (StudyRun({"space": SPACE, "search": {"kind": "random"}}, table(r)) for r in (rows, bad))
     _, (overall, *_) = found(a, b)
     assert overall.p == pytest.approx(2 * 0.5**6), "six settings, not twelve trainings"
 
 
 def test_blocks_of_designs_with_other_settings_are_the_units(table: Table) -> None:
-    def design(good: int, start: float) -> Run:
+    def design(good: int, start: float) -> StudyRun:
         rows = [
             {"block": i // 2, "cell": KIND + "=" + kind, KIND: kind, LR: start * 1.01 ** (i // 2),
              "verdict": "stable" if i // 2 < good else "stalled"}
             for i, kind in enumerate(["fp32", "fp16"] * 10)
         ]  # fmt: skip
-        return Run({"space": SPACE, "design": {"blocks": 10}}, table(rows))
+        return StudyRun({"space": SPACE, "design": {"blocks": 10}}, table(rows))
 
     fair, (overall, *_) = found(design(9, 1e-3), design(2, 2e-3))
     assert fair.by_block and "10 and 10 blocks" in overall.test
@@ -98,7 +98,7 @@ def test_outcomes_of_one_study_alone_are_told(table: Table) -> None:
 
 def test_studies_are_split_by_a_category_that_both_search(table: Table) -> None:
     a = study(table, ["stable"] * 6)
-    fixed = Run({"space": {LR: SPACE[LR]}, "training": {"precision": {"kind": "fp32"}}}, a.trials)
+    fixed = StudyRun({"space": {LR: SPACE[LR]}, "training": {"precision": {"kind": "fp32"}}}, a.trials)
     panel = shared_panel(a, a, shared_part(a, a))
     assert panel is not None and panel.path == KIND
     assert shared_panel(a, fixed, shared_part(a, fixed)) is None

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from sweep.analysis.failures.step_trace import Mark, Stretch, found_again, step_trace
+from sweep.analysis.failures.step_trace import StepMark, StepStretch, found_again, step_trace
 from sweep.judging.monitor import MonitorConfig, RunContext, StabilityMonitor
 from sweep.records import Finding, Outcome, SkipReason, StepRecord
 
@@ -21,7 +21,7 @@ def broken_run() -> list[StepRecord]:
     return records
 
 
-def told(stretches: Sequence[Stretch]) -> list[tuple[int, int, set[Mark]]]:
+def told(stretches: Sequence[StepStretch]) -> list[tuple[int, int, set[StepMark]]]:
     return [(s.first.step, s.last.step, set(s.marks)) for s in stretches]
 
 
@@ -32,16 +32,16 @@ def test_the_decisive_steps_stand_alone_and_what_lies_between_in_one_row() -> No
     assert finding is not None and (finding.detector, finding.first_bad_step) == ("nonfinite", 9)
     trace = step_trace(records, finding.step, finding, broken_step=9, l_const=3.0)
     assert told(trace.stretches) == [
-        (1, 3, {Mark.START, Mark.CALIBRATION}),
-        (4, 4, {Mark.USABLE}),
+        (1, 3, {StepMark.START, StepMark.CALIBRATION}),
+        (4, 4, {StepMark.USABLE}),
         (5, 5, set()),
-        (6, 6, {Mark.PEAK_LR}),
+        (6, 6, {StepMark.PEAK_LR}),
         (7, 7, set()),
-        (8, 8, {Mark.HEALTHY, Mark.LOWEST}),
-        (9, 9, {Mark.TROUBLE, Mark.BROKEN}),
+        (8, 8, {StepMark.HEALTHY, StepMark.LOWEST}),
+        (9, 9, {StepMark.TROUBLE, StepMark.BROKEN}),
         (10, 12, set()),
-        (13, 13, {Mark.ALARM}),
-        (14, 14, {Mark.END}),
+        (13, 13, {StepMark.ALARM}),
+        (14, 14, {StepMark.END}),
     ]
     calibrating, *_ = trace.stretches
     assert calibrating.num_applied == 0 and calibrating.skips == ((SkipReason.CALIBRATION, 3),)
@@ -62,19 +62,19 @@ def test_a_training_that_learns_nothing_shows_when_it_got_to_that_level_and_its_
     records = [StepRecord(i, loss, 1.0, lr=0.1) for i, loss in enumerate(losses, start=1)]
     finding = Finding("stalled", Outcome.STALLED, 6, 3.0, 2.85, "learned nothing", first_bad_step=3)
     assert told(step_trace(records, 6, finding, None, l_const=3.0).stretches) == [
-        (1, 1, {Mark.START}),
+        (1, 1, {StepMark.START}),
         (2, 2, set()),
-        (3, 3, {Mark.FLOOR, Mark.TROUBLE}),
-        (4, 4, {Mark.LOWEST}),
+        (3, 3, {StepMark.FLOOR, StepMark.TROUBLE}),
+        (4, 4, {StepMark.LOWEST}),
         (5, 5, set()),
-        (6, 6, {Mark.ALARM, Mark.END}),
+        (6, 6, {StepMark.ALARM, StepMark.END}),
     ]
 
 
 def test_lost_weights_are_marked_at_the_first_step_that_has_them() -> None:
     records = [StepRecord(i, 3.0, 1.0, params_finite=i < 3) for i in range(1, 5)]
     trace = step_trace(records, None, None, None)
-    assert [s.first.step for s in trace.stretches if Mark.WEIGHTS in s.marks] == [3]
+    assert [s.first.step for s in trace.stretches if StepMark.WEIGHTS in s.marks] == [3]
 
 
 def test_a_training_without_records_has_no_steps() -> None:

@@ -13,15 +13,15 @@ import pytest
 from sweep import store
 from sweep.analysis.answer.pareto import pareto_front
 from sweep.analysis.figures.stability_map import MapCell, MapInfo, MapPanel
-from sweep.analysis.region.matters import Curve, Matters, Pair, Together
-from sweep.analysis.region.region import Calibration, EdgeRow, Influence, Interaction, Panel, Region, Volume
+from sweep.analysis.region.matters import Curve, Matters, SettingPair, Together
+from sweep.analysis.region.region import EdgeRow, Influence, Interaction, MapCalibration, Region, RegionPanel, Volume
 from sweep.analysis.region.transfer_fit import WidthFit
 from sweep.analysis.trials.dimensions import Dimension
 from sweep.boundary.edges import Edge
 from sweep.records import Outcome
 from sweep.report import build_report
 from sweep.report.contents.full_size import FullSizeTraining, full_size_trainings
-from sweep.report.contents.importance import Question, weights
+from sweep.report.contents.importance import Question, importance_table
 from sweep.report.contents.stable_region import Transfer
 from sweep.report.figures.stability_map import stability_map_panels
 from sweep.report.figures.together import together_panel
@@ -48,9 +48,9 @@ def cell(number: int, x: float, y: float, outcome: Outcome) -> MapCell:
     return MapCell(f"t{number}", number, 0, x, y, outcome, "")
 
 
-def panel(level: Any, fixed: Mapping[str, Any], ys: tuple[float, ...] = (0.1, 10.0)) -> Panel:
+def panel(level: Any, fixed: Mapping[str, Any], ys: tuple[float, ...] = (0.1, 10.0)) -> RegionPanel:
     p = tuple((0.97123, 0.6, 0.01) for _ in ys or (None,))
-    return Panel(level, (1e-4, 1e-2, 1.0), ys, p, fixed)
+    return RegionPanel(level, (1e-4, 1e-2, 1.0), ys, p, fixed)
 
 
 def region(**changes: Any) -> Region:
@@ -68,7 +68,7 @@ def region(**changes: Any) -> Region:
         "volumes": (Volume("fp32", 0.5, 0.3, 0.4), Volume("fp16", 1.0, 0.9, 0.1)),
         "influences": (Influence(LR.path, LR.name, 0.7, 0.8), Influence(CLIP.path, CLIP.name, 0.0, 0.2)),
         "interactions": (Interaction((LR.path, CLIP.path), 0.12),),
-        "calibration": Calibration(40, 0.06, 0.24, 0.05),
+        "calibration": MapCalibration(40, 0.06, 0.24, 0.05),
         "open_width": 0.4,
         "num_trainings": 40,
     }
@@ -165,7 +165,7 @@ def test_plain_words_on_how_well_the_map_is_known() -> None:
     text = calibration_text(region().calibration)
     assert "Brier score) is 0.06, 75 % smaller than that of always naming the overall rate (0.24)" in text
     assert "off by 5 percentage points" in text
-    assert "do not rely on the colours" in calibration_text(Calibration(9, 0.3, 0.24, 0.2))
+    assert "do not rely on the colours" in calibration_text(MapCalibration(9, 0.3, 0.24, 0.2))
     assert text.startswith("Each of 40 trainings was predicted from the settings of the other four fifths, ")
     assert open_text(region()) == "An edge is 0.4 decades wide on average, from a chance of 90 % to 10 %."
     assert open_text(region(open_width=math.nan)) == ""
@@ -190,7 +190,7 @@ def test_what_matters_puts_the_boundary_first_and_the_margin_in_its_place() -> N
         "fanova": {LR.path: 0.6, CLIP.path: 0.4}, "margin": {LR.path: 0.1, CLIP.path: 0.9},
         "fanova_low": {LR.path: 0.5, CLIP.path: 0.2}, "fanova_high": {LR.path: 0.7, CLIP.path: 0.5},
     }  # fmt: skip
-    table = weights(region(), importance, DIMS, known_matters())
+    table = importance_table(region(), importance, DIMS, known_matters())
     assert table is not None
     assert [c.title for c in table.columns] == ["Stability, alone", "Stability, with others", "Result, fANOVA"]
     assert [(r.name, r.shares) for r in table.rows] == [
@@ -199,11 +199,11 @@ def test_what_matters_puts_the_boundary_first_and_the_margin_in_its_place() -> N
     ]
     assert table.rows[1].ranges == ((0.0, 0.1), (0.1, 0.3), (0.2, 0.5))
     assert [row.told for row in table.rows] == [(True, True, True), (False, False, True)]
-    instead = weights(None, importance, DIMS, known_matters(ranges={}))
+    instead = importance_table(None, importance, DIMS, known_matters(ranges={}))
     assert instead is not None and [c.title for c in instead.columns] == ["Stability, fANOVA", "Result, fANOVA"]
     assert [r.name for r in instead.rows] == ["clip norm", "learning rate"]
     assert math.isnan(instead.rows[0].ranges[0][0]), "nobody wrote the range of this measure"
-    assert weights(None, {}, DIMS, known_matters()) is None
+    assert importance_table(None, {}, DIMS, known_matters()) is None
 
 
 def test_only_what_can_be_told_from_noise_is_said_to_matter() -> None:
@@ -221,7 +221,7 @@ def test_only_what_can_be_told_from_noise_is_said_to_matter() -> None:
     assert few == "7 different settings were judged: too few to tell any influence from noise (at least 12)."
     assert pairs_text(known_matters(), NAMES, has_model=True).startswith("No two settings can be told to act together")
     assert pairs_text(known_matters(), NAMES, has_model=False) == ""
-    pair = Pair((LR.path, CLIP.path), 0.12, 0.001)
+    pair = SettingPair((LR.path, CLIP.path), 0.12, 0.001)
     assert pairs_text(known_matters(pairs=(pair,)), NAMES, has_model=True).startswith(
         "Learning rate and clip norm act together on stability"
     )

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from sweep.analysis.claims.pairs import Pairs
-from sweep.analysis.claims.verdict import Finding
+from sweep.analysis.claims.verdict import ClaimFinding
 from sweep.report import build_report
 from sweep.report.sections.claim_units import effect_text, interval_name, zone
 from sweep.report.sections.claims import claim_cards, headline, interim, null_name, terminal_lines
@@ -32,7 +32,7 @@ def pairs_of(values: Any, labels: tuple[str, ...] = ("fp32", "fp16"), censored: 
 BINARY = pairs_of([[1, 1]] * 3 + [[1, 0]] * 5 + [[0, 1]] * 1 + [[0, 0]] * 2)
 
 
-def finding_of(claim: dict[str, Any], **fields: Any) -> Finding:
+def finding_of(claim: dict[str, Any], **fields: Any) -> ClaimFinding:
     pairs = fields.pop("pairs", BINARY)
     known: dict[str, Any] = {
         "claim": claim, "verdict": "supported", "estimate": -0.36, "low": -0.7, "high": -0.02, "level": 0.05,
@@ -40,7 +40,7 @@ def finding_of(claim: dict[str, Any], **fields: Any) -> Finding:
         "test": "a test", "assumptions": "blocks are independent", "power": "31 pairs would do.", "pairs": pairs,
         "sentence": "Supported: fp16 is less stable.", "endings": "fp32: 11 stable.", "note": "",
     }  # fmt: skip
-    return Finding(**{**known, **fields})
+    return ClaimFinding(**{**known, **fields})
 
 
 def test_verdicts_are_counted_in_the_headline(make_claim: MakeClaim) -> None:

@@ -7,13 +7,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from sweep.analysis.figures.course import Trace, trace
+from sweep.analysis.figures.course import CourseRows, trace
 from sweep.records import Outcome
 from sweep.report.figures.course import Course, course_figure
 from sweep.report.sections.courses import COARSE, SHARP, packed_course
 
 
-def made(num_steps: int = 500, **columns: Any) -> Trace:
+def made(num_steps: int = 500, **columns: Any) -> CourseRows:
     rng = np.random.default_rng(0)
     steps = {
         "step": np.arange(1, num_steps + 1),
@@ -27,7 +27,7 @@ def made(num_steps: int = 500, **columns: Any) -> Trace:
     )
 
 
-def course(one: Trace, **changes: Any) -> Course:
+def course(one: CourseRows, **changes: Any) -> Course:
     values: dict[str, Any] = {
         "trace": one, "number": 3, "verdict": Outcome.STABLE, "alarm": None, "stop_step": None, "clip": 1.0,
         "l_const": 3.1,

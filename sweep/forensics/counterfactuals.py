@@ -14,7 +14,7 @@ import torch
 
 from slr_models.data.batch import Dataset
 from sweep.forensics.changes import Change, same
-from sweep.forensics.trace_ops import Trace, trace_step
+from sweep.forensics.trace_ops import OpTrace, trace_step
 from sweep.records import NAN, Counterfactual, StepRecord
 from sweep.training.config import TrialConfig
 from sweep.training.snapshots import Snapshot, restore, take_snapshot
@@ -64,7 +64,7 @@ class Replays:
         """Steps done where the replays begin."""
         return 0 if self.start is None else self.start.step
 
-    def reproduce(self, watched: range, judge: Judge) -> Trace | None:
+    def reproduce(self, watched: range, judge: Judge) -> OpTrace | None:
         """Replays the training as it was, every operation watched in some steps until one is not finite.
 
         Args:
@@ -77,7 +77,7 @@ class Replays:
         """
         training = self._training(same(self.run.config), repeat=0)
         records: list[StepRecord] = []
-        found: Trace | None = None
+        found: OpTrace | None = None
         rescued: bool | None = None
         while len(records) < self._length() and rescued is None:
             if found is None and training.step + 1 in watched:

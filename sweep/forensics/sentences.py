@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 
 from sweep.forensics.changes import Change
-from sweep.forensics.trace_ops import Trace
+from sweep.forensics.trace_ops import OpTrace
 from sweep.forensics.trouble import Trouble
 from sweep.records import Counterfactual, FirstNonfinite, Outcome, Place, Verdict
 from sweep.training.optim import RobustZ, SkipAbove
@@ -63,7 +63,7 @@ def where(first: FirstNonfinite) -> str:
             return f"the weight {first.path} after step {first.step}"
 
 
-def overflow(trace: Trace) -> str:
+def overflow(trace: OpTrace) -> str:
     """Where half precision overflowed, and how large the value is in fp32."""
     first = trace.first
     assert first is not None, "asked for traces that found something"

@@ -13,8 +13,9 @@ from slr_models.data import SyntheticConfig
 from slr_models.data.batch import Dataset, FeatureGroup, Split
 from slr_models.models import CtcModel
 from slr_models.models.blocks import SelfAttention
+from slr_models.models.configs import TeacherConfig
 from slr_models.models.norm import Frames
-from slr_models.models.teacher import Teacher, TeacherConfig
+from slr_models.models.teacher import Teacher
 from sweep.records import Cause
 from sweep.training.config import TrialConfig
 from sweep.training.train import Training

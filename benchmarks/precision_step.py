@@ -16,8 +16,9 @@ from pydantic import TypeAdapter
 from slr_models.ctc import ctc_losses
 from slr_models.data.batch import FeatureGroup
 from slr_models.models import CtcModel, ModelConfig
+from sweep.training.amp import Precision
 from sweep.training.optim import AdamW
-from sweep.training.precision import Bf16, Fp16, Fp32, Precision
+from sweep.training.precision import Bf16, Fp16, Fp32
 
 BATCH, FRAMES, LABELS, VOCABULARY = 8, 80, 8, 40
 GROUPS = (FeatureGroup("hands", 0, 126), FeatureGroup("pose", 126, 225))

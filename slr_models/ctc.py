@@ -9,7 +9,7 @@ A target of U labels with r adjacent repeats (equal neighbours) can be aligned w
 import itertools
 import math
 from collections.abc import Sequence
-from typing import Literal, assert_never
+from typing import assert_never
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from slr_models.errors import SettingError
+from slr_models.spec import OutputNormalization
 from slr_models.transfer import to_device
 
 Floats = npt.NDArray[np.float64]
@@ -26,8 +27,6 @@ Floats = npt.NDArray[np.float64]
 BLANK = 0
 """Index of the blank in every vocabulary."""
 
-OutputNormalization = Literal["once", "log_softmax_twice", "softmax_then_log_softmax"]
-"""What turns a model's raw scores into log-probabilities; the last step is always the loss's own log_softmax."""
 
 _SMALLEST_SHARE = 1e-300
 """Stands for a probability of zero, whose logarithm would be none."""

@@ -1,5 +1,7 @@
 """Spec: the frozen base of every configuration object."""
 
+from typing import Literal
+
 from pydantic import BaseModel, ConfigDict
 
 
@@ -11,3 +13,7 @@ class Spec(BaseModel):
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
+
+
+OutputNormalization = Literal["once", "log_softmax_twice", "softmax_then_log_softmax"]
+"""What turns a model's raw scores into log-probabilities; the last step is always the loss's own log_softmax."""

@@ -12,6 +12,8 @@ NAN = float("nan")
 
 Cost = Literal["step_time_s", "peak_memory_mib"]
 """What a search may trade a result against; fields of `TrialResult`."""
+SearchMode = Literal["balanced", "map", "exploit"]
+"""What the search `stability` spends its trials on: the boundary, the best result, or both."""
 
 
 class Outcome(StrEnum):

@@ -7,15 +7,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from slr_models.data.batch import (
-    BLANK_TOKEN,
-    Batch,
-    DataFacts,
-    Dataset,
-    FeatureGroup,
-    Split,
-    collate,
-)
+from slr_models.data.batch import BLANK_TOKEN, DataFacts, Dataset, FeatureGroup, Split
 from slr_models.data.clips import ClipsConfig
 from slr_models.data.compose import Augmentation
 from slr_models.data.custom import CustomDataConfig
@@ -31,7 +23,6 @@ DataConfig = Annotated[SourceConfig | MemorizeConfig, Field(discriminator="kind"
 __all__ = [
     "BLANK_TOKEN",
     "Augmentation",
-    "Batch",
     "ClipsConfig",
     "CustomDataConfig",
     "DataConfig",
@@ -43,5 +34,4 @@ __all__ = [
     "MemorizeConfig",
     "Split",
     "SyntheticConfig",
-    "collate",
 ]

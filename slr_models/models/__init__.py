@@ -1,18 +1,21 @@
-"""The models that can be trained: a typed union over `kind`."""
+"""The models that can be trained: a typed union over `kind`.
 
-from typing import Annotated
+configs.py   their settings, read without torch; a file beside it holds each network, and is imported to build it
+base.py      what every network offers (`CtcModel`)
+"""
 
-from pydantic import Field
+from typing import TYPE_CHECKING, Any
 
-from slr_models.models.base import CtcModel
-from slr_models.models.custom import CustomModelConfig
-from slr_models.models.mobilenet import MobileNetConfig, MobileNetTeacherConfig
-from slr_models.models.teacher import TeacherConfig
+from slr_models.models.configs import (
+    CustomModelConfig,
+    MobileNetConfig,
+    MobileNetTeacherConfig,
+    ModelConfig,
+    TeacherConfig,
+)
 
-ModelConfig = Annotated[
-    TeacherConfig | MobileNetConfig | MobileNetTeacherConfig | CustomModelConfig, Field(discriminator="kind")
-]
-"""Any model configuration; `kind` says which."""
+if TYPE_CHECKING:
+    from slr_models.models.base import CtcModel
 
 __all__ = [
     "CtcModel",
@@ -22,3 +25,12 @@ __all__ = [
     "ModelConfig",
     "TeacherConfig",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """`CtcModel` brings torch, which nobody waits for who only reads settings."""
+    if name == "CtcModel":
+        from slr_models.models.base import CtcModel
+
+        return CtcModel
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

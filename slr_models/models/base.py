@@ -5,20 +5,14 @@ Dimension legend: B batch, T input frames, S output frames, F features, V vocabu
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from typing import Literal, TypeVar
+from typing import TypeVar
 
 import torch
-from pydantic import Field
 from torch import Tensor, nn
 
 from slr_models.data.batch import FeatureGroup
 from slr_models.errors import SettingError
-from slr_models.spec import Spec
 
-OUTPUT_STRIDE = 4
-"""Input frames an output frame of the built-in models; at 8 some real sentences have too few frames for CTC."""
-
-NormKind = Literal["batch", "group", "layer"]
 ModelT = TypeVar("ModelT", bound=nn.Module)
 
 
@@ -50,25 +44,6 @@ class CtcModel(nn.Module, ABC):
         """
         kinds = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.LSTM, nn.GRU, nn.MultiheadAttention)
         return sum(isinstance(module, kinds) for module in self.modules())
-
-
-class NetworkSpec(Spec):
-    """Settings that the built-in models share."""
-
-    width: float = Field(default=1.0, ge=0.0625, le=2.0)
-    """Factor on every channel count. 1 is the full-size model; 0.125 a proxy that trains on a CPU."""
-    norm: NormKind = "group"
-    """Normalization of the convolutional part; its statistics come from valid frames only."""
-    dropout: float = Field(default=0.0, ge=0.0, lt=1.0)
-    """Probability of zeroing an activation in training."""
-    init_scale: float = Field(default=1.0, gt=0.0)
-    """Factor on every initial weight matrix and kernel (not on biases and norm gains)."""
-    conv_scale: float = Field(default=1.0, gt=0.0)
-    """Further factor on the initial convolution kernels."""
-
-    def output_length(self, num_frames: int) -> int:
-        """Output frames for so many input frames: ceil(T / 4)."""
-        return -(-num_frames // OUTPUT_STRIDE)
 
 
 def ceil_div_lengths(lengths_B: Tensor, stride: int) -> Tensor:

@@ -5,21 +5,13 @@ Source: Howard et al. 2019, table 1 (channels doubled; of its strides only the s
 """
 
 from collections.abc import Sequence
-from typing import Literal, NamedTuple, cast
+from typing import NamedTuple, cast
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from slr_models.data.batch import FeatureGroup
-from slr_models.models.base import (
-    OUTPUT_STRIDE,
-    CtcModel,
-    NetworkSpec,
-    NormKind,
-    build_seeded,
-    ceil_div_lengths,
-    check_inputs,
-)
+from slr_models.models.base import CtcModel, ceil_div_lengths
 from slr_models.models.blocks import (
     Conv,
     DepthwiseConv,
@@ -28,6 +20,7 @@ from slr_models.models.blocks import (
     scale_channels,
     scale_weights,
 )
+from slr_models.models.configs import OUTPUT_STRIDE, NetworkSpec, NormKind
 from slr_models.models.norm import Frames, MaskedNorm
 
 
@@ -83,37 +76,6 @@ def repeat_rows(times: int) -> tuple[Row, ...]:
         rows.extend([row] * (times if keeps_shape else 1))
         channels = row.out
     return tuple(rows)
-
-
-class MobileNetConfig(NetworkSpec):
-    """Settings of the baseline: 15.7 M parameters and 20 layers at width 1."""
-
-    kind: Literal["baseline"] = "baseline"
-
-    def build(self, num_features: int, groups: Sequence[FeatureGroup], vocabulary_size: int, seed: int) -> "MobileNet":
-        """Makes the model on the CPU; the same seed gives the same weights.
-
-        Raises:
-            SettingError: the groups do not partition the features, or the vocabulary holds no label.
-        """
-        check_inputs(num_features, groups, vocabulary_size)
-        return build_seeded(lambda: MobileNet(self, ROWS, BASELINE_FACTOR, groups, vocabulary_size), seed)
-
-
-class MobileNetTeacherConfig(NetworkSpec):
-    """Settings of the scaled-up baseline: the teacher's size and depth without its branches and attention."""
-
-    kind: Literal["mobilenet_teacher"] = "mobilenet_teacher"
-
-    def build(self, num_features: int, groups: Sequence[FeatureGroup], vocabulary_size: int, seed: int) -> "MobileNet":
-        """Makes the model on the CPU; the same seed gives the same weights.
-
-        Raises:
-            SettingError: the groups do not partition the features, or the vocabulary holds no label.
-        """
-        check_inputs(num_features, groups, vocabulary_size)
-        rows = repeat_rows(TEACHER_REPEATS)
-        return build_seeded(lambda: MobileNet(self, rows, TEACHER_FACTOR, groups, vocabulary_size), seed)
 
 
 class SqueezeExcite(nn.Module):
@@ -227,3 +189,13 @@ class MobileNet(CtcModel):
         x_BSC = F.hardswish(self.last_norm(self.last(x_BTC), frames))
         x_BSD = F.hardswish(self.fully_connected(x_BSC[:, : -(-num_frames // OUTPUT_STRIDE)]))
         return cast(Tensor, self.classifier(dropout(x_BSD, self.dropout_probability, self.training)))
+
+
+def baseline(spec: NetworkSpec, groups: Sequence[FeatureGroup], vocabulary_size: int) -> MobileNet:
+    """The network of `MobileNetConfig`."""
+    return MobileNet(spec, ROWS, BASELINE_FACTOR, groups, vocabulary_size)
+
+
+def large(spec: NetworkSpec, groups: Sequence[FeatureGroup], vocabulary_size: int) -> MobileNet:
+    """The network of `MobileNetTeacherConfig`."""
+    return MobileNet(spec, repeat_rows(TEACHER_REPEATS), TEACHER_FACTOR, groups, vocabulary_size)

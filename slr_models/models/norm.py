@@ -15,7 +15,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from slr_models.models.base import NormKind, ceil_div_lengths
+from slr_models.models.base import ceil_div_lengths
+from slr_models.models.configs import NormKind
 
 EPSILON = 1e-5
 BATCH_MOMENTUM = 0.1

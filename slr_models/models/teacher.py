@@ -8,23 +8,14 @@ Sources: Carreira & Zisserman 2017 (I3D, channels doubled), Vaswani et al. 2017 
 """
 
 from collections.abc import Sequence
-from typing import Literal, NamedTuple, cast
+from typing import NamedTuple, cast
 
 import torch
 import torch.nn.functional as F
-from pydantic import Field
 from torch import Tensor, nn
 
 from slr_models.data.batch import FeatureGroup
-from slr_models.models.base import (
-    OUTPUT_STRIDE,
-    CtcModel,
-    NetworkSpec,
-    NormKind,
-    build_seeded,
-    ceil_div_lengths,
-    check_inputs,
-)
+from slr_models.models.base import CtcModel, ceil_div_lengths
 from slr_models.models.blocks import (
     Conv,
     GroupEmbedding,
@@ -34,6 +25,7 @@ from slr_models.models.blocks import (
     scale_channels,
     scale_weights,
 )
+from slr_models.models.configs import OUTPUT_STRIDE, NormKind, TeacherConfig
 from slr_models.models.norm import Frames, MaskedNorm, full_precision
 
 
@@ -78,31 +70,6 @@ EMBEDDING_CHANNELS = 512
 STEM_CHANNELS = (128, 128, 384)
 MODULES_BEFORE_POOL = 2
 FEED_FORWARD_FACTOR = 4
-
-
-class TeacherConfig(NetworkSpec):
-    """Settings of the teacher; the defaults have 44 M parameters and 70 layers (four feature groups)."""
-
-    kind: Literal["teacher"] = "teacher"
-    num_modules: int = Field(default=9, ge=1, le=32)
-    """Inception modules; each has six convolutions in at most two steps of depth."""
-    num_encoder_layers: int = Field(default=2, ge=0, le=16)
-    """Layers (attention and feed-forward) after the convolutions."""
-    attention: bool = True
-    """Whether frames attend to each other, before the convolutions and in the encoder layers."""
-    num_heads: int = Field(default=8, ge=1, le=64)
-    """Heads of each attention, at every width."""
-    hidden_size: int = Field(default=1024, ge=1)
-    """Size of the encoder at width 1; the width scales it, rounded to a multiple of the heads."""
-
-    def build(self, num_features: int, groups: Sequence[FeatureGroup], vocabulary_size: int, seed: int) -> "Teacher":
-        """Makes the model on the CPU; the same seed gives the same weights.
-
-        Raises:
-            SettingError: the groups do not partition the features, or the vocabulary holds no label.
-        """
-        check_inputs(num_features, groups, vocabulary_size)
-        return build_seeded(lambda: Teacher(self, groups, vocabulary_size), seed)
 
 
 class Inception(nn.Module):

@@ -19,7 +19,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from slr_models.models import ModelConfig
-from slr_models.models.base import NetworkSpec
+from slr_models.models.configs import NetworkSpec
 from slr_models.spec import Spec
 from sweep.records import Cause
 from sweep.training.config import TrainingConfig, TrialConfig

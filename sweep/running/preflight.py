@@ -10,7 +10,8 @@ import torch
 from slr_models.ctc import beam_decode
 from slr_models.data.batch import Dataset
 from slr_models.errors import SettingError, UserError
-from slr_models.models.custom import CustomModelConfig, raised_text
+from slr_models.models.configs import CustomModelConfig
+from slr_models.models.custom import raised_text
 from sweep.running.job import RunOptions
 from sweep.running.trial import TrialRunner
 from sweep.search import CmaEsSearch, GridSearch, Nsga2Search

@@ -1,6 +1,11 @@
-"""Searches: which settings to try next."""
+"""Searches: which settings to try next.
 
-from typing import Annotated
+samplers.py    their settings, read without Optuna
+stability.py   `StabilitySampler`, which maps the boundary in plain Optuna as well
+bridge.py      tells Optuna the truth about every setting (journal.py: where it lies); importance.py: what mattered
+"""
+
+from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import Field
 
@@ -13,7 +18,9 @@ from sweep.search.samplers import (
     StabilitySearch,
     TpeSearch,
 )
-from sweep.search.stability import StabilitySampler
+
+if TYPE_CHECKING:
+    from sweep.search.stability import StabilitySampler
 
 SearchConfig = Annotated[
     RandomSearch | GridSearch | StabilitySearch | TpeSearch | GpSearch | CmaEsSearch | Nsga2Search,
@@ -31,3 +38,12 @@ __all__ = [
     "StabilitySearch",
     "TpeSearch",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """`StabilitySampler` brings Optuna, which nobody waits for who only reads settings."""
+    if name == "StabilitySampler":
+        from sweep.search.stability import StabilitySampler
+
+        return StabilitySampler
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

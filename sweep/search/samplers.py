@@ -4,16 +4,19 @@ A sampler is built anew for every setting asked for, seeded by the search's seed
 So a resumed study draws what an uninterrupted one would have drawn, and never repeats its first points.
 """
 
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
-import optuna
 from pydantic import Field
 
 from slr_models.spec import Spec
-from sweep.records import Cost
-from sweep.search.stability import Mode, StabilitySampler
+from sweep.records import Cost, SearchMode
 from sweep.space import Scalar, Space
+
+if TYPE_CHECKING:
+    import optuna
+
+    from sweep.search.stability import StabilitySampler
 
 
 class _Search(Spec):
@@ -32,8 +35,10 @@ class RandomSearch(_Search):
 
     kind: Literal["random"] = "random"
 
-    def sampler(self, number: int, space: Space) -> optuna.samplers.BaseSampler:
+    def sampler(self, number: int, space: Space) -> "optuna.samplers.BaseSampler":
         """The sampler that draws setting `number`."""
+        import optuna
+
         return optuna.samplers.RandomSampler(seed=_seed(self.seed, number))
 
 
@@ -42,8 +47,10 @@ class GridSearch(_Search):
 
     kind: Literal["grid"] = "grid"
 
-    def sampler(self, number: int, space: Space) -> optuna.samplers.BaseSampler:
+    def sampler(self, number: int, space: Space) -> "optuna.samplers.BaseSampler":
         """A sampler that is never consulted: a grid fixes each setting."""
+        import optuna
+
         return optuna.samplers.RandomSampler(seed=_seed(self.seed, number))
 
 
@@ -54,8 +61,10 @@ class TpeSearch(_Search):
     num_startup: int = Field(16, ge=1)
     """Random settings before the estimator takes over."""
 
-    def sampler(self, number: int, space: Space) -> optuna.samplers.BaseSampler:
+    def sampler(self, number: int, space: Space) -> "optuna.samplers.BaseSampler":
         """The sampler that draws setting `number`."""
+        import optuna
+
         return optuna.samplers.TPESampler(
             seed=_seed(self.seed, number), n_startup_trials=self.num_startup, constant_liar=True
         )
@@ -68,8 +77,10 @@ class GpSearch(_Search):
     num_startup: int = Field(12, ge=1)
     """Random settings before the process takes over."""
 
-    def sampler(self, number: int, space: Space) -> optuna.samplers.BaseSampler:
+    def sampler(self, number: int, space: Space) -> "optuna.samplers.BaseSampler":
         """The sampler that draws setting `number`."""
+        import optuna
+
         # A conditional dimension is drawn at random, as documented; Optuna would say so for every setting.
         return optuna.samplers.GPSampler(
             seed=_seed(self.seed, number), n_startup_trials=self.num_startup, warn_independent_sampling=False
@@ -80,7 +91,7 @@ class StabilitySearch(_Search):
     """Maps where training is stable, looks for the best result inside, and ends when the map is known."""
 
     kind: Literal["stability"] = "stability"
-    mode: Mode = "balanced"
+    mode: SearchMode = "balanced"
     """`map`: the boundary alone; `exploit`: the best result where training is stable, so that at most a quarter of
     the trials should diverge; `balanced`: two thirds and one third."""
     num_startup: int = Field(14, ge=4)
@@ -91,8 +102,10 @@ class StabilitySearch(_Search):
     randomised: bool = True
     """Whether the weight of what is uncertain against what is near the boundary is drawn anew for each setting."""
 
-    def sampler(self, number: int, space: Space) -> StabilitySampler:
+    def sampler(self, number: int, space: Space) -> "StabilitySampler":
         """The sampler that draws setting `number`."""
+        from sweep.search.stability import StabilitySampler
+
         return StabilitySampler(
             space,
             self.seed,
@@ -102,7 +115,7 @@ class StabilitySearch(_Search):
             randomised=self.randomised,
         )
 
-    def stop_reason(self, study: optuna.Study, space: Space) -> str | None:
+    def stop_reason(self, study: "optuna.Study", space: Space) -> str | None:
         """Why no further setting is needed; None while one is."""
         sampler = self.sampler(0, space)
         if sampler.is_used_up(study):
@@ -128,8 +141,10 @@ class CmaEsSearch(_Search):
     population_size: int | None = Field(None, ge=4)
     """Settings of a generation; null: 4 + 3 ln(dimensions), rounded down."""
 
-    def sampler(self, number: int, space: Space) -> optuna.samplers.BaseSampler:
+    def sampler(self, number: int, space: Space) -> "optuna.samplers.BaseSampler":
         """The sampler that draws setting `number`. Its state lies in the study's trials."""
+        import optuna
+
         return optuna.samplers.CmaEsSampler(
             seed=_seed(self.seed, number),
             n_startup_trials=self.num_startup,
@@ -151,6 +166,8 @@ class Nsga2Search(_Search):
     population_size: int = Field(12, ge=2)
     """Settings of a generation. The first is random."""
 
-    def sampler(self, number: int, space: Space) -> optuna.samplers.BaseSampler:
+    def sampler(self, number: int, space: Space) -> "optuna.samplers.BaseSampler":
         """The sampler that draws setting `number`. Its generations lie in the study's trials."""
+        import optuna
+
         return optuna.samplers.NSGAIISampler(seed=_seed(self.seed, number), population_size=self.population_size)

@@ -22,7 +22,7 @@ It works in plain Optuna. Each trial says how far it was from instability:
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import optuna
@@ -35,9 +35,8 @@ from sweep.boundary.edges import edge_path, mean_width
 from sweep.boundary.encoding import Encoding, Floats
 from sweep.boundary.model import MIN_ROWS, MarginModel
 from sweep.boundary.result import MIN_STABLE, ResultModel
+from sweep.records import SearchMode
 from sweep.space import Choice, Dimension, Grid, Integer, LogUniform, Settings, Space, Uniform, contains, is_active
-
-Mode = Literal["balanced", "map", "exploit"]
 
 SAFE_ENOUGH = 0.85
 """An exploiting trial is expected to be stable with at least this probability, so that few diverge."""
@@ -74,7 +73,7 @@ class StabilitySampler(BaseSampler):
         space: Mapping[str, Dimension | BaseDistribution | Mapping[str, Any]] | None = None,
         seed: int | None = None,
         *,
-        mode: Mode = "balanced",
+        mode: SearchMode = "balanced",
         num_startup: int = 14,
         stop_width: float = 0.25,
         randomised: bool = True,
@@ -98,7 +97,7 @@ class StabilitySampler(BaseSampler):
         """
         self._given = space
         self._seed = int(np.random.SeedSequence().generate_state(1)[0]) if seed is None else seed
-        self._mode: Mode = mode
+        self._mode: SearchMode = mode
         self._num_startup = num_startup
         self._stop_width = stop_width
         self._randomised = randomised

@@ -4,10 +4,9 @@ from typing import Literal
 
 from pydantic import Field
 
-from slr_models.ctc import OutputNormalization
 from slr_models.data import DataConfig
 from slr_models.models import ModelConfig
-from slr_models.spec import Spec
+from slr_models.spec import OutputNormalization, Spec
 from sweep.training.optim import (
     AdamW,
     BadBatchConfig,

@@ -17,14 +17,17 @@ import torch
 from torch import Tensor
 
 from slr_models.ctc import as_scores, beam_decode, blank_rate, ctc_losses, greedy_decode, input_dependence, is_feasible
-from slr_models.data.batch import Batch, Dataset, Split, collate
+from slr_models.data.batch import Dataset, Split
+from slr_models.data.collate import Batch, collate
 from slr_models.models import ModelConfig
 from slr_models.wer import ErrorCounts, count_errors
 from sweep.records import EvalRecord, HealthSample, StepRecord
 from sweep.training.config import Beam, TrialConfig, steps_per_epoch
 from sweep.training.health import HealthProbe, PendingHealth
 from sweep.training.late import LateReader, Stopwatch
-from sweep.training.optim import SkipNamer, grad_norm, refusal_reason
+from sweep.training.optim import SkipNamer
+from sweep.training.optim.clippers import grad_norm
+from sweep.training.optim.policies import refusal_reason
 from sweep.training.precision import Fp16, Fp16Unscaled
 from sweep.training.telemetry import params_finite
 

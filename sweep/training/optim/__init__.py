@@ -1,15 +1,10 @@
-"""Everything between the gradient and the new weights: optimizer, schedule, clipping and bad-batch policy."""
+"""Everything between the gradient and the new weights: optimizer, schedule, clipping and bad-batch policy.
 
-from sweep.training.optim.bad_batch import (
-    BadBatchConfig,
-    BadBatchPolicy,
-    NeverSkip,
-    RobustZ,
-    SkipAbove,
-    SkipNonfinite,
-    refusal_reason,
-)
-from sweep.training.optim.clipping import Adaptive, Agc, ByNorm, ByValue, ClipConfig, Clipper, Off, grad_norm
+Here are their settings, read without torch; `clippers.py` and `policies.py` do what two of them say.
+"""
+
+from sweep.training.optim.bad_batch import BadBatchConfig, NeverSkip, RobustZ, SkipAbove, SkipNonfinite
+from sweep.training.optim.clipping import Adaptive, Agc, ByNorm, ByValue, ClipConfig, Off
 from sweep.training.optim.optimizer import Adam, AdamW, OptimizerConfig, Sgd
 from sweep.training.optim.schedule import Constant, Cosine, OneCycle, Plateau, Schedule, ScheduleConfig
 from sweep.training.optim.skip_reason import SkipNamer
@@ -20,11 +15,9 @@ __all__ = [
     "Adaptive",
     "Agc",
     "BadBatchConfig",
-    "BadBatchPolicy",
     "ByNorm",
     "ByValue",
     "ClipConfig",
-    "Clipper",
     "Constant",
     "Cosine",
     "NeverSkip",
@@ -39,6 +32,4 @@ __all__ = [
     "SkipAbove",
     "SkipNamer",
     "SkipNonfinite",
-    "grad_norm",
-    "refusal_reason",
 ]

@@ -1,67 +1,14 @@
-"""Bad-batch policies: whether the update of a batch is applied, judged by its loss and gradient norm.
-
-They judge on the device that the two are on, so that a training on a GPU does not wait for them.
-"""
+"""Whether the update of a bad batch is applied, as settings; `policies.py` judges the batches."""
 
 import math
-from typing import Annotated, Any, Literal, Protocol, Self
+from typing import TYPE_CHECKING, Annotated, Literal, Self
 
-import torch
 from pydantic import Field, model_validator
-from torch import Tensor
 
 from slr_models.spec import Spec
-from sweep.records import SkipReason
 
-_LEAST_DEVIATION = 0.05
-"""Deviation of log norms that is taken for granted: 5 % of wobble is never an outlier."""
-
-_REASONS = (None, SkipReason.NONFINITE, SkipReason.THRESHOLD)
-"""By the code that a policy answers."""
-_APPLY, _NONFINITE, _THRESHOLD = range(len(_REASONS))
-
-
-def refusal_reason(code: float) -> SkipReason | None:
-    """What a policy's code means, once it has been read; None: the batch is applied."""
-    return _REASONS[int(code)]
-
-
-class BadBatchPolicy(Protocol):
-    """Judges the batches of one training, in their order."""
-
-    def decide(self, loss: Tensor, grad_norm: Tensor) -> Tensor:
-        """Whether not to apply this batch: 0 to apply it, else a code for `refusal_reason`.
-
-        A float32 scalar on the arguments' device, without a host synchronization.
-
-        Args:
-            loss: Unscaled loss, a float32 scalar; may be NaN or infinite.
-            grad_norm: Norm of the unscaled gradient before clipping, likewise.
-        """
-
-    def state_dict(self) -> dict[str, Any]:
-        """State to continue from."""
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continues from `state_dict()` of the same configuration."""
-
-
-class _ThresholdPolicy:
-    """A policy that remembers nothing."""
-
-    def __init__(self, skip_nonfinite: bool, threshold: float) -> None:
-        self._nonfinite = _NONFINITE if skip_nonfinite else _APPLY
-        self._threshold = threshold
-
-    def decide(self, loss: Tensor, grad_norm: Tensor) -> Tensor:
-        # In float64, so that the threshold is not rounded.
-        return _code(loss, grad_norm, grad_norm.double() > self._threshold, self._nonfinite)
-
-    def state_dict(self) -> dict[str, Any]:
-        return {}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        pass
+if TYPE_CHECKING:
+    from sweep.training.optim.policies import BadBatchPolicy
 
 
 class NeverSkip(Spec):
@@ -69,9 +16,11 @@ class NeverSkip(Spec):
 
     kind: Literal["never_skip"] = "never_skip"
 
-    def build(self) -> BadBatchPolicy:
+    def build(self) -> "BadBatchPolicy":
         """A loss scaler still refuses steps with non-finite gradients by itself."""
-        return _ThresholdPolicy(skip_nonfinite=False, threshold=math.inf)
+        from sweep.training.optim.policies import ThresholdPolicy
+
+        return ThresholdPolicy(skip_nonfinite=False, threshold=math.inf)
 
 
 class SkipNonfinite(Spec):
@@ -79,9 +28,11 @@ class SkipNonfinite(Spec):
 
     kind: Literal["skip_nonfinite"] = "skip_nonfinite"
 
-    def build(self) -> BadBatchPolicy:
+    def build(self) -> "BadBatchPolicy":
         """A policy without state."""
-        return _ThresholdPolicy(skip_nonfinite=True, threshold=math.inf)
+        from sweep.training.optim.policies import ThresholdPolicy
+
+        return ThresholdPolicy(skip_nonfinite=True, threshold=math.inf)
 
 
 class SkipAbove(Spec):
@@ -94,9 +45,11 @@ class SkipAbove(Spec):
     threshold: float = Field(gt=0)
     """Largest norm that is applied, before clipping."""
 
-    def build(self) -> BadBatchPolicy:
+    def build(self) -> "BadBatchPolicy":
         """A policy without state."""
-        return _ThresholdPolicy(skip_nonfinite=True, threshold=self.threshold)
+        from sweep.training.optim.policies import ThresholdPolicy
+
+        return ThresholdPolicy(skip_nonfinite=True, threshold=self.threshold)
 
 
 class RobustZ(Spec):
@@ -123,64 +76,11 @@ class RobustZ(Spec):
             )
         return self
 
-    def build(self) -> BadBatchPolicy:
+    def build(self) -> "BadBatchPolicy":
         """A policy with an empty window."""
-        return _RobustZPolicy(self)
+        from sweep.training.optim.policies import RobustZPolicy
+
+        return RobustZPolicy(z=self.z, window=self.window, warmup_steps=self.warmup_steps)
 
 
 BadBatchConfig = Annotated[NeverSkip | SkipNonfinite | SkipAbove | RobustZ, Field(discriminator="kind")]
-
-
-class _RobustZPolicy:
-    """Keeps the log norms in a ring (W = window) and their number on the device of the norms."""
-
-    def __init__(self, config: RobustZ) -> None:
-        self._config = config
-        self._log_norms_W = torch.full((config.window,), math.nan, dtype=torch.float64)
-        self._num_seen = torch.zeros((), dtype=torch.int64)
-
-    def decide(self, loss: Tensor, grad_norm: Tensor) -> Tensor:
-        # No effect but in the first step of a training on a GPU.
-        log_norms_W = self._log_norms_W.to(grad_norm.device)
-        num_seen = self._num_seen.to(grad_norm.device)
-        log_norm = grad_norm.double().log()
-        is_outlier = (num_seen >= self._config.warmup_steps) & (_z(log_norm, log_norms_W, num_seen) > self._config.z)
-        # A norm of 0 has no logarithm: it is applied, and not remembered.
-        is_remembered = torch.isfinite(loss) & torch.isfinite(log_norm)
-        places_W = torch.arange(self._config.window, device=grad_norm.device)
-        is_written_W = (places_W == num_seen % self._config.window) & is_remembered
-        self._log_norms_W = torch.where(is_written_W, log_norm, log_norms_W)
-        self._num_seen = num_seen + is_remembered
-        return _code(loss, grad_norm, is_outlier, _NONFINITE)
-
-    def state_dict(self) -> dict[str, Any]:
-        oldest = max(0, int(self._num_seen) - self._config.window) % self._config.window
-        ordered = self._log_norms_W.roll(-oldest).tolist() if oldest else self._log_norms_W.tolist()
-        return {"log_norms": [log_norm for log_norm in ordered if not math.isnan(log_norm)]}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        log_norms = state["log_norms"]
-        self._log_norms_W = torch.full((self._config.window,), math.nan, dtype=torch.float64)
-        self._log_norms_W[: len(log_norms)] = torch.tensor(log_norms, dtype=torch.float64)
-        self._num_seen = torch.tensor(len(log_norms))
-
-
-def _code(loss: Tensor, grad_norm: Tensor, is_outlier: Tensor, nonfinite: int) -> Tensor:
-    is_finite = torch.isfinite(loss) & torch.isfinite(grad_norm)
-    return torch.where(is_finite, torch.where(is_outlier, _THRESHOLD, _APPLY), nonfinite).float()
-
-
-def _z(log_norm: Tensor, log_norms_W: Tensor, num_seen: Tensor) -> Tensor:
-    """Deviations that `log_norm` lies above the median; NaN as long as there is none."""
-    num_known = num_seen.clamp(max=len(log_norms_W))
-    median = _median(log_norms_W, num_known)
-    deviation = 1.4826 * _median((log_norms_W - median).abs(), num_known)
-    return (log_norm - median) / deviation.clamp(min=_LEAST_DEVIATION)
-
-
-def _median(values_W: Tensor, num_known: Tensor) -> Tensor:
-    """Median of the values, of which `num_known` are not NaN; the mean of the middle two if that is even."""
-    middle_2 = torch.stack([(num_known - 1).clamp(min=0) // 2, num_known // 2])
-    # NaN comes last.
-    lower, upper = values_W.sort().values.index_select(0, middle_2).unbind()
-    return (lower + upper) / 2

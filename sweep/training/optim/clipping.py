@@ -1,61 +1,13 @@
-"""Gradient norm and clipping. Clipping never repairs a NaN: that is the bad-batch policy's matter."""
+"""How gradients are clipped, as settings; `clippers.py` does it."""
 
-import math
-from collections.abc import Callable, Sequence
-from typing import Annotated, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Annotated, Literal
 
-import torch
 from pydantic import Field
-from torch import Tensor
-from torch.nn import Parameter
 
 from slr_models.spec import Spec
 
-
-def grad_norm(parameters: Sequence[Parameter]) -> Tensor:
-    """Global L2 norm of the gradients, a scalar on their device; 0 if there is none.
-
-    NaN or infinite if a gradient is, and infinite if a finite one is above the root of fp32's range (1.8e19).
-    """
-    return torch.nn.utils.get_total_norm(
-        [parameter.grad for parameter in parameters if parameter.grad is not None], foreach=True
-    )
-
-
-class Clipper(Protocol):
-    """Limits the gradients of one training, in place."""
-
-    def clip_(self, parameters: Sequence[Parameter], grad_norm: Tensor, refused: Tensor) -> None:
-        """Clips, without a host synchronization.
-
-        Args:
-            parameters: Those whose gradients are clipped.
-            grad_norm: Norm of these gradients as they are. If not finite, no statistic sees it.
-            refused: A bool scalar: whether the step will not be applied, so that no statistic may see it, and the
-                gradients may become anything.
-        """
-
-    def state_dict(self) -> dict[str, Any]:
-        """State to continue from."""
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continues from `state_dict()` of the same configuration."""
-
-
-class _FixedClipper:
-    """A clipper that remembers nothing."""
-
-    def __init__(self, clip: Callable[[Sequence[Parameter], Tensor], None]) -> None:
-        self._clip = clip
-
-    def clip_(self, parameters: Sequence[Parameter], grad_norm: Tensor, refused: Tensor) -> None:
-        self._clip(parameters, grad_norm)
-
-    def state_dict(self) -> dict[str, Any]:
-        return {}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        pass
+if TYPE_CHECKING:
+    from sweep.training.optim.clippers import Clipper
 
 
 class Off(Spec):
@@ -63,9 +15,11 @@ class Off(Spec):
 
     kind: Literal["off"] = "off"
 
-    def build(self) -> Clipper:
+    def build(self) -> "Clipper":
         """A clipper that does nothing."""
-        return _FixedClipper(lambda parameters, norm: None)
+        from sweep.training.optim.clippers import off
+
+        return off()
 
 
 class ByNorm(Spec):
@@ -75,13 +29,11 @@ class ByNorm(Spec):
     max_norm: float = Field(default=1.0, gt=0)
     """Largest norm, in the unit of the (unscaled) gradient."""
 
-    def build(self) -> Clipper:
+    def build(self) -> "Clipper":
         """A NaN or infinite norm spoils every gradient."""
+        from sweep.training.optim.clippers import by_norm
 
-        def clip(parameters: Sequence[Parameter], norm: Tensor) -> None:
-            torch.nn.utils.clip_grads_with_norm_(parameters, self.max_norm, norm, foreach=True)
-
-        return _FixedClipper(clip)
+        return by_norm(self.max_norm)
 
 
 class ByValue(Spec):
@@ -91,13 +43,11 @@ class ByValue(Spec):
     max_value: float = Field(default=1.0, gt=0)
     """Largest absolute value."""
 
-    def build(self) -> Clipper:
+    def build(self) -> "Clipper":
         """An infinite element becomes finite; a NaN stays."""
+        from sweep.training.optim.clippers import by_value
 
-        def clip(parameters: Sequence[Parameter], norm: Tensor) -> None:
-            torch.nn.utils.clip_grad_value_(parameters, self.max_value, foreach=True)
-
-        return _FixedClipper(clip)
+        return by_value(self.max_value)
 
 
 class Agc(Spec):
@@ -113,15 +63,11 @@ class Agc(Spec):
     eps: float = Field(default=1e-3, gt=0)
     """Least norm that a unit's weights are taken to have: zero-initialized ones must be able to move."""
 
-    def build(self) -> Clipper:
+    def build(self) -> "Clipper":
         """A non-finite unit stays non-finite; the others are clipped as usual."""
+        from sweep.training.optim.clippers import by_unit
 
-        def clip(parameters: Sequence[Parameter], norm: Tensor) -> None:
-            for parameter in parameters:
-                if parameter.grad is not None:
-                    _clip_units_(parameter.grad, parameter.detach(), self.max_ratio, self.eps)
-
-        return _FixedClipper(clip)
+        return by_unit(self.max_ratio, self.eps)
 
 
 class Adaptive(Spec):
@@ -139,90 +85,11 @@ class Adaptive(Spec):
     warmup_steps: int = Field(default=25, ge=2)
     """Finite norms that set the first mean and variance; these are not clipped."""
 
-    def build(self) -> Clipper:
+    def build(self) -> "Clipper":
         """A non-finite norm is neither clipped nor remembered."""
-        return _AdaptiveClipper(self)
+        from sweep.training.optim.clippers import AdaptiveClipper
+
+        return AdaptiveClipper(z=self.z, decay=self.decay, warmup_steps=self.warmup_steps)
 
 
 ClipConfig = Annotated[Off | ByNorm | ByValue | Agc | Adaptive, Field(discriminator="kind")]
-
-
-def _clip_units_(gradient: Tensor, weight: Tensor, max_ratio: float, eps: float) -> None:
-    dims = tuple(range(1, weight.ndim)) or None
-    limit = torch.linalg.vector_norm(weight, dim=dims, keepdim=True).clamp_(min=eps).mul_(max_ratio)
-    norm = torch.linalg.vector_norm(gradient, dim=dims, keepdim=True)
-    # A unit without gradient gives a factor of inf, which the clamp makes 1.
-    gradient.mul_((limit / norm).clamp_(max=1.0))
-
-
-class _AdaptiveClipper:
-    """Keeps the statistics in float64 on the device of the norms (N = warmup_steps)."""
-
-    def __init__(self, config: Adaptive) -> None:
-        self._config = config
-        self._first_norms_N = torch.full((config.warmup_steps,), math.nan, dtype=torch.float64)
-        self._num_first = torch.zeros((), dtype=torch.int64)
-        self._mean = torch.full((), math.nan, dtype=torch.float64)
-        self._variance = torch.full((), math.nan, dtype=torch.float64)
-
-    @torch.no_grad()
-    def clip_(self, parameters: Sequence[Parameter], grad_norm: Tensor, refused: Tensor) -> None:
-        self._move_to(grad_norm.device)
-        norm = grad_norm.double()
-        counts = torch.isfinite(norm) & ~refused
-        is_judged = counts & (self._num_first == self._config.warmup_steps)
-        limit = self._limit(norm)
-        is_cut = is_judged & (limit < norm)
-        # As in torch's clip_grads_with_norm_, whose limit cannot be a tensor.
-        factor = torch.where(is_cut, (grad_norm + 1e-6).reciprocal() * limit.float(), 1.0).clamp(max=1.0)
-        torch._foreach_mul_([p.grad for p in parameters if p.grad is not None], factor)
-        self._observe(torch.minimum(norm, limit), is_judged)
-        self._start(norm, counts & ~is_judged)
-
-    def _move_to(self, device: torch.device) -> None:
-        """No effect but in the first step of a training on a GPU."""
-        self._first_norms_N = self._first_norms_N.to(device)
-        self._num_first = self._num_first.to(device)
-        self._mean = self._mean.to(device)
-        self._variance = self._variance.to(device)
-
-    def _start(self, norm: Tensor, counts: Tensor) -> None:
-        """Collects one of the first norms, and after the last of them sets mean and variance."""
-        places_N = torch.arange(self._config.warmup_steps, device=norm.device)
-        self._first_norms_N = torch.where((places_N == self._num_first) & counts, norm, self._first_norms_N)
-        self._num_first = self._num_first + counts
-        is_last = counts & (self._num_first == self._config.warmup_steps)
-        # Added up one after the other, so that every device rounds alike.
-        mean = self._first_norms_N.cumsum(0)[-1] / self._config.warmup_steps
-        variance = ((self._first_norms_N - mean) ** 2).cumsum(0)[-1] / self._config.warmup_steps
-        self._mean = torch.where(is_last, mean, self._mean)
-        self._variance = torch.where(is_last, variance, self._variance)
-
-    def _limit(self, norm: Tensor) -> Tensor:
-        deviation = self._variance.sqrt()
-        # Written without a division by the deviation, which is 0 when all norms were equal.
-        excess = norm - self._mean
-        limit = self._mean + self._config.z**2 * self._variance / excess
-        return torch.where(excess <= self._config.z * deviation, math.inf, limit)
-
-    def _observe(self, norm: Tensor, counts: Tensor) -> None:
-        keep = self._config.decay
-        mean = keep * self._mean + (1 - keep) * norm
-        variance = keep * self._variance + (1 - keep) * (norm - mean) ** 2
-        self._mean = torch.where(counts, mean, self._mean)
-        self._variance = torch.where(counts, variance, self._variance)
-
-    def state_dict(self) -> dict[str, Any]:
-        return {
-            "first_norms": self._first_norms_N[: int(self._num_first)].tolist(),
-            "mean": self._mean.item(),
-            "variance": self._variance.item(),
-        }
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        first_norms = state["first_norms"]
-        self._first_norms_N = torch.full((self._config.warmup_steps,), math.nan, dtype=torch.float64)
-        self._first_norms_N[: len(first_norms)] = torch.tensor(first_norms, dtype=torch.float64)
-        self._num_first = torch.tensor(len(first_norms))
-        self._mean = torch.tensor(state["mean"], dtype=torch.float64)
-        self._variance = torch.tensor(state["variance"], dtype=torch.float64)

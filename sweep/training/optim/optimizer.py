@@ -1,13 +1,15 @@
 """Optimizers: the update rule and its settings. The learning rate of each step comes from a schedule."""
 
 from collections.abc import Iterable
-from typing import Annotated, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Literal, Self
 
-import torch
 from pydantic import Field, model_validator
-from torch.nn import Parameter
 
 from slr_models.spec import Spec
+
+if TYPE_CHECKING:
+    import torch
+    from torch.nn import Parameter
 
 # All are built fused: one kernel for all weights on CPU and CUDA, which can be told on the device, without a
 # sync, to leave out the step.
@@ -28,8 +30,10 @@ class AdamW(Spec):
     weight_decay: float = Field(default=0.01, ge=0)
     """Share of each weight taken away a step, times the learning rate."""
 
-    def build(self, parameters: Iterable[Parameter]) -> torch.optim.Optimizer:
+    def build(self, parameters: "Iterable[Parameter]") -> "torch.optim.Optimizer":
         """One group of all parameters."""
+        import torch
+
         return torch.optim.AdamW(
             parameters,
             lr=self.lr,
@@ -55,8 +59,10 @@ class Adam(Spec):
     weight_decay: float = Field(default=0.0, ge=0)
     """L2 penalty: this times the weight is added to the gradient (after clipping)."""
 
-    def build(self, parameters: Iterable[Parameter]) -> torch.optim.Optimizer:
+    def build(self, parameters: "Iterable[Parameter]") -> "torch.optim.Optimizer":
         """One group of all parameters."""
+        import torch
+
         return torch.optim.Adam(
             parameters,
             lr=self.lr,
@@ -86,8 +92,10 @@ class Sgd(Spec):
             raise ValueError("`nesterov: true` has no effect with `momentum: 0`; set a momentum or drop nesterov.")
         return self
 
-    def build(self, parameters: Iterable[Parameter]) -> torch.optim.Optimizer:
+    def build(self, parameters: "Iterable[Parameter]") -> "torch.optim.Optimizer":
         """One group of all parameters."""
+        import torch
+
         weights = list(parameters)
         optimizer = torch.optim.SGD(
             weights,

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from pydantic import TypeAdapter, ValidationError
 
-from slr_models.data import DataConfig, collate
+from slr_models.data import DataConfig
+from slr_models.data.collate import collate
 from slr_models.data.custom import broken_rule
 
 ADAPTER: TypeAdapter[DataConfig] = TypeAdapter(DataConfig)

@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from slr_models.data.batch import FeatureGroup
 from slr_models.errors import SettingError
 from slr_models.models import CtcModel, MobileNetConfig, MobileNetTeacherConfig, ModelConfig, TeacherConfig
-from slr_models.models.base import NormKind
 from slr_models.models.blocks import Conv, DepthwiseConv, SelfAttention
+from slr_models.models.configs import NormKind
 from slr_models.models.norm import Frames
 
 BuiltIn = TeacherConfig | MobileNetConfig | MobileNetTeacherConfig

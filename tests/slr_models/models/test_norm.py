@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from slr_models.models.base import NormKind
+from slr_models.models.configs import NormKind
 from slr_models.models.norm import EPSILON, Frames, MaskedNorm, num_norm_groups
 
 LENGTHS = (7, 1, 4)

@@ -12,9 +12,10 @@ from slr_models.ctc import ctc_losses
 from slr_models.data.batch import FeatureGroup
 from slr_models.models import TeacherConfig
 from sweep.records import HealthMetric, HealthSample
+from sweep.training.amp import Precision
 from sweep.training.health import HealthProbe
 from sweep.training.peak_memory import peak_memory_mib, reset_peak_memory
-from sweep.training.precision import Bf16, Fp16, Fp16Unscaled, Fp32, Precision
+from sweep.training.precision import Bf16, Fp16, Fp16Unscaled, Fp32
 
 torch.set_num_threads(1)
 CPU = torch.device("cpu")

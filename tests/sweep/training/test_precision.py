@@ -9,7 +9,8 @@ from pydantic import TypeAdapter, ValidationError
 from torch import Tensor, nn
 
 from slr_models.errors import SettingError
-from sweep.training.precision import Bf16, Fp16, Fp16Unscaled, Fp32, Precision, PrecisionConfig, Tf32
+from sweep.training.amp import Precision
+from sweep.training.precision import Bf16, Fp16, Fp16Unscaled, Fp32, PrecisionConfig, Tf32
 
 torch.set_num_threads(1)  # the tensors are tiny: threads only cost
 

@@ -11,7 +11,7 @@ import torch
 from slr_models.data import SyntheticConfig
 from sweep.records import EvalRecord, HealthMetric, HealthSample, SkipReason, StepRecord
 from sweep.training.config import TrialConfig, steps_per_epoch
-from sweep.training.optim import grad_norm
+from sweep.training.optim.clippers import grad_norm
 from sweep.training.train import Training
 
 torch.set_num_threads(1)

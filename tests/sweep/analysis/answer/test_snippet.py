@@ -10,7 +10,7 @@ from torch import nn
 
 from sweep.analysis.answer.snippet import snippet
 from sweep.training.config import TrainingConfig
-from sweep.training.optim import grad_norm
+from sweep.training.optim.clippers import grad_norm
 
 NUM_STEPS = 24
 MODEL: dict[str, Any] = {"kind": "teacher", "width": 0.125, "init_scale": 0.5, "conv_scale": 1.0}

@@ -10,15 +10,8 @@ from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 
 from sweep.records import SkipReason
-from sweep.training.optim import (
-    BadBatchConfig,
-    BadBatchPolicy,
-    NeverSkip,
-    RobustZ,
-    SkipAbove,
-    SkipNonfinite,
-    refusal_reason,
-)
+from sweep.training.optim import BadBatchConfig, NeverSkip, RobustZ, SkipAbove, SkipNonfinite
+from sweep.training.optim.policies import BadBatchPolicy, refusal_reason
 
 torch.set_num_threads(1)
 

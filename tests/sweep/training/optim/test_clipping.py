@@ -8,7 +8,8 @@ import torch
 from pydantic import TypeAdapter
 from torch import Tensor, nn
 
-from sweep.training.optim import Adaptive, Agc, ByNorm, ByValue, ClipConfig, Clipper, Off, grad_norm
+from sweep.training.optim import Adaptive, Agc, ByNorm, ByValue, ClipConfig, Off
+from sweep.training.optim.clippers import Clipper, grad_norm
 
 torch.set_num_threads(1)
 

@@ -1,0 +1,134 @@
+"""What models can be built, as settings: read without torch, which each `build` imports."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from pydantic import Field, JsonValue
+
+from slr_models.data.batch import FeatureGroup
+from slr_models.spec import Spec
+
+if TYPE_CHECKING:
+    from slr_models.models.base import CtcModel
+
+OUTPUT_STRIDE = 4
+"""Input frames an output frame of the built-in models; at 8 some real sentences have too few frames for CTC."""
+
+
+NormKind = Literal["batch", "group", "layer"]
+
+
+class NetworkSpec(Spec):
+    """Settings that the built-in models share."""
+
+    width: float = Field(default=1.0, ge=0.0625, le=2.0)
+    """Factor on every channel count. 1 is the full-size model; 0.125 a proxy that trains on a CPU."""
+    norm: NormKind = "group"
+    """Normalization of the convolutional part; its statistics come from valid frames only."""
+    dropout: float = Field(default=0.0, ge=0.0, lt=1.0)
+    """Probability of zeroing an activation in training."""
+    init_scale: float = Field(default=1.0, gt=0.0)
+    """Factor on every initial weight matrix and kernel (not on biases and norm gains)."""
+    conv_scale: float = Field(default=1.0, gt=0.0)
+    """Further factor on the initial convolution kernels."""
+
+    def output_length(self, num_frames: int) -> int:
+        """Output frames for so many input frames: ceil(T / 4)."""
+        return -(-num_frames // OUTPUT_STRIDE)
+
+
+class TeacherConfig(NetworkSpec):
+    """Settings of the teacher; the defaults have 44 M parameters and 70 layers (four feature groups)."""
+
+    kind: Literal["teacher"] = "teacher"
+    num_modules: int = Field(default=9, ge=1, le=32)
+    """Inception modules; each has six convolutions in at most two steps of depth."""
+    num_encoder_layers: int = Field(default=2, ge=0, le=16)
+    """Layers (attention and feed-forward) after the convolutions."""
+    attention: bool = True
+    """Whether frames attend to each other, before the convolutions and in the encoder layers."""
+    num_heads: int = Field(default=8, ge=1, le=64)
+    """Heads of each attention, at every width."""
+    hidden_size: int = Field(default=1024, ge=1)
+    """Size of the encoder at width 1; the width scales it, rounded to a multiple of the heads."""
+
+    def build(self, num_features: int, groups: Sequence[FeatureGroup], vocabulary_size: int, seed: int) -> "CtcModel":
+        """Makes the model on the CPU; the same seed gives the same weights.
+
+        Raises:
+            SettingError: the groups do not partition the features, or the vocabulary holds no label.
+        """
+        from slr_models.models.base import build_seeded, check_inputs
+        from slr_models.models.teacher import Teacher
+
+        check_inputs(num_features, groups, vocabulary_size)
+        return build_seeded(lambda: Teacher(self, groups, vocabulary_size), seed)
+
+
+class MobileNetConfig(NetworkSpec):
+    """Settings of the baseline: 15.7 M parameters and 20 layers at width 1."""
+
+    kind: Literal["baseline"] = "baseline"
+
+    def build(self, num_features: int, groups: Sequence[FeatureGroup], vocabulary_size: int, seed: int) -> "CtcModel":
+        """Makes the model on the CPU; the same seed gives the same weights.
+
+        Raises:
+            SettingError: the groups do not partition the features, or the vocabulary holds no label.
+        """
+        from slr_models.models.base import build_seeded, check_inputs
+        from slr_models.models.mobilenet import baseline
+
+        check_inputs(num_features, groups, vocabulary_size)
+        return build_seeded(lambda: baseline(self, groups, vocabulary_size), seed)
+
+
+class MobileNetTeacherConfig(NetworkSpec):
+    """Settings of the scaled-up baseline: the teacher's size and depth without its branches and attention."""
+
+    kind: Literal["mobilenet_teacher"] = "mobilenet_teacher"
+
+    def build(self, num_features: int, groups: Sequence[FeatureGroup], vocabulary_size: int, seed: int) -> "CtcModel":
+        """Makes the model on the CPU; the same seed gives the same weights.
+
+        Raises:
+            SettingError: the groups do not partition the features, or the vocabulary holds no label.
+        """
+        from slr_models.models.base import build_seeded, check_inputs
+        from slr_models.models.mobilenet import large
+
+        check_inputs(num_features, groups, vocabulary_size)
+        return build_seeded(lambda: large(self, groups, vocabulary_size), seed)
+
+
+class CustomModelConfig(Spec):
+    """A model made by the user's function `factory(num_features=, groups=, vocabulary_size=, **options)`."""
+
+    kind: Literal["custom"] = "custom"
+    factory: str = Field(pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$")
+    """Where the function is: `package.module:function`. It returns a `slr_models.models.base.CtcModel`."""
+    options: dict[str, JsonValue] = Field(default_factory=dict)
+    """Further keyword arguments of the function."""
+    output_stride: int = Field(ge=1)
+    """Input frames an output frame: an utterance of T frames gives ceil(T / output_stride) outputs."""
+
+    def output_length(self, num_frames: int) -> int:
+        """Output frames for so many input frames: ceil(T / output_stride)."""
+        return -(-num_frames // self.output_stride)
+
+    def build(self, num_features: int, groups: Sequence[FeatureGroup], vocabulary_size: int, seed: int) -> "CtcModel":
+        """Calls the factory under an own random stream; the same seed gives the same weights.
+
+        Raises:
+            SettingError: the groups do not partition the features, the factory cannot be imported or called
+                so, or it returns something else than a CtcModel with the declared output lengths.
+        """
+        from slr_models.models.custom import build_custom
+
+        return build_custom(self, num_features, groups, vocabulary_size, seed)
+
+
+ModelConfig = Annotated[
+    TeacherConfig | MobileNetConfig | MobileNetTeacherConfig | CustomModelConfig, Field(discriminator="kind")
+]
+"""Any model configuration; `kind` says which."""

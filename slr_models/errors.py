@@ -8,6 +8,12 @@
 Command lines print the message alone (no traceback) and exit with 2.
 """
 
+from dataclasses import dataclass, replace
+from typing import Self
+
+MAX_PROBLEMS_SHOWN = 6
+"""A longer list is read by nobody."""
+
 
 class UserError(ValueError):
     """A mistake in what the user gave; the message says what is wrong, where, and what to do."""
@@ -17,8 +23,53 @@ class DataError(UserError):
     """A data folder, manifest or feature file cannot be used as it is."""
 
 
+@dataclass(frozen=True)
+class SettingProblem:
+    """One thing that is wrong with a study or a configuration value, apart from where its file has it."""
+
+    path: tuple[str | int, ...]
+    """The keys that lead to it; empty where it belongs to none."""
+    problem: str
+    """What is wrong, in a sentence that names the setting. It ends in a full stop where sentences follow it."""
+    advice: str = ""
+    """What to do: sentences, or a clause to follow a colon; empty where the problem says it."""
+    got: str = ""
+    """The value that is wrong, where the problem does not name it."""
+    where: str = ""
+    """Where that stands, such as `study.yaml:7`; empty until somebody who knows it puts it in."""
+
+    @property
+    def sentence(self) -> str:
+        """Problem and advice without the place."""
+        told = f"{self.problem}, got {self.got}" if self.got else self.problem
+        if not self.advice:
+            return told
+        return f"{told}{' ' if told.endswith('.') else ': '}{self.advice}"
+
+    def within(self, path: tuple[str | int, ...], name: str) -> Self:
+        """The problem of a part, told of the whole that has the part at `path`, where it goes by `name`."""
+        return replace(self, path=(*path, *self.path), problem=f"{name}: {self.problem}")
+
+    def __str__(self) -> str:
+        return f"{self.where}: {self.sentence}" if self.where else self.sentence
+
+
 class SettingError(UserError):
-    """A study file or a configuration value is wrong."""
+    """A study file or a configuration value is wrong: one problem or several, told in a line each."""
+
+    problems: tuple[SettingProblem, ...]
+    """All of them, also those that the message has no room for."""
+
+    def __init__(self, *problems: SettingProblem | str) -> None:
+        """Of problems; one whose setting the caller knows may be just a sentence."""
+        super().__init__(*problems)
+        self.problems = tuple(p if isinstance(p, SettingProblem) else SettingProblem((), p) for p in problems)
+
+    def __str__(self) -> str:
+        lines = [str(problem) for problem in self.problems[:MAX_PROBLEMS_SHOWN]]
+        if (more := len(self.problems) - MAX_PROBLEMS_SHOWN) > 0:
+            lines.append(f"... and {more} more")
+        return "\n".join(lines)
 
 
 class ResultsError(UserError):

@@ -14,7 +14,7 @@ from typing import Annotated, Any, Self
 
 from pydantic import Discriminator, Field, Tag, model_validator
 
-from slr_models.errors import SettingError
+from slr_models.errors import SettingError, SettingProblem
 from slr_models.spec import Spec
 
 Scalar = bool | int | float | str
@@ -160,35 +160,57 @@ def _check_distinct(values: tuple[Scalar, ...]) -> None:
         seen.append((type(value), value))
 
 
+def condition_problems(space: Space) -> Iterator[SettingProblem]:
+    """What is wrong with the conditions of a space: with each of them, or, where none is, a circle of them.
+
+    Paths begin with `space`, as in a study file.
+    """
+    wrong = [problem for path, dimension in space.items() for problem in _wrong_conditions(path, dimension, space)]
+    yield from wrong
+    circle = [] if wrong else sorted(set(space) - set(_in_order(space)))
+    if circle:
+        yield SettingProblem(("space",), f"the conditions of {circle} in space go in a circle")
+
+
+def _wrong_conditions(path: str, dimension: Dimension, space: Space) -> Iterator[SettingProblem]:
+    for other, values in dimension.when.items():
+        key = ("space", path, "when", other)
+        if other not in space:
+            yield SettingProblem(
+                key,
+                f"space.{path}.when names {other!r}, which is no dimension of this space",
+                "name one, or leave out `when` if it is fixed",
+            )
+            continue
+        target = space[other]
+        if not isinstance(target, Choice | Grid):
+            yield SettingProblem(key, f"space.{path}.when names {other!r}, which is not a choice or a grid")
+            continue
+        for value in values:
+            if value not in target.ends:
+                yield SettingProblem(
+                    key,
+                    f"space.{path}.when asks for {other} = {value!r}, which is none of its values {list(target.ends)}",
+                )
+
+
+def _in_order(space: Space) -> list[str]:
+    """The paths, each after those that its condition names; without those that wait for each other in a circle."""
+    done: list[str] = []
+    while ready := [p for p in space if p not in done and all(other in done for other in space[p].when)]:
+        done += ready
+    return done
+
+
 def ordered(space: Space) -> list[str]:
     """The paths, each after those that its condition names.
 
     Raises:
-        SettingError: a condition names no dimension or a value that it cannot take, or goes in a circle.
+        SettingError: conditions name no dimension or a value that it cannot take, or go in a circle.
     """
-    for path, dimension in space.items():
-        for other, values in dimension.when.items():
-            if other not in space:
-                raise SettingError(
-                    f"space.{path}.when names {other!r}, which is no dimension of this space: name one, or leave out "
-                    f"`when` if it is fixed"
-                )
-            target = space[other]
-            if not isinstance(target, Choice | Grid):
-                raise SettingError(f"space.{path}.when names {other!r}, which is not a choice or a grid")
-            for value in values:
-                if value not in target.ends:
-                    raise SettingError(
-                        f"space.{path}.when asks for {other} = {value!r}, "
-                        f"which is none of its values {list(target.ends)}"
-                    )
-    done: list[str] = []
-    while len(done) < len(space):
-        ready = [p for p in space if p not in done and all(other in done for other in space[p].when)]
-        if not ready:
-            raise SettingError(f"the conditions of {sorted(set(space) - set(done))} in space go in a circle")
-        done += ready
-    return done
+    if wrong := tuple(condition_problems(space)):
+        raise SettingError(*wrong)
+    return _in_order(space)
 
 
 def is_active(dimension: Dimension, settings: Mapping[str, Scalar]) -> bool:
@@ -196,22 +218,31 @@ def is_active(dimension: Dimension, settings: Mapping[str, Scalar]) -> bool:
     return all(other in settings and settings[other] in values for other, values in dimension.when.items())
 
 
+def listing_problems(space: Space) -> Iterator[SettingProblem]:
+    """Why the settings of a space cannot be listed: each dimension that is continuous. Paths begin with `space`."""
+    for path, dimension in space.items():
+        if isinstance(dimension, Uniform | LogUniform):
+            yield SettingProblem(
+                ("space", path), f"space.{path} is continuous, so a grid search cannot list it", "use grid: [...]"
+            )
+
+
 def grid_settings(space: Space) -> Iterator[Settings]:
     """Every combination of a space of choices, grids and integers; the first dimension varies slowest.
 
     Raises:
-        SettingError: a dimension is continuous.
+        SettingError: dimensions are continuous, or conditions are wrong.
     """
     paths = ordered(space)
+    if wrong := tuple(listing_problems(space)):
+        raise SettingError(*wrong)
     values: list[tuple[Scalar, ...]] = []
     for path in paths:
         dimension = space[path]
         if isinstance(dimension, Integer):
             values.append(tuple(range(dimension.int_[0], dimension.int_[1] + 1)))
-        elif isinstance(dimension, Choice | Grid):
-            values.append(dimension.ends)
         else:
-            raise SettingError(f"space.{path} is continuous, so a grid search cannot list it: use grid: [...]")
+            values.append(dimension.ends)
     seen: set[tuple[tuple[str, Scalar], ...]] = set()
     for combination in itertools.product(*values):
         settings: Settings = {}

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from slr_models.errors import ResultsError, SettingError
 from sweep import store
 from sweep.analysis.claims.stated import record
 from sweep.store.ledger import EXPLORE_PHASE, LEDGER_FILE
-from sweep.study import Study, check_budget, complete, stored
+from sweep.study import Study, budget_problems, complete, stored
 
 # A study may change in these without becoming another one.
 _FREE_KEYS = (
@@ -119,7 +120,9 @@ def with_trials(study: Study, option: str | None, results_dir: Path) -> Study:
         elif explored >= trials:
             trials = explored + int(digits)
     changed = study.model_copy(update={"budget": study.budget.model_copy(update={"trials": trials})})
-    check_budget(changed, "--trials" if option is not None else str(results_dir))
+    place = "--trials" if option is not None else str(results_dir)
+    if wrong := [replace(problem, where=place) for problem in budget_problems(changed)]:
+        raise SettingError(*wrong)
     return changed
 
 

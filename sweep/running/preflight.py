@@ -103,7 +103,9 @@ def _build_schedule(training: TrainingConfig, max_steps: int) -> None:
     try:
         training.schedule.build(training.optimizer.lr, max_steps)
     except SettingError as error:
-        raise SettingError(f"training.schedule: {error}") from error
+        raise SettingError(
+            *(p.within(("training", "schedule"), "training.schedule") for p in error.problems)
+        ) from error
 
 
 def _warnings(loaded: LoadedStudy, config: TrialConfig, dataset: Dataset) -> Iterator[str]:

@@ -3,11 +3,12 @@
 loading.py       a file, or parsed YAML, to a validated study; stored() is the way back
 settings.py      the typed study; claim.py, design.py, full_size.py and scheduler.py are parts of it
 loaded.py        a study with its source: the configuration of any of its trials
-checks.py        what types cannot say; fields.py and messages.py say where a mistake is and what to do
+checks.py        what types cannot say, and corners.py of the ends of the space; messages.py has pydantic's mistakes in
+                 words, with the help of fields.py
 yaml_source.py   YAML 1.2 with line numbers
 """
 
-from sweep.study.checks import check_budget
+from sweep.study.checks import budget_problems
 from sweep.study.loaded import LoadedStudy, apply_settings
 from sweep.study.loading import complete, load, stored, validate
 from sweep.study.settings import Resources, Study, num_confirmations, num_settings
@@ -17,7 +18,7 @@ __all__ = [
     "Resources",
     "Study",
     "apply_settings",
-    "check_budget",
+    "budget_problems",
     "complete",
     "load",
     "num_confirmations",

@@ -5,6 +5,7 @@ from typing import Literal
 
 from pydantic import Field
 
+from slr_models.errors import SettingProblem
 from slr_models.spec import Spec
 from sweep.analysis.claims.named import RESPONSES
 from sweep.analysis.claims.pairs import LR_PATH
@@ -130,128 +131,164 @@ def _spans(claim: Claim, factor: str) -> bool:
     return claim.response == "edge_lr" and factor == LR_FACTOR
 
 
-def problems(claim: Claim, design: Paired) -> Iterator[tuple[tuple[str, ...], str]]:
-    """What is wrong with a resolved claim: the place in the claim, and a sentence; nothing where it can be tested."""
+def problems(claim: Claim, design: Paired) -> Iterator[SettingProblem]:
+    """What is wrong with a resolved claim, paths counting from the claim; nothing where it can be tested."""
     unknown = [*_unknown_factors(claim, design)]
     if unknown:
         yield from unknown
         return
     yield from _wrong_levels(claim, design)
-    yield from _wrong_effect(claim, design)
+    impossible = [*_impossible_effect(claim)]
+    # How many levels a slope or a mean needs says nothing where the claim can have neither.
+    if not impossible or claim.effect in ("difference", "ratio"):
+        yield from _wrong_number_of_levels(claim, design)
+    yield from impossible
+    if not impossible:
+        yield from _wrong_size(claim)
     if claim.response == "edge_lr":
         yield from _wrong_edge(claim, design)
     yield from _aliased(claim, design)
 
 
-def _unknown_factors(claim: Claim, design: Paired) -> Iterator[tuple[tuple[str, ...], str]]:
+def _unknown_factors(claim: Claim, design: Paired) -> Iterator[SettingProblem]:
     known = ", ".join(design.factors)
     named = [(("factor",), claim.factor), *((("where", name), name) for name in claim.where)]
     if claim.by is not None:
         named.append((("by",), claim.by))
     for place, name in named:
         if name not in design.factors:
-            yield place, f"{place[0]} names {name!r}, which is no factor of the design. Known here: {known}"
+            yield SettingProblem(
+                place, f"{place[0]} names {name!r}, which is no factor of the design.", f"Known here: {known}"
+            )
     if claim.by == claim.factor:
-        yield ("by",), f"by names {claim.by!r}, the claim's own factor: name another one"
+        yield SettingProblem(("by",), f"by names {claim.by!r}, the claim's own factor", "name another one")
     for name in claim.where:
         if name in (claim.factor, claim.by):
-            yield ("where", name), f"where names {name!r}, whose levels are compared: leave it out there"
+            yield SettingProblem(
+                ("where", name), f"where names {name!r}, whose levels are compared", "leave it out there"
+            )
 
 
-def _wrong_levels(claim: Claim, design: Paired) -> Iterator[tuple[tuple[str, ...], str]]:
+def _wrong_levels(claim: Claim, design: Paired) -> Iterator[SettingProblem]:
+    """Names of levels that do not exist or stand twice, and the levels of `by`."""
     where = [(("where", name), name, (level,)) for name, level in claim.where.items()]
     by = [] if claim.by is None else [(("by_levels",), claim.by, claim.by_levels)]
     for place, factor, levels in [(("levels",), claim.factor, claim.levels), *by, *where]:
         known = design.factors[factor]
         missing = next((level for level in levels if level not in known), None)
         if missing is not None:
-            yield place, f"{place[0]} names {missing!r}, which is no level of {factor}. Known here: {', '.join(known)}"
+            yield SettingProblem(
+                place,
+                f"{place[0]} names {missing!r}, which is no level of {factor}.",
+                f"Known here: {', '.join(known)}",
+            )
         elif len(set(levels)) < len(levels):
-            yield place, f"{place[0]} names a level twice: {', '.join(levels)}"
+            yield SettingProblem(place, f"{place[0]} names a level twice: {', '.join(levels)}")
     if claim.by is None and claim.by_levels:
-        yield ("by_levels",), "by_levels says nothing without `by`: name the other factor there"
+        yield SettingProblem(("by_levels",), "by_levels says nothing without `by`", "name the other factor there")
     if claim.by is not None and not claim.by_levels:
-        yield ("by_levels",), _open("by_levels", claim.by, design, "the two to compare, the reference first")
+        yield _open("by_levels", claim.by, design, "the two to compare, the reference first")
     elif claim.by is not None and len(claim.by_levels) != 2:
-        yield ("by_levels",), f"by_levels needs two levels of {claim.by}, got {len(claim.by_levels)}"
-    num = len(claim.levels)
+        yield SettingProblem(("by_levels",), f"by_levels needs two levels of {claim.by}", got=str(len(claim.by_levels)))
+
+
+def _wrong_number_of_levels(claim: Claim, design: Paired) -> Iterator[SettingProblem]:
+    place, num = ("levels",), len(claim.levels)
     match claim.effect:
         case "mean" if not num:
-            yield ("levels",), _open("levels", claim.factor, design, "the one whose mean is claimed")
+            yield _open("levels", claim.factor, design, "the one whose mean is claimed")
         case "difference" | "ratio" if not num:
-            yield ("levels",), _open("levels", claim.factor, design, "the two to compare, the reference first")
+            yield _open("levels", claim.factor, design, "the two to compare, the reference first")
         case "mean" if num != 1:
-            yield ("levels",), f"effect: mean is of one level, got {num}: name one, or compare with effect: difference"
+            yield SettingProblem(
+                place, f"effect: mean is of one level, got {num}", "name one, or compare with effect: difference"
+            )
         case "slope" if num < MIN_SLOPE_LEVELS:
-            yield ("levels",), f"effect: slope needs at least {MIN_SLOPE_LEVELS} levels of {claim.factor}, got {num}"
+            yield SettingProblem(
+                place, f"effect: slope needs at least {MIN_SLOPE_LEVELS} levels of {claim.factor}", got=str(num)
+            )
         case "difference" | "ratio" if num != 2:
-            yield ("levels",), f"effect: {claim.effect} compares two levels of {claim.factor}, got {num}"
-
-
-def _open(field: str, factor: str, design: Paired, which: str) -> str:
-    """What to name where the design leaves a choice."""
-    levels = design.factors[factor]
-    return f"{field}: {factor} has {len(levels)} levels ({', '.join(levels)}): name {which}"
-
-
-def _wrong_effect(claim: Claim, design: Paired) -> Iterator[tuple[tuple[str, ...], str]]:
+            yield SettingProblem(place, f"effect: {claim.effect} compares two levels of {claim.factor}", got=str(num))
     if claim.effect == "slope" and not all(
         _is_number(level, design.factors[claim.factor].get(level, {})) for level in claim.levels
     ):
-        yield (
-            ("levels",),
-            f"effect: slope needs levels that each set one number above 0, and those of {claim.factor} do not: write "
-            f"the factor in short, as path: [numbers]",
+        yield SettingProblem(
+            place,
+            f"effect: slope needs levels that each set one number above 0, and those of {claim.factor} do not",
+            "write the factor in short, as path: [numbers]",
         )
+
+
+def _open(field: str, factor: str, design: Paired, which: str) -> SettingProblem:
+    """What to name where the design leaves a choice."""
+    levels = design.factors[factor]
+    return SettingProblem(
+        (field,), f"{field}: {factor} has {len(levels)} levels ({', '.join(levels)})", f"name {which}"
+    )
+
+
+def _impossible_effect(claim: Claim) -> Iterator[SettingProblem]:
+    """Effects that this response, or an interaction, does not have."""
     if claim.effect == "slope" and claim.response == "edge_lr":
-        yield ("effect",), "response: edge_lr has no slope: compare two levels with effect: difference"
-    if claim.effect == "ratio":
-        if claim.response not in _ABOVE_ZERO:
-            yield (
-                ("effect",),
-                f"effect: ratio needs a response that is always above 0, which {claim.response} is not: use "
-                f"difference, or one of {', '.join(_ABOVE_ZERO)}",
-            )
-        if claim.smallest_effect <= 1:
-            yield (
-                ("smallest_effect",),
-                f"smallest_effect of a ratio is a factor above 1, such as 1.1 for 10 %, got {claim.smallest_effect:g}",
-            )
-        if claim.value is not None and claim.value <= 0:
-            yield ("value",), f"value of a ratio must be above 0, got {claim.value:g}"
-    if claim.response in _AT_MOST_ONE and claim.effect in ("difference", "mean") and claim.smallest_effect >= 1:
-        yield (
-            ("smallest_effect",),
-            f"smallest_effect is a share where {claim.response} is one, such as 0.1 for 10 points, "
-            f"got {claim.smallest_effect:g}",
+        yield SettingProblem(
+            ("effect",), "response: edge_lr has no slope", "compare two levels with effect: difference"
+        )
+    if claim.effect == "ratio" and claim.response not in _ABOVE_ZERO:
+        yield SettingProblem(
+            ("effect",),
+            f"effect: ratio needs a response that is always above 0, which {claim.response} is not",
+            f"use difference, or one of {', '.join(_ABOVE_ZERO)}",
         )
     if claim.by is not None and claim.effect in ("slope", "mean"):
-        yield ("effect",), f"effect: {claim.effect} has no `by`: an interaction compares two differences or two ratios"
+        yield SettingProblem(
+            ("effect",), f"effect: {claim.effect} has no `by`: an interaction compares two differences or two ratios"
+        )
 
 
-def _wrong_edge(claim: Claim, design: Paired) -> Iterator[tuple[tuple[str, ...], str]]:
+def _wrong_size(claim: Claim) -> Iterator[SettingProblem]:
+    if claim.effect == "ratio":
+        if claim.smallest_effect <= 1:
+            yield SettingProblem(
+                ("smallest_effect",),
+                "smallest_effect of a ratio is a factor above 1, such as 1.1 for 10 %",
+                got=f"{claim.smallest_effect:g}",
+            )
+        if claim.value is not None and claim.value <= 0:
+            yield SettingProblem(("value",), "value of a ratio must be above 0", got=f"{claim.value:g}")
+    if claim.response in _AT_MOST_ONE and claim.effect in ("difference", "mean") and claim.smallest_effect >= 1:
+        yield SettingProblem(
+            ("smallest_effect",),
+            f"smallest_effect is a share where {claim.response} is one, such as 0.1 for 10 points",
+            got=f"{claim.smallest_effect:g}",
+        )
+
+
+def _wrong_edge(claim: Claim, design: Paired) -> Iterator[SettingProblem]:
     rungs = design.factors.get(LR_FACTOR, {})
     if len(rungs) < MIN_RUNGS or not all(list(s) == [LR_PATH] and _is_number(name, s) for name, s in rungs.items()):
-        yield (
+        yield SettingProblem(
             ("response",),
             f"response: edge_lr needs a factor {LR_FACTOR} with at least {MIN_RUNGS} learning rates, such as "
             f"{LR_FACTOR}: {{{LR_PATH}: [1e-3, 1e-2, 1e-1]}}",
         )
     elif LR_FACTOR in (claim.factor, claim.by, *claim.where):
-        yield ("response",), f"response: edge_lr is looked for over all levels of {LR_FACTOR}: do not name it otherwise"
+        yield SettingProblem(
+            ("response",), f"response: edge_lr is looked for over all levels of {LR_FACTOR}", "do not name it otherwise"
+        )
 
 
-def _aliased(claim: Claim, design: Paired) -> Iterator[tuple[tuple[str, ...], str]]:
+def _aliased(claim: Claim, design: Paired) -> Iterator[SettingProblem]:
     """Effects that a fraction cannot tell from the effect of one other factor, or cannot show at all."""
     effect = {claim.factor, *([] if claim.by is None else [claim.by])}
     for word in words(design):
         others = (word ^ effect) - set(claim.where)
         if len(others) <= 1:
             rest = f"from the effect of {next(iter(others))}" if others else "at all"
-            yield (
+            yield SettingProblem(
                 ("factor",),
                 f"a {design.fraction} of the cells cannot tell the effect of {' x '.join(sorted(effect))} {rest}"
-                f"{' under `where`' if claim.where else ''}: use fraction: full",
+                f"{' under `where`' if claim.where else ''}",
+                "use fraction: full",
             )
 
 

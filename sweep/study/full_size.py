@@ -23,23 +23,13 @@ class FullSize(Spec):
     a factor 3 above it, which should diverge, the others like the first over more seeds. 0 predicts without a test."""
 
 
-def problem(full_size: FullSize, space: Space) -> str | None:
-    """Why the space cannot tell how the edge moves with the size, in a sentence; None where it can.
-
-    The path must be a dimension of the space.
-    """
-    path = full_size.path
-    if not _has_enough_sizes(space[path]):
-        return (
-            f"space.{path} needs at least {MIN_SIZES} different positive numbers: from fewer nobody can tell how the "
-            f"edge of stability moves with the size"
-        )
-    if edge_path(Encoding(space)) in (None, path):
-        return "full_size needs a second numeric dimension in space, such as training.optimizer.lr, to have an edge in"
-    return None
+def has_edge(full_size: FullSize, space: Space) -> bool:
+    """Whether the space has a dimension besides the size along which an edge can be told; its conditions are right."""
+    return edge_path(Encoding(space)) not in (None, full_size.path)
 
 
-def _has_enough_sizes(dimension: Dimension) -> bool:
+def has_enough_sizes(dimension: Dimension) -> bool:
+    """Whether the dimension holds `MIN_SIZES` different positive numbers."""
     match dimension:
         case Choice() | Grid():
             sizes = [v for v in dimension.ends if not isinstance(v, bool | str) and v > 0]

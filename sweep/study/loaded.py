@@ -10,7 +10,7 @@ from slr_models.errors import SettingError
 from sweep.space import Scalar, Settings, corner_settings, is_active, ordered
 from sweep.study.design import Cell, cells
 from sweep.study.fields import deep_copy, default_section, spec_at
-from sweep.study.messages import messages
+from sweep.study.messages import explained
 from sweep.study.settings import Study
 from sweep.study.yaml_source import YamlSource
 from sweep.training.config import TrialConfig, steps_per_epoch
@@ -32,12 +32,15 @@ class LoadedStudy:
         Raises:
             SettingError: a setting cannot be used.
         """
-        content = apply_settings(self._base, settings)
+        content = self.content(settings)
         try:
             return TrialConfig.model_validate(content)
         except ValidationError as error:
-            source = YamlSource(self.source.name, content, self.source.lines)
-            raise SettingError("\n".join(messages(error, TrialConfig, source))) from error
+            raise SettingError(*map(self.source.placed, explained(error, TrialConfig, content))) from error
+
+    def content(self, settings: Mapping[str, Scalar]) -> dict[str, Any]:
+        """What `trial_config` validates: the study's sections of a trial with the settings put in."""
+        return apply_settings(self._base, settings)
 
     def first_settings(self, cell: Cell | None = None) -> Settings:
         """Some settings of the space: the first to try if any are named, else the low end of each dimension.

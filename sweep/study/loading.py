@@ -1,30 +1,20 @@
 """A study: YAML -> validated settings. What a user writes is validated here, before any trial starts."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 
-from slr_models.errors import SettingError
+from slr_models.errors import SettingError, SettingProblem
 from sweep.study import yaml_source
-from sweep.study.checks import (
-    check_beside_design,
-    check_budget,
-    check_claims,
-    check_corners,
-    check_factors,
-    check_full_size,
-    check_name,
-    check_scheduler,
-    check_search,
-    check_space,
-)
+from sweep.study.checks import failed_checks
 from sweep.study.claim import resolved
 from sweep.study.design import dimensions as design_dimensions
 from sweep.study.fields import deep_copy, default_section
 from sweep.study.loaded import LoadedStudy
-from sweep.study.messages import messages
+from sweep.study.messages import explained
 from sweep.study.settings import Confirm, Study
 from sweep.study.yaml_source import YamlSource
 
@@ -40,33 +30,36 @@ def load(path: Path, overrides: Sequence[str] = ()) -> LoadedStudy:
         SettingError: with one line for each mistake: where it is, what is wrong, what to do.
     """
     source = yaml_source.load(path)
+    unread: list[SettingProblem] = []
     for override in overrides:
-        source = _override(source, override)
-    return validate(source)
+        try:
+            source = _override(source, override)
+        except SettingError as error:
+            unread += error.problems
+    try:
+        loaded = validate(source)
+    except SettingError as error:
+        others = [p for p in error.problems if not any(u.path and u.path == p.path[: len(u.path)] for u in unread)]
+        raise SettingError(*unread, *others) from error.__cause__
+    if unread:
+        raise SettingError(*unread)
+    return loaded
 
 
 def validate(source: YamlSource) -> LoadedStudy:
     """Validates a parsed study, both ends of every dimension included.
 
     Raises:
-        SettingError: with one line for each mistake.
+        SettingError: with one line for each mistake, all of them: those of the types of settings; else, once these
+            are right, those of settings that do not fit each other.
     """
     try:
         study = Study.model_validate(source.content)
     except ValidationError as error:
-        raise SettingError("\n".join(messages(error, Study, source))) from error
-    check_beside_design(study, source)
-    study = complete(study)
-    loaded = LoadedStudy(study, source)
-    check_budget(study, source.where(("budget",)))
-    check_name(study, source)
-    check_space(loaded, source)
-    check_factors(study, source)
-    check_corners(loaded, source)
-    check_claims(study, source)
-    check_search(study, source)
-    check_scheduler(study, source)
-    check_full_size(loaded, source)
+        raise SettingError(*map(source.placed, explained(error, Study, source.content))) from error
+    loaded = LoadedStudy(complete(study), source)
+    if failed := failed_checks(loaded):
+        raise SettingError(*map(source.placed, failed))
     return loaded
 
 
@@ -103,17 +96,22 @@ def stored(study: Study) -> dict[str, Any]:
 def _override(source: YamlSource, override: str) -> YamlSource:
     path, equals, text = override.partition("=")
     keys = path.strip().split(".")
+    where = f"--set {override}"
     if not equals or not all(keys):
-        raise SettingError(f"--set {override}: write it as dotted.path=value, such as budget.trials=8")
+        raise SettingError(SettingProblem((), "write it as dotted.path=value, such as budget.trials=8", where=where))
     content = deep_copy(source.content)
     # A dimension's key in `space` is itself a dotted path.
     if keys[0] == "space" and len(keys) > 1:
         keys = ["space", ".".join(keys[1:])]
+    try:
+        value = yaml_source.parse_scalar(text)
+    except SettingError as error:
+        raise SettingError(*(replace(p, path=tuple(keys), where=where) for p in error.problems)) from error
     target = content
     for depth, key in enumerate(keys[:-1]):
         if not isinstance(target.get(key), dict):
             target[key] = default_section(Study, tuple(keys[: depth + 1]), content)
         target = target[key]
-    target[keys[-1]] = yaml_source.parse_scalar(text)
+    target[keys[-1]] = value
     lines = {p: line for p, line in source.lines.items() if p[: len(keys)] != tuple(keys)}
     return YamlSource(source.name, content, lines)

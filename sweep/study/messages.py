@@ -1,4 +1,4 @@
-"""What pydantic found wrong with a study, in lines for a person: where, what, what to do."""
+"""What pydantic found wrong with a study, in words for a person: what, and what to do."""
 
 import difflib
 from collections.abc import Mapping, Sequence
@@ -7,13 +7,11 @@ from typing import Any
 from pydantic import ValidationError
 from pydantic.fields import FieldInfo
 
+from slr_models.errors import SettingProblem
 from slr_models.spec import Spec
 from sweep.space import KINDS as DIMENSION_KINDS
 from sweep.study.fields import field_at, kinds_at, spec_at, specs_in
-from sweep.study.yaml_source import KeyPath, YamlSource
-
-MAX_ERRORS_SHOWN = 6
-
+from sweep.study.yaml_source import KeyPath
 
 _WANTED = {
     "int_type": "a whole number",
@@ -32,18 +30,11 @@ _SCALAR_TAGS = ("bool", "int", "float", "str")
 """How pydantic tells the kinds of a Scalar apart."""
 
 
-def messages(error: ValidationError, root: type[Spec], source: YamlSource) -> list[str]:
-    """One line for each mistake that pydantic found."""
+def explained(error: ValidationError, root: type[Spec], content: Mapping[str, Any]) -> list[SettingProblem]:
+    """The mistakes that pydantic found in what `root` was to be made of, each once."""
     # A misspelled key comes before what it left missing.
     errors = sorted(_once(error.errors(include_url=False)), key=lambda item: item["type"] != "extra_forbidden")
-    lines = []
-    for item in errors[:MAX_ERRORS_SHOWN]:
-        path = _yaml_path(item["loc"], source.content)
-        name = ".".join(str(key) for key in path) or "the study"
-        lines.append(f"{source.where(path)}: {_explain(item, path, name, root, source)}")
-    if len(errors) > MAX_ERRORS_SHOWN:
-        lines.append(f"... and {len(errors) - MAX_ERRORS_SHOWN} more")
-    return lines
+    return [_explain(item, _yaml_path(item["loc"], content), root, content) for item in errors]
 
 
 def _once(errors: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
@@ -53,38 +44,41 @@ def _once(errors: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
     return [*kept, *({"type": "no_scalar", "loc": loc, "input": value} for loc, value in wrong.items())]
 
 
-def _explain(item: Mapping[str, Any], path: KeyPath, name: str, root: type[Spec], source: YamlSource) -> str:
+def _explain(item: Mapping[str, Any], path: KeyPath, root: type[Spec], content: Mapping[str, Any]) -> SettingProblem:
+    name = ".".join(str(key) for key in path) or "the study"
     match item["type"]:
         case "extra_forbidden":
-            spec = spec_at(root, path[:-1], source.content)
+            spec = spec_at(root, path[:-1], content)
             known = [field.alias or key for key, field in spec.model_fields.items()] if spec else []
-            return f"{name} is not a setting.{suggest(str(path[-1]), known)}"
+            return SettingProblem(path, f"{name} is not a setting.", suggest(str(path[-1]), known))
         case "missing":
-            return f"{name} is missing: it has no default"
+            return SettingProblem(path, f"{name} is missing: it has no default")
         case "union_tag_not_found":
-            return f"{name} needs a kind: one of {_listed(kinds_at(root, path, source.content))}"
+            return SettingProblem(path, f"{name} needs a kind", f"one of {_listed(kinds_at(root, path, content))}")
         case "union_tag_invalid":
-            given = item["ctx"]["tag"]
-            known = kinds_at(root, path, source.content)
-            return f"{name}.kind is {given!r}, which does not exist.{suggest(str(given), known)}"
+            given = str(item["ctx"]["tag"])
+            advice = suggest(given, kinds_at(root, path, content))
+            return SettingProblem((*path, "kind"), f"{name}.kind is {given!r}, which does not exist.", advice)
         case "dimension_kind":
             keys = [str(key) for key in item["input"]] if isinstance(item["input"], Mapping) else []
-            hint = suggest(keys[0], DIMENSION_KINDS) if keys else f" Known here: {_listed(DIMENSION_KINDS)}"
-            return f"{name} {item['msg']}.{hint}"
+            advice = suggest(keys[0], DIMENSION_KINDS) if keys else f"Known here: {_listed(DIMENSION_KINDS)}"
+            return SettingProblem(path, f"{name} {item['msg']}.", advice)
         case "model_attributes_type" | "model_type" | "dict_type" | "dict_attributes_type":
-            return f"{name} is a section with settings of its own, such as {{kind: ...}}, got {item.get('input')!r}"
+            wanted = "is a section with settings of its own, such as {kind: ...}"
+            return SettingProblem(path, f"{name} {wanted}", got=repr(item.get("input")))
         case "tuple_type":
-            return f"{name} is a list: {_as_list(item['input'], field_at(root, path, source.content))}"
+            return SettingProblem(path, f"{name} is a list", _as_list(item["input"], field_at(root, path, content)))
         case "no_scalar":
-            return f"{name} is {_shown(item['input'])}: write one value, such as a number or a word"
+            advice = "write one value, such as a number or a word"
+            return SettingProblem(path, f"{name} is {_shown(item['input'])}", advice)
         case kind if kind in _WANTED:
-            return f"{name} is {_shown(item['input'])}: write {_WANTED[kind]}"
+            return SettingProblem(path, f"{name} is {_shown(item['input'])}", f"write {_WANTED[kind]}")
         case "value_error":
-            return f"{name}: {item['ctx']['error']}"
+            return SettingProblem(path, f"{name}: {item['ctx']['error']}")
         case _:
             got = item.get("input")
-            shown = "" if isinstance(got, Mapping | Spec) else f", got {got!r}"
-            return f"{name}: {item['msg'][0].lower()}{item['msg'][1:]}{shown}"
+            shown = "" if isinstance(got, Mapping | Spec) else repr(got)
+            return SettingProblem(path, f"{name}: {item['msg'][0].lower()}{item['msg'][1:]}", got=shown)
 
 
 def _as_list(given: Any, field: FieldInfo | None) -> str:
@@ -106,10 +100,10 @@ def _shown(value: Any) -> str:
 
 
 def suggest(given: str, known: Sequence[str]) -> str:
-    """Sentences that follow what does not exist, each after a blank: its neighbours, and all that is known here."""
+    """Advice on what does not exist: its neighbours, and all that is known here; empty where nothing is."""
     near = difflib.get_close_matches(given, known, n=3, cutoff=0.5)
-    hint = f" Did you mean {' or '.join(near)}?" if near else ""
-    return f"{hint} Known here: {_listed(known)}" if known else ""
+    hint = f"Did you mean {' or '.join(near)}? " if near else ""
+    return f"{hint}Known here: {_listed(known)}" if known else ""
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -6,13 +6,13 @@ reader follows YAML 1.2's core schema, and rejects keys that stand twice.
 
 import re
 from collections.abc import Hashable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from slr_models.errors import SettingError
+from slr_models.errors import SettingError, SettingProblem
 
 KeyPath = tuple[str | int, ...]
 
@@ -83,6 +83,10 @@ class YamlSource:
             if path[:end] in self.lines:
                 return f"{self.name}:{self.lines[path[:end]]}"
         return self.name
+
+    def placed(self, problem: SettingProblem) -> SettingProblem:
+        """The problem with file and line of its key."""
+        return replace(problem, where=self.where(problem.path))
 
 
 def load(path: Path) -> YamlSource:

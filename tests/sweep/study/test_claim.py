@@ -30,7 +30,7 @@ def claim(design: Paired = DESIGN, **more) -> Claim:
 
 
 def wrong(design: Paired = DESIGN, **more) -> list[tuple[tuple[str, ...], str]]:
-    return list(problems(claim(design, **more), design))
+    return [(found.path, found.sentence) for found in problems(claim(design, **more), design)]
 
 
 def test_what_is_left_out_follows_from_the_design() -> None:

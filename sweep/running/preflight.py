@@ -1,15 +1,16 @@
 """What is found out before the first trial: mistakes that only building shows, warnings, and the expected time."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
 
 from slr_models.ctc import beam_decode
 from slr_models.data.batch import Dataset
-from slr_models.errors import SettingError, UserError
+from slr_models.errors import SettingError, SettingProblem, UserError
 from slr_models.models.configs import CustomModelConfig
 from slr_models.models.custom import raised_text
 from sweep.running.job import RunOptions
@@ -18,6 +19,7 @@ from sweep.search import CmaEsSearch, GridSearch, Nsga2Search
 from sweep.space import Choice, Grid, grid_settings
 from sweep.study import LoadedStudy, Study, num_settings
 from sweep.study.full_size import at_full_size
+from sweep.study.yaml_source import KeyPath
 from sweep.training.config import Beam, TrainingConfig, TrialConfig, eval_every_steps
 from sweep.training.train import infeasible_targets
 
@@ -38,8 +40,8 @@ def preflight(loaded: LoadedStudy, dataset: Dataset, options: RunOptions) -> Che
     config = loaded.trial_config(loaded.first_settings())
     model = config.model.build(dataset.num_features, dataset.groups, len(dataset.vocabulary), 0)
     _check_forward(model, config, dataset)
-    _check_corners(loaded, dataset, options)
-    _check_scheduler(loaded, len(dataset.train))
+    if wrong := [*_corner_problems(loaded, dataset, options), *_scheduler_problems(loaded, len(dataset.train))]:
+        raise SettingError(*wrong)
     l_const, l_unif = TrialRunner(dataset, options).floors(config)
     if not (math.isfinite(l_const) and l_const > 0):
         raise UserError(
@@ -55,35 +57,55 @@ def preflight(loaded: LoadedStudy, dataset: Dataset, options: RunOptions) -> Che
     )
 
 
-def _check_corners(loaded: LoadedStudy, dataset: Dataset, options: RunOptions) -> None:
-    """Raises a UserError for settings that only show when they are built for this data and machine."""
-    device = torch.device(options.device if torch.cuda.is_available() else "cpu")
+def _corner_problems(loaded: LoadedStudy, dataset: Dataset, options: RunOptions) -> Iterator[SettingProblem]:
+    """Mistakes that only show when settings are built for this data and machine, each with the first that show it."""
     first = loaded.first_settings()
     # The model of the first settings has been built by the caller.
     built = {loaded.trial_config(first).model.model_dump_json()}
     corners = [first, *(settings for _, settings in loaded.corners())]
     if loaded.study.full_size is not None:
         corners.append(at_full_size(loaded.study.full_size, loaded.study.space, first))
+    told: set[KeyPath | str] = set()
     for settings in corners:
         config = loaded.trial_config(settings)
-        training = config.training
         shown = ", ".join(f"{path} = {value}" for path, value in settings.items())
-        try:
-            _build_schedule(training, loaded.max_steps(config, len(dataset.train)))
-            if options.device == "cpu" or device.type == "cuda":
-                training.precision.build(device)
-            if isinstance(training.decoder, Beam):
-                beam_decode(torch.zeros(1, 1, 2), torch.tensor([1]), training.decoder.width)
-            key = config.model.model_dump_json()
-            if key not in built:
-                built.add(key)
-                config.model.build(dataset.num_features, dataset.groups, len(dataset.vocabulary), 0)
-        except UserError as error:
-            raise UserError(f"{error} (with {shown})" if shown else str(error)) from error
+        steps = _building(config, loaded.max_steps(config, len(dataset.train)), options)
+        key = config.model.model_dump_json()
+        if key not in built:
+            built.add(key)
+            steps.append(partial(config.model.build, dataset.num_features, dataset.groups, len(dataset.vocabulary), 0))
+        for problem in (problem for step in steps for problem in _problems_of(step)):
+            # A setting is told of once, since the sentence about it has other numbers at other corners.
+            mistake = problem.path or problem.sentence
+            if mistake not in told:
+                told.add(mistake)
+                yield SettingProblem(problem.path, f"{problem.sentence} (with {shown})") if shown else problem
 
 
-def _check_scheduler(loaded: LoadedStudy, num_train: int) -> None:
-    """Raises a SettingError where evaluations come too rarely for the scheduler to act on."""
+def _building(config: TrialConfig, max_steps: int, options: RunOptions) -> list[Callable[[], object]]:
+    """What is built of a training besides its model."""
+    training = config.training
+    device = torch.device(options.device if torch.cuda.is_available() else "cpu")
+    steps: list[Callable[[], object]] = [partial(_build_schedule, training, max_steps)]
+    if options.device == "cpu" or device.type == "cuda":
+        steps.append(partial(training.precision.build, device))
+    if isinstance(training.decoder, Beam):
+        steps.append(partial(beam_decode, torch.zeros(1, 1, 2), torch.tensor([1]), training.decoder.width))
+    return steps
+
+
+def _problems_of(step: Callable[[], object]) -> tuple[SettingProblem, ...]:
+    try:
+        step()
+    except SettingError as error:
+        return error.problems
+    except UserError as error:
+        return (SettingProblem((), f"{error}"),)
+    return ()
+
+
+def _scheduler_problems(loaded: LoadedStudy, num_train: int) -> Iterator[SettingProblem]:
+    """Evaluations that come too rarely for the scheduler to act on, told of at the first settings where they do."""
     scheduler = loaded.study.scheduler
     if scheduler is None:
         return
@@ -92,11 +114,13 @@ def _check_scheduler(loaded: LoadedStudy, num_train: int) -> None:
         max_steps = loaded.max_steps(config, num_train)
         every = eval_every_steps(config.training, num_train)
         if scheduler.first_action_step(max_steps, every) >= max_steps:
-            raise SettingError(
+            yield SettingProblem(
+                ("scheduler",),
                 f"scheduler.kind: {scheduler.kind} acts on evaluations, and none comes when it could act: trainings "
-                f"take {max_steps} steps and are evaluated every {every}: set training.eval_every_steps to less, "
-                f"such as {max(1, max_steps // 10)}"
+                f"take {max_steps} steps and are evaluated every {every}",
+                f"set training.eval_every_steps to less, such as {max(1, max_steps // 10)}",
             )
+            return
 
 
 def _build_schedule(training: TrainingConfig, max_steps: int) -> None:

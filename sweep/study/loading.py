@@ -59,7 +59,8 @@ def validate(source: YamlSource) -> LoadedStudy:
         raise SettingError(*map(source.placed, explained(error, Study, source.content))) from error
     loaded = LoadedStudy(complete(study), source)
     if failed := failed_checks(loaded):
-        raise SettingError(*map(source.placed, failed))
+        in_file_order = sorted(failed, key=lambda problem: source.line(problem.path) or 0)
+        raise SettingError(*map(source.placed, in_file_order))
     return loaded
 
 

@@ -77,12 +77,14 @@ class YamlSource:
     lines: Mapping[KeyPath, int] = field(default_factory=dict)
     """1-based line of each key (or list item), by its path."""
 
+    def line(self, path: KeyPath) -> int | None:
+        """The line of the key, or of the nearest key around it; None where no key of the path stands in the file."""
+        return next((self.lines[path[:end]] for end in range(len(path), 0, -1) if path[:end] in self.lines), None)
+
     def where(self, path: KeyPath) -> str:
         """`file:line` of the key, or of the nearest key around it."""
-        for end in range(len(path), 0, -1):
-            if path[:end] in self.lines:
-                return f"{self.name}:{self.lines[path[:end]]}"
-        return self.name
+        line = self.line(path)
+        return self.name if line is None else f"{self.name}:{line}"
 
     def placed(self, problem: SettingProblem) -> SettingProblem:
         """The problem with file and line of its key."""
@@ -117,13 +119,15 @@ def parse(text: str, name: str) -> YamlSource:
         content = yaml.load(text, Loader=_Loader)
     except yaml.MarkedYAMLError as error:
         line = "" if error.problem_mark is None else f":{error.problem_mark.line + 1}"
-        raise SettingError(f"{name}{line}: not valid YAML: {error.problem or error.context}") from error
+        problem = SettingProblem((), f"not valid YAML: {error.problem or error.context}", where=f"{name}{line}")
+        raise SettingError(problem) from error
     except yaml.YAMLError as error:
-        raise SettingError(f"{name}: not valid YAML: {error}") from error
+        raise SettingError(SettingProblem((), f"not valid YAML: {error}", where=name)) from error
+    wanted = "a study file holds a mapping of settings"
     if content is None:
-        raise SettingError(f"{name}: the file is empty: a study file holds a mapping of settings")
+        raise SettingError(SettingProblem((), "the file is empty", wanted, where=name))
     if not isinstance(content, dict):
-        raise SettingError(f"{name}: a study file holds a mapping of settings, got {type(content).__name__}")
+        raise SettingError(SettingProblem((), wanted, got=type(content).__name__, where=name))
     lines: dict[KeyPath, int] = {}
     _collect_lines(node, (), lines)
     return YamlSource(name, content, lines)

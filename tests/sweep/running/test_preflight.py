@@ -1,6 +1,14 @@
-"""What the plan of a design says of its claims."""
+"""What building shows before the first trial, and what the plan of a design says of its claims."""
 
+from pathlib import Path
+
+import pytest
+
+from slr_models.errors import SettingError
+from sweep.judging.monitor import MonitorConfig
+from sweep.running.job import RunOptions
 from sweep.running.plan import claim_lines, hopeless
+from sweep.running.preflight import preflight
 from sweep.study import Study, validate, yaml_source
 
 TEXT = """
@@ -53,3 +61,32 @@ def test_a_claim_that_its_design_cannot_support_is_warned_of() -> None:
 
 def test_a_search_has_no_claims_to_warn_of() -> None:
     assert list(hopeless(study(TEXT.split("design:")[0]))) == []
+
+
+SEARCH = """
+name: built
+model: {kind: baseline, width: 0.0625}
+data: {kind: synthetic, vocabulary_size: 4, num_train: 16, num_valid: 4, frames_per_label: 6, max_labels: 3}
+training: {batch_size: 4, eval_every_steps: 20}
+space:
+  model.width: {grid: [0.0625, 0.125]}
+  training.schedule.warmup_steps: {int: [20, 30]}
+  training.precision.kind: {choice: [fp32, tf32]}
+search: {kind: random}
+scheduler: {kind: asha}
+budget: {trials: 6, steps: 20}
+"""
+
+
+def test_all_mistakes_that_building_shows_are_told_once_with_settings_that_show_them(tmp_path: Path) -> None:
+    loaded = validate(yaml_source.parse(SEARCH, "x.yaml"))
+    options = RunOptions(tmp_path, "wer", MonitorConfig(), True, "none")
+    with pytest.raises(SettingError) as caught:
+        preflight(loaded, loaded.study.data.build(), options)
+    warmup, precision, scheduler = caught.value.problems
+    assert warmup.path == ("training", "schedule") and scheduler.path == ("scheduler",)
+    first = "model.width = 0.0625, training.schedule.warmup_steps = 20, training.precision.kind"
+    assert str(warmup).startswith("training.schedule: `warmup_steps` must be below") and "20 >= 20" in str(warmup)
+    assert str(warmup).endswith(f" (with {first} = fp32)")
+    assert "tf32" in str(precision) and str(precision).endswith(f" (with {first} = tf32)")
+    assert str(scheduler).startswith("scheduler.kind: asha acts on evaluations") and "(with" not in str(scheduler)

@@ -56,7 +56,7 @@ def _unknown(name: str) -> str:
     names = [command.name for command in COMMANDS]
     if name in names:
         return ""
-    near = difflib.get_close_matches(name, names, n=2, cutoff=0.4)
+    near = difflib.get_close_matches(name, names, n=2, cutoff=0.5)
     return f"there is no command {name!r}: " + (
         f"did you mean {' or '.join(near)}?" if near else f"give one of {', '.join(names)}"
     )

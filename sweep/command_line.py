@@ -13,6 +13,7 @@
 import argparse
 import contextlib
 import os
+import select
 import signal
 import sys
 import threading
@@ -92,7 +93,8 @@ class Command:
         except MachineError as error:
             return _told(str(error), EXIT_MACHINE)
         except OSError as error:
-            reader_has_gone = _give_up_stdout() and isinstance(error, BrokenPipeError)
+            reader_has_gone = isinstance(error, BrokenPipeError) and _reader_has_gone()
+            _give_up_stdout()
             return EXIT_MACHINE if reader_has_gone else _told(_os_error_text(error), EXIT_MACHINE)
 
 
@@ -211,14 +213,18 @@ def _os_error_text(error: OSError) -> str:
     return f"{what}: the machine refused this, no setting is wrong; mend it, and repeat the command"
 
 
-def _give_up_stdout() -> bool:
-    """Whether standard output can no longer be written; if so, what is left in it is dropped.
-
-    Python flushes it once more at its end, and would fail again.
-    """
+def _give_up_stdout() -> None:
+    """Drops what standard output does not take: Python flushes it once more at its end, and would fail again."""
     try:
         sys.stdout.flush()
     except OSError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return True
-    return False
+
+
+def _reader_has_gone() -> bool:
+    """Whether standard output is a pipe that nobody reads any more, as after `| head`: no failure to be told."""
+    if os.name != "posix":
+        return False
+    ends = select.poll()
+    ends.register(sys.stdout.fileno(), 0)
+    return any(event & select.POLLERR for _, event in ends.poll(0))

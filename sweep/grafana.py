@@ -2,22 +2,29 @@
 
 import argparse
 import sys
-from collections.abc import Sequence
-from importlib import resources
+
+from sweep.command_line import EXIT_DONE, Command
 
 
 def dashboard() -> str:
     """The dashboard as JSON, for Grafana's import."""
+    from importlib import resources
+
     return resources.files("sweep").joinpath("grafana.json").read_text(encoding="utf-8")
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Prints the dashboard; returns the exit code."""
-    description = "Print a Grafana dashboard of the metrics that a run exports through Ray, as JSON to import."
-    argparse.ArgumentParser(prog="python -m sweep.grafana", description=description).parse_args(arguments)
+def _work(_options: argparse.Namespace) -> int:
     print(dashboard(), end="")
-    return 0
+    return EXIT_DONE
 
+
+COMMAND = Command(
+    name="grafana",
+    summary="print a Grafana dashboard of the metrics that a run exports",
+    description="Print a Grafana dashboard of the metrics that a run exports through Ray, as JSON to import.",
+    work=_work,
+)
+main = COMMAND.main
 
 if __name__ == "__main__":
     sys.exit(main())

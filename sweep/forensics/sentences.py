@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from sweep.forensics.changes import Change
 from sweep.forensics.trace_ops import OpTrace
 from sweep.forensics.trouble import Trouble
-from sweep.records import Counterfactual, FirstNonfinite, Outcome, Place, Verdict
+from sweep.records import Counterfactual, Explanation, FirstNonfinite, Outcome, Place, Verdict
 from sweep.training.optim import RobustZ, SkipAbove
 from sweep.training.telemetry import HALF_MAX
 from sweep.wording import counted, number
@@ -87,3 +87,24 @@ def outcomes(results: Sequence[Counterfactual], rescue: Change | None, start_ste
     does = "makes it begin to learn" if learns_nothing else "rescues it"
     does_not = f", {others} {'does' if len(failed) == 1 else 'do'} not" if failed else ""
     return f"{rescue.name}{from_step} {does} ({best.num_rescued} of {best.num_repeats}){does_not}"
+
+
+def explanation_lines(trial_id: str, explanation: Explanation) -> list[str]:
+    """The whole answer to why a trial went as it did."""
+    lines = [f"trial {trial_id}: {explanation.text}", *(f"  - {detail}" for detail in explanation.details)]
+    first = explanation.first_nonfinite
+    if first is not None:
+        lines.append(
+            f"  first non-finite: {where(first)}; {first.num_nan} NaN and {first.num_inf} infinite values, "
+            f"inputs up to {number(first.input_absmax)}"
+        )
+    if explanation.counterfactuals:
+        lines.append(
+            f"  replayed from step {explanation.snapshot_step or 0} ({explanation.num_replayed_steps} steps in all):"
+        )
+        width = max(len(c.change) for c in explanation.counterfactuals)
+        for c in explanation.counterfactuals:
+            lines.append(
+                f"    {c.change:<{width}}  rescued {c.num_rescued} of {c.num_repeats}  end loss {number(c.end_loss)}"
+            )
+    return lines

@@ -9,7 +9,7 @@ from pydantic import ValidationError
 from sweep import store
 from sweep.judging.detectors import NonfiniteConfig, RunContext, ScalerCollapseConfig, SkipStarvedConfig
 from sweep.judging.monitor import MonitorConfig, StabilityMonitor
-from sweep.logs import Trace
+from sweep.logs.trace import Trace
 from sweep.records import Outcome, Verdict
 
 _RULES_WITHOUT_LOSSES = (NonfiniteConfig, ScalerCollapseConfig, SkipStarvedConfig)

@@ -9,8 +9,6 @@ import logging
 import math
 import os
 import shutil
-import signal
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -38,7 +36,8 @@ except ImportError:
 from ray.tune.search import Searcher
 
 from slr_models.data.batch import Dataset
-from slr_models.errors import SettingError
+from slr_models.errors import MachineError, SettingError
+from sweep.command_line import signals_interrupt
 from sweep.records import TrialResult
 from sweep.running.job import Job, RunOptions
 from sweep.running.ray_scheduler import PROGRESS_KEY, TIME_KEY, WORTH_KEY, StudyScheduler, checkpoints_kept, millionths
@@ -218,8 +217,8 @@ class Cluster:
     """Trials that can run at the same time."""
 
 
-class NotStartedError(RuntimeError):
-    """This machine cannot run Ray now: no mistake in what the user gave. The message is for the user."""
+class NotStartedError(MachineError):
+    """This machine cannot run Ray now."""
 
 
 def said(error: Exception) -> str:
@@ -278,7 +277,9 @@ def cluster(address: str | None, resources: Resources) -> Iterator[Cluster]:
                 f"{have.get('CPU', 0):g} CPUs and {have.get('GPU', 0):g} GPUs: ask for less"
             )
         url = context.dashboard_url
-        yield Cluster(f"http://{url}" if url else None, lanes)
+        # Ray has put a handler of its own, which would end this process amid a trial.
+        with signals_interrupt():
+            yield Cluster(f"http://{url}" if url else None, lanes)
     finally:
         ray.shutdown()
 
@@ -333,8 +334,7 @@ def run_trials(
         ),
     )
     try:
-        with _sigterm_as_interrupt():
-            tuner.fit()
+        tuner.fit()
     finally:
         # What waited on disk is over, or begins anew.
         for folder in (session.results_dir / RAY_FOLDER).glob("*/checkpoint_*"):
@@ -351,16 +351,3 @@ def _scheduler(session: StudySession, num_train: int) -> tuple[StudyScheduler | 
     every = eval_every_steps(first.training, num_train)
     num_evals = math.ceil(loaded.max_steps(first, num_train) / every)
     return StudyScheduler(config, loaded, num_evals), checkpoints_kept(config)
-
-
-@contextmanager
-def _sigterm_as_interrupt() -> Iterator[None]:
-    """Ends a run as cleanly on SIGTERM (a job scheduler's way) as on Ctrl-C."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGTERM, lambda *_: os.kill(os.getpid(), signal.SIGINT))
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)

@@ -11,12 +11,12 @@ from typing import cast
 from urllib.parse import urlsplit
 
 from slr_models.errors import SettingError
+from sweep.watch import FIRST_PORT
 from sweep.watch.builder import Builder
 from sweep.watch.folder import Folder
 from sweep.watch.state import state
 
-HOST, FIRST_PORT, NUM_PORTS = "127.0.0.1", 8266, 20
-"""Ray's dashboard has 8265."""
+HOST, NUM_PORTS = "127.0.0.1", 20
 
 _OWN_FILES = {
     "/": ("watch.html", "text/html; charset=utf-8"),

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from slr_models.data import LandmarksConfig, SyntheticConfig
-from sweep.check.__main__ import main, shortened
 from sweep.check.calibration import expected_skips, largest_half_gradient, leading_skips
+from sweep.check.command import main
+from sweep.check.lines import shortened
 from sweep.check.reading import feature_values
 from sweep.training.config import TrialConfig
 from sweep.training.precision import Fp16

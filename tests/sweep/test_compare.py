@@ -1,6 +1,8 @@
 """python -m sweep.compare: from two results folders to what changed, and the exit code."""
 
 import json
+import os
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -48,7 +50,7 @@ def test_a_regression_comes_first_with_its_evidence_and_exit_code_1(
 ) -> None:
     a = write(tmp_path / "a", ["stable"] * 14)
     b = write(tmp_path / "b", ["stable"] * 4 + ["diverged-nonfinite"] * 10, training={"batch_size": 16})
-    code, out, _ = run(capsys, a, b, "--json", tmp_path / "found.json")
+    code, out, _ = run(capsys, a, b, "--output", tmp_path / "found.json")
     assert code == 1
     assert "2 regressions, 0 improvements" in out.splitlines()[2]
     assert out.index("stable share: -71 points (") < out.index("What was compared")
@@ -62,6 +64,8 @@ def test_a_regression_comes_first_with_its_evidence_and_exit_code_1(
         -10 / 14
     )
     assert found["settings"] == [{"title": "training", "path": "training.batch_size", "before": 8, "after": 16}]
+    code, out, err = run(capsys, a, b, "--json")
+    assert (code, err) == (1, "") and out == (tmp_path / "found.json").read_text()
 
 
 def test_an_improvement_is_none(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -92,16 +96,37 @@ def test_mistakes_are_one_clear_line(tmp_path: Path, capsys: pytest.CaptureFixtu
     unborn = write(tmp_path / "unborn", [])
     elsewhere = write(tmp_path / "elsewhere", ["stable"] * 6, space={LR: {"loguniform": [1.0, 2.0]}})
     edited = write(tmp_path / "edited", ["stable"] * 6, space={LR: {"loguniform": [1.0, -2.0]}})
-    for other, message in (
-        (tmp_path / "none", "is not a folder"),
-        (tmp_path / "empty", "is not the results folder of a study"),
-        (a, "are the same folder"),
-        (tmp_path / "link", "are the same folder"),
-        (unborn, "B has no finished trial yet"),
-        (elsewhere, "A and B have no value in common of: learning rate"),
-        (edited, "bring the file back as it was"),
+    for other, message, wanted in (
+        (tmp_path / "none", "is not a folder", 2),
+        (tmp_path / "empty", "is not the results folder of a study", 2),
+        (a, "are the same folder", 2),
+        (tmp_path / "link", "are the same folder", 2),
+        (unborn, "B has no finished trial yet", 4),
+        (elsewhere, "A and B have no value in common of: learning rate", 4),
+        (edited, "bring the file back as it was", 2),
     ):
-        code, out, err = run(capsys, a, other)
-        assert (code, out) == (2, "") and err.startswith("error: ") and message in err and err.count("\n") == 1, err
-    code, _, err = run(capsys, a, write(tmp_path / "b", ["stable"] * 6), "--json", tmp_path)
-    assert code == 2 and "cannot be written" in err
+        code, out, err = run(capsys, a, other, "--json")
+        assert (code, out) == (wanted, "") and err.startswith("error: ") and message in err, err
+        assert err.count("\n") == 1
+    code, _, err = run(capsys, a, write(tmp_path / "b", ["stable"] * 6), "--output", tmp_path)
+    assert code == 2 and "is a folder" in err
+
+
+@pytest.mark.parametrize("order", [("A", "B", "--json", "found.json"), ("--json", "found.json", "A", "B")])
+def test_a_file_name_after_json_is_told_to_be_an_output(
+    order: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as left:
+        main(order)
+    assert left.value.code == 2 and "write --output FILE for a file" in capsys.readouterr().err
+
+
+def test_a_pipe_is_written_to_and_not_replaced(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    a, b = write(tmp_path / "a", ["stable"] * 6), write(tmp_path / "b", ["stable"] * 6)
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    with ThreadPoolExecutor(1) as reader:
+        read = reader.submit(pipe.read_text)
+        assert run(capsys, a, b, "--output", pipe)[0] == 0
+        assert json.loads(read.result(timeout=30))["a"] == str(a)
+    assert pipe.is_fifo()

@@ -27,9 +27,10 @@ def heavy_after(statement: str) -> set[str]:
         "sweep.store",
         "sweep.report.page",
         "sweep.report.notebook",
-        "sweep.compare",
+        "sweep.analysis.comparison.folders",
+        "sweep.analysis.comparison.sentences",
         "sweep.watch.server",
-        "sweep.replay",
+        "sweep.logs.answer",
     ],
 )
 def test_it_is_read_without_torch_ray_and_optuna(module: str) -> None:

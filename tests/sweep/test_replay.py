@@ -16,9 +16,10 @@ from slr_models.data import SyntheticConfig
 from slr_models.errors import UserError
 from sweep import store
 from sweep.judging.monitor import MonitorConfig, RunContext, StabilityMonitor
-from sweep.logs import read_trace
+from sweep.logs.answer import replay
+from sweep.logs.files import read_trace
 from sweep.records import Outcome, SkipReason, StepRecord, TrialResult, Verdict
-from sweep.replay import main, replay
+from sweep.replay import main
 from sweep.running.job import Job, Progress, RunOptions
 from sweep.running.trial import TrialRunner
 from sweep.training.config import TrialConfig

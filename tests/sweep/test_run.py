@@ -138,8 +138,19 @@ def test_a_killed_driver_loses_no_finished_trial_and_the_same_command_goes_on(st
     assert (trials["phase"] == "explore").sum() == 4 and trials["trial_id"].is_unique
 
 
+def ignore_sigint() -> None:
+    """As a shell script does for what it starts in the background, and some CI runners for everything."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def heed_sigint() -> None:
+    """As for a program that a person starts, wherever the tests run."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 @pytest.mark.slow
-def test_ctrl_c_keeps_what_is_done_and_reports_it(study, tmp_path) -> None:
+@pytest.mark.parametrize("way", ["Ctrl-C", "SIGTERM in the background"])
+def test_an_interrupted_run_keeps_what_is_done_and_reports_it(study, tmp_path, way) -> None:
     folder = tmp_path / "results" / "tiny"
     process = subprocess.Popen(
         command(study, tmp_path / "results", "--trials", "40"),
@@ -147,9 +158,13 @@ def test_ctrl_c_keeps_what_is_done_and_reports_it(study, tmp_path) -> None:
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
+        preexec_fn=heed_sigint if way == "Ctrl-C" else ignore_sigint,
     )
     _wait_for_results(folder, 1, process)
-    os.killpg(process.pid, signal.SIGINT)  # a terminal's Ctrl-C reaches the whole process group
+    if way == "Ctrl-C":
+        os.killpg(process.pid, signal.SIGINT)  # a terminal's reaches the whole process group
+    else:
+        process.send_signal(signal.SIGTERM)
     out, err = process.communicate(timeout=120)
     assert process.returncode == 130, err
     assert "the same command goes on" in out
@@ -365,7 +380,7 @@ def test_what_only_shows_when_it_is_built_is_found_before_any_trial(study, tmp_p
 
 def test_a_machine_where_ray_does_not_start_is_no_mistake_of_the_user(study, tmp_path, capsys, monkeypatch) -> None:
     monkeypatch.setenv("RAY_TMPDIR", str(study))  # a file, where Ray wants a folder
-    assert main([str(study), "--results", str(tmp_path / "r")]) == 1
+    assert main([str(study), "--results", str(tmp_path / "r")]) == 3
     err = capsys.readouterr().err
     assert err.startswith("error: Ray could not be started on this machine ([Errno 20] Not a directory")
     assert "The same command tries again" in err

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from slr_models.errors import ResultsError
+from slr_models.errors import NothingToCompareError
 from sweep.analysis.comparison.best import best_change, best_facts, claim_facts, recommended
 from sweep.analysis.comparison.changes import Incomparable, StudyChange, Told, Verdict, corrected
 from sweep.analysis.comparison.cost import cost_facts
@@ -43,11 +43,11 @@ def compare(a: StudyRun, b: StudyRun) -> Comparison:
     """Holds two studies against each other.
 
     Raises:
-        ResultsError: a study has no finished trial, or there is nothing that can be compared.
+        NothingToCompareError: a study has no finished trial, or there is nothing that can be compared.
     """
     for name, run in (("A", a), ("B", b)):
         if run.trials.empty:
-            raise ResultsError(f"{name} has no finished trial yet: compare again when some have finished")
+            raise NothingToCompareError(f"{name} has no finished trial yet: compare again when some have finished")
     settings = differences(a.study, b.study)
     shared = shared_part(a, b)
     found: list[StudyChange | Incomparable] = []
@@ -96,7 +96,9 @@ def compare(a: StudyRun, b: StudyRun) -> Comparison:
     )
     if not comparison.changes and not claims and not same:
         reasons = [f"{one.subject}: {one.why.rstrip('.')}" for one in found if isinstance(one, Incomparable)]
-        raise ResultsError(f"A and B have nothing that can be compared ({'; '.join(reasons)}; no claim is in both)")
+        raise NothingToCompareError(
+            f"A and B have nothing that can be compared ({'; '.join(reasons)}; no claim is in both)"
+        )
     return comparison
 
 

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from slr_models.errors import UserError
-from sweep.logs import Trace, read_trace
+from sweep.logs.files import read_trace
+from sweep.logs.trace import Trace
 
 
 def of(path: Path, content: str) -> Trace:

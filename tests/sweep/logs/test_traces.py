@@ -9,8 +9,9 @@ import pandas as pd
 import pytest
 
 from slr_models.errors import UserError
-from sweep.logs import Trace, read_trace
 from sweep.logs.columns import SPELLINGS, candidates, field_of
+from sweep.logs.files import read_trace
+from sweep.logs.trace import Trace
 from sweep.records import SkipReason, StepRecord
 
 NAN = math.nan

@@ -13,7 +13,7 @@ import sweep
 from slr_models.errors import ResultsError
 from sweep import store
 from sweep.records import HealthMetric, HealthRecord
-from sweep.report.__main__ import main
+from sweep.report.command import main
 from sweep.report.notebook import Results
 
 Make = Callable[..., Path]

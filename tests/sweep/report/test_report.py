@@ -15,7 +15,7 @@ from slr_models.errors import ResultsError
 from sweep import store
 from sweep.records import Cause, Explanation, HealthMetric, HealthRecord, Outcome
 from sweep.report import build_report
-from sweep.report.__main__ import main
+from sweep.report.command import main
 from sweep.report.theme import MAP_COLOURS, MARKS, PAGE_COLOURS, TRIAL_COLOURS, dark_swaps, svg_symbol
 
 Make = Callable[..., Path]

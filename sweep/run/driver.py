@@ -1,11 +1,9 @@
-"""python -m sweep.run STUDY.yaml: runs a study, or goes on with it, and writes its report."""
+"""From the parsed command line of a run to its report."""
 
 import argparse
 import functools
 import os
-import sys
 import time
-from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -15,7 +13,7 @@ from slr_models.data.batch import Dataset
 from slr_models.errors import SettingError, UserError
 from sweep import store
 from sweep.analysis.claims.stated import exploratory_lines, removed_note
-from sweep.command_line import add_study, tell_user_error
+from sweep.command_line import EXIT_DONE, EXIT_INTERRUPTED
 from sweep.live.loggers import check_loggers, open_loggers
 from sweep.live.metrics import Metrics
 from sweep.live.terminal import Terminal
@@ -35,48 +33,15 @@ from sweep.store.ledger import EXPLORE_PHASE
 from sweep.study import LoadedStudy, Study, load
 from sweep.study.design import cells
 
-EXIT_NOT_STARTED = 1
-EXIT_INTERRUPTED = 130
 
+def run(options: argparse.Namespace, console: Console) -> int:
+    """Runs a study as `sweep.run.command` was told to; returns the exit code.
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """The command line; returns the exit code."""
-    options = _parse(arguments)
-    console = Console(soft_wrap=True)
-    try:
-        return _run(options, console)
-    except UserError as error:
-        return tell_user_error(error)
-    except runner.NotStartedError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return EXIT_NOT_STARTED
-    except KeyboardInterrupt:
-        print("interrupted: nothing of a finished trial is lost; the same command goes on", file=sys.stderr)
-        return EXIT_INTERRUPTED
-
-
-def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        prog="python -m sweep.run",
-        description="Run a stability study, or go on with one, and write its HTML report.",
-    )
-    add_study(parser)
-    parser.add_argument("--results", type=Path, default=Path("results"), metavar="DIR", help="default: results")
-    parser.add_argument("--trials", metavar="N|+N", help="number of trials, or how many more than there are")
-    parser.add_argument("--dry-run", action="store_true", help="print the plan and the expected time, train nothing")
-    parser.add_argument(
-        "--log",
-        dest="loggers",
-        action="append",
-        default=[],
-        metavar="LOGGER",
-        help="also log every trial to tensorboard, mlflow[=URI] or wandb[=PROJECT]; may be given several times",
-    )
-    parser.add_argument("--address", help="of a running Ray cluster; default: start Ray on this machine")
-    return parser.parse_args(arguments)
-
-
-def _run(options: argparse.Namespace, console: Console) -> int:
+    Raises:
+        UserError: a mistake in what the user gave.
+        MachineError: Ray does not start on this machine.
+        OSError: results cannot be written.
+    """
     check_loggers(options.loggers)
     loaded = _load(options)
     results_dir: Path = options.results / loaded.study.name
@@ -118,7 +83,7 @@ def _run(options: argparse.Namespace, console: Console) -> int:
         check_same_study(results_dir, study)
         for line in plan(loaded, dataset, run_options):
             console.print(line, highlight=False)
-        return 0
+        return EXIT_DONE
     for line in hopeless(study):
         console.print(f"  warning: {line}", highlight=False, style="yellow")
     session = StudySession(loaded, results_dir, len(dataset.train))
@@ -145,7 +110,7 @@ def _run(options: argparse.Namespace, console: Console) -> int:
             style="yellow",
         )
     print(report)
-    return 0 if finished else EXIT_INTERRUPTED
+    return EXIT_DONE if finished else EXIT_INTERRUPTED
 
 
 def _load(options: argparse.Namespace) -> LoadedStudy:
@@ -211,7 +176,3 @@ def _search(study: Study) -> str:
         return f"{study.design.kind} design, {study.design.blocks} blocks x {len(cells(study.design))} cells"
     mode = f", {study.search.mode} mode" if isinstance(study.search, StabilitySearch) else ""
     return f"{study.search.kind} search{mode}"
-
-
-if __name__ == "__main__":
-    sys.exit(main())

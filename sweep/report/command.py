@@ -1,0 +1,29 @@
+"""python -m sweep.report RESULTS: builds RESULTS/report.html and prints its path."""
+
+import argparse
+import json
+
+from sweep.command_line import EXIT_DONE, Command, add_json, add_results
+
+
+def _add_arguments(parser: argparse.ArgumentParser) -> None:
+    add_results(parser)
+    add_json(parser)
+
+
+def _work(options: argparse.Namespace) -> int:
+    from sweep.report import build_report
+
+    path = build_report(options.results)
+    print(json.dumps({"report": str(path)}) if options.json else path)
+    return EXIT_DONE
+
+
+COMMAND = Command(
+    name="report",
+    summary="build a study's report, also while the study runs",
+    description="Build a study's report, in its results folder, and print its path.",
+    add_arguments=_add_arguments,
+    work=_work,
+)
+main = COMMAND.main

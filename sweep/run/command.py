@@ -1,0 +1,39 @@
+"""python -m sweep.run STUDY.yaml: runs a study, or goes on with it, and writes its report."""
+
+import argparse
+from pathlib import Path
+
+from sweep.command_line import Command, add_study, console
+
+
+def _add_arguments(parser: argparse.ArgumentParser) -> None:
+    add_study(parser)
+    parser.add_argument("--results", type=Path, default=Path("results"), metavar="DIR", help="default: results")
+    parser.add_argument("--trials", metavar="N|+N", help="number of trials, or how many more than there are")
+    parser.add_argument("--dry-run", action="store_true", help="print the plan and the expected time, train nothing")
+    parser.add_argument(
+        "--log",
+        dest="loggers",
+        action="append",
+        default=[],
+        metavar="LOGGER",
+        help="also log every trial to tensorboard, mlflow[=URI] or wandb[=PROJECT]; may be given several times",
+    )
+    parser.add_argument("--address", help="of a running Ray cluster; default: start Ray on this machine")
+
+
+def _work(options: argparse.Namespace) -> int:
+    from sweep.run.driver import run
+
+    return run(options, console())
+
+
+COMMAND = Command(
+    name="run",
+    summary="run a study, or go on with one, and write its report",
+    description="Run a stability study, or go on with one, and write its HTML report.",
+    add_arguments=_add_arguments,
+    work=_work,
+    interrupted="interrupted: nothing of a finished trial is lost; the same command goes on",
+)
+main = COMMAND.main

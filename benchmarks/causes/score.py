@@ -1,9 +1,9 @@
 """Whether the named cause is right: trainings with injected causes, explained from config, data and records alone.
 
 Every case is run over several seeds, on the teacher and the baseline in turn, judged by the monitor and stopped at its
-alarm as a trial of a study is. Prints each run as it ends and writes benchmarks/causes.md:
+alarm as a trial of a study is. Prints each run as it ends and writes benchmarks/causes/score.md:
 
-    python benchmarks/causes.py [--seeds 5] [--jobs 1] [--case TEXT]
+    python -m benchmarks.causes.score [--seeds 5] [--jobs 1] [--case TEXT]
 """
 
 import argparse
@@ -18,8 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from cause_cases import CASES, Case
 
+from benchmarks.causes.cases import CASES, Case
 from slr_models.ctc import constant_floor, uniform_loss
 from slr_models.data.batch import Dataset
 from sweep.forensics.explaining import explain
@@ -125,7 +125,7 @@ def report(results: Sequence[Result]) -> str:
     lines = [
         "# Injected causes",
         "",
-        f"Made by `python benchmarks/causes.py --seeds {seeds}`: {len({r.case.name for r in results})} cases of "
+        f"Made by `python -m benchmarks.causes.score --seeds {seeds}`: {len({r.case.name for r in results})} cases of "
         f"{len({r.case.truth for r in results})} causes, {seeds} seeds each, on synthetic data, batch 4, up to 200 "
         "steps. Teacher and baseline at width 0.0625 take turns, or the teacher alone where only it fails in this way "
         f"or a layer of it is changed. Replays of {SETTINGS.replay_steps} steps, or {SETTINGS.learning_replay_steps} "

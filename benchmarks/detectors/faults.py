@@ -12,9 +12,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
-from trace_set import Trace
-from truth import Truth
 
+from benchmarks.detectors.trace_set import Trace
+from benchmarks.detectors.truth import Truth
 from sweep.judging.detectors import RunContext
 from sweep.records import SkipReason, StepRecord
 

@@ -1,24 +1,25 @@
 """Collects results folders of `traces/*.yaml` into the stored set of real trainings, with their truth.
 
-    for study in benchmarks/traces/*.yaml; do python -m sweep.run $study --results /tmp/traces; done
-    python benchmarks/make_traces.py /tmp/traces/*
+    for study in benchmarks/detectors/traces/*.yaml; do python -m sweep.run $study --results /tmp/traces; done
+    python -m benchmarks.detectors.make_traces /tmp/traces/*
 
 Trainings must have run to their end. Where a study stopped some early, a second path after a comma holds the step and
 evaluation tables of these, run to their end; `NAME=PATH` stores a folder under another name:
 
-    python benchmarks/make_traces.py teacher_stability=results/teacher_stability,run_on
+    python -m benchmarks.detectors.make_traces teacher_stability=results/teacher_stability,run_on
 
 `--keep` leaves what is stored of other studies as it is. The ground truth of the search benchmark is part of the set:
 
-    python benchmarks/make_traces.py --keep /tmp/truth/teacher_grid /tmp/truth/baseline_grid
+    python -m benchmarks.detectors.make_traces --keep /tmp/truth/teacher_grid /tmp/truth/baseline_grid
 """
 
 import argparse
 from pathlib import Path
 
 import pandas as pd
-from trace_set import TRACES_DIR
-from truth import judge
+
+from benchmarks.detectors.trace_set import TRACES_DIR
+from benchmarks.detectors.truth import judge
 
 STEP_COLUMNS = {
     "step": "int16",

@@ -1,6 +1,6 @@
 """How well the monitor and the rules of other frameworks judge traces whose truth is known.
 
-    python benchmarks/detectors.py             # prints the tables and writes benchmarks/detectors.md and .json
+    python -m benchmarks.detectors.score             # prints the tables and writes score.md and .json here
 
 Truth is defined in `truth.py` (real trainings) and by construction in `faults.py` (injected faults).
 
@@ -20,12 +20,12 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from faults import inject
-from peer_rules import PeerRule, peer_rules
 from scipy.stats import beta
-from trace_set import Trace, load_real
-from truth import Truth
 
+from benchmarks.detectors.faults import inject
+from benchmarks.detectors.peer_rules import PeerRule, peer_rules
+from benchmarks.detectors.trace_set import Trace, load_real
+from benchmarks.detectors.truth import Truth
 from sweep.judging.monitor import MonitorConfig, StabilityMonitor
 from sweep.records import Outcome
 
@@ -280,10 +280,10 @@ def main() -> None:
             print(f"wrong: {stop.trace} ({stop.truth}, onset {stop.onset}): step {stop.step} {stop.reason}")
     print(f"{time.perf_counter() - started:.0f} s")
     arguments.out.mkdir(parents=True, exist_ok=True)
-    (arguments.out / "detectors.md").write_text(text, encoding="utf-8")
+    (arguments.out / "score.md").write_text(text, encoding="utf-8")
     scores = [scores_as_json(score(rule, stops)) for rule in rules_of(stops)]
     text = json.dumps(scores, indent=1, allow_nan=False)
-    (arguments.out / "detectors.json").write_text(text + "\n", encoding="utf-8")
+    (arguments.out / "score.json").write_text(text + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

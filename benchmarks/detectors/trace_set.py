@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from truth import Truth
 
+from benchmarks.detectors.truth import Truth
 from sweep.judging.detectors import RunContext
 from sweep.records import SkipReason, StepRecord
 

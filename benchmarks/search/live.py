@@ -1,13 +1,13 @@
-"""Searches at work: real trainings from end to end, to see whether what the replay says (`search.py`) holds.
+"""Searches at work: real trainings from end to end, to see whether what the replay says (`replay.py`) holds.
 
-    python benchmarks/search_live.py --results /tmp/search_live    # prints it, writes benchmarks/search_live.md
+    python -m benchmarks.search.live --results /tmp/search_live    # prints it, writes benchmarks/search/live.md
 
 The problem is made to be cheap: a tiny teacher on made-up sequences for 60 steps, over learning rate, initial scale and
 precision. Its stable region has a hot and a cold edge along the learning rate and one along the initial scale. First
 this tool trains a dense grid of it, each setting with each seed, to the end: the truth. Then each search trains 48
 settings, once for each seed: those of this tool through its session, bridge, monitor and store; Ray's OptunaSearch in
 Ray Tune as its users have it, with NaN where the loss is not finite and nothing that stops a training. Maps
-and measures are those of the replay (`search_scores.py`). What is done is kept in the results folder; the same
+and measures are those of the replay (`scores.py`). What is done is kept in the results folder; the same
 command goes on.
 """
 
@@ -28,11 +28,11 @@ import torch
 import yaml
 from ray import tune
 from ray.tune.search.optuna import OptunaSearch
-from search import COLUMNS, Row, mean, pair_table, read_json, table
-from search_peers import METRIC, OURS, be_quiet, num_running, ray_domain
-from search_scores import Judge, Trial
-from search_surface import Problem, Told
 
+from benchmarks.search.peers import METRIC, OURS, be_quiet, num_running, ray_domain
+from benchmarks.search.replay import COLUMNS, Row, mean, pair_table, read_json, table
+from benchmarks.search.scores import Judge, Trial
+from benchmarks.search.surface import Problem, Told
 from sweep import store
 from sweep.records import TrialResult
 from sweep.running import runner
@@ -270,19 +270,19 @@ def main() -> None:
     rows = score_all(found, (arguments.trials,))
     parts = [
         "# Searches, live",
-        (__doc__ or "").partition("search_live.md\n\n")[2].strip(),
+        (__doc__ or "").partition("live.md\n\n")[2].strip(),
         f"{arguments.seeds} seeds, {arguments.trials} trials; means with 95 % bootstrap intervals over the seeds.",
         table(rows, arguments.trials),
         pair_table(rows, arguments.trials),
         f"{RAY} left {mean([row.num_unheard for row in rows if row.search == RAY]).value:.1f} trials running for ever "
         f"on average: those that reported NaN.",
     ]
-    replayed = read_json(arguments.out / "search.json", None)
+    replayed = read_json(arguments.out / "replay.json", None)
     if replayed and arguments.trials == NUM_TRIALS:
         parts += ["Best first:", orders(rows, replayed, arguments.trials)]
     text = "\n\n".join(parts) + "\n"
     print(text)
-    (arguments.out / "search_live.md").write_text(text, encoding="utf-8")
+    (arguments.out / "live.md").write_text(text, encoding="utf-8")
 
 
 if __name__ == "__main__":

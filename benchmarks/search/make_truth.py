@@ -1,7 +1,7 @@
-"""Collects the results folders of `search_truth/*.yaml` into the stored ground truth of benchmarks/search.py.
+"""Collects the results folders of `truth/*.yaml` into the stored ground truth of benchmarks/search/replay.py.
 
-    for study in benchmarks/search_truth/*.yaml; do python -m sweep.run $study --results /tmp/truth; done
-    python benchmarks/make_search_truth.py /tmp/truth/*
+    for study in benchmarks/search/truth/*.yaml; do python -m sweep.run $study --results /tmp/truth; done
+    python -m benchmarks.search.make_truth /tmp/truth/*
 
 Trainings must have run to their end (`early_stop: false`): what would have stopped a training, said by the monitor of
 today on its stored steps, is stored beside what became of it. Every setting of a grid must be there with all of its
@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from search_surface import TRUTH_DIR
-from trace_set import records_of
 
+from benchmarks.detectors.trace_set import records_of
+from benchmarks.search.surface import TRUTH_DIR
 from sweep.judging.detectors import RunContext
 from sweep.judging.monitor import StabilityMonitor
 from sweep.records import Verdict
@@ -71,7 +71,7 @@ def _first_alarm(folder: Path, trial: "pd.Series[Any]") -> Verdict | None:
 
 
 def main() -> None:
-    """Writes search_truth/trials.parquet."""
+    """Writes truth/trials.parquet."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folders", nargs="+", type=Path)
     parser.add_argument("--out", type=Path, default=TRUTH_DIR)

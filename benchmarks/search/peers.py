@@ -21,8 +21,8 @@ import optuna
 from optuna.trial import TrialState
 from ray import tune
 from ray.tune.search.optuna import OptunaSearch
-from search_surface import Problem, Told
 
+from benchmarks.search.surface import Problem, Told
 from sweep.search import GpSearch, RandomSearch, StabilitySampler, StabilitySearch, TpeSearch
 from sweep.space import Choice, Dimension, LogUniform, Settings, Space
 

@@ -1,10 +1,10 @@
 """How well searches map the stable region, replayed on a ground truth of real trainings.
 
-    python benchmarks/search.py                           # everything; prints it, writes benchmarks/search.md and .json
-    python benchmarks/search.py --samplers stability      # runs these anew; the others' results come from search.json
+    python -m benchmarks.search.replay                       # everything; prints it, writes replay.md and .json here
+    python -m benchmarks.search.replay --samplers stability  # runs these anew; the rest come from replay.json
 
-The truth is a dense grid of trainings made by this tool (`search_truth/`, `make_search_truth.py`), read between its
-points as `search_surface.py` says. The searches stand in `search_peers.py`, the measures in `search_scores.py`.
+The truth is a dense grid of trainings made by this tool (`truth/`, `make_truth.py`), read between its
+points as `surface.py` says. The searches stand in `peers.py`, the measures in `scores.py`.
 Every search has the same seeds: trial n of one draws the same training seed as trial n of another.
 """
 
@@ -26,10 +26,11 @@ from typing import Any
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
-import search_scores
-from search_peers import OURS, SEARCHES, be_quiet, searches
-from search_scores import Judge, Score, best_loss, replay, within_steps
-from search_surface import TRUTH_DIR, Problem, load_problems
+
+from benchmarks.search import scores as search_scores
+from benchmarks.search.peers import OURS, SEARCHES, be_quiet, searches
+from benchmarks.search.scores import Judge, Score, best_loss, replay, within_steps
+from benchmarks.search.surface import TRUTH_DIR, Problem, load_problems
 
 HERE = Path(__file__).resolve().parent
 CHECKPOINTS = (24, 48, 72)
@@ -287,7 +288,7 @@ def main() -> None:
         parser.error(f"--samplers needs some of {', '.join(SEARCHES)}; --trials at least {CHECKPOINTS[0]}")
     fingerprint = hashlib.sha256((arguments.truth / "trials.parquet").read_bytes()).hexdigest()[:16]
     asked = f"{fingerprint}, {arguments.seeds} seeds, scored after {', '.join(map(str, checkpoints))} trials"
-    kept = [row for row in read_json(arguments.out / "search.json", asked) if row.search not in names]
+    kept = [row for row in read_json(arguments.out / "replay.json", asked) if row.search not in names]
     started = time.perf_counter()
     rows = kept + run_all(arguments.truth, names, arguments.seeds, checkpoints, arguments.workers)
     rows.sort(key=lambda row: (row.problem, list(SEARCHES).index(row.search), row.seed))
@@ -295,8 +296,8 @@ def main() -> None:
     print(text)
     print(f"{time.perf_counter() - started:.0f} s", file=sys.stderr)
     arguments.out.mkdir(parents=True, exist_ok=True)
-    (arguments.out / "search.md").write_text(text, encoding="utf-8")
-    write_json(arguments.out / "search.json", rows, asked)
+    (arguments.out / "replay.md").write_text(text, encoding="utf-8")
+    write_json(arguments.out / "replay.json", rows, asked)
 
 
 if __name__ == "__main__":

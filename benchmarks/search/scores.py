@@ -24,9 +24,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from search_peers import SEARCHES, STARTUP, Search
-from search_surface import Flags, Floats, Problem, Told
 
+from benchmarks.search.peers import SEARCHES, STARTUP, Search
+from benchmarks.search.surface import Flags, Floats, Problem, Told
 from sweep.boundary.model import MarginModel
 from sweep.space import Scalar, Settings
 

@@ -29,7 +29,7 @@ from sweep.boundary.encoding import Encoding
 from sweep.judging.objective import margin, objective
 from sweep.space import Scalar, Settings, Space
 
-TRUTH_DIR = Path(__file__).resolve().parent / "search_truth"
+TRUTH_DIR = Path(__file__).resolve().parent / "truth"
 
 Floats = npt.NDArray[np.float64]
 Flags = npt.NDArray[np.bool_]

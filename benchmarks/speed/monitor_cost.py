@@ -15,7 +15,7 @@ nothing is hidden beside these calls, the ratios of the loops over paired turns,
 CPU, time is the process's CPU time, so that other programs matter little, and a turn is one step. On a GPU it is wall
 time up to the end of a turn of 25 steps, and the operations that made the host wait are counted as well.
 
-    python benchmarks/monitor_cost.py [--study studies/teacher_stability.yaml] [--precision fp32] [--steps 120]
+    python -m benchmarks.speed.monitor_cost [--study studies/teacher_stability.yaml] [--precision fp32] [--steps 120]
 """
 
 import argparse
@@ -186,7 +186,7 @@ def _trimmed_ratio(pairs_N2: np.ndarray) -> float:
 def main() -> None:
     """Runs the comparison and prints a table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--study", type=Path, default=Path(__file__).parent.parent / "studies/teacher_stability.yaml")
+    parser.add_argument("--study", type=Path, default=Path(__file__).parents[2] / "studies/teacher_stability.yaml")
     parser.add_argument("--precision", default="fp32", choices=["fp32", "bf16", "fp16"])
     parser.add_argument("--steps", type=int, default=120, help="of each loop")
     parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])

@@ -3,7 +3,7 @@
 The formats take turns step by step, so that a busy machine slows all of them alike. Prints the median step time and
 the median of the step-wise ratios with its quartiles:
 
-    python benchmarks/precision_step.py [--model teacher|baseline] [--width 0.125] [--steps 30]
+    python -m benchmarks.speed.precision_step [--model teacher|baseline] [--width 0.125] [--steps 30]
 """
 
 import argparse

@@ -7,7 +7,7 @@ Makes a results folder (settings, outcomes and courses are drawn; nothing is tra
 - opens it in Chromium, offline, and times what a reader waits for. Beside it a page with plotly.js and an empty
   figure, and the page that `optuna.visualization.plot_slice` makes of the same trials, which has marks and no courses.
 
-    python benchmarks/report_scale.py [--trials 10000] [--steps 1000] [--folder DIR] [--repeats 3]
+    python -m benchmarks.speed.report_scale [--trials 10000] [--steps 1000] [--folder DIR] [--repeats 3]
 """
 
 import argparse
@@ -33,7 +33,7 @@ from sweep import store
 from sweep.analysis.figures.course import EVAL_COLUMNS, STEP_COLUMNS
 from sweep.records import Outcome
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 CHROMIUM = os.environ.get("CHROMIUM", "/usr/bin/chromium")
 L_CONST, L_UNIF = 3.1, 9.4
 EVAL_EVERY = 50

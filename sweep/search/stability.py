@@ -45,7 +45,8 @@ _RESOLUTION = 0.025
 """Mapping trials keep this far from others: in parts of a dimension's range, as the crow flies."""
 _BOLDNESS = 1.5
 """Times the z that the randomised rule draws: 1.9 on average then, as in the plain rule. With 1, corners of the space
-in which training fails were found late (benchmarks/search.py: balanced accuracy after 48 trials 0.90, with 1.5 0.94).
+in which training fails were found late (benchmarks/search/replay.py: balanced accuracy after 48 trials 0.90, with 1.5
+0.94).
 """
 _OVERHANG = 0.05
 """Part of its range by which each number of a candidate may pass an end, to be put on it: a corner is a candidate."""

@@ -5,10 +5,10 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from faults import CATALOGUE, Kind, inject, jump, synthetic
-from trace_set import Trace
-from truth import Truth
 
+from benchmarks.detectors.faults import CATALOGUE, Kind, inject, jump, synthetic
+from benchmarks.detectors.trace_set import Trace
+from benchmarks.detectors.truth import Truth
 from sweep.records import SkipReason
 
 SMALL = tuple(replace(kind, count=2) for kind in CATALOGUE)

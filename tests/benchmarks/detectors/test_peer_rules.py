@@ -4,8 +4,8 @@ import math
 
 import numpy as np
 import pytest
-from peer_rules import SkipStep, peer_rules
 
+from benchmarks.detectors.peer_rules import SkipStep, peer_rules
 from sweep.records import StepRecord
 
 BASE = 2.0 * np.exp(np.random.default_rng(0).normal(0, 0.05, 600))

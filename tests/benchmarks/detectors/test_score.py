@@ -5,11 +5,12 @@ from dataclasses import replace
 
 import pandas as pd
 import pytest
-from detectors import OURS, Stop, ahead_on, clopper_pearson, report, score, watch, watch_with_monitor
-from faults import CATALOGUE, inject
-from make_traces import STEP_COLUMNS
-from trace_set import TRACES_DIR, load_real
-from truth import Truth, judge
+
+from benchmarks.detectors.faults import CATALOGUE, inject
+from benchmarks.detectors.make_traces import STEP_COLUMNS
+from benchmarks.detectors.score import OURS, Stop, ahead_on, clopper_pearson, report, score, watch, watch_with_monitor
+from benchmarks.detectors.trace_set import TRACES_DIR, load_real
+from benchmarks.detectors.truth import Truth, judge
 
 
 def stop(rule: str, truth: Truth, onset: int | None, step: int | None, name: str = "a") -> Stop:

@@ -5,7 +5,8 @@ import math
 import numpy as np
 import pandas as pd
 import pytest
-from truth import Truth, judge
+
+from benchmarks.detectors.truth import Truth, judge
 
 L_CONST = 2.6
 STEPS = np.arange(300)

@@ -2,11 +2,22 @@
 
 import pytest
 import torch
-from search import Row
-from search_live import GRID, RAY, SEARCH_KINDS, SPACE, STEPS, as_trials, orders, run_study, search_study, truth_study
-from search_peers import OURS
-from search_scores import Score
 
+from benchmarks.search.live import (
+    GRID,
+    RAY,
+    SEARCH_KINDS,
+    SPACE,
+    STEPS,
+    as_trials,
+    orders,
+    run_study,
+    search_study,
+    truth_study,
+)
+from benchmarks.search.peers import OURS
+from benchmarks.search.replay import Row
+from benchmarks.search.scores import Score
 from sweep.space import grid_settings
 
 

@@ -9,11 +9,21 @@ import numpy as np
 import pandas as pd
 import pytest
 from optuna.trial import TrialState
-from search import Mean, Row, mean, pair_table, read_json, report, table, targets, write_json
-from search_peers import OURS, SEARCHES, STARTUP, OptunaPeer, be_quiet, searches
-from search_scores import Judge, Score, Trial, agreement, best_loss, calibration_error, replay, stretch, within_steps
-from search_surface import Problem, Told
 
+from benchmarks.search.peers import OURS, SEARCHES, STARTUP, OptunaPeer, be_quiet, searches
+from benchmarks.search.replay import Mean, Row, mean, pair_table, read_json, report, table, targets, write_json
+from benchmarks.search.scores import (
+    Judge,
+    Score,
+    Trial,
+    agreement,
+    best_loss,
+    calibration_error,
+    replay,
+    stretch,
+    within_steps,
+)
+from benchmarks.search.surface import Problem, Told
 from sweep.search import RandomSearch
 
 LR, KIND = "training.optimizer.lr", "training.precision.kind"
@@ -204,7 +214,7 @@ def test_the_report_has_every_problem_and_number_of_trials(problem) -> None:
 
 
 def test_rows_survive_json(tmp_path) -> None:
-    path = tmp_path / "search.json"
+    path = tmp_path / "replay.json"
     rows = [row("TPE", 1, 0.5, math.nan)]
     write_json(path, rows, "abc")
     assert json.loads(path.read_text())["rows"][0]["scores"][0]["late_bad_share"] is None

@@ -6,7 +6,8 @@ import math
 import numpy as np
 import pandas as pd
 import pytest
-from search_surface import TRUTH_DIR, Problem, load_problems
+
+from benchmarks.search.surface import TRUTH_DIR, Problem, load_problems
 
 RATES, CLIPS, KINDS = (1e-4, 1e-3, 1e-2, 1e-1), (0.1, 10.0), ("fp16", "fp32")
 LR, CLIP, KIND = "training.optimizer.lr", "training.clip.max_norm", "training.precision.kind"

@@ -16,7 +16,9 @@ from sweep.search.stability import Mode, StabilitySampler
 from sweep.space import Scalar, Space
 
 
-class _Search(Spec):
+class SearchSpec(Spec):
+    """What every search of a study file has."""
+
     seed: int = Field(0, ge=0)
     """Seed of everything random in the search (not of the trainings)."""
     try_first: tuple[dict[str, Scalar], ...] = ()
@@ -27,7 +29,7 @@ def _seed(seed: int, number: int) -> int:
     return int(np.random.SeedSequence([seed, number]).generate_state(1)[0])
 
 
-class RandomSearch(_Search):
+class RandomSearch(SearchSpec):
     """Independent random settings: the plainest map of a space."""
 
     kind: Literal["random"] = "random"
@@ -37,7 +39,7 @@ class RandomSearch(_Search):
         return optuna.samplers.RandomSampler(seed=_seed(self.seed, number))
 
 
-class GridSearch(_Search):
+class GridSearch(SearchSpec):
     """Every combination, in order. The space may only hold choices, grids and integers."""
 
     kind: Literal["grid"] = "grid"
@@ -47,7 +49,7 @@ class GridSearch(_Search):
         return optuna.samplers.RandomSampler(seed=_seed(self.seed, number))
 
 
-class TpeSearch(_Search):
+class TpeSearch(SearchSpec):
     """Tree-structured Parzen estimator: random at first, then near the good settings."""
 
     kind: Literal["tpe"] = "tpe"
@@ -61,7 +63,7 @@ class TpeSearch(_Search):
         )
 
 
-class GpSearch(_Search):
+class GpSearch(SearchSpec):
     """Gaussian process with expected improvement: few settings, each thought over; conditional ones at random."""
 
     kind: Literal["gp"] = "gp"
@@ -76,7 +78,7 @@ class GpSearch(_Search):
         )
 
 
-class StabilitySearch(_Search):
+class StabilitySearch(SearchSpec):
     """Maps where training is stable, looks for the best result inside, and ends when the map is known."""
 
     kind: Literal["stability"] = "stability"
@@ -115,7 +117,7 @@ class StabilitySearch(_Search):
         )
 
 
-class CmaEsSearch(_Search):
+class CmaEsSearch(SearchSpec):
     """Covariance matrix adaptation: a population of settings that moves towards the good ones. Needs the extra `cmaes`.
 
     Only numeric dimensions without `when` move together, and there must be two of them. Choices, grids and
@@ -139,7 +141,7 @@ class CmaEsSearch(_Search):
         )
 
 
-class Nsga2Search(_Search):
+class Nsga2Search(SearchSpec):
     """NSGA-II: trades the study's objective against a cost. A generation keeps the settings that none beats in both.
 
     An unstable setting is infeasible: every stable one dominates it, however fast it diverged.

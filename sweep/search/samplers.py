@@ -19,7 +19,9 @@ if TYPE_CHECKING:
     from sweep.search.stability import StabilitySampler
 
 
-class _Search(Spec):
+class SearchSpec(Spec):
+    """What every search of a study file has."""
+
     seed: int = Field(0, ge=0)
     """Seed of everything random in the search (not of the trainings)."""
     try_first: tuple[dict[str, Scalar], ...] = ()
@@ -30,7 +32,7 @@ def _seed(seed: int, number: int) -> int:
     return int(np.random.SeedSequence([seed, number]).generate_state(1)[0])
 
 
-class RandomSearch(_Search):
+class RandomSearch(SearchSpec):
     """Independent random settings: the plainest map of a space."""
 
     kind: Literal["random"] = "random"
@@ -42,7 +44,7 @@ class RandomSearch(_Search):
         return optuna.samplers.RandomSampler(seed=_seed(self.seed, number))
 
 
-class GridSearch(_Search):
+class GridSearch(SearchSpec):
     """Every combination, in order. The space may only hold choices, grids and integers."""
 
     kind: Literal["grid"] = "grid"
@@ -54,7 +56,7 @@ class GridSearch(_Search):
         return optuna.samplers.RandomSampler(seed=_seed(self.seed, number))
 
 
-class TpeSearch(_Search):
+class TpeSearch(SearchSpec):
     """Tree-structured Parzen estimator: random at first, then near the good settings."""
 
     kind: Literal["tpe"] = "tpe"
@@ -70,7 +72,7 @@ class TpeSearch(_Search):
         )
 
 
-class GpSearch(_Search):
+class GpSearch(SearchSpec):
     """Gaussian process with expected improvement: few settings, each thought over; conditional ones at random."""
 
     kind: Literal["gp"] = "gp"
@@ -87,7 +89,7 @@ class GpSearch(_Search):
         )
 
 
-class StabilitySearch(_Search):
+class StabilitySearch(SearchSpec):
     """Maps where training is stable, looks for the best result inside, and ends when the map is known."""
 
     kind: Literal["stability"] = "stability"
@@ -128,7 +130,7 @@ class StabilitySearch(_Search):
         )
 
 
-class CmaEsSearch(_Search):
+class CmaEsSearch(SearchSpec):
     """Covariance matrix adaptation: a population of settings that moves towards the good ones. Needs the extra `cmaes`.
 
     Only numeric dimensions without `when` move together, and there must be two of them. Choices, grids and
@@ -154,7 +156,7 @@ class CmaEsSearch(_Search):
         )
 
 
-class Nsga2Search(_Search):
+class Nsga2Search(SearchSpec):
     """NSGA-II: trades the study's objective against a cost. A generation keeps the settings that none beats in both.
 
     An unstable setting is infeasible: every stable one dominates it, however fast it diverged.

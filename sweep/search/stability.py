@@ -21,7 +21,7 @@ It works in plain Optuna. Each trial says how far it was from instability:
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -44,7 +44,8 @@ _RESOLUTION = 0.025
 """Mapping trials keep this far from others: in parts of a dimension's range, as the crow flies."""
 _BOLDNESS = 1.5
 """Times the z that the randomised rule draws: 1.9 on average then, as in the plain rule. With 1, corners of the space
-in which training fails were found late (benchmarks/search.py: balanced accuracy after 48 trials 0.90, with 1.5 0.94).
+in which training fails were found late (benchmarks/search/replay.py: balanced accuracy after 48 trials 0.90, with 1.5
+0.94).
 """
 _OVERHANG = 0.05
 """Part of its range by which each number of a candidate may pass an end, to be put on it: a corner is a candidate."""
@@ -112,39 +113,27 @@ class StabilitySampler(BaseSampler):
     def sample_relative(
         self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> dict[str, Any]:
-        """The next setting; conditional parameters that it leaves inactive are left out.
+        """The next setting, as far as `search_space` goes; conditional parameters that it leaves inactive are left out.
 
         Raises:
             ValueError: the study has several objectives, or none of its finished trials says how stable it was.
         """
-        if len(study.directions) > 1:
-            raise ValueError("StabilitySampler needs a study with one objective, got several directions")
+        _check_one_objective(study)
         if not search_space:
             return {}
-        encoding = self._encoding(study)
-        rng = np.random.default_rng([self._seed, trial.number])
-        trials = study.get_trials(deepcopy=False)
-        model = self._model(study, encoding)
-        if trial.number < self._num_startup or model is None:
-            return dict(encoding.sobol(trial.number + 1, self._seed)[-1])
-        pending = [t.params for t in trials if t.state == TrialState.RUNNING and t.number != trial.number and t.params]
-        if self._exploits(trial.number):
-            chosen = self._most_improving(study, encoding, model, pending, rng)
-            if chosen is not None:
-                return dict(chosen)
-        candidates = _candidates(encoding, trials, None, rng)
-        features = encoding.encode(candidates)
-        mean, std = model.believing(pending).predict(features)
-        z = _BOLDNESS * math.sqrt(rng.chisquare(2)) if self._randomised else 1.96
-        # Trials crowded on an edge teach nothing new, and an edge between close neighbours looks like noise.
-        near = _distance(features, encoding.encode([t.params for t in trials if t.params])) < _RESOLUTION
-        worth = z * std - np.abs(mean)
-        return dict(candidates[int(np.argmax(worth if near.all() else np.where(near, -np.inf, worth)))])
+        # A wrapper such as Optuna's PartialFixedSampler asks for a part of the parameters.
+        proposed = self._propose(study, trial, search_space)
+        return {name: value for name, value in proposed.items() if name in search_space}
 
     def sample_independent(
         self, study: optuna.Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
     ) -> Any:
-        """A random value, for a parameter that is not known yet."""
+        """A random value, for a parameter that is not known yet.
+
+        Raises:
+            ValueError: the study has several objectives.
+        """
+        _check_one_objective(study)
         seed = int(np.random.SeedSequence([self._seed, trial.number, len(trial.params)]).generate_state(1)[0])
         return RandomSampler(seed=seed).sample_independent(study, trial, param_name, param_distribution)
 
@@ -193,6 +182,30 @@ class StabilitySampler(BaseSampler):
         """A callback for `study.optimize` that ends it once the map is known."""
         if self.is_mapped(study):
             study.stop()
+
+    def _propose(self, study: optuna.Study, trial: FrozenTrial, asked: Container[str]) -> Settings:
+        encoding = self._encoding(study)
+        rng = np.random.default_rng([self._seed, trial.number])
+        trials = study.get_trials(deepcopy=False)
+        model = self._model(study, encoding)
+        if trial.number < self._num_startup or model is None:
+            return encoding.sobol(trial.number + 1, self._seed)[-1]
+        pending = [t.params for t in trials if t.state == TrialState.RUNNING and t.number != trial.number and t.params]
+        if self._exploits(trial.number):
+            chosen = self._most_improving(study, encoding, model, pending, rng)
+            if chosen is not None:
+                return chosen
+        candidates = _candidates(encoding, trials, None, rng)
+        features = encoding.encode(candidates)
+        mean, std = model.believing(pending).predict(features)
+        z = _BOLDNESS * math.sqrt(rng.chisquare(2)) if self._randomised else 1.96
+        # Trials crowded on an edge teach nothing new, and an edge between close neighbours looks like noise.
+        # Only the parameters asked for tell trials apart.
+        columns = [owner in asked for owner in encoding.owners]
+        tried = encoding.encode([t.params for t in trials if t.params])
+        near = _distance(features[:, columns], tried[:, columns]) < _RESOLUTION
+        worth = z * std - np.abs(mean)
+        return candidates[int(np.argmax(worth if near.all() else np.where(near, -np.inf, worth)))]
 
     def _known(self, study: optuna.Study) -> Mapping[str, Dimension | BaseDistribution | Mapping[str, Any]]:
         if self._given is not None:
@@ -253,6 +266,11 @@ class StabilitySampler(BaseSampler):
             return None
         gain = ResultModel(encoding, settings, results, pending).expected_improvement(features)
         return candidates[int(np.argmax(np.where(likely, p * gain, -1.0)))]
+
+
+def _check_one_objective(study: optuna.Study) -> None:
+    if len(study.directions) > 1:
+        raise ValueError("StabilitySampler needs a study with one objective, got several directions")
 
 
 def _check_setting(setting: Mapping[str, Any], space: Space) -> None:

@@ -1,15 +1,15 @@
-"""What every data source owes: one suite over the union."""
+"""What every data source owes: the kit for data sources over the union."""
 
 from importlib import util
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pytest
 from pydantic import TypeAdapter, ValidationError
 
 from slr_models.data import DataConfig
-from slr_models.data.collate import collate
-from slr_models.data.custom import broken_rule
+from sweep.testing import DataSourceKit
 
 ADAPTER: TypeAdapter[DataConfig] = TypeAdapter(DataConfig)
 
@@ -38,18 +38,24 @@ def settings_of(kind: str, folder: Path) -> dict[str, object]:
     return {"path": str(folder), "num_train": 5, "num_valid": 3}
 
 
-@pytest.mark.parametrize("kind", ["fingerspelling", "landmarks", "clips", "synthetic", "memorize"])
-def test_sources_keep_the_contract_and_repeat_themselves(kind: str, tmp_path: Path) -> None:
-    config = ADAPTER.validate_python({"kind": kind, **settings_of(kind, tmp_path)})
-    data, again = config.build(), config.build()
-    assert broken_rule(data) is None
-    assert np.isfinite(data.train.features).all() and np.isfinite(data.valid.features).all()
-    np.testing.assert_array_equal(data.train.features, again.train.features)
-    np.testing.assert_array_equal(data.valid.labels, again.valid.labels)
-    assert data.facts.source and data.facts.valid_measures.endswith(".")
-    batch = collate(data.train, [0, 1])
-    assert batch.features_BTF.shape == (2, int(data.train.lengths[:2].max()), data.num_features)
-    assert ADAPTER.validate_python(config.model_dump()) == config
+KINDS = ["fingerspelling", "landmarks", "clips", "synthetic", "memorize"]
+
+
+class TestDataSources(DataSourceKit):
+    """The kit over the union; `custom` stands for whatever its function gives, checked in test_custom.py."""
+
+    @pytest.fixture(params=KINDS)
+    def config(self, request: pytest.FixtureRequest, tmp_path: Path) -> DataConfig:
+        return ADAPTER.validate_python({"kind": request.param, **settings_of(request.param, tmp_path)})
+
+
+def test_no_source_is_left_out() -> None:
+    kinds = {
+        kind
+        for config in get_args(get_args(DataConfig)[0])
+        for kind in get_args(config.model_fields["kind"].annotation)
+    }
+    assert kinds == {*KINDS, "custom"}
 
 
 def test_the_union_tells_kinds_apart() -> None:

@@ -1,6 +1,7 @@
-"""What every built-in model promises: sizes, lengths, padding, gradients, seeds, initial scales."""
+"""What every built-in model promises: the kit for models, and sizes, initial scales, dropout, what may be observed."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
 import torch
@@ -13,6 +14,7 @@ from slr_models.models import CtcModel, MobileNetConfig, MobileNetTeacherConfig,
 from slr_models.models.blocks import Conv, DepthwiseConv, SelfAttention
 from slr_models.models.configs import NormKind
 from slr_models.models.norm import Frames
+from sweep.testing import ModelCase, ModelKit
 
 BuiltIn = TeacherConfig | MobileNetConfig | MobileNetTeacherConfig
 
@@ -83,86 +85,23 @@ def test_teacher_layers_are_those_that_it_holds() -> None:
     assert build(TeacherConfig(width=TINY, num_modules=3, attention=False)).num_layers < 50
 
 
+class TestModels(ModelKit):
+    """The kit over the built-in models, with each normalization."""
+
+    @pytest.fixture(params=TINY_CONFIGS, ids=name)
+    def case(self, request: pytest.FixtureRequest) -> ModelCase:
+        return ModelCase(request.param, GROUPS, VOCABULARY_SIZE, couples_utterances=request.param.norm == "batch")
+
+    def test_padding_gets_no_gradient_and_all_else_does(self, case: ModelCase) -> None:
+        # Not the narrowest: there all few units of a squeeze layer can be dead from the start.
+        wider = case.config.model_copy(update={"width": 0.125})
+        super().test_padding_gets_no_gradient_and_all_else_does(replace(case, config=wider))
+
+
 @pytest.mark.parametrize("config", FAMILIES, ids=name)
 def test_output_length_is_a_quarter_rounded_up(config: BuiltIn) -> None:
-    model = build(config).eval()
-    lengths = torch.arange(1, 400)
     expected = [-(-num_frames // 4) for num_frames in range(1, 400)]
-    assert model.output_lengths(lengths).tolist() == expected
     assert [config.output_length(num_frames) for num_frames in range(1, 400)] == expected
-    with torch.no_grad():
-        for num_frames in (*range(1, 18), 128, 129, 399):
-            logits_BSV = model(*features([num_frames]))
-            assert logits_BSV.shape == (1, config.output_length(num_frames), VOCABULARY_SIZE)
-            assert bool(torch.isfinite(logits_BSV).all())
-
-
-@pytest.mark.parametrize("training", [True, False], ids=["train", "eval"])
-@pytest.mark.parametrize("config", TINY_CONFIGS, ids=name)
-def test_padding_has_no_effect(config: BuiltIn, training: bool) -> None:
-    lengths = (37, 1, 22, 6)
-    features_BTF, lengths_B = features(lengths)
-    junk_BTF = features_BTF.clone()
-    for row, length in enumerate(lengths):
-        junk_BTF[row, length:] = 1e3
-        junk_BTF[row, length + 2 :] = float("nan")
-    longer_BTF = torch.cat((features_BTF, torch.full((4, 11, NUM_FEATURES), -50.0)), 1)
-    results = []
-    for padded_BTF in (features_BTF, junk_BTF, longer_BTF):
-        model = build(config).train(training)
-        results.append((model(padded_BTF, lengths_B), dict(model.named_buffers())))
-    logits_BSV, buffers = results[0]
-    for other_BSV, other_buffers in results[1:]:
-        for row, length in enumerate(lengths):
-            valid = config.output_length(length)
-            torch.testing.assert_close(other_BSV[row, :valid], logits_BSV[row, :valid], atol=2e-5, rtol=0)
-        torch.testing.assert_close(other_buffers, buffers)
-
-
-@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 2e-5), (torch.float64, 1e-12)], ids=str)
-@pytest.mark.parametrize("config", TINY_CONFIGS, ids=name)
-def test_alone_equals_in_a_batch(config: BuiltIn, dtype: torch.dtype, tolerance: float) -> None:
-    lengths = (37, 1, 22, 6, 3)
-    features_BTF, lengths_B = features(lengths)
-    features_BTF = features_BTF.to(dtype)
-    # Training mode too, but for batch norm, which couples the utterances of a batch by design.
-    model = build(config).to(dtype).train(config.norm != "batch")
-    with torch.no_grad():
-        logits_BSV = model(features_BTF, lengths_B)
-        for row, length in enumerate(lengths):
-            alone_1SV = model(features_BTF[row : row + 1, :length], lengths_B[row : row + 1])
-            torch.testing.assert_close(
-                alone_1SV[0], logits_BSV[row, : config.output_length(length)], atol=tolerance, rtol=0
-            )
-
-
-@pytest.mark.parametrize("config", TINY_CONFIGS, ids=name)
-def test_padding_gets_no_gradient_and_all_parameters_do(config: BuiltIn) -> None:
-    lengths = (37, 3, 22)
-    features_BTF, lengths_B = features(lengths)
-    features_BTF.requires_grad_()
-    # Not the narrowest: there all few units of a squeeze layer can be dead from the start.
-    model = build(config.model_copy(update={"width": 0.125}))
-    logits_BSV = model(features_BTF, lengths_B)
-    valid_BS = torch.arange(logits_BSV.shape[1]) < model.output_lengths(lengths_B)[:, None]
-    (logits_BSV[valid_BS] * torch.randn(VOCABULARY_SIZE)).sum().backward()
-    assert features_BTF.grad is not None
-    for row, length in enumerate(lengths):
-        assert not features_BTF.grad[row, length:].any()
-        assert features_BTF.grad[row, :length].any(dim=1).all()
-    silent = [key for key, value in model.named_parameters() if value.grad is None or not value.grad.any()]
-    assert not silent
-
-
-@pytest.mark.parametrize("config", FAMILIES, ids=name)
-def test_seeds(config: BuiltIn) -> None:
-    torch.manual_seed(5)
-    expected_next = torch.rand(3)
-    torch.manual_seed(5)
-    first, again, other = build(config, 1), build(config, 1), build(config, 2)
-    torch.testing.assert_close(torch.rand(3), expected_next, atol=0, rtol=0)
-    torch.testing.assert_close(first.state_dict(), again.state_dict(), atol=0, rtol=0)
-    assert not torch.equal(next(first.parameters()), next(other.parameters()))
 
 
 @pytest.mark.parametrize("config", FAMILIES, ids=name)

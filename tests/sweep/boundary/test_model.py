@@ -73,7 +73,7 @@ def test_probabilities_are_calibrated_over_fresh_seeds(noise) -> None:
     p, stable = np.concatenate(told), np.concatenate(came)
     bins = np.minimum((p * 10).astype(int), 9)
     gaps = [abs(p[bins == b].mean() - stable[bins == b].mean()) * (bins == b).mean() for b in np.unique(bins)]
-    # What benchmarks/search.py measures on real trainings lies near this, too.
+    # What benchmarks/search/replay.py measures on real trainings lies near this, too.
     assert sum(gaps) < 0.08
 
 

@@ -3,170 +3,90 @@
 import dataclasses
 import json
 import math
-from collections.abc import Callable
 from typing import Any, get_args
 
-import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydantic import TypeAdapter
 
-from sweep.judging.detectors import DetectorConfig, RunContext
+from sweep.judging.detectors import (
+    BlankCollapseConfig,
+    DetectorConfig,
+    DivergedLossConfig,
+    NonfiniteConfig,
+    RunContext,
+    ScalerCollapseConfig,
+    SkipStarvedConfig,
+    StalledConfig,
+)
 from sweep.judging.monitor import StabilityMonitor
-from sweep.records import Finding, SkipReason, StepRecord
+from sweep.records import SkipReason, StepRecord
+from sweep.testing import DetectorCase, DetectorKit
+from sweep.testing.detectors import CONTEXTS, PLAIN, SCALED, findings, gone_wrong, with_bad_values
 
 CONFIGS = get_args(get_args(DetectorConfig)[0])
-CONTEXTS = [
-    RunContext(l_const=3.3, l_unif=12.0, budget_steps=300, has_scaler=False),
-    RunContext(l_const=3.3, l_unif=12.0, budget_steps=300, has_scaler=True),
-    RunContext(),
-]
-
-
-def quiet_trace(num_steps: int, has_scaler: bool, seed: int = 0) -> list[StepRecord]:
-    """A healthy run: falls to the zero-information level, rests there, learns."""
-    rng = np.random.default_rng(seed)
-    steps = np.arange(num_steps)
-    progress = np.clip((steps - 70) / 150, 0, 1)
-    losses = (3.3 + 7 * np.exp(-steps / 12)) * (1 - 0.8 * progress) * np.exp(rng.normal(0, 0.08, num_steps))
-    dependence = 3e-4 * np.exp(np.minimum(steps, 100) / 17)
-    return [
-        StepRecord(
-            step=k + 1,
-            loss=float(losses[k]),
-            grad_norm=float(rng.lognormal()),
-            loss_scale=65536.0 if has_scaler else math.nan,
-            lr=1e-3,
-            num_samples=8,
-            blank_rate=(1.0 if 10 < k < 90 else 0.6) if k % 5 == 0 else math.nan,
-            input_dependence=float(dependence[k]) if k % 5 == 0 else math.nan,
-        )
-        for k in range(num_steps)
-    ]
-
-
-def run(config: Any, context: RunContext, trace: list[StepRecord]) -> list[Finding | None]:
-    detector = config.build(context)
-    return [detector.observe(record) for record in trace]
-
-
-def with_bad_values(trace: list[StepRecord], positions: list[int], value: float) -> list[StepRecord]:
-    return [
-        dataclasses.replace(record, loss=value, grad_norm=value, applied=False, skip_reason=SkipReason.NONFINITE)
-        if index in positions
-        else record
-        for index, record in enumerate(trace)
-    ]
-
-
-@pytest.fixture(params=CONFIGS, ids=lambda config: config.__name__)
-def config(request: pytest.FixtureRequest) -> Any:
-    return request.param()
-
-
-@pytest.mark.parametrize("context", CONTEXTS, ids=["plain", "scaler", "unknown"])
-def test_a_quiet_trace_is_silent(config: Any, context: RunContext) -> None:
-    assert not any(run(config, context, quiet_trace(300, context.has_scaler)))
-
-
-@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
-@pytest.mark.parametrize("positions", [[0], [299], [25], [150, 200, 250]], ids=str)
-@pytest.mark.parametrize("context", CONTEXTS, ids=["plain", "scaler", "unknown"])
-def test_isolated_nonfinite_values_are_silent(
-    config: Any, context: RunContext, positions: list[int], value: float
-) -> None:
-    trace = with_bad_values(quiet_trace(300, context.has_scaler), positions, value)
-    assert not any(run(config, context, trace))
-
-
-def test_an_interrupted_run_goes_on_as_if_it_had_not_been(config: Any) -> None:
-    for context, seed in [(CONTEXTS[0], 1), (CONTEXTS[1], 2)]:
-        trace = with_bad_values(quiet_trace(120, context.has_scaler, seed), [40, 41], math.nan)
-        # Then everything goes wrong at once, so that each rule has something to find.
-        trace += [
-            StepRecord(
-                step=121 + k,
-                loss=3.3,
-                grad_norm=math.inf,
-                loss_scale=2.0 ** (15 - k),
-                applied=False,
-                skip_reason=SkipReason.NONFINITE,
-                blank_rate=1.0,
-                input_dependence=1e-5,
-            )
-            for k in range(180)
-        ]
-        whole = run(config, context, trace)
-        for cut in (1, 60, 135, 250):
-            first, second = config.build(context), config.build(context)
-            head = [first.observe(record) for record in trace[:cut]]
-            second.load_state_dict(json.loads(json.dumps(first.state_dict(), allow_nan=False)))
-            assert head + [second.observe(record) for record in trace[cut:]] == whole
-
-
-WRONG: dict[str, Callable[[StepRecord], dict[str, object]]] = {
-    # From step 121 on; each kind of detector has its own.
-    "nonfinite": lambda r: {"loss": math.nan},
-    "scaler_collapse": lambda r: {"loss_scale": 2.0 ** (16 - (r.step - 120)), "grad_norm": math.inf, "applied": False},
-    "diverged_loss": lambda r: {"loss": 40.0},
-    "skip_starved": lambda r: {"applied": False, "skip_reason": SkipReason.THRESHOLD},
-    "blank_collapse": lambda r: {"loss": 3.3, "blank_rate": 1.0, "input_dependence": 1e-6},
-    "stalled": lambda r: {"loss": 3.3, "input_dependence": 1e-6},
+CASES = {
+    NonfiniteConfig: DetectorCase(NonfiniteConfig(), lambda r: dataclasses.replace(r, loss=math.nan)),
+    ScalerCollapseConfig: DetectorCase(
+        ScalerCollapseConfig(),
+        lambda r: dataclasses.replace(
+            r,
+            loss_scale=2.0 ** (136 - r.step),
+            grad_norm=math.inf,
+            applied=False,
+            skip_reason=SkipReason.NONFINITE,
+        ),
+        has_scaler=True,
+        low_is_bad=True,
+    ),
+    DivergedLossConfig: DetectorCase(DivergedLossConfig(), lambda r: dataclasses.replace(r, loss=40.0)),
+    SkipStarvedConfig: DetectorCase(
+        SkipStarvedConfig(), lambda r: dataclasses.replace(r, applied=False, skip_reason=SkipReason.THRESHOLD)
+    ),
+    BlankCollapseConfig: DetectorCase(
+        BlankCollapseConfig(),
+        lambda r: dataclasses.replace(r, loss=3.3, blank_rate=1.0, input_dependence=1e-6),
+        low_is_bad=True,
+    ),
+    StalledConfig: DetectorCase(StalledConfig(), lambda r: dataclasses.replace(r, loss=3.3, input_dependence=1e-6)),
 }
 """What each rule has to find: a new detector needs an entry."""
 
 
-def gone_wrong(kind: str, has_scaler: bool, seed: int = 0, num_steps: int = 300) -> list[StepRecord]:
-    trace = quiet_trace(num_steps, has_scaler, seed)
-    return trace[:120] + [dataclasses.replace(r, **WRONG[kind](r)) for r in trace[120:]]  # type: ignore[arg-type]
+class TestDetectors(DetectorKit):
+    """The kit over the whole union."""
+
+    @pytest.fixture(params=CONFIGS, ids=lambda config: config.__name__)
+    def case(self, request: pytest.FixtureRequest) -> DetectorCase:
+        return CASES[request.param]
 
 
-def test_a_finding_holds_its_evidence(config: Any) -> None:
-    """Where it began and where all was well before; the value that crossed which threshold; a sentence."""
-    context = CONTEXTS[1] if config.kind == "scaler_collapse" else CONTEXTS[0]
-    trace = gone_wrong(config.kind, context.has_scaler)
-    finding = next(finding for finding in run(config, context, trace) if finding is not None)
-    assert finding.detector == config.kind and trace[0].step <= finding.first_bad_step <= finding.step
-    assert finding.last_good_step is not None and trace[0].step <= finding.last_good_step < finding.first_bad_step
-    assert 85 <= finding.last_good_step <= 200, "near step 120, where it went wrong"
-    is_low_bad = finding.detector in ("scaler_collapse", "blank_collapse")
-    assert finding.value <= finding.threshold if is_low_bad else finding.value >= finding.threshold
-    assert finding.reason and "nan" not in finding.reason.replace("NaN", "")
-
-
-@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
-def test_nonfinite_values_do_not_blind_a_detector(config: Any, value: float) -> None:
-    """A fault is found no later than without them: at the very step, but for the steps that they took away."""
-    context = CONTEXTS[1] if config.kind == "scaler_collapse" else CONTEXTS[0]
-    trace = gone_wrong(config.kind, context.has_scaler)
-    plain = next(finding.step for finding in run(config, context, trace) if finding is not None)
-    for positions in ([0], [60], [115], [118, 119], [10, 40, 70, 100], list(range(3, 120, 9))):
-        found = next(
-            finding.step for finding in run(config, context, with_bad_values(trace, positions, value)) if finding
-        )
-        # A level loses the losses that were not finite, so it may see a change some steps earlier or later.
-        assert abs(found - plain) <= 3, (positions, found, plain)
+def case_of(kind: str) -> DetectorCase:
+    return next(case for case in CASES.values() if case.config.kind == kind)
 
 
 @settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(positions=st.lists(st.integers(0, 119), max_size=8), value=st.sampled_from([math.nan, math.inf, -math.inf]))
 def test_no_position_of_a_nonfinite_value_blinds(positions: list[int], value: float) -> None:
     for kind, latest in (("diverged_loss", 160), ("nonfinite", 125), ("skip_starved", 147)):
-        config = next(config() for config in CONFIGS if config().kind == kind)
-        trace = gone_wrong(kind, False, num_steps=170)
-        findings = [
-            finding for finding in run(config, CONTEXTS[0], with_bad_values(trace, positions, value)) if finding
-        ]
+        case = case_of(kind)
+        trace = with_bad_values(gone_wrong(case, num_steps=170), positions, value)
+        found = [finding for finding in findings(case.config, PLAIN, trace) if finding]
         # Eight in a row may themselves be found.
-        assert findings and findings[0].step <= latest
+        assert found and found[0].step <= latest
 
 
 @settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-@given(cut=st.integers(0, 240), seed=st.integers(0, 5), kind=st.sampled_from(sorted(WRONG)), has_scaler=st.booleans())
-def test_a_cut_anywhere_changes_nothing(cut: int, seed: int, kind: str, has_scaler: bool) -> None:
-    context = CONTEXTS[1 if has_scaler else 0]
-    trace = gone_wrong(kind, has_scaler, seed, num_steps=240)
+@given(
+    cut=st.integers(0, 240),
+    seed=st.integers(0, 5),
+    case=st.sampled_from(list(CASES.values())),
+    has_scaler=st.booleans(),
+)
+def test_a_cut_anywhere_changes_nothing(cut: int, seed: int, case: DetectorCase, has_scaler: bool) -> None:
+    context = SCALED if has_scaler else PLAIN
+    trace = gone_wrong(dataclasses.replace(case, has_scaler=has_scaler), seed=seed, num_steps=240)
     for make in CONFIGS:
         config = make()
         first, second = config.build(context), config.build(context)

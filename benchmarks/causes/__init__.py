@@ -1,0 +1,1 @@
+"""The cause that the tool names, against the cause that was injected."""

@@ -1,0 +1,1 @@
+"""Searches for the stable region, against a dense truth of real trainings and live."""

@@ -1,0 +1,1 @@
+"""What the tool costs: a training step, the monitor, a report."""

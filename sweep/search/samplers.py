@@ -14,6 +14,7 @@ from slr_models.spec import Spec
 from sweep.records import Cost
 from sweep.search.stability import Mode, StabilitySampler
 from sweep.space import Scalar, Space
+from sweep.wording import number
 
 
 class _Search(Spec):
@@ -110,7 +111,7 @@ class StabilitySearch(_Search):
         if not sampler.is_mapped(study):
             return None
         return (
-            f"the map is known: an edge is {sampler.open_width(study):.2g} wide from P(stable) = 0.9 to 0.1, "
+            f"the map is known: an edge is {number(sampler.open_width(study), 2)} wide from P(stable) = 0.9 to 0.1, "
             f"on average, which is below search.stop_width = {self.stop_width:g}"
         )
 

@@ -12,15 +12,16 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from sweep.records import TrialResult, few_words
+from sweep.records import Phase, TrialResult, few_words
 from sweep.running.job import Job, Progress
 from sweep.running.view import Outlook, settings_line
+from sweep.wording import duration, number
 
 _LINES_ABOVE_TABLE = 11
 """Of the live part: heading, counts, bar, times, the best in up to three lines, the table's own head, free lines."""
 _PHASES = {
-    "confirm": "confirming with fresh seeds",
-    "full_size": "testing at full size",
+    Phase.CONFIRM: "confirming with fresh seeds",
+    Phase.FULL_SIZE: "testing at full size",
 }
 
 
@@ -108,14 +109,14 @@ class Terminal:
         self._console.print(self._line(result), highlight=False, soft_wrap=not self._console.is_terminal)
 
     def _note_best(self, result: TrialResult) -> None:
-        is_candidate = result.stable and result.phase != "full_size"
+        is_candidate = result.stable and result.phase != Phase.FULL_SIZE
         if is_candidate and (self._best is None or result.objective < self._best.objective):
             self._best = result
 
-    def _what_begins(self, phase: str) -> str:
-        if phase == "explore":
+    def _what_begins(self, phase: Phase) -> str:
+        if phase == Phase.EXPLORE:
             return f"exploring ({self._search})" if self._drawn is None else f"training ({self._search})"
-        reason = self._course.stop_reason if phase == "confirm" else None
+        reason = self._course.stop_reason if phase == Phase.CONFIRM else None
         return f"exploration ended early: {reason}; {_PHASES[phase]}" if reason else _PHASES[phase]
 
     def _line(self, result: TrialResult) -> Text:
@@ -124,9 +125,9 @@ class Terminal:
         )
         text = Text(f"[{self._num_done}/{self._num_planned}] ")
         text.append(f"{result.trial_id} {self._what(result)}".rstrip())
-        if result.phase == "confirm":
+        if result.phase == Phase.CONFIRM:
             text.append(f", fresh seed {result.seed}")
-        elif result.phase == "full_size":
+        elif result.phase == Phase.FULL_SIZE:
             text.append(f", at full size, seed {result.seed}")
         text.append(": ")
         text.append(result.verdict.value, style=style)
@@ -140,7 +141,7 @@ class Terminal:
             if result.cause is not None:
                 text.append(f"; cause: {few_words(result.cause)}")
         if math.isfinite(result.wall_s):
-            text.append(f" ({result.wall_s:.0f} s)", style="dim")
+            text.append(f" ({duration(result.wall_s)})", style="dim")
         return text
 
     def _what(self, training: Job | TrialResult) -> str:
@@ -186,9 +187,9 @@ class Terminal:
         return text
 
     def _times(self) -> Text:
-        text = f"{_duration(time.monotonic() - self._started)} so far"
+        text = f"{duration(time.monotonic() - self._started)} so far"
         remaining = self._remaining_s()
-        return Text(text if remaining is None else f"{text}, about {_duration(remaining)} to go", style="dim")
+        return Text(text if remaining is None else f"{text}, about {duration(remaining)} to go", style="dim")
 
     def _table(self) -> Table:
         """What runs; as many trials as there is room for, with settings in one line each where they are many."""
@@ -219,15 +220,7 @@ def _kind(result: TrialResult) -> str:
 def _cells(progress: Progress) -> tuple[str, str, str, str]:
     return (
         f"{progress.step}/{progress.max_steps}",
-        f"{progress.train_loss:.3g}",
-        f"{progress.val_loss:.3g}",
+        number(progress.train_loss),
+        number(progress.val_loss),
         f"{progress.wer:.2f}",
     )
-
-
-def _duration(seconds: float) -> str:
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    if hours:
-        return f"{hours} h {minutes:02d} min"
-    return f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"

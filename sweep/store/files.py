@@ -2,13 +2,14 @@
 
 import math
 import os
-import tempfile
+import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import yaml
+from pydantic import ValidationError
 
 from slr_models.errors import ResultsError
 
@@ -17,15 +18,11 @@ from slr_models.errors import ResultsError
 def atomic_path(path: Path) -> Iterator[Path]:
     """Yields a temporary path in the same folder; renames it to `path` if the block succeeds."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    os.close(handle)
-    temporary = Path(name)
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
+    # As readable as anything else that the user makes (`tempfile` makes files private), and never over another's.
+    os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
     try:
         yield temporary
-        # mkstemp makes files private; results are as readable as anything else that the user makes.
-        umask = os.umask(0)
-        os.umask(umask)
-        temporary.chmod(0o666 & ~umask)
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
@@ -48,6 +45,17 @@ def unreadable(path: Path, error: Exception) -> ResultsError:
     else:
         remedy = "delete it: the report does without it"
     return ResultsError(f"{path} cannot be read as Parquet ({error}): {remedy}")
+
+
+def said(error: Exception) -> str:
+    """What is wrong with a file, in one line: of many mistakes of fields the first."""
+    if not isinstance(error, ValidationError):
+        return str(error)
+    first = error.errors(include_url=False, include_input=False)[0]
+    place = ".".join(str(part) for part in first["loc"])
+    if first["type"] == "unexpected_keyword_argument":
+        return f"this version knows no field {place}"
+    return f"{place}: {first['msg']}" if place else first["msg"]
 
 
 def without_nonfinite(value: Any) -> Any:

@@ -2,6 +2,8 @@
 
 import json
 import math
+import os
+import threading
 
 import pandas as pd
 import pyarrow as pa
@@ -10,7 +12,19 @@ import pytest
 
 from slr_models.errors import ResultsError
 from sweep import store
-from sweep.records import Cause, Counterfactual, EvalRecord, Explanation, FirstNonfinite, Place, SkipReason, StepRecord
+from sweep.records import (
+    Cause,
+    Counterfactual,
+    EvalRecord,
+    Explanation,
+    FirstNonfinite,
+    Outcome,
+    Phase,
+    Place,
+    SkipReason,
+    StepRecord,
+    TrialResult,
+)
 
 STEPS = [
     StepRecord(
@@ -65,9 +79,31 @@ def test_an_explanation_comes_back_and_its_unknown_numbers_are_null(tmp_path) ->
     bare = Explanation(Cause.UNKNOWN, "nobody knows")
     store.write_explanation(tmp_path, "0002", bare)
     assert store.read_explanation(tmp_path, "0002") == bare
-    path.write_text('{"cause": "bad luck"}')
-    with pytest.raises(ResultsError, match="is not an explanation"):
+
+
+@pytest.mark.parametrize(
+    ("content", "what"),
+    [
+        ("{", "Expecting property name"),
+        ("[1]", "Input should be a dictionary or an instance of Explanation"),
+        ('{"cause": "bad luck", "text": "oh"}', "cause: Input should be 'learning rate too high'"),
+        ('{"cause": "unknown"}', "text: Field required"),
+        ('{"cause": "unknown", "text": "oh", "blame": "the data"}', "this version knows no field blame"),
+        (
+            '{"cause": "unknown", "text": "oh", "counterfactuals": [{"change": "same"}]}',
+            "counterfactuals.0.num_rescued: Field required",
+        ),
+    ],
+)
+def test_a_damaged_explanation_is_named_in_one_line(tmp_path, content: str, what: str) -> None:
+    path = tmp_path / "evidence" / "0001" / "explanation.json"
+    path.parent.mkdir(parents=True)
+    path.write_text(content)
+    with pytest.raises(ResultsError) as told:
         store.read_explanation(tmp_path, "0001")
+    assert f"explanation.json is not an explanation ({what}" in str(told.value)
+    assert "delete it, or write it anew with python -m sweep.explain" in str(told.value)
+    assert "\n" not in str(told.value)
 
 
 def test_a_table_of_an_earlier_version_has_its_new_columns_empty(tmp_path) -> None:
@@ -123,6 +159,88 @@ def test_importances_come_back_and_are_empty_where_nobody_estimated_them(tmp_pat
             store.read_importance(tmp_path)
 
 
+TEXT, NUMBER, WHOLE, FLAG = pa.string(), pa.float64(), pa.int64(), pa.bool_()
+TRIAL_COLUMNS = {
+    "trial_id": TEXT,
+    "number": WHOLE,
+    "group": WHOLE,
+    "seed": WHOLE,
+    "phase": TEXT,
+    "block": WHOLE,
+    "cell": TEXT,
+    "verdict": TEXT,
+    "stable": FLAG,
+    "cause": TEXT,
+    "reason": TEXT,
+    "audited": FLAG,
+    "alarm": TEXT,
+    "stop_step": WHOLE,
+    "num_steps": WHOLE,
+    "max_steps": WHOLE,
+    "objective": NUMBER,
+    "margin": NUMBER,
+    "final_train_loss": NUMBER,
+    "val_loss": NUMBER,
+    "best_val_loss": NUMBER,
+    "wer": NUMBER,
+    "best_wer": NUMBER,
+    "l_const": NUMBER,
+    "l_unif": NUMBER,
+    "applied_update_rate": NUMBER,
+    "skipped_calibration": WHOLE,
+    "skipped_nonfinite": WHOLE,
+    "skipped_threshold": WHOLE,
+    "skipped_infeasible": WHOLE,
+    "wall_s": NUMBER,
+    "cpu_s": NUMBER,
+    "forensics_s": NUMBER,
+    "step_time_s": NUMBER,
+    "peak_memory_mib": NUMBER,
+    "precision_implementation": TEXT,
+    "settings_changed_at_step": WHOLE,
+}
+"""As they were first stored: what others have written for these columns must go on reading them."""
+
+
+def test_the_fixed_columns_of_a_trial_stay_as_they_were() -> None:
+    assert list(zip(store.TRIAL_SCHEMA.names, store.TRIAL_SCHEMA.types, strict=True)) == list(TRIAL_COLUMNS.items())
+    assert store.TRIAL_SCHEMA.metadata == {b"schema_version": b"1"}
+
+
+def test_a_result_is_stored_under_its_own_names(tmp_path) -> None:
+    result = TrialResult(
+        trial_id="0007",
+        number=7,
+        group=2,
+        seed=3,
+        phase=Phase.CONFIRM,
+        cell="model=teacher",
+        settings={"training.optimizer.lr": 0.25},
+        verdict=Outcome.SPIKY_RECOVERING,
+        reason="two spikes",
+        audited=True,
+        alarm=Outcome.DIVERGED_LOSS,
+        num_steps=40,
+        max_steps=40,
+        objective=0.5,
+        margin=-0.25,
+        wer=0.5,
+    )
+    row = result.row()
+    assert list(row) == [*TRIAL_COLUMNS, "training.optimizer.lr"]
+    assert all(type(value) in (str, int, float, bool, type(None)) for value in row.values())
+    store.write_trials(tmp_path, [row])
+    table = pq.read_table(tmp_path / "trials.parquet")
+    assert table.schema.names == list(row)
+    (back,) = table.to_pylist()
+    assert back["stable"] and back["audited"]
+    known = {name: value for name, value in row.items() if value == value}
+    assert {name: value for name, value in back.items() if value == value} == known
+    words = (back["phase"], back["verdict"], back["alarm"])
+    assert words == ("confirm", "spiky-recovering", "diverged-loss")
+    assert math.isnan(back["val_loss"]) and back["block"] is None and back["stop_step"] is None
+
+
 def test_a_failed_write_leaves_the_old_file(tmp_path) -> None:
     path = tmp_path / "a.txt"
     store.write_text(path, "old")
@@ -131,6 +249,43 @@ def test_a_failed_write_leaves_the_old_file(tmp_path) -> None:
         raise RuntimeError
     assert path.read_text() == "old"
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_results_are_as_readable_as_the_user_s_other_files(tmp_path) -> None:
+    before = os.umask(0o027)
+    try:
+        store.write_text(tmp_path / "a.txt", "a")
+    finally:
+        os.umask(before)
+    assert (tmp_path / "a.txt").stat().st_mode & 0o777 == 0o640
+
+
+def test_writing_never_touches_the_umask_that_all_threads_share(tmp_path, monkeypatch) -> None:
+    changes = []
+    monkeypatch.setattr(os, "umask", changes.append)
+    beside = threading.Event()
+
+    def write(name: str) -> None:
+        for number in range(50):
+            store.write_text(tmp_path / name, f"{name} {number}")
+
+    def make_files() -> None:
+        number = 0
+        while not beside.is_set():
+            (tmp_path / f"beside-{number}").touch()
+            number += 1
+
+    writers = [threading.Thread(target=write, args=(name,)) for name in ("a", "a", "b")]
+    third = threading.Thread(target=make_files)
+    for thread in (third, *writers):
+        thread.start()
+    for thread in writers:
+        thread.join()
+    beside.set()
+    third.join()
+    assert not changes
+    assert {name: (tmp_path / name).read_text() for name in ("a", "b")} == {"a": "a 49", "b": "b 49"}
+    assert len({path.stat().st_mode for path in tmp_path.iterdir()}) == 1
 
 
 def test_missing_and_damaged_results_are_named(tmp_path) -> None:

@@ -1,20 +1,34 @@
-# make run   installs what is missing, runs the main study on real data, says where the report is
-# make test  installs what is missing, lints, type-checks, tests
+# make run       installs what is missing, runs the main study on real data, says where the report is
+# make test      installs what is missing, lints, type-checks, tests
+# make check     the same with the quick tests alone
+# make test-all  the tests that are long by nature, which `make test` leaves out
 PYTHON ?= python3
 BIN := .venv/bin
 STUDY ?= studies/teacher_stability.yaml
+# Each takes up to 1.5 GB of memory.
+WORKERS ?= logical
+PYTEST := $(BIN)/pytest -n $(WORKERS) --maxprocesses 4
 
-.PHONY: run test install clean
+.PHONY: run test check test-all lint install clean
 
 run: .venv/.installed
 	$(BIN)/python -m sweep.run $(STUDY)
 
-test: .venv/.installed
+test: lint
+	$(PYTEST) -m "not long"
+
+check: lint
+	$(PYTEST) -m "not slow"
+
+test-all: .venv/.installed
+	@echo "the tests that make test leaves out: together they are all"
+	$(PYTEST) -m long --durations 10
+
+lint: .venv/.installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/pytest
 
 install: .venv/.installed
 

@@ -1,5 +1,38 @@
-"""Shared by all tests: one torch thread, as a trial on one core has, so that parallel runs do not fight for cores."""
+"""Shared by all tests: how many threads they take, and which of them stay together when several workers run them."""
 
+import os
+
+# One thread, as a trial on one core has: workers that fight for cores take half as long again. Read by the libraries
+# of numpy, scipy and torch when they are imported, also in the commands that tests start.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+os.environ.setdefault("MKL_NUM_THREADS", "1")
+
+import pytest
 import torch
+from xdist.remote import Producer
+from xdist.scheduler import LoadGroupScheduling
 
 torch.set_num_threads(1)
+
+
+class _ByFile(LoadGroupScheduling):
+    """A group on one worker, and else a file, so that no worker makes again what a file's tests share."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        scope: str = super()._split_scope(nodeid)
+        return scope.split("::")[0]
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> _ByFile | None:
+    return _ByFile(config, log) if config.getvalue("dist") == "loadgroup" else None
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What is long is also slow; what takes longest begins first, so that no worker ends long after the others."""
+    for item in items:
+        if item.get_closest_marker("long"):
+            item.add_marker("slow")
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: (item.get_closest_marker("xdist_group") is None, item.path not in slow))

@@ -5,9 +5,9 @@ from collections.abc import Iterator, Sequence
 from slr_models.data.inspection import Spread
 from sweep.check.calibration import Calibration
 from sweep.check.report import Report
+from sweep.wording import number
 
 EXAMPLES_SHOWN = 5
-from sweep.wording import number
 
 
 def lines(report: Report) -> Iterator[tuple[str, str]]:

@@ -3,8 +3,8 @@
 loading.py       a file, or parsed YAML, to a validated study; stored() is the way back
 settings.py      the typed study; claim.py, design.py, full_size.py and scheduler.py are parts of it
 loaded.py        a study with its source: the configuration of any of its trials
-checks.py        what types cannot say, and corners.py of the ends of the space; messages.py has pydantic's mistakes in
-                 words, with the help of fields.py
+checks.py        what types cannot say; search_checks.py and corners.py are parts of it
+messages.py      what pydantic found wrong, in words; fields.py knows the settings that a path names
 yaml_source.py   YAML 1.2 with line numbers
 """
 

@@ -4,23 +4,19 @@ Each check tells all that it finds. What only follows from another mistake is le
 lacks as long as a name in it is misspelled.
 """
 
-import difflib
-import importlib.util
 import re
 from collections.abc import Collection, Iterator
 
 from slr_models.errors import SettingProblem
 from slr_models.spec import Spec
-from sweep.search import CmaEsSearch, GridSearch, RandomSearch
-from sweep.space import Integer, LogUniform, Space, Uniform, condition_problems, contains, listing_problems
-from sweep.study.claim import LR_FACTOR
+from sweep.space import Space, condition_problems
+from sweep.study.claim import LR_FACTOR, Claim, unknown_names
 from sweep.study.claim import problems as problems_of_claim
-from sweep.study.corners import corner_problems, problems_of
+from sweep.study.corners import corner_problems
 from sweep.study.fields import field_named, is_open, specs_in
-from sweep.study.full_size import MIN_SIZES, at_full_size, has_edge, has_enough_sizes
 from sweep.study.loaded import LoadedStudy
-from sweep.study.messages import suggest
-from sweep.study.scheduler import Pbt, mutable_dimensions
+from sweep.study.messages import may_mean, suggest
+from sweep.study.search_checks import full_size_problems, scheduler_problems, search_problems
 from sweep.study.settings import Study
 from sweep.study.yaml_source import KeyPath
 from sweep.training.config import TrialConfig
@@ -34,15 +30,18 @@ def failed_checks(loaded: LoadedStudy) -> list[SettingProblem]:
     conditions = [p for p in condition_problems(study.space) if not _names_misspelled(p, study.space, unknown)]
     factors = list(_factor_problems(loaded))
     found = [*_beside_design(study), *_budget_and_name(study), *misspelled, *conditions, *factors]
+    # Corners need every dimension: one that is missing may make another one valid.
     sound = not (misspelled or conditions or factors)
-    if sound:
-        found += corner_problems(loaded)
+    corners = list(corner_problems(loaded)) if sound else []
+    found += corners
+    # Dimensions and factors that lack a value, or have one that cannot be used.
+    wrong = {problem.path[-1] for problem in [*conditions, *corners]}
     if study.design is not None:
-        found += _claim_problems(study, factors)
+        found += _claim_problems(study, wrong, wrong.union(p.path[2] for p in factors if p.path[0] == "design"))
     else:
-        found += _search_problems(study, unknown)
-        found += _scheduler_problems(study, unknown)
-        found += _full_size_problems(loaded, unknown, sound)
+        found += search_problems(study, unknown, wrong)
+        found += scheduler_problems(study, unknown)
+        found += full_size_problems(loaded, unknown, wrong, sound)
     return list(dict.fromkeys(found))
 
 
@@ -98,15 +97,10 @@ def _unknown_path(path: str, key: KeyPath, name: str) -> Iterator[SettingProblem
         )
 
 
-def _may_mean(path: str, unknown: Collection[str]) -> bool:
-    """Whether a dimension that `space` lacks may be there all the same, misspelled."""
-    return bool(difflib.get_close_matches(path, unknown))
-
-
 def _names_misspelled(condition: SettingProblem, space: Space, unknown: Collection[str]) -> bool:
     """Whether a condition is wrong just because the dimension that it names is misspelled where it stands."""
     named = str(condition.path[-1])
-    return named not in space and _may_mean(named, unknown)
+    return named not in space and may_mean(named, unknown)
 
 
 def _beside_design(study: Study) -> Iterator[SettingProblem]:
@@ -161,121 +155,50 @@ def _key_in_design(factor: str, level: str, path: str, loaded: LoadedStudy) -> K
     return (*place, path) if short else (*place, level, path)
 
 
-def _claim_problems(study: Study, factors: Collection[SettingProblem]) -> Iterator[SettingProblem]:
+def _claim_problems(
+    study: Study, wrong_levels: Collection[str | int], wrong_factors: Collection[str | int]
+) -> Iterator[SettingProblem]:
+    """What is wrong with claims.
+
+    Args:
+        study: one with a design.
+        wrong_levels: factors whose levels set values that cannot be used, so that they will have other names.
+        wrong_factors: these, and factors that set what does not exist.
+    """
     assert study.design is not None, "claims are settled by a design"
-    wrong_rungs = any(problem.path[:3] == ("design", "factors", LR_FACTOR) for problem in factors)
     names = [claim.name for claim in study.claims]
+    told_names: set[tuple[str, ...]] = set()
     for index, claim in enumerate(study.claims):
         if claim.name in names[:index]:
             yield SettingProblem(
                 ("claims", index, "name"), f"two claims are named {claim.name!r}", "give each a name of its own"
             )
         told: set[KeyPath] = set()
+        unknown = unknown_names(claim, study.design)
         for problem in problems_of_claim(claim, study.design):
+            # Where several claims name what the design lacks, it is the design that has another name for it.
+            name = unknown.get(problem.path)
+            follows = name in told_names or _follows(claim, problem.path, wrong_levels, wrong_factors)
             # Of several mistakes at one place the first decides what the others are about.
-            if problem.path in told or (problem.path == ("response",) and wrong_rungs):
+            if problem.path in told or follows:
                 continue
             told.add(problem.path)
+            if name is not None:
+                told_names.add(name)
             yield problem.within(("claims", index), f"claim {claim.name}")
 
 
-def _search_problems(study: Study, unknown: Collection[str]) -> Iterator[SettingProblem]:
-    space = study.space
-    if isinstance(study.search, GridSearch):
-        yield from listing_problems(space)
-    if isinstance(study.search, CmaEsSearch):
-        yield from _cmaes_problems(space)
-    for index, known in enumerate(study.search.try_first):
-        for path, value in known.items():
-            key = ("search", "try_first", index, path)
-            if path in space:
-                if not contains(space[path], value):
-                    yield SettingProblem(key, f"search.try_first sets {path} to {value!r}, outside its dimension")
-            elif not _may_mean(path, unknown):
-                yield SettingProblem(
-                    key, f"search.try_first names {path!r}, which is no dimension of space.", suggest(path, list(space))
-                )
-
-
-def _cmaes_problems(space: Space) -> Iterator[SettingProblem]:
-    if importlib.util.find_spec("cmaes") is None:
-        yield SettingProblem(
-            ("search",),
-            "search.kind: cmaes needs the package cmaes",
-            "pip install 'slr-stability-sweep[cmaes]', or pip install cmaes",
-        )
-    together = [
-        path
-        for path, dimension in space.items()
-        if isinstance(dimension, Uniform | LogUniform | Integer) and not dimension.when
-    ]
-    if len(together) < 2:
-        yield SettingProblem(
-            ("search",),
-            f"search.kind: cmaes moves numeric dimensions without `when` together and needs two of them; space has "
-            f"{len(together)}",
-            "use tpe or stability",
-        )
-
-
-def _scheduler_problems(study: Study, unknown: Collection[str]) -> Iterator[SettingProblem]:
-    if not isinstance(study.scheduler, Pbt):
-        return
-    key, kind = ("scheduler",), "scheduler.kind: pbt"
-    if not isinstance(study.search, RandomSearch | GridSearch):
-        yield SettingProblem(
-            key,
-            f"{kind} changes settings in the middle of trainings, so a search cannot learn from their results",
-            f"use search.kind: random or grid with it, got {study.search.kind}",
-        )
-    if study.repeats > 1:
-        yield SettingProblem(
-            key,
-            f"{kind} changes the settings of each training by itself, so seeds of one setting do not stay one",
-            f"use repeats: 1 with it, got {study.repeats}",
-        )
-    if study.checkpoints != "none":
-        yield SettingProblem(
-            key,
-            f"{kind} gives a training other weights and settings on the way, so that its own checkpoints do not fit it",
-            f"use checkpoints: none with it, got {study.checkpoints}",
-        )
-    if not unknown and not mutable_dimensions(study.space):
-        yield SettingProblem(
-            key,
-            f"{kind} has nothing to change",
-            "space needs a number under training.optimizer, training.clip or training.bad_batch, such as "
-            "training.optimizer.lr",
-        )
-
-
-def _full_size_problems(loaded: LoadedStudy, unknown: Collection[str], sound: bool) -> Iterator[SettingProblem]:
-    """What is wrong with predicting at another size; `sound`: the space and its conditions have no mistake."""
-    full_size, space = loaded.study.full_size, loaded.study.space
-    if full_size is None:
-        return
-    key, path = ("full_size", "path"), full_size.path
-    if path not in space:
-        if not _may_mean(path, unknown):
-            yield SettingProblem(
-                key, f"full_size.path names {path!r}, which is no dimension of space.", suggest(path, list(space))
-            )
-        return
-    if not has_enough_sizes(space[path]):
-        yield SettingProblem(
-            key,
-            f"space.{path} needs at least {MIN_SIZES} different positive numbers: from fewer nobody can tell how the "
-            f"edge of stability moves with the size",
-        )
-    if not sound:
-        return
-    if not has_edge(full_size, space):
-        yield SettingProblem(
-            key,
-            "full_size needs a second numeric dimension in space, such as training.optimizer.lr, to have an edge in",
-        )
-    first = loaded.first_settings()
-    otherwise = problems_of(loaded, first)
-    for inner in problems_of(loaded, at_full_size(full_size, space, first)):
-        if inner not in otherwise:
-            yield SettingProblem(("full_size", "target"), f"full_size.target is {full_size.target:g}: {inner.sentence}")
+def _follows(
+    claim: Claim, place: KeyPath, wrong_levels: Collection[str | int], wrong_factors: Collection[str | int]
+) -> bool:
+    """Whether what is wrong at a place of a claim may only follow from a factor that is wrong."""
+    match place:
+        case ("levels",):
+            return claim.factor in wrong_levels
+        case ("by_levels",):
+            return claim.by in wrong_levels
+        case ("where", factor):
+            return factor in wrong_levels
+        case ("response",):
+            return LR_FACTOR in wrong_factors
+    return False

@@ -11,6 +11,7 @@ from sweep.analysis.claims.named import RESPONSES
 from sweep.analysis.claims.pairs import LR_PATH
 from sweep.space import Scalar, Settings
 from sweep.study.design import LevelName, Paired, level_name, words
+from sweep.study.yaml_source import KeyPath
 
 Response = Literal[
     "stable",
@@ -150,15 +151,37 @@ def problems(claim: Claim, design: Paired) -> Iterator[SettingProblem]:
     yield from _aliased(claim, design)
 
 
-def _unknown_factors(claim: Claim, design: Paired) -> Iterator[SettingProblem]:
-    known = ", ".join(design.factors)
-    named = [(("factor",), claim.factor), *((("where", name), name) for name in claim.where)]
+def unknown_names(claim: Claim, design: Paired) -> dict[KeyPath, tuple[str, ...]]:
+    """Where a claim names a factor that the design lacks, or a level: place in the claim -> (factor,) or (factor,
+    level)."""
+    factors: dict[KeyPath, str] = {("factor",): claim.factor, **{("where", name): name for name in claim.where}}
     if claim.by is not None:
-        named.append((("by",), claim.by))
-    for place, name in named:
-        if name not in design.factors:
+        factors[("by",)] = claim.by
+    result: dict[KeyPath, tuple[str, ...]]
+    result = {place: (name,) for place, name in factors.items() if name not in design.factors}
+    for place, factor, levels in _named_levels(claim):
+        missing = [level for level in levels if level not in design.factors.get(factor, {})]
+        if missing and factor in design.factors:
+            result[place] = (factor, missing[0])
+    return result
+
+
+def _named_levels(claim: Claim) -> Iterator[tuple[KeyPath, str, tuple[str, ...]]]:
+    """Where a claim names levels, of which factor, and which."""
+    yield ("levels",), claim.factor, claim.levels
+    if claim.by is not None:
+        yield ("by_levels",), claim.by, claim.by_levels
+    for factor, level in claim.where.items():
+        yield ("where", factor), factor, (level,)
+
+
+def _unknown_factors(claim: Claim, design: Paired) -> Iterator[SettingProblem]:
+    for place, unknown in unknown_names(claim, design).items():
+        if len(unknown) == 1:
             yield SettingProblem(
-                place, f"{place[0]} names {name!r}, which is no factor of the design.", f"Known here: {known}"
+                place,
+                f"{place[0]} names {unknown[0]!r}, which is no factor of the design.",
+                f"Known here: {', '.join(design.factors)}",
             )
     if claim.by == claim.factor:
         yield SettingProblem(("by",), f"by names {claim.by!r}, the claim's own factor", "name another one")
@@ -171,16 +194,13 @@ def _unknown_factors(claim: Claim, design: Paired) -> Iterator[SettingProblem]:
 
 def _wrong_levels(claim: Claim, design: Paired) -> Iterator[SettingProblem]:
     """Names of levels that do not exist or stand twice, and the levels of `by`."""
-    where = [(("where", name), name, (level,)) for name, level in claim.where.items()]
-    by = [] if claim.by is None else [(("by_levels",), claim.by, claim.by_levels)]
-    for place, factor, levels in [(("levels",), claim.factor, claim.levels), *by, *where]:
-        known = design.factors[factor]
-        missing = next((level for level in levels if level not in known), None)
-        if missing is not None:
+    unknown = unknown_names(claim, design)
+    for place, factor, levels in _named_levels(claim):
+        if place in unknown:
             yield SettingProblem(
                 place,
-                f"{place[0]} names {missing!r}, which is no level of {factor}.",
-                f"Known here: {', '.join(known)}",
+                f"{place[0]} names {unknown[place][-1]!r}, which is no level of {factor}.",
+                f"Known here: {', '.join(design.factors[factor])}",
             )
         elif len(set(levels)) < len(levels):
             yield SettingProblem(place, f"{place[0]} names a level twice: {', '.join(levels)}")

@@ -1,7 +1,7 @@
 """What pydantic found wrong with a study, in words for a person: what, and what to do."""
 
 import difflib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from pydantic import ValidationError
@@ -104,6 +104,11 @@ def suggest(given: str, known: Sequence[str]) -> str:
     near = difflib.get_close_matches(given, known, n=3, cutoff=0.5)
     hint = f"Did you mean {' or '.join(near)}? " if near else ""
     return f"{hint}Known here: {_listed(known)}" if known else ""
+
+
+def may_mean(name: str, misspelled: Collection[str]) -> bool:
+    """Whether something that does not exist may be there all the same, under one of the misspelled names."""
+    return bool(difflib.get_close_matches(name, misspelled))
 
 
 def _listed(names: Sequence[str]) -> str:

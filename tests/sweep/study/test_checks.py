@@ -176,6 +176,17 @@ def test_a_circle_is_told_only_of_conditions_that_are_right() -> None:
         "space: {model.kind: {choice: [baseline, teacher, mobilenet_teacher]}, model.num_heads: {int: [1, 2]}}",
         "space: {training.optimizer.lr: {uniform: [-2, 1]}, model.width: {grid: [0.0625, 0.125, 0.25]}}\n"
         "full_size: {path: model.width, target: 1}",
+        # Values that are right, of a dimension that lacks them.
+        "space: {training.precision.kind: {choice: [fp32, fp61]}}\nsearch: {kind: tpe, try_first: "
+        "[{training.precision.kind: fp16}]}",
+        "space: {training.precision.kind: {choice: [fp32]}, training.precision.initial_scale: {grid: [2, 4], "
+        "when: {training.precision.kind: [fp16]}}}\n"
+        "search: {kind: tpe, try_first: [{training.precision.kind: fp16}]}",
+        "space: {training.optimizer.lr: {grid: [1, 2]}, model.width: {grid: [0.0625, -0.125, 0.25]}}\n"
+        "full_size: {path: model.width, target: 1}",
+        # One dimension that is missing, named twice.
+        "space: {model.width: {grid: [0.0625, 0.125]}}\nsearch: {kind: tpe, try_first: "
+        "[{training.optimizer.lr: 1}, {training.optimizer.lr: 2}]}",
     ],
 )
 def test_what_follows_from_a_mistake_is_not_told(text: str) -> None:
@@ -189,6 +200,29 @@ def test_what_follows_from_a_mistake_is_not_told(text: str) -> None:
         """budget: {steps: 4}
 design: {factors: {precision: {training.precision.kind: [fp32, fp16]}, lr: {training.optimizer.lrr: [1, 2, 3]}}}
 claims: [{name: a, text: a, factor: precision, response: edge_lr, expected: lower, smallest_effect: 0.1}]
+""",
+        # Rungs of which one cannot be used, and a level that is misspelled in the design alone.
+        """budget: {steps: 4}
+design: {factors: {precision: {training.precision.kind: [fp32, fp16]}, lr: {training.optimizer.lr: [0.1, 0.2, -1]}}}
+claims: [{name: a, text: a, factor: precision, response: edge_lr, expected: lower, smallest_effect: 0.1}]
+""",
+        """budget: {steps: 4}
+design: {factors: {precision: {training.precision.kind: [fp32, fp61]}}}
+claims:
+  - {name: a, text: a, factor: precision, levels: [fp32, fp16], response: wer, expected: lower, smallest_effect: 0.1}
+""",
+        # A factor, or a level, that has another name in the design than in the claims.
+        """budget: {steps: 4}
+design: {factors: {precison: {training.precision.kind: [fp32, fp16]}, width: {model.width: [0.25, 0.5]}}}
+claims:
+  - {name: a, text: a, factor: precision, response: stable, expected: lower, smallest_effect: 0.1}
+  - {name: b, text: b, factor: width, where: {precision: fp16}, response: wer, expected: lower, smallest_effect: 0.1}
+""",
+        """budget: {steps: 4}
+design: {factors: {model: {techer: {model.kind: teacher}, small: {}}, width: {model.width: [0.25, 0.5]}}}
+claims:
+  - {name: a, text: a, factor: width, where: {model: teacher}, response: stable, expected: lower, smallest_effect: 0.1}
+  - {name: b, text: b, factor: width, where: {model: teacher}, response: wer, expected: lower, smallest_effect: 0.1}
 """,
         # What is wrong in every cell.
         """budget: {steps: 4}

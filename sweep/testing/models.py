@@ -106,14 +106,18 @@ class ModelKit:
     def test_padding_has_no_effect(self, case: ModelCase) -> None:
         """Junk and NaN beyond an utterance's end, and more of it, change neither logits nor statistics."""
         features_BTF, lengths_B = _features(case, LENGTHS)
-        junk_BTF = features_BTF.clone()
+        junk_BTF, nan_BTF = features_BTF.clone(), features_BTF.clone()
         for row, length in enumerate(LENGTHS):
             junk_BTF[row, length:] = 1e3
-            junk_BTF[row, length + 2 :] = float("nan")
+            nan_BTF[row, length:] = float("nan")
         longer_BTF = torch.cat((features_BTF, torch.full((len(LENGTHS), 11, case.num_features), -50.0)), 1)
         for training in (True, False):
             logits_BSV, buffers = _outputs(case, features_BTF, lengths_B, training)
-            for padded_BTF, what in ((junk_BTF, "junk in the padding"), (longer_BTF, "longer padding")):
+            for padded_BTF, what in (
+                (junk_BTF, "junk in the padding"),
+                (nan_BTF, "a NaN in the padding"),
+                (longer_BTF, "longer padding"),
+            ):
                 other_BSV, other_buffers = _outputs(case, padded_BTF, lengths_B, training)
                 for row, length in enumerate(LENGTHS):
                     valid = case.config.output_length(length)
@@ -157,7 +161,7 @@ class ModelKit:
         for row, length in enumerate(lengths):
             assert not features_BTF.grad[row, length:].any(), f"padding after {length} frames gets a gradient"
             ignored = (~features_BTF.grad[row, :length].any(dim=1)).nonzero().flatten().tolist()
-            assert not ignored, f"frames {ignored} of an utterance of {length} count for nothing"
+            assert not ignored, f"frames {ignored} of {length} count for nothing"
         silent = [key for key, value in model.named_parameters() if value.grad is None or not value.grad.any()]
         assert not silent, f"parameters without a gradient: {', '.join(silent)}"
 

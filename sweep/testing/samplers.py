@@ -18,6 +18,7 @@ import tempfile
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import optuna
@@ -38,7 +39,7 @@ SPACE = TypeAdapter(Space).validate_python(
 )
 """A choice, a dimension that exists for one of its values alone, a real and a whole number."""
 FINITE_SPACE = TypeAdapter(Space).validate_python({"kind": {"choice": ["fp32", "fp16"]}, "depth": {"int": [1, 2]}})
-NUM_SETTINGS = 9
+NUM_SETTINGS = 8
 
 
 class SamplerKit:
@@ -50,12 +51,7 @@ class SamplerKit:
 
     def test_settings_lie_in_the_space(self, search: SearchConfig) -> None:
         """Each has one value for every dimension that exists for it, in its range, as a plain number, text or bool."""
-        for setting in _explore(search):
-            for path, dimension in SPACE.items():
-                assert (path in setting) == is_active(dimension, setting), f"{path} in {setting}"
-            for path, value in setting.items():
-                assert type(value) in (bool, int, float, str), f"{path} is a {type(value).__name__}: {value!r}"
-                assert contains(SPACE[path], value), f"{path} = {value!r} lies outside of {SPACE[path]}"
+        _assert_in_space(_explore(search), SPACE)
 
     def test_settings_differ(self, search: SearchConfig) -> None:
         """Most of them are new, and every dimension is varied, a conditional one too."""
@@ -73,16 +69,14 @@ class SamplerKit:
                 | ({"scale": 256.0 * 2**i} if kinds[i % len(kinds)] == "fp16" else {})
                 for i in range(6)
             ]
-            settings = _explore(search, known=known)
-            for setting in settings[len(known) :]:
-                assert ("scale" in setting) == (setting["kind"] == "fp16"), f"{setting}"
+            _assert_in_space(_explore(search, known=known), SPACE)
 
     def test_a_resumed_search_goes_on_as_an_uninterrupted_one(self, search: SearchConfig) -> None:
         """What is drawn follows from the seed and the trials so far: a search holds no memory of its own."""
         whole = _explore(search)
-        for num_done in (1, NUM_SETTINGS - 3):
-            resumed = _explore(search, known=whole[:num_done])
-            assert resumed == whole, f"built anew after {num_done} settings, it draws {resumed} instead of {whole}"
+        num_done = NUM_SETTINGS - 3
+        resumed = _explore(search, known=whole[:num_done])
+        assert resumed == whole, f"built anew after {num_done} settings, it draws {resumed} instead of {whole}"
 
     def test_another_seed_draws_other_settings(self, search: SearchConfig) -> None:
         """The setting `seed` has an effect."""
@@ -90,34 +84,36 @@ class SamplerKit:
         assert _explore(search, 3) != _explore(other, 3), f"seed {search.seed} and {other.seed} draw the same settings"
 
     def test_several_may_run_at_once(self, search: SearchConfig) -> None:
-        """Settings are asked for while others are still without a result, and are not all the same."""
+        """Settings are asked for while others are still without a result, and most of them differ."""
         with _bridge(search, SPACE) as bridge:
-            for group, setting in _asked(bridge, NUM_SETTINGS - 3):
+            for group, setting in _asked(bridge, NUM_SETTINGS - 4):
                 bridge.tell(group, _result(setting))
-            running = [setting for _, setting in _asked(bridge, 3)]
-        assert len(running) < 2 or len({str(setting) for setting in running}) > 1, f"all workers get {running[0]}"
+            running = [setting for _, setting in _asked(bridge, 4)]
+        different = {str(setting) for setting in running}
+        assert len(different) >= len(running) - 1, f"{len(running)} workers get {len(different)} settings: {running}"
 
     def test_results_of_every_kind_are_survived(self, search: SearchConfig) -> None:
-        """Pruned ones, which have no margin; crashed ones; nothing but stable or unstable ones."""
+        """Pruned and crashed ones; nothing but pruned, stable or unstable ones."""
         pruned = SettingResult(0.7, math.nan, {"verdict": "pruned"}, pruned=True, evaluations={10: 0.9, 20: 0.7})
         crashed = SettingResult(1e3, 1.0, {"verdict": "crashed"})
         stable = SettingResult(0.5, -0.5, {"verdict": "stable"}, cost=0.1)
         unstable = SettingResult(2.5, 0.5, {"verdict": "diverged-loss"}, cost=0.1)
-        for name, results in (
-            ("pruned", [pruned]),
-            ("crashed", [crashed]),
-            ("stable", [stable]),
-            ("unstable", [unstable]),
-            ("of all kinds", [stable, pruned, unstable, crashed]),
-        ):
-            settings = _explore(search, results=results)
-            assert settings, f"no setting is drawn where results are {name}"
+        at_once = replace(pruned, evaluations={})
+        for results in ([pruned], [stable], [unstable], [stable, pruned, unstable, crashed, at_once]):
+            _assert_in_space(_explore(search, results=results), SPACE)
 
     def test_a_finite_space_may_be_used_up(self, search: SearchConfig) -> None:
         """When every setting was tried, the search ends or draws one again; it neither fails nor invents one."""
-        for setting in _explore(search, space=FINITE_SPACE):
-            assert list(setting) == list(FINITE_SPACE), f"{setting} lacks a dimension"
-            assert all(contains(FINITE_SPACE[path], value) for path, value in setting.items()), f"{setting}"
+        _assert_in_space(_explore(search, space=FINITE_SPACE), FINITE_SPACE)
+
+
+def _assert_in_space(settings: Sequence[Settings], space: Space) -> None:
+    for setting in settings:
+        for path, dimension in space.items():
+            assert (path in setting) == is_active(dimension, setting), f"whether {path} is in {setting}"
+        for path, value in setting.items():
+            assert type(value) in (bool, int, float, str), f"{path} is a {type(value).__name__}: {value!r}"
+            assert contains(space[path], value), f"{path} = {value!r} lies outside of {space[path]}"
 
 
 def _result(setting: Settings) -> SettingResult:

@@ -24,7 +24,6 @@ SEARCHES = [
     Nsga2Search(seed=5, population_size=3),
     CmaEsSearch(seed=5, num_startup=3, population_size=4),
     StabilitySearch(seed=5, num_startup=4),
-    StabilitySearch(seed=5, num_startup=4, mode="map", randomised=False),
     StabilitySearch(seed=5, num_startup=4, mode="exploit"),
 ]
 """Each leaves its random start early."""

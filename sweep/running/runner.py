@@ -10,19 +10,11 @@ import math
 import os
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-
-# Read by Ray when it is imported. Our own store and table replace Ray's per-trial loggers and console output,
-# and nothing is sent to the network.
-os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
-os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
-os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-os.environ.setdefault("RAY_DEDUP_LOGS", "0")
-os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
 
 import ray
 import torch
@@ -51,6 +43,22 @@ RAY_FOLDER = "ray"
 RESULT_KEY = "trial_result"
 IF_PRUNED_KEY = "if_pruned"
 """What the trial comes to if a scheduler ends it at this evaluation."""
+
+_RAY_ENVIRONMENT = {
+    # Our own store and table replace Ray's per-trial loggers and console output.
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+    "RAY_AIR_NEW_OUTPUT": "0",
+    # Nothing is sent to the network.
+    "RAY_USAGE_STATS_ENABLED": "0",
+    # A training without a GPU of its own leaves CUDA_VISIBLE_DEVICES alone.
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+}
+"""Read by Ray when it starts and when it runs, here and in its processes, which inherit them."""
+_RAY_LOG_LEVELS = {
+    "ray": logging.ERROR,
+    # Ray Tune logs a traceback for every trial whose process dies; ours says so in a line, and tries again.
+    "ray.tune": logging.CRITICAL,
+}
 
 
 class _TrialActor(tune.Trainable):
@@ -234,12 +242,29 @@ def cluster(address: str | None, resources: Resources) -> Iterator[Cluster]:
         SettingError: there is no cluster at the address, or no machine can hold even one trial.
         NotStartedError: Ray does not start on this machine.
     """
-    logging.getLogger("ray").setLevel(logging.ERROR)
-    # Ray Tune logs a traceback for every trial whose process dies; ours says so in a line, and tries again.
-    logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
+    with _environment(_RAY_ENVIRONMENT), _log_levels(_RAY_LOG_LEVELS):
+        try:
+            context = _connected(address, resources)
+            lanes = sum(_lanes(node["Resources"], resources) for node in ray.nodes() if node["Alive"])
+            if lanes == 0:
+                have = ray.cluster_resources()
+                raise SettingError(
+                    f"resources asks for {resources.cpus} CPUs and {resources.gpus:g} GPUs a trial, but there are "
+                    f"{have.get('CPU', 0):g} CPUs and {have.get('GPU', 0):g} GPUs: ask for less"
+                )
+            url = context.dashboard_url
+            # Ray has put a handler of its own, which would end this process amid a trial.
+            with signals_interrupt():
+                yield Cluster(f"http://{url}" if url else None, lanes)
+        finally:
+            ray.shutdown()
+
+
+def _connected(address: str | None, resources: Resources) -> Any:
+    """Ray's context, once it runs."""
     if address is None:
         try:
-            context = ray.init(
+            return ray.init(
                 # Not a cluster that happens to run here, or that RAY_ADDRESS names.
                 address="local",
                 include_dashboard=True,
@@ -251,37 +276,46 @@ def cluster(address: str | None, resources: Resources) -> Iterator[Cluster]:
             )
         except Exception as error:
             # Ray raises bare exceptions where its processes do not come up in time.
-            ray.shutdown()
             raise NotStartedError(
                 f"Ray could not be started on this machine ({said(error)}): is it very busy, or out of memory or disk "
                 f"space? The same command tries again"
             ) from error
-    elif "://" in address:
+    if "://" in address:
         raise SettingError(
             f"--address {address}: Ray Client addresses cannot be used, since the study's ledger is a local file: "
             f"start the command on a machine of the cluster with --address auto, or give host:port"
         )
-    else:
-        try:
-            context = ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
-        except (ConnectionError, ValueError) as error:
-            raise SettingError(
-                f"--address {address}: no Ray cluster answers there, or it wants another RAY_AUTH_TOKEN ({error})"
-            ) from error
     try:
-        lanes = sum(_lanes(node["Resources"], resources) for node in ray.nodes() if node["Alive"])
-        if lanes == 0:
-            have = ray.cluster_resources()
-            raise SettingError(
-                f"resources asks for {resources.cpus} CPUs and {resources.gpus:g} GPUs a trial, but there are "
-                f"{have.get('CPU', 0):g} CPUs and {have.get('GPU', 0):g} GPUs: ask for less"
-            )
-        url = context.dashboard_url
-        # Ray has put a handler of its own, which would end this process amid a trial.
-        with signals_interrupt():
-            yield Cluster(f"http://{url}" if url else None, lanes)
+        return ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
+    except (ConnectionError, ValueError) as error:
+        raise SettingError(
+            f"--address {address}: no Ray cluster answers there, or it wants another RAY_AUTH_TOKEN ({error})"
+        ) from error
+
+
+@contextmanager
+def _environment(defaults: Mapping[str, str]) -> Iterator[None]:
+    """Sets the variables of the environment that the user has not set; takes them away at the end."""
+    added = {name: value for name, value in defaults.items() if name not in os.environ}
+    os.environ.update(added)
+    try:
+        yield
     finally:
-        ray.shutdown()
+        for name in added:
+            os.environ.pop(name, None)
+
+
+@contextmanager
+def _log_levels(levels: Mapping[str, int]) -> Iterator[None]:
+    """Sets the levels of loggers, and puts them back at the end."""
+    before = {name: logging.getLogger(name).level for name in levels}
+    for name, level in levels.items():
+        logging.getLogger(name).setLevel(level)
+    try:
+        yield
+    finally:
+        for name, level in before.items():
+            logging.getLogger(name).setLevel(level)
 
 
 def _lanes(node: dict[str, float], resources: Resources) -> int:
@@ -302,9 +336,6 @@ def run_trials(
     """
     if session.done:
         return True
-    # Otherwise Ray starts one actor at a time, and gives the first one that is free to the trial that still waits for
-    # its own: short trials then take turns on one lane, while the others start actors that are dropped.
-    os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(num_lanes)
     resources = session.study.resources
     scheduler, kept = _scheduler(session, len(dataset.train))
     trainable = tune.with_parameters(
@@ -333,8 +364,12 @@ def run_trials(
             checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False, num_to_keep=kept),
         ),
     )
+    # Otherwise Ray starts one actor at a time, and gives the first one that is free to the trial that still waits for
+    # its own: short trials then take turns on one lane, while the others start actors that are dropped.
+    side_by_side = {"TUNE_MAX_PENDING_TRIALS_PG": str(num_lanes)}
     try:
-        tuner.fit()
+        with _environment(side_by_side):
+            tuner.fit()
     finally:
         # What waited on disk is over, or begins anew.
         for folder in (session.results_dir / RAY_FOLDER).glob("*/checkpoint_*"):

@@ -2,7 +2,9 @@
 
 import dataclasses
 import json
+import logging
 import math
+import os
 import re
 import time
 import urllib.request
@@ -116,6 +118,23 @@ def num_lanes() -> Iterator[int]:
     torch.set_num_threads(1)
     with runner.cluster(None, Resources()) as cluster:
         yield cluster.num_lanes
+
+
+@ray.remote(num_cpus=0)
+def environment() -> dict[str, str]:
+    return dict(os.environ)
+
+
+def test_ray_s_settings_hold_in_its_processes_and_only_while_it_runs(num_lanes, monkeypatch) -> None:
+    for seen in (dict(os.environ), ray.get(environment.remote())):
+        assert seen["RAY_USAGE_STATS_ENABLED"] == "0" and seen["TUNE_DISABLE_AUTO_CALLBACK_LOGGERS"] == "1"
+    monkeypatch.delenv("RAY_AIR_NEW_OUTPUT")
+    monkeypatch.setenv("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "1")
+    before, level = dict(os.environ), logging.getLogger("ray.tune").level
+    with runner._environment(runner._RAY_ENVIRONMENT), runner._log_levels({"ray.tune": logging.DEBUG}):
+        assert os.environ["RAY_AIR_NEW_OUTPUT"] == "0"
+        assert os.environ["RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO"] == "1", "what the user has set is kept"
+    assert dict(os.environ) == before and logging.getLogger("ray.tune").level == level
 
 
 @pytest.fixture

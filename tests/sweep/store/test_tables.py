@@ -2,6 +2,8 @@
 
 import json
 import math
+import os
+import threading
 
 import pandas as pd
 import pyarrow as pa
@@ -131,6 +133,43 @@ def test_a_failed_write_leaves_the_old_file(tmp_path) -> None:
         raise RuntimeError
     assert path.read_text() == "old"
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_results_are_as_readable_as_the_user_s_other_files(tmp_path) -> None:
+    before = os.umask(0o027)
+    try:
+        store.write_text(tmp_path / "a.txt", "a")
+    finally:
+        os.umask(before)
+    assert (tmp_path / "a.txt").stat().st_mode & 0o777 == 0o640
+
+
+def test_writing_never_touches_the_umask_that_all_threads_share(tmp_path, monkeypatch) -> None:
+    changes = []
+    monkeypatch.setattr(os, "umask", changes.append)
+    beside = threading.Event()
+
+    def write(name: str) -> None:
+        for number in range(50):
+            store.write_text(tmp_path / name, f"{name} {number}")
+
+    def make_files() -> None:
+        number = 0
+        while not beside.is_set():
+            (tmp_path / f"beside-{number}").touch()
+            number += 1
+
+    writers = [threading.Thread(target=write, args=(name,)) for name in ("a", "a", "b")]
+    third = threading.Thread(target=make_files)
+    for thread in (third, *writers):
+        thread.start()
+    for thread in writers:
+        thread.join()
+    beside.set()
+    third.join()
+    assert not changes
+    assert {name: (tmp_path / name).read_text() for name in ("a", "b")} == {"a": "a 49", "b": "b 49"}
+    assert len({path.stat().st_mode for path in tmp_path.iterdir()}) == 1
 
 
 def test_missing_and_damaged_results_are_named(tmp_path) -> None:

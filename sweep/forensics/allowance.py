@@ -4,8 +4,9 @@ A line a trial that took its share, `<trial id> <outcome>`. Taken is taken: an e
 interrupted, costs its share too, so that no study spends more than it said.
 """
 
-import fcntl
 from pathlib import Path
+
+from filelock import FileLock
 
 from sweep.records import Outcome
 
@@ -25,8 +26,7 @@ def take(results_dir: Path, trial_id: str, outcome: Outcome, *, num_trials: int,
         return False
     path = results_dir / "evidence" / ALLOWANCE_FILE
     path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a+", encoding="utf-8") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+    with FileLock(path.with_suffix(".lock")), path.open("a+", encoding="utf-8") as file:
         file.seek(0)
         taken = [line.split() for line in file.read().splitlines()]
         if [trial_id, outcome.value] in taken:

@@ -29,7 +29,7 @@ from sweep.running.preflight import preflight
 from sweep.running.provenance import note_lanes, write_study
 from sweep.running.session import StudySession
 from sweep.search import StabilitySearch
-from sweep.store.ledger import EXPLORE_PHASE
+from sweep.store.ledger_lines import EXPLORE_PHASE
 from sweep.study import LoadedStudy, Study, load
 from sweep.study.design import cells
 

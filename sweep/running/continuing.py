@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from slr_models.errors import ResultsError, SettingError
 from sweep import store
 from sweep.analysis.claims.stated import record
-from sweep.store.ledger import EXPLORE_PHASE, LEDGER_FILE
+from sweep.store.ledger_lines import EXPLORE_PHASE, LEDGER_FILE
 from sweep.study import Study, budget_problems, complete, stored
 
 # A study may change in these without becoming another one.

@@ -18,7 +18,8 @@ from sweep.analysis.trials.tried import as_searched
 from sweep.boundary.edges import edge_path
 from sweep.records import TrialResult
 from sweep.space import Dimension, Scalar, Settings
-from sweep.store.ledger import EXPLORE_PHASE, Ask, Ledger
+from sweep.store.ledger import Ledger
+from sweep.store.ledger_lines import EXPLORE_PHASE, Ask
 from sweep.study import Study, stored
 from sweep.study.full_size import FullSize, at_full_size
 

@@ -20,7 +20,7 @@ from ray.tune.schedulers import (
 
 from sweep.running.job import Job
 from sweep.space import Dimension, Grid, Integer, LogUniform, Scalar, Uniform
-from sweep.store.ledger import EXPLORE_PHASE
+from sweep.store.ledger_lines import EXPLORE_PHASE
 from sweep.study import LoadedStudy
 from sweep.study.scheduler import Asha, HyperBand, Median, Pbt, SchedulerConfig, mutable_dimensions
 

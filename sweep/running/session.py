@@ -32,7 +32,8 @@ from sweep.running.job import Job
 from sweep.search import Nsga2Search
 from sweep.search.bridge import OptunaBridge, SettingResult
 from sweep.space import Settings
-from sweep.store.ledger import EXPLORE_PHASE, Ask, Explored, Ledger
+from sweep.store.ledger import Ledger
+from sweep.store.ledger_lines import EXPLORE_PHASE, Ask, Explored
 from sweep.study import LoadedStudy, num_confirmations, num_settings, stored
 from sweep.study.design import Paired, cells, training
 

@@ -3,6 +3,7 @@
     <results>/<study>/
       study.yaml              the study as validated, with `provenance` (versions, host, data facts)
       ledger.jsonl            append-only truth: what was asked and what came of it
+      ledger.lock             held by the run that writes here; empty
       trials.parquet          one row a finished trial
       steps/<trial>.parquet   one row a training step
       evals/<trial>.parquet   one row an evaluation on the validation split

@@ -2,58 +2,19 @@
 
 A line is written and flushed to disk before anything relies on it, so a killed driver loses no finished trial.
 Everything else in the results folder that speaks of trials can be rebuilt from it.
-
-    {"event": "ask", "trial_id": ..., "number": ..., "group": ..., "seed": ..., "phase": ..., "settings": {...}}
-    {"event": "tell", "trial_id": ..., "spent_s": ..., "result": {...}}
-    {"event": "cause", "trial_id": ..., "spent_s": ..., "cause": ..., "forensics_s": ...}
-    {"event": "explored", "reason": ..., "terms": {...}}
 """
 
 import dataclasses
-import fcntl
 import json
-import math
 import os
-import time
 from collections import defaultdict
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 from slr_models.errors import ResultsError
-from sweep.records import Outcome, TrialResult
-from sweep.space import Settings
-
-LEDGER_FILE = "ledger.jsonl"
-EXPLORE_PHASE = "explore"
-"""Trainings of settings that the search asked for."""
-
-
-@dataclass(frozen=True)
-class Ask:
-    """One training that was asked for."""
-
-    trial_id: str
-    number: int
-    group: int
-    seed: int
-    phase: str
-    settings: Settings
-    recommended: bool = False
-    """Whether a confirming training is of the setting that was recommended then, rather than of one of the best."""
-    block: int | None = None
-    """Of a design: which block it belongs to."""
-    cell: str | None = None
-    """Of a design: its levels, such as `model=teacher, precision=fp16`."""
-
-
-@dataclass(frozen=True)
-class Explored:
-    """The search, or the claims of a design, have said that enough is found out."""
-
-    reason: str
-    terms: dict[str, Any]
-    """The part of the study under which it said so; under others it is asked anew."""
+from sweep.records import TrialResult
+from sweep.store.ledger_lines import EXPLORE_PHASE, LEDGER_FILE, Ask, Explored, decode, encode
+from sweep.store.lock import FolderLock
 
 
 class Ledger:
@@ -67,12 +28,8 @@ class Ledger:
         """
         results_dir.mkdir(parents=True, exist_ok=True)
         self._path = results_dir / LEDGER_FILE
+        self._lock = FolderLock(results_dir)
         self._file = self._path.open("a+b")
-        if not _locked(self._file):
-            self._file.close()
-            raise ResultsError(
-                f"{results_dir} is in use by another run: wait for it, stop it, or give --results another folder"
-            ) from None
         self.asks: list[Ask] = []
         self.asks_by_phase: dict[str, list[Ask]] = defaultdict(list)
         self.asks_by_group: dict[int, list[Ask]] = defaultdict(list)
@@ -92,7 +49,7 @@ class Ledger:
 
     def tell(self, result: TrialResult, *, spent_s: float) -> None:
         """Writes down what came of a training, and the study's wall time up to here."""
-        values = {key: _encode(value) for key, value in dataclasses.asdict(result).items()}
+        values = {key: encode(value) for key, value in dataclasses.asdict(result).items()}
         self._append({"event": "tell", "trial_id": result.trial_id, "spent_s": spent_s, "result": values})
         self.results[result.trial_id] = result
 
@@ -111,6 +68,7 @@ class Ledger:
     def close(self) -> None:
         """Releases the lock."""
         self._file.close()
+        self._lock.release()
 
     def _asked(self, ask: Ask) -> None:
         self.asks.append(ask)
@@ -138,7 +96,7 @@ class Ledger:
                     case "ask":
                         self._asked(Ask(**event))
                     case "tell":
-                        self.results[event["trial_id"]] = _decode(event["result"])
+                        self.results[event["trial_id"]] = decode(event["result"])
                         self.spent_s = float(event["spent_s"])
                     case "cause":
                         trial_id = event.pop("trial_id")
@@ -151,112 +109,8 @@ class Ledger:
                     case unknown:
                         raise ValueError(f"unknown event {unknown!r}")
             except (ValueError, KeyError, TypeError) as error:
-                self._file.close()
+                self.close()
                 raise ResultsError(
                     f"{self._path}:{number}: this line is damaged ({error}): restore the file from a backup, "
                     f"or move the folder away to start anew"
                 ) from error
-
-
-def elapsed_s(results_dir: Path) -> float:
-    """Wall time of the study up to the latest line of its ledger that tells; NaN if there is none.
-
-    It neither locks nor changes the file: the study may be running.
-    """
-    path = results_dir / LEDGER_FILE
-    content = path.read_bytes() if path.is_file() else b""
-    place = content.rfind(b'"spent_s": ', 0, content.rfind(b"\n") + 1)
-    if place < 0:
-        return math.nan
-    line = content[content.rfind(b"\n", 0, place) + 1 : content.index(b"\n", place)]
-    return float(json.loads(line)["spent_s"])
-
-
-class LedgerTail:
-    """Follows a ledger that another process may be writing: takes no lock, changes nothing, reads only what is new."""
-
-    def __init__(self, results_dir: Path) -> None:
-        """Reads nothing yet; there may be no such folder yet."""
-        self._path = results_dir / LEDGER_FILE
-        self.asks: dict[str, Ask] = {}
-        """Trainings that were asked for, by trial id, in their order."""
-        self.told: set[str] = set()
-        """Those among them that ended."""
-        self._inode = -1
-        self._num_read = 0
-
-    def update(self) -> None:
-        """Reads the lines that were completed since.
-
-        Raises:
-            ResultsError: a line is damaged.
-        """
-        try:
-            with self._path.open("rb") as file:
-                state = os.fstat(file.fileno())
-                if state.st_ino != self._inode or state.st_size < self._num_read:
-                    self._forget()
-                self._inode = state.st_ino
-                file.seek(self._num_read)
-                content = file.read()
-        except FileNotFoundError:
-            self._forget()
-            return
-        complete = content[: content.rfind(b"\n") + 1]
-        try:
-            for line in complete.splitlines():
-                event = json.loads(line)
-                match event.pop("event"):
-                    case "ask":
-                        self.asks[event["trial_id"]] = Ask(**event)
-                    case "tell":
-                        self.told.add(event["trial_id"])
-        except (ValueError, KeyError, TypeError) as error:
-            raise ResultsError(f"{self._path} has a damaged line ({error}): restore it from a backup") from error
-        self._num_read += len(complete)
-
-    def _forget(self) -> None:
-        self.asks.clear()
-        self.told.clear()
-        self._inode, self._num_read = -1, 0
-
-
-def in_use(results_dir: Path) -> bool:
-    """Whether a run holds the folder's ledger now."""
-    try:
-        with (results_dir / LEDGER_FILE).open("rb") as file:
-            # Shared, so that several may ask at once; closing the file gives it back.
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    except OSError:
-        # There is none yet, or the file system has no locks.
-        return False
-    return False
-
-
-def _locked(file: BinaryIO) -> bool:
-    """Takes the lock; False where another run holds it. `in_use` may hold it for an instant."""
-    for _ in range(5):
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return True
-        except OSError:
-            time.sleep(0.02)
-    return False
-
-
-def _encode(value: Any) -> Any:
-    """JSON has no NaN and no infinity: they become text."""
-    return repr(value) if isinstance(value, float) and not math.isfinite(value) else value
-
-
-def _decode(values: dict[str, Any]) -> TrialResult:
-    kwargs = dict(values)
-    for field in dataclasses.fields(TrialResult):
-        if field.type is float and isinstance(kwargs.get(field.name), str):
-            kwargs[field.name] = float(kwargs[field.name])
-    kwargs["verdict"] = Outcome(kwargs["verdict"])
-    if kwargs.get("alarm") is not None:
-        kwargs["alarm"] = Outcome(kwargs["alarm"])
-    return TrialResult(**kwargs)

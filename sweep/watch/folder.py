@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Literal
 
 from slr_models.errors import ResultsError
-from sweep.store.ledger import LEDGER_FILE, Ask, LedgerTail, in_use
+from sweep.store.ledger_lines import LEDGER_FILE, Ask, LedgerTail
+from sweep.store.lock import in_use
 
 STUDY_FILE = "study.yaml"
 RAY_FOLDER = "ray"

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from slr_models.errors import ResultsError
-from sweep.store.ledger import EXPLORE_PHASE, Ask
+from sweep.store.ledger_lines import EXPLORE_PHASE, Ask
 from sweep.watch.builder import Builder
 from sweep.watch.folder import Folder, Standing, neighbours
 from sweep.watch.page import Page

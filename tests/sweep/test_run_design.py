@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from sweep import store
-from sweep.store.ledger import LEDGER_FILE, Ledger
+from sweep.store.ledger import Ledger
+from sweep.store.ledger_lines import LEDGER_FILE
 
 STUDY = """
 name: tiny_claims

@@ -45,7 +45,7 @@ from sweep.analysis.trials.outcomes import OutcomeCounts, judged, mapped, outcom
 from sweep.records import Explanation
 from sweep.report.contents.failures import Failures, failures
 from sweep.report.contents.stable_region import StableRegion, stable_region
-from sweep.store.ledger import LEDGER_FILE, elapsed_s
+from sweep.store.ledger_lines import LEDGER_FILE, elapsed_s
 
 MAX_TIMED = 300
 """Trials whose steps and evaluations are timed: reading a file of each takes milliseconds."""

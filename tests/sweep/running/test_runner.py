@@ -35,7 +35,7 @@ from sweep.running.ray_scheduler import StudyScheduler
 from sweep.running.session import StudySession
 from sweep.running.trial import TrialRunner
 from sweep.search.bridge import JOURNAL_FILE
-from sweep.store.ledger import LEDGER_FILE
+from sweep.store.ledger_lines import LEDGER_FILE
 from sweep.study import LoadedStudy, Resources, validate, yaml_source
 from sweep.training.config import TrialConfig
 

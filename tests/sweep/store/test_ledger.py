@@ -1,9 +1,8 @@
-"""The ledger survives what a killed driver leaves, and lets only one run in."""
+"""The ledger survives what a killed driver leaves."""
 
 import dataclasses
 import json
 import math
-import threading
 
 import pytest
 
@@ -11,7 +10,8 @@ from slr_models.errors import ResultsError
 from sweep.records import Outcome
 from sweep.running.job import Job, RunOptions
 from sweep.running.trial import crashed_result
-from sweep.store.ledger import Ask, Ledger, elapsed_s, in_use
+from sweep.store.ledger import Ledger
+from sweep.store.ledger_lines import Ask, elapsed_s
 
 ASK = Ask("0000", 0, 0, 3, "explore", {"training.optimizer.lr": 0.1, "training.precision.kind": "fp16", "flag": True})
 
@@ -92,14 +92,6 @@ def test_a_damaged_line_is_named(tmp_path) -> None:
         Ledger(tmp_path)
 
 
-def test_one_run_at_a_time(tmp_path) -> None:
-    ledger = Ledger(tmp_path)
-    with pytest.raises(ResultsError, match="in use by another run"):
-        Ledger(tmp_path)
-    ledger.close()
-    Ledger(tmp_path).close()
-
-
 def test_the_elapsed_time_is_read_while_another_run_holds_the_ledger(tmp_path) -> None:
     assert math.isnan(elapsed_s(tmp_path))
     ledger = Ledger(tmp_path)
@@ -112,25 +104,3 @@ def test_the_elapsed_time_is_read_while_another_run_holds_the_ledger(tmp_path) -
         file.write('{"event": "tell", "spent_s": 99')
     assert elapsed_s(tmp_path) == 20.25, "a line that was not finished does not count"
     ledger.close()
-
-
-def test_asking_whether_a_run_is_at_work_keeps_none_out(tmp_path) -> None:
-    assert not in_use(tmp_path)
-    Ledger(tmp_path).close()
-    over = threading.Event()
-
-    def ask_often() -> None:
-        while not over.is_set():
-            in_use(tmp_path)
-
-    asking = threading.Thread(target=ask_often)
-    asking.start()
-    try:
-        for _ in range(100):
-            ledger = Ledger(tmp_path)
-            assert in_use(tmp_path)
-            ledger.close()
-    finally:
-        over.set()
-        asking.join()
-    assert not in_use(tmp_path)

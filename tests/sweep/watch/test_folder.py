@@ -8,7 +8,8 @@ import pytest
 
 from slr_models.errors import ResultsError
 from sweep import store
-from sweep.store.ledger import LEDGER_FILE, Ask, Ledger
+from sweep.store.ledger import Ledger
+from sweep.store.ledger_lines import LEDGER_FILE, Ask
 from sweep.watch.folder import Folder, neighbours
 
 

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from slr_models.errors import SettingError
-from sweep.store.ledger import Ask, Ledger
+from sweep.store.ledger import Ledger
+from sweep.store.ledger_lines import Ask
 from sweep.watch.builder import Builder
 from sweep.watch.folder import Folder, Standing
 from sweep.watch.page import Page

@@ -6,7 +6,7 @@ Nothing here needs torch, Ray or Optuna.
 import re
 from dataclasses import dataclass, fields
 from enum import StrEnum
-from typing import Literal
+from typing import Any, Literal
 
 NAN = float("nan")
 
@@ -14,6 +14,19 @@ Cost = Literal["step_time_s", "peak_memory_mib"]
 """What a search may trade a result against; fields of `TrialResult`."""
 SearchMode = Literal["balanced", "map", "exploit"]
 """What the search `stability` spends its trials on: the boundary, the best result, or both."""
+Metric = Literal["wer", "val_loss"]
+"""What a study minimizes: the word error rate, or the validation loss (nats a label); fields of `TrialResult`."""
+
+
+class Phase(StrEnum):
+    """What a training is for."""
+
+    EXPLORE = "explore"
+    """The search, or a design, asked for its settings."""
+    CONFIRM = "confirm"
+    """It repeats a chosen setting with a fresh seed."""
+    FULL_SIZE = "full_size"
+    """It tests a predicted edge outside the searched space."""
 
 
 class Outcome(StrEnum):
@@ -208,9 +221,13 @@ class HealthSample:
     """All of this step."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class TrialResult:
-    """What one training came to: a row of trials.parquet. Fields are named as its columns."""
+    """What one training came to: a row of trials.parquet. Fields are named and ordered as its columns.
+
+    This class is the one source of a trial's row: the table's schema and the ledger's lines follow its fields. What
+    has a default was not measured where nobody says so.
+    """
 
     trial_id: str
     number: int
@@ -218,13 +235,23 @@ class TrialResult:
     group: int
     """Trials of one setting share it."""
     seed: int
-    phase: str
-    """explore or confirm."""
+    phase: Phase
+    block: int | None = None
+    """Of a design: which block it belongs to, counted from 0."""
+    cell: str | None = None
+    """Of a design: its levels, such as `model=teacher, precision=fp16`."""
     settings: dict[str, bool | int | float | str]
-    """The searched settings, by dotted path."""
+    """The searched settings, by dotted path; each is a column of its own, behind all others."""
     verdict: Outcome
+    cause: str | None = None
+    """Why it went bad, in plain words; None where it did not, or where nobody knows."""
     reason: str
-    stop_step: int | None
+    audited: bool = False
+    """Whether the run went on to its end after an alarm that could have been wrong, so that the end tells; it is then
+    called stable if it ended so."""
+    alarm: Outcome | None = None
+    """Of an audited run: what it would have been stopped as, at `stop_step`."""
+    stop_step: int | None = None
     """Where it was stopped early. Of a run that went on after an alarm (audited, or with early stop off): where it
     would have been stopped. None where nothing was alarmed."""
     num_steps: int
@@ -234,43 +261,32 @@ class TrialResult:
     """Finite; lower is better."""
     margin: float
     """In [-1, 1]; negative = stable. NaN for a pruned trial, of which nobody knows."""
-    final_train_loss: float
+    final_train_loss: float = NAN
     """Median of the last 20 training losses, nats a label."""
-    val_loss: float
-    best_val_loss: float
-    wer: float
-    best_wer: float
-    l_const: float
-    l_unif: float
-    applied_update_rate: float
+    val_loss: float = NAN
+    best_val_loss: float = NAN
+    wer: float = NAN
+    best_wer: float = NAN
+    l_const: float = NAN
+    l_unif: float = NAN
+    applied_update_rate: float = NAN
     """Share of steps that changed the weights."""
-    skipped_calibration: int
-    skipped_nonfinite: int
-    skipped_threshold: int
-    skipped_infeasible: int
-    wall_s: float
-    cpu_s: float
-    peak_memory_mib: float
-    """Peak of the training process (CPU) or of the device's allocator (GPU); NaN where unknown."""
-    precision_implementation: str
-    cause: str | None = None
-    """Why it went bad, in plain words; None where it did not, or where nobody knows."""
-    audited: bool = False
-    """Whether the run went on to its end after an alarm that could have been wrong, so that the end tells; it is then
-    called stable if it ended so."""
-    alarm: Outcome | None = None
-    """Of an audited run: what it would have been stopped as, at `stop_step`."""
+    skipped_calibration: int = 0
+    skipped_nonfinite: int = 0
+    skipped_threshold: int = 0
+    skipped_infeasible: int = 0
+    wall_s: float = NAN
+    cpu_s: float = NAN
     forensics_s: float = 0.0
     """Wall time of explaining it; no part of `wall_s`."""
     step_time_s: float = NAN
     """Median wall time of a training step; NaN where no step was run."""
+    peak_memory_mib: float = NAN
+    """Peak of the training process (CPU) or of the device's allocator (GPU); NaN where unknown."""
+    precision_implementation: str = ""
     settings_changed_at_step: int | None = None
     """The latest step after which a scheduler changed the settings and took over another trial's weights; None where
     the settings held from the start. `settings` are those that it ended with."""
-    block: int | None = None
-    """Of a design: which block it belongs to, counted from 0."""
-    cell: str | None = None
-    """Of a design: its levels, such as `model=teacher, precision=fp16`."""
 
     @property
     def stable(self) -> bool:
@@ -286,10 +302,23 @@ class TrialResult:
         """What a step took, or the peak of memory; NaN where unknown."""
         return self.step_time_s if name == "step_time_s" else self.peak_memory_mib
 
+    @classmethod
+    def columns(cls) -> dict[str, Any]:
+        """The fixed columns of trials.parquet, in their order -> the type of their values."""
+        columns: dict[str, Any] = {}
+        for field in fields(cls):
+            if field.name != "settings":
+                columns[field.name] = field.type
+            if field.name == "verdict":
+                # Said by the verdict; a column of its own for readers without our code.
+                columns["stable"] = bool
+        return columns
+
     def row(self) -> dict[str, object]:
-        """The result as one flat mapping: fixed columns, then the settings by their paths."""
-        row: dict[str, object] = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "settings"}
-        return {**row, "verdict": self.verdict.value, "stable": self.stable, **self.settings}
+        """The result as one flat mapping of plain values: fixed columns, then the settings by their paths."""
+        values = {name: getattr(self, name) for name in self.columns()}
+        row = {name: value.value if isinstance(value, StrEnum) else value for name, value in values.items()}
+        return {**row, **self.settings}
 
 
 class Cause(StrEnum):

@@ -1,9 +1,8 @@
 """What a finished training is worth to a search: a finite number, and a distance from instability."""
 
 import math
-from typing import Literal
 
-Metric = Literal["wer", "val_loss"]
+from sweep.records import Metric
 
 STABLE_CAP = 2.0
 """No stable training is worth more (worse) than this."""

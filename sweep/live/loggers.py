@@ -147,7 +147,7 @@ class TrialLogger:
     def _logged(self, job: Job) -> _LoggedTrial:
         keys = short_keys(job.settings)
         title = trial_title(job)
-        config: dict[str, Scalar | None] = {"seed": job.seed, "phase": job.phase}
+        config: dict[str, Scalar | None] = {"seed": job.seed, "phase": str(job.phase)}
         config |= {keys[path]: value for path, value in job.settings.items()}
         folder = self._folder_of(title).resolve()
         return _LoggedTrial(f"{self._study}-{job.trial_id}-{self._begun:x}", title, config, str(folder), self._study)

@@ -12,7 +12,7 @@ from enum import StrEnum
 from ray.util.metrics import Counter, Gauge
 
 from sweep.analysis.cost.costs import LATE_STEPS
-from sweep.records import Outcome, TrialResult
+from sweep.records import Outcome, Phase, TrialResult
 from sweep.running.job import Job, Progress
 from sweep.running.view import Outlook
 
@@ -125,7 +125,7 @@ class Metrics:
         self._counts[Exported.STEPS_SAVED] += steps_saved(result)
         self._counts[Exported.AUDITED] += result.audited
         self._counts[Exported.FALSE_STOPS] += result.audited and result.stable
-        if result.stable and result.phase != "full_size":
+        if result.stable and result.phase != Phase.FULL_SIZE:
             self._best = min(self._best, result.objective)
 
     def _export(self) -> None:

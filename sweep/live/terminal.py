@@ -12,15 +12,15 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from sweep.records import TrialResult, few_words
+from sweep.records import Phase, TrialResult, few_words
 from sweep.running.job import Job, Progress
 from sweep.running.view import Outlook, settings_line
 
 _LINES_ABOVE_TABLE = 11
 """Of the live part: heading, counts, bar, times, the best in up to three lines, the table's own head, free lines."""
 _PHASES = {
-    "confirm": "confirming with fresh seeds",
-    "full_size": "testing at full size",
+    Phase.CONFIRM: "confirming with fresh seeds",
+    Phase.FULL_SIZE: "testing at full size",
 }
 
 
@@ -108,14 +108,14 @@ class Terminal:
         self._console.print(self._line(result), highlight=False, soft_wrap=not self._console.is_terminal)
 
     def _note_best(self, result: TrialResult) -> None:
-        is_candidate = result.stable and result.phase != "full_size"
+        is_candidate = result.stable and result.phase != Phase.FULL_SIZE
         if is_candidate and (self._best is None or result.objective < self._best.objective):
             self._best = result
 
-    def _what_begins(self, phase: str) -> str:
-        if phase == "explore":
+    def _what_begins(self, phase: Phase) -> str:
+        if phase == Phase.EXPLORE:
             return f"exploring ({self._search})" if self._drawn is None else f"training ({self._search})"
-        reason = self._course.stop_reason if phase == "confirm" else None
+        reason = self._course.stop_reason if phase == Phase.CONFIRM else None
         return f"exploration ended early: {reason}; {_PHASES[phase]}" if reason else _PHASES[phase]
 
     def _line(self, result: TrialResult) -> Text:
@@ -124,9 +124,9 @@ class Terminal:
         )
         text = Text(f"[{self._num_done}/{self._num_planned}] ")
         text.append(f"{result.trial_id} {self._what(result)}".rstrip())
-        if result.phase == "confirm":
+        if result.phase == Phase.CONFIRM:
             text.append(f", fresh seed {result.seed}")
-        elif result.phase == "full_size":
+        elif result.phase == Phase.FULL_SIZE:
             text.append(f", at full size, seed {result.seed}")
         text.append(": ")
         text.append(result.verdict.value, style=style)

@@ -18,6 +18,7 @@ from sweep.live.loggers import check_loggers, open_loggers
 from sweep.live.metrics import Metrics
 from sweep.live.terminal import Terminal
 from sweep.live.views import Views
+from sweep.records import Phase
 from sweep.report import build_report
 from sweep.report.sections.claims import headline
 from sweep.running import runner
@@ -29,7 +30,6 @@ from sweep.running.preflight import preflight
 from sweep.running.provenance import note_lanes, write_study
 from sweep.running.session import StudySession
 from sweep.search import StabilitySearch
-from sweep.store.ledger_lines import EXPLORE_PHASE
 from sweep.study import LoadedStudy, Study, load
 from sweep.study.design import cells
 
@@ -125,7 +125,7 @@ def _load(options: argparse.Namespace) -> LoadedStudy:
 
 
 def _num_explored(session: StudySession) -> int:
-    return sum(result.phase == EXPLORE_PHASE for result in session.results)
+    return sum(result.phase == Phase.EXPLORE for result in session.results)
 
 
 def _sweep(

@@ -11,7 +11,8 @@ from pydantic import ValidationError
 from slr_models.errors import ResultsError, SettingError
 from sweep import store
 from sweep.analysis.claims.stated import record
-from sweep.store.ledger_lines import EXPLORE_PHASE, LEDGER_FILE
+from sweep.records import Phase
+from sweep.store.ledger_lines import LEDGER_FILE
 from sweep.study import Study, budget_problems, complete, stored
 
 # A study may change in these without becoming another one.
@@ -132,4 +133,4 @@ def _stored_trials(results_dir: Path) -> tuple[int, int]:
         return 0, 0
     trials = store.read_trials(results_dir)
     planned = store.read_study(results_dir).get("budget", {}).get("trials", 0)
-    return int(planned), int((trials["phase"] == EXPLORE_PHASE).sum())
+    return int(planned), int((trials["phase"] == Phase.EXPLORE).sum())

@@ -13,13 +13,12 @@ from sweep.analysis.answer.recommend import recommend
 from sweep.analysis.answer.safe_setting import safe_setting
 from sweep.analysis.region.region import fit_margin
 from sweep.analysis.region.transfer_fit import width_fit
-from sweep.analysis.trials.groups import CONFIRM_PHASE, FULL_SIZE_PHASE
 from sweep.analysis.trials.tried import as_searched
 from sweep.boundary.edges import edge_path
-from sweep.records import TrialResult
+from sweep.records import Phase, TrialResult
 from sweep.space import Dimension, Scalar, Settings
 from sweep.store.ledger import Ledger
-from sweep.store.ledger_lines import EXPLORE_PHASE, Ask
+from sweep.store.ledger_lines import Ask
 from sweep.study import Study, stored
 from sweep.study.full_size import FullSize, at_full_size
 
@@ -35,7 +34,7 @@ SPARE_CONFIRMATIONS = 2
 class Wanted:
     """A training that is to be asked for."""
 
-    phase: str
+    phase: Phase
     group: int | None
     """None for settings that have no group of this phase yet."""
     settings: Settings
@@ -61,7 +60,7 @@ def confirmations(study: Study, ledger: Ledger) -> list[Wanted]:
 
 def _best(study: Study, ledger: Ledger) -> Iterator[Wanted]:
     confirm = study.confirm
-    failed = {r.group for r in ledger.results.values() if r.phase == CONFIRM_PHASE and not r.stable}
+    failed = {r.group for r in ledger.results.values() if r.phase == Phase.CONFIRM and not r.stable}
     within_reach = _ranking(study, ledger)[: confirm.settings + SPARE_CONFIRMATIONS]
     for group in [group for group in within_reach if group not in failed][: confirm.settings]:
         yield from _fresh_seeds(study, ledger, group, settings_of(ledger, group), recommended=False)
@@ -76,7 +75,7 @@ def _recommended(study: Study, ledger: Ledger) -> Iterator[Wanted]:
         return
     asks = ledger.asks
     unstable = {r.group for r in ledger.results.values() if not (r.stable or r.pruned)}
-    last = max((i for i, ask in enumerate(asks) if ask.phase == EXPLORE_PHASE), default=-1)
+    last = max((i for i, ask in enumerate(asks) if ask.phase == Phase.EXPLORE), default=-1)
     chosen = list(dict.fromkeys(ask.group for ask in asks[last + 1 :] if ask.recommended))
     if chosen and chosen[-1] not in unstable:
         yield from _fresh_seeds(study, ledger, chosen[-1], settings_of(ledger, chosen[-1]), recommended=True)
@@ -92,7 +91,7 @@ def _recommended(study: Study, ledger: Ledger) -> Iterator[Wanted]:
     if found is None:
         return
     # A model learns nothing from a setting that crashed, and may name it again.
-    tried = (ask.group for ask in asks if ask.phase != FULL_SIZE_PHASE and ask.settings == found.setting)
+    tried = (ask.group for ask in asks if ask.phase != Phase.FULL_SIZE and ask.settings == found.setting)
     group = next(tried, None) if found.tried_group is None else found.tried_group
     if group not in unstable:
         settings = dict(found.setting) if group is None else settings_of(ledger, group)
@@ -102,15 +101,15 @@ def _recommended(study: Study, ledger: Ledger) -> Iterator[Wanted]:
 def _fresh_seeds(
     study: Study, ledger: Ledger, group: int | None, settings: Settings, *, recommended: bool
 ) -> Iterator[Wanted]:
-    present = sum(ask.group == group and ask.phase == CONFIRM_PHASE for ask in ledger.asks)
+    present = sum(ask.group == group and ask.phase == Phase.CONFIRM for ask in ledger.asks)
     first = study.seed + FRESH_SEED_OFFSET
     for seed in range(first + present, first + study.confirm.seeds):
-        yield Wanted(CONFIRM_PHASE, group, settings, seed, recommended)
+        yield Wanted(Phase.CONFIRM, group, settings, seed, recommended)
 
 
 def _ranking(study: Study, ledger: Ledger) -> list[int]:
     """Groups that were stable in the exploration, best first."""
-    explored = table(r for r in ledger.results.values() if r.phase == EXPLORE_PHASE)
+    explored = table(r for r in ledger.results.values() if r.phase == Phase.EXPLORE)
     answer = recommend(explored, space_of(study), study.objective)
     candidates = () if answer.chosen is None else (answer.chosen, *answer.alternatives)
     return [c.group.group for c in candidates]
@@ -119,7 +118,7 @@ def _ranking(study: Study, ledger: Ledger) -> list[int]:
 def is_full_size_test(full_size: FullSize | None, training: Ask | TrialResult) -> bool:
     """Whether it tests the full size that the study names now: another one may have been named before."""
     at_size = full_size is not None and training.settings.get(full_size.path) == full_size.target
-    return at_size and training.phase == FULL_SIZE_PHASE
+    return at_size and training.phase == Phase.FULL_SIZE
 
 
 def full_size_tests(study: Study, ledger: Ledger) -> list[Wanted] | str:
@@ -159,7 +158,7 @@ def full_size_tests(study: Study, ledger: Ledger) -> list[Wanted] | str:
     more = range(1, full_size.trainings - 1)
     tests = [(safe, 0), (beyond, 0), *((safe, seed) for seed in more)][: full_size.trainings]
     first = study.seed + FRESH_SEED_OFFSET
-    return [Wanted(FULL_SIZE_PHASE, None, settings, first + seed) for settings, seed in tests[len(asked) :]]
+    return [Wanted(Phase.FULL_SIZE, None, settings, first + seed) for settings, seed in tests[len(asked) :]]
 
 
 def _readable(value: float, dimension: Dimension) -> Scalar:
@@ -184,4 +183,4 @@ def space_of(study: Study) -> dict[str, Any]:
 
 def table(results: Iterable[TrialResult]) -> pd.DataFrame:
     """Rows of the trials inside the searched space, as the analysis reads them."""
-    return pd.DataFrame([r.row() for r in results if r.phase != FULL_SIZE_PHASE])
+    return pd.DataFrame([r.row() for r in results if r.phase != Phase.FULL_SIZE])

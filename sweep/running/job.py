@@ -5,8 +5,7 @@ from pathlib import Path
 
 from sweep.forensics.settings import ForensicsConfig
 from sweep.judging.monitor import MonitorConfig
-from sweep.judging.objective import Metric
-from sweep.records import NAN, Checkpoints
+from sweep.records import NAN, Checkpoints, Metric, Phase
 from sweep.space import Settings
 from sweep.training.config import TrialConfig
 
@@ -19,7 +18,7 @@ class Job:
     number: int
     group: int
     seed: int
-    phase: str
+    phase: Phase
     settings: Settings
     config: TrialConfig
     max_steps: int

@@ -18,9 +18,9 @@ from ray.tune.schedulers import (
     TrialScheduler,
 )
 
+from sweep.records import Phase
 from sweep.running.job import Job
 from sweep.space import Dimension, Grid, Integer, LogUniform, Scalar, Uniform
-from sweep.store.ledger_lines import EXPLORE_PHASE
 from sweep.study import LoadedStudy
 from sweep.study.scheduler import Asha, HyperBand, Median, Pbt, SchedulerConfig, mutable_dimensions
 
@@ -79,7 +79,7 @@ class StudyScheduler(TrialScheduler):
     def on_trial_add(self, tune_controller: Any, trial: RayTrial) -> None:
         job: Job = trial.config["job"]
         self._trials[trial] = job
-        if job.phase == EXPLORE_PHASE and not job.audit:
+        if job.phase == Phase.EXPLORE and not job.audit:
             self._seen.add(trial)
             self._close_bracket()
             self._inner.on_trial_add(self._view(tune_controller), trial)

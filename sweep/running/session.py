@@ -23,9 +23,8 @@ from sweep import store
 from sweep.analysis.claims.sequential import look
 from sweep.analysis.claims.stated import tested
 from sweep.analysis.claims.verdict import RULES, settled
-from sweep.analysis.trials.groups import CONFIRM_PHASE, FULL_SIZE_PHASE
 from sweep.judging.objective import interim
-from sweep.records import TrialResult
+from sweep.records import Phase, TrialResult
 from sweep.running.continuing import check_same_study, essence, with_record
 from sweep.running.course import Wanted, confirmations, full_size_tests, is_full_size_test, settings_of
 from sweep.running.job import Job
@@ -33,7 +32,7 @@ from sweep.search import Nsga2Search
 from sweep.search.bridge import OptunaBridge, SettingResult
 from sweep.space import Settings
 from sweep.store.ledger import Ledger
-from sweep.store.ledger_lines import EXPLORE_PHASE, Ask, Explored
+from sweep.store.ledger_lines import Ask, Explored
 from sweep.study import LoadedStudy, num_confirmations, num_settings, stored
 from sweep.study.design import Paired, cells, training
 
@@ -113,10 +112,10 @@ class StudySession:
         """Trials that the study will have when it is done, as far as is known now."""
         if self._settled is not None:
             return len(self._ledger.asks)
-        explored, confirmed, tested = (len(self._asks(p)) for p in (EXPLORE_PHASE, CONFIRM_PHASE, FULL_SIZE_PHASE))
+        explored, confirmed, tested = (len(self._asks(p)) for p in (Phase.EXPLORE, Phase.CONFIRM, Phase.FULL_SIZE))
         if not self._exhausted:
             explored = max(explored, self._num_trainings)
-        if not self._ledger.asks or self._ledger.asks[-1].phase == EXPLORE_PHASE:
+        if not self._ledger.asks or self._ledger.asks[-1].phase == Phase.EXPLORE:
             confirmed = max(confirmed, num_confirmations(self.study))
         if self.study.full_size is not None:
             now = sum(is_full_size_test(self.study.full_size, ask) for ask in self._ledger.asks)
@@ -126,7 +125,7 @@ class StudySession:
     @property
     def stop_reason(self) -> str | None:
         """Why the exploration ended before its trials were spent; None where it did not."""
-        short = len(self._asks(EXPLORE_PHASE)) < self._num_trainings
+        short = len(self._asks(Phase.EXPLORE)) < self._num_trainings
         if self._stop_reason is None and short and self._out_of_time():
             return "budget.wall_time_s is spent"
         return self._stop_reason
@@ -171,7 +170,7 @@ class StudySession:
         """Takes a finished training: ledger first, then the search and the table."""
         self._ledger.tell(result, spent_s=self._elapsed())
         self._running.discard(result.trial_id)
-        if self._bridge is not None and result.phase == EXPLORE_PHASE:
+        if self._bridge is not None and result.phase == Phase.EXPLORE:
             told = self._setting_result(result.group)
             if told is not None:
                 self._bridge.tell(self._search_numbers[result.group], told)
@@ -180,7 +179,7 @@ class StudySession:
     def note_cause(self, result: TrialResult) -> None:
         """Takes a result that was told before, now with its cause."""
         self._ledger.note_cause(result, spent_s=self._elapsed())
-        if self._bridge is not None and result.phase == EXPLORE_PHASE and result.cause is not None:
+        if self._bridge is not None and result.phase == Phase.EXPLORE and result.cause is not None:
             self._bridge.note_cause(result.trial_id, result.cause)
         self._trials_changed()
 
@@ -239,19 +238,19 @@ class StudySession:
         """Trainings of the whole exploration, if nothing ends it early."""
         return num_settings(self.study) * self.study.repeats
 
-    def _asks(self, phase: str) -> list[Ask]:
+    def _asks(self, phase: Phase) -> list[Ask]:
         return self._ledger.asks_by_phase[phase]
 
     def _explored_settings(self) -> dict[int, Settings]:
         """Group -> settings, in the order in which the search asked for them."""
-        return {a.group: a.settings for a in self._asks(EXPLORE_PHASE)}
+        return {a.group: a.settings for a in self._asks(Phase.EXPLORE)}
 
     def _complete_groups(self) -> None:
         """Asks for the seeds of a setting that a killed run had not written down yet."""
         for group, settings in self._explored_settings().items():
-            asked = sum(a.phase == EXPLORE_PHASE for a in self._ledger.asks_by_group[group])
+            asked = sum(a.phase == Phase.EXPLORE for a in self._ledger.asks_by_group[group])
             for seed in range(self.study.seed + asked, self.study.seed + self.study.repeats):
-                self._queue.append(self._ask(Wanted(EXPLORE_PHASE, group, settings, seed)))
+                self._queue.append(self._ask(Wanted(Phase.EXPLORE, group, settings, seed)))
 
     def _job(self, ask: Ask) -> Job:
         config = self._loaded.trial_config(ask.settings)
@@ -265,7 +264,7 @@ class StudySession:
             config=config,
             max_steps=self._loaded.max_steps(config, self._num_train),
             # A test at full size tells nothing of how often an alarm is wrong in the exploration.
-            audit=ask.phase != FULL_SIZE_PHASE and self.study.audit.chooses(self.study.seed, ask.number),
+            audit=ask.phase != Phase.FULL_SIZE and self.study.audit.chooses(self.study.seed, ask.number),
             block=ask.block,
             cell=ask.cell,
         )
@@ -294,7 +293,7 @@ class StudySession:
         return 1 + max(self._ledger.asks_by_group, default=-1)
 
     def _ask_explore(self) -> list[Ask]:
-        if self._exhausted or len(self._asks(EXPLORE_PHASE)) >= self._num_trainings:
+        if self._exhausted or len(self._asks(Phase.EXPLORE)) >= self._num_trainings:
             return []
         if self._confirmation_is_due():
             self._exhausted = True
@@ -314,7 +313,7 @@ class StudySession:
         group = self._next_group()
         self._search_numbers[group] = number
         seeds = range(self.study.seed, self.study.seed + self.study.repeats)
-        return [self._ask(Wanted(EXPLORE_PHASE, group, settings, seed)) for seed in seeds]
+        return [self._ask(Wanted(Phase.EXPLORE, group, settings, seed)) for seed in seeds]
 
     def _ask_design(self, design: Paired) -> list[Ask]:
         """The design's next training; none once a look has found every claim settled."""
@@ -324,9 +323,9 @@ class StudySession:
             self._stop_reason = reason
             self._ledger.end_exploration(Explored(reason, self._terms()))
             return []
-        planned = training(design, self.study.space, len(self._asks(EXPLORE_PHASE)), self.study.seed)
+        planned = training(design, self.study.space, len(self._asks(Phase.EXPLORE)), self.study.seed)
         wanted = Wanted(
-            EXPLORE_PHASE, None, planned.settings, planned.seed, block=planned.block, cell=planned.cell.name
+            Phase.EXPLORE, None, planned.settings, planned.seed, block=planned.block, cell=planned.cell.name
         )
         return [self._ask(wanted)]
 
@@ -335,7 +334,7 @@ class StudySession:
 
         A look is reached when every training of its blocks was told, those that crashed too.
         """
-        ends = (ask.trial_id in self._ledger.results for ask in self._asks(EXPLORE_PHASE))
+        ends = (ask.trial_id in self._ledger.results for ask in self._asks(Phase.EXPLORE))
         num_done = sum(1 for _ in itertools.takewhile(bool, ends)) // len(cells(design))
         reached = look(num_done, design.blocks, design.looks)
         if reached is None or reached == self._last_look or not self.study.claims:
@@ -404,7 +403,7 @@ class StudySession:
 
     def _setting_result(self, group: int) -> SettingResult | None:
         """What the search hears of a setting: the worst of its seeds decides whether it is stable."""
-        trials = [a.trial_id for a in self._ledger.asks_by_group[group] if a.phase == EXPLORE_PHASE]
+        trials = [a.trial_id for a in self._ledger.asks_by_group[group] if a.phase == Phase.EXPLORE]
         results = [self._ledger.results[t] for t in trials if t in self._ledger.results]
         if len(results) < self.study.repeats:
             return None

@@ -287,20 +287,11 @@ class Trial:
         records = self._records
         last = records.evals[-1] if records.evals else None
         wall_s, cpu_s = self._spent()
-        return TrialResult(
-            trial_id=self.job.trial_id,
-            number=self.job.number,
-            group=self.job.group,
-            seed=self.job.seed,
-            phase=self.job.phase,
-            settings=self.job.settings,
-            verdict=outcome,
-            reason=reason,
+        return dataclasses.replace(
+            _unmeasured(self.job, outcome, reason, worth=worth, margin=margin, num_steps=self._num_steps),
+            audited=alarm is not None,
+            alarm=alarm,
             stop_step=stop_step,
-            num_steps=self._num_steps,
-            max_steps=self.job.max_steps,
-            objective=worth,
-            margin=margin,
             final_train_loss=records.end_loss(),
             val_loss=last.val_loss if last else NAN,
             best_val_loss=min((e.val_loss for e in records.evals if not math.isnan(e.val_loss)), default=NAN),
@@ -315,14 +306,10 @@ class Trial:
             skipped_infeasible=records.num_skipped(SkipReason.INFEASIBLE),
             wall_s=wall_s,
             cpu_s=cpu_s,
+            step_time_s=records.step_time_s(),
             peak_memory_mib=self._peak_memory_mib(),
             precision_implementation=self._training.precision.implementation if self._training else "",
-            audited=alarm is not None,
-            alarm=alarm,
-            step_time_s=records.step_time_s(),
             settings_changed_at_step=self._changed_at_step,
-            block=self.job.block,
-            cell=self.job.cell,
         )
 
     def _with_free_cause(self, result: TrialResult, verdict: Verdict) -> TrialResult:
@@ -426,38 +413,34 @@ class Trial:
 
 def crashed_result(job: Job, options: RunOptions, reason: str) -> TrialResult:
     """The result of a trial whose process died before it could tell anything."""
+    row = _unmeasured(
+        job,
+        Outcome.CRASHED,
+        reason,
+        worth=objective(options.metric, stable=False, wer=NAN, val_loss=NAN, l_const=NAN, survived_rate=0.0),
+        margin=margin(stable=False, stopped=True, end_loss=NAN, l_const=NAN, survived_rate=0.0),
+        num_steps=0,
+    )
+    return dataclasses.replace(row, stop_step=0)
+
+
+def _unmeasured(job: Job, outcome: Outcome, reason: str, *, worth: float, margin: float, num_steps: int) -> TrialResult:
+    """What is known of every training, whatever became of it; all else is as if nobody had measured it."""
     return TrialResult(
         trial_id=job.trial_id,
         number=job.number,
         group=job.group,
         seed=job.seed,
         phase=job.phase,
-        settings=job.settings,
-        verdict=Outcome.CRASHED,
-        reason=reason,
-        stop_step=0,
-        num_steps=0,
-        max_steps=job.max_steps,
-        objective=objective(options.metric, stable=False, wer=NAN, val_loss=NAN, l_const=NAN, survived_rate=0.0),
-        margin=margin(stable=False, stopped=True, end_loss=NAN, l_const=NAN, survived_rate=0.0),
-        final_train_loss=NAN,
-        val_loss=NAN,
-        best_val_loss=NAN,
-        wer=NAN,
-        best_wer=NAN,
-        l_const=NAN,
-        l_unif=NAN,
-        applied_update_rate=NAN,
-        skipped_calibration=0,
-        skipped_nonfinite=0,
-        skipped_threshold=0,
-        skipped_infeasible=0,
-        wall_s=NAN,
-        cpu_s=NAN,
-        peak_memory_mib=NAN,
-        precision_implementation="",
         block=job.block,
         cell=job.cell,
+        settings=job.settings,
+        verdict=outcome,
+        reason=reason,
+        num_steps=num_steps,
+        max_steps=job.max_steps,
+        objective=worth,
+        margin=margin,
     )
 
 

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from slr_models.errors import ResultsError
-from sweep.records import TrialResult
-from sweep.store.ledger_lines import EXPLORE_PHASE, LEDGER_FILE, Ask, Explored, decode, encode
+from sweep.records import Phase, TrialResult
+from sweep.store.ledger_lines import LEDGER_FILE, Ask, Explored, decode, encode
 from sweep.store.lock import FolderLock
 
 
@@ -74,7 +74,7 @@ class Ledger:
         self.asks.append(ask)
         self.asks_by_phase[ask.phase].append(ask)
         self.asks_by_group[ask.group].append(ask)
-        if ask.phase == EXPLORE_PHASE:
+        if ask.phase == Phase.EXPLORE:
             self.explored = None
 
     def _append(self, event: dict[str, Any]) -> None:

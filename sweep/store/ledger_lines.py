@@ -15,12 +15,10 @@ from pathlib import Path
 from typing import Any
 
 from slr_models.errors import ResultsError
-from sweep.records import Outcome, TrialResult
+from sweep.records import Outcome, Phase, TrialResult
 from sweep.space import Settings
 
 LEDGER_FILE = "ledger.jsonl"
-EXPLORE_PHASE = "explore"
-"""Trainings of settings that the search asked for."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +29,7 @@ class Ask:
     number: int
     group: int
     seed: int
-    phase: str
+    phase: Phase
     settings: Settings
     recommended: bool = False
     """Whether a confirming training is of the setting that was recommended then, rather than of one of the best."""
@@ -123,7 +121,7 @@ def decode(values: dict[str, Any]) -> TrialResult:
     for field in dataclasses.fields(TrialResult):
         if field.type is float and isinstance(kwargs.get(field.name), str):
             kwargs[field.name] = float(kwargs[field.name])
-    kwargs["verdict"] = Outcome(kwargs["verdict"])
+    kwargs["verdict"], kwargs["phase"] = Outcome(kwargs["verdict"]), Phase(kwargs["phase"])
     if kwargs.get("alarm") is not None:
         kwargs["alarm"] = Outcome(kwargs["alarm"])
     return TrialResult(**kwargs)

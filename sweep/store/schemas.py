@@ -1,6 +1,12 @@
 """The Parquet schemas of a results folder."""
 
+from enum import StrEnum
+from types import NoneType
+from typing import Any, get_args
+
 import pyarrow as pa
+
+from sweep.records import TrialResult
 
 SCHEMA_VERSION = "1"
 
@@ -53,46 +59,16 @@ HEALTH_SCHEMA = pa.schema(
 )
 
 
+def _arrow(kind: Any) -> pa.DataType:
+    """How a column holds values of a type; any of them may be missing."""
+    (known,) = [one for one in get_args(kind) or (kind,) if one is not NoneType]
+    return pa.string() if issubclass(known, StrEnum) else _ARROW[known]
+
+
+_ARROW = {str: pa.string(), bool: pa.bool_(), int: pa.int64(), float: pa.float64()}
+
 TRIAL_SCHEMA = pa.schema(
-    [
-        ("trial_id", pa.string()),
-        ("number", pa.int64()),
-        ("group", pa.int64()),
-        ("seed", pa.int64()),
-        ("phase", pa.string()),
-        ("block", pa.int64()),
-        ("cell", pa.string()),
-        ("verdict", pa.string()),
-        ("stable", pa.bool_()),
-        ("cause", pa.string()),
-        ("reason", pa.string()),
-        ("audited", pa.bool_()),
-        ("alarm", pa.string()),
-        ("stop_step", pa.int64()),
-        ("num_steps", pa.int64()),
-        ("max_steps", pa.int64()),
-        ("objective", pa.float64()),
-        ("margin", pa.float64()),
-        ("final_train_loss", pa.float64()),
-        ("val_loss", pa.float64()),
-        ("best_val_loss", pa.float64()),
-        ("wer", pa.float64()),
-        ("best_wer", pa.float64()),
-        ("l_const", pa.float64()),
-        ("l_unif", pa.float64()),
-        ("applied_update_rate", pa.float64()),
-        ("skipped_calibration", pa.int64()),
-        ("skipped_nonfinite", pa.int64()),
-        ("skipped_threshold", pa.int64()),
-        ("skipped_infeasible", pa.int64()),
-        ("wall_s", pa.float64()),
-        ("cpu_s", pa.float64()),
-        ("forensics_s", pa.float64()),
-        ("step_time_s", pa.float64()),
-        ("peak_memory_mib", pa.float64()),
-        ("precision_implementation", pa.string()),
-        ("settings_changed_at_step", pa.int64()),
-    ],
+    [(name, _arrow(kind)) for name, kind in TrialResult.columns().items()],
     metadata={"schema_version": SCHEMA_VERSION},
 )
 """The fixed columns; a column a searched setting follows, named by its dotted path."""

@@ -10,8 +10,7 @@ from slr_models.models import ModelConfig
 from slr_models.spec import Spec
 from sweep.forensics.settings import ForensicsConfig
 from sweep.judging.monitor import MonitorConfig
-from sweep.judging.objective import Metric
-from sweep.records import Checkpoints
+from sweep.records import Checkpoints, Metric
 from sweep.search import GridSearch, SearchConfig, StabilitySearch
 from sweep.space import Space, grid_settings
 from sweep.study.claim import Claim

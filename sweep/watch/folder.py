@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from slr_models.errors import ResultsError
+from sweep.records import Phase
 from sweep.store.ledger_lines import LEDGER_FILE, Ask, LedgerTail
 from sweep.store.lock import in_use
 
@@ -30,7 +31,7 @@ class Standing:
     """Trainings that ended."""
     num_asked: int
     """Trainings that were asked for so far, those that ended among them."""
-    phase: str | None
+    phase: Phase | None
     """Of the training that was asked for last; None before the first."""
     running: tuple[Ask, ...]
     """Trainings under way; none where no run holds the folder."""

@@ -4,13 +4,18 @@ from pathlib import Path
 from typing import Any
 
 from slr_models.errors import ResultsError
-from sweep.store.ledger_lines import EXPLORE_PHASE, Ask
+from sweep.records import Phase
+from sweep.store.ledger_lines import Ask
 from sweep.watch.builder import Builder
 from sweep.watch.folder import Folder, Standing, neighbours
 from sweep.watch.page import Page
 from sweep.wording import plural, setting_text, short_names
 
-_PHASES = {EXPLORE_PHASE: "exploring", "confirm": "confirming with fresh seeds", "full_size": "testing at full size"}
+_PHASES = {
+    Phase.EXPLORE: "exploring",
+    Phase.CONFIRM: "confirming with fresh seeds",
+    Phase.FULL_SIZE: "testing at full size",
+}
 
 
 def state(folder: Folder, builder: Builder) -> dict[str, Any]:
@@ -65,7 +70,7 @@ def _text(standing: Standing, page: Page | None) -> str:
 def _count(standing: Standing, page: Page | None) -> str:
     """`12 of 40`, with as many as are known to come; empty where nobody knows."""
     planned = page.num_planned if page else None
-    if standing.phase == EXPLORE_PHASE:
+    if standing.phase == Phase.EXPLORE:
         return f"{standing.num_done} of {max(planned, standing.num_asked)}" if planned else ""
     return f"{standing.num_done} of {standing.num_asked}" if standing.phase else ""
 
@@ -77,4 +82,4 @@ def _trainings(asks: tuple[Ask, ...]) -> list[str]:
 
 def _what(ask: Ask, names: dict[str, str]) -> str:
     what = setting_text(ask.settings, names) if ask.cell is None else f"block {ask.block}, {ask.cell}"
-    return f"{what}, seed {ask.seed}" if ask.phase != EXPLORE_PHASE else what
+    return f"{what}, seed {ask.seed}" if ask.phase != Phase.EXPLORE else what

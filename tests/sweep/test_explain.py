@@ -9,7 +9,7 @@ import torch
 from slr_models.data import SyntheticConfig
 from sweep import store
 from sweep.explain import main
-from sweep.records import NAN, Cause, HealthMetric, HealthRecord, Outcome, StepRecord, TrialResult
+from sweep.records import NAN, Cause, HealthMetric, HealthRecord, Outcome, Phase, StepRecord, TrialResult
 from sweep.study import load
 from sweep.training.train import Training
 
@@ -45,7 +45,7 @@ def result(trial_id, settings, verdict, reason="5 losses in a row are not finite
         number=int(trial_id),
         group=0,
         seed=0,
-        phase="explore",
+        phase=Phase.EXPLORE,
         settings=settings,
         verdict=verdict,
         reason=reason,
@@ -54,21 +54,12 @@ def result(trial_id, settings, verdict, reason="5 losses in a row are not finite
         max_steps=30,
         objective=3.0,
         margin=1.0,
-        final_train_loss=NAN,
-        val_loss=NAN,
-        best_val_loss=NAN,
-        wer=NAN,
-        best_wer=NAN,
         l_const=1.8,
         l_unif=2.04,
         applied_update_rate=0.0,
-        skipped_calibration=0,
         skipped_nonfinite=5,
-        skipped_threshold=0,
-        skipped_infeasible=0,
         wall_s=1.0,
         cpu_s=1.0,
-        peak_memory_mib=NAN,
         precision_implementation="fp16 emulated",
     )
 

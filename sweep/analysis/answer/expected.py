@@ -1,7 +1,6 @@
 """What result a setting is expected to have, learned from the stable trials, failures counted."""
 
 from collections.abc import Mapping, Sequence
-from typing import Literal
 
 import numpy as np
 import pandas as pd
@@ -10,6 +9,7 @@ from sweep.analysis.trials.columns import common_value
 from sweep.analysis.trials.tried import settings_of, telling
 from sweep.boundary.encoding import Encoding, Floats
 from sweep.boundary.result import MIN_STABLE, ResultModel
+from sweep.records import Metric
 from sweep.space import Scalar
 
 MAX_RESULTS = 400
@@ -22,7 +22,7 @@ class ExpectedResults:
     The validation loss stands in where the WER of a stable trial is missing.
     """
 
-    def __init__(self, trials: pd.DataFrame, encoding: Encoding, metric: Literal["wer", "val_loss"]) -> None:
+    def __init__(self, trials: pd.DataFrame, encoding: Encoding, metric: Metric) -> None:
         """Learns from the stable ones of some trials."""
         known = telling(trials)
         stable = known[known["stable"].astype(bool)]

@@ -18,7 +18,7 @@ from sweep.analysis.trials.dimensions import Dimension, dimensions
 from sweep.analysis.trials.groups import SettingGroup, setting_groups
 from sweep.analysis.trials.outcomes import judged
 from sweep.analysis.trials.tried import as_searched, of_space
-from sweep.records import Outcome
+from sweep.records import Metric, Outcome
 from sweep.space import Settings
 from sweep.wording import number, percent, plural, setting_text, short_names, value_text
 
@@ -83,7 +83,7 @@ class Recommendation:
 def recommend(
     trials: pd.DataFrame,
     space: Mapping[str, Any],
-    metric: Literal["wer", "val_loss"] = "wer",
+    metric: Metric = "wer",
     safety: tuple[float, float] | None = None,
 ) -> Recommendation:
     """Chooses among the settings whose every seed was stable; says so plainly where there is none.
@@ -143,7 +143,7 @@ class _Judgements:
         self,
         trials: pd.DataFrame,
         space: Mapping[str, Any],
-        metric: Literal["wer", "val_loss"],
+        metric: Metric,
         safety: tuple[float, float] | None,
         stable: Sequence[SettingGroup],
     ) -> None:

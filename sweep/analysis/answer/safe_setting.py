@@ -3,7 +3,7 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -16,6 +16,7 @@ from sweep.analysis.trials.tried import of_space, settings_of
 from sweep.boundary.edges import edge_path
 from sweep.boundary.encoding import Axis
 from sweep.boundary.model import MarginModel
+from sweep.records import Metric
 from sweep.space import Scalar, Settings, contains
 from sweep.wording import number
 
@@ -74,7 +75,7 @@ def safe_setting(
     *,
     lr_factor: float,
     p_stable: float,
-    metric: Literal["wer", "val_loss"] = "wer",
+    metric: Metric = "wer",
 ) -> SafeSetting | None:
     """The setting with the best expected result among those that keep the rule; None without a model or candidates.
 

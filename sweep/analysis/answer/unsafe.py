@@ -12,9 +12,9 @@ from scipy.stats import fisher_exact
 
 from sweep.analysis.trials.columns import levels_of
 from sweep.analysis.trials.dimensions import Dimension, learning_rate, panel_dimension
-from sweep.analysis.trials.groups import CONFIRM_PHASE, setting_groups
+from sweep.analysis.trials.groups import setting_groups
 from sweep.analysis.trials.outcomes import at_level, judged, share
-from sweep.records import Outcome
+from sweep.records import Outcome, Phase
 from sweep.wording import number, percent, plural, value_text
 
 MIN_TAIL = 3
@@ -166,7 +166,7 @@ def _differences(trials: pd.DataFrame, dims: Sequence[Dimension], panel: Dimensi
 
     Confirming trials are left out: they were run because their setting had been stable.
     """
-    explored = trials[trials["phase"] != CONFIRM_PHASE]
+    explored = trials[trials["phase"] != Phase.CONFIRM]
     groups = setting_groups(explored, dims) if len(explored) else []
     tables = {}
     for level in panel.levels:

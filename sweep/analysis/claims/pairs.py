@@ -16,6 +16,7 @@ import pandas as pd
 from slr_models.errors import ResultsError
 from sweep.analysis.claims.named import level_text
 from sweep.analysis.claims.responses import NOT_JUDGED, QUALITY, Evals, censored, response
+from sweep.records import Phase
 
 Floats = npt.NDArray[np.float64]
 
@@ -216,7 +217,7 @@ def _within(trials: pd.DataFrame, blocks: Sequence[int]) -> pd.DataFrame:
 
 def _designed(trials: pd.DataFrame) -> pd.DataFrame:
     """The trainings that the design asked for."""
-    rows = trials[(trials["phase"] == "explore") & trials["block"].notna() & trials["cell"].notna()]
+    rows = trials[(trials["phase"] == Phase.EXPLORE) & trials["block"].notna() & trials["cell"].notna()]
     return rows.assign(block=rows["block"].astype(int))
 
 

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -15,18 +15,18 @@ from sweep.analysis.comparison.changes import Incomparable, StudyChange, Told, t
 from sweep.analysis.comparison.settings import Difference
 from sweep.analysis.comparison.shared import StudyRun
 from sweep.analysis.comparison.stability import share_text
-from sweep.analysis.trials.groups import CONFIRM_PHASE, FULL_SIZE_PHASE, Spread
+from sweep.analysis.trials.groups import Spread
 from sweep.analysis.trials.outcomes import judged
+from sweep.records import Metric, Phase
 from sweep.wording import number, percent, plural, setting_text, short_names, value_text
 
-Metric = Literal["wer", "val_loss"]
 _NAMES: Mapping[Metric, str] = {"wer": "WER", "val_loss": "validation loss, nats a label"}
 
 
 def recommended(run: StudyRun) -> Recommendation:
     """What a study recommends; nothing where its claims are its answer."""
     study = run.study
-    searched = run.trials[run.trials["phase"] != FULL_SIZE_PHASE]
+    searched = run.trials[run.trials["phase"] != Phase.FULL_SIZE]
     if run.is_design and not (study.get("confirm") or {}).get("settings"):
         searched = searched.iloc[:0]
     rule = study.get("safety")
@@ -105,7 +105,7 @@ def _fresh_values(run: StudyRun, found: Recommendation, metric: Metric) -> npt.N
     """The results of the recommended setting's fresh seeds, those that have one."""
     assert found.chosen is not None, "asked only where there is one"
     trials = judged(run.trials)
-    own = trials[(trials["group"] == found.chosen.group.group) & (trials["phase"] == CONFIRM_PHASE)]
+    own = trials[(trials["group"] == found.chosen.group.group) & (trials["phase"] == Phase.CONFIRM)]
     values = own[metric].astype(float).to_numpy()
     return np.asarray(values[np.isfinite(values)], dtype=np.float64)
 

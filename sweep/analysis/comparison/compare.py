@@ -12,6 +12,7 @@ from sweep.analysis.comparison.settings import Difference, differences
 from sweep.analysis.comparison.shared import Shared, StudyRun, in_part, shared_part
 from sweep.analysis.comparison.stability import evidence, new_outcomes, outcome_changes, share_changes, shared_panel
 from sweep.analysis.trials.tried import of_space
+from sweep.records import Phase
 from sweep.wording import plural, short_names
 
 
@@ -112,6 +113,6 @@ def _shared_sentences(a: StudyRun, b: StudyRun, shared: Shared) -> Iterable[str]
     parts = []
     for name, run in (("A", a), ("B", b)):
         known = of_space(run.trials)
-        explored = int((known["phase"] == "explore").sum())
+        explored = int((known["phase"] == Phase.EXPLORE).sum())
         parts.append(f"{len(in_part(run, shared))} of {name}'s {plural(explored, 'training')}")
     yield f"in it lie {' and '.join(parts)}"

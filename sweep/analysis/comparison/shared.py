@@ -10,6 +10,7 @@ from sweep.analysis.comparison.settings import ABSENT, value_at
 from sweep.analysis.trials.dimensions import plain
 from sweep.analysis.trials.outcomes import at_level
 from sweep.analysis.trials.tried import of_space, settings_of, space_of
+from sweep.records import Phase
 from sweep.space import Choice, Dimension, Grid, Scalar, Space
 from sweep.wording import number, short_names, value_text
 
@@ -123,7 +124,7 @@ def shared_part(a: StudyRun, b: StudyRun) -> Shared:
 def in_part(run: StudyRun, shared: Shared) -> pd.DataFrame:
     """The judged trials of a study in the shared part, confirming ones left out: those were chosen as stable ones."""
     known = of_space(run.trials)
-    known = known[known["phase"] == "explore"]
+    known = known[known["phase"] == Phase.EXPLORE]
     kept = [shared.holds(setting) for setting in settings_of(known, run.space)]
     return known[pd.Series(kept, index=known.index, dtype=bool)]
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from sweep.analysis.cost.audit import AuditResult
-from sweep.analysis.trials.groups import CONFIRM_PHASE, FULL_SIZE_PHASE
+from sweep.records import Phase
 from sweep.wording import duration, percent, plural
 
 
@@ -81,8 +81,8 @@ def spending(
     if is_experiment:
         explored = ("the design", "trainings of its blocks")
     names = {
-        CONFIRM_PHASE: ("confirming", "the best settings and the recommended one over fresh seeds"),
-        FULL_SIZE_PHASE: ("at full size", "tests of the predicted edge"),
+        Phase.CONFIRM: ("confirming", "the best settings and the recommended one over fresh seeds"),
+        Phase.FULL_SIZE: ("at full size", "tests of the predicted edge"),
     }
     after = (trials["num_steps"] - trials["stop_step"]).astype(float)
     after = after.where(trials["audited"].fillna(False).astype(bool), 0.0).fillna(0.0)

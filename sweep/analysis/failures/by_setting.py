@@ -11,9 +11,8 @@ import numpy as np
 import pandas as pd
 
 from sweep.analysis.trials.dimensions import Dimension
-from sweep.analysis.trials.groups import CONFIRM_PHASE, FULL_SIZE_PHASE
 from sweep.analysis.trials.outcomes import OutcomeCounts, at_level, mapped, outcome_counts
-from sweep.records import Cause, Explanation
+from sweep.records import Cause, Explanation, Phase
 from sweep.wording import number, value_text
 
 _NUM_BINS, _MOST_BINS = 4, 7
@@ -52,7 +51,7 @@ def compared(trials: pd.DataFrame) -> pd.DataFrame:
     run because their setting had been stable.
     """
     known = mapped(trials)
-    return known[~known["phase"].isin((CONFIRM_PHASE, FULL_SIZE_PHASE))]
+    return known[~known["phase"].isin((Phase.CONFIRM, Phase.FULL_SIZE))]
 
 
 def failures_by_setting(

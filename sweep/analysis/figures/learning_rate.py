@@ -9,9 +9,8 @@ import pandas as pd
 
 from sweep.analysis.trials.columns import common_value, finite_or_nan, levels_of
 from sweep.analysis.trials.dimensions import Dimension, plain
-from sweep.analysis.trials.groups import FULL_SIZE_PHASE
 from sweep.analysis.trials.outcomes import at_level, mapped
-from sweep.records import Outcome
+from sweep.records import Outcome, Phase
 
 LEARNED = 0.95
 """A mean loss above this share of L_const is that of a model that learned nothing."""
@@ -102,7 +101,7 @@ def lr_sensitivity(trials: pd.DataFrame, lr: Dimension, panel: Dimension | None)
     alone.
     """
     seen = mapped(trials)
-    seen = seen[seen["phase"] != FULL_SIZE_PHASE]
+    seen = seen[seen["phase"] != Phase.FULL_SIZE]
     known = seen[seen[lr.path].notna()] if lr.path in seen else seen.iloc[0:0]
     levels = levels_of(panel, known) if panel else [None]
     parts = [(level, at_level(known, panel.path, level) if panel else known) for level in levels]

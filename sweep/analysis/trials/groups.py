@@ -13,13 +13,7 @@ from scipy.stats import bootstrap, t
 
 from sweep.analysis.trials.dimensions import Dimension, plain
 from sweep.analysis.trials.outcomes import Share, judged, share
-from sweep.records import Outcome
-
-CONFIRM_PHASE = "confirm"
-"""Trials of this phase repeat a chosen setting with fresh seeds."""
-
-FULL_SIZE_PHASE = "full_size"
-"""Trials of this phase lie outside the searched space."""
+from sweep.records import Outcome, Phase
 
 BOOTSTRAP_FROM = 20
 """Values from which on their own spread is enough to resample."""
@@ -81,7 +75,7 @@ def setting_groups(trials: pd.DataFrame, dims: Sequence[Dimension]) -> list[Sett
 
 
 def _setting_group(group: int, rows: Sequence[Mapping[Any, Any]], dims: Sequence[Dimension]) -> SettingGroup:
-    fresh = [row for row in rows if row["phase"] == CONFIRM_PHASE]
+    fresh = [row for row in rows if row["phase"] == Phase.CONFIRM]
     measured = fresh or rows
     counts = Counter(str(row["verdict"]) for row in rows)
     return SettingGroup(

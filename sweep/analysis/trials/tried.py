@@ -8,9 +8,8 @@ import pandas as pd
 from pydantic import TypeAdapter
 
 from sweep.analysis.trials.dimensions import plain
-from sweep.analysis.trials.groups import FULL_SIZE_PHASE
 from sweep.analysis.trials.outcomes import mapped
-from sweep.records import Outcome
+from sweep.records import Outcome, Phase
 from sweep.space import Choice, Dimension, Grid, Integer, Scalar, Settings, Space
 
 _SILENT = (Outcome.CRASHED.value, Outcome.OUT_OF_MEMORY.value, Outcome.INFEASIBLE_DATA.value)
@@ -31,7 +30,7 @@ def of_space(trials: pd.DataFrame) -> pd.DataFrame:
     """
     known = mapped(trials)
     # Rows in another order would round to another model.
-    return known[known["phase"] != FULL_SIZE_PHASE].sort_values("number", kind="stable")
+    return known[known["phase"] != Phase.FULL_SIZE].sort_values("number", kind="stable")
 
 
 def telling(trials: pd.DataFrame) -> pd.DataFrame:

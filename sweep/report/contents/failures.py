@@ -24,10 +24,9 @@ from sweep.analysis.failures.half_precision import (
 )
 from sweep.analysis.failures.step_trace import StepTrace, found_again, step_trace
 from sweep.analysis.trials.dimensions import Dimension, plain
-from sweep.analysis.trials.groups import FULL_SIZE_PHASE
 from sweep.analysis.trials.outcomes import judged
 from sweep.judging.detectors.base import RunContext
-from sweep.records import NAN, Cause, Explanation, Outcome
+from sweep.records import NAN, Cause, Explanation, Outcome, Phase
 
 
 @dataclass(frozen=True)
@@ -96,7 +95,7 @@ def failures(
         panel: the category that panels are split by; it comes first.
         explanations: by trial id.
     """
-    ended = judged(trials[trials["phase"] != FULL_SIZE_PHASE])
+    ended = judged(trials[trials["phase"] != Phase.FULL_SIZE])
     failed = ended[~ended["stable"].astype(bool)]
     ordered = sorted(dims, key=lambda dim: dim != panel)
     example = worked_example(ended, explanations)

@@ -7,8 +7,7 @@ import pandas as pd
 
 from sweep.analysis.trials.columns import finite_or_nan
 from sweep.analysis.trials.dimensions import Dimension, plain
-from sweep.analysis.trials.groups import FULL_SIZE_PHASE
-from sweep.records import Outcome
+from sweep.records import Outcome, Phase
 
 
 @dataclass(frozen=True)
@@ -37,7 +36,7 @@ def full_size_trainings(
         path: dotted path of the size.
         target: the full size.
     """
-    rows = trials[trials["phase"] == FULL_SIZE_PHASE].to_dict("records")
+    rows = trials[trials["phase"] == Phase.FULL_SIZE].to_dict("records")
     found = (
         FullSizeTraining(
             trial_id=str(row["trial_id"]),

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import pandas as pd
 import yaml
@@ -40,9 +40,9 @@ from sweep.analysis.figures.stability_map import MapInfo, map_info
 from sweep.analysis.region.region import Region
 from sweep.analysis.region.region import RegionPanel as Grid
 from sweep.analysis.trials.dimensions import Dimension, dimensions, learning_rate, panel_dimension
-from sweep.analysis.trials.groups import CONFIRM_PHASE, FULL_SIZE_PHASE, SettingGroup, setting_groups
+from sweep.analysis.trials.groups import SettingGroup, setting_groups
 from sweep.analysis.trials.outcomes import OutcomeCounts, judged, mapped, outcome_counts
-from sweep.records import Explanation
+from sweep.records import Explanation, Metric, Phase
 from sweep.report.contents.failures import Failures, failures
 from sweep.report.contents.stable_region import StableRegion, stable_region
 from sweep.store.ledger_lines import LEDGER_FILE, elapsed_s
@@ -152,7 +152,7 @@ class View:
     @property
     def searched(self) -> pd.DataFrame:
         """The trials of the searched space: without those at full size."""
-        return self.trials[self.trials["phase"] != FULL_SIZE_PHASE]
+        return self.trials[self.trials["phase"] != Phase.FULL_SIZE]
 
     @property
     def region(self) -> Region | None:
@@ -210,10 +210,10 @@ def view_of(source: FolderContent) -> View:
     results_dir, study, provenance = source.folder, source.study, source.provenance
     trials, explanations = source.trials, source.explanations
     space = dict(study.get("space") or {})
-    searched = trials[trials["phase"] != FULL_SIZE_PHASE]
+    searched = trials[trials["phase"] != Phase.FULL_SIZE]
     dims = dimensions(space, searched)
     panel, lr = panel_dimension(dims), learning_rate(dims)
-    metric: Literal["wer", "val_loss"] = "val_loss" if study.get("objective") == "val_loss" else "wer"
+    metric: Metric = "val_loss" if study.get("objective") == "val_loss" else "wer"
     candidates = searched.iloc[:0] if _claims_answer(study) else searched
     recommendation = recommend(candidates, space, metric, _safety(study))
     chosen = recommendation.chosen
@@ -262,8 +262,8 @@ def view_of(source: FolderContent) -> View:
         traces=tuple(read_traces(results_dir, traced, points_kept(len(traced)))),
         warnings=_warnings(results_dir, trials, traced),
         num_planned=_num_planned(study),
-        num_explored=int((searched["phase"] != CONFIRM_PHASE).sum()),
-        num_confirming=int((searched["phase"] == CONFIRM_PHASE).sum()),
+        num_explored=int((searched["phase"] != Phase.CONFIRM).sum()),
+        num_confirming=int((searched["phase"] == Phase.CONFIRM).sum()),
         num_full_size=len(trials) - len(searched),
     )
 
@@ -297,7 +297,7 @@ def _safety(study: Mapping[str, Any]) -> tuple[float, float] | None:
 
 
 def _front(
-    trials: pd.DataFrame, study: Mapping[str, Any], space: Mapping[str, Any], metric: Literal["wer", "val_loss"]
+    trials: pd.DataFrame, study: Mapping[str, Any], space: Mapping[str, Any], metric: Metric
 ) -> tuple[ParetoRow, ...]:
     search = study.get("search") or {}
     if search.get("kind") != "nsga2":

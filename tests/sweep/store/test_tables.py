@@ -12,7 +12,19 @@ import pytest
 
 from slr_models.errors import ResultsError
 from sweep import store
-from sweep.records import Cause, Counterfactual, EvalRecord, Explanation, FirstNonfinite, Place, SkipReason, StepRecord
+from sweep.records import (
+    Cause,
+    Counterfactual,
+    EvalRecord,
+    Explanation,
+    FirstNonfinite,
+    Outcome,
+    Phase,
+    Place,
+    SkipReason,
+    StepRecord,
+    TrialResult,
+)
 
 STEPS = [
     StepRecord(
@@ -123,6 +135,88 @@ def test_importances_come_back_and_are_empty_where_nobody_estimated_them(tmp_pat
         (tmp_path / "importance.json").write_text(damaged)
         with pytest.raises(ResultsError, match="is damaged"):
             store.read_importance(tmp_path)
+
+
+TEXT, NUMBER, WHOLE, FLAG = pa.string(), pa.float64(), pa.int64(), pa.bool_()
+TRIAL_COLUMNS = {
+    "trial_id": TEXT,
+    "number": WHOLE,
+    "group": WHOLE,
+    "seed": WHOLE,
+    "phase": TEXT,
+    "block": WHOLE,
+    "cell": TEXT,
+    "verdict": TEXT,
+    "stable": FLAG,
+    "cause": TEXT,
+    "reason": TEXT,
+    "audited": FLAG,
+    "alarm": TEXT,
+    "stop_step": WHOLE,
+    "num_steps": WHOLE,
+    "max_steps": WHOLE,
+    "objective": NUMBER,
+    "margin": NUMBER,
+    "final_train_loss": NUMBER,
+    "val_loss": NUMBER,
+    "best_val_loss": NUMBER,
+    "wer": NUMBER,
+    "best_wer": NUMBER,
+    "l_const": NUMBER,
+    "l_unif": NUMBER,
+    "applied_update_rate": NUMBER,
+    "skipped_calibration": WHOLE,
+    "skipped_nonfinite": WHOLE,
+    "skipped_threshold": WHOLE,
+    "skipped_infeasible": WHOLE,
+    "wall_s": NUMBER,
+    "cpu_s": NUMBER,
+    "forensics_s": NUMBER,
+    "step_time_s": NUMBER,
+    "peak_memory_mib": NUMBER,
+    "precision_implementation": TEXT,
+    "settings_changed_at_step": WHOLE,
+}
+"""As they were first stored: what others have written for these columns must go on reading them."""
+
+
+def test_the_fixed_columns_of_a_trial_stay_as_they_were() -> None:
+    assert list(zip(store.TRIAL_SCHEMA.names, store.TRIAL_SCHEMA.types, strict=True)) == list(TRIAL_COLUMNS.items())
+    assert store.TRIAL_SCHEMA.metadata == {b"schema_version": b"1"}
+
+
+def test_a_result_is_stored_under_its_own_names(tmp_path) -> None:
+    result = TrialResult(
+        trial_id="0007",
+        number=7,
+        group=2,
+        seed=3,
+        phase=Phase.CONFIRM,
+        cell="model=teacher",
+        settings={"training.optimizer.lr": 0.25},
+        verdict=Outcome.SPIKY_RECOVERING,
+        reason="two spikes",
+        audited=True,
+        alarm=Outcome.DIVERGED_LOSS,
+        num_steps=40,
+        max_steps=40,
+        objective=0.5,
+        margin=-0.25,
+        wer=0.5,
+    )
+    row = result.row()
+    assert list(row) == [*TRIAL_COLUMNS, "training.optimizer.lr"]
+    assert all(type(value) in (str, int, float, bool, type(None)) for value in row.values())
+    store.write_trials(tmp_path, [row])
+    table = pq.read_table(tmp_path / "trials.parquet")
+    assert table.schema.names == list(row)
+    (back,) = table.to_pylist()
+    assert back["stable"] and back["audited"]
+    known = {name: value for name, value in row.items() if value == value}
+    assert {name: value for name, value in back.items() if value == value} == known
+    words = (back["phase"], back["verdict"], back["alarm"])
+    assert words == ("confirm", "spiky-recovering", "diverged-loss")
+    assert math.isnan(back["val_loss"]) and back["block"] is None and back["stop_step"] is None
 
 
 def test_a_failed_write_leaves_the_old_file(tmp_path) -> None:

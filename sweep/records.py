@@ -10,6 +10,9 @@ from typing import Any, Literal
 
 NAN = float("nan")
 
+STRICT: Any = {"extra": "forbid"}
+"""As `__pydantic_config__` of a dataclass that is read from a file: a field that it does not have is an error."""
+
 Cost = Literal["step_time_s", "peak_memory_mib"]
 """What a search may trade a result against; fields of `TrialResult`."""
 SearchMode = Literal["balanced", "map", "exploit"]
@@ -229,6 +232,8 @@ class TrialResult:
     has a default was not measured where nobody says so.
     """
 
+    __pydantic_config__ = STRICT
+
     trial_id: str
     number: int
     """Counts all trials of the study from 0."""
@@ -365,6 +370,8 @@ class Place(StrEnum):
 class FirstNonfinite:
     """The first value that was NaN or infinite, all before it being finite."""
 
+    __pydantic_config__ = STRICT
+
     place: Place
     step: int
     operation: str
@@ -384,6 +391,8 @@ class FirstNonfinite:
 class Counterfactual:
     """The same batches from the same snapshot with one thing changed, several times over."""
 
+    __pydantic_config__ = STRICT
+
     change: str
     """Such as `same`, `fp32`, `LR / 10`, `drop step 17`, `fresh optimizer state`."""
     num_rescued: int
@@ -400,6 +409,8 @@ class Counterfactual:
 @dataclass(frozen=True)
 class Explanation:
     """The answer to "why", with its evidence."""
+
+    __pydantic_config__ = STRICT
 
     cause: Cause
     text: str

@@ -59,9 +59,9 @@ def setting_text(setting: Mapping[str, Any], names: Mapping[str, str]) -> str:
     return ", ".join(parts) if parts else "the study's fixed settings"
 
 
-def plural(count: int, noun: str) -> str:
-    """`1 trial`, `2 trials`."""
-    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+def plural(count: int, noun: str, nouns: str | None = None) -> str:
+    """`1 trial`, `2 trials`; `nouns` where the plural takes more than an s."""
+    return f"{count} {noun if count == 1 else nouns or noun + 's'}"
 
 
 def duration(seconds: float) -> str:
@@ -71,11 +71,6 @@ def duration(seconds: float) -> str:
     if seconds < 100:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.1f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
-
-
-def counted(count: int, noun: str, nouns: str | None = None) -> str:
-    """`1 step`, `2 steps`; `nouns` where the plural takes more than an s."""
-    return f"{count} {noun if count == 1 else nouns or noun + 's'}"
 
 
 def short_keys(paths: Iterable[str]) -> dict[str, str]:

@@ -7,6 +7,7 @@ from contextlib import AbstractContextManager
 from typing import Any
 
 import numpy as np
+from scipy.linalg import cho_factor, cho_solve
 from scipy.optimize import minimize
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.gaussian_process import GaussianProcessRegressor
@@ -81,14 +82,14 @@ class Process:
 
         Rasmussen and Williams, Gaussian Processes for Machine Learning (2006), section 5.4.2, in blocks.
         """
-        factor = self._process.L_
-        inverse = np.linalg.inv(factor @ factor.T)
-        weights = inverse @ (self.targets - self._offset)
+        factor = (self._process.L_, True)
+        weights: Floats = cho_solve(factor, self.targets - self._offset)
+        inverse: Floats = cho_solve(factor, np.eye(len(self.targets)))
         mean, variance = np.empty(len(self.targets)), np.empty(len(self.targets))
         _, group = np.unique(self.features, axis=0, return_inverse=True)
         for key in np.unique(group):
             rows = np.flatnonzero(group == key)
-            covariance = np.linalg.inv(inverse[np.ix_(rows, rows)])
+            covariance: Floats = cho_solve(cho_factor(inverse[np.ix_(rows, rows)], lower=True), np.eye(len(rows)))
             mean[rows] = self.targets[rows] - covariance @ weights[rows]
             variance[rows] = np.diag(covariance)
         return mean, np.sqrt(np.maximum(variance, 1e-12))

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from slr_models.data.inspection import Spread
 from sweep.check.calibration import Calibration
 from sweep.check.report import Report
+from sweep.wording import number
 
 EXAMPLES_SHOWN = 5
 
@@ -29,12 +30,12 @@ def lines(report: Report) -> Iterator[tuple[str, str]]:
         (most, most_count), (least, least_count) = counts[0], counts[-1]
         yield f"labels in training: {most!r} most often ({most_count}), {least!r} least often ({least_count})", ""
     yield (
-        f"loss of learning nothing L_const = {report.l_const:.4g}, of a uniform output L_unif = {report.l_unif:.4g} "
-        f"nats a label",
+        f"loss of learning nothing L_const = {number(report.l_const, 4)}, of a uniform output "
+        f"L_unif = {number(report.l_unif, 4)} nats a label",
         "",
     )
     if report.largest_gradient is not None:
-        yield f"largest fp16 gradient at the start (unscaled): {report.largest_gradient:.3g}", ""
+        yield f"largest fp16 gradient at the start (unscaled): {number(report.largest_gradient)}", ""
     for start in report.calibration:
         yield f"loss scale {start.initial_scale:g}: {_describe_start(start)}", ""
     yield _conclusion(report)

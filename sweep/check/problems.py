@@ -13,7 +13,7 @@ from sweep.training.config import TrialConfig
 from sweep.training.precision import Fp16, Fp16Unscaled, PrecisionConfig
 from sweep.training.telemetry import HALF_MAX
 from sweep.training.train import infeasible_targets
-from sweep.wording import counted
+from sweep.wording import number, plural
 
 RARE_LABEL, LARGE_IMBALANCE = 5, 100
 """Occurrences below which a label is rare; or this many times rarer than the most frequent one."""
@@ -118,7 +118,7 @@ def _constant(names: Sequence[str], num_features: int) -> Iterator[Problem]:
 
 def _scale(found: Inspection, source: SourceReading, precisions: Sequence[PrecisionConfig]) -> Iterator[Problem]:
     if found.absmax > HALF_MAX and any(isinstance(p, Fp16 | Fp16Unscaled) for p in precisions):
-        text = f"the largest feature is {found.absmax:.3g}, and fp16 holds {HALF_MAX:g} at most; scale the features"
+        text = f"the largest feature is {number(found.absmax)}, and fp16 holds {HALF_MAX:g} at most; scale the features"
         yield Problem("error", "features too large for fp16", text)
     # Standardization hides how large a wild utterance is, so that its raw values tell more.
     told = {outlier.name for outlier in source.raw_outliers} | {
@@ -131,7 +131,7 @@ def _scale(found: Inspection, source: SourceReading, precisions: Sequence[Precis
     for what, items in (("training utterance", utterances), ("feature", features)):
         if items:
             text = (
-                f"{counted(len(items), what)} far out of the scale of the others: faulty units or extraction, or "
+                f"{plural(len(items), what)} far out of the scale of the others: faulty units or extraction, or "
                 f"features that want standardizing"
             )
             yield Problem("warning", f"scale outliers ({what}s)", text, tuple(items))
@@ -139,8 +139,9 @@ def _scale(found: Inspection, source: SourceReading, precisions: Sequence[Precis
 
 def _describe_outlier(outlier: ScaleOutlier, values: str) -> str:
     return (
-        f"{outlier.name}: largest absolute value {outlier.absmax:.3g}, {outlier.absmax / outlier.usual:.3g} times the "
-        f"usual {outlier.usual:.3g} (robust z {outlier.z:+.1f}; {values})"
+        f"{outlier.name}: largest absolute value {number(outlier.absmax)}, "
+        f"{number(outlier.absmax / outlier.usual)} times the usual {number(outlier.usual)} "
+        f"(robust z {outlier.z:+.1f}; {values})"
     )
 
 
@@ -168,8 +169,8 @@ def _utterance_problems(found: Inspection) -> Iterator[Problem]:
         ),
     ):
         if affected:
-            number = counted(len(affected), noun)
-            yield Problem("warning", kind, f"{number} {text}", tuple(_describe_name(name) for name in affected))
+            what = f"{plural(len(affected), noun)} {text}"
+            yield Problem("warning", kind, what, tuple(_describe_name(name) for name in affected))
 
 
 def _describe_name(name: UtteranceName) -> str:
@@ -180,7 +181,7 @@ def _label_problems(found: Inspection) -> Iterator[Problem]:
     counts = found.label_counts
     if found.untrained_labels:
         text = (
-            f"{counted(len(found.untrained_labels), 'label')} in validation but not in training, so always wrong: "
+            f"{plural(len(found.untrained_labels), 'label')} in validation but not in training, so always wrong: "
             f"correct the spelling, or add training utterances with them"
         )
         yield Problem("warning", "untrained labels", text, found.untrained_labels)
@@ -189,7 +190,7 @@ def _label_problems(found: Inspection) -> Iterator[Problem]:
         yield Problem(
             "warning",
             "unused labels",
-            f"{counted(len(unused), 'label')} of the vocabulary without any occurrence",
+            f"{plural(len(unused), 'label')} of the vocabulary without any occurrence",
             tuple(unused),
         )
     most_frequent, most = next(iter(counts.items()), ("", 0))
@@ -210,17 +211,17 @@ def _label_problems(found: Inspection) -> Iterator[Problem]:
 def _duplicate_problems(leaked: Duplicates, repeated: Duplicates) -> Iterator[Problem]:
     if leaked.pairs:
         text = (
-            f"{counted(len(leaked.pairs), 'validation utterance')} with the features of a training utterance: "
+            f"{plural(len(leaked.pairs), 'validation utterance')} with the features of a training utterance: "
             f"the WER measures memory there; remove them from one split"
         )
         yield Problem("warning", "validation data in training", text, _describe_pairs(leaked))
     if repeated.num_other_target:
         text = (
-            f"{counted(repeated.num_other_target, 'training utterance')} with another one's features and another target"
+            f"{plural(repeated.num_other_target, 'training utterance')} with another one's features and another target"
         )
         yield Problem("warning", "contradicting targets", text, _describe_pairs(repeated))
     elif repeated.pairs:
-        text = f"{counted(len(repeated.pairs), 'training utterance')} with the features and the target of another one"
+        text = f"{plural(len(repeated.pairs), 'training utterance')} with the features and the target of another one"
         yield Problem("warning", "repeated utterances", text, _describe_pairs(repeated))
 
 

@@ -10,7 +10,7 @@ from slr_models.data.inspection import ScaleOutlier, utterance_outliers
 from slr_models.data.normalize import MAX_ABS
 from slr_models.data.problems import Exclusion, recorded_exclusions
 from slr_models.errors import DataError, UserError
-from sweep.wording import counted
+from sweep.wording import plural
 
 Severity = Literal["error", "warning"]
 
@@ -91,7 +91,7 @@ def _problems(exclusions: dict[str, int], left_out: list[Exclusion], severity: S
         Problem(
             severity,
             kind.format(reason),
-            f"{counted(count, 'utterance or line', 'utterances or lines')}: {effect}",
+            f"{plural(count, 'utterance or line', 'utterances or lines')}: {effect}",
             tuple(places[reason]),
         )
         for reason, count in exclusions.items()

@@ -16,6 +16,7 @@ from sweep.training.config import TrialConfig
 from sweep.training.optim import Constant
 from sweep.training.precision import Fp32
 from sweep.training.train import Training, infeasible_targets
+from sweep.wording import number
 
 OUTLIER_FACTOR = 100.0
 """Largest value of an utterance over the median of the largest values of all, from which it counts as out of scale."""
@@ -45,7 +46,7 @@ class FeatureOutlier:
     """Median over the utterances."""
 
     def __str__(self) -> str:
-        return f"utterance {self.utterance} (up to {self.absmax:.3g}, usually {self.usual_absmax:.3g})"
+        return f"utterance {self.utterance} (up to {number(self.absmax)}, usually {number(self.usual_absmax)})"
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from sweep.forensics.trouble import find_trouble, is_finite
 from sweep.records import Cause, Explanation, Outcome, SkipReason, StepRecord, Verdict
 from sweep.training.config import TrialConfig
 from sweep.training.optim import RobustZ, SkipAbove
-from sweep.wording import counted, listed, number
+from sweep.wording import listed, number, plural
 
 GROWN_FACTOR = 10.0
 """Norms that have grown by so much are no longer those of healthy batches."""
@@ -71,7 +71,7 @@ def _calibration(records: Sequence[StepRecord]) -> str:
         return ""
     first = next((r for r in records if r.applied), None)
     found = f"gradients were finite from {first.loss_scale:g} on" if first else "none gave finite gradients yet"
-    steps = counted(len(skipped), "step")
+    steps = plural(len(skipped), "step")
     return f"the loss scale halved in {steps} on its way from {skipped[0].loss_scale:g}; {found}"
 
 
@@ -106,7 +106,7 @@ def _bad_data(
         return Explanation(
             Cause.NONFINITE_FEATURES,
             f"{_some(faults.nonfinite, batches.values())}, in the batch of step {first_step}",
-            (*details, f"{counted(len(faults.nonfinite), 'utterance')} of {len(dataset.train)} hold such values"),
+            (*details, f"{plural(len(faults.nonfinite), 'utterance')} of {len(dataset.train)} hold such values"),
             first_bad_feature(dataset.train, [batches[first_step]], first_step),
         )
     if _explains(faults.infeasible, batches.values()):
@@ -114,7 +114,7 @@ def _bad_data(
         return Explanation(
             Cause.INFEASIBLE_SAMPLE,
             f"{Cause.INFEASIBLE_SAMPLE}: {met}, in the batch of step {first_step}",
-            (*details, f"{counted(len(faults.infeasible), 'target')} of {len(dataset.train)} cannot be aligned"),
+            (*details, f"{plural(len(faults.infeasible), 'target')} of {len(dataset.train)} cannot be aligned"),
         )
     return None
 

@@ -34,7 +34,7 @@ from sweep.records import (
 from sweep.training.config import TrialConfig
 from sweep.training.optim import ByNorm, Sgd
 from sweep.training.snapshots import Snapshot, SnapshotRing
-from sweep.wording import counted, listed, number
+from sweep.wording import listed, number, plural
 
 TRACE_LEAD_STEPS = 2
 """Steps before the first non-finite one from which every operation is watched: weights may be lost a step earlier."""
@@ -312,7 +312,7 @@ def _step_ratio(case: _Case) -> float:
 def _too_far_back(case: _Case, start: _Start) -> Explanation:
     return Explanation(
         Cause.UNKNOWN,
-        f"{Cause.UNKNOWN}: {_happened(case)}; to see why, {counted(start.num_retrained, 'step')} have to be trained "
+        f"{Cause.UNKNOWN}: {_happened(case)}; to see why, {plural(start.num_retrained, 'step')} have to be trained "
         f"again, and a sweep allows {case.settings.retrain_steps} (retrain_steps): `python -m sweep.explain` does it",
     )
 
@@ -340,7 +340,7 @@ def _conclude(
         case Cause.HALF_OVERFLOW | Cause.HALF_OVERFLOW_ATTENTION | Cause.HALF_GRADIENT_OVERFLOW if trace is not None:
             head = f"{cause} ({overflow(trace)})"
         case Cause.LR_TOO_HIGH | Cause.LR_TOO_LOW:
-            head = f"{cause}: with {training.optimizer.lr:.3g} {what}"
+            head = f"{cause}: with {number(training.optimizer.lr)} {what}"
         case Cause.INIT_TOO_LARGE | Cause.INIT_TOO_SMALL:
             head = f"{cause} (scale {init_scale(config.model):g}): {what}"
         case Cause.NO_CLIPPING:
@@ -365,7 +365,7 @@ def _conclude(
         )
     text = f"{head}; {tried}" if tried else head
     if rescue is None and replays.is_spent:
-        text += f"; not looked further after {counted(replays.num_replayed_steps, 'replayed step')}"
+        text += f"; not looked further after {plural(replays.num_replayed_steps, 'replayed step')}"
     return dataclasses.replace(_explanation(replays, cause, text, trace), details=tuple(details))
 
 

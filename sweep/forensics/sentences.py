@@ -9,7 +9,7 @@ from sweep.forensics.trouble import Trouble
 from sweep.records import Counterfactual, Explanation, FirstNonfinite, Outcome, Place, Verdict
 from sweep.training.optim import RobustZ, SkipAbove
 from sweep.training.telemetry import HALF_MAX
-from sweep.wording import counted, number
+from sweep.wording import number, plural
 
 
 def threshold_name(policy: SkipAbove | RobustZ) -> str:
@@ -23,7 +23,7 @@ def what_happened(trouble: Trouble, verdict: Verdict, num_steps: int, l_const: f
     """The course of the training in one clause."""
     if trouble.learns_nothing:
         nothing = f" (learning nothing costs {number(l_const)})" if math.isfinite(l_const) else ""
-        return f"the loss is at {number(trouble.level_after)} after {counted(num_steps, 'step')}{nothing}"
+        return f"the loss is at {number(trouble.level_after)} after {plural(num_steps, 'step')}{nothing}"
     step = trouble.first_bad_step
     if trouble.was_applied:
         return f"the weights were lost at step {step}"
@@ -36,7 +36,7 @@ def what_happened(trouble: Trouble, verdict: Verdict, num_steps: int, l_const: f
         return f"the loss scale fell without end from step {step} on"
     if verdict.outcome is Outcome.DIVERGED_NONFINITE:
         return f"values were no longer finite from step {step} on"
-    return f"the loss is at {number(trouble.level_after)} after {counted(num_steps, 'step')}"
+    return f"the loss is at {number(trouble.level_after)} after {plural(num_steps, 'step')}"
 
 
 def where(first: FirstNonfinite) -> str:

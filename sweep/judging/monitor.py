@@ -32,7 +32,7 @@ from sweep.judging.detectors.base import GradientState, before, dump_state, is_k
 from sweep.judging.detectors.skip_starved import SkipWindow
 from sweep.judging.detectors.statistics import LEVEL_DELAY, LossLevel, SpikeCounter
 from sweep.records import Finding, Outcome, StepRecord, Verdict
-from sweep.wording import counted
+from sweep.wording import number, plural
 
 C = TypeVar("C", bound=Spec)
 
@@ -270,7 +270,7 @@ class StabilityMonitor:
         if self._has_learned(has_lost) and not is_starved:
             if state.spikes.num_recovered:
                 itself = "itself" if state.spikes.num_recovered == 1 else "themselves"
-                spikes = f"{counted(state.spikes.num_recovered, 'loss spike')} came back by {itself}"
+                spikes = f"{plural(state.spikes.num_recovered, 'loss spike')} came back by {itself}"
                 return _End(Outcome.SPIKY_RECOVERING, f"{where}; {spikes}")
             return _End(Outcome.STABLE, where)
         level = math.exp(state.loss.level)
@@ -280,7 +280,7 @@ class StabilityMonitor:
             last_good = None if state.last_low_step is None else state.last_low_step - LEVEL_DELAY
             return _End(
                 Outcome.DIVERGED_LOSS,
-                f"{where}, after it had been at {math.exp(state.loss.best):.3g}",
+                f"{where}, after it had been at {number(math.exp(state.loss.best))}",
                 _Evidence(level, math.exp(max(state.loss.best + rise, lowest_lost)), last_good),
             )
         if is_starved:
@@ -311,7 +311,7 @@ class StabilityMonitor:
             scale = "" if gradient.last_scale is None else f" (now {gradient.last_scale:g})"
             return _End(
                 Outcome.CALIBRATING,
-                f"no gradient was finite in {counted(state.num_steps, 'step')}: the loss scale{scale} still looks for "
+                f"no gradient was finite in {plural(state.num_steps, 'step')}: the loss scale{scale} still looks for "
                 "its first usable value, so the run says nothing about stability",
             )
         return None
@@ -319,16 +319,18 @@ class StabilityMonitor:
     def _describe_end(self) -> str:
         state, l_const = self._state, self._context.l_const
         end = math.exp(state.loss.level)
-        where = f"the loss ended at {end:.3g}"
+        where = f"the loss ended at {number(end)}"
         if is_known(l_const):
-            where += f", {end / l_const:.2f} times the zero-information level {l_const:.3g}"
+            where += f", {end / l_const:.2f} times the zero-information level {number(l_const)}"
         elif (ends := state.loss.ends()) is not None:
             first, end = math.exp(ends.first), math.exp(ends.last)
-            where = f"the loss ended at {end:.3g}"
-            where += f", {end / first:.2f} times its first level {first:.3g} (the zero-information level is unknown)"
+            where = f"the loss ended at {number(end)}"
+            where += (
+                f", {end / first:.2f} times its first level {number(first)} (the zero-information level is unknown)"
+            )
         if state.num_nonfinite:
             are = "was" if state.num_nonfinite == 1 else "were"
-            where += f"; {state.num_nonfinite} of {counted(state.num_steps, 'loss', 'losses')} {are} not finite"
+            where += f"; {state.num_nonfinite} of {plural(state.num_steps, 'loss', 'losses')} {are} not finite"
         return where
 
     def _has_learned(self, has_lost: bool) -> bool:
@@ -342,7 +344,7 @@ class StabilityMonitor:
         state, l_const = self._state, self._context.l_const
         uniform = self._rule(DivergedLossConfig()).uniform_bound(self._context)
         if level > uniform and state.loss.slope() >= 0:
-            reason = f"{where}, above {uniform:.3g}, and does not fall"
+            reason = f"{where}, above {number(uniform)}, and does not fall"
             return _End(Outcome.DIVERGED_LOSS, reason, _Evidence(level, uniform))
         ends = state.loss.ends()
         smallest_rise = self._rule(DivergedLossConfig()).smallest_rise
@@ -355,7 +357,7 @@ class StabilityMonitor:
             return _End(
                 Outcome.BLANK_COLLAPSE,
                 f"{where}, and {state.blank_rate:.1%} of the frames are blank whatever the input "
-                f"(I = {state.input_dependence:.2g} nats)",
+                f"(I = {number(state.input_dependence, 2)} nats)",
                 _Evidence(state.input_dependence, blank.largest_input_dependence),
             )
         if is_known(l_const):

@@ -15,6 +15,7 @@ from rich.text import Text
 from sweep.records import Phase, TrialResult, few_words
 from sweep.running.job import Job, Progress
 from sweep.running.view import Outlook, settings_line
+from sweep.wording import duration, number
 
 _LINES_ABOVE_TABLE = 11
 """Of the live part: heading, counts, bar, times, the best in up to three lines, the table's own head, free lines."""
@@ -140,7 +141,7 @@ class Terminal:
             if result.cause is not None:
                 text.append(f"; cause: {few_words(result.cause)}")
         if math.isfinite(result.wall_s):
-            text.append(f" ({result.wall_s:.0f} s)", style="dim")
+            text.append(f" ({duration(result.wall_s)})", style="dim")
         return text
 
     def _what(self, training: Job | TrialResult) -> str:
@@ -186,9 +187,9 @@ class Terminal:
         return text
 
     def _times(self) -> Text:
-        text = f"{_duration(time.monotonic() - self._started)} so far"
+        text = f"{duration(time.monotonic() - self._started)} so far"
         remaining = self._remaining_s()
-        return Text(text if remaining is None else f"{text}, about {_duration(remaining)} to go", style="dim")
+        return Text(text if remaining is None else f"{text}, about {duration(remaining)} to go", style="dim")
 
     def _table(self) -> Table:
         """What runs; as many trials as there is room for, with settings in one line each where they are many."""
@@ -219,15 +220,7 @@ def _kind(result: TrialResult) -> str:
 def _cells(progress: Progress) -> tuple[str, str, str, str]:
     return (
         f"{progress.step}/{progress.max_steps}",
-        f"{progress.train_loss:.3g}",
-        f"{progress.val_loss:.3g}",
+        number(progress.train_loss),
+        number(progress.val_loss),
         f"{progress.wer:.2f}",
     )
-
-
-def _duration(seconds: float) -> str:
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    if hours:
-        return f"{hours} h {minutes:02d} min"
-    return f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"

@@ -21,6 +21,7 @@ from sweep.study.full_size import at_full_size
 from sweep.training.config import TrainingConfig, TrialConfig, eval_every_steps
 from sweep.training.optim import Constant
 from sweep.training.train import Training
+from sweep.wording import duration
 
 DRY_RUN_STEPS = 6
 
@@ -54,7 +55,7 @@ class PlannedPhase:
 
 
 def _phase_line(phase: PlannedPhase, lanes: int) -> str:
-    expected = _duration(phase.num_trainings * phase.training_s / lanes)
+    expected = duration(phase.num_trainings * phase.training_s / lanes)
     return f"{phase.what}, about {expected}" if phase.num_trainings else phase.what
 
 
@@ -106,7 +107,7 @@ def plan(loaded: LoadedStudy, dataset: Dataset, options: RunOptions) -> list[str
         *(f"{phase.num_trainings} {phase.name}: {_phase_line(phase, lanes)}" for phase in phases),
         f"steps: up to {max_steps} a trial",
         *_alarm_lines(study),
-        f"expected time: about {_duration(total_s)} with {lanes} at a time on this machine, if every trial ran to "
+        f"expected time: about {duration(total_s)} with {lanes} at a time on this machine, if every trial ran to "
         f"its end ({timing.step_s * 1000:.0f} ms a step and {timing.eval_s:.1f} s an evaluation of {measured}, "
         f"measured now on the {device.type}, one training alone; several at once share memory bandwidth and may take "
         f"longer)",
@@ -114,7 +115,7 @@ def plan(loaded: LoadedStudy, dataset: Dataset, options: RunOptions) -> list[str
     if study.resources.gpus and device.type == "cpu":
         lines.append("this machine has no GPU: the times above are a CPU's, the study itself needs GPUs")
     if study.budget.wall_time_s is not None:
-        lines.append(f"wall time limit: {_duration(study.budget.wall_time_s)}")
+        lines.append(f"wall time limit: {duration(study.budget.wall_time_s)}")
     return lines
 
 
@@ -211,10 +212,6 @@ def _alarm_lines(study: Study) -> Iterator[str]:
         yield f"scheduler: {study.scheduler.kind}, on the trainings of the exploration; the time below is without it"
     if study.forensics.trials:
         yield f"causes: up to {study.forensics.trials} bad trials are explained by replays, beside the time below"
-
-
-def _duration(seconds: float) -> str:
-    return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min"
 
 
 def _time_steps(config: TrialConfig, dataset: Dataset, options: RunOptions, num_threads: int) -> Timing:

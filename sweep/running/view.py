@@ -4,7 +4,7 @@ from typing import Protocol
 
 from sweep.records import TrialResult
 from sweep.running.job import Job, Progress
-from sweep.wording import short_keys
+from sweep.wording import number, short_keys
 
 
 class ProgressView(Protocol):
@@ -42,7 +42,7 @@ def settings_line(settings: dict[str, bool | int | float | str]) -> str:
     """The settings by the shortest names that tell them apart: `precision=fp16 lr=0.0012`."""
     keys = short_keys(settings)
     return " ".join(
-        f"{keys[path]}={value:.3g}" if isinstance(value, float) else f"{keys[path]}={value}"
+        f"{keys[path]}={number(value)}" if isinstance(value, float) else f"{keys[path]}={value}"
         for path, value in settings.items()
     )
 

@@ -12,6 +12,7 @@ from pydantic import Field
 from slr_models.spec import Spec
 from sweep.records import Cost, SearchMode
 from sweep.space import Scalar, Space
+from sweep.wording import number
 
 if TYPE_CHECKING:
     import optuna
@@ -125,7 +126,7 @@ class StabilitySearch(SearchSpec):
         if not sampler.is_mapped(study):
             return None
         return (
-            f"the map is known: an edge is {sampler.open_width(study):.2g} wide from P(stable) = 0.9 to 0.1, "
+            f"the map is known: an edge is {number(sampler.open_width(study), 2)} wide from P(stable) = 0.9 to 0.1, "
             f"on average, which is below search.stop_width = {self.stop_width:g}"
         )
 

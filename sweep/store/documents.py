@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from pydantic import TypeAdapter
 
 from slr_models.errors import ResultsError
-from sweep.records import Cause, Counterfactual, Explanation, FirstNonfinite, Place
-from sweep.store.files import without_nonfinite, write_text
+from sweep.records import Counterfactual, Explanation, FirstNonfinite
+from sweep.store.files import said, without_nonfinite, write_text
 
 IMPORTANCE_FILE, CLAIMS_FILE = "importance.json", "claims.json"
 
@@ -80,30 +81,27 @@ def read_explanation(results_dir: Path, trial_id: str) -> Explanation | None:
     if not path.is_file():
         return None
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        first = content["first_nonfinite"]
-        return Explanation(
-            **{
-                **content,
-                "cause": Cause(content["cause"]),
-                "details": tuple(content["details"]),
-                "first_nonfinite": first and FirstNonfinite(**{**_numbers(first), "place": Place(first["place"])}),
-                "counterfactuals": tuple(Counterfactual(**_numbers(item)) for item in content["counterfactuals"]),
-            }
-        )
-    except (ValueError, KeyError, TypeError) as error:
+        return _EXPLANATION.validate_python(_with_nan(json.loads(path.read_text(encoding="utf-8"))))
+    except ValueError as error:
         raise ResultsError(
-            f"{path} is not an explanation ({error}): delete it, or write it anew with "
+            f"{path} is not an explanation ({said(error)}): delete it, or write it anew with "
             f"python -m sweep.explain {results_dir} {trial_id}"
         ) from error
 
 
-_EXPLANATION_NUMBERS = ("input_absmax", "output_absmax", "end_loss")
+_EXPLANATION = TypeAdapter(Explanation)
+_FIELDS = (*dataclasses.fields(FirstNonfinite), *dataclasses.fields(Counterfactual))
+_UNKNOWN_IS_NAN = {field.name for field in _FIELDS if field.type is float}
 
 
-def _numbers(content: Mapping[str, Any]) -> dict[str, Any]:
-    """A part of an explanation with its unknown numbers as NaN."""
-    return {k: math.nan if v is None and k in _EXPLANATION_NUMBERS else v for k, v in content.items()}
+def _with_nan(content: Any) -> Any:
+    """An explanation as JSON holds it, with its unknown numbers as NaN."""
+    if isinstance(content, list):
+        return [_with_nan(item) for item in content]
+    if not isinstance(content, dict):
+        return content
+    unknown = {name: math.nan for name in _UNKNOWN_IS_NAN & content.keys() if content[name] is None}
+    return {name: _with_nan(value) for name, value in content.items()} | unknown
 
 
 def read_study(results_dir: Path) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from pydantic import ValidationError
 
 from slr_models.errors import ResultsError
 
@@ -44,6 +45,17 @@ def unreadable(path: Path, error: Exception) -> ResultsError:
     else:
         remedy = "delete it: the report does without it"
     return ResultsError(f"{path} cannot be read as Parquet ({error}): {remedy}")
+
+
+def said(error: Exception) -> str:
+    """What is wrong with a file, in one line: of many mistakes of fields the first."""
+    if not isinstance(error, ValidationError):
+        return str(error)
+    first = error.errors(include_url=False, include_input=False)[0]
+    place = ".".join(str(part) for part in first["loc"])
+    if first["type"] == "unexpected_keyword_argument":
+        return f"this version knows no field {place}"
+    return f"{place}: {first['msg']}" if place else first["msg"]
 
 
 def without_nonfinite(value: Any) -> Any:

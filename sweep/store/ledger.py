@@ -13,7 +13,8 @@ from typing import Any
 
 from slr_models.errors import ResultsError
 from sweep.records import Phase, TrialResult
-from sweep.store.ledger_lines import LEDGER_FILE, Ask, Explored, decode, encode
+from sweep.store.files import said
+from sweep.store.ledger_lines import LEDGER_FILE, Ask, Explored, LateCause, Tell, encode, parsed
 from sweep.store.lock import FolderLock
 
 
@@ -91,26 +92,21 @@ class Ledger:
             self._file.truncate(complete)
         for number, line in enumerate(content[:complete].splitlines(), start=1):
             try:
-                event = json.loads(line)
-                match event.pop("event"):
-                    case "ask":
-                        self._asked(Ask(**event))
-                    case "tell":
-                        self.results[event["trial_id"]] = decode(event["result"])
-                        self.spent_s = float(event["spent_s"])
-                    case "cause":
-                        trial_id = event.pop("trial_id")
-                        # Earlier versions did not write it.
-                        self.spent_s = float(event.pop("spent_s", self.spent_s))
-                        self.explained_s.append(float(event["forensics_s"]))
-                        self.results[trial_id] = dataclasses.replace(self.results[trial_id], **event)
-                    case "explored":
-                        self.explored = Explored(**event)
-                    case unknown:
-                        raise ValueError(f"unknown event {unknown!r}")
+                match parsed(line):
+                    case Ask() as ask:
+                        self._asked(ask)
+                    case Tell(trial_id, spent_s, result):
+                        self.results[trial_id], self.spent_s = result, spent_s
+                    case LateCause(trial_id, cause, forensics_s, spent_s):
+                        self.spent_s = self.spent_s if spent_s is None else spent_s
+                        self.explained_s.append(forensics_s)
+                        told = self.results[trial_id]
+                        self.results[trial_id] = dataclasses.replace(told, cause=cause, forensics_s=forensics_s)
+                    case Explored() as explored:
+                        self.explored = explored
             except (ValueError, KeyError, TypeError) as error:
                 self.close()
                 raise ResultsError(
-                    f"{self._path}:{number}: this line is damaged ({error}): restore the file from a backup, "
+                    f"{self._path}:{number}: this line is damaged ({said(error)}): restore the file from a backup, "
                     f"or move the folder away to start anew"
                 ) from error

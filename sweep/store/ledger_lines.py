@@ -1,12 +1,15 @@
-"""The lines of a study's ledger, and who reads them while another process may be writing.
+"""The lines of a study's ledger: what they hold, and how they are read while another process may be writing.
 
-{"event": "ask", "trial_id": ..., "number": ..., "group": ..., "seed": ..., "phase": ..., "settings": {...}}
-{"event": "tell", "trial_id": ..., "spent_s": ..., "result": {...}}
-{"event": "cause", "trial_id": ..., "spent_s": ..., "cause": ..., "forensics_s": ...}
-{"event": "explored", "reason": ..., "terms": {...}}
+Each is one JSON object: `event`, which says what it is, and the fields of that.
+
+| event      | written when                                    | holds      |
+|------------|-------------------------------------------------|------------|
+| `ask`      | a training is asked for                         | `Ask`      |
+| `tell`     | it has ended                                    | `Tell`     |
+| `cause`    | its cause was found out later                   | `LateCause`    |
+| `explored` | the search, or the claims, want no more of them | `Explored` |
 """
 
-import dataclasses
 import json
 import math
 import os
@@ -14,9 +17,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pydantic import TypeAdapter
+
 from slr_models.errors import ResultsError
-from sweep.records import Outcome, Phase, TrialResult
+from sweep.records import STRICT, Phase, TrialResult
 from sweep.space import Settings
+from sweep.store.files import said
 
 LEDGER_FILE = "ledger.jsonl"
 
@@ -24,6 +30,8 @@ LEDGER_FILE = "ledger.jsonl"
 @dataclass(frozen=True)
 class Ask:
     """One training that was asked for."""
+
+    __pydantic_config__ = STRICT
 
     trial_id: str
     number: int
@@ -40,12 +48,43 @@ class Ask:
 
 
 @dataclass(frozen=True)
+class Tell:
+    """What came of a training."""
+
+    __pydantic_config__ = STRICT
+
+    trial_id: str
+    spent_s: float
+    """Wall time of the study up to here."""
+    result: TrialResult
+
+
+@dataclass(frozen=True)
+class LateCause:
+    """What was found out later about why a training went as it did."""
+
+    __pydantic_config__ = STRICT
+
+    trial_id: str
+    cause: str | None
+    forensics_s: float
+    """Wall time of explaining it."""
+    spent_s: float | None = None
+    """Wall time of the study up to here; None in lines of earlier versions."""
+
+
+@dataclass(frozen=True)
 class Explored:
     """The search, or the claims of a design, have said that enough is found out."""
+
+    __pydantic_config__ = STRICT
 
     reason: str
     terms: dict[str, Any]
     """The part of the study under which it said so; under others it is asked anew."""
+
+
+Line = Ask | Tell | LateCause | Explored
 
 
 def elapsed_s(results_dir: Path) -> float:
@@ -96,13 +135,15 @@ class LedgerTail:
         try:
             for line in complete.splitlines():
                 event = json.loads(line)
-                match event.pop("event"):
+                match event["event"]:
                     case "ask":
-                        self.asks[event["trial_id"]] = Ask(**event)
+                        ask = parsed(line)
+                        assert isinstance(ask, Ask)
+                        self.asks[ask.trial_id] = ask
                     case "tell":
                         self.told.add(event["trial_id"])
         except (ValueError, KeyError, TypeError) as error:
-            raise ResultsError(f"{self._path} has a damaged line ({error}): restore it from a backup") from error
+            raise ResultsError(f"{self._path} has a damaged line ({said(error)}): restore it from a backup") from error
         self._num_read += len(complete)
 
     def _forget(self) -> None:
@@ -111,17 +152,31 @@ class LedgerTail:
         self._inode, self._num_read = -1, 0
 
 
+def parsed(line: bytes) -> Line:
+    """What a line says; fields that earlier versions did not write have their defaults.
+
+    Raises:
+        ValueError: it is none of the known lines, or a field of it is missing, unknown or of another type.
+    """
+    event = json.loads(line)
+    if not isinstance(event, dict):
+        raise ValueError("it holds no event")
+    kind = event.pop("event", None)
+    adapter = _ADAPTERS.get(str(kind))
+    if adapter is None:
+        raise ValueError(f"unknown event {kind!r}")
+    found: Line = adapter.validate_python(event)
+    return found
+
+
+_ADAPTERS: dict[str, TypeAdapter[Any]] = {
+    "ask": TypeAdapter(Ask),
+    "tell": TypeAdapter(Tell),
+    "cause": TypeAdapter(LateCause),
+    "explored": TypeAdapter(Explored),
+}
+
+
 def encode(value: Any) -> Any:
-    """JSON has no NaN and no infinity: they become text."""
+    """JSON has no NaN and no infinity: they become text, which is a number again to whoever reads a line."""
     return repr(value) if isinstance(value, float) and not math.isfinite(value) else value
-
-
-def decode(values: dict[str, Any]) -> TrialResult:
-    kwargs = dict(values)
-    for field in dataclasses.fields(TrialResult):
-        if field.type is float and isinstance(kwargs.get(field.name), str):
-            kwargs[field.name] = float(kwargs[field.name])
-    kwargs["verdict"], kwargs["phase"] = Outcome(kwargs["verdict"]), Phase(kwargs["phase"])
-    if kwargs.get("alarm") is not None:
-        kwargs["alarm"] = Outcome(kwargs["alarm"])
-    return TrialResult(**kwargs)

@@ -14,6 +14,7 @@ from sweep.analysis.claims.bounded import stable_effect
 from sweep.analysis.claims.pairs import Pairs
 from sweep.analysis.claims.sequential import levels_at, look_blocks
 from sweep.analysis.claims.verdict import verdict_of
+from sweep.wording import number
 
 _MOST_PAIRS = 100
 """Pairs up to which a design that is large enough is looked for; p = 2^(1 - pairs) if all differ the same way."""
@@ -74,7 +75,7 @@ def narrowest(num: int, level: float) -> float:
 
 
 def _equal(claim: Mapping[str, Any], blocks: int, among_all: float, alone: float) -> Attainable:
-    width = f"+-{100 * narrowest(blocks, alone):.3g} points"
+    width = f"+-{number(100 * narrowest(blocks, alone))} points"
     if not _supported(claim, blocks, 0, alone):
         return Attainable(
             False, f"cannot be supported: with {blocks} pairs the interval is never narrower than {width}"
@@ -84,7 +85,7 @@ def _equal(claim: Mapping[str, Any], blocks: int, among_all: float, alone: float
             True, f"needs {blocks} pairs of which none differs (interval {width}), once the other claims are settled"
         )
     return Attainable(
-        True, f"the interval is +-{100 * narrowest(blocks, among_all):.3g} points if none of {blocks} pairs differs"
+        True, f"the interval is +-{number(100 * narrowest(blocks, among_all))} points if none of {blocks} pairs differs"
     )
 
 

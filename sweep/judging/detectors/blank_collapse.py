@@ -10,7 +10,7 @@ from slr_models.spec import Spec
 from sweep.judging.detectors.base import JSON, GradientState, RunContext, before, dump_state, is_known, load_state
 from sweep.judging.detectors.statistics import LEVEL_STEPS, DependenceTrend, LossLevel
 from sweep.records import Finding, Outcome, StepRecord
-from sweep.wording import counted
+from sweep.wording import number, plural
 
 
 class BlankCollapseConfig(Spec):
@@ -155,9 +155,9 @@ class BlankCollapseDetector:
             value=state.input_dependence,
             threshold=self._config.largest_input_dependence,
             reason=(
-                f"for {counted(lasted, 'step')} {state.blank_rate:.1%} of the frames are blank whatever the input "
-                f"(I = {state.input_dependence:.2g} nats), and the loss is {math.exp(state.loss.level):.3g} "
-                f"as for a constant output ({self._l_const:.3g}){self._describe_kind()}"
+                f"for {plural(lasted, 'step')} {state.blank_rate:.1%} of the frames are blank whatever the input "
+                f"(I = {number(state.input_dependence, 2)} nats), and the loss is {number(math.exp(state.loss.level))} "
+                f"as for a constant output ({number(self._l_const)}){self._describe_kind()}"
             ),
             first_bad_step=state.since_step,
             last_good_step=before(state.last_good_step, state.since_step),

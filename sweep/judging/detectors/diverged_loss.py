@@ -11,7 +11,7 @@ from slr_models.spec import Spec
 from sweep.judging.detectors.base import JSON, GradientState, RunContext, dump_state, is_known, load_state
 from sweep.judging.detectors.statistics import LEVEL_DELAY, LEVEL_STEPS, NOISE_STEPS, LossLevel, theil_sen
 from sweep.records import Finding, Outcome, StepRecord
-from sweep.wording import counted
+from sweep.wording import number, plural
 
 
 class DivergedLossConfig(Spec):
@@ -184,8 +184,8 @@ class DivergedLossDetector:
             return None
         level = math.exp(loss.level)
         reason = (
-            f"loss rose from {math.exp(loss.best):.3g} to {level:.3g} (median of {LEVEL_STEPS} steps) "
-            f"and stayed above {math.exp(bound):.3g} for {counted(stay, 'step')}"
+            f"loss rose from {number(math.exp(loss.best))} to {number(level)} (median of {LEVEL_STEPS} steps) "
+            f"and stayed above {number(math.exp(bound))} for {plural(stay, 'step')}"
         )
         return self._finding(step, self._low_step(state.low_step, stay), level, bound, reason)
 
@@ -197,8 +197,8 @@ class DivergedLossDetector:
             return None
         level = math.exp(loss.level)
         reason = (
-            f"loss stayed above {math.exp(bound):.3g}, far above that of a uniform "
-            f"output, for {counted(stay, 'step')} and does not fall: {level:.3g} (median of {LEVEL_STEPS} steps)"
+            f"loss stayed above {number(math.exp(bound))}, far above that of a uniform "
+            f"output, for {plural(stay, 'step')} and does not fall: {number(level)} (median of {LEVEL_STEPS} steps)"
         )
         return self._finding(step, state.low_step_of_uniform, level, bound, reason)
 

@@ -9,7 +9,7 @@ from pydantic import Field
 from slr_models.spec import Spec
 from sweep.judging.detectors.base import JSON, GradientState, RunContext, before, dump_state, load_state
 from sweep.records import IRREPARABLE, Finding, Outcome, StepRecord
-from sweep.wording import counted
+from sweep.wording import plural
 
 
 class NonfiniteConfig(Spec):
@@ -126,7 +126,7 @@ class NonfiniteDetector:
         num_bad, largest = sum(state.recent), config.window_steps // 2
         if len(state.recent) == config.window_steps and num_bad > largest:
             reason = (
-                f"{num_bad} of the last {counted(config.window_steps, 'loss', 'losses')} are not finite, "
+                f"{num_bad} of the last {plural(config.window_steps, 'loss', 'losses')} are not finite, "
                 f"from step {state.scattered.start}"
             )
             return self._finding(

@@ -10,7 +10,7 @@ from slr_models.spec import Spec
 from sweep.judging.detectors.base import JSON, GradientState, RunContext, before, dump_state, is_known, load_state
 from sweep.judging.detectors.statistics import LEVEL_STEPS, DependenceTrend, LossLevel
 from sweep.records import Finding, Outcome, StepRecord
-from sweep.wording import counted
+from sweep.wording import number, plural
 
 
 class StalledConfig(Spec):
@@ -123,8 +123,10 @@ class StalledDetector:
         assert state.since_step is not None and state.loss.best is not None
         level = math.exp(state.loss.level)
         has_lost = state.loss.has_risen(config.lost_rise, config.lost_rise_errors)
-        where = f"the loss is {level:.3g} after {counted(step, 'step')}, the zero-information level is {l_const:.3g}"
-        history = f"it had been at {math.exp(state.loss.best):.3g}, but" if has_lost else "it"
+        where = (
+            f"the loss is {number(level)} after {plural(step, 'step')}, the zero-information level is {number(l_const)}"
+        )
+        history = f"it had been at {number(math.exp(state.loss.best))}, but" if has_lost else "it"
         return Finding(
             detector=config.kind,
             outcome=Outcome.DIVERGED_LOSS if has_lost else Outcome.STALLED,
@@ -133,7 +135,7 @@ class StalledDetector:
             threshold=config.stalled_above * l_const,
             reason=(
                 f"{'forgot' if has_lost else 'learned nothing'}: {where}; {history} made no progress "
-                f"for {counted(lasted, 'step')}"
+                f"for {plural(lasted, 'step')}"
             ),
             first_bad_step=state.since_step,
             last_good_step=before(state.last_good_step, state.since_step),

@@ -102,6 +102,23 @@ def test_left_out_scores_are_those_of_refitting_without_the_setting() -> None:
         assert std[row] == pytest.approx(math.sqrt(latent_std[0] ** 2 + process.noise), abs=1e-6)
 
 
+@pytest.mark.parametrize("num", [12, 80, 300])
+def test_left_out_scores_are_those_of_the_textbook_s_inverse(num: int) -> None:
+    _, _, places, margins = trainings(line, num, 0.1, seed=4)
+    places[num // 2] = places[0]
+    process = Process(places, margins)
+    kernel = process._process.kernel_(places) + 1e-10 * np.eye(num)
+    inverse = np.linalg.inv(kernel)
+    weights = inverse @ (margins - margins.mean())
+    mean, std = process.left_out()
+    for row in range(num):
+        rows = np.flatnonzero((places == places[row]).all(axis=1))
+        covariance = np.linalg.inv(inverse[np.ix_(rows, rows)])
+        own = list(rows).index(row)
+        assert mean[row] == pytest.approx(margins[row] - (covariance @ weights[rows])[own], abs=1e-8)
+        assert std[row] == pytest.approx(math.sqrt(covariance[own, own]), abs=1e-8)
+
+
 def test_a_pending_training_makes_its_place_less_worth_a_trial() -> None:
     encoding, settings, _, margins = trainings(line, 16, 0.0, seed=3)
     model = MarginModel(encoding, settings, margins.tolist())

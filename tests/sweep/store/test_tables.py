@@ -79,9 +79,31 @@ def test_an_explanation_comes_back_and_its_unknown_numbers_are_null(tmp_path) ->
     bare = Explanation(Cause.UNKNOWN, "nobody knows")
     store.write_explanation(tmp_path, "0002", bare)
     assert store.read_explanation(tmp_path, "0002") == bare
-    path.write_text('{"cause": "bad luck"}')
-    with pytest.raises(ResultsError, match="is not an explanation"):
+
+
+@pytest.mark.parametrize(
+    ("content", "what"),
+    [
+        ("{", "Expecting property name"),
+        ("[1]", "Input should be a dictionary or an instance of Explanation"),
+        ('{"cause": "bad luck", "text": "oh"}', "cause: Input should be 'learning rate too high'"),
+        ('{"cause": "unknown"}', "text: Field required"),
+        ('{"cause": "unknown", "text": "oh", "blame": "the data"}', "this version knows no field blame"),
+        (
+            '{"cause": "unknown", "text": "oh", "counterfactuals": [{"change": "same"}]}',
+            "counterfactuals.0.num_rescued: Field required",
+        ),
+    ],
+)
+def test_a_damaged_explanation_is_named_in_one_line(tmp_path, content: str, what: str) -> None:
+    path = tmp_path / "evidence" / "0001" / "explanation.json"
+    path.parent.mkdir(parents=True)
+    path.write_text(content)
+    with pytest.raises(ResultsError) as told:
         store.read_explanation(tmp_path, "0001")
+    assert f"explanation.json is not an explanation ({what}" in str(told.value)
+    assert "delete it, or write it anew with python -m sweep.explain" in str(told.value)
+    assert "\n" not in str(told.value)
 
 
 def test_a_table_of_an_earlier_version_has_its_new_columns_empty(tmp_path) -> None:

@@ -2,12 +2,12 @@
 
 Each is one JSON object: `event`, which says what it is, and the fields of that.
 
-| event      | written when                                    | holds      |
-|------------|-------------------------------------------------|------------|
-| `ask`      | a training is asked for                         | `Ask`      |
-| `tell`     | it has ended                                    | `Tell`     |
-| `cause`    | its cause was found out later                   | `LateCause`    |
-| `explored` | the search, or the claims, want no more of them | `Explored` |
+| event      | written when                                    | holds       |
+|------------|-------------------------------------------------|-------------|
+| `ask`      | a training is asked for                         | `Ask`       |
+| `tell`     | it has ended                                    | `Tell`      |
+| `cause`    | its cause was found out later                   | `LateCause` |
+| `explored` | the search, or the claims, want no more of them | `Explored`  |
 """
 
 import json

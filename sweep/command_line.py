@@ -149,7 +149,15 @@ def console() -> "Console":
     from rich.console import Console
 
     # Of itself rich drops the colours alone, and goes on to move the cursor and print in bold.
-    return Console(soft_wrap=True, force_terminal=False if os.environ.get("NO_COLOR") else None)
+    screen = Console(soft_wrap=True, force_terminal=False if os.environ.get("NO_COLOR") else None)
+    # And where nobody reads any more, it ends the program with 1, which is an answer of ours.
+    screen.on_broken_pipe = _raise_it  # type: ignore[method-assign]
+    return screen
+
+
+def _raise_it() -> None:
+    # Called while the exception is handled.
+    raise
 
 
 @contextlib.contextmanager

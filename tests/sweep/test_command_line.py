@@ -144,11 +144,12 @@ def test_3_is_a_machine_that_cannot_do_it(capsys: pytest.CaptureFixture[str]) ->
     assert capsys.readouterr().err == "error: Ray could not be started\n"
 
 
-def test_a_reader_that_has_gone_hears_nothing(tmp_path: Path) -> None:
+@pytest.mark.parametrize("form", [["--json"], []])
+def test_a_reader_that_has_gone_hears_nothing(tmp_path: Path, form: list[str]) -> None:
     a, b = results(tmp_path / "a", ["stable"] * 6), results(tmp_path / "b", ["stable"] * 6)
     reading, writing = os.pipe()
     os.close(reading)
-    done = ended("compare", a, b, "--json", stdout=writing)
+    done = ended("compare", a, b, *form, stdout=writing)
     os.close(writing)
     assert (done.returncode, done.stderr) == (3, "")
 

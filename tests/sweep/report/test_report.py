@@ -128,6 +128,8 @@ def test_the_page_names_nothing_on_the_network(report: Path) -> None:
 def test_command_line(results: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([str(results)]) == 0
     assert capsys.readouterr().out.splitlines()[-1] == str(results / "report.html")
+    assert main([str(results), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == {"report": str(results / "report.html")}
     assert main([str(tmp_path / "nowhere")]) == 2
     captured = capsys.readouterr()
     assert "nowhere" in captured.err and captured.out == "" and "Traceback" not in captured.err

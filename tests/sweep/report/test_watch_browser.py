@@ -47,7 +47,8 @@ class Watched:
         return str(self.page.locator("iframe:not(.coming)").get_attribute("src"))
 
     def stop(self) -> tuple[int, str]:
-        self.process.send_signal(signal.SIGINT)
+        # Also where SIGINT is ignored, as in what a script starts in the background.
+        self.process.send_signal(signal.SIGTERM)
         _, errors = self.process.communicate(timeout=30)
         return self.process.returncode, errors
 

@@ -7,6 +7,10 @@ import os
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 os.environ.setdefault("MKL_NUM_THREADS", "1")
+# Read by Ray when it is imported. Without the first, it does not show its token to a cluster that another process
+# started; metrics are passed on every ten seconds, and tests would wait as long.
+os.environ["RAY_AUTH_MODE"] = "token"
+os.environ["RAY_metrics_report_interval_ms"] = "1000"
 
 import pytest
 import torch
@@ -34,5 +38,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.get_closest_marker("long"):
             item.add_marker("slow")
+        if item.get_closest_marker("ray"):
+            item.add_marker(pytest.mark.xdist_group("ray"))
     slow = {item.path for item in items if item.get_closest_marker("slow")}
     items.sort(key=lambda item: (item.get_closest_marker("xdist_group") is None, item.path not in slow))

@@ -52,11 +52,17 @@ def command(study: Path, results: Path, *more: str) -> list[str]:
 
 
 def run(study: Path, results: Path, *more: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(command(study, results, *more), capture_output=True, text=True, timeout=300)
+    return subprocess.run(command(study, results, *more), capture_output=True, text=True, timeout=300, env=_usual())
 
 
+def _usual() -> dict[str, str]:
+    """The environment without what the tests set of Ray."""
+    return {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
+
+
+@pytest.mark.ray
 @pytest.mark.slow
-def test_a_study_runs_to_its_report_and_can_be_extended(study, tmp_path) -> None:
+def test_a_study_runs_to_its_report_and_can_be_extended(study, tmp_path, run_here) -> None:
     done = run(study, tmp_path / "results", "--log", "tensorboard")
     assert done.returncode == 0, done.stderr
     folder = tmp_path / "results" / "tiny"
@@ -92,10 +98,10 @@ def test_a_study_runs_to_its_report_and_can_be_extended(study, tmp_path) -> None
         mine, rays = (store.read_steps(f, ask.trial_id).drop(columns="time_s") for f in (tmp_path / "alone", folder))
         assert mine.equals(rays), "an actor that ran other trials before gives the same curve to the last bit"
 
-    again = run(study, tmp_path / "results")
-    assert again.returncode == 0 and "starting Ray" not in again.stdout, "a finished study is not run again"
-    longer = run(study, tmp_path / "results", "--trials", "+2")
-    assert longer.returncode == 0, longer.stderr
+    code, out, err = run_here(study, tmp_path / "results")
+    assert code == 0 and "starting Ray" not in out, "a finished study is not run again"
+    code, out, err = run_here(study, tmp_path / "results", "--trials", "+2")
+    assert (code, err) == (0, "")
     trials = store.read_trials(folder)
     assert (trials["phase"] == "explore").sum() == 6
     lines = [json.loads(line) for line in (folder / "ledger.jsonl").read_text().splitlines()]
@@ -114,23 +120,24 @@ def test_a_study_runs_to_its_report_and_can_be_extended(study, tmp_path) -> None
     if (folder / "recipe.yaml").is_file():
         recipe = yaml.safe_load((folder / "recipe.yaml").read_text())
         assert "space" not in recipe or not recipe["space"]
-        trained = run(folder / "recipe.yaml", tmp_path / "again")
-        assert trained.returncode == 0, trained.stderr
+        code, out, err = run_here(folder / "recipe.yaml", tmp_path / "again")
+        assert (code, err) == (0, "")
 
 
+@pytest.mark.ray
 @pytest.mark.slow
-def test_a_killed_driver_loses_no_finished_trial_and_the_same_command_goes_on(study, tmp_path) -> None:
+def test_a_killed_driver_loses_no_finished_trial_and_the_same_command_goes_on(study, tmp_path, run_here) -> None:
     folder = tmp_path / "results" / "tiny"
     process = subprocess.Popen(
-        command(study, tmp_path / "results"), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        command(study, tmp_path / "results"), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=_usual()
     )
     _wait_for_results(folder, 1, process)
     process.send_signal(signal.SIGKILL)
     process.wait()
     before = _told(folder)
     # The workers of a killed driver may take a moment to go.
-    done = run(study, tmp_path / "results")
-    assert done.returncode == 0, done.stderr
+    code, _, err = run_here(study, tmp_path / "results")
+    assert (code, err) == (0, "")
     after = _told(folder)
     assert after[: len(before)] == before, "nothing is lost, nothing is run twice"
     assert len(after) == len(set(after))
@@ -148,6 +155,7 @@ def heed_sigint() -> None:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+@pytest.mark.ray
 @pytest.mark.slow
 @pytest.mark.parametrize("way", ["Ctrl-C", "SIGTERM in the background"])
 def test_an_interrupted_run_keeps_what_is_done_and_reports_it(study, tmp_path, way) -> None:
@@ -159,6 +167,7 @@ def test_an_interrupted_run_keeps_what_is_done_and_reports_it(study, tmp_path, w
         text=True,
         start_new_session=True,
         preexec_fn=heed_sigint if way == "Ctrl-C" else ignore_sigint,
+        env=_usual(),
     )
     _wait_for_results(folder, 1, process)
     if way == "Ctrl-C":

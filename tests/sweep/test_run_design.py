@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from sweep import store
+from sweep.run import main
 from sweep.store.ledger import Ledger
 from sweep.store.ledger_lines import LEDGER_FILE
 
@@ -41,10 +42,6 @@ forensics: {trials: 0}
 """
 
 
-def command(study: Path, results: Path, *more: str) -> list[str]:
-    return [sys.executable, "-m", "sweep.run", str(study), "--results", str(results), *more]
-
-
 @pytest.fixture
 def study(tmp_path: Path) -> Path:
     path = tmp_path / "tiny.yaml"
@@ -52,10 +49,9 @@ def study(tmp_path: Path) -> Path:
     return path
 
 
-@pytest.mark.slow
-def test_the_plan_names_factors_cells_blocks_looks_and_claims(study, tmp_path) -> None:
-    done = subprocess.run(command(study, tmp_path / "r", "--dry-run"), capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, done.stderr
+def test_the_plan_names_factors_cells_blocks_looks_and_claims(study, tmp_path, capsys) -> None:
+    assert main([str(study), "--results", str(tmp_path / "r"), "--dry-run"]) == 0
+    out = capsys.readouterr().out
     for part in (
         "design: paired, 4 blocks x 4 cells (full factorial) = 16 trainings",
         "teacher (reference): model.kind = teacher",
@@ -67,28 +63,30 @@ def test_the_plan_names_factors_cells_blocks_looks_and_claims(study, tmp_path) -
         "16 to train: 4 blocks x 4 cells",
         "confirmation is off",
     ):
-        assert part in done.stdout, part
-    refused = subprocess.run(command(study, tmp_path / "r", "--trials", "9"), capture_output=True, text=True)
-    assert refused.returncode == 2 and "planned for its 4 blocks" in refused.stderr
+        assert part in out, part
+    assert main([str(study), "--results", str(tmp_path / "r"), "--trials", "9"]) == 2
+    assert "planned for its 4 blocks" in capsys.readouterr().err
 
 
+@pytest.mark.ray
 @pytest.mark.slow
-def test_a_killed_design_is_continued_to_its_verdicts(study, tmp_path) -> None:
+def test_a_killed_design_is_continued_to_its_verdicts(study, tmp_path, ray_address, run_here) -> None:
     folder = tmp_path / "r" / "tiny_claims"
-    process = subprocess.Popen(command(study, tmp_path / "r"), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    command = [sys.executable, "-m", "sweep.run", study, "--results", tmp_path / "r", "--address", ray_address]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         deadline = time.monotonic() + 240
-        while time.monotonic() < deadline and _num_told(folder) < 5:
+        while time.monotonic() < deadline and process.poll() is None and _num_told(folder) < 5:
             time.sleep(0.2)
         assert _num_told(folder) >= 5
     finally:
         os.kill(process.pid, signal.SIGKILL)
         process.wait()
     before = store.read_trials(folder) if (folder / "trials.parquet").is_file() else None
-    done = subprocess.run(command(study, tmp_path / "r"), capture_output=True, text=True, timeout=400)
-    assert done.returncode == 0, done.stderr
-    assert "training (paired design, 4 blocks x 4 cells)" in done.stdout
-    assert "block 3: model=" in done.stdout
+    code, out, err = run_here(study, tmp_path / "r")
+    assert (code, err) == (0, "")
+    assert "training (paired design, 4 blocks x 4 cells)" in out
+    assert "block 3: model=" in out
     trials = store.read_trials(folder)
     ledger = Ledger(folder)
     ledger.close()
@@ -110,36 +108,37 @@ def test_a_killed_design_is_continued_to_its_verdicts(study, tmp_path) -> None:
     assert (folder / "report.html").stat().st_size > 100_000 and not (folder / "recipe.yaml").exists()
 
 
+@pytest.mark.ray
 @pytest.mark.slow
-def test_a_claim_of_a_finished_study_is_judged_without_training_and_marked(study, tmp_path) -> None:
+def test_a_claim_of_a_finished_study_is_judged_without_training_and_marked(study, tmp_path, run_here) -> None:
     text = STUDY.replace("blocks: 4", "blocks: 2").replace("looks: 2", "looks: 1")
     study.write_text(text)
     folder = tmp_path / "r" / "tiny_claims"
-    first = subprocess.run(command(study, tmp_path / "r"), capture_output=True, text=True, timeout=400)
-    assert first.returncode == 0, first.stderr
-    assert "exploratory" not in first.stdout and all(f["note"].count("Stated") == 0 for f in store.read_claims(folder))
+    code, out, err = run_here(study, tmp_path / "r")
+    assert (code, err) == (0, "")
+    assert "exploratory" not in out and all(f["note"].count("Stated") == 0 for f in store.read_claims(folder))
     ledger = (folder / LEDGER_FILE).read_bytes()
     added = (
         "  - {name: learns, text: t, factor: model, response: wer, expected: higher, smallest_effect: 0.1}\nforensics"
     )
     study.write_text(text.replace("forensics", added))
-    again = subprocess.run(command(study, tmp_path / "r"), capture_output=True, text=True, timeout=400)
-    assert again.returncode == 0, again.stderr
-    assert "claims changed after 8 trainings: learns; they are marked as exploratory" in again.stdout
-    assert "starting Ray" not in again.stdout and (folder / LEDGER_FILE).read_bytes() == ledger
+    code, out, err = run_here(study, tmp_path / "r")
+    assert (code, err) == (0, "")
+    assert "claims changed after 8 trainings: learns; they are marked as exploratory" in out
+    assert "starting Ray" not in out and (folder / LEDGER_FILE).read_bytes() == ledger
     notes = {f["claim"]["name"]: f["note"] for f in store.read_claims(folder)}
     assert list(notes) == ["diverges", "slower", "learns"]
     assert [name for name, note in notes.items() if "Stated after 8 trainings: exploratory" in note] == ["learns"]
     assert "Stated after 8 trainings: exploratory" in (folder / "report.html").read_text()
     study.write_text(text.split("claims:\n")[0] + "forensics: {trials: 0}\n")
-    dropped = subprocess.run(command(study, tmp_path / "r"), capture_output=True, text=True, timeout=400)
-    assert dropped.returncode == 0, dropped.stderr
+    code, out, err = run_here(study, tmp_path / "r")
+    assert (code, err) == (0, "")
     removed = "3 claims were removed or changed after trainings began: diverges, slower, learns."
-    assert removed in dropped.stdout and store.read_claims(folder) == []
+    assert removed in out and store.read_claims(folder) == []
     study.write_text(text.replace("blocks: 2", "blocks: 3"))
     for more in ([], ["--dry-run"]):
-        refused = subprocess.run(command(study, tmp_path / "r", *more), capture_output=True, text=True, timeout=300)
-        assert refused.returncode == 2 and "another version of this study (changed: design)" in refused.stderr
+        code, _, err = run_here(study, tmp_path / "r", *more)
+        assert code == 2 and "another version of this study (changed: design)" in err
 
 
 def _num_told(folder: Path) -> int:

@@ -15,7 +15,6 @@ from pathlib import Path
 import optuna
 import pytest
 import ray
-import torch
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, TrialState
@@ -114,9 +113,8 @@ def test_an_exception_that_says_nothing_is_named() -> None:
 
 
 @pytest.fixture(scope="module")
-def num_lanes() -> Iterator[int]:
-    torch.set_num_threads(1)
-    with runner.cluster(None, Resources()) as cluster:
+def num_lanes(ray_address: str) -> Iterator[int]:
+    with runner.cluster(ray_address, Resources()) as cluster:
         yield cluster.num_lanes
 
 
@@ -207,6 +205,7 @@ scheduler: {kind: asha, grace_rate: 0.3, reduction_factor: 2}
 """
 
 
+@pytest.mark.ray
 @pytest.mark.slow
 def test_asha_prunes_the_mediocre_while_divergence_stays_a_result(tmp_path, num_lanes) -> None:
     view = run(tmp_path, ASHA, 1)
@@ -224,7 +223,7 @@ def test_asha_prunes_the_mediocre_while_divergence_stays_a_result(tmp_path, num_
     assert len(store.read_steps(tmp_path, "0001")) == 10 and len(store.read_evals(tmp_path, "0001")) == 2
     assert len(view.results) == 3
 
-    # Ray passes values on every ten seconds.
+    # Ray passes values on every second here.
     until = time.monotonic() + 60
     while exported(tmp_path.name).get(Exported.TRIALS.series + " pruned") != 1 and time.monotonic() < until:
         time.sleep(0.5)
@@ -265,6 +264,7 @@ scheduler: {kind: hyperband, reduction_factor: 2}
 """
 
 
+@pytest.mark.ray
 @pytest.mark.slow
 def test_a_training_that_hyperband_pauses_goes_on_as_if_it_had_not(tmp_path, num_lanes, decisions) -> None:
     # One lane: on several, which of them wait and which go on depends on how fast each is.
@@ -290,6 +290,7 @@ scheduler: {kind: pbt, interval_rate: 0.2, quantile_rate: 0.4}
 """
 
 
+@pytest.mark.ray
 @pytest.mark.slow
 def test_a_population_changes_settings_on_the_way_and_says_so(tmp_path, num_lanes) -> None:
     view = run(tmp_path, PBT, num_lanes)
@@ -329,7 +330,7 @@ def test_a_crashed_training_is_not_taken_for_a_pruned_one(tmp_path) -> None:
 
 
 @pytest.mark.slow
-def test_weights_and_biases_gets_a_run_a_trial_without_a_network(tmp_path, num_lanes, monkeypatch) -> None:
+def test_weights_and_biases_gets_a_run_a_trial_without_a_network(tmp_path, monkeypatch) -> None:
     pytest.importorskip("wandb")
     monkeypatch.setenv("WANDB_MODE", "offline")
     job = Job("0007", 7, 7, 3, "explore", {"training.optimizer.lr": 0.25}, None, 100)

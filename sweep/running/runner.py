@@ -243,8 +243,8 @@ def cluster(address: str | None, resources: Resources) -> Iterator[Cluster]:
         NotStartedError: Ray does not start on this machine.
     """
     with _environment(_RAY_ENVIRONMENT), _log_levels(_RAY_LOG_LEVELS):
+        context = _connected(address, resources)
         try:
-            context = _connected(address, resources)
             lanes = sum(_lanes(node["Resources"], resources) for node in ray.nodes() if node["Alive"])
             if lanes == 0:
                 have = ray.cluster_resources()
@@ -276,6 +276,7 @@ def _connected(address: str | None, resources: Resources) -> Any:
             )
         except Exception as error:
             # Ray raises bare exceptions where its processes do not come up in time.
+            ray.shutdown()
             raise NotStartedError(
                 f"Ray could not be started on this machine ({said(error)}): is it very busy, or out of memory or disk "
                 f"space? The same command tries again"

@@ -21,6 +21,7 @@ from optuna.trial import FrozenTrial, TrialState
 from ray.tune.schedulers import TrialScheduler
 
 from slr_models.data import SyntheticConfig
+from slr_models.errors import SettingError
 from sweep import store
 from sweep.forensics.settings import ForensicsConfig
 from sweep.judging.monitor import MonitorConfig
@@ -133,6 +134,12 @@ def test_ray_s_settings_hold_in_its_processes_and_only_while_it_runs(num_lanes, 
         assert os.environ["RAY_AIR_NEW_OUTPUT"] == "0"
         assert os.environ["RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO"] == "1", "what the user has set is kept"
     assert dict(os.environ) == before and logging.getLogger("ray.tune").level == level
+
+
+def test_an_address_that_is_refused_leaves_a_running_ray_alone(num_lanes) -> None:
+    with pytest.raises(SettingError, match="Ray Client addresses"), runner.cluster("ray://host:10001", Resources()):
+        pass
+    assert ray.is_initialized()
 
 
 @pytest.fixture

@@ -26,7 +26,7 @@ from sweep import store
 from sweep.forensics.settings import ForensicsConfig
 from sweep.judging.monitor import MonitorConfig
 from sweep.live.loggers import open_loggers
-from sweep.live.metrics import Exported, Metrics
+from sweep.live.metrics import Metrics
 from sweep.live.views import Views
 from sweep.records import TrialResult
 from sweep.running import runner
@@ -230,14 +230,7 @@ def test_asha_prunes_the_mediocre_while_divergence_stays_a_result(tmp_path, num_
     assert len(store.read_steps(tmp_path, "0001")) == 10 and len(store.read_evals(tmp_path, "0001")) == 2
     assert len(view.results) == 3
 
-    # Ray passes values on every second here.
-    until = time.monotonic() + 60
-    while exported(tmp_path.name).get(Exported.TRIALS.series + " pruned") != 1 and time.monotonic() < until:
-        time.sleep(0.5)
-    values = exported(tmp_path.name)
-    trained = trials["num_steps"].sum()
-    assert values.pop(Exported.STEPS_PER_SECOND.series) == 0, "nothing runs any more"
-    assert values == {
+    final = {
         "ray_sweep_trials stable": 1,
         "ray_sweep_trials pruned": 1,
         f"ray_sweep_trials {diverging.user_attrs['verdict']}": 1,
@@ -245,12 +238,17 @@ def test_asha_prunes_the_mediocre_while_divergence_stays_a_result(tmp_path, num_
         "ray_sweep_trials_diverged": 1,
         "ray_sweep_trials_planned": 3,
         "ray_sweep_trials_running": 0,
-        "ray_sweep_steps_total": trained,
+        "ray_sweep_steps_per_second": 0,  # nothing runs any more
+        "ray_sweep_steps_total": trials["num_steps"].sum(),
         "ray_sweep_steps_saved": 30 - trials.loc["0002", "num_steps"],
         "ray_sweep_best_objective": pytest.approx(good.value),
         "ray_sweep_trials_audited": 0,
         "ray_sweep_false_stops": 0,
     }
+    until = time.monotonic() + 60
+    while (values := exported(tmp_path.name)) != final and time.monotonic() < until:
+        time.sleep(0.5)
+    assert values == final
 
     # As if the driver had been killed while the last one ran.
     ledger = tmp_path / LEDGER_FILE

@@ -2,20 +2,18 @@
 
 import functools
 import math
-from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
-from typing import Any
-
-import pandas as pd
+from collections.abc import Iterator, Sequence
 
 from sweep import store
 from sweep.analysis.answer.recipe import recipe
 from sweep.analysis.answer.recommend import Recommendation, recommend
+from sweep.analysis.answer.safe_setting import Rule
 from sweep.analysis.answer.snippet import snippet
 from sweep.analysis.claims.verdict import ClaimFinding, judge, to_json
-from sweep.analysis.region.region import fit_margin, region, region_tables
-from sweep.analysis.trials.dimensions import dimensions, panel_dimension
-from sweep.analysis.trials.tried import of_space
+from sweep.analysis.region.evidence import Evidence
+from sweep.analysis.region.region import region, region_tables
+from sweep.analysis.trials.tried import space_of
+from sweep.records import NotKnown
 from sweep.report.sections.claims import headline, terminal_lines
 from sweep.running.course import is_full_size_test
 from sweep.running.session import StudySession
@@ -33,8 +31,8 @@ def conclude(session: StudySession, loaded: LoadedStudy) -> tuple[Recommendation
         content["provenance"]["exploration_ended"] = session.stop_reason
     store.write_yaml(results_dir / "study.yaml", content)
     trials = store.read_trials(results_dir)
-    safety = (study.safety.lr_factor, study.safety.p_stable)
-    answer = recommend(trials, content["space"], study.objective, safety=safety)
+    evidence = Evidence(trials, space_of(content["space"]))
+    answer = recommend(evidence, study.objective, Rule(study.safety.lr_factor, study.safety.p_stable))
     recipe_path, snippet_path = results_dir / "recipe.yaml", results_dir / "recipe.py"
     # A design without a confirmation compares; what it would recommend, nobody has tried with fresh seeds.
     if answer.chosen is not None and recommends(study):
@@ -44,22 +42,16 @@ def conclude(session: StudySession, loaded: LoadedStudy) -> tuple[Recommendation
     else:
         recipe_path.unlink(missing_ok=True)
         snippet_path.unlink(missing_ok=True)
-    _write_map(results_dir, trials, content["space"])
+    found = region(evidence)
+    if isinstance(found, NotKnown):
+        store.remove_map(results_dir)
+    else:
+        store.write_map(results_dir, *region_tables(found))
     store.write_importance(results_dir, session.importances())
     findings = judge(trials, content, functools.partial(store.read_evals, results_dir))
     if study.design is not None:
         store.write_claims(results_dir, to_json(findings))
     return answer, findings
-
-
-def _write_map(results_dir: Path, trials: pd.DataFrame, space: Mapping[str, Any]) -> None:
-    model = fit_margin(trials, space)
-    if isinstance(model, str):
-        store.remove_map(results_dir)
-        return
-    known = of_space(trials)
-    dims = dimensions(space, known)
-    store.write_map(results_dir, *region_tables(region(model, known, dims, panel_dimension(dims))))
 
 
 def recommends(study: Study) -> bool:

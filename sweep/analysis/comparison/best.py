@@ -9,7 +9,7 @@ import numpy.typing as npt
 from scipy.stats import ttest_ind
 
 from sweep.analysis.answer.recommend import Recommendation, recommend
-from sweep.analysis.answer.safe_setting import chance_text
+from sweep.analysis.answer.safe_setting import Rule, chance_text
 from sweep.analysis.claims.stated import tested
 from sweep.analysis.comparison.changes import Incomparable, StudyChange, Told, told
 from sweep.analysis.comparison.settings import Difference
@@ -26,11 +26,11 @@ _NAMES: Mapping[Metric, str] = {"wer": "WER", "val_loss": "validation loss, nats
 def recommended(run: StudyRun) -> Recommendation:
     """What a study recommends; nothing where its claims are its answer."""
     study = run.study
-    searched = run.trials[run.trials["phase"] != Phase.FULL_SIZE]
+    evidence = run.evidence
     if run.is_design and not (study.get("confirm") or {}).get("settings"):
-        searched = searched.iloc[:0]
+        evidence = evidence.nothing()
     rule = study.get("safety")
-    return recommend(searched, run.plain_space, _metric(run), (rule["lr_factor"], rule["p_stable"]) if rule else None)
+    return recommend(evidence, _metric(run), Rule(rule["lr_factor"], rule["p_stable"]) if rule else None)
 
 
 def best_facts(a: StudyRun, b: StudyRun, first: Recommendation, second: Recommendation) -> Iterator[Told]:
@@ -38,7 +38,7 @@ def best_facts(a: StudyRun, b: StudyRun, first: Recommendation, second: Recommen
     if first.chosen is None and second.chosen is None:
         return
     both = (first, second)
-    names = short_names([*a.plain_space, *b.plain_space])
+    names = short_names([*a.space, *b.space])
     yield told("setting", (setting_text(r.setting, names) if r.chosen else "none" for r in both))
     yield told("safety rule", (_safety_text(r) for r in both))
     yield told("stable over fresh seeds", (share_text(r.chosen.group.fresh) if r.chosen else "none" for r in both))

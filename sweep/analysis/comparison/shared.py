@@ -2,14 +2,16 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import pandas as pd
 
 from sweep.analysis.comparison.settings import ABSENT, value_at
+from sweep.analysis.region.evidence import Evidence
 from sweep.analysis.trials.dimensions import plain
 from sweep.analysis.trials.outcomes import at_level
-from sweep.analysis.trials.tried import of_space, settings_of, space_of
+from sweep.analysis.trials.tried import settings_of, space_of
 from sweep.records import Phase
 from sweep.space import Choice, Dimension, Grid, Scalar, Space
 from sweep.wording import number, short_names, value_text
@@ -18,7 +20,7 @@ _DIGITS = 9
 """Significant digits to which two values of a setting are the same."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class StudyRun:
     """A study and its trials, as the store holds them."""
 
@@ -28,15 +30,15 @@ class StudyRun:
     claims: tuple[Mapping[str, Any], ...] = ()
     """The findings of claims.json."""
 
-    @property
-    def plain_space(self) -> dict[str, Any]:
-        """The study's `space` as study.yaml holds it."""
-        return dict(self.study.get("space") or {})
+    @cached_property
+    def evidence(self) -> Evidence:
+        """The trials with what was searched."""
+        return Evidence(self.trials, space_of(self.study.get("space") or {}))
 
     @property
     def space(self) -> Space:
         """The searched settings."""
-        return space_of(self.plain_space)
+        return self.evidence.space
 
     @property
     def is_design(self) -> bool:
@@ -123,7 +125,7 @@ def shared_part(a: StudyRun, b: StudyRun) -> Shared:
 
 def in_part(run: StudyRun, shared: Shared) -> pd.DataFrame:
     """The judged trials of a study in the shared part, confirming ones left out: those were chosen as stable ones."""
-    known = of_space(run.trials)
+    known = run.evidence.tried
     known = known[known["phase"] == Phase.EXPLORE]
     kept = [shared.holds(setting) for setting in settings_of(known, run.space)]
     return known[pd.Series(kept, index=known.index, dtype=bool)]

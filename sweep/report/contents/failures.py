@@ -1,7 +1,7 @@
 """What the report tells about failed trainings: where, why, how near to overflow, and one of them step by step."""
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,8 @@ from sweep.analysis.failures.half_precision import (
     scale_course,
 )
 from sweep.analysis.failures.step_trace import StepTrace, found_again, step_trace
-from sweep.analysis.trials.dimensions import Dimension, plain
+from sweep.analysis.region.evidence import Evidence
+from sweep.analysis.trials.dimensions import plain
 from sweep.analysis.trials.outcomes import judged
 from sweep.judging.detectors.base import RunContext
 from sweep.records import NAN, Cause, Explanation, Outcome, Phase
@@ -80,9 +81,7 @@ class Failures:
 def failures(
     results_dir: Path,
     study: Mapping[str, Any],
-    trials: pd.DataFrame,
-    dims: Sequence[Dimension],
-    panel: Dimension | None,
+    evidence: Evidence,
     explanations: Mapping[str, Explanation],
 ) -> Failures:
     """Reads what it needs of the records: those of the drawn trials and of the example, however many trials there are.
@@ -90,14 +89,13 @@ def failures(
     Args:
         results_dir: where the records lie.
         study: study.yaml.
-        trials: rows of all finished trials.
-        dims: the searched settings.
-        panel: the category that panels are split by; it comes first.
+        evidence: all finished trials; the category that panels are split by comes first.
         explanations: by trial id.
     """
+    trials = evidence.trials
     ended = judged(trials[trials["phase"] != Phase.FULL_SIZE])
     failed = ended[~ended["stable"].astype(bool)]
-    ordered = sorted(dims, key=lambda dim: dim != panel)
+    ordered = sorted(evidence.dims, key=lambda dim: dim != evidence.panel)
     example = worked_example(ended, explanations)
     kinds = Counter(Outcome(verdict) for verdict in failed["verdict"])
     return Failures(
@@ -107,7 +105,7 @@ def failures(
         num_judged=len(ended),
         num_explained=int(failed["trial_id"].isin(list(explanations)).sum()),
         num_compared=len(compared(trials)),
-        by_setting=tuple(failures_by_setting(trials, ordered, dict(study.get("space") or {}), explanations)),
+        by_setting=tuple(failures_by_setting(evidence, ordered, explanations)),
         operations=tuple(failing_operations(ended, explanations)),
         half=_half_precision(results_dir, study, ended),
         example=None if example is None else _example(results_dir, study, ended, example, explanations.get(example)),

@@ -10,10 +10,13 @@ import numpy as np
 from markupsafe import Markup
 
 from sweep.analysis.claims.named import is_ratio, response, response_text, shown
+from sweep.analysis.claims.stated import removed_note
 from sweep.analysis.claims.verdict import ClaimFinding, Word
+from sweep.report.contents.view import View
 from sweep.report.figures.effect import draw_effect, effect_info
 from sweep.report.figures.pairs import draw_slopes, draw_squares, slope_info, squares_info
 from sweep.report.sections.claim_units import by_levels, effect_number, effect_text, interval_name, levels, unit, zone
+from sweep.report.sections.section import Content
 from sweep.wording import number, plural
 
 VERDICTS: tuple[Word, ...] = ("supported", "refuted", "equivalent", "undecided")
@@ -93,6 +96,20 @@ def terminal_lines(findings: Sequence[ClaimFinding]) -> list[str]:
         if finding.verdict == "undecided":
             lines += [f"{'':<{width}}  {text}" for text in (finding.power, finding.note) if text]
     return lines
+
+
+def claims_content(view: View) -> Content:
+    """The claims, a card each."""
+    return Content(
+        {
+            "view": view,
+            "verdict_count": headline(view.findings),
+            "cards": claim_cards(view.findings),
+            "meanings": MEANINGS,
+            "null_name": null_name(view.findings),
+            "removed_claims": removed_note({"provenance": view.provenance}),
+        }
+    )
 
 
 def claim_cards(findings: Sequence[ClaimFinding]) -> tuple[ClaimCard, ...]:

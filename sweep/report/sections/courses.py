@@ -9,15 +9,37 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from sweep.analysis.figures.course import CourseRows
+from sweep.analysis.figures.course import CourseRows, points_kept
 from sweep.analysis.trials.dimensions import Dimension, plain
 from sweep.records import Outcome
+from sweep.report.contents.view import View
 from sweep.report.figures.course import Course
+from sweep.report.sections.section import Content
 
 SHARP, COARSE = 4096, 512
 """Steps of a packed logarithm, a decade: 0.06 and 0.45 % apart."""
 FEW = 1000
 """Trials up to which courses are packed sharply."""
+
+
+def traces_content(view: View) -> Content:
+    """The courses of all trials, for the page's script."""
+    num = len(view.traces)
+    words = {
+        "num_traced": num,
+        "num_trials": len(view.trials),
+        "num_points": points_kept(num),
+        "traced_examples": [(label, trial_id) for label, trial_id in view.examples if trial_id in view.traced],
+    }
+    return Content(words, data={"courses": courses_payload(view)})
+
+
+def courses_payload(view: View) -> str:
+    """Trial id -> its packed course, as a text of its own: only those that are looked at are read; as JSON."""
+    sharpness = SHARP if len(view.traces) <= FEW else COARSE
+    every = courses(view.traces, view.trials, view.study, view.dims)
+    content = {course.trace.trial_id: packed_course(course, sharpness) for course in every}
+    return json.dumps(content, separators=(",", ":"))
 
 
 def courses(

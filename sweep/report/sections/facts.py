@@ -6,6 +6,7 @@ from typing import Any
 from sweep.analysis.cost.audit import audit_text
 from sweep.records import Outcome
 from sweep.report.contents.view import View
+from sweep.report.sections.section import Content
 from sweep.wording import duration, number, percent, plural
 
 _UNITS = {"_s": "seconds", "_hz": "per second", "_mib": "MiB"}
@@ -73,6 +74,11 @@ def study_sections(view: View) -> list[tuple[str, list[tuple[str, str]]]]:
     ]
     rows = [(title, list(fact_rows(content))) for title, content in sections]
     return [(title, lines) for title, lines in rows if lines]
+
+
+def made_content(view: View) -> Content:
+    """What the results do not show, and all settings of the study."""
+    return Content({"limits": limits(view), "study_facts": study_sections(view)})
 
 
 def limits(view: View) -> list[str]:

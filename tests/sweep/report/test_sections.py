@@ -169,3 +169,19 @@ def test_a_report_fits_the_model_of_the_boundary_once(results: Path, monkeypatch
     num = len(fitted)
     recommend(view.evidence, view.metric, Rule(3.0, 0.95))
     assert len(fitted) == num
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("anchor", ["answer", "map", "trials", "traces", "matters"])
+def test_the_pages_script_works_without_a_section(
+    tmp_path: Path, whole: Path, view: View, monkeypatch: pytest.MonkeyPatch, opened: Callable[..., Any], anchor: str
+) -> None:
+    with_section(monkeypatch, anchor, content=broken(ValueError("lost")))
+    path = tmp_path / "report.html"
+    path.write_text(render(view).html, encoding="utf-8")
+    page, trouble = opened(path, 1200, "light")
+    if anchor not in ("trials", "traces"):
+        page.click("#table [data-trial] >> nth=1")
+        page.wait_for_selector("#trace .main-svg")
+    assert trouble == [] and page.locator(f"#{anchor}").inner_text().count("could not be made") == 1
+    page.close()

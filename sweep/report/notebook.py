@@ -3,6 +3,7 @@
 `sweep.load("results/x")` gives a `Results`. Needs neither torch, Ray nor Optuna.
 """
 
+import copy
 import html
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -65,7 +66,8 @@ class Results:
     @cached_property
     def study(self) -> dict[str, Any]:
         """study.yaml with all its defaults; `provenance` has versions, machine and data facts."""
-        return {**self._source.study, "provenance": self._source.provenance}
+        stored = self._source.stored
+        return copy.deepcopy({**stored.content, "provenance": stored.made})
 
     @cached_property
     def trials(self) -> pd.DataFrame:
@@ -138,7 +140,7 @@ class Results:
         `estimate` with its interval `low` to `high` is in the unit of `response` (a share for `stable`, nats a label
         for losses), a factor where `effect` is a ratio, decades for `edge_lr`; `p` is to be compared with `level`.
         """
-        rows = [{**vars(finding), **finding.claim} for finding in self._view.findings]
+        rows = [{**vars(finding), **finding.claim.model_dump(mode="json")} for finding in self._view.findings]
         return pd.DataFrame([{name: row[name] for name in _CLAIM_FIELDS} for row in rows], columns=list(_CLAIM_FIELDS))
 
     @property
@@ -163,7 +165,7 @@ class Results:
 
     def _repr_html_(self) -> str:
         """The answer and the counts, as a notebook shows the object; it takes as long as a report the first time."""
-        name, outcomes = str(self.study.get("name", self.folder.name)), self._source.trials["verdict"].value_counts()
+        name, outcomes = self._source.stored.study.name, self._source.trials["verdict"].value_counts()
         rows = "".join(f"<tr><td>{html.escape(str(o))}</td><td>{n}</td></tr>" for o, n in outcomes.items())
         table = f"<table><thead><tr><th>outcome</th><th>trials</th></tr></thead><tbody>{rows}</tbody></table>"
         told = f"<p><b>{html.escape(name)}</b><br>{html.escape(self.headline)}</p><p>{html.escape(self._counted())}</p>"

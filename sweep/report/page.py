@@ -38,8 +38,8 @@ def render(view: View) -> ReportPage:
     figures: Mapping[str, Any] = {name: figure for one in sections for name, figure in one.figures.items()}
     data = {"trials": NO_TRIALS, "courses": NO_COURSES} | {k: text for one in sections for k, text in one.data.items()}
     html = template("page").render(
-        name=view.study["name"],
-        description=view.study.get("description") or "",
+        name=view.study.name,
+        description=view.study.description,
         sections=sections,
         light_css=Markup(css_variables(dark=False)),
         dark_css=Markup(css_variables(dark=True)),

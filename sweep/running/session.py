@@ -33,7 +33,7 @@ from sweep.search.bridge import OptunaBridge, SettingResult
 from sweep.space import Settings
 from sweep.store.ledger import Ledger
 from sweep.store.ledger_lines import Ask, Explored
-from sweep.study import LoadedStudy, num_confirmations, num_settings, stored
+from sweep.study import LoadedStudy, num_confirmations, num_settings
 from sweep.study.design import Paired, cells, training
 
 RECENT_TRAININGS = 5
@@ -343,7 +343,7 @@ class StudySession:
         self.write_trials()
         return settled(
             store.read_trials(self.results_dir),
-            stored(self.study),
+            self.study,
             functools.partial(store.read_evals, self.results_dir),
         )
 

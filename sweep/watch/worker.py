@@ -35,7 +35,7 @@ def build(folder: Path) -> tuple[Page, str | None]:
     page = Page(
         html=gzip.compress(html, compresslevel=5, mtime=0),
         version=hashlib.sha256(html).hexdigest()[:16],
-        name=str(view.study.get("name", folder.name)),
+        name=view.study.name,
         num_trials=len(view.trials),
         num_planned=view.num_planned,
         built_at=built_at,

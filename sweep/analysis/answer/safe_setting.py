@@ -18,6 +18,7 @@ from sweep.boundary.encoding import Axis
 from sweep.boundary.model import MarginModel
 from sweep.records import Metric, NotKnown
 from sweep.space import Scalar, Settings, contains
+from sweep.study.reading import StoredStudy
 from sweep.wording import number
 
 _NUM_SAMPLE = 1024
@@ -67,6 +68,12 @@ class SafeSetting:
     """The rule and whether it is kept, in a sentence."""
     tried_group: int | None
     """The group that was trained with these settings; None if none was."""
+
+
+def safety_rule(stored: StoredStudy) -> Rule | None:
+    """The rule that the study asks for; None for the results of a version without one."""
+    safety = stored.study.safety
+    return Rule(safety.lr_factor, safety.p_stable) if stored.says("safety") else None
 
 
 def safe_setting(evidence: Evidence, rule: Rule, metric: Metric = "wer") -> SafeSetting | None:

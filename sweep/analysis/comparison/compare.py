@@ -48,7 +48,7 @@ def compare(a: StudyRun, b: StudyRun) -> Comparison:
     for name, run in (("A", a), ("B", b)):
         if run.trials.empty:
             raise NothingToCompareError(f"{name} has no finished trial yet: compare again when some have finished")
-    settings = differences(a.study, b.study)
+    settings = differences(a.stored, b.stored)
     shared = shared_part(a, b)
     found: list[StudyChange | Incomparable] = []
     basis = list(_shared_sentences(a, b, shared))

@@ -3,7 +3,6 @@
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
@@ -13,6 +12,7 @@ from sweep.analysis.figures.course import EVAL_COLUMNS, MAX_POINTS, STEP_COLUMNS
 from sweep.analysis.trials.outcomes import judged
 from sweep.records import Explanation
 from sweep.store.ledger_lines import LEDGER_FILE
+from sweep.study.reading import StoredStudy, read_study
 
 
 @dataclass(frozen=True)
@@ -20,9 +20,7 @@ class FolderContent:
     """What a results folder held when it was read."""
 
     folder: Path
-    study: dict[str, Any]
-    """study.yaml without `provenance`."""
-    provenance: dict[str, Any]
+    stored: StoredStudy
     trials: pd.DataFrame
     """All finished trials, each with the newest known cause."""
     explanations: Mapping[str, Explanation]
@@ -30,13 +28,12 @@ class FolderContent:
 
 
 def read_source(results_dir: Path) -> FolderContent:
-    """Reads the study and its trials, quickly; `view_of` makes all that the page shows of it, which takes seconds.
+    """Reads the study and its trials, quickly; a `View` makes all that the page shows of it, which takes seconds.
 
     Raises:
         ResultsError: it is not the results folder of a study.
     """
-    study = store.read_study(results_dir)
-    provenance = dict(study.pop("provenance", None) or {})
+    stored = read_study(results_dir)
     trials = _trials(results_dir)
     explanations = _explanations(results_dir, trials)
     # An explanation may be younger than the trial's row.
@@ -44,7 +41,7 @@ def read_source(results_dir: Path) -> FolderContent:
         explanations[t].text if t in explanations else c
         for t, c in zip(trials["trial_id"], trials["cause"], strict=True)
     ]
-    return FolderContent(results_dir, study, provenance, trials, explanations)
+    return FolderContent(results_dir, stored, trials, explanations)
 
 
 def _trials(results_dir: Path) -> pd.DataFrame:

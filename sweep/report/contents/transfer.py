@@ -10,6 +10,7 @@ from sweep.analysis.region.transfer_fit import WidthFit, width_fit
 from sweep.boundary.edges import edge_path
 from sweep.records import NotKnown
 from sweep.report.contents.full_size import FullSizeTraining, full_size_trainings
+from sweep.study.full_size import FullSize
 from sweep.wording import short_names
 
 
@@ -26,7 +27,7 @@ class Transfer:
 
 
 def transfer(
-    evidence: Evidence, found: Region | NotKnown, full_size: Mapping[str, Any], recommended: Mapping[str, Any]
+    evidence: Evidence, found: Region | NotKnown, full_size: FullSize, recommended: Mapping[str, Any]
 ) -> Transfer:
     """How the edge moves with the size that a study names.
 
@@ -36,7 +37,7 @@ def transfer(
         full_size: the study's `full_size`.
         recommended: dotted path -> value; empty without a recommendation.
     """
-    path, target, model = str(full_size["path"]), float(full_size["target"]), evidence.model
+    path, target, model = full_size.path, full_size.target, evidence.model
     name = short_names(evidence.space).get(path, path)
     if isinstance(found, NotKnown):
         return Transfer(name, "", found, ())

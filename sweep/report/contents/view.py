@@ -7,7 +7,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 import yaml
@@ -16,16 +15,14 @@ from sweep import store
 from sweep.analysis.answer.pareto import ParetoRow, pareto_front
 from sweep.analysis.answer.recipe import recipe
 from sweep.analysis.answer.recommend import Recommendation, recommend
-from sweep.analysis.answer.safe_setting import Rule
+from sweep.analysis.answer.safe_setting import safety_rule
 from sweep.analysis.answer.snippet import snippet
 from sweep.analysis.answer.unsafe import LrBracket, lr_brackets
-from sweep.analysis.claims.pairs import num_cells
 from sweep.analysis.claims.verdict import ClaimFinding, judge
 from sweep.analysis.cost.audit import AuditResult, audit
 from sweep.analysis.cost.costs import Costs, costs
 from sweep.analysis.cost.spending import Spending, Timed, spending
 from sweep.analysis.failures.causes import OutcomeCauses, causes_by_outcome
-from sweep.analysis.failures.health import health_warnings
 from sweep.analysis.figures.course import CourseRows, examples, points_kept, traced_trials
 from sweep.analysis.figures.learning_rate import LrInfo, LrSensitivity, lr_info, lr_sensitivity
 from sweep.analysis.figures.stability_map import MapInfo, map_info
@@ -36,13 +33,17 @@ from sweep.analysis.region.region import RegionPanel as Grid
 from sweep.analysis.trials.dimensions import Dimension
 from sweep.analysis.trials.groups import SettingGroup, setting_groups
 from sweep.analysis.trials.outcomes import OutcomeCounts, judged, mapped, outcome_counts
-from sweep.analysis.trials.tried import space_of
-from sweep.records import Explanation, Metric, NotKnown, Outcome, Phase
+from sweep.forensics.health_alerts import health_warnings
+from sweep.records import Explanation, NotKnown, Outcome, Phase
 from sweep.report.contents.failures import Failures, failures
 from sweep.report.contents.folder import FolderContent, read_source, read_traces
 from sweep.report.contents.importance import ImportanceTable, importance_table
 from sweep.report.contents.transfer import Transfer, transfer
+from sweep.search import Nsga2Search
 from sweep.store.ledger_lines import elapsed_s
+from sweep.study.design import num_trainings
+from sweep.study.reading import Provenance, StoredStudy
+from sweep.study.settings import Study
 
 MAX_TIMED = 300
 """Trials whose steps and evaluations are timed: reading a file of each takes milliseconds."""
@@ -75,14 +76,19 @@ class View:
     source: FolderContent
 
     @property
-    def study(self) -> dict[str, Any]:
-        """study.yaml without `provenance`."""
-        return self.source.study
+    def stored(self) -> StoredStudy:
+        """The study as its folder has it."""
+        return self.source.stored
 
     @property
-    def provenance(self) -> dict[str, Any]:
+    def study(self) -> Study:
+        """What was asked for."""
+        return self.stored.study
+
+    @property
+    def provenance(self) -> Provenance:
         """Where the results come from."""
-        return self.source.provenance
+        return self.stored.provenance
 
     @property
     def trials(self) -> pd.DataFrame:
@@ -97,7 +103,7 @@ class View:
     @cached_property
     def evidence(self) -> Evidence:
         """What all answers rest on."""
-        return Evidence(self.trials, space_of(self.study.get("space") or {}))
+        return Evidence(self.trials, self.study.searched)
 
     @property
     def dims(self) -> tuple[Dimension, ...]:
@@ -135,32 +141,24 @@ class View:
         return len(self.trials) - len(self.searched)
 
     @property
-    def num_planned(self) -> int | None:
-        """Trials that the study's budget allows before confirmation; None if it does not say."""
-        design, budget = self.study.get("design"), self.study.get("budget") or {}
-        if not design:
-            return int(budget["trials"]) if budget.get("trials") else None
-        return int(design["blocks"]) * num_cells(design)
-
-    @property
-    def metric(self) -> Metric:
-        """What stable settings are ranked by."""
-        return "val_loss" if self.study.get("objective") == "val_loss" else "wer"
+    def num_planned(self) -> int:
+        """Trials that the study's budget allows before confirmation."""
+        return self.study.budget.trials if self.study.design is None else num_trainings(self.study.design)
 
     @property
     def is_experiment(self) -> bool:
         """Whether the trainings were designed to settle claims."""
-        return bool(self.study.get("design"))
+        return self.study.design is not None
 
     @property
     def claims_answer(self) -> bool:
         """Whether the claims are the study's answer: only what is confirmed is recommended in an experiment."""
-        return self.is_experiment and not (self.study.get("confirm") or {}).get("settings")
+        return not self.study.recommends
 
     @property
     def shows_map(self) -> bool:
         """Whether there is a numeric setting to draw over: in an experiment, one that was drawn, not a factor."""
-        factors = (self.study.get("design") or {}).get("factors") or {}
+        factors = {} if self.study.design is None else self.study.design.factors
         fixed = {path for levels in factors.values() for settings in levels.values() for path in settings}
         return not fixed or any(dim.kind == "number" and dim.path not in fixed for dim in self.dims)
 
@@ -172,19 +170,15 @@ class View:
     @cached_property
     def recommendation(self) -> Recommendation:
         """Of a study whose answer is its claims: none."""
-        rule = self.study.get("safety")
         return recommend(
             self.evidence.nothing() if self.claims_answer else self.evidence,
-            self.metric,
-            # The results of a version without a safety rule have none.
-            Rule(float(rule["lr_factor"]), float(rule["p_stable"])) if rule else None,
+            self.study.objective,
+            safety_rule(self.stored),
         )
 
     @cached_property
     def findings(self) -> tuple[ClaimFinding, ...]:
         """What became of the study's claims, in their order."""
-        if not self.study.get("claims"):
-            return ()
         return tuple(judge(self.trials, self.study, functools.partial(store.read_evals, self.source.folder)))
 
     @cached_property
@@ -205,7 +199,7 @@ class View:
             evidence = (content.get("provenance") or {}).get("evidence") or {}
             if evidence.get("trials") == list(chosen.group.trial_ids):
                 return text
-        made = recipe(self.recommendation, self.study)
+        made = recipe(self.recommendation, self.stored.content, self.evidence.space)
         text = yaml.safe_dump(made, sort_keys=False, allow_unicode=True, width=100)
         return text
 
@@ -239,8 +233,8 @@ class View:
         info = lr_info(self.searched, lr, self.panel)
         return dataclasses.replace(
             info,
-            l_const=_known_or(info.l_const, self.provenance.get("l_const")),
-            l_unif=_known_or(info.l_unif, self.provenance.get("l_unif")),
+            l_const=_known_or(info.l_const, self.provenance.l_const),
+            l_unif=_known_or(info.l_unif, self.provenance.l_unif),
         )
 
     @cached_property
@@ -278,7 +272,7 @@ class View:
     @cached_property
     def transfer(self) -> Transfer | None:
         """How the edge moves with the model's width; None where the study does not ask for a full size."""
-        full_size = self.study.get("full_size")
+        full_size = self.study.full_size
         return transfer(self.evidence, self.region, full_size, self.recommendation.setting) if full_size else None
 
     @cached_property
@@ -299,8 +293,10 @@ class View:
     @cached_property
     def front(self) -> tuple[ParetoRow, ...]:
         """The best results for their cost, where the search looked at both."""
-        search = self.study.get("search") or {}
-        return pareto_front(self.evidence, self.metric, search["cost"]) if search.get("kind") == "nsga2" else ()
+        search = self.study.search
+        if not isinstance(search, Nsga2Search):
+            return ()
+        return pareto_front(self.evidence, self.study.objective, search.cost)
 
     @cached_property
     def costs(self) -> Costs:
@@ -321,7 +317,7 @@ class View:
             _timed(self.source.folder, self._to_trace),
             self.is_experiment,
             elapsed_s(self.source.folder),
-            self.provenance.get("num_lanes"),
+            self.provenance.num_lanes,
         )
 
     @cached_property
@@ -332,7 +328,7 @@ class View:
     @cached_property
     def failures(self) -> Failures:
         """Where and how trainings failed, with one of them traced."""
-        return failures(self.source.folder, self.study, self.evidence, self.explanations)
+        return failures(self.source.folder, self.stored, self.evidence, self.explanations)
 
     @cached_property
     def examples(self) -> tuple[tuple[str, str], ...]:
@@ -400,5 +396,5 @@ def _timed(results_dir: Path, trial_ids: Sequence[str]) -> Iterator[Timed]:
             yield Timed(trial_id, float(steps["time_s"].sum()), 0.0 if evals is None else float(evals["time_s"].sum()))
 
 
-def _known_or(value: float, other: Any) -> float:
-    return float(other) if math.isnan(value) and isinstance(other, int | float) else value
+def _known_or(value: float, other: float | None) -> float:
+    return other if math.isnan(value) and other is not None else value

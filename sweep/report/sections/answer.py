@@ -9,11 +9,12 @@ from markupsafe import escape
 from sweep.analysis.answer.pareto import ParetoRow
 from sweep.analysis.answer.recommend import result_text
 from sweep.analysis.trials.groups import BOOTSTRAP_FROM, Spread
-from sweep.records import NotKnown
+from sweep.records import Cost, NotKnown
 from sweep.report.contents.view import View
 from sweep.report.sections.claims import claim_cards, headline
 from sweep.report.sections.facts import exploration_ended, tiles
 from sweep.report.sections.section import Content
+from sweep.search import Nsga2Search
 from sweep.wording import number, percent, plural, setting_text
 
 Line = tuple[str, str, str]
@@ -23,7 +24,7 @@ NUM_ALTERNATIVES = 4
 """Settings shown after the recommended one."""
 _LARGE_ERROR = 0.15
 """Expected calibration error above which the card says how little a chance is worth."""
-_COSTS = {"step_time_s": "time of a step, s", "peak_memory_mib": "peak memory, MiB"}
+_COSTS: dict[Cost, str] = {"step_time_s": "time of a step, s", "peak_memory_mib": "peak memory, MiB"}
 
 
 @dataclass(frozen=True)
@@ -168,11 +169,11 @@ def front(view: View) -> Front | None:
     """The best results for their cost; None where the search did not look at cost."""
     if not view.front:
         return None
-    cost = str(view.study["search"]["cost"])
-    by_loss = view.study.get("objective") == "val_loss"
+    assert isinstance(view.study.search, Nsga2Search), "no other search looks at cost"
+    by_loss = view.study.objective == "val_loss"
     return Front(
         rows=view.front,
         result_name="Validation loss, nats/label" if by_loss else "WER",
         result_text=number if by_loss else lambda rate: percent(rate, 1),
-        cost_name=_COSTS.get(cost, cost),
+        cost_name=_COSTS[view.study.search.cost],
     )

@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -15,6 +15,8 @@ from sweep.records import Outcome
 from sweep.report.contents.view import View
 from sweep.report.figures.course import Course
 from sweep.report.sections.section import Content
+from sweep.study.settings import Study
+from sweep.training.optim.clipping import ByNorm
 
 SHARP, COARSE = 4096, 512
 """Steps of a packed logarithm, a decade: 0.06 and 0.45 % apart."""
@@ -43,17 +45,17 @@ def courses_payload(view: View) -> str:
 
 
 def courses(
-    traces: Iterable[CourseRows], trials: pd.DataFrame, study: Mapping[str, Any], dims: Iterable[Dimension]
+    traces: Iterable[CourseRows], trials: pd.DataFrame, study: Study, dims: Iterable[Dimension]
 ) -> Iterator[Course]:
     """The courses of finished trials of the study."""
     rows = {str(row["trial_id"]): row for row in trials.to_dict("records")}
-    fixed = (study.get("training") or {}).get("clip") or {}
+    fixed = study.training.clip
     clip_paths = [dim.path for dim in dims if ".clip." in dim.path]
     for one in traces:
         row = rows[one.trial_id]
         searched = {path.rpartition(".")[2]: plain(row.get(path)) for path in clip_paths}
-        clip = {**fixed, **{key: value for key, value in searched.items() if value is not None}}
-        max_norm = clip.get("max_norm") if clip.get("kind") == "norm" else None
+        kind = searched.get("kind") or fixed.kind
+        max_norm = searched.get("max_norm") or (fixed.max_norm if isinstance(fixed, ByNorm) else None)
         stop, alarm, l_const = plain(row["stop_step"]), plain(row["alarm"]), plain(row["l_const"])
         yield Course(
             trace=one,
@@ -61,7 +63,7 @@ def courses(
             verdict=Outcome(row["verdict"]),
             alarm=None if alarm is None else Outcome(alarm),
             stop_step=None if stop is None else int(stop),
-            clip=float(max_norm) if max_norm is not None and math.isfinite(float(max_norm)) else None,
+            clip=float(max_norm) if kind == "norm" and max_norm is not None else None,
             l_const=None if l_const is None else float(l_const),
         )
 

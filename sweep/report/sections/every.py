@@ -16,11 +16,11 @@ from sweep.report.sections.trial_table import trials_content
 SECTIONS = (
     Section("answer", "Answer", answer_content),
     Section("map", "Stable region", map_content, lambda view: view.shows_map),
-    Section("size", "Full size", size_content, lambda view: bool(view.study.get("full_size"))),
+    Section("size", "Full size", size_content, lambda view: view.study.full_size is not None),
     Section("lr", "Learning rate", lr_content, lambda view: view.shows_lr),
     Section("front", "Result against cost", front_content, lambda view: bool(view.front)),
     Section("failures", "Failures", failures_content),
-    Section("claims", "Claims", claims_content, lambda view: bool(view.study.get("claims"))),
+    Section("claims", "Claims", claims_content, lambda view: bool(view.study.claims)),
     Section(
         "matters",
         "What matters",

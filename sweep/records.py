@@ -430,4 +430,12 @@ def few_words(cause: str) -> str:
     return re.split(r"[:;(]", cause, maxsplit=1)[0].strip()
 
 
+@dataclass(frozen=True)
+class NotKnown:
+    """Stands where an answer would: there is none."""
+
+    reason: str
+    """Why, in a sentence for a person."""
+
+
 Checkpoints = Literal["none", "last", "best_and_last"]

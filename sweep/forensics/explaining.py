@@ -9,13 +9,13 @@ import pandas as pd
 import torch
 
 from slr_models.data.batch import Dataset
-from sweep.analysis.failures.health import health_warnings
 from sweep.forensics.adam_state import is_damaged
 from sweep.forensics.batches import DataFaults, batches_of_steps
 from sweep.forensics.causes import calibration_details, quick_cause
 from sweep.forensics.changes import Change, drop, init_scale, learning_changes, survival_changes, without_utterances
 from sweep.forensics.counterfactuals import Judge, Replays, Run, level, train_to
 from sweep.forensics.flushing import LARGEST_HEALTHY_RATE, initial_flush_rate
+from sweep.forensics.health_alerts import health_warnings
 from sweep.forensics.sentences import outcomes, overflow, what_happened, where
 from sweep.forensics.settings import REPLAYED_PER_PLANNED, ForensicsConfig
 from sweep.forensics.trace_ops import OpTrace

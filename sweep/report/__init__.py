@@ -1,5 +1,6 @@
 """The report of a study: one HTML file that opens offline. Needs neither torch, Ray nor Optuna."""
 
+import sys
 from pathlib import Path
 
 __all__ = ["build_report"]
@@ -7,6 +8,8 @@ __all__ = ["build_report"]
 
 def build_report(results_dir: Path) -> Path:
     """Writes `report.html` into a results folder, of a finished, running or nearly empty study.
+
+    A section that cannot be made leaves the others as they are: a card in its place and a line on stderr say why.
 
     Raises:
         ResultsError: the folder is not the results folder of a study.
@@ -18,5 +21,12 @@ def build_report(results_dir: Path) -> Path:
     from sweep.report.page import render
 
     path = results_dir / "report.html"
-    store.write_text(path, render(load_view(results_dir)))
+    page = render(load_view(results_dir))
+    store.write_text(path, page.html)
+    for section in page.failed:
+        print(
+            f"warning: the section {section.title!r} of {path} could not be made ({section.reason}); the rest stands\n"
+            f"{section.traceback}",
+            file=sys.stderr,
+        )
     return path

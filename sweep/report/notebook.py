@@ -3,6 +3,7 @@
 `sweep.load("results/x")` gives a `Results`. Needs neither torch, Ray nor Optuna.
 """
 
+import copy
 import html
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,15 +20,24 @@ from sweep.analysis.answer.recommend import Recommendation
 from sweep.analysis.figures.parallel import parallel_info
 from sweep.analysis.region.region import region_tables
 from sweep.analysis.trials.dimensions import Dimension
-from sweep.records import Outcome
-from sweep.report.contents.importance import ImportanceTable, importance_table
-from sweep.report.contents.view import FolderContent, View, read_source, read_traces, view_of
+from sweep.records import NotKnown, Outcome
+from sweep.report.contents.folder import FolderContent, read_source, read_traces
+from sweep.report.contents.importance import ImportanceTable
+from sweep.report.contents.view import View
 from sweep.report.figures.combined import ALONE, combined
 from sweep.report.figures.course import course_figure
 from sweep.report.figures.importance import importance_figure
 from sweep.report.figures.panel import Panel
 from sweep.report.figures.parallel import parallel_figure
-from sweep.report.panels import figure_panels, map_name
+from sweep.report.panels import (
+    headroom_panels,
+    loss_scale_panels,
+    lr_panels,
+    map_name,
+    map_panels,
+    size_panels,
+    together_panels,
+)
 from sweep.report.sections.claims import headline
 from sweep.report.sections.courses import courses
 from sweep.wording import plural
@@ -56,7 +66,8 @@ class Results:
     @cached_property
     def study(self) -> dict[str, Any]:
         """study.yaml with all its defaults; `provenance` has versions, machine and data facts."""
-        return {**self._source.study, "provenance": self._source.provenance}
+        stored = self._source.stored
+        return copy.deepcopy({**stored.content, "provenance": stored.made})
 
     @cached_property
     def trials(self) -> pd.DataFrame:
@@ -129,7 +140,7 @@ class Results:
         `estimate` with its interval `low` to `high` is in the unit of `response` (a share for `stable`, nats a label
         for losses), a factor where `effect` is a ratio, decades for `edge_lr`; `p` is to be compared with `level`.
         """
-        rows = [{**vars(finding), **finding.claim} for finding in self._view.findings]
+        rows = [{**vars(finding), **finding.claim.model_dump(mode="json")} for finding in self._view.findings]
         return pd.DataFrame([{name: row[name] for name in _CLAIM_FIELDS} for row in rows], columns=list(_CLAIM_FIELDS))
 
     @property
@@ -154,7 +165,7 @@ class Results:
 
     def _repr_html_(self) -> str:
         """The answer and the counts, as a notebook shows the object; it takes as long as a report the first time."""
-        name, outcomes = str(self.study.get("name", self.folder.name)), self._source.trials["verdict"].value_counts()
+        name, outcomes = self._source.stored.study.name, self._source.trials["verdict"].value_counts()
         rows = "".join(f"<tr><td>{html.escape(str(o))}</td><td>{n}</td></tr>" for o, n in outcomes.items())
         table = f"<table><thead><tr><th>outcome</th><th>trials</th></tr></thead><tbody>{rows}</tbody></table>"
         told = f"<p><b>{html.escape(name)}</b><br>{html.escape(self.headline)}</p><p>{html.escape(self._counted())}</p>"
@@ -180,19 +191,18 @@ class Results:
 
     @cached_property
     def _view(self) -> View:
-        return view_of(self._source)
+        return View(self._source)
 
     @cached_property
     def _map_tables(self) -> tuple[pd.DataFrame, pd.DataFrame]:
-        if self._view.region is None:
+        if isinstance(self._view.region, NotKnown):
             empty = [schema.empty_table().to_pandas() for schema in (store.MAP_SCHEMA, store.EDGE_SCHEMA)]
             return empty[0], empty[1]
         return region_tables(self._view.region)
 
-    @cached_property
+    @property
     def _weights(self) -> ImportanceTable | None:
-        view = self._view
-        return importance_table(view.region, view.importance, view.dims, view.stable_region.matters)
+        return self._view.importance_table
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -219,16 +229,18 @@ class Figures:
         if over and index is None:
             have = "; ".join(plane.name for plane in planes) or "none"
             raise ResultsError(f"{self._results.folder}: no map over {' and '.join(over)}: there are {have}")
-        return self._panels(map_name(index or 0), "there is no map")
+        return self._drawn(map_panels(self._results._view)[map_name(index or 0)], "there is no map")
 
     def lr(self) -> go.Figure:
         """Validation loss (nats a label) and WER of every trial against the learning rate with their means, a panel a
         precision."""
-        return self._panels("lr", "there is no learning rate to plot against")
+        return self._drawn(lr_panels(self._results._view), "there is no learning rate to plot against")
 
     def size(self) -> go.Figure:
         """The upper edge of the learning rate against the model's width, with what is expected at full size."""
-        return self._panels("size", "the study does not ask how the edge moves with a size (full_size)")
+        found = self._results._view.transfer
+        panels = [] if found is None else size_panels(found)
+        return self._drawn(panels, "the study does not ask how the edge moves with a size (full_size)")
 
     def importance(self) -> go.Figure:
         """How much each setting matters for stability and for the result: shares, a colour a measure."""
@@ -239,21 +251,22 @@ class Figures:
 
     def together(self) -> go.Figure:
         """How the boundary of one setting moves with another, for the pair that acts together most."""
-        return self._panels("together", "no two settings can be told to act together")
+        return self._drawn(together_panels(self._results._view), "no two settings can be told to act together")
 
     def headroom(self) -> go.Figure:
         """How many doublings fp16 had left before overflow, over the steps of failed and of stable trials."""
-        return self._panels("headroom", "no numeric health of a training in fp16 was sampled")
+        half = self._results._view.failures.half
+        return self._drawn(headroom_panels(half), "no numeric health of a training in fp16 was sampled")
 
     def scales(self) -> go.Figure:
         """The loss scale over the steps of failed and of stable trials in fp16."""
-        return self._panels("scale", "no training had a loss scale")
+        return self._drawn(loss_scale_panels(self._results._view.failures.half), "no training had a loss scale")
 
     def parallel(self) -> go.Figure:
         """All trials as lines over their settings, loss, WER and outcome; drag along an axis to keep some."""
         info = parallel_info(self._results._view.searched, self._results._view.dims)
-        if isinstance(info, str):
-            raise ResultsError(f"{self._results.folder}: {info}")
+        if isinstance(info, NotKnown):
+            raise ResultsError(f"{self._results.folder}: {info.reason}")
         return parallel_figure(info)
 
     def compare(self, *trial_ids: str) -> go.Figure:
@@ -307,8 +320,7 @@ class Figures:
             raise ResultsError(f"trial {trial_id} of {self._results.folder} had not ended when the results were loaded")
         return rows.iloc[0]
 
-    def _panels(self, name: str, otherwise: str) -> go.Figure:
-        panels: Sequence[Panel] = figure_panels(self._results._view)[name]
+    def _drawn(self, panels: Sequence[Panel], otherwise: str) -> go.Figure:
         if all(panel.figure is None for panel in panels):
             why = next((panel.why_empty for panel in panels if panel.why_empty), otherwise)
             raise ResultsError(f"{self._results.folder}: {why}")

@@ -11,7 +11,6 @@ from rich.console import Console
 
 from slr_models.data.batch import Dataset
 from slr_models.errors import SettingError, UserError
-from sweep import store
 from sweep.analysis.claims.stated import exploratory_lines, removed_note
 from sweep.command_line import EXIT_DONE, EXIT_INTERRUPTED
 from sweep.live.loggers import check_loggers, open_loggers
@@ -22,7 +21,7 @@ from sweep.records import Phase
 from sweep.report import build_report
 from sweep.report.sections.claims import headline
 from sweep.running import runner
-from sweep.running.conclusion import conclude, details, recommends
+from sweep.running.conclusion import conclude, details
 from sweep.running.continuing import check_same_study, with_trials
 from sweep.running.job import RunOptions
 from sweep.running.plan import hopeless, plan
@@ -30,7 +29,7 @@ from sweep.running.preflight import preflight
 from sweep.running.provenance import note_lanes, write_study
 from sweep.running.session import StudySession
 from sweep.search import StabilitySearch
-from sweep.study import LoadedStudy, Study, load
+from sweep.study import LoadedStudy, Study, load, read_study
 from sweep.study.design import cells
 
 
@@ -99,7 +98,7 @@ def run(options: argparse.Namespace, console: Console) -> int:
     done = len(session.results)
     if not finished:
         console.print(f"interrupted after {done} trials; the same command goes on", highlight=False)
-    console.print(answer.headline if recommends(study) else headline(findings), highlight=False, style="bold")
+    console.print(answer.headline if study.recommends else headline(findings), highlight=False, style="bold")
     for line in details(session, answer, findings):
         console.print(f"  {line}", highlight=False)
     if options.trials is not None and session.search_has_ended and _num_explored(session) == before:
@@ -163,10 +162,10 @@ def _sweep(
 
 
 def _tell_of_changed_claims(results_dir: Path, console: Console) -> None:
-    content = store.read_study(results_dir)
-    for line in exploratory_lines(content):
+    found = read_study(results_dir)
+    for line in exploratory_lines(found.study.claims):
         console.print(f"  {line}", highlight=False)
-    if removed := removed_note(content):
+    if removed := removed_note(found.provenance.claims_withdrawn_after):
         console.print(f"  note: {removed}", highlight=False, style="yellow")
 
 

@@ -2,25 +2,22 @@
 
 import functools
 import math
-from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
-from typing import Any
-
-import pandas as pd
+from collections.abc import Iterator, Sequence
 
 from sweep import store
 from sweep.analysis.answer.recipe import recipe
 from sweep.analysis.answer.recommend import Recommendation, recommend
+from sweep.analysis.answer.safe_setting import Rule
 from sweep.analysis.answer.snippet import snippet
 from sweep.analysis.claims.verdict import ClaimFinding, judge, to_json
-from sweep.analysis.region.region import fit_margin, region, region_tables
-from sweep.analysis.trials.dimensions import dimensions, panel_dimension
-from sweep.analysis.trials.tried import of_space
+from sweep.analysis.region.evidence import Evidence
+from sweep.analysis.region.region import region, region_tables
+from sweep.records import NotKnown
 from sweep.report.sections.claims import headline, terminal_lines
 from sweep.running.course import is_full_size_test
 from sweep.running.session import StudySession
 from sweep.running.view import settings_line
-from sweep.study import LoadedStudy, Study
+from sweep.study import LoadedStudy
 
 
 def conclude(session: StudySession, loaded: LoadedStudy) -> tuple[Recommendation, list[ClaimFinding]]:
@@ -33,48 +30,37 @@ def conclude(session: StudySession, loaded: LoadedStudy) -> tuple[Recommendation
         content["provenance"]["exploration_ended"] = session.stop_reason
     store.write_yaml(results_dir / "study.yaml", content)
     trials = store.read_trials(results_dir)
-    safety = (study.safety.lr_factor, study.safety.p_stable)
-    answer = recommend(trials, content["space"], study.objective, safety=safety)
+    evidence = Evidence(trials, study.searched)
+    answer = recommend(evidence, study.objective, Rule(study.safety.lr_factor, study.safety.p_stable))
     recipe_path, snippet_path = results_dir / "recipe.yaml", results_dir / "recipe.py"
     # A design without a confirmation compares; what it would recommend, nobody has tried with fresh seeds.
-    if answer.chosen is not None and recommends(study):
+    if answer.chosen is not None and study.recommends:
         config = loaded.trial_config(session.settings(answer.chosen.group.group)).model_dump(mode="json", by_alias=True)
-        store.write_yaml(recipe_path, recipe(answer, content, config))
+        store.write_yaml(recipe_path, recipe(answer, content, evidence.space, config))
         store.write_text(snippet_path, snippet(config["training"], config["model"]))
     else:
         recipe_path.unlink(missing_ok=True)
         snippet_path.unlink(missing_ok=True)
-    _write_map(results_dir, trials, content["space"])
+    found = region(evidence)
+    if isinstance(found, NotKnown):
+        store.remove_map(results_dir)
+    else:
+        store.write_map(results_dir, *region_tables(found))
     store.write_importance(results_dir, session.importances())
-    findings = judge(trials, content, functools.partial(store.read_evals, results_dir))
+    findings = judge(trials, study, functools.partial(store.read_evals, results_dir))
     if study.design is not None:
         store.write_claims(results_dir, to_json(findings))
     return answer, findings
-
-
-def _write_map(results_dir: Path, trials: pd.DataFrame, space: Mapping[str, Any]) -> None:
-    model = fit_margin(trials, space)
-    if isinstance(model, str):
-        store.remove_map(results_dir)
-        return
-    known = of_space(trials)
-    dims = dimensions(space, known)
-    store.write_map(results_dir, *region_tables(region(model, known, dims, panel_dimension(dims))))
-
-
-def recommends(study: Study) -> bool:
-    """Whether the answer is a setting to use: of a design, only where settings are confirmed; else it is the claims."""
-    return study.design is None or study.confirm.settings > 0
 
 
 def details(session: StudySession, answer: Recommendation, findings: Sequence[ClaimFinding] = ()) -> Iterator[str]:
     """What a person should know of the answer besides its headline: the claims, a line each, among it."""
     if session.stop_reason is not None:
         yield f"The {'exploration' if session.study.design is None else 'study'} ended early: {session.stop_reason}."
-    if findings and recommends(session.study):
+    if findings and session.study.recommends:
         yield headline(findings)
     yield from terminal_lines(findings)
-    if answer.safety is not None and recommends(session.study):
+    if answer.safety is not None and session.study.recommends:
         margin = answer.safety.margin_decades
         yield answer.safety.why + (f" Margin: {margin:.2f} decades." if math.isfinite(margin) else "")
     if session.full_size_problem is not None:

@@ -13,7 +13,7 @@ from sweep import store
 from sweep.analysis.claims.stated import record
 from sweep.records import Phase
 from sweep.store.ledger_lines import LEDGER_FILE
-from sweep.study import Study, budget_problems, complete, stored
+from sweep.study import Study, budget_problems, complete, of_content
 
 # A study may change in these without becoming another one.
 _FREE_KEYS = (
@@ -65,7 +65,10 @@ def check_same_study(results_dir: Path, study: Study) -> dict[str, Any] | None:
 
 def with_record(study: Study, before: Mapping[str, Any] | None, num_finished: int) -> tuple[Study, dict[str, int]]:
     """The study with `stated_after` of its claims as it is, whatever its file says, and the claims withdrawn."""
-    found = record(before, stored(study)["claims"], num_finished)
+    earlier = None if before is None else of_content(before)
+    stated = () if earlier is None else earlier.study.claims
+    withdrawn = {} if earlier is None else earlier.provenance.claims_withdrawn_after
+    found = record(stated, withdrawn, study.claims, num_finished)
     claims = [claim.model_copy(update={"stated_after": found.stated_after[claim.name]}) for claim in study.claims]
     return study.model_copy(update={"claims": tuple(claims)}), dict(found.withdrawn_after)
 

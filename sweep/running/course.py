@@ -5,21 +5,20 @@ Both are functions of the ledger alone, so a killed study that goes on wants wha
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import pandas as pd
 
 from sweep.analysis.answer.recommend import recommend
-from sweep.analysis.answer.safe_setting import safe_setting
-from sweep.analysis.region.region import fit_margin
+from sweep.analysis.answer.safe_setting import Rule, safe_setting
+from sweep.analysis.region.evidence import Evidence
 from sweep.analysis.region.transfer_fit import width_fit
 from sweep.analysis.trials.tried import as_searched
 from sweep.boundary.edges import edge_path
-from sweep.records import Phase, TrialResult
+from sweep.records import NotKnown, Phase, TrialResult
 from sweep.space import Dimension, Scalar, Settings
 from sweep.store.ledger import Ledger
 from sweep.store.ledger_lines import Ask
-from sweep.study import Study, stored
+from sweep.study import Study
 from sweep.study.full_size import FullSize, at_full_size
 
 FRESH_SEED_OFFSET = 10_000
@@ -81,13 +80,8 @@ def _recommended(study: Study, ledger: Ledger) -> Iterator[Wanted]:
         yield from _fresh_seeds(study, ledger, chosen[-1], settings_of(ledger, chosen[-1]), recommended=True)
     if chosen and (chosen[-1] not in unstable or len(chosen) > SPARE_CONFIRMATIONS):
         return
-    found = safe_setting(
-        table(ledger.results.values()),
-        space_of(study),
-        lr_factor=study.safety.lr_factor,
-        p_stable=study.safety.p_stable,
-        metric=study.objective,
-    )
+    evidence = Evidence(table(ledger.results.values()), study.searched)
+    found = safe_setting(evidence, Rule(study.safety.lr_factor, study.safety.p_stable), study.objective)
     if found is None:
         return
     # A model learns nothing from a setting that crashed, and may name it again.
@@ -110,7 +104,7 @@ def _fresh_seeds(
 def _ranking(study: Study, ledger: Ledger) -> list[int]:
     """Groups that were stable in the exploration, best first."""
     explored = table(r for r in ledger.results.values() if r.phase == Phase.EXPLORE)
-    answer = recommend(explored, space_of(study), study.objective)
+    answer = recommend(Evidence(explored, study.searched), study.objective)
     candidates = () if answer.chosen is None else (answer.chosen, *answer.alternatives)
     return [c.group.group for c in candidates]
 
@@ -121,8 +115,8 @@ def is_full_size_test(full_size: FullSize | None, training: Ask | TrialResult) -
     return at_size and training.phase == Phase.FULL_SIZE
 
 
-def full_size_tests(study: Study, ledger: Ledger) -> list[Wanted] | str:
-    """Trainings at full size that are still to be started, or one sentence that says why there are none.
+def full_size_tests(study: Study, ledger: Ledger) -> list[Wanted] | NotKnown:
+    """Trainings at full size that are still to be started, or why nobody knows which.
 
     Call it when nothing is under way and all is confirmed. The settings are those of the recommendation, apart from
     the size, and from the learning rate (the edge dimension), which lies below or above the edge predicted there.
@@ -133,9 +127,9 @@ def full_size_tests(study: Study, ledger: Ledger) -> list[Wanted] | str:
     asked = [ask for ask in ledger.asks if is_full_size_test(full_size, ask)]
     if len(asked) >= full_size.trainings:
         return []
-    trials, space = table(ledger.results.values()), space_of(study)
-    model = fit_margin(trials, space)
-    if isinstance(model, str):
+    evidence = Evidence(table(ledger.results.values()), study.searched)
+    model = evidence.model
+    if isinstance(model, NotKnown):
         return model
     along = edge_path(model.encoding)
     assert along is not None, "checked when the study was loaded"
@@ -143,13 +137,13 @@ def full_size_tests(study: Study, ledger: Ledger) -> list[Wanted] | str:
     if asked:
         at = asked[0].settings
     else:
-        answer = recommend(trials, space, study.objective, safety=(factor, study.safety.p_stable))
+        answer = recommend(evidence, study.objective, Rule(factor, study.safety.p_stable))
         if answer.chosen is None:
-            return "No setting is recommended that could be tried at full size."
+            return NotKnown("No setting is recommended that could be tried at full size.")
         at = settings_of(ledger, answer.chosen.group.group)
     others = {path: value for path, value in at.items() if path not in (along, full_size.path)}
-    fit = width_fit(model, study.space, full_size.path, full_size.target, others)
-    if isinstance(fit, str):
+    fit = width_fit(model, full_size.path, full_size.target, others)
+    if isinstance(fit, NotKnown):
         return fit
     below = {**at, along: _readable(fit.expected / factor, study.space[along])}
     # The first test stands, although safety.lr_factor may have changed since.
@@ -173,12 +167,6 @@ def settings_of(ledger: Ledger, group: int) -> Settings:
     of_group = (r for r in ledger.results.values() if r.group == group)
     changed = (r.settings for r in of_group if r.settings_changed_at_step is not None)
     return next(changed, None) or next(ask.settings for ask in ledger.asks if ask.group == group)
-
-
-def space_of(study: Study) -> dict[str, Any]:
-    """The space as study.yaml holds it."""
-    space: dict[str, Any] = stored(study)["space"]
-    return space
 
 
 def table(results: Iterable[TrialResult]) -> pd.DataFrame:

@@ -10,12 +10,11 @@ import torch
 
 from slr_models.data.batch import Dataset
 from sweep.analysis.claims.attainable import Attainable, attainable, is_foreseeable
-from sweep.analysis.claims.pairs import LR_PATH
 from sweep.analysis.claims.sequential import look_blocks
 from sweep.records import EvalRecord, StepRecord
 from sweep.running.job import RunOptions
 from sweep.study import LoadedStudy, Study, num_confirmations, num_settings
-from sweep.study.claim import Claim, in_words
+from sweep.study.claim import LR_PATH, Claim, in_words
 from sweep.study.design import Paired, cells, num_trainings, words
 from sweep.study.full_size import at_full_size
 from sweep.training.config import TrainingConfig, TrialConfig, eval_every_steps
@@ -178,12 +177,11 @@ def hopeless(study: Study) -> Iterator[str]:
 
 def _at_best(claim: Claim, study: Study, design: Paired) -> Attainable | None:
     """How strong the evidence for a claim can get; None where its design does not decide that alone."""
-    given = claim.model_dump()
     every = [cell.levels.items() for cell in cells(design)]
     columns = [{**claim.where, claim.factor: level}.items() for level in claim.levels]
-    if not is_foreseeable(given) or any(sum(column <= cell for cell in every) != 1 for column in columns):
+    if not is_foreseeable(claim) or any(sum(column <= cell for cell in every) != 1 for column in columns):
         return None
-    return attainable(given, design.blocks, design.looks, len(study.claims))
+    return attainable(claim, design.blocks, design.looks, len(study.claims))
 
 
 def _mean_of_cells_s(loaded: LoadedStudy, design: Paired, dataset: Dataset, options: RunOptions) -> float:

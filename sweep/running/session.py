@@ -24,7 +24,7 @@ from sweep.analysis.claims.sequential import look
 from sweep.analysis.claims.stated import tested
 from sweep.analysis.claims.verdict import RULES, settled
 from sweep.judging.objective import interim
-from sweep.records import Phase, TrialResult
+from sweep.records import NotKnown, Phase, TrialResult
 from sweep.running.continuing import check_same_study, essence, with_record
 from sweep.running.course import Wanted, confirmations, full_size_tests, is_full_size_test, settings_of
 from sweep.running.job import Job
@@ -33,7 +33,7 @@ from sweep.search.bridge import OptunaBridge, SettingResult
 from sweep.space import Settings
 from sweep.store.ledger import Ledger
 from sweep.store.ledger_lines import Ask, Explored
-from sweep.study import LoadedStudy, num_confirmations, num_settings, stored
+from sweep.study import LoadedStudy, num_confirmations, num_settings
 from sweep.study.design import Paired, cells, training
 
 RECENT_TRAININGS = 5
@@ -343,7 +343,7 @@ class StudySession:
         self.write_trials()
         return settled(
             store.read_trials(self.results_dir),
-            stored(self.study),
+            self.study,
             functools.partial(store.read_evals, self.results_dir),
         )
 
@@ -362,8 +362,8 @@ class StudySession:
         wanted = confirmations(self.study, self._ledger)
         if not wanted:
             tests = full_size_tests(self.study, self._ledger)
-            self.full_size_problem = tests if isinstance(tests, str) else None
-            wanted = [] if isinstance(tests, str) else tests
+            self.full_size_problem = tests.reason if isinstance(tests, NotKnown) else None
+            wanted = [] if isinstance(tests, NotKnown) else tests
         self._settled = None if wanted else state
         return [self._ask(one) for one in wanted]
 

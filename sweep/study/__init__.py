@@ -1,6 +1,7 @@
 """A study: YAML -> validated settings. What a user writes is validated here, before any trial starts.
 
 loading.py       a file, or parsed YAML, to a validated study; stored() is the way back
+reading.py       study.yaml of a results folder to what it says
 settings.py      the typed study; claim.py, design.py, full_size.py and scheduler.py are parts of it
 loaded.py        a study with its source: the configuration of any of its trials
 checks.py        what types cannot say; search_checks.py and corners.py are parts of it
@@ -11,11 +12,13 @@ yaml_source.py   YAML 1.2 with line numbers
 from sweep.study.checks import budget_problems
 from sweep.study.loaded import LoadedStudy, apply_settings
 from sweep.study.loading import complete, load, stored, validate
+from sweep.study.reading import StoredStudy, of_content, read_study
 from sweep.study.settings import Resources, Study, num_confirmations, num_settings
 
 __all__ = [
     "LoadedStudy",
     "Resources",
+    "StoredStudy",
     "Study",
     "apply_settings",
     "budget_problems",
@@ -23,6 +26,8 @@ __all__ = [
     "load",
     "num_confirmations",
     "num_settings",
+    "of_content",
+    "read_study",
     "stored",
     "validate",
 ]

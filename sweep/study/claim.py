@@ -7,31 +7,18 @@ from pydantic import Field
 
 from slr_models.errors import SettingProblem
 from slr_models.spec import Spec
-from sweep.analysis.claims.named import RESPONSES
-from sweep.analysis.claims.pairs import LR_PATH
 from sweep.space import Scalar, Settings
 from sweep.study.design import LevelName, Paired, level_name, words
+from sweep.study.responses import RESPONSES, ResponseName
 from sweep.study.yaml_source import KeyPath
 
-Response = Literal[
-    "stable",
-    "wer",
-    "val_loss",
-    "steps_to_loss",
-    "edge_lr",
-    "step_time_s",
-    "samples_per_s",
-    "peak_memory_mib",
-    "leading_infs",
-    "skipped_rate",
-    "train_loss",
-]
 Effect = Literal["difference", "ratio", "slope", "mean"]
 
 _AT_MOST_ONE = ("stable", "skipped_rate")
 """Shares that cannot exceed 1, as a WER can."""
 _ABOVE_ZERO = ("val_loss", "steps_to_loss", "step_time_s", "samples_per_s", "peak_memory_mib", "train_loss")
 """Responses that have ratios."""
+LR_PATH = "training.optimizer.lr"
 LR_FACTOR, MIN_RUNGS = "lr", 3
 """The factor over whose levels the edge of the learning rate is looked for, and the fewest that it needs."""
 MIN_SLOPE_LEVELS = 3
@@ -58,7 +45,7 @@ class Claim(Spec):
     """The two levels of `by`, the reference first. May be left out where it has no more."""
     where: dict[str, LevelName] = {}
     """Other factor -> level: only trainings with these levels count. What is not named is averaged over."""
-    response: Response
+    response: ResponseName
     """What is measured of each training. A training that failed counts as a complete failure, never as missing.
     stable (1 or 0); wer; val_loss (nats a label); steps_to_loss (steps until the validation loss is below
     `loss_fraction` of L_const); edge_lr (log10 of the learning rate between the highest stable and the lowest unstable
@@ -80,6 +67,11 @@ class Claim(Spec):
     stated_after: int = Field(0, ge=0)
     """Trainings that had finished when it was stated as it is. Written by the tool into results; ignored when read."""
 
+    @property
+    def null(self) -> float:
+        """`value`, or what stands for it: 0, of a ratio 1."""
+        return float(self.effect == "ratio") if self.value is None else self.value
+
 
 def resolved(claim: Claim, design: Paired) -> Claim:
     """The claim with what it leaves out filled in from the design, where there is one way to; `problems` tells of the
@@ -90,7 +82,7 @@ def resolved(claim: Claim, design: Paired) -> Claim:
         update={
             "levels": claim.levels or (own if len(own) <= most else ()),
             "by_levels": claim.by_levels or (other if len(other) <= 2 else ()),
-            "value": claim.value if claim.value is not None else float(claim.effect == "ratio"),
+            "value": claim.null,
         }
     )
 

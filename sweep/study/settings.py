@@ -129,6 +129,11 @@ class Study(Spec):
         """All that differs between trainings: what the factors of a design vary, and `space`."""
         return {**(design_dimensions(self.design) if self.design else {}), **self.space}
 
+    @property
+    def recommends(self) -> bool:
+        """Whether the answer is a setting to use: of a design, only where settings are confirmed; else its claims."""
+        return self.design is None or self.confirm.settings > 0
+
 
 def num_confirmations(study: Study) -> int:
     """Trainings that confirm, at most as long as every fresh seed is stable."""

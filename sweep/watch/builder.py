@@ -60,6 +60,7 @@ class Builder:
         self.error: str | None = None
         """Why there is no newer one, in a line; None where nothing is wrong."""
         self._folder = folder
+        self._told: str | None = None
         self._pace = Pace()
         self._asked_at = -math.inf
         self._worked_at = -math.inf
@@ -106,13 +107,16 @@ class Builder:
             self._worker = None
             reply = Reply(None, "the process that builds the page died: killed, or out of memory", 0.0)
         self._worked_at = time.monotonic()
-        self._pace.built(self._worked_at, state, cpu_s=reply.cpu_s, succeeded=reply.page is not None)
+        self._pace.built(self._worked_at, state, cpu_s=reply.cpu_s, succeeded=reply.error is None)
+        problem = reply.error if self._pace.has_failed else None
+        if problem is not None and problem != self._told:
+            print(f"{'error' if reply.page is None else 'warning'}: {problem}", file=sys.stderr, flush=True)
+        self._told = problem
         if reply.page is not None:
+            # The page itself says what is missing in it.
             self.page, self.error = reply.page, None
-        elif self._pace.has_failed:
-            if reply.error != self.error:
-                print(f"error: {reply.error}", file=sys.stderr, flush=True)
-            self.error = reply.error
+        elif problem is not None:
+            self.error = problem
 
 
 class _Worker:

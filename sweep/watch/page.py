@@ -27,6 +27,6 @@ class Reply:
 
     page: Page | None
     error: str | None
-    """Why there is no page, in one line."""
+    """Why there is no page, or what is missing in it, in one line."""
     cpu_s: float
     """Time on a processor since the reply before, in seconds; the first one's includes the start of the process."""

@@ -22,29 +22,32 @@ from sweep.watch.page import Page, Reply
 NICENESS = 10
 
 
-def build(folder: Path) -> Page:
-    """Reads the folder and makes the page.
+def build(folder: Path) -> tuple[Page, str | None]:
+    """Reads the folder and makes the page; tells in a line which sections could not be made, if any.
 
     Raises:
         ResultsError: the folder is not the results folder of a study, or damaged.
     """
     built_at = time.time()
     view = load_view(folder)
-    html = render(view).encode()
-    return Page(
+    made = render(view)
+    html = made.html.encode()
+    page = Page(
         html=gzip.compress(html, compresslevel=5, mtime=0),
         version=hashlib.sha256(html).hexdigest()[:16],
-        name=str(view.study.get("name", folder.name)),
+        name=view.study.name,
         num_trials=len(view.trials),
         num_planned=view.num_planned,
         built_at=built_at,
     )
+    lost = "; ".join(f"the section {one.title!r} of the report could not be made ({one.reason})" for one in made.failed)
+    return page, lost or None
 
 
 def reply(folder: Path) -> tuple[Page | None, str | None]:
-    """The page, or why there is none."""
+    """The page, and why there is none, or what is missing in it."""
     try:
-        return build(folder), None
+        return build(folder)
     except Exception as error:
         # Whatever it is, the reader keeps the page before and is told; a file may also just not be there yet.
         text = " ".join(str(error).split())

@@ -16,7 +16,10 @@ import torch
 import yaml
 
 from sweep import store
+from sweep.boundary.model import MarginModel
 from sweep.records import Outcome, TrialResult
+from sweep.report import build_report
+from sweep.report.contents.view import load_view
 from sweep.run import main
 from sweep.running.conclusion import conclude, details
 from sweep.running.job import Job, Progress, RunOptions
@@ -246,6 +249,28 @@ def test_a_run_ends_with_the_recommendation_the_map_and_what_matters_in_its_fold
     shares = store.read_importance(folder)
     assert shares["margin"]["training.optimizer.lr"] > 0.8
     load(folder / "recipe.yaml")
+
+
+def test_the_end_of_a_run_fits_the_model_of_the_boundary_once(study, tmp_path, monkeypatch) -> None:
+    loaded = load(study, ["budget.trials=24", "search={kind: random, seed: 1}"])
+    folder = tmp_path / "results"
+    session = StudySession(loaded, folder, 48)
+    store.write_yaml(folder / "study.yaml", {**loaded.study.model_dump(mode="json", by_alias=True), "provenance": {}})
+    finish(session, folder)
+    fitted, made = [], MarginModel.__init__
+
+    def noted(self, encoding, settings, margins) -> None:
+        fitted.append(list(settings))
+        made(self, encoding, settings, margins)
+
+    monkeypatch.setattr(MarginModel, "__init__", noted)
+    answer, _ = conclude(session, loaded)
+    session.close()
+    assert answer.safety is not None and (folder / "edges.parquet").is_file()
+    whole = load_view(folder).evidence.settings
+    assert fitted.count(whole) == 1, "all others leave settings out"
+    build_report(folder)
+    assert fitted.count(whole) == 2
 
 
 def test_a_recipe_of_a_study_with_a_full_size_can_be_trained(study, tmp_path) -> None:

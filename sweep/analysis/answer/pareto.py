@@ -1,14 +1,11 @@
 """Which stable settings none beats in both result and cost."""
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, get_args
 
-import pandas as pd
-
+from sweep.analysis.region.evidence import Evidence
 from sweep.analysis.trials.dimensions import plain
-from sweep.analysis.trials.tried import of_space
 from sweep.records import Cost
 
 COSTS: tuple[Cost, ...] = get_args(Cost)
@@ -29,24 +26,23 @@ class ParetoRow:
     """Whether another setting is at least as good in both, and better in one."""
 
 
-def pareto_front(trials: pd.DataFrame, space: Mapping[str, Any], metric: str, cost: Cost) -> tuple[ParetoRow, ...]:
+def pareto_front(evidence: Evidence, metric: str, cost: Cost) -> tuple[ParetoRow, ...]:
     """The stable settings that no other stable setting dominates, cheapest first.
 
     A setting with an unstable seed does not count, however cheap or good it was; neither do trainings at full size,
     nor settings whose result or cost is unknown, such as the time of a step in results of an earlier version.
 
     Args:
-        trials: a study's table of trials.
-        space: the searched dimensions, by dotted path.
+        evidence: the trials, and what was searched.
         metric: `wer` or `val_loss`.
         cost: a column of the table.
     """
-    return tuple(row for row in stable_settings(trials, space, metric, cost) if not row.dominated)
+    return tuple(row for row in stable_settings(evidence, metric, cost) if not row.dominated)
 
 
-def stable_settings(trials: pd.DataFrame, space: Mapping[str, Any], metric: str, cost: Cost) -> tuple[ParetoRow, ...]:
+def stable_settings(evidence: Evidence, metric: str, cost: Cost) -> tuple[ParetoRow, ...]:
     """All stable settings with result and cost, cheapest first; see `pareto_front`."""
-    known = of_space(trials)
+    known = evidence.tried
     if cost not in known:
         return ()
     found = []
@@ -54,7 +50,7 @@ def stable_settings(trials: pd.DataFrame, space: Mapping[str, Any], metric: str,
         values = part[metric].astype(float).mean(skipna=False), part[cost].astype(float).mean(skipna=False)
         if part["stable"].astype(bool).all() and all(math.isfinite(v) for v in values):
             first = part.iloc[0]
-            setting = {path: plain(first[path]) if path in part else None for path in space}
+            setting = {path: plain(first[path]) if path in part else None for path in evidence.space}
             found.append((int(str(key)), setting, float(values[0]), float(values[1])))
     rows: list[ParetoRow] = []
     best = math.inf

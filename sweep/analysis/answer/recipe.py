@@ -6,18 +6,22 @@ from collections.abc import Mapping
 from typing import Any
 
 from sweep.analysis.answer.recommend import Recommendation, result_text
+from sweep.analysis.trials.tried import as_searched
+from sweep.space import Space
 
 
 def recipe(
     recommendation: Recommendation,
     study: Mapping[str, Any],
+    space: Space,
     sections: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """A study without a search: the recommended settings at their dotted paths, one trial, with the evidence.
 
     Args:
         recommendation: must recommend something.
-        study: the study as validated (study.yaml), with `provenance`.
+        study: study.yaml, of which all that is not about its many trials is copied.
+        space: what it searched.
         sections: `model`, `data` and `training` exactly as the recommended trials had them. Without them
             the settings are put into the study's own sections; where a setting changes a `kind` there, the
             other fields of that kind fall back to their defaults, and the evidence carries a caution.
@@ -29,7 +33,6 @@ def recipe(
     if chosen is None:
         raise ValueError(f"there is no recipe: {recommendation.headline}")
     source = copy.deepcopy({k: v for k, v in study.items() if k not in ("space", "provenance")})
-    space = dict(study.get("space") or {})
     settings = {path: value for path, value in recommendation.setting.items() if value is not None}
     reset: list[str] = []
     if sections is not None:
@@ -37,11 +40,11 @@ def recipe(
     else:
         # A `kind` goes first: it decides which fields its neighbours may be.
         for path in sorted(settings, key=lambda p: (not p.endswith(".kind"), p.count("."))):
-            if _put(source, path, _as_searched(settings[path], space.get(path) or {})):
+            if _put(source, path, as_searched(settings[path], space[path])):
                 reset.append(path)
     source["name"] = f"{study['name']}-recipe"
     source["description"] = f"The settings that the study {study['name']} recommends."
-    source["budget"] = {**(source.get("budget") or {}), "trials": 1}
+    source["budget"] = {**source["budget"], "trials": 1}
     source["repeats"] = 1
     source["confirm"] = {"settings": 0}
     for section in ("search", "design", "claims", "scheduler", "full_size"):  # they are about a study's many trials
@@ -87,11 +90,3 @@ def _put(tree: dict[str, Any], path: str, value: Any) -> bool:
         node.clear()  # the other fields belong to the former kind
     node[last] = value
     return dropped
-
-
-def _as_searched(value: Any, spec: Mapping[str, Any]) -> Any:
-    """The value in the type that the study gave it: the table of trials keeps numbers as floats."""
-    for known in (*(spec.get("choice") or ()), *(spec.get("grid") or ())):
-        if type(known) is not bool and (known == value or str(known) == value):
-            return known
-    return int(value) if "int" in spec else value

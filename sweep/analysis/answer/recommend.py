@@ -12,15 +12,15 @@ from sweep.analysis.answer.expected import ExpectedResults
 from sweep.analysis.answer.neighbours import NUM_NEAREST, Neighbourhood, neighbourhoods
 from sweep.analysis.answer.safe_setting import Rule, SafeSetting, judge, keeps_rule
 from sweep.analysis.answer.unsafe import Caution, claims, common_failure
-from sweep.analysis.region.region import fit_margin
+from sweep.analysis.region.evidence import Evidence
 from sweep.analysis.trials.columns import common_value
-from sweep.analysis.trials.dimensions import Dimension, dimensions
-from sweep.analysis.trials.groups import SettingGroup, setting_groups
+from sweep.analysis.trials.dimensions import Dimension
+from sweep.analysis.trials.groups import SettingGroup
 from sweep.analysis.trials.outcomes import judged
-from sweep.analysis.trials.tried import as_searched, of_space
-from sweep.records import Metric, Outcome
+from sweep.analysis.trials.tried import as_searched
+from sweep.records import Metric, NotKnown, Outcome
 from sweep.space import Settings
-from sweep.wording import number, percent, plural, setting_text, short_names, value_text
+from sweep.wording import number, percent, plural, setting_text, value_text
 
 BORDER = 0.03
 """A value this close (in units of its range) to an end of the searched range is pointed out."""
@@ -80,35 +80,26 @@ class Recommendation:
         return {} if self.chosen is None else dict(self.chosen.group.setting)
 
 
-def recommend(
-    trials: pd.DataFrame,
-    space: Mapping[str, Any],
-    metric: Metric = "wer",
-    safety: tuple[float, float] | None = None,
-) -> Recommendation:
+def recommend(evidence: Evidence, metric: Metric = "wer", safety: Rule | None = None) -> Recommendation:
     """Chooses among the settings whose every seed was stable; says so plainly where there is none.
 
     The order: confirmed with fresh seeds and safe, confirmed, safe, the others; within each by expected result.
     Trials that a scheduler pruned or gave other settings on the way say nothing here, nor do those at full size.
 
     Args:
-        trials: rows of the finished trials, as the store holds them.
-        space: the study's `space`, dotted path -> dimension.
+        evidence: the trials, and what was searched.
         metric: what stable settings are ranked by; the validation loss stands in where a WER is missing.
-        safety: the safety rule: least factor from the learning rate up to its hot edge, and least P(stable). None
-            for no rule. Without a model of the boundary (few trainings, or no numeric setting) there is none either.
+        safety: the safety rule; None for none. Without a model of the boundary (few trainings, or no numeric setting)
+            there is none either.
     """
-    known = of_space(trials)
-    dims = dimensions(space, known)
-    names = short_names(space)
+    known, dims, groups = evidence.tried, evidence.dims, evidence.groups
     avoid = tuple(claims(known, dims)) if len(known) else ()
-    groups = setting_groups(known, dims) if len(known) else []
     stable = [g for g in groups if g.all_stable]
     if not stable:
-        return _nothing(trials, known, avoid)
+        return _nothing(evidence.trials, known, avoid)
     by_wer = metric == "wer" and all(g.wer is not None for g in stable)
     around = neighbourhoods(stable, groups, dims)
-    judgements = _Judgements(known, space, metric, safety, stable)
+    judgements = _Judgements(evidence, metric, safety, stable)
     scores = judgements.scores or {g.group: _score(g, around[g.group], known, by_wer) for g in stable}
     ranked = sorted(
         (Candidate(g, around[g.group], scores[g.group]) for g in stable),
@@ -124,7 +115,7 @@ def recommend(
     safe = judgements.of(chosen.group)
     return Recommendation(
         status="confirmed" if chosen.group.confirmed else "unconfirmed",
-        headline=_headline(chosen, names, unsafe=safe is not None and not safe.meets),
+        headline=_headline(chosen, evidence.names, unsafe=safe is not None and not safe.meets),
         chosen=chosen,
         alternatives=tuple(ranked[1:]),
         num_candidates=len(ranked),
@@ -141,21 +132,21 @@ class _Judgements:
 
     def __init__(
         self,
-        trials: pd.DataFrame,
-        space: Mapping[str, Any],
+        evidence: Evidence,
         metric: Metric,
-        safety: tuple[float, float] | None,
+        safety: Rule | None,
         stable: Sequence[SettingGroup],
     ) -> None:
-        model = fit_margin(trials, space) if safety is not None else ""
-        self._model = None if isinstance(model, str) else model
+        # Without a rule nobody asks for the model, which takes seconds to fit.
+        model = evidence.model if safety is not None else NotKnown("There is no safety rule.")
+        self._model = None if isinstance(model, NotKnown) else model
         self._safe: set[int] = set()
         self.scores: dict[int, float] = {}
         """By group, as `Candidate.score`; empty where there is no model."""
         if self._model is None or safety is None:
             return
-        self._rule = Rule(*safety)
-        self._expected = ExpectedResults(trials, self._model.encoding, metric)
+        self._rule = safety
+        self._expected = ExpectedResults(evidence.tried, self._model.encoding, metric)
         settings = [self._settings(g) for g in stable]
         scores = self._expected.cautious(settings, self._model.p_stable(settings))
         self.scores = {g.group: float(score) for g, score in zip(stable, scores, strict=True)}

@@ -7,17 +7,18 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 
 from sweep.analysis.answer.expected import ExpectedResults
-from sweep.analysis.region.region import fit_margin, hot_edge
+from sweep.analysis.region.evidence import Evidence
+from sweep.analysis.region.region import hot_edge
 from sweep.analysis.region.slices import readable
-from sweep.analysis.trials.tried import of_space, settings_of
+from sweep.analysis.trials.tried import settings_of
 from sweep.boundary.edges import edge_path
 from sweep.boundary.encoding import Axis
 from sweep.boundary.model import MarginModel
-from sweep.records import Metric
+from sweep.records import Metric, NotKnown
 from sweep.space import Scalar, Settings, contains
+from sweep.study.reading import StoredStudy
 from sweep.wording import number
 
 _NUM_SAMPLE = 1024
@@ -69,14 +70,13 @@ class SafeSetting:
     """The group that was trained with these settings; None if none was."""
 
 
-def safe_setting(
-    trials: pd.DataFrame,
-    space: Mapping[str, Any],
-    *,
-    lr_factor: float,
-    p_stable: float,
-    metric: Metric = "wer",
-) -> SafeSetting | None:
+def safety_rule(stored: StoredStudy) -> Rule | None:
+    """The rule that the study asks for; None for the results of a version without one."""
+    safety = stored.study.safety
+    return Rule(safety.lr_factor, safety.p_stable) if stored.says("safety") else None
+
+
+def safe_setting(evidence: Evidence, rule: Rule, metric: Metric = "wer") -> SafeSetting | None:
     """The setting with the best expected result among those that keep the rule; None without a model or candidates.
 
     Candidates are the settings that were stable in every seed, the best of these with their learning rate lowered to
@@ -86,23 +86,20 @@ def safe_setting(
     is given, with `meets` False. Equal trials give an equal answer, whatever their order.
 
     Args:
-        trials: rows of the finished trials, as the store holds them.
-        space: the study's `space`, dotted path -> dimension.
-        lr_factor: as in `Rule`.
-        p_stable: as in `Rule`.
+        evidence: the trials, and what was searched.
+        rule: the safety rule.
         metric: what stable settings are ranked by; the validation loss stands in where a WER is missing.
     """
-    model = fit_margin(trials, space)
-    if isinstance(model, str):
+    model = evidence.model
+    if isinstance(model, NotKnown):
         return None
-    rule = Rule(lr_factor, p_stable)
-    tried, unstable = _tried(trials, model)
+    tried, unstable = _tried(evidence)
     if not tried:
         return None
-    expected = ExpectedResults(trials, model.encoding, metric)
+    expected = ExpectedResults(evidence.trials, model.encoding, metric)
     p_tried = model.p_stable(tried)
     worth_tried = expected.cautious(tried, p_tried)
-    stricter = Rule(_SPARE * lr_factor, p_stable)
+    stricter = Rule(_SPARE * rule.lr_factor, rule.p_stable)
     best = np.argsort(worth_tried, kind="stable")[:_NUM_LOWERED]
     untried = [cooler for i in best.tolist() for cooler in _lowered(model, tried[i], stricter)]
     if expected.known:
@@ -113,11 +110,11 @@ def safe_setting(
     worth = expected.cautious(candidates, model.p_stable(candidates))
     worth[len(tried) :] /= _GAIN
     for index in sorted(np.flatnonzero(kept).tolist(), key=lambda i: (worth[i], i)):
-        found = judge(model, candidates[index], rule, expected, _group(trials, model, candidates[index]))
+        found = judge(model, candidates[index], rule, expected, _group(evidence, candidates[index]))
         if found.meets:
             return found
     safest = tried[int(np.lexsort((worth_tried, -p_tried))[0])]
-    return judge(model, safest, rule, expected, _group(trials, model, safest))
+    return judge(model, safest, rule, expected, _group(evidence, safest))
 
 
 def keeps_rule(model: MarginModel, settings: Sequence[Mapping[str, Scalar]], rule: Rule) -> npt.NDArray[np.bool_]:
@@ -234,12 +231,12 @@ def _hotter(setting: Mapping[str, Scalar], along: str, factor: float) -> dict[st
     return {**setting, **({along: float(setting[along]) * factor} if along in setting else {})}
 
 
-def _tried(trials: pd.DataFrame, model: MarginModel) -> tuple[list[Settings], list[Settings]]:
+def _tried(evidence: Evidence) -> tuple[list[Settings], list[Settings]]:
     """The settings that were stable in every seed, and those that were not, in the order of their first trial."""
-    known = of_space(trials)
+    known = evidence.tried
     good: dict[int, bool] = {}
     settings: dict[int, Settings] = {}
-    rows = zip(known["group"], known["stable"], settings_of(known, model.encoding.space), strict=True)
+    rows = zip(known["group"], known["stable"], settings_of(known, evidence.space), strict=True)
     for group, stable, setting in rows:
         good[int(group)] = good.get(int(group), True) and bool(stable)
         settings[int(group)] = setting
@@ -268,7 +265,7 @@ def _rounded_down(value: float) -> float:
     return float(f"{math.floor(value / unit) * unit:.3g}")
 
 
-def _group(trials: pd.DataFrame, model: MarginModel, setting: Settings) -> int | None:
-    known = of_space(trials)
-    same = [g for g, s in zip(known["group"], settings_of(known, model.encoding.space), strict=True) if s == setting]
+def _group(evidence: Evidence, setting: Settings) -> int | None:
+    known = evidence.tried
+    same = [g for g, s in zip(known["group"], settings_of(known, evidence.space), strict=True) if s == setting]
     return int(same[0]) if same else None

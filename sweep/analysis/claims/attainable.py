@@ -4,9 +4,7 @@ Shares of stable trainings move in steps of one pair. The exact test needs enoug
 has a width even where no pair does; so a design may be too small for a claim whatever comes out.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
@@ -14,6 +12,7 @@ from sweep.analysis.claims.bounded import stable_effect
 from sweep.analysis.claims.pairs import Pairs
 from sweep.analysis.claims.sequential import levels_at, look_blocks
 from sweep.analysis.claims.verdict import verdict_of
+from sweep.study.claim import Claim
 from sweep.wording import number
 
 _MOST_PAIRS = 100
@@ -29,14 +28,12 @@ class Attainable:
     """For a person, without the claim's name."""
 
 
-def is_foreseeable(claim: Mapping[str, Any]) -> bool:
+def is_foreseeable(claim: Claim) -> bool:
     """Whether `attainable` speaks of a claim with one training a level: a difference of stable shares, against 0."""
-    return bool(
-        claim["response"] == "stable" and claim["effect"] == "difference" and not claim["by"] and claim["value"] == 0
-    )
+    return bool(claim.response == "stable" and claim.effect == "difference" and not claim.by and claim.null == 0)
 
 
-def attainable(claim: Mapping[str, Any], blocks: int, looks: int, num_claims: int) -> Attainable:
+def attainable(claim: Claim, blocks: int, looks: int, num_claims: int) -> Attainable:
     """What it takes to support a claim on the stable share, with one training a level in every block.
 
     Args:
@@ -46,8 +43,8 @@ def attainable(claim: Mapping[str, Any], blocks: int, looks: int, num_claims: in
         num_claims: of the study, that share the error: a claim has more of it once others are settled.
     """
     fractions = tuple(size / blocks for size in look_blocks(blocks, looks))
-    among_all, alone = (levels_at(fractions, float(claim["alpha"]) / among)[-1] for among in (num_claims, 1))
-    if claim["expected"] == "equal":
+    among_all, alone = (levels_at(fractions, claim.alpha / among)[-1] for among in (num_claims, 1))
+    if claim.expected == "equal":
         return _equal(claim, blocks, among_all, alone)
     first, last = fewest_apart(claim, blocks, among_all), fewest_apart(claim, blocks, alone)
     if last is not None:
@@ -64,7 +61,7 @@ def attainable(claim: Mapping[str, Any], blocks: int, looks: int, num_claims: in
     )
 
 
-def fewest_apart(claim: Mapping[str, Any], num: int, level: float) -> int | None:
+def fewest_apart(claim: Claim, num: int, level: float) -> int | None:
     """The fewest of some pairs that have to differ, all the claimed way, to support it; None where all are too few."""
     return next((apart for apart in range(num + 1) if _supported(claim, num, apart, level)), None)
 
@@ -74,7 +71,7 @@ def narrowest(num: int, level: float) -> float:
     return stable_effect(_pairs(num, 0, 1), 0.0, level).high
 
 
-def _equal(claim: Mapping[str, Any], blocks: int, among_all: float, alone: float) -> Attainable:
+def _equal(claim: Claim, blocks: int, among_all: float, alone: float) -> Attainable:
     width = f"+-{number(100 * narrowest(blocks, alone))} points"
     if not _supported(claim, blocks, 0, alone):
         return Attainable(
@@ -89,8 +86,8 @@ def _equal(claim: Mapping[str, Any], blocks: int, among_all: float, alone: float
     )
 
 
-def _supported(claim: Mapping[str, Any], num: int, apart: int, level: float) -> bool:
-    seen = _pairs(num, apart, -1 if claim["expected"] == "lower" else 1)
+def _supported(claim: Claim, num: int, apart: int, level: float) -> bool:
+    seen = _pairs(num, apart, -1 if claim.expected == "lower" else 1)
     return verdict_of(claim, stable_effect(seen, 0.0, level), level) == "supported"
 
 

@@ -1,8 +1,6 @@
 """How the trainings behind a claim ended, and why those fell short that did."""
 
 from collections import Counter
-from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -12,21 +10,23 @@ from slr_models.errors import ResultsError
 from sweep.analysis.claims.pairs import Pairs, behind
 from sweep.analysis.claims.responses import Evals, response
 from sweep.analysis.trials.outcomes import OUTCOME_ORDER
+from sweep.study.claim import Claim
+from sweep.study.settings import Study
 from sweep.wording import plural
 
 _FALLEN_TO = 0.9
 """A validation loss that fell to this share over the last quarter of the steps was still falling."""
 
 
-def endings(trials: pd.DataFrame, claim: Mapping[str, Any], study: Mapping[str, Any], seen: Pairs, evals: Evals) -> str:
+def endings(trials: pd.DataFrame, claim: Claim, study: Study, seen: Pairs, evals: Evals) -> str:
     """The outcomes at each level, counted: `fp32: 24 stable; fp16: 20 stable, 4 blank-collapse.`
 
     Of a mean that is claimed to be small (a WER or a loss), it goes on with what kept trainings above it.
 
     Args:
         trials: as `store.read_trials` gives them.
-        claim: an entry of the study's claims, all fields filled in.
-        study: study.yaml.
+        claim: an entry of the study's claims, without gaps.
+        study: of the results folder.
         seen: what the claim saw.
         evals: gives the evaluations of a trial.
     """
@@ -42,12 +42,12 @@ def _counted(part: pd.DataFrame) -> str:
     return ", ".join(f"{counts[outcome]} {outcome}" for outcome in OUTCOME_ORDER if counts[outcome])
 
 
-def _shortfall(part: pd.DataFrame, claim: Mapping[str, Any], study: Mapping[str, Any], evals: Evals) -> str:
+def _shortfall(part: pd.DataFrame, claim: Claim, study: Study, evals: Evals) -> str:
     """Why trainings lie above a mean that is claimed to be small; empty where none does, or none is claimed."""
-    is_small = claim["effect"] == "mean" and claim["expected"] in ("equal", "lower")
-    if not is_small or claim["response"] not in ("wer", "val_loss", "train_loss"):
+    is_small = claim.effect == "mean" and claim.expected in ("equal", "lower")
+    if not is_small or claim.response not in ("wer", "val_loss", "train_loss"):
         return ""
-    allowed = float(claim["value"]) + float(claim["smallest_effect"])
+    allowed = claim.null + claim.smallest_effect
     missed = part[response(part, evals, claim, study) > allowed]
     if missed.empty:
         return " All of them got there."

@@ -1,77 +1,31 @@
 """The responses of claims in words, and the levels that they compare."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
-
+from sweep.study.claim import Claim
+from sweep.study.responses import RESPONSES, Response
 from sweep.wording import number, percent
 
 
-@dataclass(frozen=True)
-class Response:
-    """What is measured of a training."""
-
-    name: str
-    """A noun that takes an article."""
-    unit: str
-    """Of a difference between two trainings; shares are told apart in points of a hundred."""
-    counted: str
-    """What a training counts as, in words."""
-    is_share: bool = False
-
-
-_LOSS = "that of a failed training counts as learning nothing (L_const) or more, up to L_unif"
-
-RESPONSES: dict[str, Response] = {
-    "stable": Response("share of stable trainings", "points", "1 for a stable training, 0 for any other", True),
-    "wer": Response("WER", "points", "WER at the end, at most 100 %; that of a failed training counts as 100 %", True),
-    "val_loss": Response("validation loss", "nats/label", f"validation loss at the end; {_LOSS}"),
-    "train_loss": Response("training loss", "nats/label", f"training loss at the end; {_LOSS}"),
-    "steps_to_loss": Response(
-        "steps to reach the loss",
-        "steps",
-        "steps until the validation loss is below the given share of L_const; one that never is, counts with all its "
-        "steps",
-    ),
-    "edge_lr": Response(
-        "edge of the learning rate",
-        "decades",
-        "the learning rate between the highest stable and the lowest unstable one of the block",
-    ),
-    "step_time_s": Response("time of a step", "s", "median time of a training step"),
-    "samples_per_s": Response("samples a second", "samples/s", "training samples a second"),
-    "peak_memory_mib": Response("peak memory", "MiB", "peak memory of the training"),
-    "leading_infs": Response(
-        "leading infinite gradients", "batches", "batches skipped before the loss scale had settled"
-    ),
-    "skipped_rate": Response(
-        "share of skipped updates", "points", "share of updates that were skipped once the loss scale had settled", True
-    ),
-}
-
-
-def response(claim: Mapping[str, Any]) -> Response:
+def response(claim: Claim) -> Response:
     """The claim's response."""
-    return RESPONSES[claim["response"]]
+    return RESPONSES[claim.response]
 
 
-def level_text(factor: str, level: Any) -> str:
+def level_text(factor: str, level: str) -> str:
     """A level's name; one that says nothing by itself, with its factor: `batch 4`."""
-    text = str(level)
-    return f"{factor} {text}" if text in ("true", "false") or text[:1] in "-.0123456789" else text
+    return f"{factor} {level}" if level in ("true", "false") or level[:1] in "-.0123456789" else level
 
 
-def is_ratio(claim: Mapping[str, Any]) -> bool:
+def is_ratio(claim: Claim) -> bool:
     """Whether the effect is a factor: it is drawn on a logarithmic axis, and 1 is no effect."""
-    return bool(claim["effect"] == "ratio")
+    return claim.effect == "ratio"
 
 
-def shown(claim: Mapping[str, Any], effect: float) -> float:
+def shown(claim: Claim, effect: float) -> float:
     """The effect as a reader sees it: shares in points of a hundred."""
     value = 100 * effect if response(claim).is_share and not is_ratio(claim) else effect
     return 0.0 if abs(value) < 1e-9 else value  # what rounding leaves
 
 
-def response_text(claim: Mapping[str, Any], value: float) -> str:
+def response_text(claim: Claim, value: float) -> str:
     """One training's response, or a mean of them: `83 %`, `0.42`."""
     return percent(value) if response(claim).is_share else number(value)

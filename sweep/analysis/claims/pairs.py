@@ -17,10 +17,12 @@ from slr_models.errors import ResultsError
 from sweep.analysis.claims.named import level_text
 from sweep.analysis.claims.responses import NOT_JUDGED, QUALITY, Evals, censored, response
 from sweep.records import Phase
+from sweep.study.claim import LR_PATH, Claim
+from sweep.study.design import Paired
+from sweep.study.settings import Study
 
 Floats = npt.NDArray[np.float64]
 
-LR_PATH = "training.optimizer.lr"
 FRACTIONS = {"full": 1, "half": 2, "quarter": 4}
 
 
@@ -74,7 +76,7 @@ class Pairs:
         return len(self.blocks)
 
 
-def num_finished(trials: pd.DataFrame, design: Mapping[str, Any]) -> int:
+def num_finished(trials: pd.DataFrame, design: Paired) -> int:
     """How many leading blocks are finished: every cell has a row, whatever came of it."""
     rows = _designed(trials)
     counts = rows.groupby("block")["cell"].nunique()
@@ -85,33 +87,27 @@ def num_finished(trials: pd.DataFrame, design: Mapping[str, Any]) -> int:
     return num
 
 
-def num_cells(design: Mapping[str, Any]) -> int:
+def num_cells(design: Paired) -> int:
     """Trainings of a block."""
-    levels = [len(levels_of(factor)) for factor in design["factors"].values()]
-    return int(np.prod(levels)) // FRACTIONS[str(design.get("fraction") or "full")]
+    levels = [len(factor) for factor in design.factors.values()]
+    return int(np.prod(levels)) // FRACTIONS[design.fraction]
 
 
-def levels_of(factor: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    """A factor's levels with their settings, in order."""
-    return {str(name): dict(settings) for name, settings in factor.items()}
-
-
-def pairs(
-    trials: pd.DataFrame, claim: Mapping[str, Any], study: Mapping[str, Any], evals: Evals, blocks: int | None = None
-) -> Pairs:
+def pairs(trials: pd.DataFrame, claim: Claim, study: Study, evals: Evals, blocks: int | None = None) -> Pairs:
     """What the leading blocks say of a claim.
 
     Args:
         trials: as `store.read_trials` gives them, with the columns block and cell.
-        claim: an entry of the study's claims, all fields filled in.
-        study: study.yaml.
+        claim: an entry of the study's claims, without gaps.
+        study: of the results folder.
         evals: gives the evaluations of a trial.
         blocks: how many leading blocks are looked at; None for all finished ones.
 
     Raises:
         ResultsError: study.yaml names levels or a response that this version does not know.
     """
-    design = study["design"]
+    design = study.design
+    assert design is not None, "claims are of a design"
     finished = num_finished(trials, design)
     within = range(finished if blocks is None else min(blocks, finished))
     rows = _within(trials, within)
@@ -119,16 +115,16 @@ def pairs(
     masks = _masks(levels, claim)
     looked_at = pd.Series(np.any(masks, axis=0), index=rows.index)
     crashed = set(rows["block"][rows["verdict"].isin(NOT_JUDGED) & looked_at].astype(int))
-    is_slope = claim["effect"] == "slope"
+    is_slope = claim.effect == "slope"
     labels = tuple(
         " ".join(v if is_slope else level_text(k, v) for k, v in column.items()) for column in columns(claim)
     )
     weights = contrast(claim, design)
-    if claim["response"] == "edge_lr":
+    if claim.response == "edge_lr":
         return _edge_pairs(rows, levels, masks, design, within, labels, weights, crashed)
-    ratio = claim["effect"] == "ratio"
+    ratio = claim.effect == "ratio"
     measured = response(rows, evals, claim, study)
-    at_limit = censored(rows, measured, str(claim["response"]))
+    at_limit = censored(rows, measured, claim.response)
     found, limits = [], []
     for mask in masks:
         found.append((np.log(measured.where(measured > 0)) if ratio else measured)[mask].groupby(rows["block"][mask]))
@@ -144,12 +140,12 @@ def pairs(
     shown = np.exp(values) if ratio else values
     used = np.flatnonzero(complete).astype(np.int64)
     failed, barren, identical = None, 0, 0
-    if claim["response"] in QUALITY:
+    if claim.response in QUALITY:
         good = rows["stable"].astype(bool)
         failed = np.column_stack([~good[mask].groupby(rows["block"][mask]).all().reindex(used) for mask in masks])
         barren = int((~good[looked_at].groupby(rows["block"][looked_at]).any().reindex(used)).sum())
         compared = looked_at & rows["block"].isin(used)
-        identical = _num_identical(rows[compared], _rest(levels[compared], (str(claim["factor"]),)))
+        identical = _num_identical(rows[compared], _rest(levels[compared], (claim.factor,)))
     zero = set(rows["block"][(measured <= 0) & looked_at].astype(int)) if ratio else set()
     return Pairs(
         blocks=used,
@@ -179,31 +175,31 @@ def _num_identical(rows: pd.DataFrame, rest: pd.Series) -> int:
     return int(same.groupby(level=0).all().sum())
 
 
-def behind(trials: pd.DataFrame, claim: Mapping[str, Any], blocks: Sequence[int]) -> list[pd.DataFrame]:
+def behind(trials: pd.DataFrame, claim: Claim, blocks: Sequence[int]) -> list[pd.DataFrame]:
     """The trainings behind each column of `Pairs`, of some blocks; arguments as in `pairs`."""
     rows = _within(trials, blocks)
     return [rows[mask] for mask in _masks(rows["cell"].map(_parse), claim)]
 
 
-def columns(claim: Mapping[str, Any]) -> list[dict[str, str]]:
+def columns(claim: Claim) -> list[dict[str, str]]:
     """The levels behind each column: factor -> level."""
-    factor, levels = str(claim["factor"]), [str(level) for level in claim["levels"]]
-    if claim["effect"] == "mean":
+    factor, levels = claim.factor, [str(level) for level in claim.levels]
+    if claim.effect == "mean":
         return [{factor: levels[0]}]
-    if not claim.get("by"):
+    if not claim.by:
         return [{factor: level} for level in levels]
-    by = str(claim["by"])
-    return [{by: str(other), factor: level} for other in claim["by_levels"] for level in levels]
+    by = claim.by
+    return [{by: str(other), factor: level} for other in claim.by_levels for level in levels]
 
 
-def contrast(claim: Mapping[str, Any], design: Mapping[str, Any]) -> Floats:
+def contrast(claim: Claim, design: Paired) -> Floats:
     """The weights of the columns, [C]: their weighted sum is the effect of a block."""
     chosen = columns(claim)
-    if claim["effect"] == "mean":
+    if claim.effect == "mean":
         return np.ones(1)
-    if claim["effect"] == "slope":
-        known = levels_of(design["factors"][claim["factor"]])
-        x = np.log2([_level_number(label[claim["factor"]], known) for label in chosen])
+    if claim.effect == "slope":
+        known = design.factors[claim.factor]
+        x = np.log2([_level_number(label[claim.factor], known) for label in chosen])
         centered = x - x.mean()
         return np.asarray(centered / (centered @ centered), dtype=np.float64)
     return np.array([-1.0, 1.0] if len(chosen) == 2 else [1.0, -1.0, -1.0, 1.0])
@@ -225,14 +221,14 @@ def _edge_pairs(
     rows: pd.DataFrame,
     levels: pd.Series,
     masks: Sequence[pd.Series],
-    design: Mapping[str, Any],
+    design: Paired,
     within: range,
     labels: tuple[str, ...],
     weights: Floats,
     crashed: set[int],
 ) -> Pairs:
     """Edges along the learning rate: of each slice of a block, then averaged over the slices of a column."""
-    lr_factors = [name for name, f in design["factors"].items() if all(LR_PATH in s for s in levels_of(f).values())]
+    lr_factors = [name for name, levels in design.factors.items() if all(LR_PATH in s for s in levels.values())]
     if not lr_factors:
         raise ResultsError(f"study.yaml has a claim on edge_lr, but no factor of its design sets {LR_PATH}")
     slices = _rest(levels, lr_factors)
@@ -293,9 +289,9 @@ def _rest(levels: pd.Series, factors: Sequence[str]) -> pd.Series:
     return levels.map(lambda cell: tuple(v for k, v in cell.items() if k not in factors))
 
 
-def _masks(levels: pd.Series, claim: Mapping[str, Any]) -> list[pd.Series]:
+def _masks(levels: pd.Series, claim: Claim) -> list[pd.Series]:
     """Which trials stand behind each column."""
-    return [_at(levels, {**(claim.get("where") or {}), **column}) for column in columns(claim)]
+    return [_at(levels, {**claim.where, **column}) for column in columns(claim)]
 
 
 def _at(levels: pd.Series, wanted: Mapping[str, Any]) -> pd.Series:

@@ -16,14 +16,15 @@ No training is left out because it went badly (intention to treat), and no numbe
 left out, and the finding says so.
 """
 
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
 from slr_models.errors import ResultsError
+from sweep.study.claim import Claim
+from sweep.study.settings import Study
 
 Evals = Callable[[str], pd.DataFrame]
 """A trial's evaluations by its id, as `store.read_evals` gives them; ResultsError where there are none."""
@@ -35,16 +36,16 @@ NOT_JUDGED = ("crashed", "out-of-memory", "pruned")
 """Verdicts of trainings that tell nothing of their setting: what ended them lies outside of it."""
 
 
-def response(trials: pd.DataFrame, evals: Evals, claim: Mapping[str, Any], study: Mapping[str, Any]) -> pd.Series:
+def response(trials: pd.DataFrame, evals: Evals, claim: Claim, study: Study) -> pd.Series:
     """The response of each trial, in its unit; index as `trials`. NaN: unknown, or the training was not judged.
 
     Args:
         trials: as `store.read_trials` gives them.
         evals: gives the evaluations of a trial; asked for `steps_to_loss` only.
         claim: with `response`, and `loss_fraction` for steps_to_loss.
-        study: study.yaml; its training section is used where a setting is no column.
+        study: of the results folder; its training section is used where a setting is no column.
     """
-    values = _values(str(claim["response"]), trials, evals, claim, study).astype(float)
+    values = _values(claim.response, trials, evals, claim, study).astype(float)
     return values.where(~trials["verdict"].isin(NOT_JUDGED))
 
 
@@ -55,9 +56,7 @@ def censored(trials: pd.DataFrame, values: pd.Series, name: str) -> pd.Series:
     return values >= trials["max_steps"].astype(float)
 
 
-def _values(
-    name: str, trials: pd.DataFrame, evals: Evals, claim: Mapping[str, Any], study: Mapping[str, Any]
-) -> pd.Series:
+def _values(name: str, trials: pd.DataFrame, evals: Evals, claim: Claim, study: Study) -> pd.Series:
     stable = trials["stable"].astype(bool)
     match name:
         case "stable":
@@ -70,7 +69,7 @@ def _values(
             return _loss(trials["final_train_loss"], trials)
         case "steps_to_loss":
             rows = zip(trials["trial_id"], stable, trials["l_const"], trials["max_steps"], strict=True)
-            share = float(claim["loss_fraction"])
+            share = claim.loss_fraction
             reached = [
                 _steps_to(evals, str(trial_id), share * float(l_const), float(most)) if ok else float(most)
                 for trial_id, ok, l_const, most in rows
@@ -79,7 +78,10 @@ def _values(
         case "step_time_s" | "peak_memory_mib":
             return trials[name].astype(float)
         case "samples_per_s":
-            samples = _setting(trials, study, "batch_size") * _setting(trials, study, "accumulate")
+            training = study.training
+            samples = _setting(trials, "training.batch_size", training.batch_size) * _setting(
+                trials, "training.accumulate", training.accumulate
+            )
             return samples / trials["step_time_s"].astype(float)
         case "leading_infs":
             return trials["skipped_calibration"].astype(float)
@@ -89,7 +91,7 @@ def _values(
             # A training that never left calibration made no use of any batch.
             return (skipped / steps.where(steps > 0)).where(steps > 0, 1.0)
         case _:
-            raise ResultsError(f"study.yaml has a claim on the response {name!r}, which this version does not know")
+            raise AssertionError(f"{name} is a property of several trainings")
 
 
 def _loss(losses: pd.Series, trials: pd.DataFrame) -> pd.Series:
@@ -114,9 +116,7 @@ def _steps_to(evals: Evals, trial_id: str, loss: float, most: float) -> float:
     return float(min(below.min(), most)) if len(below) else most
 
 
-def _setting(trials: pd.DataFrame, study: Mapping[str, Any], name: str) -> pd.Series:
-    """A setting of the training section: what the trial was given, else what the study holds."""
-    fixed = float(study["training"][name])
-    path = f"training.{name}"
+def _setting(trials: pd.DataFrame, path: str, fixed: float) -> pd.Series:
+    """A number that was set: what the trial was given, else what the study holds."""
     given = trials[path].astype(float) if path in trials else pd.Series(np.nan, index=trials.index)
     return given.where(given.notna(), fixed)

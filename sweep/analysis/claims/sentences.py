@@ -1,13 +1,13 @@
 """What a claim's result is in plain words."""
 
 import math
-from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from sweep.analysis.claims.effects import Effect
 from sweep.analysis.claims.named import level_text, response, response_text, shown
 from sweep.analysis.claims.pairs import Pairs
 from sweep.analysis.claims.power import pairs_needed
+from sweep.study.claim import Claim
 from sweep.wording import number, percent, plural
 
 OPENINGS = {
@@ -24,7 +24,7 @@ _LARGEST_LOG = 700.0
 """Of a ratio; a float ends at exp(709)."""
 
 
-def sentence(claim: Mapping[str, Any], verdict: str, effect: Effect, pairs: Pairs, *, corrected: bool) -> str:
+def sentence(claim: Claim, verdict: str, effect: Effect, pairs: Pairs, *, corrected: bool) -> str:
     """What a reader takes away.
 
     Args:
@@ -37,7 +37,7 @@ def sentence(claim: Mapping[str, Any], verdict: str, effect: Effect, pairs: Pair
     if not len(pairs):
         return f"{OPENINGS[verdict]}: no pair is complete yet."
     kind = "over all looks and claims" if corrected else ""
-    coverage = f"{percent(1 - float(claim['alpha']))} interval {kind}".strip()
+    coverage = f"{percent(1 - claim.alpha)} interval {kind}".strip()
     found = f"{_effect_name(claim)} {amount(claim, effect.estimate, signed=True)}"
     reach = f"{coverage} {_end(claim, effect.low)} to {_end(claim, effect.high)}"
     if math.isinf(effect.low) and math.isinf(effect.high):
@@ -45,28 +45,28 @@ def sentence(claim: Mapping[str, Any], verdict: str, effect: Effect, pairs: Pair
     levels = ", ".join(
         f"{label}: {_level_text(claim, column)}" for label, column in zip(pairs.labels, pairs.values.T, strict=True)
     )
-    told = f"{levels}; {found}" if claim["effect"] != "mean" else f"mean {amount(claim, effect.estimate)}"
+    told = f"{levels}; {found}" if claim.effect != "mean" else f"mean {amount(claim, effect.estimate)}"
     statement = _statement(claim, verdict, effect)
     return f"{OPENINGS[verdict]}: {statement} ({told}, {reach}; {plural(len(pairs), 'pair')})."
 
 
-def amount(claim: Mapping[str, Any], effect: float, *, signed: bool = False) -> str:
+def amount(claim: Claim, effect: float, *, signed: bool = False) -> str:
     """An effect in its unit: `+4 points`, `1.8 times`, `-0.3 decades`; a ratio is given by its logarithm."""
-    if claim["effect"] == "ratio":
+    if claim.effect == "ratio":
         return f"{number(as_factor(effect))} times"
-    if claim["effect"] == "mean":
+    if claim.effect == "mean":
         text = _plain(claim, effect, signed=False)
         return f"{text} %" if response(claim).is_share else _with_unit(claim, text)
-    per = " a doubling" if claim["effect"] == "slope" else ""
+    per = " a doubling" if claim.effect == "slope" else ""
     return _with_unit(claim, _plain(claim, effect, signed=signed)) + per
 
 
-def span(claim: Mapping[str, Any], effect: Effect) -> str:
+def span(claim: Claim, effect: Effect) -> str:
     """An effect with the ends of its interval: `+4 points, -6 to +14`."""
     return f"{amount(claim, effect.estimate, signed=True)}, {_end(claim, effect.low)} to {_end(claim, effect.high)}"
 
 
-def power_sentence(claim: Mapping[str, Any], effect: Effect, level: float, planned: int) -> str:
+def power_sentence(claim: Claim, effect: Effect, level: float, planned: int) -> str:
     """How many pairs would find the smallest effect that matters.
 
     Args:
@@ -75,13 +75,13 @@ def power_sentence(claim: Mapping[str, Any], effect: Effect, level: float, plann
         level: two-sided level at the last look.
         planned: pairs of the whole design.
     """
-    smallest = scaled(claim, "smallest_effect")
+    smallest = scaled(claim, claim.smallest_effect)
     if effect.spread == 0:
         return "All pairs gave the same, so their spread, and the pairs that another effect would need, are unknown."
-    needed = pairs_needed(effect.spread, smallest, level, equivalence=claim["expected"] == "equal")
+    needed = pairs_needed(effect.spread, smallest, level, equivalence=claim.expected == "equal")
     if needed is None:
         return "How many pairs would decide it is not known: too few say how much the effect scatters."
-    goal = "rule out" if claim["expected"] == "equal" else "detect"
+    goal = "rule out" if claim.expected == "equal" else "detect"
     effect_text = f"{goal} an effect of {_size(claim)} with 80 % power, scattering as so far"
     if needed > _FAR_MORE * planned:
         return f"Far more pairs than the {planned} planned, some {number(needed, 2)}, would {effect_text}."
@@ -93,10 +93,9 @@ def as_factor(log_ratio: float) -> float:
     return math.exp(log_ratio) if log_ratio < _LARGEST_LOG else math.inf
 
 
-def scaled(claim: Mapping[str, Any], field: str) -> float:
-    """`value` or `smallest_effect` on the scale of `Pairs.effects`."""
-    given = float(claim[field])
-    return math.log(given) if claim["effect"] == "ratio" else given
+def scaled(claim: Claim, given: float) -> float:
+    """The claim's `null` or `smallest_effect` on the scale of `Pairs.effects`."""
+    return math.log(given) if claim.effect == "ratio" else given
 
 
 class _Phrases(NamedTuple):
@@ -109,19 +108,19 @@ class _Phrases(NamedTuple):
     absent: str
 
 
-def _statement(claim: Mapping[str, Any], verdict: str, effect: Effect) -> str:
-    value, smallest = scaled(claim, "value"), scaled(claim, "smallest_effect")
-    rises = claim["expected"] == "higher" or (claim["expected"] == "equal" and effect.estimate > value)
+def _statement(claim: Claim, verdict: str, effect: Effect) -> str:
+    value, smallest = scaled(claim, claim.null), scaled(claim, claim.smallest_effect)
+    rises = claim.expected == "higher" or (claim.expected == "equal" and effect.estimate > value)
     against = effect.high < value if rises else effect.low > value
     at = _where(claim)
-    if claim.get("by") and value == 0:
+    if claim.by and value == 0:
         phrases = _of_interaction(claim, rises=rises, against=against)
-    elif claim["effect"] in ("slope", "mean") or claim.get("by") or value != 0:
+    elif claim.effect in ("slope", "mean") or claim.by or value != 0:
         phrases = _of_quantity(claim, rises=rises, against=against)
     else:
         # Here the levels that it holds for come before the size.
         phrases, at = _of_levels(claim, effect, at, rises=rises, against=against), ""
-    match verdict, claim["expected"]:
+    match verdict, claim.expected:
         case "undecided", "equal":
             return phrases.equal_open + at
         case "undecided", _:
@@ -138,10 +137,10 @@ def _statement(claim: Mapping[str, Any], verdict: str, effect: Effect) -> str:
             return phrases.absent + at
 
 
-def _of_levels(claim: Mapping[str, Any], effect: Effect, at: str, *, rises: bool, against: bool) -> _Phrases:
-    noun, other, size = _noun(claim), level_text(claim["factor"], claim["levels"][1]), _size(claim)
+def _of_levels(claim: Claim, effect: Effect, at: str, *, rises: bool, against: bool) -> _Phrases:
+    noun, other, size = _noun(claim), level_text(claim.factor, claim.levels[1]), _size(claim)
     up, verb, back = ("raise", "raises", "lowers") if rises else ("lower", "lowers", "raises")
-    value = scaled(claim, "value")
+    value = scaled(claim, claim.null)
     is_there = effect.low > value or effect.high < value
     though = f", though it {'raises' if effect.estimate > value else 'lowers'} it" if is_there else ""
     return _Phrases(
@@ -153,9 +152,10 @@ def _of_levels(claim: Mapping[str, Any], effect: Effect, at: str, *, rises: bool
     )
 
 
-def _of_interaction(claim: Mapping[str, Any], *, rises: bool, against: bool) -> _Phrases:
-    first, second = (level_text(claim["by"], level) for level in claim["by_levels"])
-    what = f"the effect of {level_text(claim['factor'], claim['levels'][1])} on {_noun(claim)}"
+def _of_interaction(claim: Claim, *, rises: bool, against: bool) -> _Phrases:
+    assert claim.by is not None, "it is an interaction"
+    first, second = (level_text(claim.by, level) for level in claim.by_levels)
+    what = f"the effect of {level_text(claim.factor, claim.levels[1])} on {_noun(claim)}"
     side, back = ("higher", "lower") if rises else ("lower", "higher")
     size, apart = _size(claim), f"with {second} than with {first}"
     return _Phrases(
@@ -167,15 +167,15 @@ def _of_interaction(claim: Mapping[str, Any], *, rises: bool, against: bool) -> 
     )
 
 
-def _of_quantity(claim: Mapping[str, Any], *, rises: bool, against: bool) -> _Phrases:
-    value, size, noun = amount(claim, scaled(claim, "value")), _size(claim), _noun(claim)
-    effect = f"the effect of {level_text(claim['factor'], claim['levels'][-1])} on {noun}"
-    if claim["effect"] == "slope":
-        what = f"the change of {noun} with {claim['factor']}"
-    elif claim["effect"] == "mean":
-        what = f"{noun} with {level_text(claim['factor'], claim['levels'][0])}"
-    elif claim.get("by"):
-        first, second = (level_text(claim["by"], level) for level in claim["by_levels"])
+def _of_quantity(claim: Claim, *, rises: bool, against: bool) -> _Phrases:
+    value, size, noun = amount(claim, scaled(claim, claim.null)), _size(claim), _noun(claim)
+    effect = f"the effect of {level_text(claim.factor, claim.levels[-1])} on {noun}"
+    if claim.effect == "slope":
+        what = f"the change of {noun} with {claim.factor}"
+    elif claim.effect == "mean":
+        what = f"{noun} with {level_text(claim.factor, claim.levels[0])}"
+    elif claim.by:
+        first, second = (level_text(claim.by, level) for level in claim.by_levels)
         what = f"{effect} with {second}, less that with {first},"
     else:
         what = effect
@@ -189,53 +189,53 @@ def _of_quantity(claim: Mapping[str, Any], *, rises: bool, against: bool) -> _Ph
     )
 
 
-def _noun(claim: Mapping[str, Any]) -> str:
+def _noun(claim: Claim) -> str:
     return f"the {response(claim).name}"
 
 
-def _size(claim: Mapping[str, Any]) -> str:
+def _size(claim: Claim) -> str:
     """The smallest effect that matters."""
-    given = float(claim["smallest_effect"])
-    if claim["effect"] == "ratio":
+    given = claim.smallest_effect
+    if claim.effect == "ratio":
         return f"a factor of {number(given)}"
-    per = " a doubling" if claim["effect"] == "slope" else ""
+    per = " a doubling" if claim.effect == "slope" else ""
     return _with_unit(claim, _plain(claim, given, signed=False)) + per
 
 
-def _where(claim: Mapping[str, Any]) -> str:
-    levels = ", ".join(f"{factor} {level}" for factor, level in (claim.get("where") or {}).items())
+def _where(claim: Claim) -> str:
+    levels = ", ".join(f"{factor} {level}" for factor, level in claim.where.items())
     return f" with {levels}" if levels else ""
 
 
-def _level_text(claim: Mapping[str, Any], column: Any) -> str:
+def _level_text(claim: Claim, column: Any) -> str:
     """The mean of a column, geometric for a ratio."""
-    if claim["effect"] == "ratio":
+    if claim.effect == "ratio":
         return number(math.exp(sum(math.log(v) for v in column) / len(column)))
     mean = float(column.mean())
-    return number(10**mean) if claim["response"] == "edge_lr" else response_text(claim, mean)
+    return number(10**mean) if claim.response == "edge_lr" else response_text(claim, mean)
 
 
-def _effect_name(claim: Mapping[str, Any]) -> str:
-    if claim.get("by"):
+def _effect_name(claim: Claim) -> str:
+    if claim.by:
         return "difference of the differences"
-    return str(claim["effect"])
+    return claim.effect
 
 
-def _end(claim: Mapping[str, Any], effect: float) -> str:
+def _end(claim: Claim, effect: float) -> str:
     """An end of the interval, without its unit."""
     if math.isinf(effect):
         return "unknown"
-    if claim["effect"] == "ratio":
+    if claim.effect == "ratio":
         return number(as_factor(effect))
-    return _plain(claim, effect, signed=claim["effect"] != "mean")
+    return _plain(claim, effect, signed=claim.effect != "mean")
 
 
-def _with_unit(claim: Mapping[str, Any], text: str) -> str:
+def _with_unit(claim: Claim, text: str) -> str:
     unit = response(claim).unit
     return f"{text} {unit.removesuffix('s') if text.lstrip('+-') == '1' and unit == 'points' else unit}"
 
 
-def _plain(claim: Mapping[str, Any], effect: float, *, signed: bool) -> str:
+def _plain(claim: Claim, effect: float, *, signed: bool) -> str:
     value = shown(claim, effect)
     text = number(value, 2 if abs(value) < 100 else 3)
     return f"+{text}" if signed and value > 0 else text

@@ -12,7 +12,7 @@ that there is an effect is sure at alpha; that it matters is likely, and the sen
 import dataclasses
 import functools
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -30,6 +30,8 @@ from sweep.analysis.claims.sentences import as_factor, power_sentence, scaled, s
 from sweep.analysis.claims.sequential import levels_at, look, look_blocks
 from sweep.analysis.claims.stated import note_of
 from sweep.store import without_nonfinite
+from sweep.study.claim import Claim
+from sweep.study.settings import Study
 from sweep.wording import number, percent, plural
 
 RULES = 2
@@ -42,7 +44,7 @@ Word = Literal["supported", "refuted", "equivalent", "undecided"]
 class ClaimFinding:
     """What the trials say of one claim."""
 
-    claim: Mapping[str, Any]
+    claim: Claim
     """The entry of the study's claims."""
     verdict: Word
     estimate: float
@@ -92,19 +94,20 @@ class Judged:
     """Of all finished blocks, where they are more than those that it was judged by."""
 
 
-def judge(trials: pd.DataFrame, study: Mapping[str, Any], evals: Evals) -> list[ClaimFinding]:
+def judge(trials: pd.DataFrame, study: Study, evals: Evals) -> list[ClaimFinding]:
     """The findings, in the order of the study's claims; none for a study without claims.
 
     Args:
         trials: as `store.read_trials` gives them.
-        study: study.yaml as a plain mapping, defaults filled in.
+        study: of the results folder.
         evals: gives the evaluations of a trial by its id.
     """
-    claims: Sequence[Mapping[str, Any]] = study.get("claims") or []
+    claims = study.claims
     if not claims:
         return []
-    design = study["design"]
-    blocks, looks = int(design["blocks"]), int(design["looks"])
+    design = study.design
+    assert design is not None, "claims are of a design"
+    blocks, looks = design.blocks, design.looks
     sizes = look_blocks(blocks, looks)
     fractions = tuple(size / blocks for size in sizes)
     finished = num_finished(trials, design)
@@ -118,7 +121,7 @@ def judge(trials: pd.DataFrame, study: Mapping[str, Any], evals: Evals) -> list[
     )
     if reached is None:
         for i, claim in enumerate(claims):
-            levels = levels_at(fractions, float(claim["alpha"]) / len(claims))
+            levels = levels_at(fractions, claim.alpha / len(claims))
             early = _judged(claim, pairs(trials, claim, study, cached), levels[0], levels[-1], 0)
             found[i] = dataclasses.replace(early, verdict="undecided")
     for i, claim in enumerate(claims):
@@ -132,7 +135,7 @@ def judge(trials: pd.DataFrame, study: Mapping[str, Any], evals: Evals) -> list[
             blocks,
             len(sizes),
             endings(trials, claim, study, found[i].pairs, cached),
-            note_of(claim["name"], study),
+            note_of(claim),
             corrected=corrected,
         )
         for i, claim in enumerate(claims)
@@ -140,7 +143,7 @@ def judge(trials: pd.DataFrame, study: Mapping[str, Any], evals: Evals) -> list[
 
 
 def follow(
-    claims: Sequence[Mapping[str, Any]],
+    claims: Sequence[Claim],
     fractions: tuple[float, ...],
     see: Callable[[int, int], Pairs],
     *,
@@ -163,7 +166,7 @@ def follow(
         seen = {i: see(i, index) for i in waiting}
         while waiting:
             for i in waiting:
-                levels = levels_at(fractions, float(claims[i]["alpha"]) / len(waiting))
+                levels = levels_at(fractions, claims[i].alpha / len(waiting))
                 found[i] = _judged(claims[i], seen[i], levels[index], levels[-1], index + 1)
             still = [i for i in waiting if found[i].verdict == "undecided"]
             if len(still) == len(waiting):
@@ -172,15 +175,16 @@ def follow(
     return found
 
 
-def settled(trials: pd.DataFrame, study: Mapping[str, Any], evals: Evals) -> str | None:
+def settled(trials: pd.DataFrame, study: Study, evals: Evals) -> str | None:
     """Why no more blocks are needed; None while a claim is open, or where there are no claims."""
     findings = judge(trials, study, evals)
     if not findings or any(finding.settled_at is None for finding in findings):
         return None
-    design = study["design"]
-    blocks = int(design["blocks"])
+    design = study.design
+    assert design is not None, "claims are of a design"
+    blocks = design.blocks
     latest = max(finding.settled_at or 0 for finding in findings)
-    done = look_blocks(blocks, int(design["looks"]))[latest - 1]
+    done = look_blocks(blocks, design.looks)[latest - 1]
     every = "the claim is" if len(findings) == 1 else "every claim is"
     return f"{every} settled after {done} of {plural(blocks, 'block')}"
 
@@ -188,29 +192,31 @@ def settled(trials: pd.DataFrame, study: Mapping[str, Any], evals: Evals) -> str
 def to_json(findings: Sequence[ClaimFinding]) -> list[dict[str, Any]]:
     """The findings as JSON can hold them, without the pairs; null for what is unknown or unbounded."""
     names = [field.name for field in dataclasses.fields(ClaimFinding) if field.name != "pairs"]
-    rows: list[dict[str, Any]] = without_nonfinite([{n: getattr(f, n) for n in names} for f in findings])
+    rows: list[dict[str, Any]] = without_nonfinite(
+        [{**{n: getattr(f, n) for n in names}, "claim": f.claim.model_dump(mode="json")} for f in findings]
+    )
     return rows
 
 
-def verdict_of(claim: Mapping[str, Any], effect: Effect, level: float) -> Word:
+def verdict_of(claim: Claim, effect: Effect, level: float) -> Word:
     """The verdict from the interval of an effect at a level (both on the scale of `Pairs.effects`).
 
     At most one of these holds: supported, if the interval excludes `value` on the claimed side and reaches an effect
     that matters; equivalent, if it lies within the effects too small to matter; refuted, if it excludes all that matter
     on the claimed side.
     """
-    value, smallest = scaled(claim, "value"), scaled(claim, "smallest_effect")
+    value, smallest = scaled(claim, claim.null), scaled(claim, claim.smallest_effect)
     estimate, low, high = effect.estimate - value, effect.low - value, effect.high - value
     if math.isnan(estimate):
         return "undecided"
     within = -smallest < low and high < smallest
-    if claim["expected"] == "equal":
+    if claim.expected == "equal":
         if within:
             return "supported"
         beyond = high < -smallest or low > smallest
         excluded = (low > 0 or high < 0) and effect.p <= level and abs(estimate) >= smallest
         return "refuted" if beyond or excluded else "undecided"
-    if claim["expected"] == "lower":
+    if claim.expected == "lower":
         low, high = -high, -low
     if low > 0 and high >= smallest:
         return "supported"
@@ -219,12 +225,12 @@ def verdict_of(claim: Mapping[str, Any], effect: Effect, level: float) -> Word:
     return "refuted" if high < smallest else "undecided"
 
 
-def estimate_effect(claim: Mapping[str, Any], seen: Pairs, level: float) -> Effect:
+def estimate_effect(claim: Claim, seen: Pairs, level: float) -> Effect:
     """The effect by the procedure for its response, with an interval at a two-sided level."""
-    value = scaled(claim, "value")
-    if claim["response"] == "edge_lr":
+    value = scaled(claim, claim.null)
+    if claim.response == "edge_lr":
         return edge_effect(seen, value, level)
-    if claim["response"] == "stable":
+    if claim.response == "stable":
         return stable_effect(seen, value, level)
     effect = continuous(seen.effects, value, level)
     if len(seen) and seen.censored.all():
@@ -232,40 +238,40 @@ def estimate_effect(claim: Mapping[str, Any], seen: Pairs, level: float) -> Effe
     return _possible(effect, seen, claim)
 
 
-def _possible(effect: Effect, seen: Pairs, claim: Mapping[str, Any]) -> Effect:
+def _possible(effect: Effect, seen: Pairs, claim: Claim) -> Effect:
     """The interval without values that no shares can have."""
-    if not response(claim).is_share or claim["effect"] == "slope":
+    if not response(claim).is_share or claim.effect == "slope":
         return effect
     least, most = float(seen.weights[seen.weights < 0].sum()), float(seen.weights[seen.weights > 0].sum())
     return dataclasses.replace(effect, low=max(effect.low, least), high=min(effect.high, most))
 
 
-def blind(claim: Mapping[str, Any], seen: Pairs) -> str:
+def blind(claim: Claim, seen: Pairs) -> str:
     """Why these pairs could not have shown the effect, so that seeing none says nothing; empty if they could."""
-    if claim["response"] not in QUALITY or claim["effect"] == "mean" or not len(seen):
+    if claim.response not in QUALITY or claim.effect == "mean" or not len(seen):
         return ""
     num = plural(len(seen), "pair")
     if seen.identical == len(seen):
         return f"In all {num} the levels gave the very same training: the factor never acted, which tests nothing."
     if 2 * seen.barren > len(seen):
         return f"In {seen.barren} of {num} no training was stable: where nothing learns, nothing can be compared."
-    if claim["response"] == "stable" and claim["effect"] == "difference" and not claim.get("by"):
-        share, smallest = float(seen.reference.mean()), float(claim["smallest_effect"])
-        if claim["expected"] == "higher" and share > 1 - smallest:
+    if claim.response == "stable" and claim.effect == "difference" and not claim.by:
+        share, smallest = float(seen.reference.mean()), claim.smallest_effect
+        if claim.expected == "higher" and share > 1 - smallest:
             return (
                 f"{seen.labels[0]} is stable in {percent(share)} already, which leaves no room for a rise that matters."
             )
-        if claim["expected"] == "lower" and share < smallest:
+        if claim.expected == "lower" and share < smallest:
             return f"{seen.labels[0]} is stable in {percent(share)} only, which leaves no room for a fall that matters."
     return ""
 
 
-def _judged(claim: Mapping[str, Any], seen: Pairs, level: float, last_level: float, at: int) -> Judged:
+def _judged(claim: Claim, seen: Pairs, level: float, last_level: float, at: int) -> Judged:
     effect = estimate_effect(claim, seen, level)
     verdict = verdict_of(claim, effect, level)
-    value = scaled(claim, "value")
+    value = scaled(claim, claim.null)
     # Refuted by an effect the other way is seen; all else that says "no such effect" rests on seeing none.
-    is_equal = claim["expected"] == "equal"
+    is_equal = claim.expected == "equal"
     unseen = verdict == "equivalent" or (verdict == "supported" and is_equal)
     unseen = unseen or (verdict == "refuted" and not is_equal and effect.low <= value <= effect.high)
     if unseen and blind(claim, seen):
@@ -274,12 +280,12 @@ def _judged(claim: Mapping[str, Any], seen: Pairs, level: float, last_level: flo
 
 
 def _finding(
-    claim: Mapping[str, Any], judged: Judged, planned: int, looks: int, ended: str, stated: str, *, corrected: bool
+    claim: Claim, judged: Judged, planned: int, looks: int, ended: str, stated: str, *, corrected: bool
 ) -> ClaimFinding:
     effect, seen = judged.effect, judged.pairs
-    back = as_factor if claim["effect"] == "ratio" else float
+    back = as_factor if claim.effect == "ratio" else float
     return ClaimFinding(
-        claim=dict(claim),
+        claim=claim,
         verdict=judged.verdict,
         estimate=back(effect.estimate),
         low=back(effect.low),
@@ -301,7 +307,7 @@ def _finding(
     )
 
 
-def _notes(claim: Mapping[str, Any], judged: Judged) -> list[str]:
+def _notes(claim: Claim, judged: Judged) -> list[str]:
     seen, notes = judged.pairs, []
     if judged.look == 0:
         notes.append("No look has been reached: nothing is judged yet.")
@@ -316,26 +322,26 @@ def _notes(claim: Mapping[str, Any], judged: Judged) -> list[str]:
     if unclear := seen.left_out - seen.crashed - seen.undefined:
         notes.append(f"{plural(unclear, 'block')} left out: the response of a training is not known.")
     if judged.all_pairs is not None and len(judged.all_pairs) > len(seen):
-        alpha = float(claim["alpha"])
+        alpha = claim.alpha
         later = estimate_effect(claim, judged.all_pairs, alpha)
         notes.append(
             f"With all {plural(len(judged.all_pairs), 'pair')} trained: {span(claim, later)} "
             f"({percent(1 - alpha)} interval, without allowance for looks and claims)."
         )
     both = int(seen.censored.all(axis=1).sum())
-    if both and claim["response"] == "steps_to_loss":
+    if both and claim.response == "steps_to_loss":
         notes.append(
             f"In {both} of {plural(len(seen), 'pair')} no training reached the loss: steps count up to the end only."
         )
-    elif seen.censored.any() and claim["response"] == "edge_lr":
+    elif seen.censored.any() and claim.response == "edge_lr":
         beyond = int(seen.censored.any(axis=1).sum())
         notes.append(
             f"In {beyond} of {plural(len(seen), 'pair')} an edge lies beyond the learning rates that were tried."
         )
-    if claim["response"] == "stable" and claim.get("by") and seen.cells == 1 and len(seen):
-        odds = interaction_odds_ratio(seen, float(claim["alpha"]))
+    if claim.response == "stable" and claim.by and seen.cells == 1 and len(seen):
+        odds = interaction_odds_ratio(seen, claim.alpha)
         notes.append(
             f"Mixed logistic model: odds ratio of the interaction {number(odds.estimate)} "
-            f"({percent(1 - float(claim['alpha']))} interval {number(odds.low)} to {number(odds.high)})."
+            f"({percent(1 - claim.alpha)} interval {number(odds.low)} to {number(odds.high)})."
         )
     return notes

@@ -9,7 +9,7 @@ import numpy.typing as npt
 from scipy.stats import ttest_ind
 
 from sweep.analysis.answer.recommend import Recommendation, recommend
-from sweep.analysis.answer.safe_setting import chance_text
+from sweep.analysis.answer.safe_setting import chance_text, safety_rule
 from sweep.analysis.claims.stated import tested
 from sweep.analysis.comparison.changes import Incomparable, StudyChange, Told, told
 from sweep.analysis.comparison.settings import Difference
@@ -25,12 +25,8 @@ _NAMES: Mapping[Metric, str] = {"wer": "WER", "val_loss": "validation loss, nats
 
 def recommended(run: StudyRun) -> Recommendation:
     """What a study recommends; nothing where its claims are its answer."""
-    study = run.study
-    searched = run.trials[run.trials["phase"] != Phase.FULL_SIZE]
-    if run.is_design and not (study.get("confirm") or {}).get("settings"):
-        searched = searched.iloc[:0]
-    rule = study.get("safety")
-    return recommend(searched, run.plain_space, _metric(run), (rule["lr_factor"], rule["p_stable"]) if rule else None)
+    evidence = run.evidence if run.study.recommends else run.evidence.nothing()
+    return recommend(evidence, run.study.objective, safety_rule(run.stored))
 
 
 def best_facts(a: StudyRun, b: StudyRun, first: Recommendation, second: Recommendation) -> Iterator[Told]:
@@ -38,7 +34,7 @@ def best_facts(a: StudyRun, b: StudyRun, first: Recommendation, second: Recommen
     if first.chosen is None and second.chosen is None:
         return
     both = (first, second)
-    names = short_names([*a.plain_space, *b.plain_space])
+    names = short_names([*a.space, *b.space])
     yield told("setting", (setting_text(r.setting, names) if r.chosen else "none" for r in both))
     yield told("safety rule", (_safety_text(r) for r in both))
     yield told("stable over fresh seeds", (share_text(r.chosen.group.fresh) if r.chosen else "none" for r in both))
@@ -60,7 +56,7 @@ def best_change(
     """
     if first.chosen is None and second.chosen is None:
         return None
-    metric: Metric = "wer" if "wer" in (_metric(a), _metric(b)) else "val_loss"
+    metric: Metric = "wer" if "wer" in (a.study.objective, b.study.objective) else "val_loss"
     subject = f"{_NAMES[metric]} of the recommended setting"
     if first.chosen is None or second.chosen is None:
         return Incomparable(subject, f"{'A' if first.chosen is None else 'B'} recommends no setting")
@@ -95,10 +91,6 @@ def best_change(
         test=f"Welch's t test of {len(values[0])} and {plural(len(values[1]), 'fresh seed')}",
         p=float(found.pvalue),
     )
-
-
-def _metric(run: StudyRun) -> Metric:
-    return "val_loss" if run.study.get("objective") == "val_loss" else "wer"
 
 
 def _fresh_values(run: StudyRun, found: Recommendation, metric: Metric) -> npt.NDArray[np.float64]:

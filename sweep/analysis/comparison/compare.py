@@ -10,9 +10,8 @@ from sweep.analysis.comparison.cost import cost_facts
 from sweep.analysis.comparison.edges import edge_changes, maps, place_text, volume
 from sweep.analysis.comparison.settings import Difference, differences
 from sweep.analysis.comparison.shared import Shared, StudyRun, in_part, shared_part
-from sweep.analysis.comparison.stability import evidence, new_outcomes, outcome_changes, share_changes, shared_panel
-from sweep.analysis.trials.tried import of_space
-from sweep.records import Phase
+from sweep.analysis.comparison.stability import fair_sample, new_outcomes, outcome_changes, share_changes, shared_panel
+from sweep.records import NotKnown, Phase
 from sweep.wording import plural, short_names
 
 
@@ -49,26 +48,26 @@ def compare(a: StudyRun, b: StudyRun) -> Comparison:
     for name, run in (("A", a), ("B", b)):
         if run.trials.empty:
             raise NothingToCompareError(f"{name} has no finished trial yet: compare again when some have finished")
-    settings = differences(a.study, b.study)
+    settings = differences(a.stored, b.stored)
     shared = shared_part(a, b)
     found: list[StudyChange | Incomparable] = []
     basis = list(_shared_sentences(a, b, shared))
     region: list[Told] = []
     outcomes: list[Told] = []
     if shared.empty:
-        names = short_names([*a.plain_space, *b.plain_space])
+        names = short_names([*a.space, *b.space])
         why = ", ".join(f"{names[path]}" for path in shared.empty)
         found.append(Incomparable("stable region", f"A and B have no value in common of: {why}"))
     else:
-        fair = evidence(a, b, shared)
-        if isinstance(fair, str):
-            found.append(Incomparable("stable share", fair))
+        fair = fair_sample(a, b, shared)
+        if isinstance(fair, NotKnown):
+            found.append(Incomparable("stable share", fair.reason))
         else:
             basis.append(f"shares of {fair.text}")
             found += [*share_changes(a, b, shared, fair), *outcome_changes(fair)]
         both = maps(a, b, shared)
-        if isinstance(both, str):
-            found.append(Incomparable("edges", both))
+        if isinstance(both, NotKnown):
+            found.append(Incomparable("edges", both.reason))
         else:
             panel = shared_panel(a, b, shared)
             basis.append(place_text(both, panel.path if panel else None))
@@ -104,7 +103,7 @@ def compare(a: StudyRun, b: StudyRun) -> Comparison:
 
 
 def _shared_sentences(a: StudyRun, b: StudyRun, shared: Shared) -> Iterable[str]:
-    names = short_names([*a.plain_space, *b.plain_space])
+    names = short_names([*a.space, *b.space])
     for path in shared.one_sided:
         yield f"{names[path]} is searched in {'A' if path in a.space else 'B'} alone; the other has no such setting"
     if not shared.narrowed or shared.empty:
@@ -112,7 +111,7 @@ def _shared_sentences(a: StudyRun, b: StudyRun, shared: Shared) -> Iterable[str]
     yield f"shared part of the space: {'; '.join(shared.narrowed)}"
     parts = []
     for name, run in (("A", a), ("B", b)):
-        known = of_space(run.trials)
+        known = run.evidence.tried
         explored = int((known["phase"] == Phase.EXPLORE).sum())
         parts.append(f"{len(in_part(run, shared))} of {name}'s {plural(explored, 'training')}")
     yield f"in it lie {' and '.join(parts)}"

@@ -11,13 +11,14 @@ from scipy.stats import norm, t
 from sweep.analysis.comparison.changes import ALPHA, Incomparable, StudyChange, Told, mover, told
 from sweep.analysis.comparison.shared import Allowed, Shared, StudyRun
 from sweep.analysis.comparison.stability import shared_panel
-from sweep.analysis.region.region import SURE, fit_margin
+from sweep.analysis.region.evidence import Evidence
+from sweep.analysis.region.region import SURE
 from sweep.analysis.region.slices import active, typical
-from sweep.analysis.trials.tried import settings_of, telling
 from sweep.boundary.edges import SURE as EDGE_SURE
 from sweep.boundary.edges import Edge, edge_path, edges, profile
 from sweep.boundary.encoding import Axis
 from sweep.boundary.model import MarginModel
+from sweep.records import NotKnown
 from sweep.space import Settings
 from sweep.wording import number, percent, setting_text, short_names, value_text
 
@@ -48,26 +49,26 @@ class Maps:
     """Of each study the models without a sixth of its settings each; empty where one of them could not be fitted."""
 
 
-def maps(a: StudyRun, b: StudyRun, shared: Shared) -> Maps | str:
-    """Both models, fitted on all trainings of each study, or why they cannot be compared.
+def maps(a: StudyRun, b: StudyRun, shared: Shared) -> Maps | NotKnown:
+    """Both models, fitted on all trainings of each study.
 
     Both are asked at the same settings: the mean of what was stable in either, within the shared part.
     """
-    first, second = fit_margin(a.trials, a.plain_space), fit_margin(b.trials, b.plain_space)
-    for name, model in (("A", first), ("B", second)):
-        if isinstance(model, str):
-            return f"{name} has no map of the stable region: {model}"
-    assert not isinstance(first, str) and not isinstance(second, str), "seen above"
+    first, second = a.evidence.model, b.evidence.model
+    if isinstance(first, NotKnown):
+        return NotKnown(f"A has no map of the stable region: {first.reason}")
+    if isinstance(second, NotKnown):
+        return NotKnown(f"B has no map of the stable region: {second.reason}")
     paths = {edge_path(first.encoding), edge_path(second.encoding)}
     along = edge_path(first.encoding)
     if along is None or len(paths) > 1:
-        return f"A tells its edges along {edge_path(first.encoding)}, B along {edge_path(second.encoding)}"
+        return NotKnown(f"A tells its edges along {edge_path(first.encoding)}, B along {edge_path(second.encoding)}")
     axes = (first.encoding.axis(along), second.encoding.axis(along))
     if {axis.log for axis in axes if axis is not None} not in ({True}, {False}):
-        return f"{along} is logarithmic in one of them alone"
+        return NotKnown(f"{along} is logarithmic in one of them alone")
     stable = [setting for run in (a, b) for setting in _stable(run, shared)]
     if not stable:
-        return "no training in the part of the space that both cover was stable"
+        return NotKnown("no training in the part of the space that both cover was stable")
     middle = {**_fixed(shared), **typical(second.encoding, stable), **typical(first.encoding, stable)}
     middle = {path: _within(shared.allowed.get(path), v) for path, v in middle.items()}
     return Maps(first, second, along, middle, (_without(a), _without(b)))
@@ -77,8 +78,8 @@ def _without(run: StudyRun) -> tuple[MarginModel, ...]:
     """The models of which each has not seen one fold of the settings."""
     groups = np.unique(run.trials["group"])
     folds = np.array_split(np.random.default_rng(_SEED).permutation(groups), _NUM_FOLDS)
-    models = [fit_margin(run.trials[~run.trials["group"].isin(fold)], run.plain_space) for fold in folds]
-    found = tuple(model for model in models if not isinstance(model, str))
+    models = [Evidence(run.trials[~run.trials["group"].isin(fold)], run.space).model for fold in folds]
+    found = tuple(model for model in models if not isinstance(model, NotKnown))
     return found if len(found) == _NUM_FOLDS else ()
 
 
@@ -118,9 +119,8 @@ def _volume_text(model: MarginModel, sample: list[Settings]) -> str:
 
 
 def _stable(run: StudyRun, shared: Shared) -> list[Settings]:
-    known = telling(run.trials)
-    settings = settings_of(known, run.space)
-    return [s for s, good in zip(settings, known["stable"], strict=True) if good and shared.holds(s)]
+    rows = zip(run.evidence.settings, run.evidence.telling["stable"], strict=True)
+    return [s for s, good in rows if good and shared.holds(s)]
 
 
 def _fixed(shared: Shared) -> Settings:

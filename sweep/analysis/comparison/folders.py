@@ -2,13 +2,11 @@
 
 from pathlib import Path
 
-from pydantic import ValidationError
-
 from slr_models.errors import ResultsError
 from sweep import store
 from sweep.analysis.comparison.compare import Comparison, compare
 from sweep.analysis.comparison.shared import StudyRun
-from sweep.analysis.trials.tried import space_of
+from sweep.study.reading import read_study
 
 
 def compare_folders(before: Path, after: Path) -> Comparison:
@@ -25,10 +23,5 @@ def compare_folders(before: Path, after: Path) -> Comparison:
 
 
 def _study_run(results_dir: Path) -> StudyRun:
-    study = store.read_study(results_dir)
-    try:
-        space_of(study.get("space") or {})
-    except ValidationError as error:
-        why = f"{results_dir / 'study.yaml'} was edited: its space is not valid ({error.errors()[0]['msg']})"
-        raise ResultsError(f"{why}; bring the file back as it was") from error
+    study = read_study(results_dir)
     return StudyRun(study, store.read_trials(results_dir), tuple(store.read_claims(results_dir)))

@@ -4,6 +4,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from sweep.study.reading import StoredStudy
+
 ABSENT = "(not there)"
 
 _FACTS = ("versions", "host", "data", "model", "l_const", "l_unif")
@@ -42,12 +44,12 @@ class Difference:
         return ABSENT not in (self.before, self.after)
 
 
-def differences(a: Mapping[str, Any], b: Mapping[str, Any]) -> tuple[Difference, ...]:
+def differences(a: StoredStudy, b: StoredStudy) -> tuple[Difference, ...]:
     """What differs between two study.yaml, title by title.
 
     Left out are names, claims, the space (which `shared_part` tells) and the fixed values of what either searches.
     """
-    searched = {*(a.get("space") or {}), *(b.get("space") or {})}
+    searched = {*a.study.searched, *b.study.searched}
     first, second = _facts(a), _facts(b)
     paths = [path for path in dict.fromkeys([*first, *second]) if path not in searched]
     found = [
@@ -58,10 +60,9 @@ def differences(a: Mapping[str, Any], b: Mapping[str, Any]) -> tuple[Difference,
     return tuple(sorted(found, key=lambda one: TITLES.index(one.title)))
 
 
-def _facts(study: Mapping[str, Any]) -> dict[str, Any]:
-    made = study.get("provenance") or {}
-    facts = {key: made[key] for key in _FACTS if key in made}
-    content = {key: value for key, value in study.items() if key not in _SKIPPED}
+def _facts(stored: StoredStudy) -> dict[str, Any]:
+    facts = {key: stored.made[key] for key in _FACTS if key in stored.made}
+    content = {key: value for key, value in stored.content.items() if key not in _SKIPPED}
     return dict(_flat({**content, "provenance": facts}))
 
 

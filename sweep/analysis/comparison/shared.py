@@ -2,46 +2,55 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import pandas as pd
 
 from sweep.analysis.comparison.settings import ABSENT, value_at
+from sweep.analysis.region.evidence import Evidence
 from sweep.analysis.trials.dimensions import plain
 from sweep.analysis.trials.outcomes import at_level
-from sweep.analysis.trials.tried import of_space, settings_of, space_of
+from sweep.analysis.trials.tried import settings_of
 from sweep.records import Phase
+from sweep.search import GridSearch, Nsga2Search, RandomSearch
 from sweep.space import Choice, Dimension, Grid, Scalar, Space
+from sweep.study.reading import StoredStudy
+from sweep.study.settings import Study
 from sweep.wording import number, short_names, value_text
 
 _DIGITS = 9
 """Significant digits to which two values of a setting are the same."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class StudyRun:
     """A study and its trials, as the store holds them."""
 
-    study: Mapping[str, Any]
-    """study.yaml, with its provenance."""
+    stored: StoredStudy
     trials: pd.DataFrame
     claims: tuple[Mapping[str, Any], ...] = ()
     """The findings of claims.json."""
 
     @property
-    def plain_space(self) -> dict[str, Any]:
-        """The study's `space` as study.yaml holds it."""
-        return dict(self.study.get("space") or {})
+    def study(self) -> Study:
+        """What was asked for."""
+        return self.stored.study
+
+    @cached_property
+    def evidence(self) -> Evidence:
+        """The trials with what was searched."""
+        return Evidence(self.trials, self.study.searched)
 
     @property
     def space(self) -> Space:
         """The searched settings."""
-        return space_of(self.plain_space)
+        return self.evidence.space
 
     @property
     def is_design(self) -> bool:
         """Whether its settings were drawn in blocks and not searched."""
-        return bool(self.study.get("design"))
+        return self.study.design is not None
 
 
 @dataclass(frozen=True)
@@ -110,7 +119,7 @@ def shared_part(a: StudyRun, b: StudyRun) -> Shared:
     allowed: dict[str, Allowed] = {}
     one_sided, narrowed = [], []
     for path in paths:
-        sides = [_allowed(run.study, space, path) for run, space in zip((a, b), spaces, strict=True)]
+        sides = [_allowed(run.stored, space, path) for run, space in zip((a, b), spaces, strict=True)]
         first, second = sides
         if first is None or second is None:
             one_sided.append(path)
@@ -123,7 +132,7 @@ def shared_part(a: StudyRun, b: StudyRun) -> Shared:
 
 def in_part(run: StudyRun, shared: Shared) -> pd.DataFrame:
     """The judged trials of a study in the shared part, confirming ones left out: those were chosen as stable ones."""
-    known = of_space(run.trials)
+    known = run.evidence.tried
     known = known[known["phase"] == Phase.EXPLORE]
     kept = [shared.holds(setting) for setting in settings_of(known, run.space)]
     return known[pd.Series(kept, index=known.index, dtype=bool)]
@@ -136,10 +145,13 @@ def unguided(run: StudyRun, trials: pd.DataFrame) -> pd.DataFrame:
     """
     if run.is_design:
         return trials
-    search = run.study.get("search") or {}
-    if search.get("kind") not in ("random", "grid"):
-        first = search.get("num_startup") or search.get("population_size") or 0
-        trials = trials[trials["group"] < int(first)]
+    match run.study.search:
+        case RandomSearch() | GridSearch():
+            pass
+        case Nsga2Search() as search:
+            trials = trials[trials["group"] < search.population_size]
+        case search:
+            trials = trials[trials["group"] < search.num_startup]
     return trials.drop_duplicates("group")
 
 
@@ -180,7 +192,7 @@ def _rows(trials: pd.DataFrame) -> Iterable[Mapping[str, Any]]:
 
 def _setting_key(row: Mapping[str, Any], run: StudyRun, paths: Iterable[str]) -> tuple[Any, ...]:
     # A setting that a study does not search has its fixed value.
-    return tuple(_key(plain(row[p]) if p in run.space and p in row else value_at(run.study, p)) for p in paths)
+    return tuple(_key(plain(row[p]) if p in run.space and p in row else value_at(run.stored.content, p)) for p in paths)
 
 
 def _key(value: Any) -> Any:
@@ -194,11 +206,11 @@ def _key_set(allowed: Allowed) -> Any:
     return {_key(v) for v in allowed.values} if allowed.values is not None else (allowed.low, allowed.high)
 
 
-def _allowed(study: Mapping[str, Any], space: Space, path: str) -> Allowed | None:
+def _allowed(stored: StoredStudy, space: Space, path: str) -> Allowed | None:
     """What a study lets a setting be; None where it does not have it."""
     if path in space:
         return _of_dimension(space[path])
-    fixed: Scalar = value_at(study, path)
+    fixed: Scalar = value_at(stored.content, path)
     return None if fixed == ABSENT else Allowed((fixed,))
 
 

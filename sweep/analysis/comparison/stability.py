@@ -16,7 +16,7 @@ from sweep.analysis.comparison.shared import Shared, StudyRun, TrialPair, at, in
 from sweep.analysis.trials.dimensions import Dimension, dimensions, panel_dimension
 from sweep.analysis.trials.groups import mean_interval
 from sweep.analysis.trials.outcomes import OUTCOME_ORDER, Share, clopper_pearson, share
-from sweep.records import Outcome
+from sweep.records import NotKnown, Outcome
 from sweep.wording import number, percent, plural, value_text
 
 MIN_SAMPLE = 5
@@ -28,7 +28,7 @@ Flag = Callable[[Mapping[str, Any]], bool]
 
 
 @dataclass(frozen=True)
-class Evidence:
+class FairSample:
     """The trainings of two studies that may be held against each other."""
 
     pairs: tuple[TrialPair, ...]
@@ -42,8 +42,8 @@ class Evidence:
     """Whether independent samples are of blocks, whose trainings share a drawn setting."""
 
 
-def evidence(a: StudyRun, b: StudyRun, shared: Shared) -> Evidence | str:
-    """The fair part of both studies' trainings, or why there is none.
+def fair_sample(a: StudyRun, b: StudyRun, shared: Shared) -> FairSample | NotKnown:
+    """The fair part of both studies' trainings.
 
     A search goes where it expects something, so the share of its stable trainings says where it looked. Fair are
     trainings of the same settings, and those whose settings were chosen without regard to outcomes.
@@ -51,20 +51,20 @@ def evidence(a: StudyRun, b: StudyRun, shared: Shared) -> Evidence | str:
     first, second = in_part(a, shared), in_part(b, shared)
     if first.empty or second.empty:
         none = " and ".join(name for name, part in (("A", first), ("B", second)) if part.empty)
-        return f"no judged training of {none} lies in the part of the space that both cover"
+        return NotKnown(f"no judged training of {none} lies in the part of the space that both cover")
     pairs = matched(a, b, first, second)
     free = (unguided(a, first), unguided(b, second))
     if len(pairs) >= max(MIN_SAMPLE, min(len(part) for part in free)):
         ends = pd.DataFrame([pair.before for pair in pairs]), pd.DataFrame([pair.after for pair in pairs])
         text = f"{plural(len(pairs), 'training')} of the same settings in A and B, pair by pair"
-        return Evidence(tuple(pairs), *ends, text=text)
+        return FairSample(tuple(pairs), *ends, text=text)
     if a.is_design != b.is_design:
-        return "one is a design of paired trainings and the other a search, and too few settings are the same"
+        return NotKnown("one is a design of paired trainings and the other a search, and too few settings are the same")
     if a.is_design:
         cells = {*free[0]["cell"].dropna()} & {*free[1]["cell"].dropna()}
         free = (free[0][free[0]["cell"].isin(cells)], free[1][free[1]["cell"].isin(cells)])
     if min(len(part) for part in free) < MIN_SAMPLE:
-        return (
+        return NotKnown(
             f"too few trainings whose settings were chosen without regard to outcomes (A {len(free[0])}, "
             f"B {len(free[1])}; {MIN_SAMPLE} are needed), and {len(pairs)} of the same setting"
         )
@@ -74,10 +74,10 @@ def evidence(a: StudyRun, b: StudyRun, shared: Shared) -> Evidence | str:
     )
     if a.is_design:
         text = f"blocks of two designs, and the combinations of levels that both have ({plural(len(cells), 'cell')})"
-    return Evidence((), *free, text=text, by_block=a.is_design)
+    return FairSample((), *free, text=text, by_block=a.is_design)
 
 
-def share_changes(a: StudyRun, b: StudyRun, shared: Shared, fair: Evidence) -> Iterator[StudyChange | Incomparable]:
+def share_changes(a: StudyRun, b: StudyRun, shared: Shared, fair: FairSample) -> Iterator[StudyChange | Incomparable]:
     """The share of stable trainings, over all and at each level of the precision (or first category)."""
     yield _compare("stable share", fair, lambda row: bool(row["stable"]), "lower")
     panel = shared_panel(a, b, shared)
@@ -94,7 +94,7 @@ def share_changes(a: StudyRun, b: StudyRun, shared: Shared, fair: Evidence) -> I
             yield _compare(subject, part, lambda row: bool(row["stable"]), "lower")
 
 
-def outcome_changes(fair: Evidence) -> Iterator[StudyChange]:
+def outcome_changes(fair: FairSample) -> Iterator[StudyChange]:
     """Each way of failing that occurred in the fair trainings."""
     seen = {*fair.first["verdict"], *fair.second["verdict"]}
     for outcome in OUTCOME_ORDER:
@@ -113,8 +113,8 @@ def new_outcomes(first: pd.DataFrame, second: pd.DataFrame) -> Iterator[Told]:
 
 def shared_panel(a: StudyRun, b: StudyRun, shared: Shared) -> Dimension | None:
     """The category by which both studies are split: one that either searches and both have."""
-    spaces = {**b.plain_space, **a.plain_space}
-    dims = dimensions({path: spec for path, spec in spaces.items() if path in shared.allowed}, a.trials)
+    spaces = {**b.space, **a.space}
+    dims = dimensions({path: searched for path, searched in spaces.items() if path in shared.allowed})
     both = [d for d in dims if d.kind == "category" and d.path in a.space and d.path in b.space]
     return panel_dimension(both)
 
@@ -143,14 +143,14 @@ def _ended_as(outcome: Outcome) -> Flag:
     return lambda row: str(row["verdict"]) == outcome.value
 
 
-def _at_level(a: StudyRun, b: StudyRun, fair: Evidence, panel: Dimension, level: Any) -> Evidence:
+def _at_level(a: StudyRun, b: StudyRun, fair: FairSample, panel: Dimension, level: Any) -> FairSample:
     first, second = at(fair.first, a, panel.path, level), at(fair.second, b, panel.path, level)
     kept = {str(trial_id) for trial_id in first["trial_id"]}
     pairs = tuple(pair for pair in fair.pairs if str(pair.before["trial_id"]) in kept)
-    return Evidence(pairs, first, second, fair.text, fair.by_block)
+    return FairSample(pairs, first, second, fair.text, fair.by_block)
 
 
-def _compare(subject: str, fair: Evidence, flag: Flag, worse_if: Literal["lower", "higher"]) -> StudyChange:
+def _compare(subject: str, fair: FairSample, flag: Flag, worse_if: Literal["lower", "higher"]) -> StudyChange:
     flags = [_flags(part, flag) for part in (fair.first, fair.second)]
     a, b = (share(own > 0) for own in flags)
     before, after = share_text(a), share_text(b)

@@ -5,14 +5,16 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from sweep.analysis.region.evidence import Evidence
 from sweep.analysis.trials.dimensions import Dimension
 from sweep.analysis.trials.outcomes import OutcomeCounts, at_level, mapped, outcome_counts
 from sweep.records import Cause, Explanation, Phase
+from sweep.space import Choice, Grid, Integer
+from sweep.space import Dimension as SearchedDimension
 from sweep.wording import number, value_text
 
 _NUM_BINS, _MOST_BINS = 4, 7
@@ -55,22 +57,21 @@ def compared(trials: pd.DataFrame) -> pd.DataFrame:
 
 
 def failures_by_setting(
-    trials: pd.DataFrame, dims: Sequence[Dimension], space: Mapping[str, Any], explanations: Mapping[str, Explanation]
+    evidence: Evidence, dims: Sequence[Dimension], explanations: Mapping[str, Explanation]
 ) -> list[SettingFailures]:
     """One entry a searched setting, in their order; trials without a setting are no part of its entry.
 
     Left out is a setting of which there is nothing to compare: a single level, or a range of one value.
 
     Args:
-        trials: the table of trials.
-        dims: the searched settings.
-        space: the study's space, by dotted path.
+        evidence: the trials, and what was searched.
+        dims: the searched settings, in the order in which they are told of.
         explanations: by trial id.
     """
-    seen = compared(trials)
+    seen = compared(evidence.trials)
     found = []
     for dim in dims:
-        parts = _parts(seen, dim, space) if dim.path in seen else []
+        parts = _parts(seen, dim, evidence.space[dim.path]) if dim.path in seen else []
         if len(parts) > 1 and any(len(part) for _, part in parts):
             found.append(SettingFailures(dim, tuple(_part(text, part, explanations) for text, part in parts)))
     return found
@@ -87,12 +88,12 @@ def _part(text: str, part: pd.DataFrame, explanations: Mapping[str, Explanation]
     return SettingPart(text, outcome_counts(part, text), causes_of(failed, explanations))
 
 
-def _parts(seen: pd.DataFrame, dim: Dimension, space: Mapping[str, Any]) -> list[tuple[str, pd.DataFrame]]:
+def _parts(seen: pd.DataFrame, dim: Dimension, searched: SearchedDimension) -> list[tuple[str, pd.DataFrame]]:
     if dim.kind == "category":
         return [(value_text(v), at_level(seen, dim.path, v)) for v in dim.levels if v is not None]
     active = seen[seen[dim.path].notna()]
     values = active[dim.path].astype(float)
-    levels = _levels(dict(space.get(dim.path) or {}))
+    levels = _levels(searched)
     if levels:
         return [(number(level, 6), active[np.isclose(values, level, rtol=1e-9, atol=0)]) for level in levels]
     inner = inner_edges(dim.low, dim.high, dim.log)
@@ -102,12 +103,14 @@ def _parts(seen: pd.DataFrame, dim: Dimension, space: Mapping[str, Any]) -> list
     return [(text, active[which == index]) for index, text in enumerate(texts)]
 
 
-def _levels(spec: Mapping[str, Any]) -> list[float]:
-    """The values of a setting that has only few; empty for a range."""
-    values = {float(v) for v in spec.get("choice") or spec.get("grid") or () if v is not None}
-    if spec.get("int") and not spec.get("log"):
-        low, high = spec["int"]
-        values = set(map(float, range(int(low), int(high) + 1)))
+def _levels(searched: SearchedDimension) -> list[float]:
+    """The values of a numeric setting that has only few; empty for a range."""
+    values: set[float] = set()
+    if isinstance(searched, Choice | Grid):
+        values = {float(v) for v in searched.ends}
+    elif isinstance(searched, Integer) and not searched.log:
+        low, high = searched.int_
+        values = set(map(float, range(low, high + 1)))
     return sorted(values) if len(values) <= _MOST_BINS else []
 
 

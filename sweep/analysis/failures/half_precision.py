@@ -4,13 +4,13 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from sweep.analysis.figures.course import thin
 from sweep.records import HealthMetric, Outcome, SkipReason
+from sweep.study.settings import Study
 
 PRECISION = "training.precision.kind"
 HALF, SCALED = ("fp16", "fp16_unscaled"), ("fp16",)
@@ -76,9 +76,9 @@ class ScaleCourse:
     """(step, scale in force, why) of the skipped updates, MAX_SKIPS at most."""
 
 
-def half_trials(trials: pd.DataFrame, study: Mapping[str, Any], kinds: Sequence[str]) -> pd.DataFrame:
+def half_trials(trials: pd.DataFrame, study: Study, kinds: Sequence[str]) -> pd.DataFrame:
     """The trials whose precision is one of these."""
-    fixed = ((study.get("training") or {}).get("precision") or {}).get("kind")
+    fixed = study.training.precision.kind
     if PRECISION not in trials:
         return trials if fixed in kinds else trials.iloc[:0]
     return trials[trials[PRECISION].fillna(fixed).isin(kinds)]

@@ -12,7 +12,7 @@ from sweep.analysis.figures.learning_rate import LOST_ABOVE
 from sweep.analysis.trials.columns import common_value
 from sweep.analysis.trials.dimensions import Dimension, plain
 from sweep.analysis.trials.outcomes import OUTCOME_ORDER, share
-from sweep.records import Outcome
+from sweep.records import NotKnown, Outcome
 from sweep.wording import number, percent, value_text
 
 MAX_LINES = 300
@@ -65,12 +65,12 @@ class ParallelInfo:
     """Of which the lines are a part, where there are more than MAX_LINES."""
 
 
-def parallel_info(trials: pd.DataFrame, dims: Sequence[Dimension]) -> ParallelInfo | str:
-    """The lines of these trials, or why there are none."""
+def parallel_info(trials: pd.DataFrame, dims: Sequence[Dimension]) -> ParallelInfo | NotKnown:
+    """The lines of these trials."""
     if trials.empty:
-        return "No trial has finished yet."
+        return NotKnown("No trial has finished yet.")
     if not dims:
-        return "The study searches no setting."
+        return NotKnown("The study searches no setting.")
     chosen = _sample(trials)
     l_unif = common_value(trials, "l_unif")
     # Diverged losses have no place on the axis.

@@ -10,7 +10,7 @@ import pandas as pd
 from sweep.analysis.trials.columns import levels_of
 from sweep.analysis.trials.dimensions import Dimension, learning_rate, map_axes, plain
 from sweep.analysis.trials.outcomes import at_level, judged, mapped
-from sweep.records import Outcome
+from sweep.records import NotKnown, Outcome
 
 
 @dataclass(frozen=True)
@@ -55,8 +55,8 @@ def map_info(
     dims: Sequence[Dimension],
     panel: Dimension | None,
     axes: tuple[Dimension, Dimension | None] | None = None,
-) -> MapInfo | str:
-    """The map, or one sentence that says why there is none.
+) -> MapInfo | NotKnown:
+    """The trials on the map.
 
     Args:
         trials: rows of the finished trials; pruned ones are shown too.
@@ -66,7 +66,7 @@ def map_info(
     """
     chosen = axes or map_axes(dims, judged(trials)) or _one_axis(dims)
     if chosen is None:
-        return "A map needs a numeric setting in the study's space; this study searches none."
+        return NotKnown("A map needs a numeric setting in the study's space; this study searches none.")
     x, y = chosen
     levels = levels_of(panel, trials) if panel else [None]
     held = trials.drop(index=judged(trials).index.difference(mapped(trials).index))

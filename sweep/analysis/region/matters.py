@@ -6,14 +6,14 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
-from sweep.analysis.region.evidence import noise_chances, pair_chance, told_apart
+from sweep.analysis.region.evidence import Evidence
 from sweep.analysis.region.influence import Range, index_ranges
+from sweep.analysis.region.noise import noise_chances, pair_chance, told_apart
 from sweep.analysis.region.region import Region
-from sweep.analysis.trials.tried import settings_of, space_of, telling
 from sweep.boundary.encoding import Encoding
 from sweep.boundary.model import MarginModel, spread
+from sweep.records import NotKnown
 from sweep.space import Scalar, Settings
 
 _MOST_PAIRS = 6
@@ -74,28 +74,23 @@ class Matters:
     """Of the strongest pair with a number in it."""
 
 
-def matters(trials: pd.DataFrame, space: Mapping[str, Any], model: MarginModel | None, found: Region | None) -> Matters:
+def matters(evidence: Evidence, found: Region | NotKnown) -> Matters:
     """Tests every setting, and the strongest pairs.
 
     Args:
-        trials: rows of the finished trials.
-        space: the study's `space`, dotted path -> dimension.
-        model: of the boundary, and what it says; None where there is none.
-        found: the region of that model.
+        evidence: of the study.
+        found: the region of this evidence.
     """
-    known_space = space_of(space)
-    encoding = Encoding(known_space)
-    known = telling(trials)
-    settings = settings_of(known, known_space)
+    encoding, known, settings, model = evidence.encoding, evidence.telling, evidence.settings, evidence.model
     margins = known["margin"].to_numpy(dtype=np.float64)
     # Ranks: what the objective adds for a failure would drown all else.
     ranks = known["objective"].astype(float).rank(na_option="bottom").to_numpy()
-    num_settings = len(np.unique(encoding.encode(settings), axis=0)) if settings and known_space else 0
+    num_settings = len(np.unique(encoding.encode(settings), axis=0)) if settings and evidence.space else 0
     chances = noise_chances(encoding, settings, [spread(margins).tolist(), ranks.tolist()]) if num_settings else None
     told = [] if chances is None else [told_apart(one, _LEVEL) for one in chances]
     pairs: tuple[SettingPair, ...] = ()
     ranges: dict[str, tuple[Range, Range]] = {}
-    if model is not None and found is not None:
+    if not isinstance(found, NotKnown):
         pairs = _pairs(encoding, settings, margins < 0, found)
         ranges = index_ranges(encoding, settings, margins.tolist(), {i.path: i for i in found.influences})
     # What acts together with another setting matters, even where its own effect averages out.
@@ -106,7 +101,9 @@ def matters(trials: pd.DataFrame, space: Mapping[str, Any], model: MarginModel |
         result=told[1] if told else None,
         ranges=ranges,
         pairs=pairs,
-        together=next((shown for one in pairs if model and (shown := _together(model, one.paths))), None),
+        together=None
+        if isinstance(model, NotKnown)
+        else next((shown for one in pairs if (shown := _together(model, one.paths))), None),
     )
 
 

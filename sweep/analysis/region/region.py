@@ -9,17 +9,17 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 
+from sweep.analysis.region.evidence import Evidence
 from sweep.analysis.region.influence import Influence, Interaction, influences
 from sweep.analysis.region.slices import active, edge_slices, nearest_slice, typical
 from sweep.analysis.region.thinning import informative
 from sweep.analysis.trials.dimensions import Dimension, map_axes
-from sweep.analysis.trials.tried import settings_of, space_of, telling
 from sweep.boundary.edges import SURE as EDGE_SURE
 from sweep.boundary.edges import Edge, edge_path, edges, mean_width, profile
 from sweep.boundary.encoding import Encoding
 from sweep.boundary.model import MarginModel
+from sweep.records import NotKnown
 from sweep.space import Scalar, Settings
-from sweep.wording import plural
 
 __all__ = [
     "MapCalibration",
@@ -30,15 +30,10 @@ __all__ = [
     "Plane",
     "Region",
     "Volume",
-    "fit_margin",
     "region",
     "region_tables",
 ]
 
-MIN_TRAININGS = 8
-"""Fewer trainings make no map."""
-MIN_SETTINGS = 6
-"""Fewer settings make no map, however many seeds they have: with these, four fifths of them can still be fitted."""
 SURE = 0.95
 """A setting is surely stable, or surely not, beyond this probability."""
 MAX_PLANES = 14
@@ -149,58 +144,23 @@ class Region:
     """P(stable) over every other pair of numeric settings, those first that decide most; MAX_PLANES at most."""
 
 
-def fit_margin(trials: pd.DataFrame, space: Mapping[str, Any]) -> MarginModel | str:
-    """The model of the boundary, or one sentence that says why there is none.
-
-    Pruned, crashed, out-of-memory and infeasible-data trials teach nothing about the stability of settings and are
-    left out, and so are trials at full size, which lie outside the space. Of more than `thinning.MAX_TRAININGS`, the
-    most informative ones are taken. Equal trials give an equal model, whatever their order.
-
-    Args:
-        trials: rows of the finished trials, as the store holds them.
-        space: the study's `space`, dotted path -> dimension.
-    """
-    known_space = space_of(space)
-    encoding = Encoding(known_space)
-    if edge_path(encoding) is None:
-        return "A map needs a numeric setting in the study's space; this study searches none."
-    known = telling(trials)
-    settings = settings_of(known, known_space)
-    num_settings = len(np.unique(encoding.encode(settings), axis=0))
-    if len(known) < MIN_TRAININGS or num_settings < MIN_SETTINGS:
-        return (
-            f"A map needs at least {MIN_TRAININGS} judged trainings of at least {MIN_SETTINGS} settings; there are "
-            f"{len(known)} of {plural(num_settings, 'setting')}."
-        )
-    stable = known["stable"].astype(bool)
-    if stable.all():
-        return f"All {plural(len(known), 'judged training')} were stable, so there is no edge to map: widen the ranges."
-    if not stable.any():
-        return f"None of {plural(len(known), 'judged training')} was stable, so there is no stable region to map."
-    return informative(known_space, settings, known["margin"].astype(float).tolist())
-
-
-def region(model: MarginModel, trials: pd.DataFrame, dims: Sequence[Dimension], panel: Dimension | None) -> Region:
-    """Everything that the model says about where training is stable.
+def region(evidence: Evidence) -> Region | NotKnown:
+    """Everything that the model of the boundary says about where training is stable.
 
     In panels and edge rows, settings that are not varied stand at a typical place: the mean of the tried stable
     settings on each setting's own scale, the most frequent value of a category.
-
-    Args:
-        model: from `fit_margin`.
-        trials: the same trials.
-        dims: the searched settings.
-        panel: the category that panels are split by.
     """
-    by_path = {dim.path: dim for dim in dims}
+    model, panel = evidence.model, evidence.panel
+    if isinstance(model, NotKnown):
+        return model
+    by_path = {dim.path: dim for dim in evidence.dims}
     along_path = edge_path(model.encoding)
-    assert along_path is not None, "fit_margin gives no model without a numeric setting"
+    assert along_path is not None, "there is no model without a numeric setting"
     along = by_path[along_path]
-    y = next((dim for dim in map_axes(dims, trials) or () if dim.path != along_path), None)
-    known = telling(trials)
-    tried = settings_of(known, model.encoding.space)
+    y = next((dim for dim in map_axes(evidence.dims, evidence.trials) or () if dim.path != along_path), None)
+    known, tried = evidence.telling, evidence.settings
     middle = typical(model.encoding, [s for s, good in zip(tried, known["stable"], strict=True) if good])
-    strongest, pairs = influences(model, {dim.path: dim.name for dim in dims})
+    strongest, pairs = influences(model, evidence.names)
     order = [one.path for one in strongest]
     slices = edge_slices(model.encoding, along_path, middle, order, panel.path if panel else None)
     near = nearest_slice(model.encoding, slices, [s for s in tried if along_path in s])
@@ -227,7 +187,7 @@ def hot_edge(model: MarginModel, setting: Mapping[str, Scalar | None]) -> float 
     None where the edge dimension is inactive.
     """
     along = edge_path(model.encoding)
-    assert along is not None, "fit_margin gives no model without a numeric setting"
+    assert along is not None, "there is no model without a numeric setting"
     value = setting.get(along)
     if value is None:
         return None

@@ -9,10 +9,10 @@ import numpy as np
 from scipy.stats import norm, t
 
 from sweep.analysis.region.slices import allowed_value
-from sweep.analysis.trials.tried import space_of
 from sweep.boundary.edges import edge_path, edges
 from sweep.boundary.encoding import Encoding, Floats
 from sweep.boundary.model import MarginModel
+from sweep.records import NotKnown
 from sweep.space import Choice, Grid, Integer, Space
 from sweep.wording import number
 
@@ -53,10 +53,8 @@ class WidthFit:
     """What to be careful about, in a sentence; None for nothing."""
 
 
-def width_fit(
-    model: MarginModel, space: Mapping[str, Any], path: str, target: float, at: Mapping[str, Any]
-) -> WidthFit | str:
-    """The hot edge at a width that was not tried, or one sentence that says why nothing can be told.
+def width_fit(model: MarginModel, path: str, target: float, at: Mapping[str, Any]) -> WidthFit | NotKnown:
+    """The hot edge at a width that was not tried.
 
     The edges are those that the model sees in the slice `at`, at the values of `path` in the space (of a continuous
     range, at four places). The fit is by least squares weighted with the edges' errors: the distance between
@@ -64,22 +62,23 @@ def width_fit(
 
     Args:
         model: of the boundary.
-        space: the study's `space`, dotted path -> dimension.
         path: the width's dotted path, a numeric dimension above zero.
         target: the width to tell the edge of, above zero.
         at: the other settings of the slice; entries for `path` and the edge dimension have no effect.
     """
     along = edge_path(model.encoding)
-    assert along is not None, "fit_margin gives no model without a numeric setting"
-    known_space = space_of(space)
-    scale = model.encoding.axis(path) if path in known_space else None
+    assert along is not None, "there is no model without a numeric setting"
+    space = model.encoding.space
+    scale = model.encoding.axis(path) if path in space else None
     if scale is None or scale.low <= 0 or along == path:
-        return f"The edge can be followed along a numeric setting above 0, and {path} is none in this study's space."
-    values = _values(model.encoding, known_space, path)
+        return NotKnown(
+            f"The edge can be followed along a numeric setting above 0, and {path} is none in this study's space."
+        )
+    values = _values(model.encoding, space, path)
     found = [(value, _hot(model, along, {**at, path: value})) for value in values]
     points = [(value, *hot) for value, hot in found if hot is not None]
     if len(points) < MIN_WIDTHS:
-        return (
+        return NotKnown(
             f"A trend over {path} needs a hot edge at {MIN_WIDTHS} of its values or more; "
             f"there is one within the range at {len(points)} of {len(values)}."
         )

@@ -1,12 +1,14 @@
 """The searched settings, as the study's `space` and the trials' columns describe them."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import pandas as pd
 
+from sweep.space import Choice, Grid, Integer, LogUniform, Space
+from sweep.space import Dimension as SearchedDimension
 from sweep.wording import short_names
 
 
@@ -38,31 +40,26 @@ class Dimension:
         return (value - self.low) / (self.high - self.low)
 
 
-def dimensions(space: Mapping[str, Any], trials: pd.DataFrame) -> tuple[Dimension, ...]:
+def dimensions(space: Space) -> tuple[Dimension, ...]:
     """The searched settings in the study's order.
 
     A choice or grid of numbers counts as numeric; it is logarithmic where it is positive and spans a factor
     of ten or more.
     """
     names = short_names(space)
-    return tuple(_dimension(path, names[path], dict(spec), trials) for path, spec in space.items())
+    return tuple(_dimension(path, names[path], searched) for path, searched in space.items())
 
 
-def _dimension(path: str, name: str, spec: dict[str, Any], trials: pd.DataFrame) -> Dimension:
-    for kind in ("loguniform", "uniform", "int"):
-        if spec.get(kind) is not None:
-            low, high = (float(end) for end in spec[kind])
-            return Dimension(path, name, "number", kind == "loguniform" or bool(spec.get("log")), low, high)
-    values = list(spec.get("choice") or spec.get("grid") or _seen(path, trials))
-    known = [value for value in values if value is not None]
-    if known and all(isinstance(v, int | float) and not isinstance(v, bool) for v in known):
-        low, high = float(min(known)), float(max(known))
+def _dimension(path: str, name: str, searched: SearchedDimension) -> Dimension:
+    if not isinstance(searched, Choice | Grid):
+        low, high = (float(end) for end in searched.ends)
+        log = isinstance(searched, LogUniform) or (isinstance(searched, Integer) and searched.log)
+        return Dimension(path, name, "number", log, low, high)
+    numbers = [float(v) for v in searched.ends if isinstance(v, int | float) and not isinstance(v, bool)]
+    if len(numbers) == len(searched.ends):
+        low, high = min(numbers), max(numbers)
         return Dimension(path, name, "number", low > 0 and high / low >= 10, low, high)
-    return Dimension(path, name, "category", levels=tuple(values))
-
-
-def _seen(path: str, trials: pd.DataFrame) -> list[Any]:
-    return sorted(trials[path].dropna().unique(), key=str) if path in trials else []
+    return Dimension(path, name, "category", levels=searched.ends)
 
 
 def learning_rate(dims: Sequence[Dimension]) -> Dimension | None:

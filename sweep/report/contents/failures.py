@@ -1,7 +1,7 @@
 """What the report tells about failed trainings: where, why, how near to overflow, and one of them step by step."""
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,10 +23,13 @@ from sweep.analysis.failures.half_precision import (
     scale_course,
 )
 from sweep.analysis.failures.step_trace import StepTrace, found_again, step_trace
-from sweep.analysis.trials.dimensions import Dimension, plain
+from sweep.analysis.region.evidence import Evidence
+from sweep.analysis.trials.dimensions import plain
 from sweep.analysis.trials.outcomes import judged
 from sweep.judging.detectors.base import RunContext
 from sweep.records import NAN, Cause, Explanation, Outcome, Phase
+from sweep.study.reading import StoredStudy
+from sweep.study.settings import Study
 
 
 @dataclass(frozen=True)
@@ -79,25 +82,22 @@ class Failures:
 
 def failures(
     results_dir: Path,
-    study: Mapping[str, Any],
-    trials: pd.DataFrame,
-    dims: Sequence[Dimension],
-    panel: Dimension | None,
+    stored: StoredStudy,
+    evidence: Evidence,
     explanations: Mapping[str, Explanation],
 ) -> Failures:
     """Reads what it needs of the records: those of the drawn trials and of the example, however many trials there are.
 
     Args:
         results_dir: where the records lie.
-        study: study.yaml.
-        trials: rows of all finished trials.
-        dims: the searched settings.
-        panel: the category that panels are split by; it comes first.
+        stored: the study.
+        evidence: all finished trials; the category that panels are split by comes first.
         explanations: by trial id.
     """
+    trials = evidence.trials
     ended = judged(trials[trials["phase"] != Phase.FULL_SIZE])
     failed = ended[~ended["stable"].astype(bool)]
-    ordered = sorted(dims, key=lambda dim: dim != panel)
+    ordered = sorted(evidence.dims, key=lambda dim: dim != evidence.panel)
     example = worked_example(ended, explanations)
     kinds = Counter(Outcome(verdict) for verdict in failed["verdict"])
     return Failures(
@@ -107,14 +107,14 @@ def failures(
         num_judged=len(ended),
         num_explained=int(failed["trial_id"].isin(list(explanations)).sum()),
         num_compared=len(compared(trials)),
-        by_setting=tuple(failures_by_setting(trials, ordered, dict(study.get("space") or {}), explanations)),
+        by_setting=tuple(failures_by_setting(evidence, ordered, explanations)),
         operations=tuple(failing_operations(ended, explanations)),
-        half=_half_precision(results_dir, study, ended),
-        example=None if example is None else _example(results_dir, study, ended, example, explanations.get(example)),
+        half=_half_precision(results_dir, stored.study, ended),
+        example=None if example is None else _example(results_dir, stored, ended, example, explanations.get(example)),
     )
 
 
-def _half_precision(results_dir: Path, study: Mapping[str, Any], ended: pd.DataFrame) -> HalfPrecision:
+def _half_precision(results_dir: Path, study: Study, ended: pd.DataFrame) -> HalfPrecision:
     half, scaled = half_trials(ended, study, HALF), half_trials(ended, study, SCALED)
     sampled = [h for h in drawn(half) if (results_dir / "health" / f"{h.trial_id}.parquet").is_file()]
     courses = (headroom_course(h, store.read_health(results_dir, h.trial_id)) for h in sampled)
@@ -132,14 +132,13 @@ def _half_precision(results_dir: Path, study: Mapping[str, Any], ended: pd.DataF
     )
 
 
-def _why_no_headroom(study: Mapping[str, Any], num_trials: int) -> str:
+def _why_no_headroom(study: Study, num_trials: int) -> str:
     if not num_trials:
         return (
             "No training computed in float16, the one format that is easily left: its largest number is 65504. fp32 "
             "and bf16 go up to 3.4e38."
         )
-    training = study.get("training") or {}
-    if "health_every_steps" in training and training["health_every_steps"] is None:
+    if study.training.health_every_steps is None:
         return (
             "Headroom was not sampled: this study has training.health_every_steps: null. A number, such as 50, turns "
             "it on."
@@ -157,7 +156,7 @@ def _scale_courses(results_dir: Path, trials: Iterable[HalfTrial]) -> Iterator[S
 
 
 def _example(
-    results_dir: Path, study: Mapping[str, Any], ended: pd.DataFrame, trial_id: str, explanation: Explanation | None
+    results_dir: Path, stored: StoredStudy, ended: pd.DataFrame, trial_id: str, explanation: Explanation | None
 ) -> Example:
     of_trial = ended[ended["trial_id"] == trial_id]
     row = {str(key): plain(value) for key, value in of_trial.iloc[0].to_dict().items()}
@@ -167,9 +166,9 @@ def _example(
         l_const=_or_nan(row["l_const"]),
         l_unif=_or_nan(row["l_unif"]),
         budget_steps=None if row["max_steps"] is None else int(row["max_steps"]),
-        has_scaler=len(half_trials(of_trial, study, SCALED)) > 0,
+        has_scaler=len(half_trials(of_trial, stored.study, SCALED)) > 0,
     )
-    finding = found_again(records, Outcome(row["verdict"]), context, study.get("monitor") or {})
+    finding = found_again(records, Outcome(row["verdict"]), context, stored.content.get("monitor") or {})
     first = explanation.first_nonfinite if explanation is not None else None
     stop_step = None if row["stop_step"] is None else int(row["stop_step"])
     trace = step_trace(records, stop_step, finding, None if first is None else first.step, context.l_const)

@@ -9,6 +9,7 @@ from sweep.analysis.region.influence import Range
 from sweep.analysis.region.matters import Matters
 from sweep.analysis.region.region import Region
 from sweep.analysis.trials.dimensions import Dimension
+from sweep.records import NotKnown
 
 Question = Literal["stability", "result"]
 
@@ -64,7 +65,7 @@ class ImportanceTable:
 
 
 def importance_table(
-    region: Region | None,
+    region: Region | NotKnown,
     importance: Mapping[str, Mapping[str, float]],
     dims: Sequence[Dimension],
     matters: Matters,
@@ -82,7 +83,7 @@ def importance_table(
         "sobol_alone": {path: alone for path, (alone, _) in matters.ranges.items()},
         "sobol_total": {path: total for path, (_, total) in matters.ranges.items()},
     }
-    if region is not None and any(i.total > 0 for i in region.influences):
+    if not isinstance(region, NotKnown) and any(i.total > 0 for i in region.influences):
         by_path = {i.path: i for i in region.influences}
         columns += [
             (

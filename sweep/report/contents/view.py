@@ -1,51 +1,49 @@
-"""Everything that the page shows, as plain data: reads the results folder and asks the analysis."""
+"""Everything that the page shows, as plain data: asks the analysis, each question when its answer is first wanted."""
 
 import dataclasses
 import functools
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 import yaml
 
-from slr_models.errors import ResultsError
 from sweep import store
 from sweep.analysis.answer.pareto import ParetoRow, pareto_front
 from sweep.analysis.answer.recipe import recipe
 from sweep.analysis.answer.recommend import Recommendation, recommend
+from sweep.analysis.answer.safe_setting import safety_rule
 from sweep.analysis.answer.snippet import snippet
 from sweep.analysis.answer.unsafe import LrBracket, lr_brackets
-from sweep.analysis.claims.pairs import num_cells
 from sweep.analysis.claims.verdict import ClaimFinding, judge
 from sweep.analysis.cost.audit import AuditResult, audit
 from sweep.analysis.cost.costs import Costs, costs
 from sweep.analysis.cost.spending import Spending, Timed, spending
 from sweep.analysis.failures.causes import OutcomeCauses, causes_by_outcome
-from sweep.analysis.failures.health import health_warnings
-from sweep.analysis.figures.course import (
-    EVAL_COLUMNS,
-    MAX_POINTS,
-    STEP_COLUMNS,
-    CourseRows,
-    examples,
-    points_kept,
-    trace,
-    traced_trials,
-)
+from sweep.analysis.figures.course import CourseRows, examples, points_kept, traced_trials
 from sweep.analysis.figures.learning_rate import LrInfo, LrSensitivity, lr_info, lr_sensitivity
 from sweep.analysis.figures.stability_map import MapInfo, map_info
-from sweep.analysis.region.region import Region
+from sweep.analysis.region.evidence import Evidence
+from sweep.analysis.region.matters import Matters, matters
+from sweep.analysis.region.region import Region, region
 from sweep.analysis.region.region import RegionPanel as Grid
-from sweep.analysis.trials.dimensions import Dimension, dimensions, learning_rate, panel_dimension
+from sweep.analysis.trials.dimensions import Dimension
 from sweep.analysis.trials.groups import SettingGroup, setting_groups
 from sweep.analysis.trials.outcomes import OutcomeCounts, judged, mapped, outcome_counts
-from sweep.records import Explanation, Metric, Phase
+from sweep.forensics.health_alerts import health_warnings
+from sweep.records import Explanation, NotKnown, Outcome, Phase
 from sweep.report.contents.failures import Failures, failures
-from sweep.report.contents.stable_region import StableRegion, stable_region
-from sweep.store.ledger_lines import LEDGER_FILE, elapsed_s
+from sweep.report.contents.folder import FolderContent, read_source, read_traces
+from sweep.report.contents.importance import ImportanceTable, importance_table
+from sweep.report.contents.transfer import Transfer, transfer
+from sweep.search import Nsga2Search
+from sweep.store.ledger_lines import elapsed_s
+from sweep.study.design import num_trainings
+from sweep.study.reading import Provenance, StoredStudy
+from sweep.study.settings import Study
 
 MAX_TIMED = 300
 """Trials whose steps and evaluations are timed: reading a file of each takes milliseconds."""
@@ -67,129 +65,301 @@ class MapPlane:
         return self.info.x.name + (f" and {self.info.y.name}" if self.info.y else "")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class View:
-    """What the page shows."""
+    """What the page shows.
 
-    study: dict[str, Any]
-    """study.yaml without `provenance`."""
-    provenance: dict[str, Any]
-    trials: pd.DataFrame
-    """All finished trials, also pruned ones and those at full size."""
-    dims: tuple[Dimension, ...]
-    panel: Dimension | None
-    recommendation: Recommendation
-    """Of a study whose answer is its claims: none."""
-    findings: tuple[ClaimFinding, ...]
-    """What became of the study's claims, in their order."""
-    groups: tuple[SettingGroup, ...]
-    recipe_yaml: str | None
-    snippet: str | None
-    """The recommended settings as PyTorch code."""
-    total: OutcomeCounts
-    """Of the searched space: trials at full size are counted in `num_full_size` alone."""
-    brackets: tuple[LrBracket, ...]
-    lr: LrInfo | str
-    """Or why there is no such figure."""
-    lr_sensitivity: tuple[LrSensitivity, ...]
-    stability: MapInfo | str
-    """The map, or why there is none."""
-    other_planes: tuple[MapPlane, ...]
-    """The map over other pairs of settings."""
-    stable_region: StableRegion
-    importance: Mapping[str, Mapping[str, float]]
-    """Measure -> dotted path -> share; empty where the study has none yet."""
-    front: tuple[ParetoRow, ...]
-    """The best results for their cost, where the search looked at both."""
-    costs: Costs
-    audit: AuditResult
-    spending: Spending
-    explanations: Mapping[str, Explanation]
-    """Of bad trials, by trial id."""
-    causes: tuple[OutcomeCauses, ...]
-    failures: Failures
-    """Where and how trainings failed, with one of them traced."""
-    examples: tuple[tuple[str, str], ...]
-    """Trials worth a look: (label, trial id)."""
-    traces: tuple[CourseRows, ...]
-    warnings: Mapping[str, tuple[str, ...]]
-    """Of the bad trials among the traces, by trial id: where their numbers came near their limits."""
-    num_planned: int | None
-    """Trials that the study's budget allows before confirmation; None if it does not say."""
-    num_explored: int
-    num_confirming: int
-    num_full_size: int
+    Each part is made when it is first asked for, and once: what one part of the page cannot have costs the others
+    nothing. Any of them may raise ResultsError: a file of the folder is damaged.
+    """
+
+    source: FolderContent
 
     @property
-    def planes(self) -> tuple[MapPlane, ...]:
-        """The map over two settings, first over those that its edges are told of; none where there is no map."""
-        if isinstance(self.stability, str):
-            return ()
-        return (MapPlane(self.stability, self.region.panels if self.region else ()), *self.other_planes)
+    def stored(self) -> StoredStudy:
+        """The study as its folder has it."""
+        return self.source.stored
+
+    @property
+    def study(self) -> Study:
+        """What was asked for."""
+        return self.stored.study
+
+    @property
+    def provenance(self) -> Provenance:
+        """Where the results come from."""
+        return self.stored.provenance
+
+    @property
+    def trials(self) -> pd.DataFrame:
+        """All finished trials, also pruned ones and those at full size."""
+        return self.source.trials
+
+    @property
+    def explanations(self) -> Mapping[str, Explanation]:
+        """Of bad trials, by trial id."""
+        return self.source.explanations
+
+    @cached_property
+    def evidence(self) -> Evidence:
+        """What all answers rest on."""
+        return Evidence(self.trials, self.study.searched)
+
+    @property
+    def dims(self) -> tuple[Dimension, ...]:
+        """The searched settings."""
+        return self.evidence.dims
+
+    @property
+    def names(self) -> Mapping[str, str]:
+        """Dotted path of a searched setting -> short name."""
+        return self.evidence.names
+
+    @property
+    def panel(self) -> Dimension | None:
+        """The category that panels are split by."""
+        return self.evidence.panel
+
+    @cached_property
+    def searched(self) -> pd.DataFrame:
+        """The trials of the searched space: without those at full size."""
+        return self.trials[self.trials["phase"] != Phase.FULL_SIZE]
+
+    @property
+    def num_explored(self) -> int:
+        """Trials of the search or the experiment."""
+        return int((self.searched["phase"] != Phase.CONFIRM).sum())
+
+    @property
+    def num_confirming(self) -> int:
+        """Trials that repeat a setting with fresh seeds."""
+        return int((self.searched["phase"] == Phase.CONFIRM).sum())
+
+    @property
+    def num_full_size(self) -> int:
+        """Trials at full size."""
+        return len(self.trials) - len(self.searched)
+
+    @property
+    def num_planned(self) -> int:
+        """Trials that the study's budget allows before confirmation."""
+        return self.study.budget.trials if self.study.design is None else num_trainings(self.study.design)
 
     @property
     def is_experiment(self) -> bool:
         """Whether the trainings were designed to settle claims."""
-        return bool(self.study.get("design"))
+        return self.study.design is not None
 
     @property
     def claims_answer(self) -> bool:
-        """Whether the claims are the study's answer, since it recommends nothing."""
-        return _claims_answer(self.study)
+        """Whether the claims are the study's answer: only what is confirmed is recommended in an experiment."""
+        return not self.study.recommends
 
     @property
     def shows_map(self) -> bool:
         """Whether there is a numeric setting to draw over: in an experiment, one that was drawn, not a factor."""
-        factors = (self.study.get("design") or {}).get("factors") or {}
+        factors = {} if self.study.design is None else self.study.design.factors
         fixed = {path for levels in factors.values() for settings in levels.values() for path in settings}
         return not fixed or any(dim.kind == "number" and dim.path not in fixed for dim in self.dims)
 
     @property
     def shows_lr(self) -> bool:
         """Whether results stand against the learning rate; a study without a design says why not."""
-        return not self.is_experiment or not isinstance(self.lr, str)
+        return not self.is_experiment or self.evidence.lr is not None
+
+    @cached_property
+    def recommendation(self) -> Recommendation:
+        """Of a study whose answer is its claims: none."""
+        return recommend(
+            self.evidence.nothing() if self.claims_answer else self.evidence,
+            self.study.objective,
+            safety_rule(self.stored),
+        )
+
+    @cached_property
+    def findings(self) -> tuple[ClaimFinding, ...]:
+        """What became of the study's claims, in their order."""
+        return tuple(judge(self.trials, self.study, functools.partial(store.read_evals, self.source.folder)))
+
+    @cached_property
+    def groups(self) -> tuple[SettingGroup, ...]:
+        """All judged settings, also those that a scheduler changed on the way."""
+        return tuple(setting_groups(judged(self.searched), self.dims)) if len(self.searched) else ()
+
+    @cached_property
+    def recipe_yaml(self) -> str | None:
+        """The folder's own recipe where it is about the recommended trials, else one made from the study."""
+        chosen = self.recommendation.chosen
+        if chosen is None:
+            return None
+        path = self.source.folder / "recipe.yaml"
+        if path.is_file():
+            text = path.read_text(encoding="utf-8")
+            content = yaml.safe_load(text) or {}
+            evidence = (content.get("provenance") or {}).get("evidence") or {}
+            if evidence.get("trials") == list(chosen.group.trial_ids):
+                return text
+        made = recipe(self.recommendation, self.stored.content, self.evidence.space)
+        text = yaml.safe_dump(made, sort_keys=False, allow_unicode=True, width=100)
+        return text
+
+    @cached_property
+    def snippet(self) -> str | None:
+        """The recommended settings as PyTorch code."""
+        return None if self.recipe_yaml is None else _snippet(self.source.folder, self.recipe_yaml)
+
+    @cached_property
+    def total(self) -> OutcomeCounts:
+        """Of the searched space: trials at full size are counted in `num_full_size` alone."""
+        return outcome_counts(self.searched)
 
     @property
-    def searched(self) -> pd.DataFrame:
-        """The trials of the searched space: without those at full size."""
-        return self.trials[self.trials["phase"] != Phase.FULL_SIZE]
+    def outcomes(self) -> list[Outcome]:
+        """Those that occurred, good ends first."""
+        return [outcome for outcome in Outcome if outcome in self.total.counts]
 
-    @property
-    def region(self) -> Region | None:
-        """Where training is stable; None where there is no model."""
-        return None if isinstance(self.stable_region.region, str) else self.stable_region.region
+    @cached_property
+    def brackets(self) -> tuple[LrBracket, ...]:
+        """Where the upper edge of the learning rate was seen."""
+        lr = self.evidence.lr
+        return tuple(lr_brackets(mapped(self.searched), lr, self.panel)) if lr else ()
 
+    @cached_property
+    def lr(self) -> LrInfo | NotKnown:
+        """The results against the learning rate."""
+        lr = self.evidence.lr
+        if lr is None:
+            return NotKnown("This study does not search the learning rate, so there is nothing to plot against it.")
+        info = lr_info(self.searched, lr, self.panel)
+        return dataclasses.replace(
+            info,
+            l_const=_known_or(info.l_const, self.provenance.l_const),
+            l_unif=_known_or(info.l_unif, self.provenance.l_unif),
+        )
 
-@dataclass(frozen=True)
-class FolderContent:
-    """What a results folder held when it was read."""
+    @cached_property
+    def lr_sensitivity(self) -> tuple[LrSensitivity, ...]:
+        """What the choice of the learning rate costs, by level."""
+        lr = self.evidence.lr
+        return lr_sensitivity(self.searched, lr, self.panel) if lr else ()
 
-    folder: Path
-    study: dict[str, Any]
-    """study.yaml without `provenance`."""
-    provenance: dict[str, Any]
-    trials: pd.DataFrame
-    """All finished trials, each with the newest known cause."""
-    explanations: Mapping[str, Explanation]
-    """Of bad trials, by trial id."""
+    @cached_property
+    def region(self) -> Region | NotKnown:
+        """Where training is stable."""
+        return region(self.evidence)
 
+    @cached_property
+    def stability(self) -> MapInfo | NotKnown:
+        """The trials on the map."""
+        axes = None if isinstance(self.region, NotKnown) else (self.region.along, self.region.y)
+        return map_info(self.searched, self.dims, self.panel, axes)
 
-def read_source(results_dir: Path) -> FolderContent:
-    """Reads the study and its trials, quickly; `view_of` makes all that the page shows of it, which takes seconds.
+    @cached_property
+    def planes(self) -> tuple[MapPlane, ...]:
+        """The map over two settings, first over those that its edges are told of; none where there is no map."""
+        if isinstance(self.stability, NotKnown):
+            return ()
+        if isinstance(self.region, NotKnown):
+            return (MapPlane(self.stability, ()),)
+        num = MAX_OTHER_MARKS // max(len(self.searched), 1)
+        maps = (
+            (map_info(self.searched, self.dims, self.panel, (plane.x, plane.y)), plane)
+            for plane in self.region.others[:num]
+        )
+        others = (MapPlane(info, plane.panels) for info, plane in maps if not isinstance(info, NotKnown))
+        return (MapPlane(self.stability, self.region.panels), *others)
 
-    Raises:
-        ResultsError: it is not the results folder of a study.
-    """
-    study = store.read_study(results_dir)
-    provenance = dict(study.pop("provenance", None) or {})
-    trials = _trials(results_dir)
-    explanations = _explanations(results_dir, trials)
-    # An explanation may be younger than the trial's row.
-    trials["cause"] = [
-        explanations[t].text if t in explanations else c
-        for t, c in zip(trials["trial_id"], trials["cause"], strict=True)
-    ]
-    return FolderContent(results_dir, study, provenance, trials, explanations)
+    @cached_property
+    def transfer(self) -> Transfer | None:
+        """How the edge moves with the model's width; None where the study does not ask for a full size."""
+        full_size = self.study.full_size
+        return transfer(self.evidence, self.region, full_size, self.recommendation.setting) if full_size else None
+
+    @cached_property
+    def matters(self) -> Matters:
+        """Which settings can be told from noise."""
+        return matters(self.evidence, self.region)
+
+    @cached_property
+    def importance(self) -> Mapping[str, Mapping[str, float]]:
+        """Measure -> dotted path -> share; empty where the study has none yet."""
+        return store.read_importance(self.source.folder)
+
+    @cached_property
+    def importance_table(self) -> ImportanceTable | None:
+        """How much each setting matters; None where no measure is known."""
+        return importance_table(self.region, self.importance, self.dims, self.matters)
+
+    @cached_property
+    def front(self) -> tuple[ParetoRow, ...]:
+        """The best results for their cost, where the search looked at both."""
+        search = self.study.search
+        if not isinstance(search, Nsga2Search):
+            return ()
+        return pareto_front(self.evidence, self.study.objective, search.cost)
+
+    @cached_property
+    def costs(self) -> Costs:
+        """Steps and time by outcome."""
+        return costs(self.trials)
+
+    @cached_property
+    def audit(self) -> AuditResult:
+        """How often alarms were right."""
+        return audit(self.searched)
+
+    @cached_property
+    def spending(self) -> Spending:
+        """Where the time went."""
+        return spending(
+            self.trials,
+            self.audit,
+            _timed(self.source.folder, self._to_trace),
+            self.is_experiment,
+            elapsed_s(self.source.folder),
+            self.provenance.num_lanes,
+        )
+
+    @cached_property
+    def causes(self) -> tuple[OutcomeCauses, ...]:
+        """What was found to be the cause, by outcome."""
+        return tuple(causes_by_outcome(judged(self.searched), self.explanations))
+
+    @cached_property
+    def failures(self) -> Failures:
+        """Where and how trainings failed, with one of them traced."""
+        return failures(self.source.folder, self.stored, self.evidence, self.explanations)
+
+    @cached_property
+    def examples(self) -> tuple[tuple[str, str], ...]:
+        """Trials worth a look: (label, trial id)."""
+        chosen = self.recommendation.chosen
+        return tuple(examples(self.trials, chosen.group.best_trial_id if chosen else None))
+
+    @cached_property
+    def _to_trace(self) -> tuple[str, ...]:
+        """Trials whose courses are in the page, if they left records."""
+        return tuple(traced_trials(self.trials, [trial_id for _, trial_id in self.examples]))
+
+    @cached_property
+    def traced(self) -> frozenset[str]:
+        """Trials whose courses are in the page."""
+        steps = self.source.folder / "steps"
+        return frozenset(t for t in self._to_trace if (steps / f"{t}.parquet").is_file())
+
+    @cached_property
+    def traces(self) -> tuple[CourseRows, ...]:
+        """Their courses."""
+        return tuple(read_traces(self.source.folder, self._to_trace, points_kept(len(self._to_trace))))
+
+    @cached_property
+    def warnings(self) -> Mapping[str, tuple[str, ...]]:
+        """Of the bad trials among them, by trial id: where their numbers came near their limits."""
+        bad = set(self.trials["trial_id"][~self.trials["stable"].astype(bool)].astype(str))
+        health = self.source.folder / "health"
+        sampled = [t for t in self._to_trace if t in bad and (health / f"{t}.parquet").is_file()]
+        found = {t: tuple(health_warnings(store.read_health(self.source.folder, t))) for t in sampled}
+        return {trial_id: warnings for trial_id, warnings in found.items() if warnings}
 
 
 def load_view(results_dir: Path) -> View:
@@ -198,111 +368,7 @@ def load_view(results_dir: Path) -> View:
     Raises:
         ResultsError: it is not the results folder of a study.
     """
-    return view_of(read_source(results_dir))
-
-
-def view_of(source: FolderContent) -> View:
-    """Asks the analysis.
-
-    Raises:
-        ResultsError: a file of the folder is damaged.
-    """
-    results_dir, study, provenance = source.folder, source.study, source.provenance
-    trials, explanations = source.trials, source.explanations
-    space = dict(study.get("space") or {})
-    searched = trials[trials["phase"] != Phase.FULL_SIZE]
-    dims = dimensions(space, searched)
-    panel, lr = panel_dimension(dims), learning_rate(dims)
-    metric: Metric = "val_loss" if study.get("objective") == "val_loss" else "wer"
-    candidates = searched.iloc[:0] if _claims_answer(study) else searched
-    recommendation = recommend(candidates, space, metric, _safety(study))
-    chosen = recommendation.chosen
-    known_region = stable_region(trials, study, dims, panel, recommendation.setting)
-    found = known_region.region
-    recipe_yaml = _recipe_yaml(results_dir, recommendation, study) if chosen else None
-    shown = tuple(examples(trials, chosen.group.best_trial_id if chosen else None))
-    traced = traced_trials(trials, [t for _, t in shown])
-    audited = audit(searched)
-    return View(
-        study=study,
-        provenance=provenance,
-        trials=trials,
-        dims=dims,
-        panel=panel,
-        recommendation=recommendation,
-        findings=tuple(judge(trials, study, functools.partial(store.read_evals, results_dir)))
-        if study.get("claims")
-        else (),
-        groups=tuple(setting_groups(judged(searched), dims)) if len(searched) else (),
-        recipe_yaml=recipe_yaml,
-        snippet=_snippet(results_dir, recipe_yaml) if recipe_yaml else None,
-        total=outcome_counts(searched),
-        brackets=tuple(lr_brackets(mapped(searched), lr, panel)) if lr else (),
-        lr=_lr(searched, lr, panel, provenance),
-        lr_sensitivity=lr_sensitivity(searched, lr, panel) if lr else (),
-        stability=map_info(searched, dims, panel, None if isinstance(found, str) else (found.along, found.y)),
-        other_planes=_other_planes(searched, dims, panel, found),
-        stable_region=known_region,
-        importance=store.read_importance(results_dir),
-        front=_front(searched, study, space, metric),
-        costs=costs(trials),
-        audit=audited,
-        spending=spending(
-            trials,
-            audited,
-            _timed(results_dir, traced),
-            bool(study.get("design")),
-            elapsed_s(results_dir),
-            provenance.get("num_lanes"),
-        ),
-        explanations=explanations,
-        causes=tuple(causes_by_outcome(judged(searched), explanations)),
-        failures=failures(results_dir, study, trials, dims, panel, explanations),
-        examples=shown,
-        traces=tuple(read_traces(results_dir, traced, points_kept(len(traced)))),
-        warnings=_warnings(results_dir, trials, traced),
-        num_planned=_num_planned(study),
-        num_explored=int((searched["phase"] != Phase.CONFIRM).sum()),
-        num_confirming=int((searched["phase"] == Phase.CONFIRM).sum()),
-        num_full_size=len(trials) - len(searched),
-    )
-
-
-def _other_planes(
-    trials: pd.DataFrame, dims: tuple[Dimension, ...], panel: Dimension | None, found: Region | str
-) -> tuple[MapPlane, ...]:
-    if isinstance(found, str):
-        return ()
-    num = MAX_OTHER_MARKS // max(len(trials), 1)
-    maps = ((map_info(trials, dims, panel, (plane.x, plane.y)), plane) for plane in found.others[:num])
-    return tuple(MapPlane(info, plane.panels) for info, plane in maps if not isinstance(info, str))
-
-
-def _claims_answer(study: Mapping[str, Any]) -> bool:
-    """Whether a study has claims to settle and nothing to recommend: only what is confirmed is recommended there."""
-    return bool(study.get("design")) and not (study.get("confirm") or {}).get("settings")
-
-
-def _num_planned(study: Mapping[str, Any]) -> int | None:
-    design, budget = study.get("design"), study.get("budget") or {}
-    if not design:
-        return int(budget["trials"]) if budget.get("trials") else None
-    return int(design["blocks"]) * num_cells(design)
-
-
-def _safety(study: Mapping[str, Any]) -> tuple[float, float] | None:
-    """The study's safety rule; None for the results of a version without one."""
-    rule = study.get("safety")
-    return (float(rule["lr_factor"]), float(rule["p_stable"])) if rule else None
-
-
-def _front(
-    trials: pd.DataFrame, study: Mapping[str, Any], space: Mapping[str, Any], metric: Metric
-) -> tuple[ParetoRow, ...]:
-    search = study.get("search") or {}
-    if search.get("kind") != "nsga2":
-        return ()
-    return pareto_front(trials, space, metric, search["cost"])
+    return View(read_source(results_dir))
 
 
 def _snippet(results_dir: Path, recipe_yaml: str) -> str | None:
@@ -321,28 +387,6 @@ def _snippet(results_dir: Path, recipe_yaml: str) -> str | None:
         return None
 
 
-def _trials(results_dir: Path) -> pd.DataFrame:
-    """The finished trials; none while the first ones still run."""
-    if (results_dir / "trials.parquet").is_file():
-        return store.read_trials(results_dir)
-    ledger = results_dir / LEDGER_FILE
-    if ledger.is_file() and b'"event": "tell"' in ledger.read_bytes():
-        raise ResultsError(
-            f"{results_dir / 'trials.parquet'} is missing, but {ledger.name} holds results: run the study's command "
-            f"again, it writes the table anew"
-        )
-    empty: pd.DataFrame = store.TRIAL_SCHEMA.empty_table().to_pandas()
-    return empty
-
-
-def _explanations(results_dir: Path, trials: pd.DataFrame) -> dict[str, Explanation]:
-    """Why the bad trials went bad, as far as anybody looked."""
-    ends = judged(trials)
-    bad = [str(t) for t in ends["trial_id"][~ends["stable"].astype(bool)]]
-    found = {trial_id: store.read_explanation(results_dir, trial_id) for trial_id in bad}
-    return {trial_id: explanation for trial_id, explanation in found.items() if explanation is not None}
-
-
 def _timed(results_dir: Path, trial_ids: Sequence[str]) -> Iterator[Timed]:
     """What the records of at most MAX_TIMED of these trials, evenly spread, say of their time."""
     for trial_id in trial_ids[:: 1 + max(len(trial_ids) - 1, 0) // MAX_TIMED]:
@@ -352,51 +396,5 @@ def _timed(results_dir: Path, trial_ids: Sequence[str]) -> Iterator[Timed]:
             yield Timed(trial_id, float(steps["time_s"].sum()), 0.0 if evals is None else float(evals["time_s"].sum()))
 
 
-def _warnings(results_dir: Path, trials: pd.DataFrame, trial_ids: Sequence[str]) -> dict[str, tuple[str, ...]]:
-    """What the numeric health of the bad ones of these trials warned of, where it was sampled and did."""
-    bad = set(trials["trial_id"][~trials["stable"].astype(bool)].astype(str))
-    sampled = [t for t in trial_ids if t in bad and (results_dir / "health" / f"{t}.parquet").is_file()]
-    found = {t: tuple(health_warnings(store.read_health(results_dir, t))) for t in sampled}
-    return {trial_id: warnings for trial_id, warnings in found.items() if warnings}
-
-
-def _lr(
-    trials: pd.DataFrame, lr: Dimension | None, panel: Dimension | None, provenance: Mapping[str, Any]
-) -> LrInfo | str:
-    if lr is None:
-        return "This study does not search the learning rate, so there is nothing to plot against it."
-    info = lr_info(trials, lr, panel)
-    return dataclasses.replace(
-        info,
-        l_const=_known_or(info.l_const, provenance.get("l_const")),
-        l_unif=_known_or(info.l_unif, provenance.get("l_unif")),
-    )
-
-
-def _known_or(value: float, other: Any) -> float:
-    return float(other) if math.isnan(value) and isinstance(other, int | float) else value
-
-
-def _recipe_yaml(results_dir: Path, recommendation: Recommendation, study: Mapping[str, Any]) -> str:
-    """The folder's own recipe where it is about the recommended trials, else one made from the study."""
-    path = results_dir / "recipe.yaml"
-    chosen = recommendation.chosen
-    assert chosen is not None, "a recipe needs a recommendation"
-    if path.is_file():
-        text = path.read_text(encoding="utf-8")
-        content = yaml.safe_load(text) or {}
-        evidence = (content.get("provenance") or {}).get("evidence") or {}
-        if evidence.get("trials") == list(chosen.group.trial_ids):
-            return text
-    text = yaml.safe_dump(recipe(recommendation, study), sort_keys=False, allow_unicode=True, width=100)
-    return text
-
-
-def read_traces(results_dir: Path, trial_ids: Iterable[str], max_points: int = MAX_POINTS) -> Iterator[CourseRows]:
-    """The courses of these trials, in their order; a trial that left no records has none."""
-    for trial_id in trial_ids:
-        steps = store.read_columns(results_dir, "steps", trial_id, STEP_COLUMNS)
-        # Its process may have died before it wrote any.
-        if steps is not None:
-            evals = store.read_columns(results_dir, "evals", trial_id, EVAL_COLUMNS)
-            yield trace(trial_id, steps, evals, max_points)
+def _known_or(value: float, other: float | None) -> float:
+    return other if math.isnan(value) and other is not None else value

@@ -7,7 +7,7 @@ from typing import Any
 import plotly.graph_objects as go
 
 from sweep.analysis.failures.half_precision import HeadroomCourse, ScaleCourse
-from sweep.analysis.failures.health import HEADROOM_BITS_LEVEL
+from sweep.forensics.health_alerts import HEADROOM_BITS_LEVEL
 from sweep.records import SkipReason
 from sweep.report.figures.panel import Panel, axis_style, base_figure, log_axis
 from sweep.report.theme import MARKS, light

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import plotly.graph_objects as go
 
 from sweep.analysis.region.transfer_fit import WidthFit, band
-from sweep.records import Outcome
+from sweep.records import NotKnown, Outcome
 from sweep.report.contents.full_size import FullSizeTraining
 from sweep.report.figures.panel import Panel, axis_style, base_figure, log_axis, widened
 from sweep.report.theme import MARKS, light
@@ -19,7 +19,7 @@ _REACH = 2.0
 """Decades beside the edges that an interval is drawn for; an unknown edge has an endless one."""
 
 
-def transfer_panel(fit: WidthFit | str, tested: Sequence[FullSizeTraining], name: str, along: str) -> Panel:
+def transfer_panel(fit: WidthFit | NotKnown, tested: Sequence[FullSizeTraining], name: str, along: str) -> Panel:
     """The figure, or why there is none.
 
     Args:
@@ -28,8 +28,8 @@ def transfer_panel(fit: WidthFit | str, tested: Sequence[FullSizeTraining], name
         name: of the width.
         along: name of the edge dimension.
     """
-    if isinstance(fit, str):
-        return Panel("", "", None, fit)
+    if isinstance(fit, NotKnown):
+        return Panel("", "", None, fit.reason)
     figure = base_figure(height=340)
     style = axis_style()
     spans = [10 ** min(_INTERVAL * error, _REACH) for error in fit.errors]

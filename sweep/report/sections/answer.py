@@ -1,21 +1,30 @@
-"""The texts of the recommendation's card."""
+"""The answer, and the best results for their cost: what the sections hold, and their texts."""
 
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from markupsafe import escape
+
 from sweep.analysis.answer.pareto import ParetoRow
-from sweep.analysis.trials.dimensions import learning_rate
+from sweep.analysis.answer.recommend import result_text
 from sweep.analysis.trials.groups import BOOTSTRAP_FROM, Spread
+from sweep.records import Cost, NotKnown
 from sweep.report.contents.view import View
-from sweep.wording import number, percent, plural
+from sweep.report.sections.claims import claim_cards, headline
+from sweep.report.sections.facts import exploration_ended, tiles
+from sweep.report.sections.section import Content
+from sweep.search import Nsga2Search
+from sweep.wording import number, percent, plural, setting_text
 
 Line = tuple[str, str, str]
 """(label, value, detail)"""
 
+NUM_ALTERNATIVES = 4
+"""Settings shown after the recommended one."""
 _LARGE_ERROR = 0.15
 """Expected calibration error above which the card says how little a chance is worth."""
-_COSTS = {"step_time_s": "time of a step, s", "peak_memory_mib": "peak memory, MiB"}
+_COSTS: dict[Cost, str] = {"step_time_s": "time of a step, s", "peak_memory_mib": "peak memory, MiB"}
 
 
 @dataclass(frozen=True)
@@ -44,12 +53,41 @@ class Front:
     cost_name: str
 
 
+def answer_content(view: View) -> Content:
+    """The recommendation with its evidence; of an experiment the verdicts on its claims."""
+    cards = claim_cards(view.findings)
+    return Content(
+        {
+            "view": view,
+            "rec": view.recommendation,
+            "names": view.names,
+            "verdict_count": headline(view.findings),
+            "cards": cards,
+            "ended": exploration_ended(view),
+            "tiles": tiles(view),
+            "safety": safety_card(view),
+            "results": results(view),
+            "results_from": results_from(view),
+            "sureness": view.recommendation.sureness,
+            "recipe": escape(view.recipe_yaml or ""),
+            "setting_text": lambda setting: setting_text(setting, view.names),
+            "result_text": result_text,
+            "num_alternatives": NUM_ALTERNATIVES,
+        }
+    )
+
+
+def front_content(view: View) -> Content:
+    """The best results for their cost."""
+    return Content({"front": front(view), "setting_text": lambda setting: setting_text(setting, view.names)})
+
+
 def safety_card(view: View) -> SafetyCard | None:
     """How safe the recommended setting is; None where no model can tell."""
     safety = view.recommendation.safety
     if safety is None:
         return None
-    lr, below = learning_rate(view.dims), safety.edge is not None and safety.margin_decades > 0
+    lr, below = view.evidence.lr, safety.edge is not None and safety.margin_decades > 0
     edge = ""
     if lr is not None and safety.edge is not None:
         edge = f"The upper edge of the {lr.name} lies at {number(safety.edge)}."
@@ -67,7 +105,7 @@ def safety_card(view: View) -> SafetyCard | None:
 
 
 def _caution(view: View) -> str:
-    if view.region is None:
+    if isinstance(view.region, NotKnown):
         return ""
     calibration = view.region.calibration
     if not calibration.beats_base:
@@ -131,11 +169,11 @@ def front(view: View) -> Front | None:
     """The best results for their cost; None where the search did not look at cost."""
     if not view.front:
         return None
-    cost = str(view.study["search"]["cost"])
-    by_loss = view.study.get("objective") == "val_loss"
+    assert isinstance(view.study.search, Nsga2Search), "no other search looks at cost"
+    by_loss = view.study.objective == "val_loss"
     return Front(
         rows=view.front,
         result_name="Validation loss, nats/label" if by_loss else "WER",
         result_text=number if by_loss else lambda rate: percent(rate, 1),
-        cost_name=_COSTS.get(cost, cost),
+        cost_name=_COSTS[view.study.search.cost],
     )

@@ -2,18 +2,21 @@
 
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from markupsafe import Markup
 
 from sweep.analysis.claims.named import is_ratio, response, response_text, shown
+from sweep.analysis.claims.stated import removed_note
 from sweep.analysis.claims.verdict import ClaimFinding, Word
+from sweep.report.contents.view import View
 from sweep.report.figures.effect import draw_effect, effect_info
 from sweep.report.figures.pairs import draw_slopes, draw_squares, slope_info, squares_info
 from sweep.report.sections.claim_units import by_levels, effect_number, effect_text, interval_name, levels, unit, zone
+from sweep.report.sections.section import Content
+from sweep.study.claim import Claim
 from sweep.wording import number, plural
 
 VERDICTS: tuple[Word, ...] = ("supported", "refuted", "equivalent", "undecided")
@@ -79,7 +82,7 @@ def interim(findings: Sequence[ClaimFinding]) -> str:
 
 def null_name(findings: Sequence[ClaimFinding]) -> str:
     """What the dashed line of the effects' rows is."""
-    is_null = all(float(f.claim["value"]) == (1.0 if is_ratio(f.claim) else 0.0) for f in findings)
+    is_null = all(f.claim.null == (1.0 if is_ratio(f.claim) else 0.0) for f in findings)
     return "no effect" if is_null else "no effect, or the value that the claim names"
 
 
@@ -89,10 +92,24 @@ def terminal_lines(findings: Sequence[ClaimFinding]) -> list[str]:
     lines = []
     for finding in findings:
         told = ", ".join(filter(None, (_effect(finding, ""), _pairs_used(finding))))
-        lines.append(f"{finding.verdict:<{width}}  {finding.claim['name']}: {told}")
+        lines.append(f"{finding.verdict:<{width}}  {finding.claim.name}: {told}")
         if finding.verdict == "undecided":
             lines += [f"{'':<{width}}  {text}" for text in (finding.power, finding.note) if text]
     return lines
+
+
+def claims_content(view: View) -> Content:
+    """The claims, a card each."""
+    return Content(
+        {
+            "view": view,
+            "verdict_count": headline(view.findings),
+            "cards": claim_cards(view.findings),
+            "meanings": MEANINGS,
+            "null_name": null_name(view.findings),
+            "removed_claims": removed_note(view.provenance.claims_withdrawn_after),
+        }
+    )
 
 
 def claim_cards(findings: Sequence[ClaimFinding]) -> tuple[ClaimCard, ...]:
@@ -103,10 +120,10 @@ def claim_cards(findings: Sequence[ClaimFinding]) -> tuple[ClaimCard, ...]:
 def _card(index: int, finding: ClaimFinding) -> ClaimCard:
     claim = finding.claim
     return ClaimCard(
-        name=claim["name"],
+        name=claim.name,
         anchor=f"claim-{index}",
-        text=claim["text"],
-        source=claim["source"],
+        text=claim.text,
+        source=claim.source,
         verdict=finding.verdict,
         sentence=_without_verdict(finding),
         effect=_effect(finding, ""),
@@ -126,7 +143,7 @@ def _without_verdict(finding: ClaimFinding) -> str:
     rest = finding.sentence.partition(": ")[2] or finding.sentence
     first = rest.split(" ", 1)[0]
     # A name of the user's keeps its case.
-    return rest if first in finding.claim["levels"] or not first.isalpha() else rest[:1].upper() + rest[1:]
+    return rest if first in finding.claim.levels or not first.isalpha() else rest[:1].upper() + rest[1:]
 
 
 def _effect(finding: ClaimFinding, interval: str) -> str:
@@ -154,33 +171,33 @@ def _progress(finding: ClaimFinding) -> str:
     return f"{told}; {interim([finding])}"
 
 
-def _claimed(claim: Mapping[str, Any]) -> str:
+def _claimed(claim: Claim) -> str:
     """What the claim says of its effect: `lower by 10 points or more`."""
-    smallest, value = float(claim["smallest_effect"]), float(claim["value"])
+    smallest, value = claim.smallest_effect, claim.null
     if is_ratio(claim):
         size = f"a factor of {number(smallest)}"
         from_value = "" if value == 1 else f" from {number(value)} times"
     else:
         size = f"{number(shown(claim, smallest))} {unit(claim)}"
         from_value = "" if value == 0 else f" from {effect_text(claim, value)}"
-    if claim["expected"] == "equal":
+    if claim.expected == "equal":
         return f"equal: less than {size} away{from_value}"
-    return f"{claim['expected']} by {size} or more{from_value}"
+    return f"{claim.expected} by {size} or more{from_value}"
 
 
-def _compared(claim: Mapping[str, Any]) -> str:
+def _compared(claim: Claim) -> str:
     """What is set against what: `fp16 against fp32, model teacher`."""
     names = levels(claim)
-    if claim["by"]:
+    if claim.by:
         by = by_levels(claim)
         told = f"{names[1]} against {names[0]}, in {by[1]} against {by[0]}"
-    elif claim["effect"] == "slope":
-        told = f"along {claim['factor']} ({', '.join(claim['levels'])})"
-    elif claim["effect"] == "mean":
+    elif claim.effect == "slope":
+        told = f"along {claim.factor} ({', '.join(claim.levels)})"
+    elif claim.effect == "mean":
         told = names[0]
     else:
         told = f"{names[1]} against {names[0]}"
-    return ", ".join([told, *(f"{factor} {level}" for factor, level in (claim.get("where") or {}).items())])
+    return ", ".join([told, *(f"{factor} {level}" for factor, level in claim.where.items())])
 
 
 def _row(finding: ClaimFinding) -> Markup:
@@ -192,9 +209,9 @@ def _row(finding: ClaimFinding) -> Markup:
             estimate=shown(claim, finding.estimate),
             low=shown(claim, finding.low),
             high=shown(claim, finding.high),
-            value=shown(claim, float(claim["value"])),
+            value=shown(claim, claim.null),
             zone=(low, high),
-            expected=claim["expected"],
+            expected=claim.expected,
             sides=_sides(claim),
             name=_axis_name(claim),
             text=lambda value: _tick(claim, value),
@@ -204,34 +221,34 @@ def _row(finding: ClaimFinding) -> Markup:
     )
 
 
-def _tick(claim: Mapping[str, Any], value: float) -> str:
-    signed = value > 0 and not is_ratio(claim) and claim["effect"] != "mean"
+def _tick(claim: Claim, value: float) -> str:
+    signed = value > 0 and not is_ratio(claim) and claim.effect != "mean"
     return ("+" if signed else "") + number(value)
 
 
-def _sides(claim: Mapping[str, Any]) -> tuple[str, str]:
-    if claim["by"]:
+def _sides(claim: Claim) -> tuple[str, str]:
+    if claim.by:
         other = by_levels(claim)[1]
         return f"effect lower in {other}", f"effect higher in {other}"
-    if claim["effect"] == "slope" and float(claim["value"]) == 0:
-        return f"falls with {claim['factor']}", f"rises with {claim['factor']}"
-    if claim["effect"] in ("slope", "mean"):
+    if claim.effect == "slope" and claim.null == 0:
+        return f"falls with {claim.factor}", f"rises with {claim.factor}"
+    if claim.effect in ("slope", "mean"):
         return "lower", "higher"
     other = levels(claim)[1]
-    if claim["response"] == "stable":
+    if claim.response == "stable":
         return f"{other} less stable", f"{other} more stable"
     return f"lower under {other}", f"higher under {other}"
 
 
-def _axis_name(claim: Mapping[str, Any]) -> str:
+def _axis_name(claim: Claim) -> str:
     """The effect in words with its unit: `share of stable trainings, fp16 minus fp32 (points)`."""
     names, name = levels(claim), response(claim).name
-    if claim["by"]:
+    if claim.by:
         by = by_levels(claim)
         told = f"{name}, {names[1]} minus {names[0]}, in {by[1]} minus in {by[0]}"
-    elif claim["effect"] == "slope":
-        told = f"{name}, change with {claim['factor']}"
-    elif claim["effect"] == "mean":
+    elif claim.effect == "slope":
+        told = f"{name}, change with {claim.factor}"
+    elif claim.effect == "mean":
         told = f"{name}, mean under {names[0]}"
     elif is_ratio(claim):
         return f"{name}, {names[1]} as a multiple of {names[0]} (log scale)"
@@ -246,9 +263,9 @@ def _plots(finding: ClaimFinding) -> tuple[Markup, ...]:
     if not len(pairs.blocks):
         return ()
     values = np.asarray(pairs.values, dtype=float)
-    titles = by_levels(claim) if claim["by"] else [""]
-    names = levels(claim) if claim["by"] else list(pairs.labels)
-    as_squares = claim["response"] == "stable" and len(names) == 2 and bool(np.isin(values, (0.0, 1.0)).all())
+    titles = by_levels(claim) if claim.by else [""]
+    names = levels(claim) if claim.by else list(pairs.labels)
+    as_squares = claim.response == "stable" and len(names) == 2 and bool(np.isin(values, (0.0, 1.0)).all())
     drawn = []
     for index, title in enumerate(titles):
         part = slice(index * len(names), (index + 1) * len(names))
@@ -256,7 +273,7 @@ def _plots(finding: ClaimFinding) -> tuple[Markup, ...]:
             drawn.append(draw_squares(squares_info(title, names, values[:, part], "stable")))
             continue
         # Edges come as logarithms: a reader knows learning rates.
-        edges = claim["response"] == "edge_lr"
+        edges = claim.response == "edge_lr"
         shown_values = 10 ** values[:, part] if edges else values[:, part]
         info = slope_info(
             title, names, pairs.blocks.tolist(), shown_values, pairs.censored[:, part],
@@ -271,14 +288,14 @@ def _details(finding: ClaimFinding) -> list[tuple[str, str]]:
     claim = finding.claim
     p = "" if math.isnan(finding.p) else ("below 0.0001" if finding.p < 1e-4 else number(finding.p, 2))
     rows = [
-        ("Name", claim["name"]),
+        ("Name", claim.name),
         ("Claim as tested", f"{response(claim).name}: {_compared(claim)}; {_claimed(claim)}"),
         ("Response", response(claim).counted),
         ("Test", finding.test),
         ("Assumptions", finding.assumptions),
         (
             "Interval",
-            f"{interval_name(finding.level)} at this look: the rate of error is {number(float(claim['alpha']))} over "
+            f"{interval_name(finding.level)} at this look: the rate of error is {number(claim.alpha)} over "
             "all looks and claims together",
         ),
         ("p", p),

@@ -2,17 +2,21 @@
 
 import json
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from sweep.analysis.figures.course import CourseRows
+from sweep.analysis.figures.course import CourseRows, points_kept
 from sweep.analysis.trials.dimensions import Dimension, plain
 from sweep.records import Outcome
+from sweep.report.contents.view import View
 from sweep.report.figures.course import Course
+from sweep.report.sections.section import Content
+from sweep.study.settings import Study
+from sweep.training.optim.clipping import ByNorm
 
 SHARP, COARSE = 4096, 512
 """Steps of a packed logarithm, a decade: 0.06 and 0.45 % apart."""
@@ -20,18 +24,38 @@ FEW = 1000
 """Trials up to which courses are packed sharply."""
 
 
+def traces_content(view: View) -> Content:
+    """The courses of all trials, for the page's script."""
+    num = len(view.traces)
+    words = {
+        "num_traced": num,
+        "num_trials": len(view.trials),
+        "num_points": points_kept(num),
+        "traced_examples": [(label, trial_id) for label, trial_id in view.examples if trial_id in view.traced],
+    }
+    return Content(words, data={"courses": courses_payload(view)})
+
+
+def courses_payload(view: View) -> str:
+    """Trial id -> its packed course, as a text of its own: only those that are looked at are read; as JSON."""
+    sharpness = SHARP if len(view.traces) <= FEW else COARSE
+    every = courses(view.traces, view.trials, view.study, view.dims)
+    content = {course.trace.trial_id: packed_course(course, sharpness) for course in every}
+    return json.dumps(content, separators=(",", ":"))
+
+
 def courses(
-    traces: Iterable[CourseRows], trials: pd.DataFrame, study: Mapping[str, Any], dims: Iterable[Dimension]
+    traces: Iterable[CourseRows], trials: pd.DataFrame, study: Study, dims: Iterable[Dimension]
 ) -> Iterator[Course]:
     """The courses of finished trials of the study."""
     rows = {str(row["trial_id"]): row for row in trials.to_dict("records")}
-    fixed = (study.get("training") or {}).get("clip") or {}
+    fixed = study.training.clip
     clip_paths = [dim.path for dim in dims if ".clip." in dim.path]
     for one in traces:
         row = rows[one.trial_id]
         searched = {path.rpartition(".")[2]: plain(row.get(path)) for path in clip_paths}
-        clip = {**fixed, **{key: value for key, value in searched.items() if value is not None}}
-        max_norm = clip.get("max_norm") if clip.get("kind") == "norm" else None
+        kind = searched.get("kind") or fixed.kind
+        max_norm = searched.get("max_norm") or (fixed.max_norm if isinstance(fixed, ByNorm) else None)
         stop, alarm, l_const = plain(row["stop_step"]), plain(row["alarm"]), plain(row["l_const"])
         yield Course(
             trace=one,
@@ -39,7 +63,7 @@ def courses(
             verdict=Outcome(row["verdict"]),
             alarm=None if alarm is None else Outcome(alarm),
             stop_step=None if stop is None else int(stop),
-            clip=float(max_norm) if max_norm is not None and math.isfinite(float(max_norm)) else None,
+            clip=float(max_norm) if kind == "norm" and max_norm is not None else None,
             l_const=None if l_const is None else float(l_const),
         )
 

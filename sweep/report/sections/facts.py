@@ -6,6 +6,7 @@ from typing import Any
 from sweep.analysis.cost.audit import audit_text
 from sweep.records import Outcome
 from sweep.report.contents.view import View
+from sweep.report.sections.section import Content
 from sweep.wording import duration, number, percent, plural
 
 _UNITS = {"_s": "seconds", "_hz": "per second", "_mib": "MiB"}
@@ -34,7 +35,7 @@ def _text(value: Any) -> str:
 
 def study_sections(view: View) -> list[tuple[str, list[tuple[str, str]]]]:
     """Titled lists of facts: data, model and training, search, software and machine."""
-    study, made = view.study, view.provenance
+    study, made = view.stored.content, view.stored.made
     data_facts = dict(made.get("data") or {})
     floors = {
         "loss of learning nothing (L_const, nats a label)": made.get("l_const"),
@@ -75,11 +76,15 @@ def study_sections(view: View) -> list[tuple[str, list[tuple[str, str]]]]:
     return [(title, lines) for title, lines in rows if lines]
 
 
+def made_content(view: View) -> Content:
+    """What the results do not show, and all settings of the study."""
+    return Content({"limits": limits(view), "study_facts": study_sections(view)})
+
+
 def limits(view: View) -> list[str]:
     """What the results do not show."""
-    made, trials = view.provenance, view.trials
+    trials, measures = view.trials, view.provenance.data.valid_measures
     found = []
-    measures = (made.get("data") or {}).get("valid_measures")
     if measures:
         found.append(f"What the validation measures: {measures}")
     found.append(
@@ -117,7 +122,7 @@ def _steps_run(view: View) -> str:
 def tiles(view: View) -> list[tuple[str, str, str]]:
     """The headline counts as (number, label, detail)."""
     total, cost = view.total, view.costs
-    planned = "" if view.num_planned is None else f"{view.num_explored} of {view.num_planned} planned"
+    planned = f"{view.num_explored} of {view.num_planned} planned"
     confirming = f"{view.num_confirming} to confirm" if view.num_confirming else ""
     full_size = f"{view.num_full_size} at full size" if view.num_full_size else ""
     share = total.stable
@@ -169,7 +174,7 @@ def outcome_notes(view: View) -> list[str]:
 
 def exploration_ended(view: View) -> str:
     """Why the search or experiment ended before its budget did, in a sentence; empty where it did not."""
-    reason = str(view.provenance.get("exploration_ended") or "").rstrip(".")
+    reason = (view.provenance.exploration_ended or "").rstrip(".")
     if reason and view.is_experiment:
         return f"The study ended early: {reason}."
     return f"The search ended before its budget: {reason}." if reason else ""

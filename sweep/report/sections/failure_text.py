@@ -1,15 +1,45 @@
-"""Sentences and sizes of the section on failed trainings."""
+"""The section on failed trainings, with its sentences and sizes."""
 
 import math
 import statistics
 from collections.abc import Callable, Sequence
 
 from sweep.analysis.failures.by_setting import SettingFailures, SettingPart
+from sweep.analysis.failures.half_precision import nearest_modules
 from sweep.report.contents.failures import Failures, HalfPrecision
+from sweep.report.contents.view import View
+from sweep.report.panels import headroom_panels, loss_scale_panels
+from sweep.report.sections.facts import outcome_notes
+from sweep.report.sections.section import Content
+from sweep.report.sections.story import story
 from sweep.wording import number, percent, plural
 
+NUM_MODULES = 8
+"""Modules whose headroom is listed."""
 _THICKEST, _THINNEST = 26, 4
 """Height of a bar, in pixels."""
+
+
+def failures_content(view: View) -> Content:
+    """Where, how and why trainings failed, and one of them step by step."""
+    half, example = view.failures.half, view.failures.example
+    headroom, scale = headroom_panels(half), loss_scale_panels(half)
+    words = {
+        "view": view,
+        "rec": view.recommendation,
+        "outcomes": view.outcomes,
+        "traced": view.traced,
+        "failures_lead": lead(view.failures),
+        "outcome_notes": outcome_notes(view),
+        "thickness": thickness(view.failures.by_setting),
+        "of_limit": of_limit,
+        "headroom_panels": headroom,
+        "modules": nearest_modules(half.headroom)[:NUM_MODULES],
+        "scale_panels": scale,
+        "calibrations": calibrations(half),
+        "example": story(example, view.dims) if example else None,
+    }
+    return Content(words, {"headroom": headroom, "scale": scale})
 
 
 def lead(failures: Failures) -> str:

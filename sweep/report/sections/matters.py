@@ -1,11 +1,39 @@
-"""What matters, in words: which settings can be told from noise, and which act together."""
+"""The section on what matters, and its words: which settings can be told from noise, and which act together."""
 
 from collections.abc import Collection, Mapping
 
-from sweep.analysis.region.evidence import MIN_SETTINGS
+from sweep.analysis.figures.parallel import common_text, parallel_info
 from sweep.analysis.region.matters import Matters
+from sweep.analysis.region.noise import MIN_SETTINGS
+from sweep.records import NotKnown
 from sweep.report.contents.importance import Question
+from sweep.report.contents.view import View
+from sweep.report.figures.parallel import draw_parallel
+from sweep.report.panels import together_panels
+from sweep.report.sections.section import Content
 from sweep.wording import plural
+
+
+def matters_content(view: View) -> Content:
+    """What can be told from noise, which settings act together, and all trials as lines."""
+    known, table = view.matters, view.importance_table
+    panels = together_panels(view)
+    lines = parallel_info(view.searched, view.dims)
+    drawn = None
+    if not isinstance(lines, NotKnown):
+        drawn = draw_parallel(lines, view.traced, common_text(view.searched, view.dims))
+    words = {
+        "outcomes": view.outcomes,
+        "names": view.names,
+        "importances": table,
+        "told": told_text(known, view.names, {column.question for column in table.columns} if table else ()),
+        "pairs": known.pairs,
+        "pairs_told": pairs_text(known, view.names, not isinstance(view.region, NotKnown)),
+        "together_panels": panels,
+        "parallel": drawn,
+        "parallel_info": lines,
+    }
+    return Content(words, {"together": panels})
 
 
 def told_text(matters: Matters, names: Mapping[str, str], questions: Collection[Question]) -> str:

@@ -1,26 +1,83 @@
-"""Sentences about the stable region: how well it is known, what decides it, how it moves with the model's width."""
+"""The sections on the stable region and on the full size: how well it is known, how it moves with the size."""
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
-from sweep.analysis.figures.learning_rate import LR_BINS
 from sweep.analysis.figures.stability_map import MapInfo
 from sweep.analysis.region.region import MapCalibration, Region, RegionPanel
+from sweep.records import NotKnown
 from sweep.report.contents.full_size import FullSizeTraining
-from sweep.report.contents.stable_region import Transfer
+from sweep.report.contents.transfer import Transfer
+from sweep.report.contents.view import View
+from sweep.report.figures.panel import Panel
+from sweep.report.panels import map_name, map_panels, size_panels
+from sweep.report.sections.answer import safety_card
+from sweep.report.sections.edge_table import edge_table
+from sweep.report.sections.facts import exploration_ended
+from sweep.report.sections.section import Content
 from sweep.wording import number, percent, plural, setting_text, value_text
 
-SENSITIVITY_NOTE = (
-    "How much loss a learning rate drawn from the searched range costs on average, against the best one: 0 % where "
-    f"every one does as well, or as badly. The range is cut into {LR_BINS} stretches; those without a trial are "
-    "interpolated. An unstable training counts with its loss, L_unif at most."
-)
+
+@dataclass(frozen=True)
+class ShownPlane:
+    """A map as the page shows it."""
+
+    anchor: str
+    name: str
+    panels: Sequence[Panel]
+    notes: Sequence[str]
+
+
+def map_content(view: View) -> Content:
+    """The maps, their edges, and how much of the space is stable."""
+    region = None if isinstance(view.region, NotKnown) else view.region
+    panels = map_panels(view)
+    return Content(
+        {
+            "view": view,
+            "rec": view.recommendation,
+            "outcomes": view.outcomes,
+            "has_map": not isinstance(view.stability, NotKnown),
+            "region": region,
+            "planes": _planes(view, panels),
+            "safety": safety_card(view),
+            "openness": open_text(region) if region else "",
+            "ended": exploration_ended(view),
+            "volumes": region.volumes if region else (),
+            "edges": edge_table(region, view.names) if region else None,
+            "reliability": calibration_text(region.calibration) if region else "",
+        },
+        panels,
+    )
+
+
+def size_content(view: View) -> Content:
+    """How the edge moves with the model's size."""
+    assert view.transfer is not None, "the section applies where a full size is asked for"
+    panels = size_panels(view.transfer)
+    return Content({"transfer_lines": transfer_lines(view.transfer), "size_panels": panels}, {"size": panels})
+
+
+def _planes(view: View, panels: Mapping[str, Sequence[Panel]]) -> list[ShownPlane]:
+    """The maps, the first of which the page shows; one without a figure where there is none."""
+    if not view.planes:
+        return [ShownPlane(map_name(0), "", panels[map_name(0)], [])]
+    return [
+        ShownPlane(
+            map_name(index),
+            plane.name,
+            panels[map_name(index)],
+            map_notes(plane.info, view.region, plane.grids, view.recommendation.setting, view.names),
+        )
+        for index, plane in enumerate(view.planes)
+    ]
 
 
 def map_notes(
     info: MapInfo,
-    region: Region | str,
+    region: Region | NotKnown,
     grids: Sequence[RegionPanel],
     recommended: Mapping[str, Any],
     names: Mapping[str, str],
@@ -38,8 +95,8 @@ def map_notes(
     notes = ["One mark a trial." if not others else "One mark a trial; settings not on an axis vary between the marks."]
     if info.y is None:
         notes[0] = "One mark a trial: stable ones above the curve, all others below it."
-    if isinstance(region, str):
-        notes.append(f"No chance of a stable training is drawn. {region}")
+    if isinstance(region, NotKnown):
+        notes.append(f"No chance of a stable training is drawn. {region.reason}")
     elif others:
         if info.y is not None:
             notes[0] = (
@@ -60,7 +117,7 @@ def map_notes(
     return [note for note in notes if note]
 
 
-def _drawn(info: MapInfo, region: Region | str) -> set[str]:
+def _drawn(info: MapInfo, region: Region | NotKnown) -> set[str]:
     """Settings that a reader sees on an axis or in a panel's title."""
     split = {region.panel.path} if isinstance(region, Region) and region.panel else set()
     return {info.x.path, *([info.y.path] if info.y else []), *split}
@@ -122,7 +179,7 @@ def open_text(region: Region) -> str:
 def transfer_lines(transfer: Transfer) -> list[str]:
     """How the edge moves with width, what to expect at the target, and how it went there."""
     fit, name, tested = transfer.fit, transfer.name, transfer.tested
-    if isinstance(fit, str):
+    if isinstance(fit, NotKnown):
         return [f"Tested at full size: {_tests(tested)}."] if tested else []
     at = f"{name} {value_text(fit.target)}"
     lines = [

@@ -1,17 +1,23 @@
 """The table of all trials: its columns, and what they are sorted by."""
 
+import json
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
+from markupsafe import Markup
 
 from sweep.analysis.trials.dimensions import plain
 from sweep.records import few_words
 from sweep.report.contents.view import View
-from sweep.wording import duration, number, percent, value_text
+from sweep.report.sections.section import Content
+from sweep.report.templating import template
+from sweep.wording import duration, number, percent, setting_text, value_text
 
+NUM_FIRST_ROWS = 200
+"""Rows that can be read without JavaScript; all are in the page."""
 Cell = str | float | int | bool | None
 
 
@@ -30,6 +36,59 @@ class Column:
     """Of its cells, a class of the style sheet."""
     titles: Sequence[str] | None = None
     """What the cells say in full."""
+
+
+def trials_content(view: View) -> Content:
+    """The table: its first rows in the page, all of them for the page's script."""
+    columns = trial_columns(view)
+    rows = _rows(view, columns)
+    words = {
+        "rows": rows,
+        "outcomes": view.outcomes,
+        "trial_columns": columns,
+        "num_first_rows": NUM_FIRST_ROWS,
+    }
+    return Content(words, data={"trials": trials_payload(view, columns, rows)})
+
+
+def _rows(view: View, columns: Sequence[Column]) -> list[Markup]:
+    """The rows of the table, in the order of their numbers."""
+    row = template("trial_row").module.row  # type: ignore[attr-defined]
+    trials = view.trials
+    ids, notes = [str(trial_id) for trial_id in trials["trial_id"]], audit_notes(trials)
+    every = zip(ids, trials["number"], trials["verdict"], notes, strict=True)
+    return [
+        row(columns, at, trial_id, number, verdict, trial_id in view.traced, note)
+        for at, (trial_id, number, verdict, note) in enumerate(every)
+    ]
+
+
+def trials_payload(view: View, columns: Sequence[Column], rows: Sequence[str]) -> str:
+    """The rows as HTML, what they are sorted by (a list a column), and what is said of each trial; as JSON."""
+    trials, names = view.trials, view.names
+    ids, every = [str(trial_id) for trial_id in trials["trial_id"]], trials.to_dict("records")
+    settings = [setting_text({path: plain(row.get(path)) for path in names}, names) for row in every]
+    content = {
+        "ids": ids,
+        "numbers": [int(number) for number in trials["number"]],
+        "outcomes": [str(verdict) for verdict in trials["verdict"]],
+        "rows": list(rows),
+        "sort": [column.values for column in columns],
+        "settings": [f"seed {int(row['seed'])}, {text}" for row, text in zip(every, settings, strict=True)],
+        "told": [
+            _told(plain(row["reason"]), plain(row["cause"]), view.warnings.get(str(row["trial_id"]), ()))
+            for row in every
+        ],
+    }
+    return json.dumps(content, allow_nan=False, separators=(",", ":"))
+
+
+def _told(reason: str | None, cause: str | None, warnings: Sequence[str]) -> str:
+    """What became of a trial, in a few sentences."""
+    said = f"{(reason or 'no reason is known').rstrip('.')}."
+    said = said[0].upper() + said[1:]
+    said += f" Cause: {cause}." if cause else ""
+    return said + (f" Numeric health: {'; '.join(warnings)}." if warnings else "")
 
 
 def trial_columns(view: View) -> list[Column]:

@@ -233,7 +233,8 @@ function chosenByLink() {
 
 function wireCourses() {
   const pick = $("pick");
-  if (!pick) return;
+  // Without the table of trials nothing is known of them.
+  if (!pick || !trials.ids.length) return;
   pick.addEventListener("change", () => pick.value && choose(pick.value));
   const step = (by) => () => {
     const order = trials.order.length ? trials.order : trials.ids.map((_, at) => at);
@@ -251,7 +252,7 @@ function wireCourses() {
 }
 
 function showCourse(id) {
-  if (!trials.at.has(id)) return;
+  if (!trials.at.has(id) || !$("trace")) return;
   choose(id);
   $("traces").scrollIntoView();
 }

@@ -10,7 +10,8 @@ from sweep.analysis.figures.learning_rate import lr_info
 from sweep.analysis.figures.stability_map import map_info
 from sweep.analysis.trials.dimensions import dimensions, learning_rate, panel_dimension
 from sweep.analysis.trials.groups import setting_groups
-from sweep.records import Outcome
+from sweep.analysis.trials.tried import space_of
+from sweep.records import NotKnown, Outcome
 
 LR, P, CLIP = "training.optimizer.lr", "training.precision.kind", "training.clip.max_norm"
 SPACE: dict[str, Any] = {
@@ -32,7 +33,7 @@ def test_no_trial_is_left_out_of_the_learning_rate_figure(table: Table) -> None:
             {P: "fp32", LR: 6e-3, "verdict": "stalled", "val_loss": 1500.0, "wer": 1.0},
         ]
     )
-    dims = dimensions(SPACE, trials)
+    dims = dimensions(space_of(SPACE))
     lr = learning_rate(dims)
     assert lr is not None
     info = lr_info(trials, lr, panel_dimension(dims))
@@ -43,30 +44,30 @@ def test_no_trial_is_left_out_of_the_learning_rate_figure(table: Table) -> None:
 
 def test_reference_lines_are_drawn_only_where_all_trials_share_them(table: Table) -> None:
     trials = table([{LR: 1e-3, "l_const": 3.0}, {LR: 1e-3, "l_const": 4.0}])
-    lr = learning_rate(dimensions(SPACE, trials))
+    lr = learning_rate(dimensions(space_of(SPACE)))
     assert lr is not None and math.isnan(lr_info(trials, lr, None).l_const)
 
 
 def test_the_map_says_why_a_panel_is_empty(table: Table) -> None:
     trials = table([{P: "fp32", LR: 1e-3, CLIP: None}, {P: "fp32", LR: 2e-3, CLIP: 1.0, "verdict": "stalled"}])
-    dims = dimensions(SPACE, trials)
+    dims = dimensions(space_of(SPACE))
     info = map_info(trials, dims, panel_dimension(dims))
-    assert not isinstance(info, str)
+    assert not isinstance(info, NotKnown)
     fp32, fp16 = info.panels
     assert [c.outcome for c in fp32.cells] == [Outcome.STABLE, Outcome.STALLED]
     assert math.isnan(fp32.cells[0].y) and fp32.why_empty is None
     assert fp16.why_empty == "No trial was run here yet."
     one_axis = map_info(trials, dims[:2], None)
-    assert not isinstance(one_axis, str) and one_axis.y is None and len(one_axis.panels[0].cells) == 2
+    assert not isinstance(one_axis, NotKnown) and one_axis.y is None and len(one_axis.panels[0].cells) == 2
     assert "a numeric setting" in str(map_info(trials, dims[:1], None))
 
 
 def test_a_trial_whose_settings_changed_on_the_way_has_no_place_on_the_map(table: Table) -> None:
     rows = [{P: "fp32", LR: 1e-3, CLIP: 1.0}, {P: "fp32", LR: 2e-3, CLIP: 1.0, "settings_changed_at_step": 50.0}]
     trials = table([*rows, {P: "fp32", LR: 3e-3, CLIP: 1.0, "verdict": "pruned"}])
-    dims = dimensions(SPACE, trials)
+    dims = dimensions(space_of(SPACE))
     info = map_info(trials, dims, panel_dimension(dims), (dims[1], dims[2]))
-    assert not isinstance(info, str) and info.num_changed == 1
+    assert not isinstance(info, NotKnown) and info.num_changed == 1
     assert [c.outcome for c in info.panels[0].cells] == [Outcome.STABLE, Outcome.PRUNED]
 
 
@@ -79,7 +80,7 @@ def test_distances_run_over_scaled_axes(table: Table) -> None:
             {P: "fp32", LR: 1e-4, CLIP: None},
         ]
     )
-    dims = dimensions(SPACE, trials)
+    dims = dimensions(space_of(SPACE))
     apart = distances(at := coordinates(setting_groups(trials, dims), dims), at, dims)
     assert (apart == apart.T).all() and (apart.diagonal() == 0).all()
     first, far, other, off = apart[0]
@@ -90,7 +91,7 @@ def test_distances_run_over_scaled_axes(table: Table) -> None:
 def test_risk_falls_with_stable_neighbours_and_rises_with_unstable_ones(table: Table) -> None:
     rows = [{P: "fp32", LR: 1e-3, CLIP: 1.0}] * 3 + [{P: "fp32", LR: 1e-3, CLIP: 1.0, "verdict": "stalled"}] * 2
     trials = table(rows)
-    dims = dimensions(SPACE, trials)
+    dims = dimensions(space_of(SPACE))
     groups = setting_groups(trials, dims)
     alone = neighbourhoods(groups[:1], groups[:1], dims)[0]
     assert alone.risk == 0.25 and alone.nearest.total == 0 and math.isnan(alone.reach)

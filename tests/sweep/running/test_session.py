@@ -12,7 +12,8 @@ from optuna.storages.journal import JournalFileBackend
 
 from slr_models.errors import ResultsError, SettingError
 from sweep import store
-from sweep.analysis.region.region import fit_margin
+from sweep.analysis.region.evidence import Evidence
+from sweep.analysis.trials.tried import space_of
 from sweep.boundary.edges import edges
 from sweep.records import EvalRecord, Outcome, TrialResult
 from sweep.running.continuing import with_trials
@@ -153,7 +154,7 @@ def test_a_setting_that_fails_its_confirmation_gives_way_to_the_next_best(tmp_pa
 
 def edge_of(results_dir: Path) -> float:
     trials = store.read_trials(results_dir)
-    model = fit_margin(trials, {"training.optimizer.lr": {"loguniform": [1e-4, 1]}})
+    model = Evidence(trials, space_of({"training.optimizer.lr": {"loguniform": [1e-4, 1]}})).model
     (edge,) = edges(model, "training.optimizer.lr", {})
     return edge.value
 

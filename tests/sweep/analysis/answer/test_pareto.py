@@ -1,12 +1,20 @@
 """Which stable settings none beats in both result and cost."""
 
 import itertools
+from typing import Any
 
+import pandas as pd
 import pytest
 
 from sweep.analysis.answer.pareto import pareto_front, stable_settings
+from sweep.analysis.region.evidence import Evidence
+from sweep.analysis.trials.tried import space_of
 
 SPACE = {"lr": {"loguniform": [1e-4, 1.0]}}
+
+
+def evidence(trials: pd.DataFrame, space: dict[str, Any] = SPACE) -> Evidence:
+    return Evidence(trials, space_of(space))
 
 
 def row(group: int, wer: float, step_time_s: float | None, **more) -> dict:
@@ -15,13 +23,13 @@ def row(group: int, wer: float, step_time_s: float | None, **more) -> dict:
 
 def front(table, rows, **more) -> list[int]:
     arguments = {"metric": "wer", "cost": "step_time_s", **more}
-    return [r.group for r in pareto_front(table(rows), SPACE, **arguments)]
+    return [r.group for r in pareto_front(evidence(table(rows)), **arguments)]
 
 
 def test_what_another_beats_in_both_is_left_out_and_the_cheapest_comes_first(table) -> None:
     rows = [row(0, 0.1, 0.9), row(1, 0.5, 0.2), row(2, 0.6, 0.3), row(3, 0.3, 0.5), row(4, 0.3, 0.6)]
     assert front(table, rows) == [1, 3, 0]
-    every = stable_settings(table(rows), SPACE, "wer", "step_time_s")
+    every = stable_settings(evidence(table(rows)), "wer", "step_time_s")
     assert [(r.group, r.dominated) for r in every] == [(1, False), (2, True), (3, False), (4, True), (0, False)]
     assert every[0].setting == {"lr": 0.01} and (every[0].result, every[0].cost) == (0.5, 0.2)
 
@@ -33,7 +41,7 @@ def test_a_fast_divergence_is_never_on_the_front(table) -> None:
 
 def test_one_unstable_seed_of_two_takes_a_setting_away_and_seeds_are_averaged(table) -> None:
     rows = [row(0, 0.2, 0.4), row(0, 0.4, 0.6), row(1, 0.1, 0.1), row(1, 0.1, 0.1, verdict="stalled")]
-    found = pareto_front(table(rows), SPACE, "wer", "step_time_s")
+    found = pareto_front(evidence(table(rows)), "wer", "step_time_s")
     assert [(r.group, r.result, r.cost) for r in found] == [(0, pytest.approx(0.3), pytest.approx(0.5))]
 
 

@@ -6,6 +6,9 @@ import pytest
 
 from sweep.analysis.answer.recipe import recipe
 from sweep.analysis.answer.recommend import recommend
+from sweep.analysis.answer.safe_setting import Rule
+from sweep.analysis.region.evidence import Evidence
+from sweep.analysis.trials.tried import space_of
 
 STUDY: dict[str, Any] = {
     "name": "s",
@@ -35,8 +38,12 @@ ROW = {
 Table = Callable[..., pd.DataFrame]
 
 
+def evidence(trials: pd.DataFrame, space: dict[str, Any]) -> Evidence:
+    return Evidence(trials, space_of(space))
+
+
 def test_settings_stand_at_their_paths_in_their_types(table: Table) -> None:
-    made = recipe(recommend(table([ROW]), STUDY["space"]), STUDY)
+    made = recipe(recommend(evidence(table([ROW]), STUDY["space"])), STUDY)
     training = made["training"]
     assert training["precision"] == {"kind": "fp16", "initial_scale": 256}
     assert type(training["precision"]["initial_scale"]) is int and type(training["batch_size"]) is int
@@ -50,21 +57,21 @@ def test_settings_stand_at_their_paths_in_their_types(table: Table) -> None:
 
 def test_inactive_settings_leave_no_trace(table: Table) -> None:
     row = {**ROW, "training.precision.kind": "fp32", "training.precision.initial_scale": None}
-    made = recipe(recommend(table([row]), STUDY["space"]), STUDY)
+    made = recipe(recommend(evidence(table([row]), STUDY["space"])), STUDY)
     assert made["training"]["precision"] == {"kind": "fp32"}
     assert "caution" not in made["provenance"]["evidence"]
 
 
 def test_a_changed_kind_drops_the_fields_of_the_former_one_and_says_so(table: Table) -> None:
     study = {**STUDY, "space": {"training.optimizer.kind": {"choice": ["adamw", "sgd"]}}}
-    made = recipe(recommend(table([{"training.optimizer.kind": "sgd"}]), study["space"]), study)
+    made = recipe(recommend(evidence(table([{"training.optimizer.kind": "sgd"}]), study["space"])), study)
     assert made["training"]["optimizer"] == {"kind": "sgd"}
     assert "training.optimizer.kind" in made["provenance"]["evidence"]["caution"]
 
 
 def test_sections_as_trained_are_taken_as_they_are(table: Table) -> None:
     sections = {"training": {"optimizer": {"kind": "sgd", "lr": 0.1}}}
-    made = recipe(recommend(table([ROW]), STUDY["space"]), STUDY, sections)
+    made = recipe(recommend(evidence(table([ROW]), STUDY["space"])), STUDY, sections)
     assert made["training"] == sections["training"] and made["model"] == STUDY["model"]
 
 
@@ -76,9 +83,9 @@ def test_the_evidence_holds_the_safety_rule(table: Table) -> None:
         {lr: 1e-4 * 1.4**k, "margin": 0.6, "verdict": "diverged-loss"}
         for k in range(20)
     ]  # fmt: skip
-    evidence = recipe(recommend(table(rows), space), STUDY)["provenance"]["evidence"]
-    assert "safety" not in evidence
-    answer = recommend(table(rows), space, safety=(3.0, 0.9))
+    told = recipe(recommend(evidence(table(rows), space)), STUDY)["provenance"]["evidence"]
+    assert "safety" not in told
+    answer = recommend(evidence(table(rows), space), safety=Rule(3.0, 0.9))
     safety = recipe(answer, STUDY)["provenance"]["evidence"]["safety"]
     assert safety["rule_met"] is True and safety["p_stable"] > 0.9 and "Safety rule met" in safety["why"]
     assert 1e-4 * 1.4**10 < safety["hot_edge_lr"] < 1e-4 * 1.4**13
@@ -87,7 +94,7 @@ def test_the_evidence_holds_the_safety_rule(table: Table) -> None:
 
 def test_there_is_no_recipe_without_a_recommendation(table: Table) -> None:
     with pytest.raises(ValueError, match="No trial has finished"):
-        recipe(recommend(table([]), {}), STUDY)
+        recipe(recommend(evidence(table([]), {})), STUDY)
 
 
 def test_the_recipe_is_a_valid_study(table: Table) -> None:
@@ -106,6 +113,7 @@ def test_the_recipe_is_a_valid_study(table: Table) -> None:
         },
     }
     space = {k: v for k, v in STUDY["space"].items() if "precision" not in k}
-    loaded = validate(YamlSource("recipe.yaml", recipe(recommend(table([ROW]), space), {**study, "space": space})))
+    made = recipe(recommend(evidence(table([ROW]), space)), {**study, "space": space})
+    loaded = validate(YamlSource("recipe.yaml", made))
     assert loaded.study.training.optimizer.lr == 2e-3 and loaded.study.training.batch_size == 4
     assert loaded.study.budget.trials == 1 and loaded.study.confirm.settings == 0

@@ -8,6 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sweep.analysis.answer.recommend import recommend
+from sweep.analysis.answer.safe_setting import Rule
+from sweep.analysis.region.evidence import Evidence
+from sweep.analysis.trials.tried import space_of
 from sweep.records import Outcome
 
 LR = "training.optimizer.lr"
@@ -15,8 +18,12 @@ SPACE: dict[str, Any] = {LR: {"loguniform": [1e-4, 1e-1]}}
 Table = Callable[..., pd.DataFrame]
 
 
+def evidence(trials: pd.DataFrame, space: dict[str, Any] = SPACE) -> Evidence:
+    return Evidence(trials, space_of(space))
+
+
 def test_no_trials(table: Table) -> None:
-    answer = recommend(table([]), SPACE)
+    answer = recommend(evidence(table([])))
     assert answer.status == "none" and answer.setting == {} and "No trial has finished" in answer.headline
 
 
@@ -28,7 +35,7 @@ def test_a_fragile_setting_loses_against_a_slightly_worse_one_in_a_stable_region
         {LR: 0.9e-2, "verdict": "diverged-nonfinite"},
     ]
     calm = [{LR: lr, "wer": 0.45} for lr in (0.8e-3, 1e-3, 1.2e-3)]
-    answer = recommend(table(fragile + calm), SPACE)
+    answer = recommend(evidence(table(fragile + calm)))
     assert answer.setting[LR] == 1e-3
     assert answer.status == "unconfirmed"
     fragile_score = next(c.score for c in answer.alternatives if c.group.setting[LR] == 1e-2)
@@ -41,7 +48,7 @@ def test_a_setting_confirmed_with_fresh_seeds_goes_first_and_reports_only_those(
         {LR: 2e-3, "wer": 0.31, "group": 2},
         *({LR: 2e-3, "wer": wer, "group": 2, "phase": "confirm"} for wer in (0.34, 0.36, 0.38)),
     ]
-    answer = recommend(table(rows), SPACE)
+    answer = recommend(evidence(table(rows)))
     assert answer.status == "confirmed" and answer.setting[LR] == 2e-3
     chosen = answer.chosen
     assert chosen is not None and chosen.group.wer is not None
@@ -52,7 +59,7 @@ def test_a_setting_confirmed_with_fresh_seeds_goes_first_and_reports_only_those(
 
 def test_where_no_setting_was_stable_in_every_seed_the_best_one_is_told(table: Table) -> None:
     rows = [{LR: 1e-3, "group": 1, "verdict": v} for v in ("stable", "stable", "stable", "stalled")]
-    answer = recommend(table([*rows, {LR: 1e-2, "group": 2, "verdict": "stalled"}]), SPACE)
+    answer = recommend(evidence(table([*rows, {LR: 1e-2, "group": 2, "verdict": "stalled"}])))
     assert answer.status == "none" and answer.headline.endswith("The best one was stable in 3 of 4 seeds.")
 
 
@@ -62,26 +69,26 @@ def test_one_unstable_seed_rules_a_setting_out(table: Table) -> None:
         {LR: 1e-3, "group": 1, "phase": "confirm", "verdict": "diverged-loss"},
         {LR: 5e-4, "wer": 0.6, "group": 2},
     ]
-    answer = recommend(table(rows), SPACE)
+    answer = recommend(evidence(table(rows)))
     assert answer.setting[LR] == 5e-4 and answer.num_candidates == 1
-    only = recommend(table(rows[:2]), SPACE)
+    only = recommend(evidence(table(rows[:2])))
     assert only.status == "none" and "none was stable in every one of its seeds" in only.headline
 
 
 def test_one_trial(table: Table) -> None:
-    answer = recommend(table([{LR: 1e-3}]), SPACE)
+    answer = recommend(evidence(table([{LR: 1e-3}])))
     assert answer.status == "unconfirmed" and answer.setting == {LR: 1e-3}
     assert any("No other setting was tried" in line for line in answer.sureness)
 
 
 def test_all_stable_says_that_no_edge_was_found(table: Table) -> None:
-    answer = recommend(table([{LR: lr} for lr in (3e-4, 1e-3, 3e-3)]), SPACE)
+    answer = recommend(evidence(table([{LR: lr} for lr in (3e-4, 1e-3, 3e-3)])))
     assert any("did not find the edge" in note for note in answer.notes)
 
 
 @pytest.mark.parametrize("outcome", [o for o in Outcome if not o.is_stable and o is not Outcome.PRUNED])
 def test_a_common_failure_is_named_with_advice(table: Table, outcome: Outcome) -> None:
-    answer = recommend(table([{LR: lr, "verdict": outcome.value} for lr in (1e-3, 1e-2)]), SPACE)
+    answer = recommend(evidence(table([{LR: lr, "verdict": outcome.value} for lr in (1e-3, 1e-2)])))
     assert answer.status == "none"
     assert f"All 2 trials ended as {outcome.value}." in answer.headline
     assert len(answer.headline.split(". ")) > 2, "advice follows"
@@ -89,12 +96,12 @@ def test_a_common_failure_is_named_with_advice(table: Table, outcome: Outcome) -
 
 def test_validation_loss_stands_in_for_a_missing_wer(table: Table) -> None:
     rows = [{LR: 1e-3, "wer": None, "val_loss": 2.0}, {LR: 3e-3, "wer": None, "val_loss": 1.0}]
-    answer = recommend(table(rows), SPACE)
+    answer = recommend(evidence(table(rows)))
     assert answer.setting[LR] == 3e-3 and "validation loss 1 nats a label" in answer.headline
 
 
 def test_a_value_at_the_end_of_its_range_is_pointed_out(table: Table) -> None:
-    answer = recommend(table([{LR: 1e-1, "wer": 0.2}, {LR: 1e-3, "wer": 0.9}]), SPACE)
+    answer = recommend(evidence(table([{LR: 1e-1, "wer": 0.2}, {LR: 1e-3, "wer": 0.9}])))
     assert any("upper end" in note for note in answer.notes)
 
 
@@ -114,7 +121,7 @@ def with_edge(num: int = 24) -> list[dict[str, Any]]:
 
 def test_the_best_setting_with_a_margin_goes_before_the_best(table: Table) -> None:
     trials = table(with_edge())
-    best, safe = recommend(trials, SPACE), recommend(trials, SPACE, safety=(6.0, 0.95))
+    best, safe = recommend(evidence(trials)), recommend(evidence(trials), safety=Rule(6.0, 0.95))
     assert best.safety is None and best.setting[LR] > 1e-2 / 5
     assert safe.safety is not None and safe.safety.meets and safe.safety.setting == safe.setting
     assert 1e-2 / 15 < safe.setting[LR] < 1e-2 / 5 and safe.safety.edge == pytest.approx(1e-2, rel=0.3)
@@ -131,35 +138,35 @@ def test_confirmed_and_safe_goes_before_confirmed_before_safe(table: Table) -> N
     def seeds(group: int) -> list[dict[str, Any]]:
         return [{**rows[group], "group": group, "phase": "confirm"} for _ in range(3)]
 
-    one = recommend(table([*rows, *seeds(hot)]), SPACE, safety=(3.0, 0.95))
+    one = recommend(evidence(table([*rows, *seeds(hot)])), safety=Rule(3.0, 0.95))
     assert one.setting[LR] == rows[hot][LR] and one.status == "confirmed"
     assert one.safety is not None and not one.safety.meets and "Safety rule not met" in one.safety.why
     assert one.headline.startswith("Best found, but the safety rule is not met: learning rate")
-    both = recommend(table([*rows, *seeds(hot), *seeds(cold)]), SPACE, safety=(3.0, 0.95))
+    both = recommend(evidence(table([*rows, *seeds(hot), *seeds(cold)])), safety=Rule(3.0, 0.95))
     assert both.setting[LR] == rows[cold][LR] and both.safety is not None and both.safety.meets
     failed = [{**rows[cold], "group": cold, "phase": "confirm", "verdict": "diverged-loss", "margin": 0.5}]
-    out = recommend(table([*rows, *seeds(hot), *seeds(cold), *failed]), SPACE, safety=(3.0, 0.95))
+    out = recommend(evidence(table([*rows, *seeds(hot), *seeds(cold), *failed])), safety=Rule(3.0, 0.95))
     assert out.setting[LR] == rows[hot][LR], "one unstable fresh seed rules a setting out"
 
 
 def test_a_setting_that_was_only_confirmed_can_be_chosen(table: Table) -> None:
     fresh = [{LR: 1.5e-3, "wer": 0.2, "margin": -0.6, "group": 99, "phase": "confirm"} for _ in range(3)]
-    answer = recommend(table([*with_edge(), *fresh]), SPACE, safety=(3.0, 0.95))
+    answer = recommend(evidence(table([*with_edge(), *fresh])), safety=Rule(3.0, 0.95))
     assert answer.setting[LR] == 1.5e-3 and answer.status == "confirmed"
     assert "3 of 3 fresh seeds" in answer.headline
 
 
 def test_a_rule_without_a_model_changes_nothing(table: Table) -> None:
     trials = table([{LR: lr, "wer": wer} for lr, wer in ((1e-3, 0.2), (1e-2, 0.1))])
-    assert recommend(trials, SPACE, safety=(3.0, 0.95)) == recommend(trials, SPACE)
+    assert recommend(evidence(trials), safety=Rule(3.0, 0.95)) == recommend(evidence(trials))
 
 
 def test_pruned_and_full_size_trials_are_neither_chosen_nor_counted(table: Table) -> None:
     rows = [{LR: 1e-3, "wer": 0.5}, {LR: 2e-3, "wer": 0.1, "phase": "full_size"}]
     pruned = {LR: 3e-3, "verdict": "pruned", "margin": math.nan}
-    answer = recommend(table([*rows, pruned]), SPACE)
+    answer = recommend(evidence(table([*rows, pruned])))
     assert answer.setting[LR] == 1e-3 and answer.num_candidates == 1 and answer.method.startswith("One setting")
-    none = recommend(table([pruned, pruned]), SPACE)
+    none = recommend(evidence(table([pruned, pruned])))
     assert none.headline == "No setting can be recommended: each of 2 trials was pruned, so none was judged."
 
 
@@ -179,7 +186,7 @@ def test_pruned_and_full_size_trials_are_neither_chosen_nor_counted(table: Table
 def test_whatever_the_trials_a_recommended_setting_was_stable_in_every_seed(table: Table, rows: list[Any]) -> None:
     lrs = {group: lr for lr, _, _, group, _ in rows}
     trials = table([{LR: lrs[g], "verdict": o.value, "wer": w, "group": g, "phase": p} for _, o, w, g, p in rows])
-    answer = recommend(trials, SPACE)
+    answer = recommend(evidence(trials))
     known = trials[trials["verdict"] != "pruned"] if rows else trials
     some_good = bool(len(known)) and bool(known.groupby("group")["stable"].all().any())
     assert (answer.status != "none") == some_good

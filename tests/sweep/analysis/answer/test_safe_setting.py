@@ -10,7 +10,7 @@ import pytest
 
 from sweep.analysis.answer.expected import ExpectedResults
 from sweep.analysis.answer.safe_setting import Rule, SafeSetting, chance_text, judge, keeps_rule, safe_setting
-from sweep.analysis.region.region import fit_margin
+from sweep.analysis.region.evidence import Evidence
 from sweep.analysis.trials.tried import space_of
 from sweep.boundary.encoding import Encoding
 from sweep.boundary.model import MarginModel
@@ -19,6 +19,10 @@ LR, CLIP = "training.optimizer.lr", "training.clip.max_norm"
 SPACE: dict[str, Any] = {LR: {"loguniform": [1e-5, 1.0]}, CLIP: {"loguniform": [0.1, 10.0]}}
 EDGE = 1e-2
 Table = Callable[..., pd.DataFrame]
+
+
+def evidence(trials: pd.DataFrame, space: dict[str, Any] = SPACE) -> Evidence:
+    return Evidence(trials, space_of(space))
 
 
 def row(setting: dict[str, Any], **more: Any) -> dict[str, Any]:
@@ -35,7 +39,7 @@ def study(table: Table, num: int = 40) -> pd.DataFrame:
 
 
 def found_in(trials: pd.DataFrame, space: dict[str, Any] = SPACE, **rule: Any) -> SafeSetting:
-    found = safe_setting(trials, space, **{"lr_factor": 3.0, "p_stable": 0.95, **rule})
+    found = safe_setting(evidence(trials, space), Rule(**{"lr_factor": 3.0, "p_stable": 0.95, **rule}))
     assert found is not None
     return found
 
@@ -74,7 +78,7 @@ def test_without_an_edge_the_margin_is_known_up_to_the_end_of_the_range(table: T
     assert found.meets and found.edge is None and found.margin_decades == math.inf
     assert "no hot edge up to 0.001, the end of the range, " in found.why and "only" not in found.why
     assert found.setting[LR] <= 1e-3 / 3, "beyond the range nobody knows"
-    model = fit_margin(trials, space)
+    model = evidence(trials, space).model
     assert isinstance(model, MarginModel)
     near = {LR: 1e-3 / 1.265, CLIP: 1.0}
     rule = Rule(3.0, 0.5)
@@ -122,14 +126,14 @@ def test_a_tried_setting_is_told_by_its_group_even_if_only_confirmed(table: Tabl
 
 
 def test_nothing_without_a_model_or_without_a_stable_setting(table: Table) -> None:
-    assert safe_setting(study(table, 6), SPACE, lr_factor=3.0, p_stable=0.95) is None
+    assert safe_setting(evidence(study(table, 6)), Rule(3.0, 0.95)) is None
     mixed = [{LR: 1e-5 * 2**k, CLIP: 1.0, "group": k // 2, "margin": (-1) ** k * 0.3} for k in range(12)]
     pairs = [
         {**one, LR: mixed[k - k % 2][LR], "verdict": "stable" if one["margin"] < 0 else "stalled"}
         for k, one in enumerate(mixed)
     ]
-    assert isinstance(fit_margin(table(pairs), SPACE), MarginModel)
-    assert safe_setting(table(pairs), SPACE, lr_factor=3.0, p_stable=0.95) is None, "one seed of two diverged in all"
+    assert isinstance(evidence(table(pairs)).model, MarginModel)
+    assert safe_setting(evidence(table(pairs)), Rule(3.0, 0.95)) is None, "one seed of two diverged in all"
 
 
 def test_without_a_learning_rate_the_chance_alone_decides(table: Table) -> None:
@@ -145,7 +149,7 @@ def test_without_a_learning_rate_the_chance_alone_decides(table: Table) -> None:
 
 
 def test_the_quick_look_agrees_with_the_edge(table: Table) -> None:
-    model = fit_margin(study(table), SPACE)
+    model = evidence(study(table)).model
     assert isinstance(model, MarginModel)
     settings = [{LR: lr, CLIP: 1.0} for lr in np.geomspace(1e-5, 1.0, 41).tolist()]
     kept = keeps_rule(model, settings, Rule(3.0, 0.95))

@@ -8,6 +8,7 @@ import pytest
 from sweep.analysis.comparison.changes import Incomparable, StudyChange, Told, corrected
 from sweep.analysis.comparison.edges import Maps, edge_changes, maps, volume
 from sweep.analysis.comparison.shared import StudyRun, shared_part
+from sweep.records import NotKnown
 
 LR, KIND = "training.optimizer.lr", "training.precision.kind"
 
@@ -58,7 +59,9 @@ def test_studies_without_a_map_say_why() -> None:
     a = study(1e-2, 0)
     few = StudyRun(a.study, a.trials.head(5))
     why = maps(a, few, shared_part(a, few))
-    assert isinstance(why, str) and why.startswith("B has no map of the stable region: A map needs at least 8")
+    assert isinstance(why, NotKnown) and why.reason.startswith(
+        "B has no map of the stable region: A map needs at least 8"
+    )
 
 
 def test_maps_along_different_settings_are_not_compared() -> None:
@@ -67,4 +70,4 @@ def test_maps_along_different_settings_are_not_compared() -> None:
         {"space": {"model.width": {"loguniform": [1e-4, 1.0]}}}, a.trials.rename(columns={LR: "model.width"})
     )
     why = maps(a, other, shared_part(a, other))
-    assert isinstance(why, str) and "along training.optimizer.lr, B along model.width" in why
+    assert isinstance(why, NotKnown) and "along training.optimizer.lr, B along model.width" in why.reason

@@ -8,13 +8,14 @@ from sweep.analysis.answer.unsafe import fisher_p
 from sweep.analysis.comparison.changes import StudyChange
 from sweep.analysis.comparison.shared import StudyRun, shared_part
 from sweep.analysis.comparison.stability import (
-    Evidence,
-    evidence,
+    FairSample,
+    fair_sample,
     new_outcomes,
     outcome_changes,
     share_changes,
     shared_panel,
 )
+from sweep.records import NotKnown
 
 LR, KIND = "training.optimizer.lr", "training.precision.kind"
 SPACE = {LR: {"loguniform": [1e-4, 1e-1]}, KIND: {"choice": ["fp32", "fp16"]}}
@@ -27,10 +28,10 @@ def study(table: Table, verdicts: list[str], start: float = 1e-3, **fields: Any)
     return StudyRun({"space": SPACE, "search": {"kind": "random"}, **fields}, table(rows))
 
 
-def found(a: StudyRun, b: StudyRun) -> tuple[Evidence, list[StudyChange]]:
+def found(a: StudyRun, b: StudyRun) -> tuple[FairSample, list[StudyChange]]:
     shared = shared_part(a, b)
-    fair = evidence(a, b, shared)
-    assert isinstance(fair, Evidence), fair
+    fair = fair_sample(a, b, shared)
+    assert isinstance(fair, FairSample), fair
     every = [*share_changes(a, b, shared, fair), *outcome_changes(fair)]
     return fair, [one for one in every if isinstance(one, StudyChange)]
 
@@ -85,8 +86,8 @@ def test_blocks_of_designs_with_other_settings_are_the_units(table: Table) -> No
 def test_what_a_search_found_by_its_outcomes_is_not_compared(table: Table) -> None:
     a = study(table, ["stable"] * 20)
     b = study(table, ["stable"] * 20, start=2e-3, search={"kind": "tpe", "num_startup": 3})
-    why = evidence(a, b, shared_part(a, b))
-    assert isinstance(why, str) and "B 3" in why
+    why = fair_sample(a, b, shared_part(a, b))
+    assert isinstance(why, NotKnown) and "B 3" in why.reason
 
 
 def test_outcomes_of_one_study_alone_are_told(table: Table) -> None:

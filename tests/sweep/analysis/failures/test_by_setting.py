@@ -6,7 +6,9 @@ import pandas as pd
 import pytest
 
 from sweep.analysis.failures.by_setting import compared, failures_by_setting, inner_edges
+from sweep.analysis.region.evidence import Evidence
 from sweep.analysis.trials.dimensions import dimensions
+from sweep.analysis.trials.tried import space_of
 from sweep.records import Cause, Explanation, Outcome
 
 Table = Callable[..., pd.DataFrame]
@@ -32,7 +34,7 @@ def rows(**first: Any) -> list[dict[str, Any]]:
 
 
 def parts(trials: pd.DataFrame, explanations: dict[str, Explanation] | None = None) -> dict[str, list[tuple[Any, ...]]]:
-    found = failures_by_setting(trials, dimensions(SPACE, trials), SPACE, explanations or {})
+    found = failures_by_setting(Evidence(trials, space_of(SPACE)), dimensions(space_of(SPACE)), explanations or {})
     return {one.dim.path: [(p.text, p.num_failed, p.outcomes.num_trials) for p in one.parts] for one in found}
 
 
@@ -69,7 +71,7 @@ def test_causes_stand_where_their_trials_are(table: Table) -> None:
     trials = table(rows())
     hot, unknown = Explanation(Cause.LR_TOO_HIGH, "too high"), Explanation(Cause.UNKNOWN, "unknown")
     explanations = {"t005": hot, "t006": unknown, "t007": hot, "t000": hot}
-    _, lr, *_ = failures_by_setting(trials, dimensions(SPACE, trials), SPACE, explanations)
+    _, lr, *_ = failures_by_setting(Evidence(trials, space_of(SPACE)), dimensions(space_of(SPACE)), explanations)
     assert lr.parts[-1].causes == ((Cause.LR_TOO_HIGH, 2), (Cause.UNKNOWN, 1))
     assert lr.parts[0].causes == (), "a stable trial has no cause of failure"
     assert lr.parts[-1].outcomes.counts == {Outcome.DIVERGED_LOSS: 4}

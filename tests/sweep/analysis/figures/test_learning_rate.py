@@ -8,6 +8,7 @@ import pytest
 
 from sweep.analysis.figures.learning_rate import LR_BINS, LrSensitivity, lr_sensitivity
 from sweep.analysis.trials.dimensions import dimensions, learning_rate, panel_dimension
+from sweep.analysis.trials.tried import space_of
 
 LR, P = "training.optimizer.lr", "training.precision.kind"
 SPACE: dict[str, Any] = {P: {"choice": ["fp32", "fp16"]}, LR: {"loguniform": [1e-4, 1e-1]}}
@@ -15,7 +16,7 @@ Table = Callable[..., pd.DataFrame]
 
 
 def found_in(trials: pd.DataFrame) -> tuple[LrSensitivity, ...]:
-    dims = dimensions(SPACE, trials)
+    dims = dimensions(space_of(SPACE))
     lr = learning_rate(dims)
     assert lr is not None
     return lr_sensitivity(trials, lr, panel_dimension(dims))

@@ -5,7 +5,7 @@ import pandas as pd
 
 from sweep.analysis.figures.parallel import MAX_LINES, common_text, parallel_info
 from sweep.analysis.trials.dimensions import Dimension
-from sweep.records import Outcome
+from sweep.records import NotKnown, Outcome
 
 Table = Callable[..., pd.DataFrame]
 
@@ -27,7 +27,7 @@ def test_failed_trials_have_their_place_on_every_axis(table: Table) -> None:
         ]
     )
     info = parallel_info(trials, DIMS)
-    assert not isinstance(info, str)
+    assert not isinstance(info, NotKnown)
     names = ["learning rate", "precision", "initial scale", "val. loss (nats/label)", "WER", "outcome"]
     assert [axis.name for axis in info.axes] == names
     assert (info.axes[2].below, info.axes[3].above, info.axes[4].above) == ("off", "diverged or failed", "none")
@@ -46,7 +46,7 @@ def test_of_many_trials_every_outcome_keeps_lines_and_the_rare_ones_lie_on_top(t
     rows = [{**GOOD, "verdict": "stalled" if i % 4 == 0 else "stable"} for i in range(2000)]
     rows[777] = {**GOOD, "verdict": "scaler-collapse"}
     info = parallel_info(table(rows), DIMS)
-    assert not isinstance(info, str)
+    assert not isinstance(info, NotKnown)
     drawn = [line.outcome for line in info.lines]
     assert MAX_LINES - 5 <= len(drawn) <= MAX_LINES and info.num_trials == 2000
     assert drawn[0] is Outcome.STABLE and drawn[-1] is Outcome.SCALER_COLLAPSE
@@ -55,8 +55,8 @@ def test_of_many_trials_every_outcome_keeps_lines_and_the_rare_ones_lie_on_top(t
 
 
 def test_why_there_are_no_lines(table: Table) -> None:
-    assert parallel_info(table([]), DIMS) == "No trial has finished yet."
-    assert parallel_info(table([{}]), ()) == "The study searches no setting."
+    assert parallel_info(table([]), DIMS) == NotKnown("No trial has finished yet.")
+    assert parallel_info(table([{}]), ()) == NotKnown("The study searches no setting.")
 
 
 def test_the_same_in_words(table: Table) -> None:

@@ -8,11 +8,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from sweep.analysis.region.region import Region, fit_margin, hot_edge, region, region_tables
-from sweep.analysis.trials.dimensions import dimensions, panel_dimension
+from sweep.analysis.region.evidence import Evidence
+from sweep.analysis.region.region import Region, hot_edge, region, region_tables
 from sweep.analysis.trials.tried import space_of
 from sweep.boundary.encoding import Encoding
 from sweep.boundary.model import MarginModel
+from sweep.records import NotKnown
 
 LR, CLIP, P, SCALE = (
     "training.optimizer.lr",
@@ -31,6 +32,10 @@ Table = Callable[..., pd.DataFrame]
 Margin = Callable[[dict[str, Any]], float]
 
 
+def evidence(trials: pd.DataFrame, space: dict[str, Any]) -> Evidence:
+    return Evidence(trials, space_of(space))
+
+
 def study(table: Table, space: dict[str, Any], margin: Margin, num: int) -> pd.DataFrame:
     """Trials of evenly spread settings; `margin` in decades of the learning rate, negative = stable."""
     rows = []
@@ -43,10 +48,9 @@ def study(table: Table, space: dict[str, Any], margin: Margin, num: int) -> pd.D
 
 def made(table: Table, space: dict[str, Any], margin: Margin, num: int) -> tuple[MarginModel, Region]:
     trials = study(table, space, margin, num)
-    model = fit_margin(trials, space)
-    assert isinstance(model, MarginModel)
-    dims = dimensions(space, trials)
-    return model, region(model, trials, dims, panel_dimension(dims))
+    known = evidence(trials, space)
+    assert isinstance(known.model, MarginModel)
+    return known.model, region(known)
 
 
 def log_lr(setting: dict[str, Any]) -> float:
@@ -102,14 +106,13 @@ def test_calibration_predicts_settings_that_no_part_of_the_model_has_seen(table:
         for _ in range(2)
     ]
     trials = table(rows)
-    model = fit_margin(trials, LRS)
-    assert isinstance(model, MarginModel)
-    found = region(model, trials, dimensions(LRS, trials), None).calibration
+    known = evidence(trials, LRS)
+    model, found = known.model, region(known).calibration
     assert found.num == 60 and found.base_brier == pytest.approx(0.25, abs=0.02)
     p, stable = model.left_out()
     assert found.brier > float(((p - stable) ** 2).mean()) and found.brier > 0.95 * found.base_brier
     again = trials.sample(frac=1.0, random_state=3)
-    assert region(model, again, dimensions(LRS, again), None).calibration == found
+    assert region(evidence(again, LRS)).calibration == found
 
 
 def test_a_band_has_a_cold_and_a_hot_edge(table: Table) -> None:
@@ -154,10 +157,8 @@ def test_an_island_is_seen_and_all_else_is_unstable(table: Table) -> None:
 def test_an_inactive_learning_rate_has_no_edge(table: Table) -> None:
     space = {"a.kind": {"choice": ["x", "y"]}, LR: {"loguniform": [1e-5, 1.0], "when": {"a.kind": ["y"]}}}
     trials = study(table, space, lambda s: log_lr(s) + 2 if LR in s else -1.0, 48)
-    model = fit_margin(trials, space)
-    assert isinstance(model, MarginModel)
-    dims = dimensions(space, trials)
-    found = region(model, trials, dims, panel_dimension(dims))
+    known = evidence(trials, space)
+    model, found = known.model, region(known)
     assert hot_edge(model, {"a.kind": "x"}) is None
     assert [panel.level for panel in found.panels] == ["y"], "there is nothing to draw along an inactive setting"
     assert [row.at for row in found.edges] == [{"a.kind": "y"}]
@@ -166,19 +167,19 @@ def test_an_inactive_learning_rate_has_no_edge(table: Table) -> None:
 def test_why_there_is_no_map(table: Table) -> None:
     few = study(table, LRS, log_lr, 7)
     need = "A map needs at least 8 judged trainings of at least 6 settings; there are"
-    assert fit_margin(few, LRS) == f"{need} 7 of 7 settings."
-    assert fit_margin(table([]), LRS) == f"{need} 0 of 0 settings."
+    assert evidence(few, LRS).model == NotKnown(f"{need} 7 of 7 settings.")
+    assert evidence(table([]), LRS).model == NotKnown(f"{need} 0 of 0 settings.")
     seeds = [
         {LR: lr, "margin": m, "verdict": "stable" if m < 0 else "diverged-loss"}
         for lr, m in [(1e-3, -0.5), (1e-1, 0.5)]
     ]
-    assert fit_margin(table(seeds * 10), LRS) == f"{need} 20 of 2 settings."
-    assert "All 10 judged trainings were stable" in str(fit_margin(study(table, LRS, lambda _: -0.5, 10), LRS))
-    assert "None of 10 judged trainings was stable" in str(fit_margin(study(table, LRS, lambda _: 0.5, 10), LRS))
+    assert evidence(table(seeds * 10), LRS).model == NotKnown(f"{need} 20 of 2 settings.")
+    assert "All 10 judged trainings were stable" in str(evidence(study(table, LRS, lambda _: -0.5, 10), LRS).model)
+    assert "None of 10 judged trainings was stable" in str(evidence(study(table, LRS, lambda _: 0.5, 10), LRS).model)
     words = {P: {"choice": ["fp32", "fp16"]}}
     trials = table([{P: p, "margin": m} for p, m in [("fp32", -0.5), ("fp16", 0.5)] * 5])
     trials["stable"] = trials["margin"] < 0
-    assert "needs a numeric setting" in str(fit_margin(trials, words))
+    assert "needs a numeric setting" in str(evidence(trials, words).model)
 
 
 def test_what_says_nothing_about_settings_is_left_out(table: Table) -> None:
@@ -195,11 +196,11 @@ def test_what_says_nothing_about_settings_is_left_out(table: Table) -> None:
     )
     silent["number"] += 100
     places = [{LR: value} for value in np.geomspace(1e-5, 1.0, 9)]
-    alone = fit_margin(trials, LRS)
-    both = fit_margin(pd.concat([trials, silent], ignore_index=True), LRS)
-    shuffled = fit_margin(trials.sample(frac=1.0, random_state=3), LRS)
+    alone = evidence(trials, LRS).model
+    both = evidence(pd.concat([trials, silent], ignore_index=True), LRS).model
+    shuffled = evidence(trials.sample(frac=1.0, random_state=3), LRS).model
     confirmed = silent.iloc[4:].assign(phase="confirm")
-    more = fit_margin(pd.concat([trials, confirmed], ignore_index=True), LRS)
+    more = evidence(pd.concat([trials, confirmed], ignore_index=True), LRS).model
     assert all(isinstance(m, MarginModel) for m in (alone, both, shuffled, more))
     if isinstance(alone, MarginModel) and isinstance(both, MarginModel) and isinstance(shuffled, MarginModel):
         np.testing.assert_array_equal(alone.p_stable(places), both.p_stable(places))

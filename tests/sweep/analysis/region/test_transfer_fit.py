@@ -8,6 +8,7 @@ from pydantic import TypeAdapter
 from sweep.analysis.region.transfer_fit import WidthFit, band, fit_line, width_fit
 from sweep.boundary.encoding import Encoding
 from sweep.boundary.model import MarginModel
+from sweep.records import NotKnown
 from sweep.space import Space
 
 LR, WIDTH = "training.optimizer.lr", "model.width"
@@ -28,7 +29,7 @@ def model_of(space: dict[str, Any], law: Any, num: int = 160) -> MarginModel:
 
 def test_an_edge_that_falls_with_the_width_is_followed_to_full_size() -> None:
     model = model_of(SPACE, lambda log_width: -2.5 - log_width)
-    fit = width_fit(model, SPACE, WIDTH, 1.0, {"training.precision.kind": "fp32"})
+    fit = width_fit(model, WIDTH, 1.0, {"training.precision.kind": "fp32"})
     assert isinstance(fit, WidthFit)
     assert fit.widths == (0.0625, 0.125, 0.25, 0.5)
     np.testing.assert_allclose(np.log10(fit.edges), -2.5 - np.log10(fit.widths), atol=0.12)
@@ -43,25 +44,25 @@ def test_an_edge_that_falls_with_the_width_is_followed_to_full_size() -> None:
 
 def test_widths_of_a_continuous_range_and_of_whole_numbers() -> None:
     whole = {**SPACE, WIDTH: {"int": [1, 4]}}
-    fit = width_fit(model_of(whole, lambda log_width: -1.5 - log_width), whole, WIDTH, 8, {})
+    fit = width_fit(model_of(whole, lambda log_width: -1.5 - log_width), WIDTH, 8, {})
     assert isinstance(fit, WidthFit) and fit.widths == (1, 2, 3, 4)
     real = {**SPACE, WIDTH: {"loguniform": [0.05, 0.5]}}
-    fit = width_fit(model_of(real, lambda _: -1.5), real, WIDTH, 1.0, {})
+    fit = width_fit(model_of(real, lambda _: -1.5), WIDTH, 1.0, {})
     assert isinstance(fit, WidthFit) and len(fit.widths) == 4
     assert fit.slope_low < 0 < fit.slope_high, "an edge that does not move"
 
 
 def test_what_cannot_be_told_is_said() -> None:
     two = {**SPACE, WIDTH: {"grid": [0.125, 0.25]}}
-    text = width_fit(model_of(two, lambda _: -1.5), two, WIDTH, 1.0, {})
-    assert text == (
+    fit = width_fit(model_of(two, lambda _: -1.5), WIDTH, 1.0, {})
+    assert fit == NotKnown(
         "A trend over model.width needs a hot edge at 3 of its values or more; there is one within the range at 2 of 2."
     )
     model = model_of(SPACE, lambda _: -1.5)
     for path in ("training.precision.kind", "model.depth", LR):
-        assert "numeric setting above 0" in str(width_fit(model, SPACE, path, 1.0, {}))
+        assert "numeric setting above 0" in str(width_fit(model, path, 1.0, {}))
     no_edge = model_of(SPACE, lambda log_width: 3.0 if log_width > -0.7 else -1.5)
-    assert "at 2 of 4." in str(width_fit(no_edge, SPACE, WIDTH, 1.0, {})), "stable up to the end at two widths"
+    assert "at 2 of 4." in str(width_fit(no_edge, WIDTH, 1.0, {})), "stable up to the end at two widths"
 
 
 @pytest.mark.parametrize("num_widths", [3, 5])

@@ -6,6 +6,7 @@ import pandas as pd
 import pytest
 
 from sweep.analysis.trials.dimensions import dimensions, learning_rate, map_axes, panel_dimension
+from sweep.analysis.trials.tried import space_of
 from sweep.wording import number, percent, setting_text, short_names, value_text
 
 SPACE: dict[str, Any] = {
@@ -18,7 +19,7 @@ SPACE: dict[str, Any] = {
 
 
 def test_each_kind_of_dimension_gets_its_scale(table: Callable[..., pd.DataFrame]) -> None:
-    precision, lr, warmup, init, norm = dimensions(SPACE, table([]))
+    precision, lr, warmup, init, norm = dimensions(space_of(SPACE))
     assert precision.kind == "category" and precision.levels == ("fp32", "fp16")
     assert lr.log and lr.scale(1e-3) == pytest.approx(0.5)
     assert not warmup.log and warmup.scale(25) == pytest.approx(0.25)
@@ -28,7 +29,7 @@ def test_each_kind_of_dimension_gets_its_scale(table: Callable[..., pd.DataFrame
 
 
 def test_figures_find_their_settings(table: Callable[..., pd.DataFrame]) -> None:
-    dims = dimensions(SPACE, table([]))
+    dims = dimensions(space_of(SPACE))
     lr, panel = learning_rate(dims), panel_dimension(dims)
     assert lr is not None and lr.path == "training.optimizer.lr"
     assert panel is not None and panel.path == "training.precision.kind"
@@ -47,7 +48,7 @@ def test_the_second_axis_is_the_setting_that_separates_best(table: Callable[...,
         for i in range(9)
     ]
     trials = table(rows)
-    axes = map_axes(dimensions(SPACE, trials), trials)
+    axes = map_axes(dimensions(space_of(SPACE)), trials)
     assert axes is not None and [d.name for d in axes] == ["learning rate", "init scale"]
 
 

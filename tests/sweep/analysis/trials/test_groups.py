@@ -8,6 +8,7 @@ import pytest
 
 from sweep.analysis.trials.dimensions import dimensions
 from sweep.analysis.trials.groups import BOOTSTRAP_FROM, mean_interval, setting_groups, spread
+from sweep.analysis.trials.tried import space_of
 
 LR = "training.optimizer.lr"
 SPACE: dict[str, Any] = {LR: {"loguniform": [1e-4, 1e-1]}}
@@ -42,7 +43,7 @@ def test_results_are_those_of_the_fresh_seeds_with_their_interval(table: Table) 
     rows: list[dict[str, Any]] = [{LR: 1e-3, "wer": 0.01, "val_loss": 0.1, "group": 1}]
     rows += [{LR: 1e-3, "wer": w, "val_loss": 2 * w, "group": 1, "phase": "confirm"} for w in (0.2, 0.3, 0.4)]
     trials = table(rows)
-    (group,) = setting_groups(trials, dimensions(SPACE, trials))
+    (group,) = setting_groups(trials, dimensions(space_of(SPACE)))
     assert group.wer is not None and group.val_loss is not None
     assert (group.wer.ci_low, group.wer.ci_high) == mean_interval(np.array([0.2, 0.3, 0.4]))
     assert group.val_loss.ci_high == pytest.approx(2 * group.wer.ci_high)
@@ -58,11 +59,11 @@ def test_pruned_trials_are_no_seeds_of_a_setting(table: Table) -> None:
             {LR: 2e-3, "group": 2, "verdict": "pruned"},
         ]
     )
-    (group,) = setting_groups(trials, dimensions(SPACE, trials))
+    (group,) = setting_groups(trials, dimensions(space_of(SPACE)))
     assert group.all_stable and group.stable.total == 1 and group.group == 1
 
 
 def test_one_diverged_seed_of_two_is_not_clean(table: Table) -> None:
     trials = table([{LR: 1e-3, "group": 1}, {LR: 1e-3, "group": 1, "verdict": "diverged-loss"}])
-    (group,) = setting_groups(trials, dimensions(SPACE, trials))
+    (group,) = setting_groups(trials, dimensions(space_of(SPACE)))
     assert not group.all_stable and not group.confirmed and group.stable.rate == 0.5

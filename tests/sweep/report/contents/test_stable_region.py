@@ -18,11 +18,12 @@ from sweep.analysis.region.region import EdgeRow, Influence, Interaction, MapCal
 from sweep.analysis.region.transfer_fit import WidthFit
 from sweep.analysis.trials.dimensions import Dimension
 from sweep.boundary.edges import Edge
-from sweep.records import Outcome
+from sweep.records import NotKnown, Outcome
 from sweep.report import build_report
 from sweep.report.contents.full_size import FullSizeTraining, full_size_trainings
 from sweep.report.contents.importance import Question, importance_table
-from sweep.report.contents.stable_region import Transfer
+from sweep.report.contents.transfer import Transfer
+from sweep.report.contents.view import load_view
 from sweep.report.figures.stability_map import stability_map_panels
 from sweep.report.figures.together import together_panel
 from sweep.report.figures.transfer import transfer_panel
@@ -113,7 +114,7 @@ def test_the_map_of_one_setting_is_a_curve_with_the_trials_on_either_side() -> N
 def test_without_a_model_the_trials_stand_alone_and_the_reason_beside_them() -> None:
     fp32, _ = stability_map_panels(info(), (), None, {PRECISION.path: "fp32", LR.path: 3e-3, CLIP.path: 0.5})
     assert {"stable", "stalled"} <= set(traces(fp32.figure)) and "chance" not in traces(fp32.figure)
-    notes = map_notes(info(num_changed=2), "Too few.", (), {}, NAMES)
+    notes = map_notes(info(num_changed=2), NotKnown("Too few."), (), {}, NAMES)
     assert notes[1] == "No chance of a stable training is drawn. Too few."
     assert "2 trials are not on the map" in notes[2]
 
@@ -199,11 +200,11 @@ def test_what_matters_puts_the_boundary_first_and_the_margin_in_its_place() -> N
     ]
     assert table.rows[1].ranges == ((0.0, 0.1), (0.1, 0.3), (0.2, 0.5))
     assert [row.told for row in table.rows] == [(True, True, True), (False, False, True)]
-    instead = importance_table(None, importance, DIMS, known_matters(ranges={}))
+    instead = importance_table(NotKnown("Too few."), importance, DIMS, known_matters(ranges={}))
     assert instead is not None and [c.title for c in instead.columns] == ["Stability, fANOVA", "Result, fANOVA"]
     assert [r.name for r in instead.rows] == ["clip norm", "learning rate"]
     assert math.isnan(instead.rows[0].ranges[0][0]), "nobody wrote the range of this measure"
-    assert importance_table(None, {}, DIMS, known_matters()) is None
+    assert importance_table(NotKnown("Too few."), {}, DIMS, known_matters()) is None
 
 
 def test_only_what_can_be_told_from_noise_is_said_to_matter() -> None:
@@ -255,7 +256,7 @@ def test_the_edge_at_full_size_is_drawn_with_what_was_tested_there() -> None:
     assert all(math.isfinite(v) for v in drawn["edge"]["error_y"]["array"])
     assert max(drawn["interval"]["x"]) == 1.0 and all(v > 0 for v in drawn["interval"]["y"])
     assert "0.005, 0.002 to 0.0125" in shown.summary
-    assert transfer_panel("No trend.", (), "width", "learning rate").why_empty == "No trend."
+    assert transfer_panel(NotKnown("No trend."), (), "width", "learning rate").why_empty == "No trend."
     told = transfer_lines(Transfer("width", "learning rate", FIT, TESTED))
     assert "to the power -1 (95 % interval -1.3 to -0.7, from 3 values of it)" in told[0]
     assert "At width 1 expect the edge at 0.005 (95 % prediction interval 0.002 to 0.013)" in told[0]
@@ -319,7 +320,7 @@ def test_pruned_trials_are_shown_but_not_judged_and_the_front_is_listed(tmp_path
     assert "pruned" not in outcomes[outcomes.index("What was found to be the cause") :]
     cost = text_of(page, "front")
     assert "time of a step, s" in cost and "precision" in cost
-    front = pareto_front(trials, store.read_study(folder)["space"], "wer", "step_time_s")
+    front = pareto_front(load_view(folder).evidence, "wer", "step_time_s")
     assert front and all(number(row.cost) in cost for row in front)
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from pydantic import TypeAdapter
 
-from sweep.analysis.region.evidence import MIN_SETTINGS, noise_chances, pair_chance, told_apart
+from sweep.analysis.region.noise import MIN_SETTINGS, noise_chances, pair_chance, told_apart
 from sweep.boundary.encoding import Encoding
 from sweep.space import Settings, Space
 

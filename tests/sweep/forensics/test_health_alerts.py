@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from sweep import store
-from sweep.analysis.failures.health import HealthAlert, health_alerts, health_warnings
+from sweep.forensics.health_alerts import HealthAlert, health_alerts, health_warnings
 from sweep.records import HealthMetric, HealthRecord
 
 

@@ -1,0 +1,20 @@
+"""The section on what the study cost."""
+
+from sweep.analysis.cost.audit import audit_text, saving_text
+from sweep.analysis.cost.costs import cost_text
+from sweep.analysis.cost.spending import elapsed_text, parts_text
+from sweep.report.contents.view import View
+from sweep.report.sections.section import Content
+
+
+def cost_content(view: View) -> Content:
+    """Steps and time by outcome and by phase, and what stopping early saved."""
+    return Content(
+        {
+            "view": view,
+            "saved_texts": [text for text in (cost_text(view.costs), saving_text(view.audit, view.costs)) if text],
+            "audit_text": audit_text(view.audit),
+            "elapsed_text": elapsed_text(view.spending),
+            "parts_text": parts_text(view.spending.parts) if view.spending.parts else "",
+        }
+    )

@@ -1,0 +1,19 @@
+"""The section on results against the learning rate."""
+
+from sweep.analysis.figures.learning_rate import LR_BINS
+from sweep.report.contents.view import View
+from sweep.report.panels import lr_panels
+from sweep.report.sections.section import Content
+
+SENSITIVITY_NOTE = (
+    "How much loss a learning rate drawn from the searched range costs on average, against the best one: 0 % where "
+    f"every one does as well, or as badly. The range is cut into {LR_BINS} stretches; those without a trial are "
+    "interpolated. An unstable training counts with its loss, L_unif at most."
+)
+
+
+def lr_content(view: View) -> Content:
+    """Results against the learning rate, what its choice costs, and where its upper edge was seen."""
+    panels = lr_panels(view)
+    words = {"view": view, "outcomes": view.outcomes, "lr_panels": panels, "sensitivity_note": SENSITIVITY_NOTE}
+    return Content(words, {"lr": panels})

@@ -1,6 +1,5 @@
-"""What tests of whole runs share: a Ray cluster, commands that run on it, and a terminal's Ctrl-C."""
+"""What tests of whole runs share: a Ray cluster, and commands that run on it."""
 
-import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -48,12 +47,3 @@ def run_here(ray_address: str, capsys: pytest.CaptureFixture[str]) -> Callable[.
         return code, *capsys.readouterr()
 
     return run
-
-
-@pytest.fixture
-def ctrl_c_works() -> Iterator[None]:
-    """Commands that the test starts hear SIGINT, also where the tests themselves were started without: in the
-    background, by `nohup`, or by a CI runner."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)

@@ -119,6 +119,7 @@ def test_2_is_a_mistake_of_the_user(tmp_path: Path) -> None:
     assert ended("report").returncode == 2
 
 
+@pytest.mark.slow
 def test_3_is_a_disk_that_is_full(tmp_path: Path) -> None:
     a, b = results(tmp_path / "a", ["stable"] * 6), results(tmp_path / "b", ["stable"] * 6)
 
@@ -253,6 +254,7 @@ def test_a_watcher_that_is_ended_is_done(tmp_path: Path, number: int, prepare: C
     assert (process.returncode, err) == (0, "")
 
 
+@pytest.mark.slow
 def test_json_is_alone_on_standard_output(tmp_path: Path) -> None:
     (tmp_path / "slow_data.py").write_text(NOISY)
     (tmp_path / "tiny.yaml").write_text(STUDY)
@@ -282,6 +284,7 @@ def on_a_terminal(*arguments: object, **environment: str) -> str:
     return written.decode().replace("\r\n", "\n")
 
 
+@pytest.mark.slow
 def test_a_terminal_shows_colours_unless_asked_not_to_and_a_pipe_none(tmp_path: Path) -> None:
     a, b = results(tmp_path / "a", ["stable"] * 6), results(tmp_path / "b", ["stable"] * 6)
     plain = ended("compare", a, b).stdout

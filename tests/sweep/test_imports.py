@@ -75,6 +75,7 @@ def states() -> tuple[dict, dict]:
     return before, after
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "what",
     [

@@ -63,8 +63,6 @@ def _usual() -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
 
 
-@pytest.mark.ray
-@pytest.mark.slow
 def test_a_study_runs_to_its_report_and_can_be_extended(study, tmp_path, run_here) -> None:
     done = run(study, tmp_path / "results", "--log", "tensorboard")
     assert done.returncode == 0, done.stderr
@@ -127,8 +125,6 @@ def test_a_study_runs_to_its_report_and_can_be_extended(study, tmp_path, run_her
         assert (code, err) == (0, "")
 
 
-@pytest.mark.ray
-@pytest.mark.slow
 def test_a_killed_driver_loses_no_finished_trial_and_the_same_command_goes_on(study, tmp_path, run_here) -> None:
     folder = tmp_path / "results" / "tiny"
     process = subprocess.Popen(
@@ -159,7 +155,6 @@ def heed_sigint() -> None:
 
 
 @pytest.mark.ray
-@pytest.mark.slow
 @pytest.mark.parametrize("way", ["Ctrl-C", "SIGTERM in the background"])
 def test_an_interrupted_run_keeps_what_is_done_and_reports_it(study, tmp_path, way) -> None:
     folder = tmp_path / "results" / "tiny"

@@ -68,8 +68,6 @@ def test_the_plan_names_factors_cells_blocks_looks_and_claims(study, tmp_path, c
     assert "planned for its 4 blocks" in capsys.readouterr().err
 
 
-@pytest.mark.ray
-@pytest.mark.slow
 def test_a_killed_design_is_continued_to_its_verdicts(study, tmp_path, ray_address, run_here) -> None:
     folder = tmp_path / "r" / "tiny_claims"
     command = [sys.executable, "-m", "sweep.run", study, "--results", tmp_path / "r", "--address", ray_address]
@@ -108,8 +106,6 @@ def test_a_killed_design_is_continued_to_its_verdicts(study, tmp_path, ray_addre
     assert (folder / "report.html").stat().st_size > 100_000 and not (folder / "recipe.yaml").exists()
 
 
-@pytest.mark.ray
-@pytest.mark.slow
 def test_a_claim_of_a_finished_study_is_judged_without_training_and_marked(study, tmp_path, run_here) -> None:
     text = STUDY.replace("blocks: 4", "blocks: 2").replace("looks: 2", "looks: 1")
     study.write_text(text)

@@ -214,6 +214,7 @@ def test_a_study_without_a_trial_opens(tmp_path: Path, make_results: Make) -> No
         loaded.figures.traces()
 
 
+@pytest.mark.slow
 def test_neither_torch_nor_ray_nor_optuna_is_imported(results: Path) -> None:
     code = (
         "import sys, sweep\n"

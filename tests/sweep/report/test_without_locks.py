@@ -32,6 +32,7 @@ print(json.dumps(found))
 """
 
 
+@pytest.mark.slow
 def test_results_are_read_reported_watched_and_compared(results: Path, tmp_path: Path) -> None:
     folder = tmp_path / "study"
     shutil.copytree(results, folder)

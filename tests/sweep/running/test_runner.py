@@ -212,8 +212,6 @@ scheduler: {kind: asha, grace_rate: 0.3, reduction_factor: 2}
 """
 
 
-@pytest.mark.ray
-@pytest.mark.slow
 def test_asha_prunes_the_mediocre_while_divergence_stays_a_result(tmp_path, num_lanes) -> None:
     view = run(tmp_path, ASHA, 1)
     good, mediocre, diverging = told(tmp_path)
@@ -269,8 +267,6 @@ scheduler: {kind: hyperband, reduction_factor: 2}
 """
 
 
-@pytest.mark.ray
-@pytest.mark.slow
 def test_a_training_that_hyperband_pauses_goes_on_as_if_it_had_not(tmp_path, num_lanes, decisions) -> None:
     # One lane: on several, which of them wait and which go on depends on how fast each is.
     view = run(tmp_path, HYPERBAND, 1)
@@ -295,8 +291,6 @@ scheduler: {kind: pbt, interval_rate: 0.2, quantile_rate: 0.4}
 """
 
 
-@pytest.mark.ray
-@pytest.mark.slow
 def test_a_population_changes_settings_on_the_way_and_says_so(tmp_path, num_lanes) -> None:
     view = run(tmp_path, PBT, num_lanes)
     assert sorted(r.trial_id for r in view.results) == [f"{k:04d}" for k in range(5)]

@@ -15,6 +15,7 @@ assert "pytest" not in sys.modules and "ray" not in sys.modules
 """
 
 
+@pytest.mark.slow
 def test_the_product_does_not_import_its_kits_and_they_do_not_import_pytest() -> None:
     subprocess.run([sys.executable, "-c", SOURCE], check=True)
 

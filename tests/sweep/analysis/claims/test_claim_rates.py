@@ -14,6 +14,8 @@ from sweep.analysis.claims.pairs import Floats, Pairs, edge_between
 from sweep.analysis.claims.power import pairs_needed
 from sweep.analysis.claims.verdict import follow, verdict_of
 
+pytestmark = pytest.mark.slow
+
 Make = Callable[..., dict[str, Any]]
 DIFFERENCE = np.array([-1.0, 1.0])
 INTERACTION = np.array([1.0, -1.0, -1.0, 1.0])
@@ -151,7 +153,6 @@ def test_an_interval_from_fine_rungs_is_that_of_the_exact_edges() -> None:
     assert seen.high - seen.low == pytest.approx(exact.high - exact.low, rel=0.15)
 
 
-@pytest.mark.slow
 def test_intervals_of_edges_hold_the_truth() -> None:
     rng = np.random.default_rng(8)
     found = [edge_effect(rungs_around(edges_of(rng, 12), -4, 0.5, 7), 0.0, 0.05) for _ in range(60)]

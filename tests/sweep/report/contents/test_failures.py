@@ -22,8 +22,12 @@ LR, CLIP, PRECISION = "training.optimizer.lr", "training.clip.max_norm", "traini
 
 
 def failures_of(folder: Path) -> str:
-    """The text of the section, without markup."""
-    page = build_report(folder).read_text(encoding="utf-8")
+    """The text of the section in a new report, without markup."""
+    return failures_in(build_report(folder))
+
+
+def failures_in(report: Path) -> str:
+    page = report.read_text(encoding="utf-8")
     found = re.search(r'<section id="failures">(.*?)</section>', page, re.DOTALL)
     assert found is not None
     text = html.unescape(re.sub(r"<[^>]+>", " ", found.group(1)))
@@ -52,7 +56,7 @@ def sample_health(folder: Path) -> tuple[str, str]:
 
 
 def test_every_setting_shows_its_outcomes_with_counts_and_causes(results: Path, report: Path) -> None:
-    text = failures_of(results)
+    text = failures_in(report)
     trials = store.read_trials(results)
     num_failed = (~trials["stable"]).sum()
     assert text.startswith(f"Why trainings fail {num_failed} of 39 judged trainings failed: 5 diverged-")
@@ -67,7 +71,7 @@ def test_every_setting_shows_its_outcomes_with_counts_and_causes(results: Path, 
 
 
 def test_the_first_failing_operation_is_told_with_its_size_against_the_format(results: Path, report: Path) -> None:
-    text = failures_of(results)
+    text = failures_in(report)
     row = text[text.index("They ended as") :]
     assert "matmul, forward in encoder.0.attention float16 6" in row and " at 131, " in row
     assert "342 65500 (100 %)" in row

@@ -14,6 +14,8 @@ READING = """
 import json, sys
 sys.modules["fcntl"] = None
 from pathlib import Path
+
+import pytest
 import sweep
 from sweep import compare
 from sweep.report.__main__ import main as report

@@ -8,6 +8,8 @@ from sweep.testing import DataSourceKit
 
 SOURCE = """
 import sys
+
+import pytest
 import sweep, sweep.report
 assert not [name for name in sys.modules if name.startswith("sweep.testing")]
 import sweep.testing

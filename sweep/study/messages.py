@@ -34,7 +34,7 @@ def explained(error: ValidationError, root: type[Spec], content: Mapping[str, An
     """The mistakes that pydantic found in what `root` was to be made of, each once."""
     # A misspelled key comes before what it left missing.
     errors = sorted(_once(error.errors(include_url=False)), key=lambda item: item["type"] != "extra_forbidden")
-    return [_explain(item, yaml_path(item["loc"], content), root, content) for item in errors]
+    return [_explain(item, _yaml_path(item["loc"], content), root, content) for item in errors]
 
 
 def _once(errors: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
@@ -115,7 +115,7 @@ def _listed(names: Sequence[str]) -> str:
     return ", ".join(names)
 
 
-def yaml_path(loc: Sequence[str | int], content: Any) -> KeyPath:
+def _yaml_path(loc: Sequence[str | int], content: Any) -> KeyPath:
     """pydantic's location without the tags of unions, which stand in no file."""
     path: list[str | int] = []
     here = content

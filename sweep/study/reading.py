@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from slr_models.errors import ResultsError
 from sweep import store
 from sweep.study.loading import complete
-from sweep.study.messages import explained, yaml_path
+from sweep.study.messages import explained
 from sweep.study.settings import Study
 
 
@@ -102,8 +102,8 @@ def of_content(content: Mapping[str, Any], name: str = "study.yaml") -> StoredSt
 def _unreadable(name: str, problem: str, num_more: int) -> ResultsError:
     more = f" (and {num_more} more)" if num_more else ""
     return ResultsError(
-        f"{name}: {problem}{more}: this version cannot read it; bring the file back as it was written, or read it with "
-        f"the version that wrote it"
+        f"{name}: {problem}{more}: this version cannot read that; bring the file back as it was written, or take the "
+        f"version that wrote it"
     )
 
 
@@ -112,12 +112,18 @@ def _validated(content: dict[str, Any]) -> Study:
     try:
         return Study.model_validate(content)
     except ValidationError as error:
-        unknown = [yaml_path(item["loc"], content) for item in error.errors() if item["type"] == "extra_forbidden"]
-        if not unknown:
+        unknown = [item["loc"] for item in error.errors() if item["type"] == "extra_forbidden"]
+        if not all(_removed(content, place) for place in unknown) or not unknown:
             raise
-    for path in unknown:
-        here: Any = content
-        for key in path[:-1]:
-            here = here[key]
-        del here[path[-1]]
     return Study.model_validate(content)
+
+
+def _removed(here: Any, place: tuple[str | int, ...]) -> bool:
+    """Whether a key was found at pydantic's place for it, which has tags of unions in between, and taken out."""
+    key, *rest = place
+    is_here = key in here if isinstance(here, dict) else isinstance(here, list) and key in range(len(here))
+    if not rest:
+        if is_here:
+            del here[key]
+        return is_here
+    return (is_here and _removed(here[key], tuple(rest))) or _removed(here, tuple(rest))

@@ -34,7 +34,7 @@ STUDY: dict[str, Any] = {
     "name": "precision-and-lr",
     "description": "Which precision, learning rate and clip norm train the teacher without diverging?",
     "model": {"kind": "teacher", "width": 0.125},
-    "data": {"kind": "fingerspelling", "letters": 10},
+    "data": {"kind": "fingerspelling", "alphabet_size": 10},
     "training": {
         "precision": {"kind": "fp32"},
         "optimizer": {"kind": "adamw", "lr": 1e-3, "beta1": 0.9, "beta2": 0.999, "eps": 1e-8, "weight_decay": 0.01},

@@ -172,8 +172,8 @@ def test_each_light_colour_has_one_dark_counterpart() -> None:
     assert len(pairs) == len(dark_swaps())
 
 
-def test_a_lost_table_is_an_error_and_not_an_empty_report(tmp_path: Path) -> None:
-    store.write_yaml(tmp_path / "study.yaml", {"name": "x", "space": {}, "provenance": {}})
+def test_a_lost_table_is_an_error_and_not_an_empty_report(tmp_path: Path, make_results: Make) -> None:
+    (make_results(tmp_path, num_trials=1) / "trials.parquet").unlink()
     (tmp_path / "ledger.jsonl").write_text('{"event": "tell", "trial_id": "0000"}\n')
     with pytest.raises(ResultsError, match="is missing, but ledger.jsonl holds results"):
         build_report(tmp_path)

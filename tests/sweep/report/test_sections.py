@@ -167,7 +167,7 @@ def test_a_report_fits_the_model_of_the_boundary_once(results: Path, monkeypatch
     assert render(view).failed == () and view.recommendation.safety is not None
     assert fitted.count(view.evidence.settings) == 1, "all others leave settings out, or draw them anew"
     num = len(fitted)
-    recommend(view.evidence, view.metric, Rule(3.0, 0.95))
+    recommend(view.evidence, view.study.objective, Rule(3.0, 0.95))
     assert len(fitted) == num
 
 

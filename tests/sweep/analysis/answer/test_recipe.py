@@ -43,7 +43,7 @@ def evidence(trials: pd.DataFrame, space: dict[str, Any]) -> Evidence:
 
 
 def test_settings_stand_at_their_paths_in_their_types(table: Table) -> None:
-    made = recipe(recommend(evidence(table([ROW]), STUDY["space"])), STUDY)
+    made = recipe(recommend(evidence(table([ROW]), STUDY["space"])), STUDY, space_of(STUDY["space"]))
     training = made["training"]
     assert training["precision"] == {"kind": "fp16", "initial_scale": 256}
     assert type(training["precision"]["initial_scale"]) is int and type(training["batch_size"]) is int
@@ -57,21 +57,25 @@ def test_settings_stand_at_their_paths_in_their_types(table: Table) -> None:
 
 def test_inactive_settings_leave_no_trace(table: Table) -> None:
     row = {**ROW, "training.precision.kind": "fp32", "training.precision.initial_scale": None}
-    made = recipe(recommend(evidence(table([row]), STUDY["space"])), STUDY)
+    made = recipe(recommend(evidence(table([row]), STUDY["space"])), STUDY, space_of(STUDY["space"]))
     assert made["training"]["precision"] == {"kind": "fp32"}
     assert "caution" not in made["provenance"]["evidence"]
 
 
 def test_a_changed_kind_drops_the_fields_of_the_former_one_and_says_so(table: Table) -> None:
     study = {**STUDY, "space": {"training.optimizer.kind": {"choice": ["adamw", "sgd"]}}}
-    made = recipe(recommend(evidence(table([{"training.optimizer.kind": "sgd"}]), study["space"])), study)
+    made = recipe(
+        recommend(evidence(table([{"training.optimizer.kind": "sgd"}]), study["space"])),
+        study,
+        space_of(study["space"]),
+    )
     assert made["training"]["optimizer"] == {"kind": "sgd"}
     assert "training.optimizer.kind" in made["provenance"]["evidence"]["caution"]
 
 
 def test_sections_as_trained_are_taken_as_they_are(table: Table) -> None:
     sections = {"training": {"optimizer": {"kind": "sgd", "lr": 0.1}}}
-    made = recipe(recommend(evidence(table([ROW]), STUDY["space"])), STUDY, sections)
+    made = recipe(recommend(evidence(table([ROW]), STUDY["space"])), STUDY, space_of(STUDY["space"]), sections)
     assert made["training"] == sections["training"] and made["model"] == STUDY["model"]
 
 
@@ -83,10 +87,10 @@ def test_the_evidence_holds_the_safety_rule(table: Table) -> None:
         {lr: 1e-4 * 1.4**k, "margin": 0.6, "verdict": "diverged-loss"}
         for k in range(20)
     ]  # fmt: skip
-    told = recipe(recommend(evidence(table(rows), space)), STUDY)["provenance"]["evidence"]
+    told = recipe(recommend(evidence(table(rows), space)), STUDY, space_of(space))["provenance"]["evidence"]
     assert "safety" not in told
     answer = recommend(evidence(table(rows), space), safety=Rule(3.0, 0.9))
-    safety = recipe(answer, STUDY)["provenance"]["evidence"]["safety"]
+    safety = recipe(answer, STUDY, space_of(space))["provenance"]["evidence"]["safety"]
     assert safety["rule_met"] is True and safety["p_stable"] > 0.9 and "Safety rule met" in safety["why"]
     assert 1e-4 * 1.4**10 < safety["hot_edge_lr"] < 1e-4 * 1.4**13
     assert safety["margin_decades"] >= 0.477
@@ -94,7 +98,7 @@ def test_the_evidence_holds_the_safety_rule(table: Table) -> None:
 
 def test_there_is_no_recipe_without_a_recommendation(table: Table) -> None:
     with pytest.raises(ValueError, match="No trial has finished"):
-        recipe(recommend(evidence(table([]), {})), STUDY)
+        recipe(recommend(evidence(table([]), {})), STUDY, {})
 
 
 def test_the_recipe_is_a_valid_study(table: Table) -> None:
@@ -113,7 +117,7 @@ def test_the_recipe_is_a_valid_study(table: Table) -> None:
         },
     }
     space = {k: v for k, v in STUDY["space"].items() if "precision" not in k}
-    made = recipe(recommend(evidence(table([ROW]), space)), {**study, "space": space})
+    made = recipe(recommend(evidence(table([ROW]), space)), {**study, "space": space}, space_of(space))
     loaded = validate(YamlSource("recipe.yaml", made))
     assert loaded.study.training.optimizer.lr == 2e-3 and loaded.study.training.batch_size == 4
     assert loaded.study.budget.trials == 1 and loaded.study.confirm.settings == 0

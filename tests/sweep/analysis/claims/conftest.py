@@ -9,10 +9,18 @@ import pytest
 
 from slr_models.errors import ResultsError
 from sweep import store
+from sweep.study.claim import Claim
+from sweep.study.reading import of_content
+from sweep.study.settings import Study
+
+LEAST: dict[str, Any] = {
+    "name": "made-up", "model": {"kind": "teacher"}, "data": {"kind": "synthetic"}, "budget": {"steps": 100},
+}  # fmt: skip
+"""Of a study, what has no default."""
 
 
-def _study(**changes: Any) -> dict[str, Any]:
-    """A study of two factors with one claim's worth of defaults."""
+def _study(**changes: Any) -> Study:
+    """A study of one factor with one claim."""
     design = {
         "kind": "paired",
         "blocks": 24,
@@ -23,33 +31,30 @@ def _study(**changes: Any) -> dict[str, Any]:
             "precision": {p: {"training.precision.kind": p} for p in ("fp32", "fp16")},
         },
     }
-    return {
+    content = {
+        **LEAST,
         "design": {**design, **changes.pop("design", {})},
         "training": {"batch_size": 2, "accumulate": 1},
         "claims": changes.pop("claims", [_claim()]),
         **changes,
     }
+    return of_content(content).study
 
 
-def _claim(**changes: Any) -> dict[str, Any]:
-    return {
-        "name": "c",
-        "text": "fp16 diverges",
-        "source": "",
-        "factor": "precision",
-        "levels": ["fp32", "fp16"],
-        "by": None,
-        "by_levels": [],
-        "where": {},
-        "response": "stable",
-        "effect": "difference",
-        "expected": "lower",
-        "value": 0.0,
-        "smallest_effect": 0.1,
-        "alpha": 0.05,
-        "loss_fraction": 0.5,
-        **changes,
-    }
+def _claim(**changes: Any) -> Claim:
+    return Claim.model_validate(
+        {
+            "name": "c",
+            "text": "fp16 diverges",
+            "factor": "precision",
+            "levels": ["fp32", "fp16"],
+            "response": "stable",
+            "expected": "lower",
+            "value": 0.0,
+            "smallest_effect": 0.1,
+            **changes,
+        }
+    )
 
 
 def _trials(rows: list[tuple[int, str, Mapping[str, Any]]]) -> pd.DataFrame:
@@ -96,14 +101,14 @@ def _no_evals(trial_id: str) -> pd.DataFrame:
 
 
 @pytest.fixture(scope="session")
-def study() -> Callable[..., dict[str, Any]]:
-    """Makes study.yaml of a design, with changes."""
+def study() -> Callable[..., Study]:
+    """Makes a study with a design, with changes."""
     return _study
 
 
 @pytest.fixture(scope="session")
-def claim() -> Callable[..., dict[str, Any]]:
-    """Makes a claim with all fields, with changes."""
+def claim() -> Callable[..., Claim]:
+    """Makes a claim, with changes."""
     return _claim
 
 

@@ -70,7 +70,7 @@ def test_steps_to_a_loss(trials: Table, study: Make, claim: Make) -> None:
 def test_blocks_count_in_order_and_only_whole_ones(trials: Table, study: Make, claim: Make, no_evals: Evals) -> None:
     rows = [(b, f"precision={p}", {"wer": 0.1 * b}) for b in (0, 1, 3) for p in ("fp16", "fp32")]
     frame = trials([*rows, (2, "precision=fp32", {})])
-    assert num_finished(frame, study()["design"]) == 2
+    assert num_finished(frame, study().design) == 2
     assert pairs(frame, claim(response="wer"), study(), no_evals).blocks.tolist() == [0, 1]
     assert pairs(frame, claim(response="wer"), study(), no_evals, blocks=1).blocks.tolist() == [0]
 
@@ -83,7 +83,7 @@ def test_a_crash_leaves_its_block_out_and_holds_nothing_up(
         [(b, f"precision={p}", crash if (b, p) == (1, "fp16") else {}) for b in range(3) for p in TWO["precision"]]
     )
     found = pairs(frame, claim(), study(), no_evals)
-    assert num_finished(frame, study()["design"]) == 3
+    assert num_finished(frame, study().design) == 3
     assert found.blocks.tolist() == [0, 2]
     assert (found.left_out, found.crashed) == (1, 1)
 
@@ -135,10 +135,11 @@ def test_an_interaction_is_the_effect_at_the_other_level_less_that_at_the_refere
 
 
 def test_a_half_fraction_has_half_of_the_cells(trials: Table, study: Make, claim: Make, no_evals: Evals) -> None:
-    half = study(design={"factors": TWO, "fraction": "half"})
-    frame = trials(
-        [(0, "model=teacher, precision=fp32", {"wer": 0.1}), (0, "model=baseline, precision=fp16", {"wer": 0.4})]
-    )
+    clip = {name: {"training.clip.max_norm": norm} for name, norm in (("tight", 0.5), ("loose", 5.0))}
+    half = study(design={"factors": {**TWO, "clip": clip}, "fraction": "half"})
+    cells = ("teacher, precision=fp32, clip=tight", "teacher, precision=fp16, clip=loose",
+             "baseline, precision=fp32, clip=loose", "baseline, precision=fp16, clip=tight")  # fmt: skip
+    frame = trials([(0, f"model={cell}", {"wer": 0.4 if "fp16" in cell else 0.1}) for cell in cells])
     assert pairs(frame, claim(response="wer"), half, no_evals).effects == pytest.approx([0.3])
 
 

@@ -9,16 +9,26 @@ from sweep.analysis.comparison.best import best_change, best_facts, claim_facts,
 from sweep.analysis.comparison.changes import Incomparable, StudyChange
 from sweep.analysis.comparison.settings import Difference
 from sweep.analysis.comparison.shared import StudyRun
+from sweep.study.reading import of_content
 
 LR = "training.optimizer.lr"
+DESIGN = {"kind": "paired", "blocks": 4, "factors": {"lr": {LR: [1e-3, 1e-1]}}}
 Table = Callable[..., pd.DataFrame]
+LEAST: dict[str, Any] = {
+    "name": "made-up", "model": {"kind": "teacher"}, "data": {"kind": "synthetic"}, "budget": {"steps": 100},
+}  # fmt: skip
+"""Of a study, what has no default."""
+
+
+def run_of(content: dict[str, Any], trials: pd.DataFrame, *claims: Any) -> StudyRun:
+    return StudyRun(of_content({**LEAST, **content}), trials, *claims)
 
 
 def study(table: Table, fresh: list[float], **fields: Any) -> StudyRun:
     """A setting that was confirmed with fresh seeds, and one that failed."""
     rows: list[dict[str, Any]] = [{LR: 1e-3, "group": 0}, {LR: 1e-1, "group": 1, "verdict": "stalled"}]
     rows += [{LR: 1e-3, "group": 0, "phase": "confirm", "wer": wer} for wer in fresh]
-    return StudyRun({"space": {LR: {"loguniform": [1e-4, 1.0]}}, "objective": "wer", **fields}, table(rows))
+    return run_of({"space": {LR: {"loguniform": [1e-4, 1.0]}}, "objective": "wer", **fields}, table(rows))
 
 
 def change(a: StudyRun, b: StudyRun, settings: tuple[Difference, ...] = ()) -> StudyChange | Incomparable | None:
@@ -52,7 +62,7 @@ def test_results_on_other_data_are_not_compared(table: Table) -> None:
 
 
 def test_a_study_that_recommends_nothing_is_said_so(table: Table) -> None:
-    one, design = study(table, [0.2, 0.3]), study(table, [0.2, 0.3], design={"blocks": 4})
+    one, design = study(table, [0.2, 0.3]), study(table, [0.2, 0.3], design=DESIGN)
     found = change(one, design)
     assert isinstance(found, Incomparable) and found.why == "B recommends no setting"
     assert change(design, design) is None
@@ -67,8 +77,8 @@ def finding(name: str, verdict: str, low: float | None = -0.2, **claim: Any) -> 
 
 
 def test_claims_whose_verdict_changed_are_told_with_their_effects(table: Table) -> None:
-    a = StudyRun({}, table([]), (finding("one", "supported"), finding("two", "refuted"), finding("old", "refuted")))
-    b = StudyRun({}, table([]), (finding("one", "undecided", None, smallest_effect=0.2), finding("two", "refuted")))
+    a = run_of({}, table([]), (finding("one", "supported"), finding("two", "refuted"), finding("old", "refuted")))
+    b = run_of({}, table([]), (finding("one", "undecided", None, smallest_effect=0.2), finding("two", "refuted")))
     (changed,), (alone,), same = claim_facts(a, b)
     assert changed.before == "supported, effect -0.1 (-0.2 to 0.05), 1 pair"
     assert changed.after == "undecided, effect -0.1 (no limit to 0.05), 1 pair"

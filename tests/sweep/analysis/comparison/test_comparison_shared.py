@@ -4,13 +4,22 @@ from typing import Any
 import pandas as pd
 
 from sweep.analysis.comparison.shared import StudyRun, in_part, matched, shared_part, unguided
+from sweep.study.reading import of_content
 
 LR, KIND = "training.optimizer.lr", "training.precision.kind"
 Table = Callable[..., pd.DataFrame]
+LEAST: dict[str, Any] = {
+    "name": "made-up", "model": {"kind": "teacher"}, "data": {"kind": "synthetic"}, "budget": {"steps": 100},
+}  # fmt: skip
+"""Of a study, what has no default."""
+
+
+def run_of(content: dict[str, Any], trials: pd.DataFrame, *claims: Any) -> StudyRun:
+    return StudyRun(of_content({**LEAST, **content}), trials, *claims)
 
 
 def run(table: Table, rows: list[dict[str, Any]], space: dict[str, Any], **study: Any) -> StudyRun:
-    return StudyRun({"space": space, **study}, table(rows))
+    return run_of({"space": space, **study}, table(rows))
 
 
 def test_the_shared_part_is_where_ranges_overlap_and_a_fixed_value_is_a_range_of_one(table: Table) -> None:
@@ -35,7 +44,7 @@ def test_ranges_that_do_not_overlap_and_settings_that_one_study_lacks_are_named(
 def test_only_settings_that_were_chosen_without_regard_to_outcomes_are_a_fair_sample(table: Table) -> None:
     rows = [{LR: 1e-3, "group": 0}, {LR: 1e-3, "group": 0}, {LR: 1e-3, "group": 1}, {LR: 1e-2, "group": 2}]
     space = {LR: {"loguniform": [1e-4, 1e-1]}}
-    searched = run(table, rows, space, search={"kind": "stability", "num_startup": 2})
+    searched = run(table, rows, space, search={"kind": "tpe", "num_startup": 2})
     drawn = run(table, rows, space, search={"kind": "random"})
     assert list(unguided(searched, searched.trials)["number"]) == [0, 2]
     assert list(unguided(drawn, drawn.trials)["number"]) == [0, 2, 3]

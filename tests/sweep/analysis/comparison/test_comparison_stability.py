@@ -16,16 +16,25 @@ from sweep.analysis.comparison.stability import (
     shared_panel,
 )
 from sweep.records import NotKnown
+from sweep.study.reading import of_content
 
 LR, KIND = "training.optimizer.lr", "training.precision.kind"
 SPACE = {LR: {"loguniform": [1e-4, 1e-1]}, KIND: {"choice": ["fp32", "fp16"]}}
 Table = Callable[..., pd.DataFrame]
+LEAST: dict[str, Any] = {
+    "name": "made-up", "model": {"kind": "teacher"}, "data": {"kind": "synthetic"}, "budget": {"steps": 100},
+}  # fmt: skip
+"""Of a study, what has no default."""
+
+
+def run_of(content: dict[str, Any], trials: pd.DataFrame, *claims: Any) -> StudyRun:
+    return StudyRun(of_content({**LEAST, **content}), trials, *claims)
 
 
 def study(table: Table, verdicts: list[str], start: float = 1e-3, **fields: Any) -> StudyRun:
     """One training for each verdict, precisions in turn."""
     rows = [{"verdict": v, LR: start * 1.01**i, KIND: ("fp32", "fp16")[i % 2]} for i, v in enumerate(verdicts)]
-    return StudyRun({"space": SPACE, "search": {"kind": "random"}, **fields}, table(rows))
+    return run_of({"space": SPACE, "search": {"kind": "random"}, **fields}, table(rows))
 
 
 def found(a: StudyRun, b: StudyRun) -> tuple[FairSample, list[StudyChange]]:
@@ -61,7 +70,7 @@ def test_trainings_of_the_same_settings_are_compared_pair_by_pair(table: Table) 
 def test_repeated_seeds_of_a_setting_are_one_unit(table: Table) -> None:
     rows = [{LR: 1e-3 * (1 + i // 2), KIND: "fp32", "group": i // 2} for i in range(12)]
     bad = [{**row, "verdict": "stalled"} for row in rows]
-    a, b = (StudyRun({"space": SPACE, "search": {"kind": "random"}}, table(r)) for r in (rows, bad))
+    a, b = (run_of({"space": SPACE, "search": {"kind": "random"}}, table(r)) for r in (rows, bad))
     _, (overall, *_) = found(a, b)
     assert overall.p == pytest.approx(2 * 0.5**6), "six settings, not twelve trainings"
 
@@ -73,7 +82,17 @@ def test_blocks_of_designs_with_other_settings_are_the_units(table: Table) -> No
              "verdict": "stable" if i // 2 < good else "stalled"}
             for i, kind in enumerate(["fp32", "fp16"] * 10)
         ]  # fmt: skip
-        return StudyRun({"space": SPACE, "design": {"blocks": 10}}, table(rows))
+        return run_of(
+            {
+                "space": SPACE,
+                "design": {
+                    "kind": "paired",
+                    "blocks": 10,
+                    "factors": {KIND: {kind: {KIND: kind} for kind in ("fp32", "fp16")}},
+                },
+            },
+            table(rows),
+        )
 
     fair, (overall, *_) = found(design(9, 1e-3), design(2, 2e-3))
     assert fair.by_block and "10 and 10 blocks" in overall.test
@@ -99,7 +118,7 @@ def test_outcomes_of_one_study_alone_are_told(table: Table) -> None:
 
 def test_studies_are_split_by_a_category_that_both_search(table: Table) -> None:
     a = study(table, ["stable"] * 6)
-    fixed = StudyRun({"space": {LR: SPACE[LR]}, "training": {"precision": {"kind": "fp32"}}}, a.trials)
+    fixed = run_of({"space": {LR: SPACE[LR]}, "training": {"precision": {"kind": "fp32"}}}, a.trials)
     panel = shared_panel(a, a, shared_part(a, a))
     assert panel is not None and panel.path == KIND
     assert shared_panel(a, fixed, shared_part(a, fixed)) is None

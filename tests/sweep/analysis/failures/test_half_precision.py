@@ -20,9 +20,15 @@ from sweep.analysis.failures.half_precision import (
     scale_course,
 )
 from sweep.records import HealthMetric, Outcome, SkipReason
+from sweep.study.settings import Study
 
 Table = Callable[..., pd.DataFrame]
 BAD, GOOD = HalfTrial("b", 1, Outcome.SCALER_COLLAPSE), HalfTrial("g", 2, Outcome.STABLE)
+
+
+def study_with(precision: str) -> Study:
+    least = {"name": "made-up", "model": {"kind": "teacher"}, "data": {"kind": "synthetic"}, "budget": {"steps": 100}}
+    return Study.model_validate({**least, "training": {"precision": {"kind": precision}}})
 
 
 def health(bits: Sequence[tuple[int, str, float]]) -> pd.DataFrame:
@@ -35,12 +41,12 @@ def health(bits: Sequence[tuple[int, str, float]]) -> pd.DataFrame:
 
 def test_trials_in_half_precision_are_found_searched_or_fixed(table: Table) -> None:
     trials = table([{PRECISION: kind} for kind in ("fp32", "fp16", "fp16_unscaled", None)])
-    study = {"training": {"precision": {"kind": "fp16"}}}
+    study = study_with("fp16")
     assert list(half_trials(trials, study, HALF)["trial_id"]) == ["t001", "t002", "t003"]
     assert list(half_trials(trials, study, SCALED)["trial_id"]) == ["t001", "t003"]
     fixed = trials.drop(columns=PRECISION)
     assert len(half_trials(fixed, study, SCALED)) == 4
-    assert len(half_trials(fixed, {"training": {"precision": {"kind": "bf16"}}}, HALF)) == 0
+    assert len(half_trials(fixed, study_with("bf16"), HALF)) == 0
 
 
 def test_few_trials_are_drawn_and_rare_outcomes_are_among_them(table: Table) -> None:

@@ -15,6 +15,7 @@ from sweep.report import build_report
 from sweep.report.sections.claim_units import effect_text, interval_name, zone
 from sweep.report.sections.claims import claim_cards, headline, interim, null_name, terminal_lines
 from sweep.report.theme import PAGE_COLOURS, VERDICT_COLOURS
+from sweep.study.claim import Claim
 
 Make = Callable[..., Path]
 MakeClaim = Callable[..., dict[str, Any]]
@@ -35,7 +36,8 @@ BINARY = pairs_of([[1, 1]] * 3 + [[1, 0]] * 5 + [[0, 1]] * 1 + [[0, 0]] * 2)
 def finding_of(claim: dict[str, Any], **fields: Any) -> ClaimFinding:
     pairs = fields.pop("pairs", BINARY)
     known: dict[str, Any] = {
-        "claim": claim, "verdict": "supported", "estimate": -0.36, "low": -0.7, "high": -0.02, "level": 0.05,
+        "claim": Claim.model_validate(claim),
+        "verdict": "supported", "estimate": -0.36, "low": -0.7, "high": -0.02, "level": 0.05,
         "p": 0.04, "num_pairs": len(pairs.blocks), "num_planned": 24, "look": 4, "num_looks": 4, "settled_at": 4,
         "test": "a test", "assumptions": "blocks are independent", "power": "31 pairs would do.", "pairs": pairs,
         "sentence": "Supported: fp16 is less stable.", "endings": "fp32: 11 stable.", "note": "",
@@ -70,13 +72,16 @@ def test_the_terminal_has_a_line_for_each_claim(make_claim: MakeClaim) -> None:
 
 
 def test_effects_have_the_unit_that_their_reader_thinks_in(make_claim: MakeClaim) -> None:
-    ratio = make_claim("r", response="step_time_s", effect="ratio", value=1.0, smallest_effect=1.25)
+    def typed(name: str, **fields: Any) -> Claim:
+        return Claim.model_validate(make_claim(name, **fields))
+
+    ratio = typed("r", response="step_time_s", effect="ratio", value=1.0, smallest_effect=1.25)
     assert effect_text(ratio, 0.713) == "0.713 times" and zone(ratio) == (0.8, 1.25)
-    assert effect_text(make_claim("s"), 0.0412) == "+4.1 points"
-    assert effect_text(make_claim("w", response="wer", effect="mean"), 0.05) == "5 %"
-    slope = make_claim("l", response="leading_infs", effect="slope", value=1.0)
+    assert effect_text(typed("s"), 0.0412) == "+4.1 points"
+    assert effect_text(typed("w", response="wer", effect="mean"), 0.05) == "5 %"
+    slope = typed("l", response="leading_infs", effect="slope", value=1.0)
     assert effect_text(slope, 1.0) == "+1 batches a doubling" and zone(slope) == (0.9, 1.1)
-    assert effect_text(make_claim("e", response="edge_lr"), -0.3) == "-0.3 decades"
+    assert effect_text(typed("e", response="edge_lr"), -0.3) == "-0.3 decades"
     assert interval_name(0.05) == "95 % interval" and interval_name(1.5e-5) == "99.9985 % interval"
 
 

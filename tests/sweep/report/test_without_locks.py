@@ -6,6 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from sweep.records import Outcome
 from sweep.store.ledger import Ledger
 from sweep.store.ledger_lines import Ask
@@ -14,8 +16,6 @@ READING = """
 import json, sys
 sys.modules["fcntl"] = None
 from pathlib import Path
-
-import pytest
 import sweep
 from sweep import compare
 from sweep.report.__main__ import main as report

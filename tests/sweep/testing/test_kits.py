@@ -3,13 +3,13 @@
 import subprocess
 import sys
 
+import pytest
+
 from slr_models.data import SyntheticConfig
 from sweep.testing import DataSourceKit
 
 SOURCE = """
 import sys
-
-import pytest
 import sweep, sweep.report
 assert not [name for name in sys.modules if name.startswith("sweep.testing")]
 import sweep.testing

@@ -48,6 +48,9 @@ def results(folder: Path, verdicts: list[str]) -> Path:
     """A results folder whose trainings ended so."""
     study = {
         "name": folder.name,
+        "model": {"kind": "teacher"},
+        "data": {"kind": "synthetic"},
+        "budget": {"steps": 100},
         "space": {LR: {"loguniform": [1e-5, 1e-1]}},
         "search": {"kind": "random"},
         "objective": "wer",

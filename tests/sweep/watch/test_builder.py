@@ -13,6 +13,8 @@ from sweep.watch import builder as module
 from sweep.watch.builder import MIN_REST_S, REST, Builder, Pace
 from sweep.watch.folder import Fingerprint, Folder
 
+LEAST = {"model": {"kind": "teacher"}, "data": {"kind": "synthetic"}, "budget": {"steps": 100}}
+"""Of a study, what has no default besides its name."""
 ONE: Fingerprint = (("study.yaml", 1, 1),)
 TWO: Fingerprint = (("study.yaml", 2, 1),)
 
@@ -57,7 +59,7 @@ def test_a_failure_is_tried_once_more_before_it_is_told() -> None:
 
 @pytest.fixture
 def building(tmp_path: Path) -> Iterator[Builder]:
-    store.write_yaml(tmp_path / "study.yaml", {"name": "tiny", "description": "", "space": {}})
+    store.write_yaml(tmp_path / "study.yaml", {**LEAST, "name": "tiny"})
     builder = Builder(Folder(tmp_path))
     builder.start()
     yield builder
@@ -90,7 +92,7 @@ def test_a_page_is_built_for_whom_wants_it_and_the_last_good_one_stays(
     told = capfd.readouterr().err
     assert told.startswith("error: ") and told.count("\n") == 1
 
-    store.write_yaml(tmp_path / "study.yaml", {"name": "mended", "description": "", "space": {}})
+    store.write_yaml(tmp_path / "study.yaml", {**LEAST, "name": "mended"})
     until(lambda: building.error is None)
     assert building.page is not None and building.page.name == "mended"
     assert building.page.version != first.version
@@ -103,6 +105,6 @@ def test_a_page_comes_also_after_its_process_was_killed(building: Builder, tmp_p
     until(lambda: building.page)
     assert building._worker is not None
     building._worker.end()
-    store.write_yaml(tmp_path / "study.yaml", {"name": "again", "description": "", "space": {}})
+    store.write_yaml(tmp_path / "study.yaml", {**LEAST, "name": "again"})
     until(lambda: building.page and building.page.name == "again")
     assert building.error is None

@@ -2,8 +2,9 @@
 
 import pytest
 
-from sweep.study.claim import RESPONSES, Claim, Response, in_words, problems, resolved
+from sweep.study.claim import Claim, in_words, problems, resolved
 from sweep.study.design import Paired
+from sweep.study.responses import RESPONSES, ResponseName
 
 DESIGN = Paired.model_validate(
     {
@@ -157,4 +158,4 @@ def test_a_claim_in_words_says_what_is_compared_where_and_by_how_much() -> None:
 
 
 def test_every_response_has_words() -> None:
-    assert set(RESPONSES) == set(Response.__args__)
+    assert set(RESPONSES) == set(ResponseName.__args__)

@@ -1,1 +1,6 @@
-"""The boundary between stable and unstable settings, as a model learns it from trials."""
+"""The boundary between stable and unstable settings, as a model learns it from trials.
+
+encoding.py   settings as points
+model.py      margins -> P(stable); process.py is its Gaussian process, result.py what a stable training comes to
+edges.py      where along one setting training stops being stable
+"""

@@ -1,4 +1,11 @@
-"""The report of a study: one HTML file that opens offline. Needs neither torch, Ray nor Optuna."""
+"""The report of a study: one HTML file that opens offline. Needs neither torch, Ray nor Optuna.
+
+contents/     what the page shows, as data, each part made when it is asked for (view.py)
+sections/     the sections in their order (every.py), and their words
+figures/      the figures; panels.py gathers them
+page.py       all of it as HTML, with templates/; payload.py: what the page's scripts work with
+notebook.py   the same tables and figures in a notebook
+"""
 
 import sys
 from pathlib import Path

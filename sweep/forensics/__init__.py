@@ -2,7 +2,7 @@
 
 explaining.py        from a bad training to its cause: begin here; diagnosis.py does it for a trial, within allowance.py
 trouble.py           when it began, and what counts as rescued
-causes.py            what records and data tell alone; batches.py, adam_state.py, flushing.py and health_alerts.py know parts of it
+causes.py            what records and data tell alone, with batches.py, adam_state.py, flushing.py, health_alerts.py
 trace_ops.py         the first non-finite value of one step, operation by operation; nonfinite.py looks into tensors
 counterfactuals.py   the same steps with one thing changed; changes.py lists what
 sentences.py         the words of it; settings.py: how much a study spends on it

@@ -8,6 +8,8 @@ STUDY ?= studies/teacher_stability.yaml
 # Each takes up to 1.5 GB of memory.
 WORKERS ?= logical
 PYTEST := $(BIN)/pytest -n $(WORKERS) --maxprocesses 4
+# Where it is set, each of the many processes that a run or a test starts compiles every file again.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: run test check test-all lint install clean
 

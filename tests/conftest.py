@@ -34,14 +34,14 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> _ByFile
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What is on Ray or long is slow too; what is slow begins first, so that no worker ends long after the others."""
+    """What needs Ray or a browser is slow too; what is slow begins first, so that no worker ends long after others."""
     for item in items:
         if "ray_address" in getattr(item, "fixturenames", ()):
             item.add_marker("ray")
         if item.get_closest_marker("ray"):
             item.add_marker("slow")
             item.add_marker(pytest.mark.xdist_group("ray"))
-        if item.get_closest_marker("long"):
+        if item.get_closest_marker("browser") or item.get_closest_marker("long"):
             item.add_marker("slow")
     slow = {item.path for item in items if item.get_closest_marker("slow")}
     items.sort(key=lambda item: (item.get_closest_marker("xdist_group") is None, item.path not in slow))

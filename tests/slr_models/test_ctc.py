@@ -175,6 +175,7 @@ def test_constant_floor_where_no_frame_is_spare() -> None:
     assert ctc.constant_floor([0, 4], [[], []], 3) == 0
 
 
+@pytest.mark.slow
 def test_constant_floor_holds_a_label_where_blanks_are_worse() -> None:
     """One label for 2000 frames: all frames on it lose nothing, one frame among blanks loses a nat."""
     assert ctc.constant_floor([2000], [[1]], 3) == pytest.approx(0, abs=1e-6)

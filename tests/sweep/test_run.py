@@ -246,6 +246,7 @@ def test_a_run_ends_with_the_recommendation_the_map_and_what_matters_in_its_fold
     load(folder / "recipe.yaml")
 
 
+@pytest.mark.slow
 def test_the_end_of_a_run_fits_the_model_of_the_boundary_once(study, tmp_path, monkeypatch) -> None:
     loaded = load(study, ["budget.trials=24", "search={kind: random, seed: 1}"])
     folder = tmp_path / "results"
@@ -268,6 +269,7 @@ def test_the_end_of_a_run_fits_the_model_of_the_boundary_once(study, tmp_path, m
     assert fitted.count(whole) == 2
 
 
+@pytest.mark.slow
 def test_a_recipe_of_a_study_with_a_full_size_can_be_trained(study, tmp_path) -> None:
     space = "space={model.width: {grid: [0.0625, 0.125, 0.1875]}, training.optimizer.lr: {loguniform: [1e-3, 10]}}"
     full = "full_size={path: model.width, target: 0.25, trainings: 2}"
@@ -298,6 +300,7 @@ def test_a_number_of_trials_mends_a_file_that_has_too_few(study, tmp_path, capsy
     assert main([*few, "--trials", "12", "--set", "model.widht=1"]) == 2 and "widht" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_more_trials_than_the_search_wants_are_told_of(study, tmp_path, capsys) -> None:
     changes = ["budget.trials=20", "search={kind: stability, mode: map, num_startup: 10, stop_width: 3.0}"]
     folder = tmp_path / "results" / "tiny"

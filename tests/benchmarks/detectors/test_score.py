@@ -71,6 +71,7 @@ def test_stored_traces_are_whole_compact_and_rightly_labelled(real) -> None:
         assert len(group) == trial["budget_steps"]
 
 
+@pytest.mark.slow
 def test_the_monitor_meets_its_targets_on_fresh_seeds(real) -> None:
     """The traces of another seed than the benchmark's: all diverged losses and every fifth of the others.
 
@@ -86,6 +87,7 @@ def test_the_monitor_meets_its_targets_on_fresh_seeds(real) -> None:
     assert ours.loss_delay_all <= 40 and ours.nonfinite_delay_all <= 5
 
 
+@pytest.mark.slow
 def test_no_peer_is_ahead_on_two_of_three(real) -> None:
     injected = [trace for trace in inject(real, 3, [replace(kind, count=2) for kind in CATALOGUE]) if trace.is_held_out]
     stops = [stop for trace in [*real[::12], *injected] for stop in watch(trace)]

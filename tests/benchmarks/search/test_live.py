@@ -34,6 +34,7 @@ def test_every_study_is_valid_and_the_grid_spans_the_space() -> None:
         assert [ends[0], ends[-1]] == list(next(iter(SPACE[path].values())))
 
 
+@pytest.mark.slow
 def test_a_search_trains_and_goes_on(tmp_path) -> None:
     torch.set_num_threads(1)
     loaded = search_study("random", 0, 2)

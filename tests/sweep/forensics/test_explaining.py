@@ -147,6 +147,7 @@ def late_rise(story):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("only_snapshot", "retrained"), [(None, (40, 80)), (30, (10, 50))])
 def test_what_has_to_be_trained_again_is_bounded_and_told_before(story, only_snapshot, retrained) -> None:
     told = late_rise(story)

@@ -75,6 +75,7 @@ def mlflow():
         return pytest.importorskip("mlflow")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("store", ["own", "files"])
 @pytest.mark.filterwarnings("ignore")
 def test_mlflow_holds_a_run_a_trial(tmp_path, monkeypatch, mlflow, store) -> None:

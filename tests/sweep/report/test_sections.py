@@ -67,9 +67,9 @@ def with_section(monkeypatch: pytest.MonkeyPatch, anchor: str, **changes: Any) -
 
 
 @pytest.fixture(scope="module")
-def sound(whole: Path) -> dict[str, str]:
+def sound(view: View) -> dict[str, str]:
     """The sections of the page without a failure."""
-    page = render(load_view(whole))
+    page = render(view)
     assert page.failed == ()
     found = sections_in(page.html)
     assert set(found) == set(ANCHORS)

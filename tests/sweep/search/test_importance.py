@@ -1,12 +1,22 @@
 """Importances name what matters, and say nothing where nothing can be said."""
 
 import math
+from collections.abc import Iterator
 
 import optuna
 import pytest
 from optuna.trial import TrialState
 
+from sweep.search import importance
 from sweep.search.importance import MIN_SETTINGS, importances
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _few_resamples() -> Iterator[None]:
+    """Nothing here depends on how many resamples a range comes from, and each takes as long as the estimate."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(importance, "NUM_RESAMPLES", 4)
+        yield
 
 
 def study(num: int, *, directions: int = 1, seed: int = 0) -> optuna.Study:

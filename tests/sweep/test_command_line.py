@@ -100,6 +100,7 @@ def one_line(done: subprocess.CompletedProcess[str]) -> str:
     return done.stderr
 
 
+@pytest.mark.slow
 def test_0_a_verdict_is_an_answer_and_no_failure(tmp_path: Path) -> None:
     log = tmp_path / "log.csv"
     log.write_text("step,loss\n" + "".join(f"{step},{3.0 if step < 40 else 30.0}\n" for step in range(1, 200)))
@@ -110,12 +111,14 @@ def test_0_a_verdict_is_an_answer_and_no_failure(tmp_path: Path) -> None:
     assert compact.stdout.count("\n") == 1
 
 
+@pytest.mark.slow
 def test_1_is_an_answer(tmp_path: Path) -> None:
     a, b = results(tmp_path / "a", ["stable"] * 14), results(tmp_path / "b", ["stalled"] * 14)
     done = ended("compare", a, b)
     assert done.returncode == 1 and done.stderr == "" and "2 regressions" in done.stdout
 
 
+@pytest.mark.slow
 def test_2_is_a_mistake_of_the_user(tmp_path: Path) -> None:
     done = ended("report", tmp_path / "none")
     assert done.returncode == 2 and "is not a folder" in one_line(done)
@@ -148,6 +151,7 @@ def test_3_is_a_machine_that_cannot_do_it(capsys: pytest.CaptureFixture[str]) ->
     assert capsys.readouterr().err == "error: Ray could not be started\n"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", [["--json"], []])
 def test_a_reader_that_has_gone_hears_nothing(tmp_path: Path, form: list[str]) -> None:
     a, b = results(tmp_path / "a", ["stable"] * 6), results(tmp_path / "b", ["stable"] * 6)
@@ -158,6 +162,7 @@ def test_a_reader_that_has_gone_hears_nothing(tmp_path: Path, form: list[str]) -
     assert (done.returncode, done.stderr) == (3, "")
 
 
+@pytest.mark.slow
 def test_4_is_nothing_to_compare(tmp_path: Path) -> None:
     done = ended("compare", results(tmp_path / "a", ["stable"] * 6), results(tmp_path / "unborn", []), "--json")
     assert (done.returncode, done.stdout) == (4, "") and "no finished trial" in one_line(done)

@@ -212,6 +212,7 @@ def finish(session: StudySession, folder: Path, limit: int = 100) -> None:
         limit -= 1
 
 
+@pytest.mark.slow
 def test_a_run_ends_with_the_recommendation_the_map_and_what_matters_in_its_folder(study, tmp_path) -> None:
     loaded = load(study, ["budget.trials=24", "search={kind: random, seed: 1}"])
     folder = tmp_path / "results"

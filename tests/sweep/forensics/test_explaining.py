@@ -49,6 +49,7 @@ def ring_with(told, step):
     return ring
 
 
+@pytest.mark.slow
 def test_an_overflow_in_fp16_is_rescued_by_fp32_and_said_with_its_place_and_size(story) -> None:
     explanation = explained(story(training={"precision": {"kind": "fp16"}}, model={"conv_scale": 1e6}))
     assert explanation.cause is Cause.HALF_OVERFLOW
@@ -99,6 +100,7 @@ def forget_squares(training) -> None:
         state["step"].fill_(100_000.0)
 
 
+@pytest.mark.slow
 def test_a_damaged_optimizer_state_is_found_where_only_a_later_snapshot_has_it(story) -> None:
     told = story(
         training={"optimizer": {"kind": "adamw", "lr": 3e-3}},
@@ -180,6 +182,7 @@ def test_a_budget_allows_one_replay_at_least() -> None:
         ForensicsConfig(max_replayed_steps=99)
 
 
+@pytest.mark.slow
 def test_operations_are_watched_only_where_a_value_was_not_finite(story, monkeypatch) -> None:
     watched = []
 

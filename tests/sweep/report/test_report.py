@@ -125,6 +125,7 @@ def test_the_page_names_nothing_on_the_network(report: Path) -> None:
     assert "default-src 'none'" in page
 
 
+@pytest.mark.slow
 def test_command_line(results: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([str(results)]) == 0
     assert capsys.readouterr().out.splitlines()[-1] == str(results / "report.html")

@@ -115,6 +115,7 @@ def test_a_template_that_fails_and_a_question_whether_it_applies_are_cards_too(
     assert reasons["How it was made"].startswith("UndefinedError: 'limits' is undefined")
 
 
+@pytest.mark.slow
 def test_an_analysis_that_fails_costs_only_the_sections_that_need_it(
     whole: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -154,6 +155,7 @@ def test_a_sections_name_is_that_of_its_template() -> None:
         assert (Path(every.__file__).parents[1] / "templates" / f"{anchor}.html").is_file()
 
 
+@pytest.mark.slow
 def test_a_report_fits_the_model_of_the_boundary_once(results: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     fitted: list[Any] = []
     made = MarginModel.__init__

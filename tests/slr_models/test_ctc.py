@@ -135,6 +135,7 @@ def test_constant_floor_is_the_directly_minimised_ctc_loss(
 small_sample = st.tuples(st.integers(0, 9), st.lists(st.integers(1, 3), max_size=4))
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None, derandomize=True)
 @example(samples=[(2, [1, 2]), (7, [1, 2])])
 @given(samples=st.lists(small_sample, min_size=1, max_size=4))

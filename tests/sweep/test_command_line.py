@@ -110,6 +110,7 @@ def test_0_a_verdict_is_an_answer_and_no_failure(tmp_path: Path) -> None:
     assert compact.stdout.count("\n") == 1
 
 
+@pytest.mark.slow
 def test_1_is_an_answer(tmp_path: Path) -> None:
     a, b = results(tmp_path / "a", ["stable"] * 14), results(tmp_path / "b", ["stalled"] * 14)
     done = ended("compare", a, b)
@@ -148,6 +149,7 @@ def test_3_is_a_machine_that_cannot_do_it(capsys: pytest.CaptureFixture[str]) ->
     assert capsys.readouterr().err == "error: Ray could not be started\n"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", [["--json"], []])
 def test_a_reader_that_has_gone_hears_nothing(tmp_path: Path, form: list[str]) -> None:
     a, b = results(tmp_path / "a", ["stable"] * 6), results(tmp_path / "b", ["stable"] * 6)
@@ -158,6 +160,7 @@ def test_a_reader_that_has_gone_hears_nothing(tmp_path: Path, form: list[str]) -
     assert (done.returncode, done.stderr) == (3, "")
 
 
+@pytest.mark.slow
 def test_4_is_nothing_to_compare(tmp_path: Path) -> None:
     done = ended("compare", results(tmp_path / "a", ["stable"] * 6), results(tmp_path / "unborn", []), "--json")
     assert (done.returncode, done.stdout) == (4, "") and "no finished trial" in one_line(done)

@@ -99,6 +99,7 @@ def forget_squares(training) -> None:
         state["step"].fill_(100_000.0)
 
 
+@pytest.mark.slow
 def test_a_damaged_optimizer_state_is_found_where_only_a_later_snapshot_has_it(story) -> None:
     told = story(
         training={"optimizer": {"kind": "adamw", "lr": 3e-3}},
@@ -180,6 +181,7 @@ def test_a_budget_allows_one_replay_at_least() -> None:
         ForensicsConfig(max_replayed_steps=99)
 
 
+@pytest.mark.slow
 def test_operations_are_watched_only_where_a_value_was_not_finite(story, monkeypatch) -> None:
     watched = []
 

@@ -115,6 +115,7 @@ def test_a_template_that_fails_and_a_question_whether_it_applies_are_cards_too(
     assert reasons["How it was made"].startswith("UndefinedError: 'limits' is undefined")
 
 
+@pytest.mark.slow
 def test_an_analysis_that_fails_costs_only_the_sections_that_need_it(
     whole: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -23,7 +23,7 @@ check: lint
 	$(PYTEST) -m "not slow"
 
 test-all: .venv/.installed
-	@echo "the tests that make test leaves out: together they are all"
+	@echo "the tests that make test leaves out"
 	$(PYTEST) -m long --durations 10
 
 lint: .venv/.installed

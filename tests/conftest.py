@@ -16,7 +16,7 @@ import hypothesis
 import pytest
 import torch
 from xdist.remote import Producer
-from xdist.scheduler import LoadGroupScheduling
+from xdist.scheduler import LoadFileScheduling
 
 torch.set_num_threads(1)
 # A busy machine is no failure: how long an example takes is measured elsewhere.
@@ -24,28 +24,35 @@ hypothesis.settings.register_profile("any machine", deadline=None)
 hypothesis.settings.load_profile("any machine")
 
 
-class _ByFile(LoadGroupScheduling):
-    """A group on one worker, and else a file, so that no worker makes again what a file's tests share."""
+ON_RAY = ("tests/sweep/running/test_runner.py", "tests/sweep/test_run.py", "tests/sweep/test_run_design.py")
+"""One worker runs these: they share a Ray cluster, and several on one machine would fight for it."""
+
+
+class _ByFile(LoadFileScheduling):
+    """A file's tests stay on one worker, so that none makes again what they share; and so do all that need Ray."""
 
     def _split_scope(self, nodeid: str) -> str:
-        scope: str = super()._split_scope(nodeid)
-        return scope.split("::")[0]
+        file: str = super()._split_scope(nodeid)
+        return "Ray" if file in ON_RAY else file
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> _ByFile | None:
-    return _ByFile(config, log) if config.getvalue("dist") == "loadgroup" else None
+    return _ByFile(config, log) if config.getvalue("dist") == "loadfile" else None
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What needs Ray or a browser is slow too; what is slow begins first, so that no worker ends long after others."""
+    """What needs Ray or a browser is slow too; what takes longest begins first, so that no worker ends long after."""
     for item in items:
         if "ray_address" in getattr(item, "fixturenames", ()):
             item.add_marker("ray")
-        if item.get_closest_marker("ray"):
+        if any(item.get_closest_marker(name) for name in ("ray", "browser", "long")):
             item.add_marker("slow")
-            item.add_marker(pytest.mark.xdist_group("ray"))
-        if item.get_closest_marker("browser") or item.get_closest_marker("long"):
-            item.add_marker("slow")
-    slow = {item.path for item in items if item.get_closest_marker("slow")}
-    items.sort(key=lambda item: (item.get_closest_marker("xdist_group") is None, item.path not in slow))
+        if item.get_closest_marker("ray") and _file(item) not in ON_RAY:
+            raise pytest.UsageError(f"{item.nodeid} needs Ray: name its file in ON_RAY of tests/conftest.py")
+    slow = {_file(item) for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: (_file(item) not in ON_RAY, _file(item) not in slow))
+
+
+def _file(item: pytest.Item) -> str:
+    return item.nodeid.split("::")[0]

@@ -59,6 +59,7 @@ def last_reports(tmp_path, deadline: float) -> list[dict]:
     return [report for report in reports if runner.RESULT_KEY in report]
 
 
+@pytest.mark.slow
 def test_no_explanation_begins_once_the_study_s_time_is_up(tmp_path) -> None:
     late = last_reports(tmp_path / "late", time.time() - 1)
     assert [report["done"] for report in late] == [True]

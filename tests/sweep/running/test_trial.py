@@ -87,6 +87,7 @@ def test_without_early_stop_it_runs_on_and_still_says_where_it_would_have_ended(
     assert full.verdict is early.verdict and full.objective == early.objective and full.margin == early.margin
 
 
+@pytest.mark.slow
 def test_trials_after_one_another_do_not_touch_each_other(dataset, tmp_path) -> None:
     runner = TrialRunner(dataset, options(tmp_path))
     run(runner, job("0000", **HOT))
@@ -114,6 +115,7 @@ def test_an_interrupted_trial_goes_on_from_its_checkpoint_to_the_same_end(datase
     assert (tmp_path / "checkpoints" / "0001" / "best.pt").is_file()
 
 
+@pytest.mark.slow
 def test_a_damaged_checkpoint_means_a_new_beginning(dataset, tmp_path) -> None:
     kept = options(tmp_path, checkpoints="best_and_last", early_stop=False)
     whole = run(TrialRunner(dataset, kept), job("0000"))
@@ -291,6 +293,7 @@ def test_a_long_training_keeps_its_latest_health_and_ever_less_of_what_was_befor
     assert few.health == kept.health, "what fits is left alone"
 
 
+@pytest.mark.slow
 def test_health_is_written_at_the_end_and_with_checkpoints(dataset, tmp_path) -> None:
     for trial_id, checkpoints in (("0000", "none"), ("0001", "last")):
         trial = TrialRunner(dataset, options(tmp_path, checkpoints=checkpoints)).start(
@@ -314,6 +317,7 @@ def test_peak_memory_counts_what_came_before_a_comparison_with_full_precision(da
     assert result.peak_memory_mib == 1e6
 
 
+@pytest.mark.slow
 def test_a_trial_saved_in_the_middle_goes_on_elsewhere_to_the_same_end(dataset, tmp_path) -> None:
     sampled = {"health_every_steps": 8, "precision": {"kind": "fp16"}}
     whole = run(TrialRunner(dataset, options(tmp_path / "whole")), job(**sampled))

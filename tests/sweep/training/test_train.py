@@ -64,6 +64,7 @@ def same(a, b) -> bool:
     return repr(comparable(a)) == repr(comparable(b))
 
 
+@pytest.mark.slow
 def test_a_small_model_learns() -> None:
     easy = SyntheticConfig.model_validate({**DATA, "num_train": 240, "noise": 0.1}).build()
     settings = config(eval_every_steps=40, batch_size=8, optimizer={"kind": "adamw", "lr": 2e-3})

@@ -77,6 +77,7 @@ def test_the_first_failing_operation_is_told_with_its_size_against_the_format(re
     assert "342 65500 (100 %)" in row
 
 
+@pytest.mark.slow
 def test_the_example_is_traced_from_its_first_step_to_the_replays(tmp_path: Path, make_results: Make) -> None:
     folder = make_results(tmp_path)
     explanation, steps = store.read_explanation(folder, "t0008"), store.read_steps(folder, "t0008")
@@ -124,6 +125,7 @@ def test_loss_scales_of_failed_and_stable_trainings_share_their_axes(results: Pa
     assert "loss scale 65536" in str(failed["data"][0]["hovertext"])
 
 
+@pytest.mark.slow
 def test_headroom_is_drawn_and_its_module_named_where_it_was_sampled(tmp_path: Path, make_results: Make) -> None:
     folder = make_results(tmp_path, num_trials=12)
     assert "No sample of the headroom is in this folder" in failures_of(folder)

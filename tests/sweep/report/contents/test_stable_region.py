@@ -334,6 +334,7 @@ def test_importance_that_cannot_be_told_from_noise_is_not_shown(tmp_path: Path, 
     assert "fANOVA" not in matters and "90 %" not in matters, "a share of noise is no finding"
 
 
+@pytest.mark.slow
 def test_full_size_trainings_stand_apart_from_the_searched_space(tmp_path: Path, make_results: Make) -> None:
     full_size = {"path": "model.width", "target": 1.0, "trainings": 2}
     page = page_of(make_results(tmp_path, num_trials=54, full_size=full_size))

@@ -236,7 +236,7 @@ def said(error: Exception) -> str:
 
 @contextmanager
 def cluster(address: str | None, resources: Resources) -> Iterator[Cluster]:
-    """Starts Ray on this machine (its dashboard on loopback alone), or joins the cluster at `address`; leaves it at the end.
+    """Starts Ray on this machine, its dashboard on loopback alone, or joins the cluster at `address`; then leaves it.
 
     Raises:
         SettingError: there is no cluster at the address, or no machine can hold even one trial.
@@ -290,7 +290,8 @@ def _connected(address: str | None, resources: Resources) -> Any:
         return ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
     except (ConnectionError, ValueError) as error:
         raise SettingError(
-            f"--address {address}: no Ray cluster answers there, or it wants another RAY_AUTH_TOKEN, with RAY_AUTH_MODE=token ({error})"
+            f"--address {address}: no Ray cluster answers there, or it wants another RAY_AUTH_TOKEN, with "
+            f"RAY_AUTH_MODE=token ({error})"
         ) from error
 
 

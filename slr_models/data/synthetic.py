@@ -28,9 +28,9 @@ class SyntheticConfig(Spec):
     """Labels, without the blank."""
     num_features: int = Field(default=24, ge=1)
     """Features a frame."""
-    num_train: int = Field(default=256, ge=1)
+    num_train: int = Field(default=256, ge=1, le=1_000_000)
     """Training utterances."""
-    num_valid: int = Field(default=48, ge=1)
+    num_valid: int = Field(default=48, ge=1, le=1_000_000)
     """Validation utterances."""
     min_labels: int = Field(default=2, ge=1)
     """Fewest labels of an utterance."""

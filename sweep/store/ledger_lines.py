@@ -101,6 +101,12 @@ def elapsed_s(results_dir: Path) -> float:
     return float(json.loads(line)["spent_s"])
 
 
+def tells_results(results_dir: Path) -> bool:
+    """Whether the ledger of a folder holds the result of a training."""
+    path = results_dir / LEDGER_FILE
+    return path.is_file() and b'"event": "tell"' in path.read_bytes()
+
+
 class LedgerTail:
     """Follows a ledger that another process may be writing: takes no lock, changes nothing, reads only what is new."""
 

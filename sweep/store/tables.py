@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 from slr_models.errors import ResultsError
 from sweep.records import EvalRecord, HealthMetric, HealthRecord, SkipReason, StepRecord
 from sweep.store.files import atomic_path, unreadable
+from sweep.store.ledger_lines import LEDGER_FILE, tells_results
 from sweep.store.schemas import EDGE_SCHEMA, EVAL_SCHEMA, HEALTH_SCHEMA, MAP_SCHEMA, STEP_SCHEMA, TRIAL_SCHEMA
 
 MAP_FILE, EDGES_FILE = "stability_map.parquet", "edges.parquet"
@@ -31,6 +32,14 @@ def _read_table(path: Path, what: str) -> pd.DataFrame:
     except (pa.ArrowInvalid, OSError) as error:
         raise unreadable(path, error) from error
     return frame
+
+
+def _rows(path: Path) -> list[dict[str, Any]]:
+    try:
+        rows: list[dict[str, Any]] = pq.read_table(path).to_pylist()
+    except (pa.ArrowInvalid, OSError) as error:
+        raise unreadable(path, error) from error
+    return rows
 
 
 def write_steps(results_dir: Path, trial_id: str, records: Sequence[StepRecord]) -> None:
@@ -106,7 +115,13 @@ def read_trials(results_dir: Path) -> pd.DataFrame:
     Raises:
         ResultsError: there is no such table, or it cannot be read.
     """
-    frame = _read_table(results_dir / "trials.parquet", "trials").sort_values("number", ignore_index=True)
+    path = results_dir / "trials.parquet"
+    if not path.is_file() and tells_results(results_dir):
+        raise ResultsError(
+            f"{path} is missing, but {LEDGER_FILE} holds results: run the study's command again, it writes the table "
+            f"anew"
+        )
+    frame = _read_table(path, "trials").sort_values("number", ignore_index=True)
     for name in TRIAL_SCHEMA.names:
         if name not in frame:
             frame[name] = False if name == "audited" else None
@@ -161,22 +176,34 @@ def read_health(results_dir: Path, trial_id: str) -> pd.DataFrame:
 
 
 def load_steps(results_dir: Path, trial_id: str) -> list[StepRecord]:
-    """A trial's steps as records, to go on with an interrupted training."""
-    rows: list[dict[str, Any]] = pq.read_table(results_dir / "steps" / f"{trial_id}.parquet").to_pylist()
+    """A trial's steps as records, to go on with an interrupted training.
+
+    Raises:
+        ResultsError: the table cannot be read.
+    """
+    rows = _rows(results_dir / "steps" / f"{trial_id}.parquet")
     for row in rows:
         row["skip_reason"] = SkipReason(row["skip_reason"]) if row["skip_reason"] is not None else None
     return [StepRecord(**row) for row in rows]
 
 
 def load_health(results_dir: Path, trial_id: str) -> list[HealthRecord]:
-    """A trial's health samples as records; none where none were taken."""
+    """A trial's health samples as records; none where none were taken.
+
+    Raises:
+        ResultsError: the table cannot be read.
+    """
     path = results_dir / "health" / f"{trial_id}.parquet"
-    rows: list[dict[str, Any]] = pq.read_table(path).to_pylist() if path.is_file() else []
+    rows = _rows(path) if path.is_file() else []
     return [HealthRecord(**{**row, "metric": HealthMetric(row["metric"])}) for row in rows]
 
 
 def load_evals(results_dir: Path, trial_id: str) -> list[EvalRecord]:
-    """A trial's evaluations as records."""
+    """A trial's evaluations as records.
+
+    Raises:
+        ResultsError: the table cannot be read.
+    """
     names = [f.name for f in dataclasses.fields(EvalRecord)]
-    rows: list[dict[str, Any]] = pq.read_table(results_dir / "evals" / f"{trial_id}.parquet").to_pylist()
+    rows = _rows(results_dir / "evals" / f"{trial_id}.parquet")
     return [EvalRecord(**{name: row[name] for name in names}) for row in rows]

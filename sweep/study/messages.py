@@ -65,7 +65,7 @@ def _explain(item: Mapping[str, Any], path: KeyPath, root: type[Spec], content: 
             return SettingProblem(path, f"{name} {item['msg']}.", advice)
         case "model_attributes_type" | "model_type" | "dict_type" | "dict_attributes_type":
             wanted = "is a section with settings of its own, such as {kind: ...}"
-            return SettingProblem(path, f"{name} {wanted}", got=repr(item.get("input")))
+            return SettingProblem(path, f"{name} {wanted}", got=_shown(item.get("input")))
         case "tuple_type":
             return SettingProblem(path, f"{name} is a list", _as_list(item["input"], field_at(root, path, content)))
         case "no_scalar":
@@ -73,6 +73,9 @@ def _explain(item: Mapping[str, Any], path: KeyPath, root: type[Spec], content: 
             return SettingProblem(path, f"{name} is {_shown(item['input'])}", advice)
         case kind if kind in _WANTED:
             return SettingProblem(path, f"{name} is {_shown(item['input'])}", f"write {_WANTED[kind]}")
+        case "too_short":
+            least = item["ctx"]["min_length"]
+            return SettingProblem(path, f"{name} is too short: it needs at least {least}", got=_shown(item["input"]))
         case "value_error":
             return SettingProblem(path, f"{name}: {item['ctx']['error']}")
         case _:

@@ -122,15 +122,26 @@ def parse(text: str, name: str) -> YamlSource:
         problem = SettingProblem((), f"not valid YAML: {error.problem or error.context}", where=f"{name}{line}")
         raise SettingError(problem) from error
     except yaml.YAMLError as error:
-        raise SettingError(SettingProblem((), f"not valid YAML: {error}", where=name)) from error
+        said = " ".join(str(error).split())
+        raise SettingError(SettingProblem((), f"not valid YAML: {said}", where=name)) from error
+    except RecursionError:
+        raise _too_deep(name) from None
     wanted = "a study file holds a mapping of settings"
     if content is None:
         raise SettingError(SettingProblem((), "the file is empty", wanted, where=name))
     if not isinstance(content, dict):
         raise SettingError(SettingProblem((), wanted, got=type(content).__name__, where=name))
     lines: dict[KeyPath, int] = {}
-    _collect_lines(node, (), lines)
+    try:
+        _collect_lines(node, (), lines)
+    except RecursionError:
+        raise _too_deep(name) from None
     return YamlSource(name, content, lines)
+
+
+def _too_deep(name: str) -> SettingError:
+    problem = "its lists and mappings lie too deep in each other, or one contains itself (&name and *name)"
+    return SettingError(SettingProblem((), problem, "no setting of a study does", where=name))
 
 
 def _collect_lines(node: yaml.Node | None, path: KeyPath, lines: dict[KeyPath, int]) -> None:

@@ -6,12 +6,11 @@ from pathlib import Path
 
 import pandas as pd
 
-from slr_models.errors import ResultsError
 from sweep import store
 from sweep.analysis.figures.course import EVAL_COLUMNS, MAX_POINTS, STEP_COLUMNS, CourseRows, trace
 from sweep.analysis.trials.outcomes import judged
 from sweep.records import Explanation
-from sweep.store.ledger_lines import LEDGER_FILE
+from sweep.store.ledger_lines import tells_results
 from sweep.study.reading import StoredStudy, read_study
 
 
@@ -46,14 +45,8 @@ def read_source(results_dir: Path) -> FolderContent:
 
 def _trials(results_dir: Path) -> pd.DataFrame:
     """The finished trials; none while the first ones still run."""
-    if (results_dir / "trials.parquet").is_file():
+    if (results_dir / "trials.parquet").is_file() or tells_results(results_dir):
         return store.read_trials(results_dir)
-    ledger = results_dir / LEDGER_FILE
-    if ledger.is_file() and b'"event": "tell"' in ledger.read_bytes():
-        raise ResultsError(
-            f"{results_dir / 'trials.parquet'} is missing, but {ledger.name} holds results: run the study's command "
-            f"again, it writes the table anew"
-        )
     empty: pd.DataFrame = store.TRIAL_SCHEMA.empty_table().to_pandas()
     return empty
 

@@ -4,6 +4,8 @@ import json
 import math
 import os
 import threading
+from collections.abc import Callable
+from pathlib import Path
 
 import pandas as pd
 import pyarrow as pa
@@ -304,3 +306,20 @@ def test_missing_and_damaged_results_are_named(tmp_path) -> None:
     with pytest.raises(ResultsError, match=r"study.yaml:\d: not valid YAML: .*: delete it, then run") as told:
         store.read_study(tmp_path)
     assert "\n" not in str(told.value)
+
+
+@pytest.mark.parametrize("load", [store.load_steps, store.load_evals, store.load_health])
+def test_records_that_are_no_parquet_are_told_by_their_file(
+    tmp_path: Path, load: Callable[[Path, str], object]
+) -> None:
+    for folder in ("steps", "evals", "health"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "0000.parquet").write_text("garbage")
+    with pytest.raises(ResultsError, match=r"0000.parquet cannot be read"):
+        load(tmp_path, "0000")
+
+
+def test_a_table_that_has_gone_while_the_ledger_stands_says_how_it_comes_back(tmp_path: Path) -> None:
+    (tmp_path / "ledger.jsonl").write_text('{"event": "tell", "trial_id": "0000"}\n')
+    with pytest.raises(ResultsError, match="trials.parquet is missing, but ledger.jsonl holds results"):
+        store.read_trials(tmp_path)

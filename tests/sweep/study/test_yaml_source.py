@@ -67,3 +67,10 @@ def test_a_missing_or_binary_file_is_one_clear_error(tmp_path) -> None:
         load(tmp_path / "binary.yaml")
     with pytest.raises(SettingError, match="is a folder"):
         load(tmp_path)
+
+
+@pytest.mark.parametrize("text", ["a: &a [*a]", "name: " + "[" * 3000 + "]" * 3000], ids=["in itself", "deep"])
+def test_what_lies_too_deep_in_itself_is_told_in_one_line(text: str) -> None:
+    with pytest.raises(SettingError, match="x.yaml: its lists and mappings lie too deep") as told:
+        parse(text, "x.yaml")
+    assert "\n" not in str(told.value)

@@ -33,7 +33,7 @@ import torch
 
 from slr_models.ctc import constant_floor, ctc_losses, uniform_loss
 from slr_models.data.batch import Dataset
-from slr_models.data.collate import collate
+from slr_models.data.batches import collate
 from sweep import RunContext, StabilityMonitor, StepRecord
 from sweep.records import EvalRecord
 from sweep.study import load

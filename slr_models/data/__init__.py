@@ -3,7 +3,7 @@
 To add a source: one file with a Spec that has a `kind` and a `build`, and one entry of the union in `sources.py`.
 """
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import Field
 
@@ -17,12 +17,16 @@ from slr_models.data.memorize import MemorizeConfig
 from slr_models.data.sources import SourceConfig
 from slr_models.data.synthetic import SyntheticConfig
 
+if TYPE_CHECKING:
+    from slr_models.data.batches import Batch, collate
+
 DataConfig = Annotated[SourceConfig | MemorizeConfig, Field(discriminator="kind")]
 """Where the data of a study come from."""
 
 __all__ = [
     "BLANK_TOKEN",
     "Augmentation",
+    "Batch",
     "ClipsConfig",
     "CustomDataConfig",
     "DataConfig",
@@ -34,4 +38,14 @@ __all__ = [
     "MemorizeConfig",
     "Split",
     "SyntheticConfig",
+    "collate",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """`Batch` and `collate` bring torch, which nobody waits for who only reads settings."""
+    if name in ("Batch", "collate"):
+        from slr_models.data import batches
+
+        return getattr(batches, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

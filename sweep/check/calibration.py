@@ -18,7 +18,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from slr_models.ctc import as_scores, ctc_losses
 from slr_models.data.batch import Dataset
-from slr_models.data.collate import collate
+from slr_models.data.batches import collate
 from sweep.records import StepRecord
 from sweep.training.config import TrialConfig
 from sweep.training.optim import Constant

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from slr_models.ctc import as_scores, beam_decode, blank_rate, ctc_losses, greedy_decode, input_dependence, is_feasible
 from slr_models.data.batch import Dataset, Split
-from slr_models.data.collate import Batch, collate
+from slr_models.data.batches import Batch, collate
 from slr_models.models import ModelConfig
 from slr_models.wer import ErrorCounts, count_errors
 from sweep.records import EvalRecord, HealthSample, StepRecord

@@ -7,7 +7,7 @@ from pydantic import ValidationError
 
 from slr_models.data import SyntheticConfig
 from slr_models.data.batch import Split
-from slr_models.data.collate import collate
+from slr_models.data.batches import collate
 from slr_models.data.feasibility import min_frames
 
 

@@ -19,6 +19,8 @@ SearchMode = Literal["balanced", "map", "exploit"]
 """What the search `stability` spends its trials on: the boundary, the best result, or both."""
 Metric = Literal["wer", "val_loss"]
 """What a study minimizes: the word error rate, or the validation loss (nats a label); fields of `TrialResult`."""
+Checkpoints = Literal["none", "last", "best_and_last"]
+"""What a trial keeps on disk."""
 
 
 class Phase(StrEnum):
@@ -436,6 +438,3 @@ class NotKnown:
 
     reason: str
     """Why, in a sentence for a person."""
-
-
-Checkpoints = Literal["none", "last", "best_and_last"]

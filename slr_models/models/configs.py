@@ -1,5 +1,6 @@
-"""What models can be built, as settings: read without torch, which each `build` imports."""
+"""What models can be built, as settings: read without torch, which `build` imports."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -14,12 +15,11 @@ if TYPE_CHECKING:
 OUTPUT_STRIDE = 4
 """Input frames an output frame of the built-in models; at 8 some real sentences have too few frames for CTC."""
 
-
 NormKind = Literal["batch", "group", "layer"]
 
 
-class NetworkSpec(Spec):
-    """Settings that the built-in models share."""
+class NetworkSpec(Spec, ABC):
+    """Settings that the built-in models share, and how one is built."""
 
     width: float = Field(default=1.0, ge=0.0625, le=2.0)
     """Factor on every channel count. 1 is the full-size model; 0.125 a proxy that trains on a CPU."""
@@ -35,6 +35,21 @@ class NetworkSpec(Spec):
     def output_length(self, num_frames: int) -> int:
         """Output frames for so many input frames: ceil(T / 4)."""
         return -(-num_frames // OUTPUT_STRIDE)
+
+    def build(self, num_features: int, groups: Sequence[FeatureGroup], vocabulary_size: int, seed: int) -> "CtcModel":
+        """Makes the model on the CPU; the same seed gives the same weights.
+
+        Raises:
+            SettingError: the groups do not partition the features, or the vocabulary holds no label.
+        """
+        from slr_models.models.base import build_seeded, check_inputs
+
+        check_inputs(num_features, groups, vocabulary_size)
+        return build_seeded(lambda: self.network(groups, vocabulary_size), seed)
+
+    @abstractmethod
+    def network(self, groups: Sequence[FeatureGroup], vocabulary_size: int) -> "CtcModel":
+        """The network with weights drawn from torch's generator as it is; `groups` partition the features."""
 
 
 class TeacherConfig(NetworkSpec):
@@ -52,17 +67,11 @@ class TeacherConfig(NetworkSpec):
     hidden_size: int = Field(default=1024, ge=1)
     """Size of the encoder at width 1; the width scales it, rounded to a multiple of the heads."""
 
-    def build(self, num_features: int, groups: Sequence[FeatureGroup], vocabulary_size: int, seed: int) -> "CtcModel":
-        """Makes the model on the CPU; the same seed gives the same weights.
-
-        Raises:
-            SettingError: the groups do not partition the features, or the vocabulary holds no label.
-        """
-        from slr_models.models.base import build_seeded, check_inputs
+    def network(self, groups: Sequence[FeatureGroup], vocabulary_size: int) -> "CtcModel":
+        """See `NetworkSpec.network`."""
         from slr_models.models.teacher import Teacher
 
-        check_inputs(num_features, groups, vocabulary_size)
-        return build_seeded(lambda: Teacher(self, groups, vocabulary_size), seed)
+        return Teacher(self, groups, vocabulary_size)
 
 
 class MobileNetConfig(NetworkSpec):
@@ -70,17 +79,11 @@ class MobileNetConfig(NetworkSpec):
 
     kind: Literal["baseline"] = "baseline"
 
-    def build(self, num_features: int, groups: Sequence[FeatureGroup], vocabulary_size: int, seed: int) -> "CtcModel":
-        """Makes the model on the CPU; the same seed gives the same weights.
-
-        Raises:
-            SettingError: the groups do not partition the features, or the vocabulary holds no label.
-        """
-        from slr_models.models.base import build_seeded, check_inputs
+    def network(self, groups: Sequence[FeatureGroup], vocabulary_size: int) -> "CtcModel":
+        """See `NetworkSpec.network`."""
         from slr_models.models.mobilenet import baseline
 
-        check_inputs(num_features, groups, vocabulary_size)
-        return build_seeded(lambda: baseline(self, groups, vocabulary_size), seed)
+        return baseline(self, groups, vocabulary_size)
 
 
 class MobileNetTeacherConfig(NetworkSpec):
@@ -88,17 +91,11 @@ class MobileNetTeacherConfig(NetworkSpec):
 
     kind: Literal["mobilenet_teacher"] = "mobilenet_teacher"
 
-    def build(self, num_features: int, groups: Sequence[FeatureGroup], vocabulary_size: int, seed: int) -> "CtcModel":
-        """Makes the model on the CPU; the same seed gives the same weights.
-
-        Raises:
-            SettingError: the groups do not partition the features, or the vocabulary holds no label.
-        """
-        from slr_models.models.base import build_seeded, check_inputs
+    def network(self, groups: Sequence[FeatureGroup], vocabulary_size: int) -> "CtcModel":
+        """See `NetworkSpec.network`."""
         from slr_models.models.mobilenet import large
 
-        check_inputs(num_features, groups, vocabulary_size)
-        return build_seeded(lambda: large(self, groups, vocabulary_size), seed)
+        return large(self, groups, vocabulary_size)
 
 
 class CustomModelConfig(Spec):

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from slr_models.data.inspection import Spread
 from sweep.check.calibration import Calibration
 from sweep.check.report import Report
-from sweep.wording import number
+from sweep.wording import number, plural
 
 EXAMPLES_SHOWN = 5
 
@@ -63,7 +63,5 @@ def _conclusion(report: Report) -> tuple[str, str]:
     num_warnings = len(report.problems) - num_errors
     if not report.problems:
         return "nothing wrong found", "green"
-    errors, warnings = (
-        f"{n} {word}{'' if n == 1 else 's'}" for n, word in ((num_errors, "error"), (num_warnings, "warning"))
-    )
-    return f"{errors}, {warnings}", "red" if num_errors else "yellow"
+    counts = f"{plural(num_errors, 'error')}, {plural(num_warnings, 'warning')}"
+    return counts, "red" if num_errors else "yellow"

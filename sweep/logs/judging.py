@@ -13,11 +13,7 @@ from sweep.logs.trace import Trace
 from sweep.records import Outcome, Verdict
 
 _RULES_WITHOUT_LOSSES = (NonfiniteConfig, ScalerCollapseConfig, SkipStarvedConfig)
-
-
 _RULES_OF_EVERY_STEP = (ScalerCollapseConfig, SkipStarvedConfig)
-
-
 _OUTCOMES_WITHOUT_LOSSES = (
     Outcome.DIVERGED_NONFINITE,
     Outcome.SCALER_COLLAPSE,

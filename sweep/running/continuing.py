@@ -27,11 +27,7 @@ _FREE_KEYS = (
     "forensics",
     "provenance",
 )
-
-
 _FREE_BUDGET_KEYS = ("trials", "wall_time_s")
-
-
 _FREE_SEARCH_KEYS = ("stop_width",)
 
 

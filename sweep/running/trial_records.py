@@ -8,8 +8,6 @@ from sweep.records import NAN, EvalRecord, HealthRecord, HealthSample, SkipReaso
 
 MAX_HEALTH_SAMPLES = 200
 """Samples of a trial's health that are kept; see `TrialRecords.keep_health`."""
-
-
 END_STEPS = 20
 """Steps whose median training loss stands for the end of a training."""
 

@@ -11,8 +11,6 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
-from slr_models.errors import ResultsError
-
 
 @contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
@@ -37,14 +35,6 @@ def write_text(path: Path, text: str) -> None:
 def write_yaml(path: Path, content: Mapping[str, Any]) -> None:
     """Writes a mapping as YAML, keys in their given order, atomically."""
     write_text(path, yaml.safe_dump(dict(content), sort_keys=False, allow_unicode=True, width=100))
-
-
-def unreadable(path: Path, error: Exception) -> ResultsError:
-    if path.name == "trials.parquet":
-        remedy = "delete it, then run the study's command again: it writes the table anew from ledger.jsonl"
-    else:
-        remedy = "delete it: the report does without it"
-    return ResultsError(f"{path} cannot be read as Parquet ({error}): {remedy}")
 
 
 def said(error: Exception) -> str:

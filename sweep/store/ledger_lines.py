@@ -143,8 +143,8 @@ class LedgerTail:
                 event = json.loads(line)
                 match event["event"]:
                     case "ask":
-                        ask = parsed(line)
-                        assert isinstance(ask, Ask)
+                        del event["event"]
+                        ask: Ask = _ADAPTERS["ask"].validate_python(event)
                         self.asks[ask.trial_id] = ask
                     case "tell":
                         self.told.add(event["trial_id"])

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 
 from slr_models.errors import ResultsError
 from sweep.records import EvalRecord, HealthMetric, HealthRecord, SkipReason, StepRecord
-from sweep.store.files import atomic_path, unreadable
+from sweep.store.files import atomic_path
 from sweep.store.ledger_lines import LEDGER_FILE, tells_results
 from sweep.store.schemas import EDGE_SCHEMA, EVAL_SCHEMA, HEALTH_SCHEMA, MAP_SCHEMA, STEP_SCHEMA, TRIAL_SCHEMA
 
@@ -27,19 +27,27 @@ def _write_table(path: Path, table: pa.Table) -> None:
 def _read_table(path: Path, what: str) -> pd.DataFrame:
     if not path.is_file():
         raise ResultsError(f"{path} does not exist, so there are no {what}: is this a results folder of a study?")
-    try:
-        frame: pd.DataFrame = pq.read_table(path).to_pandas()
-    except (pa.ArrowInvalid, OSError) as error:
-        raise unreadable(path, error) from error
+    frame: pd.DataFrame = _table(path).to_pandas()
     return frame
 
 
 def _rows(path: Path) -> list[dict[str, Any]]:
-    try:
-        rows: list[dict[str, Any]] = pq.read_table(path).to_pylist()
-    except (pa.ArrowInvalid, OSError) as error:
-        raise unreadable(path, error) from error
+    rows: list[dict[str, Any]] = _table(path).to_pylist()
     return rows
+
+
+def _table(path: Path, names: Sequence[str] | None = None) -> pa.Table:
+    """A table, or the named columns of it."""
+    try:
+        if names is None:
+            return pq.read_table(path)
+        return pq.ParquetFile(path).read(columns=list(names), use_threads=False)
+    except (pa.ArrowInvalid, OSError) as error:
+        if path.name == "trials.parquet":
+            remedy = f"delete it, then run the study's command again: it writes the table anew from {LEDGER_FILE}"
+        else:
+            remedy = "delete it: the report does without it"
+        raise ResultsError(f"{path} cannot be read as Parquet ({error}): {remedy}") from error
 
 
 def write_steps(results_dir: Path, trial_id: str, records: Sequence[StepRecord]) -> None:
@@ -141,10 +149,7 @@ def read_columns(
     path = results_dir / records / f"{trial_id}.parquet"
     if not path.is_file():
         return None
-    try:
-        table = pq.ParquetFile(path).read(columns=list(names), use_threads=False)
-    except (pa.ArrowInvalid, OSError) as error:
-        raise unreadable(path, error) from error
+    table = _table(path, names)
     return {name: table.column(name).to_numpy() for name in names}
 
 

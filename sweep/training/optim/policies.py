@@ -13,8 +13,6 @@ from sweep.records import SkipReason
 
 _LEAST_DEVIATION = 0.05
 """Deviation of log norms that is taken for granted: 5 % of wobble is never an outlier."""
-
-
 _REASONS = (None, SkipReason.NONFINITE, SkipReason.THRESHOLD)
 """By the code that a policy answers."""
 _APPLY, _NONFINITE, _THRESHOLD = range(len(_REASONS))

@@ -1,4 +1,4 @@
-"""Words for people: numbers, lists, and what was seen of a training."""
+"""What is told a person of a training that went wrong: its course, its first non-finite value, its replays."""
 
 import math
 from collections.abc import Sequence

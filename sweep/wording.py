@@ -101,3 +101,8 @@ def listed(items: Sequence[str]) -> str:
     """The first few, and how many more there are."""
     more = f" and {len(items) - MAX_LISTED} more" if len(items) > MAX_LISTED else ""
     return "; ".join(items[:MAX_LISTED]) + more
+
+
+def first_line(error: Exception) -> str:
+    """The first line that an exception says, or its type where it says nothing."""
+    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)

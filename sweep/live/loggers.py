@@ -22,7 +22,7 @@ from sweep.records import Outcome, TrialResult
 from sweep.running.job import Job, Progress
 from sweep.running.view import settings_line, trial_title
 from sweep.space import Scalar
-from sweep.wording import short_keys
+from sweep.wording import first_line, short_keys
 
 CLOSE_S = 60.0
 """How long the end of a run waits for what is still to be sent."""
@@ -222,8 +222,7 @@ def _open(name: str, target: str | None, study: str, results_dir: Path) -> Trial
             case _:
                 return _wandb(target, study, results_dir)
     except Exception as error:
-        said = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
-        raise SettingError(f"--log {name}{'=' + target if target else ''}: {said}") from error
+        raise SettingError(f"--log {name}{'=' + target if target else ''}: {first_line(error)}") from error
 
 
 def _tensorboard(study: str, results_dir: Path) -> TrialLogger:

@@ -38,6 +38,7 @@ from sweep.running.trial import TrialRunner, crashed_result
 from sweep.running.view import ProgressView, trial_title
 from sweep.study import Resources
 from sweep.training.config import eval_every_steps
+from sweep.wording import first_line
 
 RAY_FOLDER = "ray"
 RESULT_KEY = "trial_result"
@@ -229,11 +230,6 @@ class NotStartedError(MachineError):
     """This machine cannot run Ray now."""
 
 
-def said(error: Exception) -> str:
-    """The first line that an exception says, or its type where it says nothing."""
-    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
-
-
 @contextmanager
 def cluster(address: str | None, resources: Resources) -> Iterator[Cluster]:
     """Starts Ray on this machine, its dashboard on loopback alone, or joins the cluster at `address`; then leaves it.
@@ -278,8 +274,8 @@ def _connected(address: str | None, resources: Resources) -> Any:
             # Ray raises bare exceptions where its processes do not come up in time.
             ray.shutdown()
             raise NotStartedError(
-                f"Ray could not be started on this machine ({said(error)}): is it very busy, or out of memory or disk "
-                f"space? The same command tries again"
+                f"Ray could not be started on this machine ({first_line(error)}): is it very busy, or out of memory or "
+                f"disk space? The same command tries again"
             ) from error
     if "://" in address:
         raise SettingError(

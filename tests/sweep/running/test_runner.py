@@ -38,6 +38,7 @@ from sweep.search.bridge import JOURNAL_FILE
 from sweep.store.ledger_lines import LEDGER_FILE
 from sweep.study import LoadedStudy, Resources, validate, yaml_source
 from sweep.training.config import TrialConfig
+from sweep.wording import first_line
 
 DATA = {"kind": "synthetic", "vocabulary_size": 4, "num_train": 16, "num_valid": 4, "max_labels": 3}
 HOT = {"optimizer": {"kind": "sgd", "lr": 1e4}, "clip": {"kind": "off"}, "bad_batch": {"kind": "never_skip"}}
@@ -110,8 +111,8 @@ class _Watching:
 
 
 def test_an_exception_that_says_nothing_is_named() -> None:
-    assert runner.said(RuntimeError("\n  the port is taken\nsecond line")) == "the port is taken"
-    assert runner.said(TimeoutError()) == "TimeoutError" and runner.said(RuntimeError(" \n")) == "RuntimeError"
+    assert first_line(RuntimeError("\n  the port is taken\nsecond line")) == "the port is taken"
+    assert first_line(TimeoutError()) == "TimeoutError" and first_line(RuntimeError(" \n")) == "RuntimeError"
 
 
 @pytest.fixture(scope="module")

@@ -3,10 +3,11 @@
 Nothing here needs torch, Ray or Optuna.
 """
 
+import math
 import re
 from dataclasses import dataclass, fields
 from enum import StrEnum
-from typing import Any, Literal
+from typing import Any, Literal, TypeGuard
 
 NAN = float("nan")
 
@@ -35,34 +36,40 @@ class Phase(StrEnum):
 
 
 class Outcome(StrEnum):
-    """How a training went. `STABLE` and `SPIKY_RECOVERING` are good ends; the others are not.
+    """How a training went. `STABLE` and `SPIKY_RECOVERING` are good ends; open ones say nothing of stability.
 
-    | outcome            | kind     | meaning                                                              |
-    |--------------------|----------|----------------------------------------------------------------------|
-    | stable             | good     | ended below 0.95 of the zero-information loss without an alarm       |
-    | spiky-recovering   | good     | stable, with loss spikes that came back by themselves                |
-    | calibrating        | open     | the loss scale still halves towards its first usable value           |
-    | diverged-nonfinite | diverged | weights, losses or gradients are NaN or infinite for good            |
-    | scaler-collapse    | diverged | the loss scale fell so low that no gradient survives                 |
-    | diverged-loss      | diverged | the loss rose and stayed up                                          |
-    | skip-starved       | failed   | most batches are skipped, so hardly any update is applied            |
-    | blank-collapse     | failed   | every frame is blank whatever the input: nothing is learned          |
-    | stalled            | failed   | the loss stays at the zero-information level                         |
-    | infeasible-data    | failed   | targets longer than CTC can align                                    |
-    | out-of-memory      | failed   | the process ran out of memory                                        |
-    | crashed            | failed   | an exception ended the training                                      |
-    | pruned             | open     | a scheduler ended it since others did better: not judged             |
+    | outcome            | kind     | numbers | meaning                                                            |
+    |--------------------|----------|---------|--------------------------------------------------------------------|
+    | stable             | good     | sound   | learned (see `Learning.LEARNED`), without an alarm                 |
+    | spiky-recovering   | good     | sound   | stable, with loss spikes that came back by themselves              |
+    | calibrating        | open     | sound   | the loss scale still halves towards its first usable value         |
+    | unjudged           | open     | sound   | what is known does not tell whether anything was learned           |
+    | too-short          | open     | sound   | too few losses to tell                                             |
+    | pruned             | open     | sound   | a scheduler ended it since others did better: not judged           |
+    | diverged-nonfinite | diverged | broken  | weights, losses or gradients are NaN or infinite for good          |
+    | scaler-collapse    | diverged | broken  | the loss scale fell so low that no gradient survives               |
+    | diverged-loss      | diverged | sound   | the loss rose and stayed up: nothing was learned, or it was lost   |
+    | skip-starved       | failed   | sound   | most batches are skipped, so hardly any update is applied          |
+    | blank-collapse     | failed   | sound   | every frame is blank whatever the input: nothing is learned        |
+    | stalled            | failed   | sound   | the loss stays where it was, or at the zero-information level      |
+    | memorised          | failed   | sound   | only the training data were learned: held-out data show nothing    |
+    | infeasible-data    | failed   | sound   | targets longer than CTC can align                                  |
+    | out-of-memory      | failed   |         | the process ran out of memory                                      |
+    | crashed            | failed   |         | an exception ended the training                                    |
     """
 
     STABLE = "stable"
     SPIKY_RECOVERING = "spiky-recovering"
     CALIBRATING = "calibrating"
+    UNJUDGED = "unjudged"
+    TOO_SHORT = "too-short"
     DIVERGED_NONFINITE = "diverged-nonfinite"
     SCALER_COLLAPSE = "scaler-collapse"
     DIVERGED_LOSS = "diverged-loss"
     SKIP_STARVED = "skip-starved"
     BLANK_COLLAPSE = "blank-collapse"
     STALLED = "stalled"
+    MEMORISED = "memorised"
     INFEASIBLE_DATA = "infeasible-data"
     OUT_OF_MEMORY = "out-of-memory"
     CRASHED = "crashed"
@@ -74,9 +81,71 @@ class Outcome(StrEnum):
         return self in (Outcome.STABLE, Outcome.SPIKY_RECOVERING)
 
     @property
+    def is_open(self) -> bool:
+        """Whether nobody can tell how the training would have gone: neither stable nor a failure."""
+        return self in (Outcome.CALIBRATING, Outcome.UNJUDGED, Outcome.TOO_SHORT, Outcome.PRUNED)
+
+    @property
     def is_diverged(self) -> bool:
         """Whether the training blew up (rather than learned nothing or failed otherwise)."""
         return self in (Outcome.DIVERGED_NONFINITE, Outcome.SCALER_COLLAPSE, Outcome.DIVERGED_LOSS)
+
+
+class Numbers(StrEnum):
+    """First question of a verdict: are the numbers sound?"""
+
+    SOUND = "sound"
+    BROKEN = "broken"
+    """Weights, losses or gradients are not finite for good, or the loss scale lost them."""
+    UNKNOWN = "unknown"
+    """An exception ended the training, or nothing was recorded."""
+
+
+class Learning(StrEnum):
+    """Second question of a verdict: what became of what was to be learned?"""
+
+    LEARNED = "learned"
+    """Ended clearly below the zero-information loss; where that is unknown, clearly below its own beginning."""
+    LOST = "lost"
+    """Learned, and then most of it was lost; or it ended above its own beginning."""
+    MEMORISED = "memorised"
+    """The training loss fell, but the validation loss ended at the zero-information level or above, or turned up for
+    good and lost most of what it had gained."""
+    NOTHING = "nothing"
+    UNKNOWN = "unknown"
+    """What is known does not tell."""
+
+
+@dataclass(frozen=True, slots=True)
+class Basis:
+    """Third question of a verdict: what was it judged with?"""
+
+    l_const: bool = False
+    """Whether the zero-information loss was known."""
+    l_unif: bool = False
+    """Whether the loss of a uniform output was known."""
+    budget: bool = False
+    """Whether the planned number of steps was known."""
+    num_losses: int = 0
+    telemetry: tuple[str, ...] = ()
+    """What else was logged: `grad_norm`, `loss_scale`, `blank_rate`, `input_dependence`, `val_loss`."""
+
+    def describe(self) -> str:
+        """In words, such as `300 losses, the zero-information loss, the budget, gradient norms`."""
+        known = {"the zero-information loss": self.l_const, "a uniform output's loss": self.l_unif}
+        named = [what for what, is_known in (*known.items(), ("the budget", self.budget)) if is_known]
+        named += [_TELEMETRY_WORDS[name] for name in self.telemetry]
+        losses = "1 loss" if self.num_losses == 1 else f"{self.num_losses:,} losses"
+        return ", ".join([losses, *named]) if named else f"{losses} alone"
+
+
+_TELEMETRY_WORDS = {
+    "grad_norm": "gradient norms",
+    "loss_scale": "the loss scale",
+    "blank_rate": "blank rates",
+    "input_dependence": "the input dependence",
+    "val_loss": "validation losses",
+}
 
 
 class SkipReason(StrEnum):
@@ -92,32 +161,42 @@ class SkipReason(StrEnum):
     """The batch holds a target that CTC cannot align, and the loss was not finite."""
 
 
+def is_finite(value: float | None) -> TypeGuard[float]:
+    """Whether a value was logged, and is neither NaN nor infinite."""
+    return value is not None and math.isfinite(value)
+
+
+def is_broken(value: float | None) -> bool:
+    """Whether a value was logged as NaN or infinite; what was not logged says nothing."""
+    return value is not None and not math.isfinite(value)
+
+
 @dataclass(frozen=True, slots=True)
 class StepRecord:
-    """One training step (one attempted optimizer update). Unknown values are NaN."""
+    """One training step (one attempted optimizer update). None was not logged; a NaN is one that was logged."""
 
     step: int
     """1-based."""
-    loss: float
-    """Mean CTC loss a label, nats; unscaled."""
-    grad_norm: float = NAN
+    loss: float | None = None
+    """Mean over the step's samples (of a CTC training: nats a label); unscaled."""
+    grad_norm: float | None = None
     """Global L2 norm of the unscaled gradient *before* clipping."""
-    loss_scale: float = NAN
-    """The scale in force during this step; NaN without a scaler."""
+    loss_scale: float | None = None
+    """The scale in force during this step; None without a scaler."""
     applied: bool = True
     """Whether the optimizer changed the weights."""
     skip_reason: SkipReason | None = None
     """Set exactly when not applied."""
-    lr: float = NAN
+    lr: float | None = None
     num_samples: int = 0
     num_infeasible: int = 0
     """Samples of this step with T_out < U + repeats."""
-    time_s: float = NAN
+    time_s: float | None = None
     """Wall time of the step."""
-    blank_rate: float = NAN
-    """Share of valid frames whose argmax is blank; sampled, NaN in between."""
-    input_dependence: float = NAN
-    """I = H(mean_t p_t) - mean_t H(p_t), nats; sampled, NaN in between."""
+    blank_rate: float | None = None
+    """Share of valid frames whose argmax is blank; sampled, None in between."""
+    input_dependence: float | None = None
+    """I = H(mean_t p_t) - mean_t H(p_t), nats; sampled, None in between."""
     params_finite: bool = True
     """False as soon as a weight is NaN or infinite; checked now and then and whenever a value looks bad."""
 
@@ -177,6 +256,12 @@ class Verdict:
     stop_step: int | None = None
     """Where the training was (or would have been) stopped; None if it ran to its end."""
     finding: Finding | None = None
+    numbers: Numbers = Numbers.UNKNOWN
+    """Whether they are sound."""
+    learning: Learning = Learning.UNKNOWN
+    """What became of what was to be learned."""
+    basis: Basis = Basis()
+    """What it was judged with."""
 
     @property
     def stable(self) -> bool:
@@ -250,6 +335,12 @@ class TrialResult:
     settings: dict[str, bool | int | float | str]
     """The searched settings, by dotted path; each is a column of its own, behind all others."""
     verdict: Outcome
+    numbers: Numbers = Numbers.UNKNOWN
+    """Whether the numbers are sound; a table of an earlier version does not say."""
+    learning: Learning = Learning.UNKNOWN
+    """What became of what was to be learned; likewise."""
+    judged_with: str = ""
+    """What the verdict rests on, in words (`Basis.describe`)."""
     cause: str | None = None
     """Why it went bad, in plain words; None where it did not, or where nobody knows."""
     reason: str

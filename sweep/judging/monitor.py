@@ -10,8 +10,7 @@ Usable in any training loop, without the rest of the tool:
 """
 
 import math
-from dataclasses import dataclass, field, replace
-from typing import TypeVar
+from dataclasses import dataclass, replace
 
 from pydantic import Field
 
@@ -20,6 +19,7 @@ from slr_models.spec import Spec
 from sweep.judging.detectors import (
     JSON,
     BlankCollapseConfig,
+    Detector,
     DetectorConfig,
     DivergedLossConfig,
     NonfiniteConfig,
@@ -28,13 +28,21 @@ from sweep.judging.detectors import (
     SkipStarvedConfig,
     StalledConfig,
 )
-from sweep.judging.detectors.base import GradientState, before, dump_state, is_known, load_state
+from sweep.judging.detectors.base import (
+    GradientState,
+    PlainSteps,
+    QuietDetector,
+    RunStatistics,
+    before,
+    dump_state,
+    is_known,
+    load_state,
+)
 from sweep.judging.detectors.skip_starved import SkipWindow
-from sweep.judging.detectors.statistics import LEVEL_DELAY, LossLevel, SpikeCounter
-from sweep.records import Finding, Outcome, StepRecord, Verdict
-from sweep.wording import number, plural
-
-C = TypeVar("C", bound=Spec)
+from sweep.judging.detectors.statistics import LEVEL_DELAY
+from sweep.judging.end_verdict import NORMS_AT_END, End, EndEvidence, EndJudge, EndMemory
+from sweep.judging.quiet import num_quiet, pass_over
+from sweep.records import Basis, Finding, Learning, Numbers, Outcome, StepRecord, Verdict, is_finite
 
 __all__ = ["MonitorConfig", "RunContext", "StabilityMonitor", "StepRecord", "Verdict"]
 
@@ -49,6 +57,8 @@ _PRIORITY = (
 )
 """Where several rules hold at the same step, the first of these names the outcome."""
 
+_NORMS_KEPT = (1 << NORMS_AT_END) - 1
+"""Mask of the bits of `EndMemory.broken_norms`."""
 _MEMORY_ERRORS = ("MemoryError", "OutOfMemoryError")
 """By name, so that neither torch nor ray is imported: both call theirs OutOfMemoryError."""
 _MEMORY_MESSAGES = ("out of memory", "can't allocate memory")
@@ -67,44 +77,17 @@ class MonitorConfig(Spec):
         StalledConfig(),
     )
     """The rules, by default all of them with their usual settings. Those that only time can decide wait for a part
-    of the budget: `blank_collapse` judges from 45 % on, and only an input dependence below 0.001 nats;
-    `stalled` starts its clock at 30 %. Without a known budget they judge the end alone. The end is judged by the same
-    settings, and by the usual ones of a rule that is left out."""
+    of the budget: `blank_collapse` stops a dead output from 45 % on, and anything else, like `stalled`, from 85 % on.
+    Without a known budget they judge the end alone. The end is judged by the same settings, and by the usual ones of a
+    rule that is left out."""
     stable_below: float = Field(0.95, gt=0)
     """Multiple of the zero-information loss; a run must end below it to be called stable, and by two standard
-    errors below that loss itself. Where that loss is unknown, the level of the run's first 20 losses takes its
-    place, with four standard errors, because that level is noisy too."""
+    errors below that loss itself. Where that loss is unknown, the loss at which the run began (the median of its first
+    five) takes its place, with four standard errors, because that is noisy too."""
     nonfinite_at_end: int = Field(5, ge=1)
     """Non-finite losses in a row at the end that make a run diverged, if the last of these steps was refused."""
-    applied_nonfinite_at_end: int = Field(2, ge=1)
-    """The same if it was applied."""
-
-
-@dataclass(slots=True)
-class _State:
-    """What the verdict at the end needs, beside the detectors' own memories."""
-
-    skips: SkipWindow
-    """Holds the state of calibration too."""
-    loss: LossLevel = field(default_factory=LossLevel)
-    spikes: SpikeCounter = field(default_factory=SpikeCounter)
-    blank_rate: float | None = None
-    input_dependence: float | None = None
-    params_finite: bool = True
-    first_step: int = 0
-    last_step: int = 0
-    last_was_applied: bool = False
-    last_sound_step: int | None = None
-    """Latest step with finite loss and weights."""
-    last_low_step: int | None = None
-    """Latest step whose level was the best, or nearly."""
-    num_steps: int = 0
-    num_nonfinite: int = 0
-    """Steps with a non-finite loss."""
-    nonfinite_in_row: int = 0
-    """Such steps in a row, up to the latest."""
-    verdict: Verdict | None = None
-    """Of the first alarm."""
+    applied_nonfinite_at_end: int = Field(1, ge=1)
+    """The same if it was applied: a program that stops at its first NaN logs just one."""
 
 
 class StabilityMonitor:
@@ -117,70 +100,146 @@ class StabilityMonitor:
     | `end_verdict` | how the run ended                | how it ended all the same  |
 
     Neither raises on any record. One monitor, one run. The verdict of an alarm has a `stop_step`, that of an end has
-    none; both hold a finding if they are bad: the evidence, at an end under the name `end`.
+    none; both hold a finding if they are bad: the evidence, at an end under the name `end`. `observe_validation` takes
+    what was measured on held-out data, at any time; the end alone is judged by it.
     """
 
-    def __init__(self, context: RunContext, config: MonitorConfig = MonitorConfig()) -> None:  # noqa: B008
-        self._config = config
-        self._lost_rise = self._rule(StalledConfig()).lost_rise
-        self._begin(context)
+    def __init__(
+        self,
+        context: RunContext = RunContext(),  # noqa: B008
+        config: MonitorConfig = MonitorConfig(),  # noqa: B008
+    ) -> None:
+        """Watches a new run.
 
-    def _begin(self, context: RunContext) -> None:
-        self._context = context
-        self._detectors = [detector.build(context) for detector in self._config.detectors]
-        window_steps = self._rule(SkipStarvedConfig()).window_steps
-        self._state = _State(skips=SkipWindow(window_steps, GradientState(has_scaler=context.has_scaler)))
+        Args:
+            context: what is known of it beforehand; nothing has to be.
+            config: the rules.
+        """
+        self._context, self._config = context, config
+        self._detectors: list[Detector] = [detector.build(context) for detector in config.detectors]
+        self._of_numbers = [
+            detector
+            for rule, detector in zip(config.detectors, self._detectors, strict=True)
+            if isinstance(rule, NonfiniteConfig | ScalerCollapseConfig)
+        ]
+        self._run = RunStatistics(GradientState(has_scaler=context.has_scaler))
+        memory = EndMemory(SkipWindow(0))
+        self._end = EndJudge(
+            self._run,
+            memory,
+            context,
+            config.detectors,
+            config.stable_below,
+            config.nonfinite_at_end,
+            config.applied_nonfinite_at_end,
+        )
+        memory.skips.size = self._end.rule(SkipStarvedConfig()).window_steps
+        self._low_factor = math.exp(self._end.rule(StalledConfig()).lost_rise / 4)
+        self._verdict: Verdict | None = None
+        self._standing: Finding | None = None
 
     @property
     def calibrated(self) -> bool:
         """Whether the loss scale has found its first usable value; True from the start without a scaler."""
-        return self._state.skips.gradient.calibrated
+        return self._run.gradient.calibrated
 
     def observe(self, record: StepRecord) -> Verdict | None:
         """Reads the next step; a verdict as soon as the run should be stopped."""
-        if self._state.num_steps == 0 and math.isfinite(record.loss_scale) and not self._context.has_scaler:
-            self._begin(replace(self._context, has_scaler=True))
-        state = self._state
+        if record.loss == 0 and record.grad_norm is not None and math.isnan(record.grad_norm):
+            # Hugging Face's Trainer writes a NaN loss so.
+            record = replace(record, loss=math.nan)
         self._update(record)
-        if state.verdict is not None:
-            return state.verdict
-        findings = [finding for detector in self._detectors if (finding := detector.observe(record))]
-        if findings:
-            first = min(findings, key=lambda finding: _PRIORITY.index(finding.outcome))
-            state.verdict = _alarm(first)
-        return state.verdict
+        run = self._run
+        findings = [finding for detector in self._watching if (finding := detector.observe(record, run))]
+        first = min(findings, key=lambda finding: _PRIORITY.index(finding.outcome)) if findings else None
+        self._standing = first
+        if first is not None and self._verdict is None:
+            self._verdict = self._alarm(first)
+        return self._verdict
+
+    @property
+    def _watching(self) -> list[Detector]:
+        """The detectors that still have something to say: after an alarm those of the numbers, for the end."""
+        return self._detectors if self._verdict is None else self._of_numbers
+
+    def pass_over(self, plain: PlainSteps) -> int:
+        """Takes the first of many plain steps at once, as far as no rule might notice anything; how many it took.
+
+        What comes after these must be given to `observe`. Both ways lead to the same.
+        """
+        watching = self._watching
+        detectors = [detector for detector in watching if isinstance(detector, QuietDetector)]
+        if len(detectors) < len(watching):
+            return 0
+        run, memory = self._run, self._end.memory
+        num, levels = num_quiet(plain, run, memory, detectors)
+        if not num:
+            return 0
+        taken = PlainSteps(plain.steps[:num], plain.losses[:num], plain.has_norms, plain.loss_scale)
+        pass_over(taken, levels[:num], run, memory, self._low_factor)
+        for detector in detectors:
+            detector.pass_over(taken, run)
+        self._standing = None
+        if plain.has_norms:
+            self._note("grad_norm")
+        return num
+
+    def observe_validation(self, step: int, val_loss: float) -> None:
+        """Takes the validation loss after a step, on the scale of the training loss; one that is not finite is passed
+        over."""
+        self._end.memory.validation.update(step, val_loss)
+        self._note("val_loss")
 
     def finish(self, crash: BaseException | None = None) -> Verdict:
         """The verdict of the whole run: that of the first alarm, of the crash, or of its end."""
-        state = self._state
-        if state.verdict is not None:
-            return state.verdict
+        if self._verdict is not None:
+            return self._verdict
         if crash is not None:
+            step = self._end.memory.last_step
             ran_out = _is_out_of_memory(crash)
             what = "ran out of memory" if ran_out else "ended with an exception"
             message = str(crash).strip().partition("\n")[0]
             error = f"{type(crash).__name__}: {message}" if message else type(crash).__name__
             return Verdict(
                 outcome=Outcome.OUT_OF_MEMORY if ran_out else Outcome.CRASHED,
-                reason=f"the training {what} after step {state.last_step}: {error}",
-                step=state.last_step,
+                reason=f"the training {what} after step {step}: {error}",
+                step=step,
+                basis=self.basis,
             )
         return self.end_verdict()
 
+    @property
+    def basis(self) -> Basis:
+        """What the run can be judged with so far."""
+        context = self._context
+        return Basis(
+            l_const=is_known(context.l_const),
+            l_unif=is_known(context.l_unif),
+            budget=context.budget_steps is not None,
+            num_losses=self._end.memory.num_losses,
+            telemetry=tuple(sorted(self._end.memory.telemetry)),
+        )
+
     def end_verdict(self) -> Verdict:
         """How the run ended, whatever was alarmed before: for auditing alarms by running on."""
-        end = self._judge_end()
+        end = self._end.judge(self._standing)
         return Verdict(
             outcome=end.outcome,
             reason=end.reason,
-            step=self._state.last_step,
+            step=self._end.memory.last_step,
             finding=None if end.evidence is None else self._end_finding(end, end.evidence),
+            numbers=end.numbers,
+            learning=end.learning,
+            basis=self.basis,
         )
 
     def state_dict(self) -> dict[str, JSON]:
         """All memory as JSON values, for a checkpoint."""
         return {
-            "monitor": dump_state(self._state),
+            "run": dump_state(self._run),
+            "end": dump_state(self._end.memory),
+            "verdict": None if self._verdict is None else dump_state(self._verdict),
+            "standing": None if self._standing is None else dump_state(self._standing),
             "detectors": [
                 {"kind": config.kind, "state": detector.state_dict()}
                 for config, detector in zip(self._config.detectors, self._detectors, strict=True)
@@ -201,41 +260,79 @@ class StabilityMonitor:
                 f"the checkpoint holds the detectors {written}, but the monitor is set to {configured}: "
                 "resume with the settings of the first run, or start anew"
             )
-        self._begin(replace(self._context, has_scaler=checkpoint.monitor.skips.gradient.has_scaler))
-        self._state = checkpoint.monitor
+        self._run, self._verdict, self._standing = checkpoint.run, checkpoint.verdict, checkpoint.standing
+        self._end = replace(self._end, run=checkpoint.run, memory=checkpoint.end)
         for entry, detector in zip(checkpoint.detectors, self._detectors, strict=True):
             detector.load_state_dict(entry.state)
 
     def _update(self, record: StepRecord) -> None:
-        state = self._state
-        state.skips.update(record)
-        state.spikes.update(record.loss, state.loss)
-        state.loss.update(record.loss)
-        state.first_step = record.step if state.num_steps == 0 else state.first_step
-        state.last_step = record.step
-        state.last_was_applied = record.applied
-        state.num_steps += 1
-        state.params_finite = record.params_finite
-        is_finite = math.isfinite(record.loss)
-        state.num_nonfinite += not is_finite
-        state.nonfinite_in_row = 0 if is_finite else state.nonfinite_in_row + 1
-        if is_finite and record.params_finite:
-            state.last_sound_step = record.step
-        if state.loss.best is not None and state.loss.rise <= self._lost_rise / 4:
-            state.last_low_step = record.step
-        if math.isfinite(record.blank_rate):
-            state.blank_rate = record.blank_rate
-        if math.isfinite(record.input_dependence):
-            state.input_dependence = record.input_dependence
+        run, memory = self._run, self._end.memory
+        loss = record.loss
+        if is_finite(loss):
+            memory.spikes.update(loss, run.loss)
+        run.update(record)
+        memory.skips.update(record, calibrated=run.gradient.calibrated)
+        if memory.num_steps == 0:
+            memory.first_step = record.step
+        memory.num_steps += 1
+        memory.last_step = record.step
+        memory.params_finite = record.params_finite
+        if loss is not None:
+            memory.num_losses += 1
+            memory.last_was_applied = record.applied
+            if is_finite(loss):
+                memory.nonfinite_in_row, memory.nonfinite_since = 0, None
+                if record.params_finite:
+                    memory.last_sound_step = record.step
+                if run.loss.best is not None and run.loss.level <= run.loss.lowest * self._low_factor:
+                    memory.last_low_step = run.loss.steps[-1 - LEVEL_DELAY]
+            else:
+                if memory.nonfinite_in_row == 0:
+                    memory.nonfinite_since = record.step
+                memory.num_nonfinite += 1
+                memory.nonfinite_in_row += 1
+        if record.grad_norm is not None:
+            is_nan = math.isnan(record.grad_norm) and record.applied
+            memory.nan_norms_in_row = memory.nan_norms_in_row + 1 if is_nan else 0
+            memory.broken_norms = (memory.broken_norms << 1 | (not math.isfinite(record.grad_norm))) & _NORMS_KEPT
+            self._note("grad_norm")
+        if run.gradient.scale is not None:
+            self._note("loss_scale")
+        if is_finite(record.blank_rate):
+            memory.blank_rate = record.blank_rate
+            self._note("blank_rate")
+        if is_finite(record.input_dependence):
+            memory.input_dependence = record.input_dependence
+            self._note("input_dependence")
 
-    def _end_finding(self, end: "_End", evidence: "_Evidence") -> Finding:
-        first_bad_step, last_good_step = self._state.first_step, evidence.last_good_step
+    def _note(self, what: str) -> None:
+        if what not in self._end.memory.telemetry:
+            self._end.memory.telemetry.append(what)
+
+    def _alarm(self, finding: Finding) -> Verdict:
+        is_broken = finding.outcome in (Outcome.DIVERGED_NONFINITE, Outcome.SCALER_COLLAPSE)
+        return Verdict(
+            outcome=finding.outcome,
+            reason=finding.reason,
+            step=finding.step,
+            stop_step=finding.step,
+            finding=finding,
+            numbers=Numbers.BROKEN if is_broken or self._end.memory.nonfinite_in_row else Numbers.SOUND,
+            learning=Learning.LOST if self._end.had_learned else Learning.NOTHING,
+            basis=self.basis,
+        )
+
+    def _end_finding(self, end: End, evidence: EndEvidence) -> Finding:
+        memory = self._end.memory
+        first_bad_step, last_good_step = memory.first_step, evidence.last_good_step
         if last_good_step is not None and last_good_step >= first_bad_step:
-            first_bad_step = last_good_step + 1
+            first_bad_step = self._run.loss.step_after(last_good_step)
+            if end.numbers is Numbers.BROKEN and memory.nonfinite_since is not None:
+                first_bad_step = memory.nonfinite_since
         return Finding(
             detector="end",
             outcome=end.outcome,
-            step=self._state.last_step,
+            step=memory.last_step,
             value=evidence.value,
             threshold=evidence.threshold,
             reason=end.reason,
@@ -244,154 +341,6 @@ class StabilityMonitor:
             # There is no later step that could repair it.
             irreversible=True,
         )
-
-    def _judge_end(self) -> "_End":
-        """How the run looks at its end, and why.
-
-        Stable is a run whose last level lies clearly below the zero-information loss. Without that loss nothing tells
-        what was learned from what merely settled; then the level must at least lie clearly below that of the first 20
-        losses (by the factor `stable_below` and by what counts as progress for `stalled`) and must not have risen again
-        from its best by more than a swing (see `diverged_loss`). A run too short for that has shown nothing, and is not
-        stable.
-        """
-        state = self._state
-        if (broken := self._judge_numbers()) is not None:
-            return broken
-        where = self._describe_end()
-        skips, skip_rule = state.skips, self._rule(SkipStarvedConfig())
-        largest_skips = skip_rule.largest_skip_rate * len(skips.steps)
-        is_starved = skips.num_skipped > largest_skips
-        stalled = self._rule(StalledConfig())
-        has_lost = state.loss.has_risen(stalled.lost_rise, stalled.lost_rise_errors)
-        lowest_lost = -math.inf
-        if not is_known(self._context.l_const) and state.loss.best is not None:
-            lowest_lost = self._rule(DivergedLossConfig()).bound_of_unknown(state.loss)
-            has_lost = has_lost and state.loss.level > lowest_lost
-        if self._has_learned(has_lost) and not is_starved:
-            if state.spikes.num_recovered:
-                itself = "itself" if state.spikes.num_recovered == 1 else "themselves"
-                spikes = f"{plural(state.spikes.num_recovered, 'loss spike')} came back by {itself}"
-                return _End(Outcome.SPIKY_RECOVERING, f"{where}; {spikes}")
-            return _End(Outcome.STABLE, where)
-        level = math.exp(state.loss.level)
-        if has_lost:
-            assert state.loss.best is not None
-            rise = max(stalled.lost_rise, stalled.lost_rise_errors * state.loss.standard_error())
-            last_good = None if state.last_low_step is None else state.last_low_step - LEVEL_DELAY
-            return _End(
-                Outcome.DIVERGED_LOSS,
-                f"{where}, after it had been at {number(math.exp(state.loss.best))}",
-                _Evidence(level, math.exp(max(state.loss.best + rise, lowest_lost)), last_good),
-            )
-        if is_starved:
-            evidence = _Evidence(skips.num_skipped, largest_skips, skips.last_applied_before)
-            return _End(skips.outcome, f"{skips.describe()}; {where}", evidence)
-        return self._judge_unlearned(where, level)
-
-    def _judge_numbers(self) -> "_End | None":
-        """The verdict of a run whose losses cannot be judged; None for any other."""
-        state = self._state
-        if state.num_steps == 0:
-            return _End(Outcome.CRASHED, "the training ended before its first step")
-        if not state.params_finite:
-            return _End(
-                Outcome.DIVERGED_NONFINITE,
-                f"a weight is NaN or infinite at the last step {state.last_step}",
-                _Evidence(1, 1, state.last_sound_step),
-            )
-        # Refused steps leave no trace; applied ones are how a loop ends that stops itself soon after the first NaN.
-        at_end = self._config.applied_nonfinite_at_end if state.last_was_applied else self._config.nonfinite_at_end
-        enough = min(at_end, state.num_steps)
-        if state.nonfinite_in_row >= enough:
-            last = "loss is" if state.nonfinite_in_row == 1 else f"{state.nonfinite_in_row} losses are"
-            evidence = _Evidence(state.nonfinite_in_row, enough, state.last_sound_step)
-            return _End(Outcome.DIVERGED_NONFINITE, f"the last {last} not finite", evidence)
-        gradient = state.skips.gradient
-        if not gradient.calibrated:
-            scale = "" if gradient.last_scale is None else f" (now {gradient.last_scale:g})"
-            return _End(
-                Outcome.CALIBRATING,
-                f"no gradient was finite in {plural(state.num_steps, 'step')}: the loss scale{scale} still looks for "
-                "its first usable value, so the run says nothing about stability",
-            )
-        return None
-
-    def _describe_end(self) -> str:
-        state, l_const = self._state, self._context.l_const
-        end = math.exp(state.loss.level)
-        where = f"the loss ended at {number(end)}"
-        if is_known(l_const):
-            where += f", {end / l_const:.2f} times the zero-information level {number(l_const)}"
-        elif (ends := state.loss.ends()) is not None:
-            first, end = math.exp(ends.first), math.exp(ends.last)
-            where = f"the loss ended at {number(end)}"
-            where += (
-                f", {end / first:.2f} times its first level {number(first)} (the zero-information level is unknown)"
-            )
-        if state.num_nonfinite:
-            are = "was" if state.num_nonfinite == 1 else "were"
-            where += f"; {state.num_nonfinite} of {plural(state.num_steps, 'loss', 'losses')} {are} not finite"
-        return where
-
-    def _has_learned(self, has_lost: bool) -> bool:
-        loss, l_const = self._state.loss, self._context.l_const
-        if is_known(l_const):
-            return loss.is_below(self._config.stable_below * l_const, l_const)
-        errors = self._rule(StalledConfig()).progress_errors
-        return not has_lost and loss.has_fallen(-math.log(self._config.stable_below), errors)
-
-    def _judge_unlearned(self, where: str, level: float) -> "_End":
-        state, l_const = self._state, self._context.l_const
-        uniform = self._rule(DivergedLossConfig()).uniform_bound(self._context)
-        if level > uniform and state.loss.slope() >= 0:
-            reason = f"{where}, above {number(uniform)}, and does not fall"
-            return _End(Outcome.DIVERGED_LOSS, reason, _Evidence(level, uniform))
-        ends = state.loss.ends()
-        smallest_rise = self._rule(DivergedLossConfig()).smallest_rise
-        if not is_known(l_const) and ends is not None and ends.last - ends.first > max(smallest_rise, 6 * ends.error):
-            bound = math.exp(ends.first + smallest_rise)
-            return _End(Outcome.DIVERGED_LOSS, where, _Evidence(math.exp(ends.last), bound))
-        blank = self._rule(BlankCollapseConfig())
-        if blank.describes(state.loss, l_const, state.blank_rate, state.input_dependence):
-            assert state.input_dependence is not None
-            return _End(
-                Outcome.BLANK_COLLAPSE,
-                f"{where}, and {state.blank_rate:.1%} of the frames are blank whatever the input "
-                f"(I = {number(state.input_dependence, 2)} nats)",
-                _Evidence(state.input_dependence, blank.largest_input_dependence),
-            )
-        if is_known(l_const):
-            evidence = _Evidence(level, self._config.stable_below * l_const)
-        elif ends is not None:
-            evidence = _Evidence(level, self._config.stable_below * math.exp(ends.first))
-        else:
-            reason = f"{where}, after too few steps ({state.num_steps}) to show any learning"
-            return _End(Outcome.STALLED, reason)
-        return _End(Outcome.STALLED, f"learned nothing: {where}", evidence)
-
-    def _rule(self, usual: C) -> C:
-        """The run's own settings of a rule, or the usual ones."""
-        return next((own for own in self._config.detectors if isinstance(own, type(usual))), usual)
-
-
-@dataclass(frozen=True, slots=True)
-class _Evidence:
-    """What showed that a run ended badly."""
-
-    value: float
-    threshold: float
-    last_good_step: int | None = None
-    """None where the run was never well."""
-
-
-@dataclass(frozen=True, slots=True)
-class _End:
-    """How a run ended."""
-
-    outcome: Outcome
-    reason: str
-    evidence: _Evidence | None = None
-    """None of a good or an open end."""
 
 
 @dataclass(slots=True)
@@ -402,18 +351,11 @@ class _DetectorState:
 
 @dataclass(slots=True)
 class _Checkpoint:
-    monitor: _State
+    run: RunStatistics
+    end: EndMemory
+    verdict: Verdict | None
+    standing: Finding | None
     detectors: list[_DetectorState]
-
-
-def _alarm(finding: Finding) -> Verdict:
-    return Verdict(
-        outcome=finding.outcome,
-        reason=finding.reason,
-        step=finding.step,
-        stop_step=finding.step,
-        finding=finding,
-    )
 
 
 def _is_out_of_memory(crash: BaseException) -> bool:

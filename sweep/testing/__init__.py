@@ -23,8 +23,9 @@ without pytest. A check that does not fit is overridden, with its reason beside 
 kits.
 """
 
+from sweep.judging.detectors import DetectorSpec
 from sweep.testing.data_sources import DataSource, DataSourceKit
-from sweep.testing.detectors import DetectorCase, DetectorKit, DetectorSpec
+from sweep.testing.detectors import DetectorCase, DetectorKit
 from sweep.testing.models import ModelCase, ModelKit, ModelSpec
 from sweep.testing.samplers import SamplerKit
 

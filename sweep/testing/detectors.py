@@ -22,12 +22,11 @@ import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 
 from sweep import store
-from sweep.judging.detectors import Detector, RunContext
+from sweep.judging.detectors import DetectorSpec, LoneDetector, RunContext
 from sweep.logs.files import read_trace
 from sweep.records import Finding, SkipReason, StepRecord
 from sweep.testing.configuration import check_configuration
@@ -44,19 +43,6 @@ NUM_HEALTHY = 120
 NONFINITE = (math.nan, math.inf, -math.inf)
 ODD_VALUES = (*NONFINITE, 0.0, -1.0, 3.3, 9.0, 1e308, 5e-324)
 MAX_STATE_BYTES = 10_000
-
-
-class DetectorSpec(Protocol):
-    """The configuration of a detector, as `sweep.judging.detectors.DetectorConfig` holds them."""
-
-    @property
-    def kind(self) -> str:
-        """The detector's name; its findings bear it."""
-        ...
-
-    def build(self, context: RunContext) -> Detector:
-        """The detector of one run."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -93,12 +79,12 @@ def quiet_trace(num_steps: int, has_scaler: bool, seed: int = 0) -> list[StepRec
             step=k + 1,
             loss=_single(losses[k]),
             grad_norm=_single(norms[k]),
-            loss_scale=65536.0 if has_scaler else math.nan,
+            loss_scale=65536.0 if has_scaler else None,
             lr=_single(1e-3),
             num_samples=8,
             time_s=0.25,
-            blank_rate=_single(1.0 if 10 < k < 90 else 0.6) if k % 5 == 0 else math.nan,
-            input_dependence=_single(dependence[k]) if k % 5 == 0 else math.nan,
+            blank_rate=_single(1.0 if 10 < k < 90 else 0.6) if k % 5 == 0 else None,
+            input_dependence=_single(dependence[k]) if k % 5 == 0 else None,
         )
         for k in range(num_steps)
     ]
@@ -122,7 +108,7 @@ def with_bad_values(trace: Sequence[StepRecord], positions: Sequence[int], value
 
 def findings(config: DetectorSpec, context: RunContext, trace: Sequence[StepRecord]) -> list[Finding | None]:
     """What a fresh detector says at each step."""
-    detector = config.build(context)
+    detector = LoneDetector(config, context)
     return [detector.observe(record) for record in trace]
 
 
@@ -183,7 +169,7 @@ class DetectorKit:
             trace = with_bad_values(sick, [40, 41], math.nan)
             whole = findings(case.config, context, trace)
             for cut in (0, 1, 42, 60, 119, 121, 122, 135, 250):
-                first, second = case.config.build(context), case.config.build(context)
+                first, second = LoneDetector(case.config, context), LoneDetector(case.config, context)
                 head = [first.observe(record) for record in trace[:cut]]
                 second.load_state_dict(json.loads(json.dumps(first.state_dict(), allow_nan=False)))
                 assert second.state_dict() == first.state_dict(), f"memory is lost in a checkpoint after {cut} steps"
@@ -194,7 +180,7 @@ class DetectorKit:
         """Detectors of two runs in one process do not hear of each other."""
         sick, healthy = gone_wrong(case), quiet_trace(NUM_STEPS, case.has_scaler, seed=1)
         alone = findings(case.config, case.context, sick)
-        first, second = case.config.build(case.context), case.config.build(case.context)
+        first, second = LoneDetector(case.config, case.context), LoneDetector(case.config, case.context)
         together = []
         for bad, good in zip(sick, healthy, strict=True):
             together.append(first.observe(bad))
@@ -220,7 +206,7 @@ class DetectorKit:
         for number in range(60):
             context = CONTEXTS[number % 4] if number % 4 < 3 else _odd_context(rng)
             records = [_odd_record(rng) for _ in range(rng.integers(1, 13))]
-            detector = case.config.build(context)
+            detector = LoneDetector(case.config, context)
             for record in records * int(rng.integers(1, 9)):
                 finding = detector.observe(record)
                 if finding is not None:
@@ -230,15 +216,15 @@ class DetectorKit:
 
     def test_the_memory_stays_small(self, case: DetectorCase) -> None:
         """A checkpoint after 3,000 steps has at most 10,000 bytes."""
-        detector = case.config.build(case.context)
+        detector = LoneDetector(case.config, case.context)
         for record in quiet_trace(10 * NUM_STEPS, case.has_scaler):
             detector.observe(record)
         size = len(json.dumps(detector.state_dict(), allow_nan=False))
         assert size <= MAX_STATE_BYTES, f"a checkpoint of {size} bytes: the memory must not grow with the steps"
 
 
-def _single(value: float) -> float:
-    return float(np.float32(value))
+def _single(value: float | None) -> float | None:
+    return None if value is None else float(np.float32(value))
 
 
 def _stored(record: StepRecord) -> StepRecord:
@@ -273,7 +259,9 @@ def _assert_sound(finding: Finding, kind: str) -> None:
 
 
 def _odd_record(rng: np.random.Generator) -> StepRecord:
-    def odd() -> float:
+    def odd() -> float | None:
+        if rng.random() < 0.15:
+            return None
         return float(rng.choice(ODD_VALUES)) if rng.random() < 0.7 else float(rng.normal() * 10 ** rng.uniform(-3, 6))
 
     return StepRecord(

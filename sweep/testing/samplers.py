@@ -93,8 +93,8 @@ class SamplerKit:
         assert len(different) >= len(running) - 1, f"{len(running)} workers get {len(different)} settings: {running}"
 
     def test_results_of_every_kind_are_survived(self, search: SearchConfig) -> None:
-        """Pruned and crashed ones; nothing but pruned, stable or unstable ones."""
-        pruned = SettingResult(0.7, math.nan, {"verdict": "pruned"}, pruned=True, evaluations={10: 0.9, 20: 0.7})
+        """Open and crashed ones; nothing but open, stable or unstable ones."""
+        pruned = SettingResult(0.7, math.nan, {"verdict": "pruned"}, is_open=True, evaluations={10: 0.9, 20: 0.7})
         crashed = SettingResult(1e3, 1.0, {"verdict": "crashed"})
         stable = SettingResult(0.5, -0.5, {"verdict": "stable"}, cost=0.1)
         unstable = SettingResult(2.5, 0.5, {"verdict": "diverged-loss"}, cost=0.1)

@@ -4,7 +4,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from sweep.judging.detectors.base import JSON, Detector, RunContext
+from sweep.judging.detectors.base import JSON, Detector, DetectorSpec, LoneDetector, RunContext, RunStatistics
 from sweep.judging.detectors.blank_collapse import BlankCollapseConfig
 from sweep.judging.detectors.diverged_loss import DivergedLossConfig
 from sweep.judging.detectors.nonfinite import NonfiniteConfig
@@ -27,9 +27,12 @@ __all__ = [
     "BlankCollapseConfig",
     "Detector",
     "DetectorConfig",
+    "DetectorSpec",
     "DivergedLossConfig",
+    "LoneDetector",
     "NonfiniteConfig",
     "RunContext",
+    "RunStatistics",
     "ScalerCollapseConfig",
     "SkipStarvedConfig",
     "StalledConfig",

@@ -4,22 +4,33 @@ import math
 from dataclasses import dataclass, field
 from typing import Literal
 
+import numpy as np
 from pydantic import Field
 
 from slr_models.spec import Spec
-from sweep.judging.detectors.base import JSON, GradientState, RunContext, before, dump_state, is_known, load_state
-from sweep.judging.detectors.statistics import LEVEL_STEPS, DependenceTrend, LossLevel
-from sweep.records import Finding, Outcome, StepRecord
+from sweep.judging.detectors.base import (
+    JSON,
+    PlainSteps,
+    RunContext,
+    RunStatistics,
+    before,
+    dump_state,
+    is_known,
+    load_state,
+)
+from sweep.judging.detectors.statistics import LEVEL_STEPS, DependenceTrend, Floats, LossLevel, log_loss
+from sweep.records import Finding, Outcome, StepRecord, is_finite
 from sweep.wording import number, plural
 
 
 class BlankCollapseConfig(Spec):
     """Loss at the zero-information level, all frames blank, output independent of the input, for long.
 
-    Healthy runs pass through an all-blank phase too, late learners until nearly half of their budget. What tells them
-    apart is the input dependence I: there it doubles again and again before the loss moves. So nothing is judged
-    early, only an I near zero counts, and one that is twice its lowest starts the clock anew. Without a known budget
-    nothing tells early from late, and only the end is judged.
+    Healthy runs pass through an all-blank phase too, late learners until four fifths of their budget, and nothing may
+    announce its end. What no healthy run has shown in the middle of its budget is an input dependence I as good as
+    zero: such a run is stopped from `earliest_fraction` on. Any other is stopped from `stop_fraction` on, and one whose
+    I is twice its lowest starts the clock anew. Without a known budget nothing tells early from late, and only the end
+    is judged.
     """
 
     kind: Literal["blank_collapse"] = "blank_collapse"
@@ -30,7 +41,8 @@ class BlankCollapseConfig(Spec):
     largest_input_dependence: float = Field(0.001, gt=0)
     """I in the latest sample, nats."""
     hot_input_dependence: float = Field(3e-6, gt=0)
-    """I below which it is as good as zero, nats: what a too high learning rate leaves."""
+    """I below which it is as good as zero, nats: what a too high learning rate leaves. Of 148 real trainings that
+    learned nothing 57 % lay below it after 45 % of their budget, but none of 60 late learners (at least 2.5e-5)."""
     slow_fraction: float = Field(0.3, ge=0, le=1)
     """A run that took longer than this part of the budget to come down to the zero-information level is slow: its
     learning rate is too low, or it is too short."""
@@ -38,6 +50,8 @@ class BlankCollapseConfig(Spec):
     """I below which a doubling may be noise, nats: there it takes a growth by four, to a fifth of this at least."""
     earliest_fraction: float = Field(0.45, ge=0, le=1)
     """Part of the budget before which nothing is judged."""
+    stop_fraction: float = Field(0.85, ge=0, le=1)
+    """Part of the budget before which a run is stopped only if its I has been as good as zero all the while."""
     sustain_fraction: float = Field(0.15, gt=0, le=1)
     """Part of the budget for which the state must last, at least 20 steps; some of it may lie before the earliest."""
     samples_needed: int = Field(4, ge=1)
@@ -54,7 +68,7 @@ class BlankCollapseConfig(Spec):
             and input_dependence is not None
             and blank_rate > self.smallest_blank_rate
             and input_dependence < self.largest_input_dependence
-            and abs(loss.level - math.log(l_const)) < max(self.const_tolerance, 3 * loss.standard_error())
+            and abs(log_loss(loss.level) - math.log(l_const)) < max(self.const_tolerance, 3 * loss.standard_error())
         )
 
     def build(self, context: RunContext) -> "BlankCollapseDetector":
@@ -64,13 +78,13 @@ class BlankCollapseConfig(Spec):
 
 @dataclass(slots=True)
 class _State:
-    gradient: GradientState
-    loss: LossLevel = field(default_factory=LossLevel)
     trend: DependenceTrend = field(default_factory=DependenceTrend)
     blank_rate: float | None = None
     """Latest sample."""
     input_dependence: float | None = None
     """Latest sample, nats."""
+    highest_dependence: float = 0.0
+    """Highest sample of it since the present collapse began, nats."""
     num_blank_rates: int = 0
     """Samples of it since the present collapse began."""
     since_step: int | None = None
@@ -90,31 +104,31 @@ class BlankCollapseDetector:
         self._is_open = context.budget_steps is None
         budget = context.budget_steps or 0
         self._earliest_step = config.earliest_fraction * budget
+        self._stop_step = config.stop_fraction * budget
         self._slow_step = config.slow_fraction * budget
         # At least one full window of the level, so that a short run is not judged by its first batches.
         self._sustain_steps = max(config.sustain_fraction * budget, LEVEL_STEPS)
-        self._state = _State(GradientState(has_scaler=context.has_scaler))
+        self._state = _State()
 
-    def observe(self, record: StepRecord) -> Finding | None:
+    def observe(self, record: StepRecord, run: RunStatistics) -> Finding | None:
         """Reads the next step."""
         state = self._state
         if self._is_open:
             return None
-        state.gradient.update(record)
-        state.loss.update(record.loss)
-        state.trend.update(record.input_dependence)
-        if math.isfinite(record.blank_rate):
+        if is_finite(record.blank_rate):
             state.blank_rate = record.blank_rate
             state.num_blank_rates += 1
-        if math.isfinite(record.input_dependence):
+        if is_finite(record.input_dependence):
+            state.trend.update(record.input_dependence)
             state.input_dependence = record.input_dependence
+            state.highest_dependence = max(state.highest_dependence, record.input_dependence)
         config = self._config
-        if not state.gradient.calibrated:
+        if not run.gradient.calibrated:
             # Nothing was learned because no update was applied yet.
             return None
-        if not config.describes(state.loss, self._l_const, state.blank_rate, state.input_dependence):
+        if not config.describes(run.loss, self._l_const, state.blank_rate, state.input_dependence):
             state.since_step = None
-            state.last_good_step = record.step if state.loss.best is not None else None
+            state.last_good_step = record.step if run.loss.best is not None else None
             return None
         state.arrived_step = record.step if state.arrived_step is None else state.arrived_step
         if state.since_step is None:
@@ -125,12 +139,20 @@ class BlankCollapseDetector:
             self._start_clock(record.step + 1)
         assert state.since_step is not None
         lasted = record.step - state.since_step
-        num_steps = record.step - state.gradient.num_calibrating
-        if num_steps < self._earliest_step or lasted < self._sustain_steps:
+        num_steps = record.step - run.gradient.num_calibrating
+        is_dead = state.highest_dependence < config.hot_input_dependence
+        if num_steps < (self._earliest_step if is_dead else self._stop_step) or lasted < self._sustain_steps:
             return None
         if min(state.trend.num_samples, state.num_blank_rates) < config.samples_needed:
             return None
-        return self._finding(record.step, lasted)
+        return self._finding(record.step, lasted, run)
+
+    def highest_quiet_level(self, plain: PlainSteps, lowest: Floats, run: RunStatistics) -> Floats | None:
+        """Nothing is ever said where the budget is unknown."""
+        return np.full(len(lowest), np.inf) if self._is_open else None
+
+    def pass_over(self, plain: PlainSteps, run: RunStatistics) -> None:
+        """Nothing is remembered of such a run."""
 
     def state_dict(self) -> dict[str, JSON]:
         """The memory, for a checkpoint."""
@@ -141,10 +163,12 @@ class BlankCollapseDetector:
         self._state = load_state(_State, state)
 
     def _start_clock(self, step: int) -> None:
-        self._state.since_step, self._state.num_blank_rates = step, 0
-        self._state.trend.reset()
+        state = self._state
+        state.since_step, state.num_blank_rates = step, 0
+        state.highest_dependence = state.input_dependence or 0.0
+        state.trend.reset()
 
-    def _finding(self, step: int, lasted: int) -> Finding:
+    def _finding(self, step: int, lasted: int, run: RunStatistics) -> Finding:
         state = self._state
         assert state.since_step is not None and state.blank_rate is not None
         assert state.input_dependence is not None
@@ -156,7 +180,7 @@ class BlankCollapseDetector:
             threshold=self._config.largest_input_dependence,
             reason=(
                 f"for {plural(lasted, 'step')} {state.blank_rate:.1%} of the frames are blank whatever the input "
-                f"(I = {number(state.input_dependence, 2)} nats), and the loss is {number(math.exp(state.loss.level))} "
+                f"(I = {number(state.input_dependence, 2)} nats), and the loss is {number(run.loss.level)} "
                 f"as for a constant output ({number(self._l_const)}){self._describe_kind()}"
             ),
             first_bad_step=state.since_step,

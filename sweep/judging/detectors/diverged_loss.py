@@ -1,16 +1,35 @@
 """A finite loss that rose and stayed up."""
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Literal, Self
 
 import numpy as np
 from pydantic import Field, model_validator
 
 from slr_models.spec import Spec
-from sweep.judging.detectors.base import JSON, GradientState, RunContext, dump_state, is_known, load_state
-from sweep.judging.detectors.statistics import LEVEL_DELAY, LEVEL_STEPS, NOISE_STEPS, LossLevel, theil_sen
-from sweep.records import Finding, Outcome, StepRecord
+from sweep.judging.detectors.base import (
+    JSON,
+    PlainSteps,
+    RunContext,
+    RunStatistics,
+    dump_state,
+    is_known,
+    load_state,
+    negligible_loss,
+)
+from sweep.judging.detectors.statistics import (
+    LEVEL_DELAY,
+    LEVEL_STEPS,
+    SMALLEST_LOSS,
+    Floats,
+    LossLevel,
+    log_loss,
+    median,
+    spread,
+    theil_sen,
+)
+from sweep.records import Finding, Outcome, StepRecord, is_finite
 from sweep.wording import number, plural
 
 
@@ -18,9 +37,16 @@ class DivergedLossConfig(Spec):
     """The loss rose far above its best level to where nothing is known, or never came near a uniform guess, and stays.
 
     How long it has to stay depends on how far it rose: a loss 64 times its best is told from a spike sooner than one
-    that has doubled. The level is a median, and the noise a median deviation, so that a few wild batches move neither.
-    A spike that has come back is no divergence, even while the level still holds it. But one that lasts as long as a
-    divergence has to stay (36 steps for a rise by 4, 28 for one by 20, 22 for one by 64) cannot be told from one.
+    that has doubled, and one that is merely back at the zero-information level may be a restart or a burst of noisy
+    labels. The level is a median, and the noise a median deviation, so that a few wild batches move neither. A spike
+    that has come back is no divergence, even while the level still holds it, and while the loss falls nothing is said.
+    But one that lasts as long as a divergence has to stay (36 losses for a rise by 4, 28 for one by 20, 22 for one by
+    64) cannot be told from one. A rise that stays below a tenth of the zero-information loss (of 1, where that is
+    unknown) harms nothing and stops nothing.
+
+    Where the zero-information loss is unknown, the loss at which the run began stands for it. Losses below zero have no
+    factors between them: there a run is stopped only if it rose to a hundred times the width of all that it went
+    through before.
     """
 
     kind: Literal["diverged_loss"] = "diverged_loss"
@@ -34,10 +60,16 @@ class DivergedLossConfig(Spec):
     """Both rises in standard errors of the level, which must be exceeded too."""
     back_at_const: float = Field(0.95, gt=0)
     """The loss must also exceed this multiple of the zero-information loss."""
-    unknown_rise: float = Field(math.log(8), gt=0)
-    """Where that loss is unknown: the smallest rise, ln loss; a smaller one may be a swing."""
-    back_at_first: float = Field(0.5, gt=0)
-    """Or a smaller rise to above this multiple of the run's first level."""
+    unknown_rise: float = Field(math.log(4), gt=0)
+    """Where that loss is unknown: the smallest rise above the lowest level, ln loss; a smaller one may be a swing."""
+    unknown_rise_of_first: float = Field(math.log(8), gt=0)
+    """The same where the first steps blew up, so that the lowest level is that of a single loss."""
+    unknown_share: float = Field(0.5, gt=0, lt=1)
+    """There the rise must also undo so much of the fall from the beginning, or `unknown_log_share` of its logarithm."""
+    unknown_log_share: float = Field(0.75, gt=0, lt=1)
+    signed_factor: float = Field(100.0, gt=1)
+    """Of a run with losses below zero: multiple of the width of its losses before; one above their beginning by more
+    has diverged. Of one that began with a negligible loss: multiple of the largest such."""
     uniform_factor: float = Field(1.5, gt=1)
     """A loss above this multiple of a uniform output's is bad without any rise."""
     const_factor: float = Field(15.0, gt=1)
@@ -52,12 +84,18 @@ class DivergedLossConfig(Spec):
     """The same for a rise of `fast_rise` or more; in between the number falls linearly. At most `sustain_steps`."""
     fast_rise: float = Field(math.log(64), gt=0)
     """Rise that has to wait for `fast_sustain_steps` only, ln loss."""
-    recovery_steps: int = Field(200, ge=1)
-    """A falling loss is given time if its slope leads back below the bound within so many steps."""
     newest_steps: int = Field(5, ge=1)
     """Latest losses of which four in five must lie above the bound, lest a spike that came back be called one."""
+    burst_steps: int = Field(70, ge=1)
+    """Losses for which the level must stay up where it is at most `burst_factor` times the zero-information loss (the
+    loss at the run's beginning, where that is unknown): restarts and bursts of noisy labels last up to 60."""
+    burst_factor: float = Field(1.5, gt=0)
     grace_steps: int = Field(20, ge=0)
-    """First steps that are not judged, after those of the loss scale's calibration."""
+    """First losses that are not judged, after those of the loss scale's calibration."""
+    unknown_grace_steps: int = Field(60, ge=0)
+    """The same where the zero-information loss is unknown."""
+    overshoot_steps: int = Field(100, ge=0)
+    """The same of a run whose first steps blew up: without a warm-up many an optimizer overshoots, and comes back."""
 
     @model_validator(mode="after")
     def _check_rises(self) -> Self:
@@ -71,10 +109,17 @@ class DivergedLossConfig(Spec):
         share = min(max((rise - self.slow_rise) / (self.fast_rise - self.slow_rise), 0.0), 1.0)
         return math.ceil(self.sustain_steps - share * (self.sustain_steps - fast_steps))
 
-    def bound_of_unknown(self, loss: LossLevel) -> float:
-        """Level that is no swing any more where the zero-information loss is unknown, ln loss; after a full window."""
-        assert loss.best is not None and loss.first is not None
-        return min(loss.best + self.unknown_rise, loss.first + math.log(self.back_at_first))
+    def bound_of_unknown(self, lowest: Floats, loss: LossLevel) -> Floats:
+        """Level that is no swing any more where the zero-information loss is unknown, for each lowest level, [N]."""
+        assert loss.start is not None
+        if loss.blew_up_first:
+            return lowest * math.exp(self.unknown_rise_of_first)
+        # A level of zero has no logarithm.
+        floor = np.maximum(lowest, SMALLEST_LOSS)
+        fall = np.maximum(loss.start - floor, 0.0)
+        undone_of_log = floor * ((floor + fall) / floor) ** self.unknown_log_share
+        undone = np.minimum(floor + self.unknown_share * fall, undone_of_log)
+        return np.maximum(lowest * math.exp(self.unknown_rise), undone)
 
     def uniform_bound(self, context: RunContext) -> float:
         """Loss from which a run is bad without any rise, nats a label; infinite if nothing is known."""
@@ -89,20 +134,20 @@ class DivergedLossConfig(Spec):
 
 @dataclass(slots=True)
 class _State:
-    gradient: GradientState
-    loss: LossLevel = field(default_factory=LossLevel)
-    first_step: int | None = None
-    """Of all that were observed."""
-    steps: list[int] = field(default_factory=list)
-    """Of the losses in the level's history, and of the one before them; oldest first."""
     num_risen: int = 0
-    """Steps in a row whose level was above the bound of a rise."""
+    """Losses in a row with which the level was above the bound of a rise."""
     num_above_uniform: int = 0
-    """Steps in a row whose level was above that of a uniform output."""
+    """The same above that of a uniform output, since the level last fell."""
+    uniform_level: float = 0.0
+    """Level with which that count began."""
     low_step: int | None = None
     """Latest step before a level rose above the bound of a rise; None if there was none."""
     low_step_of_uniform: int | None = None
     """Latest step before a level rose above that of a uniform output; None if there was none."""
+    num_judged: int = 0
+    """Losses after calibration."""
+    highest_of_signed: float | None = None
+    """Of a run with losses below zero: the highest of its beginning and of its losses but the latest W; None before."""
 
 
 class DivergedLossDetector:
@@ -111,32 +156,42 @@ class DivergedLossDetector:
     def __init__(self, config: DivergedLossConfig, context: RunContext) -> None:
         self._config = config
         # An unknown reference loss must not switch the rule off (rise) or on (uniform).
-        log_const = math.log(context.l_const) if is_known(context.l_const) else -math.inf
-        self._knows_const = is_known(context.l_const)
-        self._known_level = log_const + math.log(config.back_at_const)
-        self._learned_level = log_const + math.log(config.learned_below)
-        self._uniform_level = math.log(config.uniform_bound(context))
-        self._state = _State(GradientState(has_scaler=context.has_scaler))
+        self._l_const = context.l_const if is_known(context.l_const) else None
+        self._learned_level = 0.0 if self._l_const is None else self._l_const * config.learned_below
+        self._uniform_level = config.uniform_bound(context)
+        self._grace_steps = config.grace_steps if is_known(context.l_const) else config.unknown_grace_steps
+        self._negligible = negligible_loss(context)
+        self._smallest_factor = math.exp(min(config.lost_rise, config.smallest_rise))
+        self._state = _State()
 
-    def observe(self, record: StepRecord) -> Finding | None:
+    def observe(self, record: StepRecord, run: RunStatistics) -> Finding | None:
         """Reads the next step."""
-        state = self._state
-        state.gradient.update(record)
-        state.loss.update(record.loss)
-        state.first_step = record.step if state.first_step is None else state.first_step
-        if math.isfinite(record.loss):
-            state.steps.append(record.step)
-            if len(state.steps) > NOISE_STEPS + 2:
-                del state.steps[0]
-        if state.loss.best is None:
+        state, loss = self._state, run.loss
+        if not is_finite(record.loss):
             return None
-        rise_bound = self._count_above()
-        is_grace = record.step - state.gradient.num_calibrating <= self._config.grace_steps
         # Before the first update, the loss tells of the initial weights alone.
-        if is_grace or not state.gradient.calibrated:
+        state.num_judged += run.gradient.calibrated
+        if loss.best is None:
+            return None
+        if loss.is_signed:
+            return self._judge_signed(record.step, loss)
+        bound = self._count_above(loss)
+        if state.num_judged <= (self._config.overshoot_steps if loss.blew_up_first else self._grace_steps):
             state.num_risen = state.num_above_uniform = 0
             return None
-        return self._judge_rise(record.step, rise_bound) or self._judge_height(record.step)
+        return self._judge_rise(record.step, bound, loss) or self._judge_height(record.step, loss)
+
+    def highest_quiet_level(self, plain: PlainSteps, lowest: Floats, run: RunStatistics) -> Floats | None:
+        """Below the bound of a rise and that of a uniform output."""
+        bounds = self._bounds_without_noise(lowest, run.loss)
+        return np.minimum(np.maximum(bounds, lowest * self._smallest_factor), self._uniform_level)
+
+    def pass_over(self, plain: PlainSteps, run: RunStatistics) -> None:
+        """Takes steps whose level has not risen."""
+        state = self._state
+        state.num_judged += len(plain.steps)
+        state.num_risen = state.num_above_uniform = 0
+        state.low_step = state.low_step_of_uniform = run.loss.steps[-1 - LEVEL_DELAY]
 
     def state_dict(self) -> dict[str, JSON]:
         """The memory, for a checkpoint."""
@@ -146,105 +201,150 @@ class DivergedLossDetector:
         """Takes the memory of `state_dict`."""
         self._state = load_state(_State, state)
 
-    def _count_above(self) -> float:
-        """Notes since when the level is above each bound; the bound of a rise, ln loss."""
-        state, level = self._state, self._state.loss.level
-        # A level lags behind: so long before its rise the losses rose.
-        before_rise = state.steps[-1 - LEVEL_DELAY]
-        bound = self._rise_bound()
-        state.num_risen = state.num_risen + 1 if level > bound else 0
-        if not state.num_risen:
-            state.low_step = before_rise
-        state.num_above_uniform = state.num_above_uniform + 1 if level > self._uniform_level else 0
-        if not state.num_above_uniform:
-            state.low_step_of_uniform = before_rise
+    def _count_above(self, loss: LossLevel) -> float:
+        """Notes since when the level is above each bound; the bound of a rise."""
+        state, level = self._state, loss.level
+        bound = math.inf
+        # Cheap question first: the bound costs a sort.
+        if level > loss.lowest * self._smallest_factor:
+            bound = self._rise_bound(loss)
+        # A level lags behind: so many losses before its rise they rose.
+        if level > bound:
+            state.num_risen += 1
+        else:
+            state.num_risen = 0
+            state.low_step = loss.steps[-1 - LEVEL_DELAY]
+        if level <= self._uniform_level:
+            state.num_above_uniform = 0
+            state.low_step_of_uniform = loss.steps[-1 - LEVEL_DELAY]
+        else:
+            if state.num_above_uniform == 0 or self._has_come_down(loss, self._config.smallest_rise_errors):
+                state.num_above_uniform, state.uniform_level = 0, level
+            state.num_above_uniform += 1
         return bound
 
-    def _rise_bound(self) -> float:
-        loss, config = self._state.loss, self._config
-        assert loss.best is not None
-        smallest_rise = config.lost_rise if loss.best < self._learned_level else config.smallest_rise
-        lowest = self._known_level if self._knows_const else config.bound_of_unknown(loss)
-        bound = max(lowest, loss.best + smallest_rise)
-        # Cheap question first: the noise costs a sort.
+    def _has_come_down(self, loss: LossLevel, errors: float) -> bool:
+        """Whether the level has fallen by so many standard errors since the count above a uniform output's began."""
+        if loss.level >= self._state.uniform_level:
+            return False
+        fall = log_loss(self._state.uniform_level) - log_loss(loss.level)
+        return fall > errors * loss.standard_error()
+
+    def _rise_bound(self, loss: LossLevel) -> float:
+        bound = float(self._bounds_without_noise(np.array([loss.lowest]), loss)[0])
         if loss.level <= bound:
             return bound
-        return max(bound, loss.best + config.smallest_rise_errors * loss.standard_error())
+        # Noise without bounds makes an error without bounds.
+        errors = min(self._config.smallest_rise_errors * loss.standard_error(), 700.0)
+        return max(bound, loss.lowest * math.exp(errors))
 
-    def _judge_rise(self, step: int, bound: float) -> Finding | None:
-        state, loss, config = self._state, self._state.loss, self._config
-        assert loss.best is not None
-        if not state.num_risen or self._came_back(bound):
+    def _bounds_without_noise(self, lowest: Floats, loss: LossLevel) -> Floats:
+        """Level above which the loss may have risen, for each lowest level, [N]."""
+        config = self._config
+        if self._l_const is None:
+            assert loss.start is not None
+            # A run that began as good as at zero may have had nothing to tell yet.
+            harmless = self._negligible * (config.signed_factor if loss.start < self._negligible else 1.0)
+            return np.maximum(config.bound_of_unknown(lowest, loss), harmless)
+        rises = np.where(lowest < self._learned_level, math.exp(config.lost_rise), math.exp(config.smallest_rise))
+        return np.maximum(lowest * rises, max(self._l_const * config.back_at_const, self._negligible))
+
+    def _judge_rise(self, step: int, bound: float, loss: LossLevel) -> Finding | None:
+        state, config = self._state, self._config
+        if not state.num_risen or self._came_back(bound, loss):
             return None
-        stay = self._num_above(bound)
-        if stay < config.steps_needed(self._newer_level(stay) - loss.best):
-            stay = 0
-        stay = max(stay, state.num_risen if state.num_risen >= config.sustain_steps else 0)
-        if not stay or self._leads_back(bound, stay):
+        stay = self._num_above(bound, loss)
+        newer = median(loss.recent[-max(stay // 2, 1) :])
+        uninformed = loss.start if self._l_const is None else self._l_const
+        assert uninformed is not None
+        if newer <= config.burst_factor * uninformed:
+            stay = state.num_risen if state.num_risen >= config.burst_steps else 0
+        else:
+            if stay < config.steps_needed(log_loss(newer) - log_loss(loss.lowest)):
+                stay = 0
+            stay = max(stay, state.num_risen if state.num_risen >= config.sustain_steps else 0)
+        if not stay or self._falls(stay, loss):
             return None
-        level = math.exp(loss.level)
         reason = (
-            f"loss rose from {number(math.exp(loss.best))} to {number(level)} (median of {LEVEL_STEPS} steps) "
-            f"and stayed above {number(math.exp(bound))} for {plural(stay, 'step')}"
+            f"loss rose from {number(loss.lowest)} to {number(loss.level)} (median of {LEVEL_STEPS} steps) "
+            f"and stayed above {number(bound)} for {plural(stay, 'step')}"
         )
-        return self._finding(step, self._low_step(state.low_step, stay), level, bound, reason)
+        return self._finding(step, self._low_step(stay, bound, loss), bound, reason, loss)
 
-    def _judge_height(self, step: int) -> Finding | None:
-        state, loss, bound = self._state, self._state.loss, self._uniform_level
+    def _judge_height(self, step: int, loss: LossLevel) -> Finding | None:
+        state, bound = self._state, self._uniform_level
         # Steps of the level after the grace, which is for a learning rate that has to warm up.
         stay = state.num_above_uniform
-        if stay < self._config.sustain_steps or self._came_back(bound) or self._leads_back(bound, stay):
+        if stay < self._config.sustain_steps or self._came_back(bound, loss):
             return None
-        level = math.exp(loss.level)
+        if self._has_come_down(loss, 2.0) or loss.slope() < 0:
+            return None
         reason = (
-            f"loss stayed above {number(math.exp(bound))}, far above that of a uniform "
-            f"output, for {plural(stay, 'step')} and does not fall: {number(level)} (median of {LEVEL_STEPS} steps)"
+            f"loss stayed above {number(bound)}, far above that of a uniform output, for {plural(stay, 'step')} and "
+            f"does not fall: {number(loss.level)} (median of {LEVEL_STEPS} steps)"
         )
-        return self._finding(step, state.low_step_of_uniform, level, bound, reason)
+        low_step = state.low_step_of_uniform
+        if low_step is None:
+            low_step = loss.last_step_below(bound)
+        return self._finding(step, low_step, bound, reason, loss)
 
-    def _came_back(self, bound: float) -> bool:
+    def _judge_signed(self, step: int, loss: LossLevel) -> Finding | None:
+        """Judges a run with losses below zero: by the width of what it went through before its latest W losses."""
+        state = self._state
+        assert loss.best is not None and loss.start is not None
+        highest = loss.start if state.highest_of_signed is None else state.highest_of_signed
+        state.highest_of_signed = max(loss.recent[0], highest)
+        width = max(spread(loss.early), state.highest_of_signed - loss.best)
+        bound = state.highest_of_signed + self._config.signed_factor * width
+        if loss.level <= bound or self._came_back(bound, loss):
+            state.num_risen = 0
+            state.low_step = loss.steps[-1 - LEVEL_DELAY]
+            return None
+        state.num_risen += 1
+        if state.num_risen < self._config.fast_sustain_steps:
+            return None
+        reason = (
+            f"loss rose to {number(loss.level)} (median of {LEVEL_STEPS} steps), after it had been between "
+            f"{number(loss.best)} and {number(state.highest_of_signed)}"
+        )
+        return self._finding(step, state.low_step, bound, reason, loss)
+
+    def _came_back(self, bound: float, loss: LossLevel) -> bool:
         """Whether too few of the newest losses are above a bound."""
-        newest = self._state.loss.history[-self._config.newest_steps :]
-        return sum(loss > bound for loss in newest) < 0.8 * len(newest)
+        newest = loss.recent[-self._config.newest_steps :]
+        return sum(one > bound for one in newest) < 0.8 * len(newest)
 
-    def _num_above(self, bound: float) -> int:
+    def _num_above(self, bound: float, loss: LossLevel) -> int:
         """The most latest losses that began above a bound and of which four in five are; three of the oldest five too.
 
         Else a few wild losses before a spike would make it look longer than it is.
         """
-        above = np.asarray(self._state.loss.history)[::-1] > bound
+        above = np.asarray(loss.recent)[::-1] > bound
         counts = np.cumsum(above)
         is_dense = counts - np.r_[np.zeros(5), counts[:-5]] >= 3
         begins = np.flatnonzero(above & is_dense & (counts >= 0.8 * np.arange(1, len(above) + 1)))
         return int(begins[-1]) + 1 if len(begins) else 0
 
-    def _newer_level(self, stay: int) -> float:
-        """Median of the newer half of the latest losses, ln loss."""
-        return float(np.median(self._state.loss.history[-max(stay // 2, 1) :]))
+    def _falls(self, stay: int, loss: LossLevel) -> bool:
+        """Whether the newer half of the latest losses falls: nobody can tell how far it would come down."""
+        recent = np.array([log_loss(one) for one in loss.recent[-max(stay // 2, LEVEL_STEPS) :]])
+        return theil_sen(recent, loss.sigma()) < 0
 
-    def _leads_back(self, bound: float, stay: int) -> bool:
-        """Whether the newer half of the latest losses has a slope that leads back below the bound in good time."""
-        loss = self._state.loss
-        recent = np.asarray(loss.history[-max(stay // 2, LEVEL_STEPS) :])
-        fall_needed = float(np.median(recent)) - bound
-        return theil_sen(recent, loss.sigma()) * self._config.recovery_steps <= -fall_needed
-
-    def _low_step(self, low_step: int | None, stay: int) -> int | None:
+    def _low_step(self, stay: int, bound: float, loss: LossLevel) -> int | None:
         """The step before the latest losses that stayed above a bound, if that is before its level rose."""
-        steps = self._state.steps
-        if low_step is None or len(steps) <= stay:
-            return low_step
-        return min(low_step, steps[-1 - stay])
+        low_step = self._state.low_step
+        if low_step is None:
+            return loss.last_step_below(bound)
+        return low_step if len(loss.steps) <= stay else min(low_step, loss.steps[-1 - stay])
 
-    def _finding(self, step: int, low_step: int | None, level: float, bound: float, reason: str) -> Finding:
-        assert self._state.first_step is not None
+    def _finding(self, step: int, low_step: int | None, bound: float, reason: str, loss: LossLevel) -> Finding:
         return Finding(
             detector=self._config.kind,
             outcome=Outcome.DIVERGED_LOSS,
             step=step,
-            value=level,
-            threshold=math.exp(bound),
+            value=loss.level,
+            threshold=bound,
             reason=reason,
-            first_bad_step=self._state.first_step if low_step is None else low_step + 1,
+            first_bad_step=loss.early_steps[0] if low_step is None else loss.step_after(low_step),
             last_good_step=low_step,
         )

@@ -4,11 +4,13 @@ import math
 from dataclasses import dataclass, field
 from typing import Literal
 
+import numpy as np
 from pydantic import Field
 
 from slr_models.spec import Spec
-from sweep.judging.detectors.base import JSON, GradientState, RunContext, before, dump_state, load_state
-from sweep.records import IRREPARABLE, Finding, Outcome, StepRecord
+from sweep.judging.detectors.base import JSON, PlainSteps, RunContext, RunStatistics, before, dump_state, load_state
+from sweep.judging.detectors.statistics import Floats
+from sweep.records import IRREPARABLE, Finding, Outcome, StepRecord, is_broken
 from sweep.wording import plural
 
 
@@ -21,7 +23,9 @@ class NonfiniteConfig(Spec):
     gradients_in_row: int = Field(5, ge=1)
     """Steps in a row with a non-finite gradient, without a loss scaler."""
     scaled_gradients_in_row: int = Field(17, ge=1)
-    """The same with a loss scaler, after calibration: 17 halvings take 65536 below 1."""
+    """The same with a loss scaler, after calibration: 17 halvings take 65536 below 1. And of a run that has not had a
+    finite gradient yet, as a loss scale that the log does not name may still calibrate; it is no such run where the
+    loss falls, as the norms are then just not measured."""
     window_steps: int = Field(20, ge=1)
     """Latest steps of which at most half may have a non-finite loss; not judged before there are so many."""
 
@@ -61,7 +65,6 @@ class _Streak:
 
 @dataclass(slots=True)
 class _State:
-    gradient: GradientState
     losses: _Streak = field(default_factory=_Streak)
     gradients: _Streak = field(default_factory=_Streak)
     recent: list[bool] = field(default_factory=list)
@@ -79,22 +82,24 @@ class NonfiniteDetector:
 
     def __init__(self, config: NonfiniteConfig, context: RunContext) -> None:
         self._config = config
-        self._gradients_in_row = config.scaled_gradients_in_row if context.has_scaler else config.gradients_in_row
-        self._state = _State(gradient=GradientState(has_scaler=context.has_scaler))
+        self._state = _State()
 
-    def observe(self, record: StepRecord) -> Finding | None:
+    def observe(self, record: StepRecord, run: RunStatistics) -> Finding | None:
         """Reads the next step."""
-        state = self._state
-        state.gradient.update(record)
+        state, gradient = self._state, run.gradient
         # While a scale halves on its way to the first usable value, non-finite gradients are its method.
-        calibrating = not state.gradient.calibrated and state.gradient.halving
-        is_bad_loss = not math.isfinite(record.loss)
-        is_bad_gradient = state.gradient.finite is False and not calibrating
-        state.losses.update(is_bad_loss, record)
-        state.gradients.update(is_bad_gradient, record)
-        self._note_scattered(is_bad_loss, record)
-        finding = self._judge(record)
-        if not is_bad_loss and not is_bad_gradient and record.params_finite:
+        calibrating = not gradient.calibrated and gradient.halving
+        is_bad_loss = is_broken(record.loss)
+        is_bad_gradient = gradient.finite is False and not calibrating
+        # A step that logs no such value says nothing of it.
+        if record.loss is not None:
+            state.losses.update(is_bad_loss, record)
+            self._note_scattered(is_bad_loss, record)
+        if gradient.finite is not None:
+            state.gradients.update(is_bad_gradient, record)
+        finding = self._judge(record, run)
+        says_something = record.loss is not None or gradient.finite is not None
+        if says_something and not is_bad_loss and not is_bad_gradient and record.params_finite:
             state.last_good_step = record.step
         return finding
 
@@ -110,7 +115,7 @@ class NonfiniteDetector:
         elif state.scattered.length and not any(state.recent):
             state.scattered.update(False, record)
 
-    def _judge(self, record: StepRecord) -> Finding | None:
+    def _judge(self, record: StepRecord, run: RunStatistics) -> Finding | None:
         state, config = self._state, self._config
         if not record.params_finite:
             streak = state.losses if state.losses.length else state.gradients
@@ -120,9 +125,9 @@ class NonfiniteDetector:
         if state.losses.length >= config.losses_in_row:
             reason = state.losses.describe("loss", "losses")
             return self._finding(record, state.losses, config.losses_in_row, reason)
-        if state.gradients.length >= self._gradients_in_row:
+        if state.gradients.length and (enough := self._gradients_needed(run)) <= state.gradients.length:
             reason = state.gradients.describe("gradient", "gradients")
-            return self._finding(record, state.gradients, self._gradients_in_row, reason)
+            return self._finding(record, state.gradients, enough, reason)
         num_bad, largest = sum(state.recent), config.window_steps // 2
         if len(state.recent) == config.window_steps and num_bad > largest:
             reason = (
@@ -133,6 +138,25 @@ class NonfiniteDetector:
                 record, state.scattered, largest, reason, value=num_bad, last_good_step=state.good_before_scattered
             )
         return None
+
+    def _gradients_needed(self, run: RunStatistics) -> float:
+        """Non-finite gradients in a row from which the run is lost."""
+        if run.gradient.ever_finite and not run.gradient.has_scaler:
+            return self._config.gradients_in_row
+        measures_nothing = not run.gradient.has_scaler and run.loss.has_fallen(math.log(1 / 0.95), 4.0)
+        return math.inf if measures_nothing else self._config.scaled_gradients_in_row
+
+    def highest_quiet_level(self, plain: PlainSteps, lowest: Floats, run: RunStatistics) -> Floats | None:
+        """Any, as long as nothing that is not finite is remembered."""
+        state = self._state
+        is_quiet = not (state.losses.length or state.gradients.length or state.scattered.length or any(state.recent))
+        return np.full(len(lowest), np.inf) if is_quiet else None
+
+    def pass_over(self, plain: PlainSteps, run: RunStatistics) -> None:
+        """Takes steps at which all was finite."""
+        num = min(len(self._state.recent) + len(plain.steps), self._config.window_steps)
+        self._state.recent = [False] * num
+        self._state.last_good_step = int(plain.steps[-1])
 
     def state_dict(self) -> dict[str, JSON]:
         """The memory, for a checkpoint."""
@@ -146,7 +170,7 @@ class NonfiniteDetector:
         self,
         record: StepRecord,
         streak: _Streak,
-        threshold: int,
+        threshold: float,
         reason: str,
         *,
         value: int | None = None,

@@ -4,10 +4,12 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
+import numpy as np
 from pydantic import Field
 
 from slr_models.spec import Spec
-from sweep.judging.detectors.base import JSON, GradientState, RunContext, before, dump_state, load_state
+from sweep.judging.detectors.base import JSON, PlainSteps, RunContext, RunStatistics, before, dump_state, load_state
+from sweep.judging.detectors.statistics import Floats
 from sweep.records import Finding, Outcome, StepRecord
 
 _USUAL_SCALE = 65536.0
@@ -15,7 +17,10 @@ _USUAL_SCALE = 65536.0
 
 
 class ScalerCollapseConfig(Spec):
-    """The scale fell many bits below its first usable value, or below 1 and some bits; or it never finds one."""
+    """The scale fell many bits below its first usable value, or below 1 and some bits; or it never finds one.
+
+    A scale that never changes has not fallen, and one of 0 or -1 from the start means that there is none.
+    """
 
     kind: Literal["scaler_collapse"] = "scaler_collapse"
     smallest_scale: float = Field(1.0, gt=0)
@@ -34,7 +39,6 @@ class ScalerCollapseConfig(Spec):
 
 @dataclass(slots=True)
 class _State:
-    gradient: GradientState
     highest: float | None = None
     """Highest scale so far."""
     usable: float | None = None
@@ -55,16 +59,14 @@ class ScalerCollapseDetector:
 
     def __init__(self, config: ScalerCollapseConfig, context: RunContext) -> None:
         self._config = config
-        self._has_scaler = context.has_scaler
-        self._state = _State(gradient=GradientState(has_scaler=context.has_scaler))
+        self._state = _State()
 
-    def observe(self, record: StepRecord) -> Finding | None:
+    def observe(self, record: StepRecord, run: RunStatistics) -> Finding | None:
         """Reads the next step."""
-        state, scale = self._state, record.loss_scale
-        state.gradient.update(record)
-        if not self._has_scaler or not math.isfinite(scale):
+        state, gradient = self._state, run.gradient
+        if record.loss_scale is None or (scale := gradient.scale) is None or scale != record.loss_scale:
             return None
-        if state.gradient.finite is False:
+        if gradient.finite is False:
             state.num_overflows += 1
             state.num_infeasible += record.num_infeasible > 0
             if state.first_overflow is None:
@@ -72,12 +74,27 @@ class ScalerCollapseDetector:
         elif state.usable is None or scale >= state.usable:
             # Calibration is over, or the scale has recovered: earlier overflows belong to no descent.
             state.num_overflows, state.num_infeasible, state.first_overflow = 0, 0, None
-        if state.gradient.finite is True:
+        if gradient.finite is True:
             state.last_finite = record.step
-        if state.gradient.calibrated and state.usable is None:
+        if gradient.calibrated and state.usable is None:
             state.usable = scale
         state.highest = scale if state.highest is None else max(state.highest, scale)
-        return self._judge(record, state.highest)
+        return self._judge(record.step, scale, state.highest)
+
+    def highest_quiet_level(self, plain: PlainSteps, lowest: Floats, run: RunStatistics) -> Floats | None:
+        """Any, as long as the scale is the one before, which was usable."""
+        usable, scale = self._state.usable, plain.loss_scale
+        is_quiet = scale is None or (usable is not None and scale > self._bound_below(usable))
+        return np.full(len(lowest), np.inf) if is_quiet else None
+
+    def pass_over(self, plain: PlainSteps, run: RunStatistics) -> None:
+        """Takes steps at which the scale was the one before, and no gradient overflowed."""
+        state, scale = self._state, plain.loss_scale
+        if scale is None or state.usable is None:
+            return
+        if scale >= state.usable:
+            state.num_overflows, state.num_infeasible, state.first_overflow = 0, 0, None
+        state.last_finite = int(plain.steps[-1])
 
     def state_dict(self) -> dict[str, JSON]:
         """The memory, for a checkpoint."""
@@ -87,23 +104,30 @@ class ScalerCollapseDetector:
         """Takes the memory of `state_dict`."""
         self._state = load_state(_State, state)
 
-    def _judge(self, record: StepRecord, highest: float) -> Finding | None:
-        scale, usable, config = record.loss_scale, self._state.usable, self._config
+    def _judge(self, step: int, scale: float, highest: float) -> Finding | None:
+        usable, config = self._state.usable, self._config
         if usable is None:
             bound = min(highest, config.smallest_scale) * 2**-config.lost_bits
             origin = f"{highest:g} without a finite gradient,"
         else:
-            bound = min(usable, _USUAL_SCALE) * 2**-config.lost_bits
-            if usable >= config.smallest_scale > scale:
-                bound = max(bound, min(usable * 2**-config.least_lost_bits, config.smallest_scale))
+            bound = self._bound_below(usable)
             origin = f"its first usable value {usable:g}"
         if scale > bound:
             return None
-        return self._finding(record, bound, f"the loss scale fell from {origin} to {scale:g} by step {record.step}")
+        return self._finding(step, scale, bound, f"the loss scale fell from {origin} to {scale:g} by step {step}")
 
-    def _finding(self, record: StepRecord, threshold: float, reason: str) -> Finding:
+    def _bound_below(self, usable: float) -> float:
+        """Scale from which on no gradient survives, given the first usable one."""
+        config = self._config
+        bound = min(usable, _USUAL_SCALE) * 2**-config.lost_bits
+        if usable >= config.smallest_scale:
+            below_smallest = min(usable * 2**-config.least_lost_bits, math.nextafter(config.smallest_scale, 0))
+            bound = max(bound, below_smallest)
+        return bound
+
+    def _finding(self, step: int, scale: float, threshold: float, reason: str) -> Finding:
         state = self._state
-        first_bad_step = record.step if state.first_overflow is None else state.first_overflow
+        first_bad_step = step if state.first_overflow is None else state.first_overflow
         last_good_step = state.last_finite if state.first_overflow is None else state.finite_before
         blames_data = 0 < state.num_overflows == state.num_infeasible
         if blames_data:
@@ -112,8 +136,8 @@ class ScalerCollapseDetector:
         return Finding(
             detector=self._config.kind,
             outcome=Outcome.INFEASIBLE_DATA if blames_data else Outcome.SCALER_COLLAPSE,
-            step=record.step,
-            value=record.loss_scale,
+            step=step,
+            value=scale,
             threshold=threshold,
             reason=reason,
             first_bad_step=first_bad_step,

@@ -3,10 +3,12 @@
 from dataclasses import dataclass, field
 from typing import Literal
 
+import numpy as np
 from pydantic import Field
 
 from slr_models.spec import Spec
-from sweep.judging.detectors.base import JSON, GradientState, RunContext, before, dump_state, load_state
+from sweep.judging.detectors.base import JSON, PlainSteps, RunContext, RunStatistics, before, dump_state, load_state
+from sweep.judging.detectors.statistics import Floats, Ints
 from sweep.records import Finding, Outcome, StepRecord
 
 
@@ -32,7 +34,6 @@ class SkipWindow:
     """The latest steps since calibration, and which of them applied no update."""
 
     size: int
-    gradient: GradientState
     skipped: list[bool] = field(default_factory=list)
     """Oldest first."""
     infeasible: list[bool] = field(default_factory=list)
@@ -41,10 +42,9 @@ class SkipWindow:
     applied_before: int | None = None
     """Latest applied step that has left the window."""
 
-    def update(self, record: StepRecord) -> None:
+    def update(self, record: StepRecord, *, calibrated: bool) -> None:
         """Reads the next step; nothing is counted before the loss scale is calibrated."""
-        self.gradient.update(record)
-        if not self.gradient.calibrated:
+        if not calibrated:
             return
         self.skipped.append(not record.applied)
         self.infeasible.append(not record.applied and record.num_infeasible > 0)
@@ -53,6 +53,18 @@ class SkipWindow:
             if not self.skipped[0]:
                 self.applied_before = self.steps[0]
             del self.skipped[0], self.infeasible[0], self.steps[0]
+
+    def extend(self, steps: Ints) -> None:
+        """Takes many applied steps at once."""
+        kept = steps[-self.size - 1 :].tolist()
+        all_steps, skipped = self.steps + kept, self.skipped + [False] * len(kept)
+        gone = max(len(all_steps) - self.size, 0)
+        self.applied_before = next(
+            (step for step, one in zip(reversed(all_steps[:gone]), reversed(skipped[:gone]), strict=True) if not one),
+            self.applied_before,
+        )
+        self.steps, self.skipped = all_steps[gone:], skipped[gone:]
+        self.infeasible = (self.infeasible + [False] * len(kept))[gone:]
 
     @property
     def num_skipped(self) -> int:
@@ -98,12 +110,12 @@ class SkipStarvedDetector:
 
     def __init__(self, config: SkipStarvedConfig, context: RunContext) -> None:
         self._config = config
-        self._state = SkipWindow(config.window_steps, GradientState(has_scaler=context.has_scaler))
+        self._state = SkipWindow(config.window_steps)
 
-    def observe(self, record: StepRecord) -> Finding | None:
+    def observe(self, record: StepRecord, run: RunStatistics) -> Finding | None:
         """Reads the next step."""
         state = self._state
-        state.update(record)
+        state.update(record, calibrated=run.gradient.calibrated)
         # Of a full window, so that the first steps of a run are not judged by their own small number.
         largest = self._config.largest_skip_rate * self._config.window_steps
         if state.num_skipped <= largest:
@@ -118,6 +130,14 @@ class SkipStarvedDetector:
             first_bad_step=state.first_skipped,
             last_good_step=state.last_applied_before,
         )
+
+    def highest_quiet_level(self, plain: PlainSteps, lowest: Floats, run: RunStatistics) -> Floats | None:
+        """Applied steps starve nobody."""
+        return np.full(len(lowest), np.inf)
+
+    def pass_over(self, plain: PlainSteps, run: RunStatistics) -> None:
+        """Takes steps that were applied."""
+        self._state.extend(plain.steps)
 
     def state_dict(self) -> dict[str, JSON]:
         """The memory, for a checkpoint."""

@@ -1,7 +1,6 @@
 """The kit for detectors: a sound rule passes, and for each check there is a rule that fails it."""
 
 import dataclasses
-import math
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -10,7 +9,7 @@ from pydantic import BaseModel
 
 from slr_models.spec import Spec
 from sweep.judging.detectors.base import dump_state, load_state
-from sweep.records import Finding, Outcome
+from sweep.records import Finding, Outcome, is_broken, is_finite
 from sweep.testing import DetectorCase, DetectorKit
 
 HOT = 20.0
@@ -47,21 +46,19 @@ class HotLoss:
             SHARED.count = 0
             self.state = SHARED
 
-    def observe(self, record) -> Finding | None:
+    def observe(self, record, run) -> Finding | None:
         state, flaw, loss = self.state, self.flaw, record.loss
         if flaw == "blind after a NaN":
-            state.level = 0.5 * state.level + 0.5 * loss
+            state.level = 0.5 * state.level + 0.5 * (loss or 0.0)
             loss = state.level
         if flaw == "raises":
-            state.level = round(loss)
+            state.level = round(loss or 0.0)
         if flaw == "keeps every loss":
             state.seen.append(1.0)
-        if flaw == "knows the time" and math.isnan(record.time_s):
+        if flaw == "knows the time" and not is_finite(record.time_s):
             return None
-        if not math.isfinite(loss):
-            if flaw == "counts a NaN":
-                return self.finding(record, record.step)
-            return None
+        if not is_finite(loss):
+            return self.finding(record, record.step) if flaw == "counts a NaN" and is_broken(loss) else None
         if loss <= (5.0 if flaw == "fires in good health" else HOT):
             state.count, state.last_good_step = 0, record.step
             return None

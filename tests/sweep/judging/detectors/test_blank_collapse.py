@@ -3,8 +3,9 @@
 import math
 
 import numpy as np
+import pytest
 
-from sweep.judging.detectors import BlankCollapseConfig, RunContext
+from sweep.judging.detectors import BlankCollapseConfig, LoneDetector, RunContext
 from sweep.records import Finding, Outcome, StepRecord
 
 CONTEXT = RunContext(l_const=3.3, l_unif=12.0, budget_steps=300)
@@ -14,7 +15,7 @@ def first(
     dependence: np.ndarray, sigma: float = 0.05, blank: float = 1.0, context: RunContext = CONTEXT, every: int = 5
 ) -> Finding | None:
     noise = np.exp(np.random.default_rng(0).normal(0, sigma, len(dependence)))
-    detector = BlankCollapseConfig().build(context)
+    detector = LoneDetector(BlankCollapseConfig(), context)
     for k, value in enumerate(dependence):
         sampled = k % every == 0
         record = StepRecord(
@@ -32,15 +33,36 @@ def collapsed(num_steps: int = 300) -> np.ndarray:
     return 3e-4 * np.exp(np.random.default_rng(1).normal(0, 0.3, num_steps))
 
 
-def test_collapse_is_found_at_forty_five_percent_of_the_budget() -> None:
-    finding = first(collapsed())
-    assert finding is not None and finding.outcome is Outcome.BLANK_COLLAPSE
-    assert 135 <= finding.step <= 165
-    assert "100.0% of the frames are blank" in finding.reason
+def test_a_dead_output_is_found_at_forty_five_percent_of_the_budget_and_any_other_at_eighty_five() -> None:
+    for dependence, earliest in ((collapsed() / 1000, 135), (collapsed(), 255)):
+        finding = first(dependence)
+        assert finding is not None and finding.outcome is Outcome.BLANK_COLLAPSE
+        assert earliest <= finding.step <= earliest + 30
+        assert "100.0% of the frames are blank" in finding.reason
+
+
+def test_an_output_that_was_alive_a_while_ago_is_not_dead() -> None:
+    """I falls to nothing at step 120: the collapse has to last for 45 steps from there on, not from its beginning."""
+    finding = first(np.r_[np.full(120, 3e-4), np.full(180, 1e-7)])
+    assert finding is not None and finding.step >= 255
+
+
+@pytest.mark.parametrize("plateau", [0.5, 0.65, 0.8])
+@pytest.mark.parametrize("level", [1e-5, 3e-4, 9e-4])
+def test_a_late_learner_whose_input_dependence_announced_nothing_is_not_stopped(plateau: float, level: float) -> None:
+    """I is flat until ten steps before the loss begins to fall, after half to four fifths of the budget."""
+    steps = np.arange(300)
+    since = np.clip(steps - 300 * plateau + 10, 0, None)
+    detector = LoneDetector(BlankCollapseConfig(), CONTEXT)
+    losses = 3.3 * np.exp(-np.clip(since - 10, 0, None) / 40)
+    for k in range(300):
+        dependence = min(level * math.exp(since[k] / 4), 1.0) if k % 5 == 0 else None
+        record = StepRecord(k + 1, float(losses[k]), blank_rate=1.0, input_dependence=dependence)
+        assert detector.observe(record) is None
 
 
 def test_noise_only_delays_it() -> None:
-    finding = first(collapsed(), sigma=0.2)
+    finding = first(collapsed() / 1000, sigma=0.2)
     assert finding is not None and finding.step <= 200
 
 
@@ -60,7 +82,7 @@ def test_a_lone_sample_says_nothing() -> None:
 
 def test_the_clock_starts_after_calibration() -> None:
     context = RunContext(l_const=3.3, l_unif=12.0, budget_steps=100, has_scaler=True)
-    detector, plain = BlankCollapseConfig().build(context), BlankCollapseConfig().build(context)
+    detector, plain = LoneDetector(BlankCollapseConfig(), context), LoneDetector(BlankCollapseConfig(), context)
     late = [StepRecord(k, 3.3, math.inf if k <= 40 else 1.0, applied=k > 40, blank_rate=1.0, input_dependence=1e-6)
             for k in range(1, 101)]  # fmt: skip
     early = [StepRecord(k, 3.3, 1.0, blank_rate=1.0, input_dependence=1e-6) for k in range(1, 101)]
@@ -91,7 +113,7 @@ def test_hot_and_cold_are_told_apart() -> None:
     hot, between = first(np.full(300, 2e-7)), first(np.full(300, 3e-4))
     assert hot is not None and hot.reason.endswith("is what a too high learning rate leaves")
     assert between is not None and between.reason.endswith("(3.3)")
-    detector = BlankCollapseConfig().build(CONTEXT)
+    detector = LoneDetector(BlankCollapseConfig(), CONTEXT)
     losses = 3.3 + 9 * np.exp(-np.arange(300) / 35)
     found = (
         detector.observe(StepRecord(k + 1, x, blank_rate=1.0, input_dependence=3e-4)) for k, x in enumerate(losses)
@@ -113,15 +135,16 @@ def test_the_last_good_step_is_the_last_sign_of_life() -> None:
 def test_only_an_input_dependence_near_zero_counts() -> None:
     assert first(np.full(300, 0.0011)) is None
     finding = first(np.full(300, 0.0009))
-    assert finding is not None and (finding.step, finding.threshold) == (135, 0.001)
+    assert finding is not None and (finding.step, finding.threshold) == (255, 0.001)
 
 
 def test_growth_is_measured_from_the_lowest_level() -> None:
     """I falls to a third for 100 steps before it grows, so that it never reaches twice what it began at."""
     dependence = 3e-4 * np.r_[np.geomspace(3, 1, 100), np.geomspace(1, 3.3, 40)]
-    assert first(dependence) is None
-    finding = first(np.r_[dependence[:100], np.full(60, 3e-4)])
-    assert finding is not None and 135 <= finding.step <= 145
+    context = RunContext(l_const=3.3, l_unif=12.0, budget_steps=160)
+    assert first(dependence, context=context) is None
+    finding = first(np.r_[dependence[:100], np.full(60, 3e-4)], context=context)
+    assert finding is not None and 136 <= finding.step <= 145
 
 
 def test_other_plateaus_are_silent() -> None:

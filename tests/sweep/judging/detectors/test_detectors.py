@@ -14,6 +14,7 @@ from sweep.judging.detectors import (
     BlankCollapseConfig,
     DetectorConfig,
     DivergedLossConfig,
+    LoneDetector,
     NonfiniteConfig,
     RunContext,
     ScalerCollapseConfig,
@@ -89,7 +90,7 @@ def test_a_cut_anywhere_changes_nothing(cut: int, seed: int, case: DetectorCase,
     trace = gone_wrong(dataclasses.replace(case, has_scaler=has_scaler), seed=seed, num_steps=240)
     for make in CONFIGS:
         config = make()
-        first, second = config.build(context), config.build(context)
+        first, second = LoneDetector(config, context), LoneDetector(config, context)
         for record in trace[:cut]:
             first.observe(record)
         second.load_state_dict(json.loads(json.dumps(first.state_dict(), allow_nan=False)))
@@ -131,7 +132,7 @@ any_context = st.builds(
 )
 def test_no_record_makes_a_detector_raise(records: list[StepRecord], repeat: int, context: RunContext) -> None:
     for kind in CONFIGS:
-        detector = kind().build(context)
+        detector = LoneDetector(kind(), context)
         for record in records * repeat:
             finding = detector.observe(record)
             if finding is not None:

@@ -4,12 +4,12 @@ import math
 
 import pytest
 
-from sweep.judging.detectors import NonfiniteConfig, RunContext
+from sweep.judging.detectors import LoneDetector, NonfiniteConfig, RunContext
 from sweep.records import Finding, Outcome, SkipReason, StepRecord
 
 
 def first(records: list[StepRecord], has_scaler: bool = False) -> Finding | None:
-    detector = NonfiniteConfig().build(RunContext(has_scaler=has_scaler))
+    detector = LoneDetector(NonfiniteConfig(), RunContext(has_scaler=has_scaler))
     return next((finding for record in records if (finding := detector.observe(record))), None)
 
 
@@ -37,7 +37,7 @@ def test_five_losses_in_a_row(value: float) -> None:
 
 
 def test_one_loss_is_told_in_the_singular() -> None:
-    finding = NonfiniteConfig(losses_in_row=1).build(RunContext()).observe(StepRecord(step=7, loss=math.nan))
+    finding = LoneDetector(NonfiniteConfig(losses_in_row=1), RunContext()).observe(StepRecord(step=7, loss=math.nan))
     assert finding is not None and finding.reason == "the loss is not finite at step 7"
 
 
@@ -96,10 +96,34 @@ def test_unknown_gradient_norms_are_not_bad_ones() -> None:
 
 @pytest.mark.parametrize("has_scaler", [False, True])
 def test_a_norm_that_was_not_logged_is_unknown_whatever_was_logged_before(has_scaler: bool) -> None:
-    trace = [StepRecord(step=k, loss=2.0, grad_norm=1.0 if k % 30 == 0 else math.nan) for k in range(1, 100)]
+    trace = [StepRecord(step=k, loss=2.0, grad_norm=1.0 if k % 30 == 0 else None) for k in range(1, 100)]
     assert first(trace, has_scaler) is None
     skipped = [StepRecord(step=100 + k, loss=2.0, grad_norm=math.nan, applied=False) for k in range(17)]
     assert first([*trace, *skipped], has_scaler) is not None
+
+
+@pytest.mark.parametrize("every", [1, 10])
+@pytest.mark.parametrize(("has_scaler", "count"), [(False, 5), (True, 17)])
+def test_a_norm_that_was_logged_as_nan_is_not_finite(has_scaler: bool, count: int, every: int) -> None:
+    """Though the step was applied, and its loss is finite; also where most steps log neither."""
+    quiet = [StepRecord(step=k) for k in range(every - 1)]
+    trace = [StepRecord(step=k, loss=2.0, grad_norm=1.0 if k < 50 else math.nan) for k in range(1, 100)]
+    finding = first([one for record in trace for one in (record, *quiet)], has_scaler)
+    assert finding is not None and (finding.step, finding.first_bad_step, finding.last_good_step) == (
+        49 + count,
+        50,
+        49,
+    )
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_norms_that_were_never_finite_wait_for_a_scale_that_nobody_named(value: float) -> None:
+    calibrating = [StepRecord(k, 5 - 0.01 * k, value if k <= 16 else 1.0) for k in range(1, 60)]
+    assert first(calibrating) is None
+    for_ever = first([StepRecord(k, 5.0, value) for k in range(1, 60)])
+    assert for_ever is not None and (for_ever.step, for_ever.first_bad_step) == (17, 1)
+    not_measured = [StepRecord(k, 5 * 0.9**k, value) for k in range(1, 60)]
+    assert first(not_measured) is None, "with such gradients no loss would fall"
 
 
 def test_steps_with_infeasible_samples_blame_the_data() -> None:

@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from sweep.judging.detectors import RunContext, ScalerCollapseConfig
+from sweep.judging.detectors import LoneDetector, RunContext, ScalerCollapseConfig
 from sweep.records import Finding, Outcome, SkipReason, StepRecord
 
 
@@ -21,7 +21,7 @@ def record(step: int, scale: float, overflows: bool = False, num_infeasible: int
 
 
 def first(records: list[StepRecord], has_scaler: bool = True) -> Finding | None:
-    detector = ScalerCollapseConfig().build(RunContext(has_scaler=has_scaler))
+    detector = LoneDetector(ScalerCollapseConfig(), RunContext(has_scaler=has_scaler))
     return next((finding for one in records if (finding := detector.observe(one))), None)
 
 
@@ -87,8 +87,20 @@ def test_a_chosen_scale_below_one_is_no_collapse() -> None:
     assert first([record(1 + k, 0.25) for k in range(50)]) is None
 
 
-def test_nothing_is_said_without_a_scaler() -> None:
-    assert first([record(1 + k, 2.0 ** (-k)) for k in range(50)], has_scaler=False) is None
+@pytest.mark.parametrize("none", [-1.0, 0.0])
+@pytest.mark.parametrize("has_scaler", [False, True])
+def test_a_scale_of_zero_or_less_from_the_start_is_none(none: float, has_scaler: bool) -> None:
+    assert first([record(1 + k, none) for k in range(50)], has_scaler=has_scaler) is None
+
+
+@pytest.mark.parametrize("scale", [1e-3, 0.5, 1.0, 12.0, 65536.0])
+def test_a_scale_that_never_changes_has_not_fallen(scale: float) -> None:
+    assert first([record(1 + k, scale) for k in range(50)], has_scaler=False) is None
+
+
+def test_a_fall_from_a_positive_scale_to_zero_is_a_collapse() -> None:
+    finding = first([*(record(1 + k, 1024.0) for k in range(20)), record(21, 0.0)], has_scaler=False)
+    assert finding is not None and (finding.step, finding.value) == (21, 0.0)
 
 
 def test_overflows_of_infeasible_samples_blame_the_data() -> None:

@@ -4,14 +4,13 @@ import math
 
 import pytest
 
-from sweep.judging.detectors import RunContext, SkipStarvedConfig
-from sweep.judging.detectors.base import GradientState
+from sweep.judging.detectors import LoneDetector, RunContext, SkipStarvedConfig
 from sweep.judging.detectors.skip_starved import SkipWindow
 from sweep.records import Finding, Outcome, SkipReason, StepRecord
 
 
 def first(records: list[StepRecord], has_scaler: bool = False) -> Finding | None:
-    detector = SkipStarvedConfig().build(RunContext(has_scaler=has_scaler))
+    detector = LoneDetector(SkipStarvedConfig(), RunContext(has_scaler=has_scaler))
     return next((finding for record in records if (finding := detector.observe(record))), None)
 
 
@@ -35,9 +34,9 @@ def test_every_second_batch_is_just_enough() -> None:
 
 def test_the_window_tells_its_numbers() -> None:
     def described(*skipped: bool, num_infeasible: int = 0) -> str:
-        window = SkipWindow(size=3, gradient=GradientState(has_scaler=False))
+        window = SkipWindow(size=3)
         for k, is_skipped in enumerate(skipped):
-            window.update(step(1 + k, is_skipped, num_infeasible=num_infeasible))
+            window.update(step(1 + k, is_skipped, num_infeasible=num_infeasible), calibrated=True)
         return window.describe()
 
     assert described(True) == "the last batch was skipped"

@@ -1,7 +1,9 @@
 """The verdict on a log, as the JSON object that `python -m sweep.replay` prints.
 
-`verdict` is how the training went (the outcome of the first alarm, else of its end), `stop_step` where it would have
-been stopped (null: nowhere), `detector` the rule that fired (null: none), `reason` one sentence with the numbers.
+`verdict` is how the training went (the outcome of the first alarm, else of its end). It answers three questions:
+`numbers` whether they are sound, `learning` what became of what was to be learned, `judged_with` what both rest on.
+`stop_step` is where it would have been stopped (null: nowhere), `detector` the rule that fired (null: none), `reason`
+one sentence with the numbers, and `first_bad_step`, `last_good_step`, `value` and `threshold` its evidence.
 """
 
 import math
@@ -12,13 +14,19 @@ from typing import Any
 import numpy as np
 
 from slr_models.errors import UserError
+from sweep.logs.choice import ColumnChoice
 from sweep.logs.files import read_trace
-from sweep.logs.judging import End, Judgement, Setting, judge, setting_of
+from sweep.logs.judging import Judgement, Setting, judge, setting_of
 from sweep.logs.trace import Trace
 
 
 def replay(
-    path: Path, *, l_const: float | None = None, l_unif: float | None = None, budget: int | None = None
+    path: Path,
+    *,
+    l_const: float | None = None,
+    l_unif: float | None = None,
+    budget: int | None = None,
+    choice: ColumnChoice = ColumnChoice(),  # noqa: B008
 ) -> dict[str, Any]:
     """The verdict on a log, as the JSON object that is printed.
 
@@ -27,12 +35,13 @@ def replay(
         l_const: zero-information loss, nats a label; None: as the log's study says, else unknown.
         l_unif: loss of a uniform output, nats a label; None: likewise.
         budget: steps that the run was planned for; None: likewise.
+        choice: which columns hold what, and which run is judged; what it leaves out is found by itself.
 
     Raises:
         UserError: the log cannot be read or is empty, or an option is no possible value.
     """
     _check_options(l_const, l_unif, budget)
-    trace = read_trace(path)
+    trace = read_trace(path, choice)
     setting = setting_of(path, trace)
     if not len(trace) and setting.known_end is None:
         raise UserError(f"{path} is empty: it holds no step; give a log with at least one loss")
@@ -48,10 +57,9 @@ def replay(
 
 def _answer(path: Path, trace: Trace, setting: Setting, judgement: Judgement) -> dict[str, Any]:
     alarm, end = judgement.alarm, setting.known_end or judgement.end
-    finding = alarm.finding if alarm is not None else None
     # An audit overrules an alarm only where the run ended stable.
-    overruled = setting.audited and end.outcome is not None and end.outcome.is_stable
-    verdict = end if alarm is None or overruled else End(alarm.outcome, alarm.reason)
+    verdict = end if alarm is None or (setting.audited and end.stable) else alarm
+    finding = verdict.finding if alarm is None else alarm.finding
     stop_step = alarm.stop_step if alarm is not None else None
     notes = [*trace.notes, *setting.notes, *_calibration_note(trace)]
     if setting.known_end is None and setting.said and setting.said != (verdict.outcome, stop_step):
@@ -61,8 +69,11 @@ def _answer(path: Path, trace: Trace, setting: Setting, judgement: Judgement) ->
         notes.append(f"the study called this trial {outcome} ({where})")
     return {
         "verdict": verdict.outcome,
+        "numbers": verdict.numbers,
+        "learning": verdict.learning,
+        "judged_with": verdict.basis.describe(),
         "stop_step": stop_step,
-        "detector": finding.detector if finding is not None else None,
+        "detector": alarm.finding.detector if alarm is not None and alarm.finding is not None else None,
         "reason": verdict.reason,
         "first_bad_step": finding.first_bad_step if finding is not None else None,
         "last_good_step": finding.last_good_step if finding is not None else None,

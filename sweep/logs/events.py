@@ -7,38 +7,49 @@ Source: tensorflow/core/lib/io/record_writer.h. The message classes are those of
 
 import struct
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from slr_models.errors import UserError
-from sweep.logs.columns import field_of
+from sweep.logs.choice import ColumnChoice
 from sweep.logs.raw import Cell, RawLog, from_rows
 
 _HEADER = struct.Struct("<QI")
 _CHECKSUM = struct.Struct("<I")
 _PATTERN = "*.tfevents.*"
 _MAX_RUNS_NAMED = 10
+_LARGEST = 2**40
+"""No record has as many bytes."""
 _DTYPES = {1: "<f4", 2: "<f8", 3: "<i4", 9: "<i8"}
 """TensorFlow's number of a dtype -> numpy's name: float, double, int32, int64."""
 
 
-def are_events(content: bytes) -> bool:
-    """Whether a file's content begins with a whole record."""
-    if len(content) < _HEADER.size:
+def are_events(head: bytes, size: int | None) -> bool:
+    """Whether a file begins with a record; `size` is that of the file in bytes, None where it is not known."""
+    if len(head) < _HEADER.size:
         return False
-    length, checksum = _HEADER.unpack_from(content)
+    length, checksum = _HEADER.unpack_from(head)
     # Of any other file these bytes make a number far too large, and nothing has to be imported to know that.
-    return length < len(content) and int(checksum) == _masked_crc32c(content[:8])
+    return length < (size or _LARGEST) and int(checksum) == _masked_crc32c(head[:8])
 
 
-def files_of_run(folder: Path) -> tuple[list[Path], tuple[str, ...]]:
+def files_of_run(folder: Path, run: str | None = None) -> tuple[list[Path], tuple[str, ...]]:
     """The event files of one run, in the folder or in one right below it, in order; and notes of what was left out.
+
+    Args:
+        folder: of the run, or of several.
+        run: the name of the run's folder, where there are several.
 
     Raises:
         UserError: There are none, or those of several runs.
     """
+    if run is not None:
+        if not (folder / run).is_dir():
+            raise UserError(f"{folder} has no run {run}; leave --run out to be told what there is")
+        return files_of_run(folder / run)[0], (f"the run is {run}",)
     own = sorted(path for path in folder.glob(_PATTERN) if path.is_file())
     # Not deeper: a folder of many projects would take long, and what it holds would be no one run.
     below = sorted(path for path in folder.glob(f"*/{_PATTERN}") if path.is_file())
@@ -58,7 +69,7 @@ def files_of_run(folder: Path) -> tuple[list[Path], tuple[str, ...]]:
     return below, ()
 
 
-def read_files(files: Iterable[tuple[Path, bytes]], notes: Sequence[str] = ()) -> RawLog:
+def read_files(files: Iterable[tuple[Path, bytes]], choice: ColumnChoice, notes: Sequence[str] = ()) -> RawLog:
     """The scalars of a run by step. Where a continued run went back, its later values count."""
     # Here, because few logs need it and it is slow to import.
     from tensorboardX.proto.event_pb2 import Event  # type: ignore[import-untyped]
@@ -73,14 +84,15 @@ def read_files(files: Iterable[tuple[Path, bytes]], notes: Sequence[str] = ()) -
                 number = _scalar(value)
                 if number is None:
                     continue
-                if field_of(value.tag) is None:
-                    other_tags[value.tag] = None
-                else:
+                if choice.wants(value.tag):
                     rows.setdefault(event.step, {})[value.tag] = number
+                else:
+                    other_tags[value.tag] = None
     # The other tags are wanted for messages only: a row of their own, which tells nothing, names them.
     named = [(0, other_tags)] if other_tags else []
     in_order = [(step, {"step": step, **rows[step]}) for step in sorted(rows)]
-    return from_rows("TensorBoard", [*named, *in_order], is_table=False, notes=tuple(told))
+    raw = from_rows("TensorBoard", [*named, *in_order], choice.wants, is_table=False, notes=tuple(told))
+    return replace(raw, lines=None)
 
 
 def _records(path: Path, content: bytes, notes: list[str]) -> Iterator[bytes]:

@@ -10,27 +10,12 @@ from sweep import store
 from sweep.judging.detectors import NonfiniteConfig, RunContext, ScalerCollapseConfig, SkipStarvedConfig
 from sweep.judging.monitor import MonitorConfig, StabilityMonitor
 from sweep.logs.trace import Trace
-from sweep.records import Outcome, Verdict
+from sweep.records import Learning, Outcome, Verdict
 
-_RULES_WITHOUT_LOSSES = (NonfiniteConfig, ScalerCollapseConfig, SkipStarvedConfig)
-_RULES_OF_EVERY_STEP = (ScalerCollapseConfig, SkipStarvedConfig)
-_OUTCOMES_WITHOUT_LOSSES = (
-    Outcome.DIVERGED_NONFINITE,
-    Outcome.SCALER_COLLAPSE,
-    Outcome.CALIBRATING,
-    Outcome.SKIP_STARVED,
-    Outcome.INFEASIBLE_DATA,
-)
-"""What gradients, scales and skips alone can show."""
-
-
-@dataclass(frozen=True)
-class End:
-    """How a run ended, whatever was alarmed before."""
-
-    outcome: Outcome | None
-    """None where the log cannot tell: it holds no losses, and its gradients show nothing wrong."""
-    reason: str
+_SINGLE_STEPS = 64
+"""Steps that are read one by one after a quiet stretch."""
+_RULES_WITHOUT_LEVEL = (NonfiniteConfig, ScalerCollapseConfig, SkipStarvedConfig)
+"""What holds whatever the loss means."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +24,8 @@ class Judgement:
 
     alarm: Verdict | None
     """The first alarm; None if there was none."""
-    end: End
+    end: Verdict
+    """How the run ended, whatever was alarmed before."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +34,7 @@ class Setting:
 
     context: RunContext
     config: MonitorConfig
-    known_end: End | None = None
+    known_end: Verdict | None = None
     """What its study says of a trial that an exception ended; no log tells of it."""
     audited: bool = False
     """Whether its study let the trial run on to see whether its alarm was right."""
@@ -60,39 +46,37 @@ class Setting:
 def judge(trace: Trace, context: RunContext, config: MonitorConfig) -> Judgement:
     """Gives all steps to a fresh monitor, one by one as a live training would.
 
-    Where most steps log no loss, gradients and skips are judged at every step, and losses where they were logged.
+    Where a loss has no level that means anything (adversarial losses, reinforcement learning), only the numbers are
+    judged.
     """
-    if not trace.has_losses:
-        return _judge_gradients(trace, context, config)
-    if not trace.is_sparse:
-        return _watch(trace, context, config)
-    gradients = _judge_gradients(trace, context, config)
-    # Of the steps that log a loss, none tells how many were skipped between them.
-    kept = tuple(rule for rule in config.detectors if not isinstance(rule, _RULES_OF_EVERY_STEP))
-    losses = _watch(trace.with_losses(), context, config.model_copy(update={"detectors": kept}))
-    alarms = [judgement.alarm for judgement in (gradients, losses) if judgement.alarm is not None]
-    alarm = min(alarms, key=lambda alarm: alarm.step, default=None)
-    return Judgement(alarm, losses.end if gradients.end.outcome is None else gradients.end)
-
-
-def _watch(trace: Trace, context: RunContext, config: MonitorConfig) -> Judgement:
+    if trace.is_adversarial:
+        kept = tuple(rule for rule in config.detectors if isinstance(rule, _RULES_WITHOUT_LEVEL))
+        config = config.model_copy(update={"detectors": kept})
+        context = replace(context, l_const=math.nan, l_unif=math.nan)
     monitor = StabilityMonitor(context, config)
+    for step, val_loss in trace.validation:
+        monitor.observe_validation(step, val_loss)
     alarm: Verdict | None = None
-    for record in trace.records():
-        alarm = monitor.observe(record)
+    position = 0
+    while position < len(trace):
+        position += monitor.pass_over(trace.plain_steps(position))
+        for record in trace.records(position, position + _SINGLE_STEPS):
+            alarm = monitor.observe(record)
+        position += _SINGLE_STEPS
     end = monitor.end_verdict()
-    return Judgement(alarm, End(end.outcome, end.reason))
+    if trace.is_adversarial and not (end.outcome.is_open or end.outcome in _OUTCOMES_WITHOUT_LEVEL):
+        ended = end.reason.removeprefix("learned nothing: ").partition(",")[0]
+        reason = f"{ended}; the level of such a loss tells nothing of what was learned"
+        end = replace(end, outcome=Outcome.UNJUDGED, reason=reason, learning=Learning.UNKNOWN, finding=None)
+    return Judgement(alarm, end)
 
 
-def _judge_gradients(trace: Trace, context: RunContext, config: MonitorConfig) -> Judgement:
-    # The losses between the logged ones must be taken neither for a plateau nor for something learned.
-    context = replace(context, l_const=math.nan, l_unif=math.nan)
-    kept = tuple(rule for rule in config.detectors if isinstance(rule, _RULES_WITHOUT_LOSSES))
-    found = _watch(trace, context, config.model_copy(update={"detectors": kept}))
-    if found.end.outcome in _OUTCOMES_WITHOUT_LOSSES:
-        return Judgement(found.alarm, End(found.end.outcome, found.end.reason.partition("; the loss ended")[0]))
-    reason = "the gradient norms show nothing wrong; without losses nobody can tell whether anything was learned"
-    return Judgement(found.alarm, End(None, reason))
+_OUTCOMES_WITHOUT_LEVEL = (
+    Outcome.DIVERGED_NONFINITE,
+    Outcome.SCALER_COLLAPSE,
+    Outcome.SKIP_STARVED,
+    Outcome.INFEASIBLE_DATA,
+)
 
 
 def setting_of(path: Path, trace: Trace) -> Setting:
@@ -131,7 +115,7 @@ def setting_of(path: Path, trace: Trace) -> Setting:
     return Setting(
         replace(context, l_const=row["l_const"], l_unif=row["l_unif"], budget_steps=int(row["max_steps"])),
         config,
-        known_end=End(Outcome(row["verdict"]), row["reason"]) if crashed else None,
+        known_end=Verdict(Outcome(row["verdict"]), row["reason"], int(row["num_steps"])) if crashed else None,
         # Results of earlier versions know no audits.
         audited=bool(row.get("audited", False)),
         said=(Outcome(row["verdict"]), None if math.isnan(row["stop_step"]) else int(row["stop_step"])),

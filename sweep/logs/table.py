@@ -1,109 +1,134 @@
-"""The columns of a log, found by their spellings and read as numbers."""
+"""The chosen columns of a log, read as numbers."""
 
-import re
-from collections.abc import Iterable, Sequence
+import math
+from collections.abc import Iterable
 
 import numpy as np
-import numpy.typing as npt
 
 from slr_models.errors import UserError
-from sweep.logs.columns import candidates, field_of
-from sweep.logs.raw import Cell, RawLog
+from sweep.logs.choice import Chooser, Chosen, ColumnChoice
+from sweep.logs.columns import meaning_of
+from sweep.logs.raw import Bools, NumberCells, RawLog, filled
+from sweep.logs.words import AmbiguousError, comma_style, parse
 from sweep.records import SkipReason
-
-Floats = npt.NDArray[np.float64]
-Bools = npt.NDArray[np.bool_]
 
 LOST_IN_ROW = 5
 """Empty cells in a row that stand for NaN in a column that is usually filled; fewer were just not logged."""
-_WORDS = {"true": 1.0, "yes": 1.0, "t": 1.0, "false": 0.0, "no": 0.0, "f": 0.0}
-_MAX_NAMES_SHOWN = 20
 _COUNTS = ("step", "num_infeasible")
 """Fields that have no fraction."""
-_THOUSANDS = re.compile(r"[-+]?[1-9]\d{0,2}(?:,\d{3})+(?:\.\d*)?(?:e[-+]?\d+)?", re.IGNORECASE)
-_DECIMAL_COMMA = re.compile(r"[-+]?(?:\d*|\d{1,3}(?:\.\d{3})+),\d+(?:e[-+]?\d+)?", re.IGNORECASE)
+REASONS = tuple(SkipReason)
 
 
 class Table:
-    """Values of each field that the log holds, [rows]; a value that was not logged is NaN and marked so."""
+    """Values of each field that the log holds, [rows]."""
 
-    def __init__(self, raw: RawLog, name: str) -> None:
-        """Reads all cells.
+    def __init__(self, raw: RawLog, choice: ColumnChoice, name: str) -> None:
+        """Chooses the columns and reads them.
 
         Raises:
-            UserError: A cell is not what its column should hold; the message names `name`, line and column.
+            UserError: there is no loss, or a cell is not what its column should hold; the message names `name`, line
+                and column.
         """
-        self.num_rows = max((len(column) for column in raw.columns.values()), default=0)
-        self.read_as: dict[str, str] = {}
-        """Field -> the column that it was read from."""
+        self.num_rows = raw.num_rows
         self.num_lost: dict[str, int] = {}
         """Field -> empty cells that are taken for NaN."""
         self._raw, self._name = raw, name
-        self._values: dict[str, Floats] = {}
-        self._logged: dict[str, Bools] = {}
-        for field, columns in candidates(raw.columns).items():
-            # The best spelling that holds anything at all; a loss that was NaN from the start may hold nothing.
-            chosen = next((column for column in columns if any(raw.filled[column])), None)
-            if chosen is None and field == "loss" and raw.is_table:
-                chosen = columns[0]
-            if chosen is None:
-                continue
-            self.read_as[field] = chosen
+        self.chosen: Chosen = Chooser(raw, choice, name).choose()
+        self._fields: dict[str, NumberCells] = {}
+        for field, column in self.chosen.columns.items():
             if field != "skip_reason":
-                self._values[field] = self._numbers(chosen)
-                self._logged[field] = np.frombuffer(raw.filled[chosen], dtype=np.bool_).copy()
-        if raw.is_table:
+                self._fields[field] = self.column(column)
+        self.losses = [self.column(column) for column in self.chosen.losses]
+        self.validation = [self.column(column) for column in self.chosen.validation]
+        if raw.is_table and not raw.is_own:
             self._mark_lost()
+        for field, said in raw.said.items():
+            if field == "loss" and self.losses:
+                self.losses = [_with_said(loss, said) for loss in self.losses]
+            elif field != "skip_reason":
+                self._fields[field] = _with_said(self._fields[field], said) if field in self._fields else said
+        if not self.losses and "loss" in raw.said:
+            self.losses = [raw.said["loss"]]
 
     def __contains__(self, field: str) -> bool:
-        return field in self.read_as
+        return field in self._fields
 
-    def values(self, field: str) -> Floats:
-        """The values of a field; NaN where it was not logged."""
-        return self._values[field] if field in self._values else np.full(self.num_rows, np.nan)
+    def field(self, field: str) -> NumberCells:
+        """The values of a field; where there are none, nothing is logged."""
+        empty = self._fields.get(field)
+        return empty if empty is not None else _nothing(self.num_rows)
 
-    def logged(self, field: str) -> Bools:
-        """Where a field was logged; a NaN counts."""
-        return self._logged[field] if field in self._logged else np.zeros(self.num_rows, dtype=bool)
+    @property
+    def loss_logged(self) -> Bools:
+        """Where a loss was logged, or a part of one."""
+        return _any(self.num_rows, [loss.logged for loss in self.losses])
 
-    def skip_reasons(self) -> list[SkipReason | None]:
-        """The reasons of skipped steps; words that are none of ours say nothing here."""
-        if "skip_reason" not in self.read_as:
-            return [None] * self.num_rows
-        known = {reason.value: reason for reason in SkipReason}
-        return [known.get(str(cell).strip().lower()) for cell in self._raw.columns[self.read_as["skip_reason"]]]
+    @property
+    def said(self) -> Bools:
+        """Rows that tell something in words."""
+        return _any(self.num_rows, [said.logged for said in self._raw.said.values()])
 
-    def _numbers(self, column: str) -> Floats:
-        cells, filled = self._raw.columns[column], self._raw.filled[column]
+    def skip_reasons(self) -> "np.ndarray[tuple[int], np.dtype[np.int8]]":
+        """The reasons of skipped steps by their place in `SkipReason`, else -1; other words say nothing."""
+        reasons = np.full(self.num_rows, -1, dtype=np.int8)
+        if (column := self.chosen.columns.get("skip_reason")) is not None:
+            known = {reason.value: place for place, reason in enumerate(REASONS)}
+            cells = self._raw.columns[column]
+            if not isinstance(cells, NumberCells):
+                for row, cell in enumerate(cells):
+                    reasons[row] = known.get(str(cell).strip().lower(), -1)
+        if (said := self._raw.said.get("skip_reason")) is not None:
+            reasons[said.logged] = said.values[said.logged].astype(np.int8)
+        return reasons
+
+    def column(self, name: str) -> NumberCells:
+        """The numbers of a column.
+
+        Raises:
+            UserError: a cell is none.
+        """
+        cells = self._raw.columns[name]
+        if isinstance(cells, NumberCells):
+            return cells
+        logged = filled(cells)
+        values = np.full(len(cells), np.nan)
+        texts: list[int] = []
+        for row in np.flatnonzero(logged).tolist():
+            cell = cells[row]
+            if isinstance(cell, str):
+                texts.append(row)
+            else:
+                assert cell is not None, "it is filled"
+                values[row] = _float(cell)
+        words = [str(cells[row]) for row in texts]
         try:
-            return np.array([float(cell) if full else np.nan for cell, full in zip(cells, filled, strict=True)])  # type: ignore[arg-type]
-        except (TypeError, ValueError):
-            # Words, or a mistake: one by one.
-            comma = _comma_style(column, cells)
-            return np.array([self._number(row, column, comma) if full else np.nan for row, full in enumerate(filled)])
+            values[texts] = np.array(words, dtype=np.float64)
+        except ValueError:
+            comma = self._comma_style(name, words)
+            for row, word in zip(texts, words, strict=True):
+                values[row] = self._number(row, name, word, comma)
+        return NumberCells(values, logged)
 
-    def _number(self, row: int, column: str, comma: str | None) -> float:
-        cell = self._raw.columns[column][row]
+    def _comma_style(self, name: str, words: list[str]) -> str | None:
+        meaning = meaning_of(name)
+        return "thousands" if meaning is not None and meaning.field in _COUNTS else comma_style(words)
+
+    def _number(self, row: int, column: str, word: str, comma: str | None) -> float:
         try:
-            return float(cell)  # type: ignore[arg-type]
-        except (TypeError, ValueError):
-            pass
-        word = str(cell).strip().lower()
-        if word in _WORDS:
-            return _WORDS[word]
-        readings = _comma_readings(word)
-        if len(readings) == 1:
-            return next(iter(readings.values()))
-        if comma in readings:
-            return readings[comma]
-        where = f"{self._name}: line {self._raw.lines[row]}" if self._raw.lines else f"{self._name}: row {row + 1}"
-        if readings:
-            possible = " or ".join(f"{value:.15g}" for value in readings.values())
+            return parse(word, comma)
+        except AmbiguousError as error:
+            possible = " or ".join(f"{value:.15g}" for value in error.readings)
             raise UserError(
-                f"{where}, column {column}: {cell!r} is ambiguous, as it may be {possible}; "
+                f"{self._where(row)}, column {column}: {word!r} is ambiguous, as it may be {possible}; "
                 f"write numbers with a decimal point and without thousands separators"
-            )
-        raise UserError(f"{where}, column {column}: {cell!r} is not a number; correct or empty that cell")
+            ) from None
+        except ValueError:
+            raise UserError(
+                f"{self._where(row)}, column {column}: {word!r} is not a number; correct or empty that cell"
+            ) from None
+
+    def _where(self, row: int) -> str:
+        return f"{self._name}: line {self._raw.lines[row]}" if self._raw.lines else f"{self._name}: row {row + 1}"
 
     def _mark_lost(self) -> None:
         """Takes for NaN what was one before it was written: pandas, for one, writes NaN as an empty cell.
@@ -112,46 +137,55 @@ class Table:
         hold nothing else than training steps hold. A logger that has nothing to say of the loss (at a validation,
         or between its logging steps) leaves other patterns.
         """
-        if "loss" not in self:
+        has_loss = self.loss_logged
+        suspects = {"loss": ~has_loss}
+        if "grad_norm" in self:
+            suspects["grad_norm"] = ~self._fields["grad_norm"].logged
+        suspects = {field: gaps for field, gaps in suspects.items() if _long_runs(gaps).any() and _is_dense(~gaps)}
+        if not suspects:
             return
-        has_loss = self._logged["loss"]
-        filled = {name: np.frombuffer(marks, dtype=np.bool_) for name, marks in self._raw.filled.items()}
         is_training = np.ones(self.num_rows, dtype=bool)
-        for marks in filled.values():
-            if has_loss.any() and marks[has_loss].mean() < 0.5:
-                is_training &= ~marks
-        for field in ("loss", "grad_norm"):
-            if field in self:
-                lost = _long_runs(~self._logged[field] & is_training) & _is_dense(self._logged[field])
-                self._logged[field] |= lost
-                if lost.any():
-                    self.num_lost[field] = int(lost.sum())
+        if has_loss.any():
+            num_losses = int(has_loss.sum())
+            for marks in (*(filled(column) for column in self._raw.columns.values()), *self._raw.filled()):
+                if 2 * int((marks & has_loss).sum()) < num_losses:
+                    is_training &= ~marks
+        for field, gaps in suspects.items():
+            lost = _long_runs(gaps & is_training)
+            if not lost.any():
+                continue
+            self.num_lost[field] = int(lost.sum())
+            if field == "loss":
+                self.losses = [NumberCells(loss.values, loss.logged | lost) for loss in self.losses]
+            else:
+                norm = self._fields[field]
+                self._fields[field] = NumberCells(norm.values, norm.logged | lost)
 
 
-def _comma_readings(word: str) -> dict[str, float]:
-    """What a number with a comma may be, by what the comma is: 4,1234 and 1,234.5 are plain, 1,234 is both."""
-    readings: dict[str, float] = {}
-    if _THOUSANDS.fullmatch(word):
-        readings["thousands"] = float(word.replace(",", ""))
-    if _DECIMAL_COMMA.fullmatch(word):
-        readings["decimal"] = float(word.replace(".", "").replace(",", "."))
-    return readings
+def _float(number: float) -> float:
+    try:
+        return float(number)
+    except OverflowError:
+        # JSON's whole numbers have no limit.
+        return math.inf if number > 0 else -math.inf
 
 
-def _comma_style(column: str, cells: Iterable[Cell]) -> str | None:
-    """What the commas of a column are, as its plain numbers tell; None where they tell nothing, or different things."""
-    if (known := field_of(column)) is not None and known[0] in _COUNTS:
-        return "thousands"
-    styles: set[str] = set()
-    for cell in cells:
-        word = str(cell).strip()
-        readings = _comma_readings(word)
-        if len(readings) == 1:
-            styles.update(readings)
-        elif "." in word:
-            # With a decimal point in use, a comma is none.
-            styles.add("thousands")
-    return styles.pop() if len(styles) == 1 else None
+def _any(num_rows: int, marks: Iterable[Bools]) -> Bools:
+    """Where any of several marks stands."""
+    found = np.zeros(num_rows, dtype=np.bool_)
+    for one in marks:
+        found |= one
+    return found
+
+
+def _nothing(num_rows: int) -> NumberCells:
+    return NumberCells(np.full(num_rows, np.nan), np.zeros(num_rows, dtype=bool))
+
+
+def _with_said(column: NumberCells, said: NumberCells) -> NumberCells:
+    """A column with what was said in words where the column itself has nothing."""
+    adds = said.logged & ~column.logged
+    return NumberCells(np.where(adds, said.values, column.values), column.logged | said.logged)
 
 
 def _is_dense(logged: Bools) -> bool:
@@ -161,18 +195,12 @@ def _is_dense(logged: Bools) -> bool:
 
 def _long_runs(marks: Bools) -> Bools:
     """The marks that stand in rows of `LOST_IN_ROW` or more."""
+    if not marks.any():
+        return marks
     edges = np.diff(np.concatenate([[0], marks.astype(np.int8), [0]]))
-    kept = np.zeros_like(marks)
-    for start, stop in zip(np.flatnonzero(edges == 1), np.flatnonzero(edges == -1), strict=True):
-        kept[start:stop] = stop - start >= LOST_IN_ROW
-    return kept
-
-
-def no_loss(names: Sequence[str], name: str) -> UserError:
-    """What to tell a user whose log has no loss."""
-    shown = ", ".join(names[:_MAX_NAMES_SHOWN]) or "none"
-    more = f" and {len(names) - _MAX_NAMES_SHOWN} more" if len(names) > _MAX_NAMES_SHOWN else ""
-    return UserError(
-        f"{name} has no column loss (or train_loss, train/loss, ...); its columns are: {shown}{more}. "
-        f"Name the training loss `loss`"
-    )
+    starts, stops = np.flatnonzero(edges == 1), np.flatnonzero(edges == -1)
+    long = stops - starts >= LOST_IN_ROW
+    kept = np.zeros(len(marks) + 1, dtype=np.int8)
+    kept[starts[long]] += 1
+    kept[stops[long]] -= 1
+    return np.cumsum(kept)[:-1].astype(bool)

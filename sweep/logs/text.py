@@ -1,145 +1,291 @@
 """Plain text logs: the numbers that a training printed, line by line.
 
 Understood are pairs of a name and a number in any of the usual styles (`Batch 3: loss=5.1, grad_norm=0.48`,
-`step 100 | loss 3.2 | grad norm 1.1`, `{'loss': 0.5, 'grad_norm': 1.2}`, `[10/500] Loss: 2.1`), and messages:
-`Infinite gradient norm at batch 0`, `loss is nan at step 7`, and "skip", "skipped", "skipping" for a step without an
-update. What is said of validation, and prose, is passed over.
+`step 100 | loss 3.2 | grad norm 1.1`, `{'loss': 0.5, 'grad_norm': 1.2}`, `[10/500] Loss: 2.1`), tables of a header
+and rows of numbers, and messages: `Infinite gradient norm at batch 0`, `loss is nan at step 7`, and "skip",
+"skipped", "skipping" for a step without an update. What is said of validation stands apart; prose is passed over.
+
+Most lines of a log are printed by the same few statements. A line's shape is what is left of it without its digits;
+each shape is understood once, and its other lines are but numbers at known places.
 """
 
 import re
+from array import array
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from slr_models.errors import UserError
-from sweep.logs.columns import field_of, normal_form
-from sweep.logs.raw import Cell, RawLog, from_rows
-from sweep.records import SkipReason
+import numpy as np
 
-_DIGITS = (
-    # A comma with digits after it belongs to the number: 1.234,5 or 1,234.5 or 4,1234; else 1234.5.
-    r"(?:\d{1,3}(?:\.\d{3})+,\d+(?!\d|[.,]\d|/)|\d{1,3}(?:,\d{3})+(?:\.\d*)?(?!\d|,\d)|\d+,\d+(?!\d|[.,]\d|/)|"
-    r"\d+(?:\.\d*)?|\.\d+)"
+from sweep.logs import bars
+from sweep.logs.choice import ColumnChoice
+from sweep.logs.columns import meaning_of, normal_form
+from sweep.logs.facts import ID_PIECES, PIECES, Fact
+from sweep.logs.lines import facts_of, header_of, is_worth_reading
+from sweep.logs.naming import names_of_numbers, rewards_of
+from sweep.logs.raw import Cell, Column, Floats, NumberCells, RawLog
+from sweep.logs.words import parse
+from sweep.wording import plural
+
+_CODE = re.compile(r"^\s*(?:import \w|from [\w.]+ import |def \w+\(|class \w+[(:])", re.MULTILINE)
+"""Part of a program in Python, as some logs begin with."""
+_ASSIGNMENT = re.compile(r"\s*[\w.\[\]'\"]+(?:: *[\w.\[\]]+)? [-+*/]?= [^|:,;]*$")
+_KALDI = re.compile(
+    r"\baverage\s+objective\s+function\s+for\s+'output'\s+(?:for\s+minibatches\s+[\d-]+\s+)?is\s+\S+", re.IGNORECASE
 )
-_NUMBER = rf"[-+]?(?:{_DIGITS}(?:e[-+]?\d+)?|nan|inf(?:inity)?)"
-_ARROW = "(?:\u2192|->|=>)"
-_PAIR = re.compile(
-    # Up to four words before a number; between them a separator, quotes, or the name of a tensor's type. A dash
-    # between spaces parts two statements, and what follows a slash is half a unit: `25/25 - 3s 120ms/step - loss: 0.5`.
-    r"(?P<words>(?<![\w/])[a-z][\w./]*(?:(?: +|-)[a-z][\w./]*){0,3})"
-    r"(?P<mark>['\"]?\s*[:=|]\s*|['\"]?\s+)['\"]?(?:tensor\()?"
-    rf"(?P<number>{_NUMBER})(?![\w])(?!\s*{_ARROW}\s*[\d.])",
-    re.IGNORECASE,
-)
-_COUNT = r"(?:\d{1,3}(?:,\d{3})+|\d+)"
-_OF_TOTAL = re.compile(
-    rf"(?P<epoch>epoch\W*)?(?<![\d.,])(?P<number>{_COUNT})\s*/\s*{_COUNT}(?![\d.]|,\d)", re.IGNORECASE
-)
-_WHOLE_EPOCH = re.compile(r"\d[mun]?s/(?:step|sample|epoch)(?![\w,\]])")
-"""Keras gives the time a step once an epoch is over; its `25/25` are then the steps of each epoch. That of a tqdm bar
-stands in brackets, and its `25/100` counts."""
-_NONFINITE = re.compile(
-    r"\b(?P<what>infinite|inf|nan|non-?finite|nan/inf|overflow\w*)[ _](?:in )?(?P<of>loss|grad)|"
-    r"\b(?P<of2>loss|grad(?:ient)?s?(?:[ _]norm)?)\s+(?:is|are|was|became)\s+(?P<what2>infinite|inf|nan|non-?finite)\b|"
-    r"\bgrad(?:ient)? (?P<overflow>overflow)|^(?=.*\bskip)(?=.*(?P<overflow2>\boverflow))",
-    re.IGNORECASE,
-)
-_SKIP = re.compile(
-    r"(?<!not )(?<!never )(?<!no )\bskip(?:s|ped|ping)?\b(?!['\"]?(?: (?:steps|batches|iterations))?\s*[:=])",
-    re.IGNORECASE,
-)
-_HELD_OUT = re.compile(r"\b(?:val|valid|validation|eval|evaluation|test|dev|best)\b", re.IGNORECASE)
-_REDUCED_SCALE = re.compile(rf"reducing (?:loss )?scale to ({_NUMBER})", re.IGNORECASE)
+_EPOCH_OF_TOTAL = re.compile(r"pochs?(?:\W{0,3}(\d{1,7}) ?(?:/|of) ?(\d{1,7})(?![\d/])|\[(\d{1,7})\])")
+"""It begins with letters alone, which are found fast."""
+_MANY_SHAPES = 1000
+"""Where there are more, lines may differ in names that are numbers."""
+_MAX_SHAPES = 20_000
+"""More shapes than any log of a training has are not kept; beyond, a line is understood by itself."""
 
 
-def read_text(path: Path, content: str) -> RawLog:
+@dataclass
+class _Shape:
+    """The lines that differ in their numbers alone."""
+
+    facts: tuple[Fact, ...]
+    rows: "array[int]" = field(default_factory=lambda: array("q"))
+    cells: list[list[str]] = field(default_factory=list)
+    """Of each fact, what stands at its place, [facts][rows]; empty where it has none."""
+
+    @property
+    def is_overflow(self) -> bool:
+        """Whether the lines say what the loss scale is reduced to."""
+        return any(fact.is_said and fact.key == "loss_scale" and fact.factor != 1 for fact in self.facts)
+
+    def words(self, place: int) -> list[str]:
+        """What the lines say of a fact, as text."""
+        fact = self.facts[place]
+        if fact.place is None:
+            return [repr(fact.value)] * len(self.rows)
+        return [f"-{cell}" for cell in self.cells[place]] if fact.factor < 0 else self.cells[place]
+
+    def values(self, place: int) -> Floats:
+        """The numbers of a fact.
+
+        Raises:
+            ValueError: what stands at its place has a comma.
+        """
+        fact = self.facts[place]
+        if fact.place is None:
+            return np.full(len(self.rows), fact.value)
+        return fact.factor * np.fromiter(map(float, self.cells[place]), dtype=np.float64, count=len(self.rows))
+
+
+def read_text(path: Path, content: str, choice: ColumnChoice) -> RawLog:
     """The steps that a text log tells of; gradient norms without losses are enough.
 
-    Raises:
-        UserError: No line holds a loss or a gradient norm.
+    Where its epochs start anew after the last of them and the loss does so too, it holds several runs: a column `run`
+    numbers them from 1.
     """
+    content = _unwrapped(content)
+    shapes, lines = _shapes(content, choice)
     names: dict[str, str] = {}
-    rows = list(_rows(content, names))
-    if not any("grad_norm" in row or "loss" in map(_kind, row) for _, row in rows):
-        raise UserError(
-            f"{path} has no line with a loss or a gradient norm that can be read; "
-            f"write lines such as `step 100 loss 3.2 grad_norm 1.1`, or CSV with a column loss"
-        )
-    notes = tuple(f"{name} is read as {field}" for name, field in names.items() if name != field)
-    return from_rows("text", rows, is_table=False, notes=notes)
+    messages: set[str] = set()
+    for fact in (fact for shape in shapes for fact in shape.facts):
+        if fact.is_said:
+            messages.add(fact.key)
+        else:
+            names.setdefault(fact.key, fact.name)
+    columns: dict[str, Column] = {}
+    for key, name in names.items():
+        uses = _uses(shapes, key, is_said=False)
+        try:
+            columns[name] = _numbers(uses, len(lines))
+        except ValueError:
+            columns[name] = _words(uses, len(lines))
+    said = {key: _said(_uses(shapes, key, is_said=True), len(lines)) for key in messages}
+    # What is not there, a person has to name.
+    has_all = {normal_form(name) for name in choice.asked} <= names.keys()
+    has_any = bool({"loss", "grad_norm"} & messages) or any(_tells(name) for name in columns)
+    candidates = () if has_all and has_any else names_of_numbers(content)
+    runs, notes = _runs(content, lines, columns, choice)
+    return RawLog(
+        "text",
+        len(lines),
+        tuple(dict.fromkeys((*columns, *rewards_of(content)))),
+        runs | columns,
+        lines,
+        is_table=False,
+        is_text=True,
+        said=said,
+        candidates=candidates,
+        notes=notes,
+    )
 
 
-def _kind(name: str) -> str | None:
-    known = field_of(name)
-    return None if known is None else known[0]
+def _tells(name: str) -> bool:
+    meaning = meaning_of(name)
+    return meaning is not None and meaning.field in ("loss", "val_loss", "grad_norm")
 
 
-def _rows(content: str, names: dict[str, str]) -> Iterator[tuple[int, dict[str, Cell]]]:
-    """Line number and fields of each line that tells of a step; `names` collects what the log calls the fields."""
-    previous: dict[str, Cell] = {}
+def _unwrapped(content: str) -> str:
+    """The text with Kaldi's sentences on one line each, which mail programs break; the number of lines stays."""
+    if "objective" not in content:
+        return content
+    return _KALDI.sub(lambda found: " ".join(found[0].split()) + found[0].count("\n") * "\n", content)
+
+
+def _runs(
+    content: str, lines: list[int], columns: dict[str, Column], choice: ColumnChoice
+) -> tuple[dict[str, Column], tuple[str, ...]]:
+    """A column that numbers the runs that a text holds, and notes; nothing where it holds one."""
+    starts, num_falls = _starts_of_runs(content)
+    runs = (np.searchsorted(starts, lines, side="right") + 1).astype(np.float64)
+    if not starts or runs[:1] == runs[-1:]:
+        note = f"the epochs fall back {plural(num_falls, 'time')}, so several trainings may follow each other here"
+        return {}, (note,) if 0 < num_falls < len(lines) / 3 else ()
+    times = plural(len(starts), "time")
+    if choice.run is None and not _begin_anew(runs, columns):
+        return {}, (f"the epochs start anew {times} but the loss does not, so this is read as one training "
+                    f"(--run 2 takes its second part alone)",)  # fmt: skip
+    return {"run": NumberCells(runs, np.ones(len(runs), dtype=np.bool_))}, (
+        f"the epochs start anew {times} after the last of them, so there are {len(starts) + 1} runs",
+    )
+
+
+def _starts_of_runs(content: str) -> tuple[list[int], int]:
+    """The lines where epochs start anew after the last of them (`Epoch 15/15`, then `Epoch 1/15`); other falls."""
+    if "POCH" in content:
+        content = content.lower()
+    starts = []
+    number, position, before, total_before, num_falls = 1, 0, -1, 0, 0
+    for found in _EPOCH_OF_TOTAL.finditer(content):
+        epoch, total = (int(found[1]), int(found[2])) if found[1] else (int(found[3]), 0)
+        if epoch <= 1 < total_before and before > epoch and before >= total_before - 1:
+            number += content.count("\n", position, found.start())
+            position = found.start()
+            starts.append(number)
+        elif epoch < before and total == total_before:
+            num_falls += 1
+        before, total_before = epoch, total
+    return starts, num_falls
+
+
+def _begin_anew(runs: Floats, columns: dict[str, Column]) -> bool:
+    """Whether the loss begins most runs nearer to where it began the one before than to where it ended it."""
+    found = [
+        column
+        for name, column in columns.items()
+        if isinstance(column, NumberCells) and (meaning := meaning_of(name)) is not None and meaning.field == "loss"
+    ]
+    if not found:
+        return False
+    fullest = max(found, key=lambda column: int(column.logged.sum()))
+    known = np.isfinite(fullest.values)
+    values, runs = fullest.values[known], runs[known]
+    begins = np.flatnonzero(np.diff(runs)) + 1
+    first = values[np.concatenate([[0], begins])]
+    far = np.abs(first[1:] - values[begins - 1]) > np.abs(np.diff(first))
+    return bool(len(begins)) and bool(2 * far.sum() > len(begins))
+
+
+def _shapes(content: str, choice: ColumnChoice) -> tuple[list[_Shape], list[int]]:
+    """The shapes of the lines that tell of a step, and the line of each row."""
+    known: dict[str, _Shape | None] = {}
+    shapes: list[_Shape] = []
+    lines: list[int] = []
+    table: tuple[str, ...] = ()
+    before = ""
+    quotes_code = _CODE.search(content) is not None
+    pattern = PIECES
+    split = pattern.split
+    drawn = _lines(content)
+    for number, line in bars.last_of_each(drawn) if bars.has_bars(content) else drawn:
+        pieces = split(line)
+        key = "\0".join(pieces[::2])
+        try:
+            shape = known[key]
+        except KeyError:
+            if (header := header_of(line)) is not None:
+                if header != table:
+                    # A row means what its latest header says.
+                    known.clear()
+                table = header
+            is_code = quotes_code and _ASSIGNMENT.match(line) is not None
+            is_worth = not is_code and (bool(table) or is_worth_reading(line, choice))
+            facts = facts_of(line, pieces, table, choice) if is_worth else ()
+            shape = _Shape(facts, cells=[[] for _ in facts]) if facts else None
+            if len(known) == _MANY_SHAPES and pattern is PIECES:
+                known.clear()
+                pattern = ID_PIECES
+                split = pattern.split
+            elif len(known) < _MAX_SHAPES and all(fact.holds_for_shape for fact in facts):
+                known[key] = shape
+            if shape is not None:
+                shapes.append(shape)
+        if shape is None or (line == before and shape.is_overflow):
+            # Each process of several says that the scale was halved, once.
+            continue
+        before = line
+        shape.rows.append(len(lines))
+        lines.append(number)
+        for fact, cells in zip(shape.facts, shape.cells, strict=True):
+            if fact.place is not None:
+                cells.append(pieces[fact.place])
+    return shapes, lines
+
+
+def _lines(content: str) -> Iterator[tuple[int, str]]:
+    """Number and text of each line; a progress bar draws itself again and again over its own."""
     for number, line in enumerate(content.split("\n"), start=1):
-        # A progress bar draws itself again and again over its line; a lone return before the line's end is Windows'.
-        parts = line.rstrip("\r").split("\r")
-        for part in parts:
-            row = _row(part, names)
-            if row and not (len(parts) > 1 and row == previous):
-                yield number, row
-                previous = row
-
-
-def _row(line: str, names: dict[str, str]) -> dict[str, Cell]:
-    """What a line says of a step, by field; losses by their spelling, because a log may hold several kinds."""
-    row: dict[str, Cell] = {}
-    called: dict[str, str] = {}
-    for match in _PAIR.finditer(line):
-        if (found := _field(match, line)) is None:
+        if "\r" not in line:
+            yield number, line
             continue
-        words, field = found
-        # Of two counts the whole one is the step: fairseq's `update` is a fraction of an epoch, its num_updates not.
-        is_better = field == "step" and "." in str(row.get(field)) and "." not in match["number"]
-        if field not in row or is_better:
-            row[field], called[field] = match["number"], words
-    if "step" not in row and not _WHOLE_EPOCH.search(line):
-        for match in _OF_TOTAL.finditer(line):
-            if not match["epoch"]:
-                row["step"] = match["number"]
-                break
-    _add_messages(row, line)
-    if not set(map(_kind, row)) & {"loss", "grad_norm"}:
-        return {}
-    names.update({words: field for field, words in called.items() if _kind(field) != "loss"})
-    return row
+        # A lone return before the line's end is Windows'.
+        previous = None
+        for part in line.rstrip("\r").split("\r"):
+            if part != previous:
+                yield number, part
+            previous = part
 
 
-def _field(match: re.Match[str], line: str) -> tuple[str, str] | None:
-    """The words that name a number, and its field (of a loss: its spelling); None for other numbers."""
-    words = re.split(r" +|-", match["words"])
-    for first in range(len(words)):
-        name = normal_form(" ".join(words[first:]))
-        field = _kind(name)
-        if field is None:
-            continue
-        bare_space = not match["mark"].strip("'\" ")
-        if field == "loss" and "train" not in name and _HELD_OUT.search(line[: match.start("number")]):
-            return None
-        if bare_space and field in ("skipped", "skip_reason", "applied"):
-            return None
-        return " ".join(words[first:]), name if field == "loss" else field
-    return None
+def _uses(shapes: list[_Shape], key: str, *, is_said: bool) -> list[tuple[_Shape, int]]:
+    """The shapes that tell of a column or field, and which of their facts does."""
+    return [
+        (shape, place)
+        for shape in shapes
+        for place, fact in enumerate(shape.facts)
+        if fact.key == key and fact.is_said == is_said
+    ]
 
 
-def _add_messages(row: dict[str, Cell], line: str) -> None:
-    """What a line says in words: a value that is not finite, a step that was skipped."""
-    if (found := _NONFINITE.search(line)) is not None and not _HELD_OUT.search(line[: found.start()]):
-        of_loss = (found["of"] or found["of2"] or "").lower() == "loss"
-        what = (found["what"] or found["what2"] or "").lower()
-        row.setdefault("loss" if of_loss else "grad_norm", "nan" if what.startswith("nan") else "inf")
-        if not of_loss:
-            # Who warns of such a gradient does not apply it; the next ones would be NaN for ever.
-            row["applied"], row["skip_reason"] = 0, SkipReason.NONFINITE.value
-    if (reduced := _REDUCED_SCALE.search(line)) is not None and "attempted" not in line.lower():
-        # Said is the next scale; the one in force was twice that.
-        row["loss_scale"] = 2 * float(reduced[1].replace(",", ""))
-    if _SKIP.search(line):
-        finite = "inf" not in str(row.get("grad_norm", "inf")).lower() and "nan" not in str(row["grad_norm"]).lower()
-        row["applied"] = 0
-        row["skip_reason"] = (SkipReason.THRESHOLD if finite else SkipReason.NONFINITE).value
+def _numbers(uses: list[tuple[_Shape, int]], num_rows: int) -> NumberCells:
+    """A column of numbers.
+
+    Raises:
+        ValueError: one of them has a comma.
+    """
+    values = np.full(num_rows, np.nan)
+    logged = np.zeros(num_rows, dtype=bool)
+    for shape, place in uses:
+        rows = np.frombuffer(shape.rows, dtype=np.int64)
+        values[rows] = shape.values(place)
+        logged[rows] = True
+    return NumberCells(values, logged)
+
+
+def _said(uses: list[tuple[_Shape, int]], num_rows: int) -> NumberCells:
+    """What messages say of a field; a number that cannot be read says nothing."""
+    try:
+        return _numbers(uses, num_rows)
+    except ValueError:
+        values = np.full(num_rows, np.nan)
+    for shape, place in uses:
+        for row, word in zip(shape.rows, shape.words(place), strict=True):
+            try:
+                values[row] = abs(shape.facts[place].factor) * parse(word, "thousands")
+            except ValueError:
+                continue
+    return NumberCells(values, ~np.isnan(values))
+
+
+def _words(uses: list[tuple[_Shape, int]], num_rows: int) -> list[Cell]:
+    """A column of numbers as they stand in the lines."""
+    cells: list[Cell] = [None] * num_rows
+    for shape, place in uses:
+        for row, word in zip(shape.rows, shape.words(place), strict=True):
+            cells[row] = word
+    return cells

@@ -131,10 +131,10 @@ def test_a_chart_exported_from_wandb(tmp_path) -> None:
     assert losses(trace) == [3.5, 3.4] and trace.steps.tolist() == [0, 1]
     assert "the run is lilac-sun-3" in trace.notes and trace.read_as["loss"] == "train/loss"
     assert losses(of(tmp_path / "a.csv", "Step,test - 3 - loss\n1,3.5\n")) == [3.5], "a run may be called anything"
-    with pytest.raises(UserError, match=r"2 runs \(calm-sea-1, lilac-sun-3\); keep the columns of one"):
+    with pytest.raises(UserError, match=r"2 runs \(calm-sea-1, lilac-sun-3\); choose one by --run NAME"):
         of(tmp_path / "a.csv", "Step,lilac-sun-3 - loss,calm-sea-1 - loss\n1,3.5,3.6\n")
-    with pytest.raises(UserError, match="no column loss"):
-        of(tmp_path / "a.csv", "step,val - loss\n1,3.5\n")
+    alone = of(tmp_path / "a.csv", "step,val - loss\n1,3.5\n")
+    assert losses(alone) == [3.5] and alone.is_held_out and "stands for it" in alone.notes[-1]
 
 
 def test_a_metric_exported_from_tensorboard(tmp_path) -> None:
@@ -170,7 +170,8 @@ def test_an_epoch_of_keras_is_one_record(tmp_path, line) -> None:
     epochs = [f"Epoch {k}/3\n{line.format(x=4 - k / 10)}" for k in (1, 2, 3)]
     trace = of(tmp_path / "a.log", "\n".join(epochs))
     assert losses(trace) == [3.9, 3.8, 3.7] and trace.steps.tolist() == [1, 2, 3]
-    assert trace.read_as == {"loss": "loss"} and trace.notes == ()
+    assert trace.read_as == {"loss": "loss"} and trace.notes in ((), ("val_loss is read as the validation loss",))
+    assert trace.validation == (((1, 9.9), (2, 9.9), (3, 9.9)) if "val_loss" in line else ())
 
 
 def test_a_slow_bar_of_tqdm_still_counts_its_steps(tmp_path) -> None:
@@ -229,3 +230,159 @@ def test_a_folder_is_one_run_and_is_not_searched_to_its_ground(tmp_path) -> None
     trace = read_trace(tmp_path / "deep" / "a")
     assert losses(trace) == [3.5, 3.25]
     assert any("not those in" in note and "deep/a/b" in note for note in trace.notes)
+
+
+LOSSES = [round(4 - k / 16, 4) for k in range(24)]
+VALIDATION = tuple((k, x + 1) for k, x in enumerate(LOSSES, start=1))
+SERIES = {"loss": LOSSES, "val_loss": [x + 1 for x in LOSSES]}
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        json.dumps(SERIES),
+        json.dumps(SERIES, indent=2),
+        json.dumps({"history": SERIES, "params": {"epochs": 24}, "epoch": list(range(24))}),
+        json.dumps({"train": {"loss": SERIES["loss"]}, "val": {"loss": SERIES["val_loss"]}}, indent=1),
+        json.dumps({"train_losses": SERIES["loss"], "val_losses": SERIES["val_loss"]}),
+        json.dumps({name: {str(k): x for k, x in enumerate(values)} for name, values in SERIES.items()}),
+        json.dumps(
+            {"columns": list(SERIES), "index": list(range(24)), "data": list(zip(*SERIES.values(), strict=True))}
+        ),
+        json.dumps({f"epoch_{k}": {"loss": x, "val_loss": x + 1} for k, x in enumerate(LOSSES)}),
+        json.dumps({"epochs": [{"train": {"loss": x}, "valid": {"loss": x + 1}} for x in LOSSES], "seed": 1}),
+        json.dumps([{"main/loss": x, "validation/main/loss": x + 1, "epoch": 1} for x in LOSSES]),
+    ],
+)
+@pytest.mark.parametrize("name", ["history.json", "log"])
+def test_series_in_one_json_object(tmp_path, name, content) -> None:
+    trace = of(tmp_path / name, content)
+    assert trace.format == "JSON" and losses(trace) == LOSSES and trace.validation == VALIDATION
+
+
+def test_a_history_that_python_printed(tmp_path) -> None:
+    trace = of(tmp_path / "a.txt", f"{ {'loss': [3.0, math.nan], 'val_loss': [4, 5]} }\n")
+    assert losses(trace) == pytest.approx([3, math.nan], nan_ok=True) and trace.validation == ((1, 4.0), (2, 5.0))
+
+
+def test_a_metric_exported_from_tensorboard_as_json(tmp_path) -> None:
+    trace = of(tmp_path / "run-tag-loss.json", json.dumps([[1.7e9 + k, 10 * k, x] for k, x in enumerate(LOSSES)]))
+    assert losses(trace) == LOSSES and trace.steps.tolist() == list(range(0, 240, 10))
+    assert any("run-tag-loss.json is taken for the training loss" in note for note in trace.notes)
+    assert math.isnan(losses(of(tmp_path / "a.json", "[[1.0, 1, 3.0], [2.0, 2, NaN]]"))[1])
+
+
+def test_json_that_is_no_log_names_what_it_holds(tmp_path) -> None:
+    with pytest.raises(UserError, match=r"no log that can be read: an object of lr, sizes; give"):
+        of(tmp_path / "a.json", '{\n"lr": 0.1,\n"sizes": [[1, 2], [3, 4]]\n}')
+    with pytest.raises(UserError, match="its columns are: step, reward. Name the training loss by --loss NAME"):
+        of(tmp_path / "a.jsonl", '{"step": 1, "reward": 2.0}\n')
+
+
+def test_metrics_of_mlflow(tmp_path) -> None:
+    metrics = tmp_path / "run" / "metrics"
+    (metrics / "train").mkdir(parents=True)
+    (tmp_path / "run" / "meta.yaml").write_text("name: x\n")
+    lines = [f"{1677000000000 + k} {x} {5 * k}" for k, x in enumerate(LOSSES)]
+    (metrics / "train" / "loss").write_text("\n".join(lines) + "\n")
+    (metrics / "val_loss").write_text("1677000000000 2.0 25\n1677000000001 nan 50\n")
+    for path in (tmp_path / "run", metrics):
+        trace = read_trace(path)
+        assert trace.format == "MLflow" and losses(trace) == LOSSES and trace.steps.tolist() == list(range(0, 120, 5))
+        assert trace.read_as["loss"] == "train/loss" and trace.validation[0] == (25, 2.0)
+    alone = read_trace(metrics / "train" / "loss")
+    assert losses(alone) == LOSSES and alone.steps.tolist() == list(range(0, 120, 5))
+    other = of(tmp_path / "criterion", "\n".join(lines))
+    assert losses(other) == LOSSES and any("criterion is the only metric" in note for note in other.notes)
+    unnumbered = of(tmp_path / "loss", "\n".join(f"{1677000000000 + k} {x} 0" for k, x in enumerate(LOSSES)))
+    assert losses(unnumbered) == LOSSES
+
+
+@pytest.mark.parametrize(
+    ("before", "row", "after"),
+    [
+        (
+            "# Training\n\nWords.\n\n| Step | Training Loss | Validation Loss |\n|---|:---:|---|",
+            "| {k} | {x} | {y} |",
+            "\nEnd.",
+        ),
+        ("Step | Training Loss | Validation Loss\n---|---|---", "{k} | {x} | {y}", ""),
+        ("+---+---+---+\n| step | loss | val_loss |\n+---+---+---+", "| {k} | {x} | {y} |", "+---+---+---+"),
+        ("step loss val_loss", "{k} {x} {y}", ""),
+        ("# step loss val_loss", "{k}  {x}   {y}", ""),
+        ("   step,   loss,   val_loss", "    {k},   {x},  {y}", ""),
+        ("sep=;\nstep;loss;val_loss", "{k};{x};{y}", ""),
+        ("# a remark\n# lr,0.1\nstep,loss,val_loss", "{k},{x},{y}", ""),
+        ("\n\nstep\tloss\tval_loss", "{k}\t{x}\t{y}", "\n"),
+        ('"step","loss","val_loss","note"', '"{k}","{x}","{y}","a, b"', ""),
+    ],
+)
+@pytest.mark.parametrize("name", ["a.csv", "a.md", "a.txt"])
+def test_tables_of_many_looks(tmp_path, name, before, row, after) -> None:
+    rows = "\n".join(row.format(k=k, x=x, y=x + 1) for k, x in enumerate(LOSSES, start=1))
+    trace = of(tmp_path / name, f"{before}\n{rows}\n{after}\n")
+    assert losses(trace) == LOSSES and trace.steps.tolist() == list(range(1, 25)) and trace.validation == VALIDATION
+
+
+def test_a_header_that_stands_again(tmp_path) -> None:
+    for again in ("step,loss", " step , loss ", '"step","loss"'):
+        trace = of(tmp_path / "a.csv", f"step,loss\n1,3.5\n{again}\n2,3.4\n{again}\n3,3.3\n")
+        assert losses(trace) == [3.5, 3.4, 3.3] and "the header stands again in 2 rows, left out here" in trace.notes
+    long = "step,loss\n" + "".join(f"{k},3.5\n" for k in range(400)) + "step,loss\n400,nan\n"
+    assert len(of(tmp_path / "a.csv", long)) == 401
+
+
+def test_tables_without_names(tmp_path) -> None:
+    with pytest.raises(UserError, match="has no header: its first line holds numbers alone"):
+        of(tmp_path / "a.csv", "1,3.5\n2,3.4\n")
+    for content in ("3.5\n3.4\nnan\n", "[3.5, 3.4, NaN]"):
+        trace = of(tmp_path / "losses", content)
+        assert losses(trace) == pytest.approx([3.5, 3.4, math.nan], nan_ok=True)
+        assert any("no names" in note for note in trace.notes)
+
+
+@pytest.mark.parametrize("name", ["mode", "phase", "split"])
+def test_rows_of_held_out_data_stand_apart(tmp_path, name) -> None:
+    rows = [f"{k},{kind},{x + add}" for k, x in enumerate(LOSSES, 1) for kind, add in (("train", 0), ("val", 1))]
+    trace = of(tmp_path / "a.csv", f"step,{name},loss\n" + "\n".join(rows))
+    assert losses(trace) == LOSSES and trace.validation == VALIDATION
+    assert f"rows whose {name} is val are held out" in trace.notes
+
+
+def test_a_column_that_is_odd_far_down_is_read_cell_by_cell(tmp_path) -> None:
+    rows = [f"{k},{x},{'true' if k == 900 else 'false'}" for k, x in enumerate(LOSSES * 50)]
+    rows[1000] = "1000,-nan(ind),false"
+    trace = of(tmp_path / "a.csv", "step,loss,skipped\n" + "\n".join(rows))
+    found = losses(trace)
+    assert len(found) == 1200 and math.isnan(found[1000]) and found[:24] == LOSSES
+    assert [r.step for r in trace.records() if not r.applied] == [900]
+    rows[1100] = "1100,oops,false"
+    with pytest.raises(UserError, match="line 1102, column loss: 'oops' is not a number"):
+        of(tmp_path / "a.csv", "step,loss,skipped\n" + "\n".join(rows))
+    rows[1100] = "1100,3.0,false,7"
+    with pytest.raises(UserError, match="line 1102 has 4 fields, but the first line names 3"):
+        of(tmp_path / "a.csv", "step,loss,skipped\n" + "\n".join(rows))
+
+
+def test_our_own_steps_of_version_1_wrote_nan_for_unknown(tmp_path) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    table = pa.table({"step": [1, 2], "loss": [3.0, math.nan], "lr": [math.nan, 0.1], "blank_rate": [0.5, math.nan]})
+    for version, unknown in (("1", True), ("2", False), (None, False)):
+        metadata = {"schema_version": version} if version else {}
+        pq.write_table(table.replace_schema_metadata(metadata), tmp_path / "0.parquet")
+        first, second = read_trace(tmp_path / "0.parquet").records()
+        assert (first.lr is None) == (second.blank_rate is None) == unknown
+        assert second.loss is not None and math.isnan(second.loss), "our own training always logs a loss"
+
+
+def test_a_table_of_a_model_card_says_no_log_where_nothing_was_logged(tmp_path) -> None:
+    rows = [(500, "No log", 3.1), (1000, 2.5, 1.0), (1500, 1.5, 0.9)]
+    card = "| Training Loss | Step | Validation Loss |\n|:---:|:---:|:---:|\n"
+    card += "".join(f"| {loss} | {step} | {val} |\n" for step, loss, val in rows)
+    table = "Step,Training Loss,Validation Loss\n" + "".join(f"{step},{loss},{val}\n" for step, loss, val in rows)
+    for name, content in (("README.md", f"# A model\n\nText.\n\n{card}\nMore.\n"), ("a.csv", table)):
+        trace = of(tmp_path / name, content)
+        assert losses(trace) == [2.5, 1.5] and trace.steps.tolist() == [1000, 1500]
+        assert [loss for _, loss in trace.validation] == [3.1, 1.0, 0.9]

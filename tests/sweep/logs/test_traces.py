@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from slr_models.errors import UserError
-from sweep.logs.columns import SPELLINGS, candidates, field_of
+from sweep.logs.columns import SPELLINGS, meaning_of
 from sweep.logs.files import read_trace
 from sweep.logs.trace import Trace
 from sweep.records import SkipReason, StepRecord
@@ -34,7 +34,7 @@ def test_no_spelling_stands_for_two_fields() -> None:
     names = [name for spellings in SPELLINGS.values() for name in spellings]
     assert len(set(names)) == len(names)
     for field, spellings in SPELLINGS.items():
-        assert all(field_of(name) is not None and field_of(name)[0] == field for name in spellings)
+        assert all((known := meaning_of(name)) is not None and known.field == field for name in spellings)
 
 
 @pytest.mark.parametrize(
@@ -48,20 +48,29 @@ def test_no_spelling_stands_for_two_fields() -> None:
         ("optim/total_grad_norm", "grad_norm"),
         ("lossScale", "loss_scale"),
         ("_step", "step"),
-        ("val_loss", None),
-        ("eval/loss", None),
-        ("loss_val", None),
-        ("epoch", None),
+        ("CTCLoss", "loss"),
+        ("train/box_loss", "loss"),
+        ("val_loss", "val_loss"),
+        ("eval/loss", "val_loss"),
+        ("loss_val", "val_loss"),
+        ("lr/pg0", "lr"),
+        ("epoch", "epoch"),
+        ("best_loss", None),
+        ("loss_weight", None),
+        ("train/loss__MIN", None),
+        ("clip-grad", None),
+        ("optimizer-copy-to-main-grad", None),
     ],
 )
 def test_names_are_known_in_any_case_and_with_any_separator(name: str, field: str | None) -> None:
-    known = field_of(name)
-    assert (known[0] if known else None) == field
+    known = meaning_of(name)
+    assert (known.field if known else None) == field
 
 
-def test_the_exact_name_comes_first() -> None:
-    assert candidates(["train/loss", "Loss", "loss", "avg_loss"])["loss"][0] == "loss"
-    assert candidates(["train/loss", "avg_loss", "train_loss"])["loss"] == ["train/loss", "train_loss", "avg_loss"]
+def test_the_exact_name_comes_first(tmp_path) -> None:
+    assert of(tmp_path / "a.csv", "train/loss,Loss,loss,avg_loss\n1,2,3,4\n").read_as["loss"] == "loss"
+    trace = of(tmp_path / "a.csv", "avg_loss,train_loss\n1,2\n")
+    assert trace.read_as["loss"] == "train_loss" and "the loss is train_loss, not avg_loss" in trace.notes[1]
 
 
 def test_a_csv_is_read_with_all_its_columns(tmp_path) -> None:
@@ -74,8 +83,14 @@ def test_a_csv_is_read_with_all_its_columns(tmp_path) -> None:
     first, second, third = records(tmp_path / "log.csv", content)
     assert (first.step, first.loss, first.grad_norm, first.loss_scale) == (10, 3.5, math.inf, 65536)
     assert not first.applied and first.skip_reason is SkipReason.CALIBRATION and first.params_finite
-    assert math.isnan(first.blank_rate) and math.isnan(first.lr)
-    assert math.isnan(second.loss) and math.isnan(second.grad_norm) and not second.applied
+    assert first.blank_rate is None and first.lr is None
+    assert (
+        second.loss is not None
+        and math.isnan(second.loss)
+        and second.grad_norm is not None
+        and math.isnan(second.grad_norm)
+        and not second.applied
+    )
     assert second.skip_reason is SkipReason.NONFINITE and second.num_infeasible == 2
     assert (second.blank_rate, second.input_dependence) == (0.9, 1e-3)
     assert third.loss == -math.inf and third.applied and not third.params_finite and third.step == 30
@@ -109,23 +124,15 @@ def test_a_repeated_step_with_its_own_loss_is_a_step(tmp_path) -> None:
     assert any("counted from 1" in note for note in trace.notes)
 
 
-def test_values_that_are_logged_now_and_then_are_carried(tmp_path) -> None:
-    rows = [f"{k},{3 - k / 100 if k % 10 == 0 else ''},{1 + k}" for k in range(40)]
-    trace = of(tmp_path / "log.csv", "step,loss,grad_norm\n" + "\n".join(rows) + "\n")
-    assert len(trace) == 40 and losses(trace)[9] == 3.0 and losses(trace)[11] == pytest.approx(2.9)
-    rows = [f"{k},3.0,{'inf' if k == 20 else 1 if k % 10 == 0 else ''}" for k in range(40)]
-    norms = [r.grad_norm for r in of(tmp_path / "log.csv", "step,loss,grad_norm\n" + "\n".join(rows)).records()]
-    assert norms[20] == math.inf and norms[21:30] == [1.0] * 9, "an unknown norm is not an infinite one"
-
-
-def test_the_steps_that_log_a_loss_alone(tmp_path) -> None:
-    rows = [f"{k},{3.0 if k % 10 == 0 else ''},{1 + k},{0.5 if k % 20 == 3 else ''}" for k in range(1, 41)]
+def test_what_is_not_logged_is_none_and_a_nan_is_a_nan(tmp_path) -> None:
+    rows = [f"{k},{3 - k / 100 if k % 10 == 0 else ''},{1 + k},{0.5 if k % 20 == 3 else ''}" for k in range(40)]
     trace = of(tmp_path / "log.csv", "step,loss,grad_norm,blank_rate\n" + "\n".join(rows) + "\n")
-    assert trace.is_sparse and "36 of 40 steps log no loss; only the others are judged by it" in trace.notes
-    kept = list(trace.with_losses().records())
-    assert [(r.step, r.loss, r.grad_norm) for r in kept] == [(k, 3.0, 1.0 + k) for k in (10, 20, 30, 40)]
-    assert [r.blank_rate for r in kept] == pytest.approx([0.5, NAN, 0.5, NAN], nan_ok=True), "samples since the last"
-    assert not of(tmp_path / "all.csv", "loss\n3.0\n2.0\n").is_sparse
+    assert len(trace) == 40 and losses(trace)[9] is None and losses(trace)[10] == pytest.approx(2.9)
+    assert [r.step for r in trace.records() if r.blank_rate is not None] == [3, 23]
+    assert "36 of 40 steps log no loss" in trace.notes
+    rows = [f"{k},3.0,{'inf' if k == 20 else 'nan' if k == 21 else 1 if k % 10 == 0 else ''}" for k in range(40)]
+    norms = [r.grad_norm for r in of(tmp_path / "log.csv", "step,loss,grad_norm\n" + "\n".join(rows)).records()]
+    assert norms[20] == math.inf and math.isnan(norms[21]) and norms[22:30] == [None] * 8
 
 
 @pytest.mark.parametrize("suffix", ["csv", "parquet", "jsonl"])
@@ -173,21 +180,21 @@ def test_parquet_knows_nan_from_null(tmp_path) -> None:
 
 
 STYLES = [
-    ("Epoch 1: loss=12.345, grad_norm=0.48", (12.345, 0.48, NAN, True)),
-    ("Batch 3: loss=5.1, grad_norm=157.34", (5.1, 157.34, NAN, True)),
+    ("Epoch 1: loss=12.345, grad_norm=0.48", (12.345, 0.48, None, True)),
+    ("Batch 3: loss=5.1, grad_norm=157.34", (5.1, 157.34, None, True)),
     ("step 100 | loss 3.2 | grad norm 1.1 | scale 65536", (3.2, 1.1, 65536, True)),
-    ("Batch 3: loss=5.1, grad_norm=157.34 \u2192 SKIPPED", (5.1, 157.34, NAN, False)),
-    ("Batch 3: loss=5.1, grad_norm=157.34 -> clipped to 1.0 -> UPDATE", (5.1, 157.34, NAN, True)),
-    ("{'loss': 0.5, 'grad_norm': 1.2, 'learning_rate': 1e-05, 'epoch': 0.01}", (0.5, 1.2, NAN, True)),
-    ("{'loss': '0.5', 'grad_norm': 'nan', 'epoch': '0.01'}", (0.5, NAN, NAN, True)),
-    ("2026-11-22 13:02:46,123 INFO trainer: iter 250: loss 4.2190, time 12.3ms, mfu 3.2%", (4.219, NAN, NAN, True)),
-    ("Epoch 3/50 [ 10/100] Loss: 2.31 (2.5) Grad Norm: inf", (2.31, math.inf, NAN, True)),
-    ("Epoch 0:  10%|# | 10/100 [00:01<00:09, loss=2.31, v_num=0]", (2.31, NAN, NAN, True)),
-    ("loss: tensor(3.2, device='cuda:0') grad_norm: tensor(1.5)", (3.2, 1.5, NAN, True)),
+    ("Batch 3: loss=5.1, grad_norm=157.34 \u2192 SKIPPED", (5.1, 157.34, None, False)),
+    ("Batch 3: loss=5.1, grad_norm=157.34 -> clipped to 1.0 -> UPDATE", (5.1, 157.34, None, True)),
+    ("{'loss': 0.5, 'grad_norm': 1.2, 'learning_rate': 1e-05, 'epoch': 0.01}", (0.5, 1.2, None, True)),
+    ("{'loss': '0.5', 'grad_norm': 'nan', 'epoch': '0.01'}", (0.5, NAN, None, True)),
+    ("2026-11-22 13:02:46,123 INFO trainer: iter 250: loss 4.2190, time 12.3ms, mfu 3.2%", (4.219, None, None, True)),
+    ("Epoch 3/50 [ 10/100] Loss: 2.31 (2.5) Grad Norm: inf", (2.31, math.inf, None, True)),
+    ("Epoch 0:  10%|# | 10/100 [00:01<00:09, loss=2.31, v_num=0]", (2.31, None, None, True)),
+    ("loss: tensor(3.2, device='cuda:0') grad_norm: tensor(1.5)", (3.2, 1.5, None, True)),
     ("[deepspeed] OVERFLOW! Skipping step. Attempted loss scale: 65536, loss 2.0", (2.0, math.inf, 65536, False)),
-    ("step 7 loss nan", (NAN, NAN, NAN, True)),
-    ("skipped=0 loss=3.0 step=4", (3.0, NAN, NAN, True)),
-    ('{"step": 3, "loss": 3.0, "grad_norm": 1e-3}', (3.0, 1e-3, NAN, True)),
+    ("step 7 loss nan", (NAN, None, None, True)),
+    ("skipped=0 loss=3.0 step=4", (3.0, None, None, True)),
+    ('{"step": 3, "loss": 3.0, "grad_norm": 1e-3}', (3.0, 1e-3, None, True)),
 ]
 
 
@@ -300,9 +307,10 @@ def test_damaged_event_files(tmp_path) -> None:
         ("a.csv", "loss,loss\n3.0,1\n", "two columns loss"),
         ("a.csv", "step,loss\n1,2,3\n", "line 2 has 3 fields"),
         ("a.csv", "", "is empty"),
-        ("a.jsonl", "[1]\n", "line 1 is not an object"),
+        ("a.jsonl", "[1]\n", "JSON, but no log that can be read: a list"),
+        ("a.jsonl", '{"loss": 1}\n[1]\n', "line 2 is not an object"),
         ("a.jsonl", '{"loss": 1}\nhello\n{"loss": 1}\n', "line 2 is not JSON"),
-        ("a.jsonl", '{"loss": [1]}\n', "no column loss"),
+        ("a.jsonl", '{"loss": ["a", [1]]}\n', "no column loss"),
         ("a.log", "nothing to see here\n", "no line with a loss or a gradient norm"),
         ("a.parquet", "PAR1 but not really", "cannot be read as Parquet"),
     ],

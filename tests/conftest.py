@@ -1,6 +1,7 @@
 """Shared by all tests: how many threads they take, and which of them stay together when several workers run them."""
 
 import os
+import tempfile
 
 # One thread, as a trial on one core has: workers that fight for cores take half as long again. Read by the libraries
 # of numpy, scipy and torch when they are imported, also in the commands that tests start.
@@ -11,6 +12,9 @@ os.environ.setdefault("MKL_NUM_THREADS", "1")
 # started; metrics are passed on every ten seconds, and tests would wait as long.
 os.environ["RAY_AUTH_MODE"] = "token"
 os.environ["RAY_metrics_report_interval_ms"] = "1000"
+# Read by Keras when it is imported; else it asks for TensorFlow, and writes its settings into the home folder.
+os.environ.setdefault("KERAS_BACKEND", "torch")
+os.environ.setdefault("KERAS_HOME", os.path.join(tempfile.gettempdir(), "keras-of-tests"))
 
 import hypothesis
 import pytest

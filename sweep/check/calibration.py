@@ -19,7 +19,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from slr_models.ctc import as_scores, ctc_losses
 from slr_models.data.batch import Dataset
 from slr_models.data.batches import collate
-from sweep.records import StepRecord
+from sweep.records import StepRecord, is_finite
 from sweep.training.config import TrialConfig
 from sweep.training.optim import Constant
 from sweep.training.precision import Fp16, Fp16Unscaled
@@ -140,7 +140,7 @@ def leading_skips(config: TrialConfig, precision: Fp16, dataset: Dataset, seed: 
     for record in start.records():
         if not isinstance(record, StepRecord):
             continue
-        if math.isfinite(record.grad_norm):
+        if is_finite(record.grad_norm):
             return record.step - 1
         if record.step >= MAX_STEPS or time.process_time() - started > limit_s:
             return None

@@ -1,6 +1,5 @@
 """Causes that records, configuration and data tell by themselves, without a replay."""
 
-import math
 from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
@@ -8,8 +7,8 @@ import numpy as np
 from slr_models.data.batch import Dataset
 from sweep.forensics.batches import DataFaults, batches_of_steps, first_bad_feature
 from sweep.forensics.sentences import threshold_name
-from sweep.forensics.trouble import find_trouble, is_finite
-from sweep.records import Cause, Explanation, Outcome, SkipReason, StepRecord, Verdict
+from sweep.forensics.trouble import find_trouble, is_sound
+from sweep.records import Cause, Explanation, Outcome, SkipReason, StepRecord, Verdict, is_finite
 from sweep.training.config import TrialConfig
 from sweep.training.optim import RobustZ, SkipAbove
 from sweep.wording import listed, number, plural
@@ -25,6 +24,7 @@ def quick_cause(
     """The cause, where it can be told for free; None where it takes a replay.
 
     A training that ended well has nothing to explain; if infinite norms occurred, they are named for what they were.
+    Neither has an open end, nor one that learned its training data alone: no step of it went wrong.
     """
     if verdict.outcome in (Outcome.CRASHED, Outcome.OUT_OF_MEMORY):
         return _broken_off(config, dataset, verdict)
@@ -36,6 +36,9 @@ def quick_cause(
         if calibration:
             return Explanation(Cause.SCALE_CALIBRATION, f"{Cause.SCALE_CALIBRATION}: {calibration}")
         return Explanation(Cause.NOTHING, f"{Cause.NOTHING}: the training ended {verdict.outcome}")
+    if verdict.outcome.is_open or verdict.outcome is Outcome.MEMORISED:
+        # No step went wrong that a replay could mend.
+        return Explanation(Cause.NOTHING, f"{Cause.NOTHING}: {verdict.reason}")
     if not records:
         return None
     details = calibration_details(records)
@@ -96,7 +99,7 @@ def _bad_data(
         bad = [
             r.step
             for r in records
-            if r.step >= trouble.first_bad_step and not is_finite(r) and r.skip_reason is not SkipReason.CALIBRATION
+            if r.step >= trouble.first_bad_step and not is_sound(r) and r.skip_reason is not SkipReason.CALIBRATION
         ]
     if not bad:
         return None
@@ -138,7 +141,7 @@ def _strict_threshold(
     refused = [r for r in records if r.skip_reason is SkipReason.THRESHOLD]
     if not isinstance(policy, SkipAbove | RobustZ) or 2 * len(refused) <= len(records):
         return None
-    norms = [r.grad_norm for r in records if math.isfinite(r.grad_norm)]
+    norms = [r.grad_norm for r in records if is_finite(r.grad_norm)]
     usual, late = float(np.median(norms[:FIRST_STEPS])), float(np.median(norms[-FIRST_STEPS:]))
     if late > GROWN_FACTOR * usual:
         return None

@@ -4,7 +4,6 @@ The first repeat of a change takes the batches of the training itself, further o
 that a change which only helped by chance is told from one that helps.
 """
 
-import math
 import statistics
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -15,7 +14,7 @@ import torch
 from slr_models.data.batch import Dataset
 from sweep.forensics.changes import Change, same
 from sweep.forensics.trace_ops import OpTrace, trace_step
-from sweep.records import NAN, Counterfactual, StepRecord
+from sweep.records import NAN, Counterfactual, StepRecord, is_finite
 from sweep.training.config import TrialConfig
 from sweep.training.snapshots import Snapshot, restore, take_snapshot
 from sweep.training.train import Training
@@ -224,6 +223,6 @@ def _end_loss(records: Sequence[StepRecord]) -> float:
     return level(records[-END_STEPS:])
 
 
-def _median(values: Iterable[float]) -> float:
-    finite = [value for value in values if math.isfinite(value)]
+def _median(values: Iterable[float | None]) -> float:
+    finite = [value for value in values if is_finite(value)]
     return statistics.median(finite) if finite else NAN

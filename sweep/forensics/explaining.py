@@ -19,7 +19,7 @@ from sweep.forensics.health_alerts import health_warnings
 from sweep.forensics.sentences import outcomes, overflow, what_happened, where
 from sweep.forensics.settings import REPLAYED_PER_PLANNED, ForensicsConfig
 from sweep.forensics.trace_ops import OpTrace
-from sweep.forensics.trouble import Trouble, find_trouble, is_finite, jump_step, learning_judge, survival_judge
+from sweep.forensics.trouble import Trouble, find_trouble, is_sound, jump_step, learning_judge, survival_judge
 from sweep.records import (
     Cause,
     Counterfactual,
@@ -229,7 +229,7 @@ def _watched_steps(case: _Case) -> range:
             r.step
             for r in case.records
             if r.step >= case.trouble.first_bad_step - TRACE_LEAD_STEPS
-            and not is_finite(r)
+            and not is_sound(r)
             and r.skip_reason is not SkipReason.CALIBRATION
         ),
         None,

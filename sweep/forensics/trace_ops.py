@@ -6,7 +6,6 @@ autograd graph, labelled by the call that made them, watch the gradients flow ba
 wrong place: a product of queries and keys that overflows shows up as a bad output of the layer around it.
 """
 
-import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -20,7 +19,7 @@ from torch.overrides import TorchFunctionMode
 from slr_models.data.batch import Dataset
 from sweep.forensics.batches import first_bad_feature
 from sweep.forensics.nonfinite import Summary, all_finite, bad_gradient, bad_state, bad_weight, summarize, tensors_in
-from sweep.records import NAN, FirstNonfinite, Place, StepRecord
+from sweep.records import NAN, FirstNonfinite, Place, StepRecord, is_broken
 from sweep.training.train import Training
 
 HALF_DTYPES = (torch.float16, torch.bfloat16)
@@ -64,7 +63,7 @@ def trace_step(training: Training, dataset: Dataset) -> OpTrace:
     with observer.watching():
         record = next(r for r in training.records() if isinstance(r, StepRecord))
     first = observer.first
-    if first is None and not math.isfinite(record.grad_norm):
+    if first is None and is_broken(record.grad_norm):
         first = bad_gradient(training, record.step)
     if first is None:
         first = bad_state(training, record.step) or bad_weight(training, Place.WEIGHT, record.step)

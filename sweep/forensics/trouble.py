@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from sweep.forensics.counterfactuals import END_STEPS, Judge, level
-from sweep.records import NAN, Outcome, SkipReason, StepRecord, Verdict
+from sweep.records import NAN, Outcome, SkipReason, StepRecord, Verdict, is_broken, is_finite
 
 ALIVE_DEPENDENCE = 1e-4
 """Input dependence (nats) below which an output ignores its input; healthy trainings dip to twice that in their first
@@ -63,9 +63,9 @@ def find_trouble(records: Sequence[StepRecord], verdict: Verdict) -> Trouble:
     first_bad, was_applied = (1, False) if learns_nothing else _first_bad_step(records, verdict)
     onset = _onset(records, first_bad)
     before = [r for r in records if r.step < onset]
-    norms = [r.grad_norm for r in before if math.isfinite(r.grad_norm)][-LEVEL_STEPS:]
+    norms = [r.grad_norm for r in before if is_finite(r.grad_norm)][-LEVEL_STEPS:]
     if len(norms) < 3:
-        norms = [r.grad_norm for r in records if math.isfinite(r.grad_norm)][:LEVEL_STEPS]
+        norms = [r.grad_norm for r in records if is_finite(r.grad_norm)][:LEVEL_STEPS]
     return Trouble(
         learns_nothing=learns_nothing,
         onset_step=onset,
@@ -86,12 +86,12 @@ def _first_bad_step(records: Sequence[StepRecord], verdict: Verdict) -> tuple[in
     clipped away is none. Else the detector knows; its streaks of refused steps begin where the latest one began.
     """
     for index, record in enumerate(records):
-        if record.applied and not is_finite(record) and not all(r.params_finite for r in records[index : index + 2]):
+        if record.applied and not is_sound(record) and not all(r.params_finite for r in records[index : index + 2]):
             return record.step, True
     finding = verdict.finding
     if finding is not None:
         return max(finding.first_bad_step, 1), False
-    streak = next((r.step for r in reversed(records) if r.applied and is_finite(r)), 0)
+    streak = next((r.step for r in reversed(records) if r.applied and is_sound(r)), 0)
     if streak < records[-1].step:
         return streak + 1, False
     # A rise that only the end showed: it began after the lowest level.
@@ -113,9 +113,9 @@ def _onset(records: Sequence[StepRecord], first_bad: int) -> int:
     return min(onset, first_bad)
 
 
-def is_finite(record: StepRecord) -> bool:
-    """Whether loss, gradient norm and weights of a step are finite."""
-    return math.isfinite(record.loss) and math.isfinite(record.grad_norm) and record.params_finite
+def is_sound(record: StepRecord) -> bool:
+    """Whether neither loss, gradient norm nor a weight of a step is known not to be finite."""
+    return record.params_finite and not is_broken(record.loss) and not is_broken(record.grad_norm)
 
 
 def jump_step(records: Sequence[StepRecord], near: int, reach_steps: int) -> int:
@@ -127,7 +127,7 @@ def jump_step(records: Sequence[StepRecord], near: int, reach_steps: int) -> int
     around = [
         (r.step, math.log(r.loss))
         for r in records
-        if abs(r.step - near) <= 2 * reach_steps and math.isfinite(r.loss) and r.loss > 0
+        if abs(r.step - near) <= 2 * reach_steps and is_finite(r.loss) and r.loss > 0
     ]
     best, jump = -math.inf, near
     for i in range(1, len(around)):
@@ -156,7 +156,7 @@ def survival_judge(trouble: Trouble, l_const: float, l_unif: float) -> Judge:
         if not is_last:
             return False if _is_hopeless(records, bound) else None
         end = [r for r in records[-END_STEPS:] if not _is_calibration(r)]
-        if 2 * sum(r.applied and is_finite(r) for r in end) <= len(end):
+        if 2 * sum(r.applied and is_sound(r) for r in end) <= len(end):
             return False
         return level(end) <= bound and _dependence(records) >= ALIVE_DEPENDENCE
 
@@ -226,7 +226,7 @@ def _is_hopeless(records: Sequence[StepRecord], bound: float) -> bool:
 
 def _dependence(records: Sequence[StepRecord], num_samples: int = 5) -> float:
     """Median of the latest input dependences; infinite if none was measured, as nothing then speaks against it."""
-    known = [r.input_dependence for r in records if math.isfinite(r.input_dependence)][-num_samples:]
+    known = [r.input_dependence for r in records if is_finite(r.input_dependence)][-num_samples:]
     return statistics.median(known) if known else math.inf
 
 

@@ -6,19 +6,18 @@ Ray's, so the loggers are told by a view of the run: flat finite numbers at each
 
 import importlib.util
 import logging
-import math
 import os
 import queue
 import re
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from slr_models.errors import SettingError
-from sweep.records import Outcome, TrialResult
+from sweep.records import Outcome, TrialResult, is_finite
 from sweep.running.job import Job, Progress
 from sweep.running.view import settings_line, trial_title
 from sweep.space import Scalar
@@ -116,8 +115,9 @@ class TrialLogger:
 
     def finished(self, result: TrialResult) -> None:
         """A training ended."""
-        numbers = {
-            "stable": float(result.stable),
+        numbers: dict[str, float | None] = {
+            # Of an open end nobody can tell.
+            "stable": None if result.verdict.is_open else float(result.stable),
             "objective": result.objective,
             "margin": result.margin,
             "applied_update_rate": result.applied_update_rate,
@@ -125,7 +125,12 @@ class TrialLogger:
         }
         if result.stop_step is not None:
             numbers["stop_step"] = float(result.stop_step)
-        words = {"verdict": result.verdict.value, "reason": result.reason}
+        words = {
+            "verdict": result.verdict.value,
+            "numbers": result.numbers.value,
+            "learning": result.learning.value,
+            "reason": result.reason,
+        }
         if result.cause is not None:
             words["cause"] = result.cause
         if result.settings_changed_at_step is not None:
@@ -152,14 +157,20 @@ class TrialLogger:
         folder = self._folder_of(title).resolve()
         return _LoggedTrial(f"{self._study}-{job.trial_id}-{self._begun:x}", title, config, str(folder), self._study)
 
-    def _log(self, trial: _LoggedTrial, step: int, numbers: dict[str, float], **more: Any) -> None:
+    def _log(self, trial: _LoggedTrial, step: int, numbers: Mapping[str, float | None], **more: Any) -> None:
         # TensorBoard and MLflow draw no infinite value; what is unknown is left out.
-        finite = {key: value for key, value in numbers.items() if math.isfinite(value)}
+        finite = {key: value for key, value in numbers.items() if is_finite(value)}
         result = {**finite, "training_iteration": step, **more}
         self._events.put(lambda: self._callback.log_trial_result(step, trial, result))
 
     def _end(
-        self, trial: _LoggedTrial, step: int, numbers: dict[str, float], words: dict[str, str], *, failed: bool
+        self,
+        trial: _LoggedTrial,
+        step: int,
+        numbers: Mapping[str, float | None],
+        words: dict[str, str],
+        *,
+        failed: bool,
     ) -> None:
         def end() -> None:
             # TensorBoard writes hyperparameters at the end of a trial; its verdict stands among them.

@@ -120,9 +120,7 @@ class Terminal:
         return f"exploration ended early: {reason}; {_PHASES[phase]}" if reason else _PHASES[phase]
 
     def _line(self, result: TrialResult) -> Text:
-        style = (
-            "green" if result.stable else "red" if result.verdict.is_diverged else "dim" if result.pruned else "yellow"
-        )
+        style = _STYLES[_kind(result)]
         text = Text(f"[{self._num_done}/{self._num_planned}] ")
         text.append(f"{result.trial_id} {self._what(result)}".rstrip())
         if result.phase == Phase.CONFIRM:
@@ -182,8 +180,8 @@ class Terminal:
         text.append(f"{self._outcomes['stable']} stable  ", style="green")
         text.append(f"{self._outcomes['diverged']} diverged  ", style="red")
         text.append(f"{self._outcomes['failed']} learned nothing or failed", style="yellow")
-        if self._outcomes["pruned"]:
-            text.append(f"  {self._outcomes['pruned']} pruned", style="dim")
+        if self._outcomes["open"]:
+            text.append(f"  {self._outcomes['open']} open (nobody can tell)", style="dim")
         return text
 
     def _times(self) -> Text:
@@ -210,11 +208,14 @@ class Terminal:
         return table
 
 
+_STYLES = {"stable": "green", "diverged": "red", "failed": "yellow", "open": "dim"}
+
+
 def _kind(result: TrialResult) -> str:
     """What a result counts as, for a person."""
     if result.stable:
         return "stable"
-    return "diverged" if result.verdict.is_diverged else "pruned" if result.pruned else "failed"
+    return "diverged" if result.verdict.is_diverged else "open" if result.verdict.is_open else "failed"
 
 
 def _cells(progress: Progress) -> tuple[str, str, str, str]:

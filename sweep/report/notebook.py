@@ -20,6 +20,7 @@ from sweep.analysis.answer.recommend import Recommendation
 from sweep.analysis.figures.parallel import parallel_info
 from sweep.analysis.region.region import region_tables
 from sweep.analysis.trials.dimensions import Dimension
+from sweep.analysis.trials.outcomes import open_ends_text
 from sweep.records import NotKnown, Outcome
 from sweep.report.contents.folder import FolderContent, read_source, read_traces
 from sweep.report.contents.importance import ImportanceTable
@@ -172,12 +173,12 @@ class Results:
         return told + table * bool(rows)
 
     def _counted(self) -> str:
-        """`46 trials, 30 of them stable`."""
+        """`46 trials, 30 of them stable`; with open ends: `46 trials, 30 of them stable (4 too short to tell)`."""
         trials = self._source.trials
-        stable = int(trials["stable"].astype(bool).sum())
-        return (
-            f"{plural(len(trials), 'trial')}, {stable} of them stable" if len(trials) else "no trial has finished yet"
-        )
+        if trials.empty:
+            return "no trial has finished yet"
+        stable, left_open = int(trials["stable"].astype(bool).sum()), open_ends_text(trials)
+        return f"{plural(len(trials), 'trial')}, {stable} of them stable" + (f" ({left_open})" if left_open else "")
 
     def _known(self, trial_id: str, records: Literal["steps", "evals", "health"]) -> str:
         """The id, if the folder has such records of it: those of a trial that still runs may be there too."""

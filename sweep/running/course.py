@@ -59,7 +59,7 @@ def confirmations(study: Study, ledger: Ledger) -> list[Wanted]:
 
 def _best(study: Study, ledger: Ledger) -> Iterator[Wanted]:
     confirm = study.confirm
-    failed = {r.group for r in ledger.results.values() if r.phase == Phase.CONFIRM and not r.stable}
+    failed = {r.group for r in ledger.results.values() if r.phase == Phase.CONFIRM and _failed(r)}
     within_reach = _ranking(study, ledger)[: confirm.settings + SPARE_CONFIRMATIONS]
     for group in [group for group in within_reach if group not in failed][: confirm.settings]:
         yield from _fresh_seeds(study, ledger, group, settings_of(ledger, group), recommended=False)
@@ -73,7 +73,7 @@ def _recommended(study: Study, ledger: Ledger) -> Iterator[Wanted]:
     if not study.confirm.recommended:
         return
     asks = ledger.asks
-    unstable = {r.group for r in ledger.results.values() if not (r.stable or r.pruned)}
+    unstable = {r.group for r in ledger.results.values() if _failed(r)}
     last = max((i for i, ask in enumerate(asks) if ask.phase == Phase.EXPLORE), default=-1)
     chosen = list(dict.fromkeys(ask.group for ask in asks[last + 1 :] if ask.recommended))
     if chosen and chosen[-1] not in unstable:
@@ -90,6 +90,11 @@ def _recommended(study: Study, ledger: Ledger) -> Iterator[Wanted]:
     if group not in unstable:
         settings = dict(found.setting) if group is None else settings_of(ledger, group)
         yield from _fresh_seeds(study, ledger, group, settings, recommended=True)
+
+
+def _failed(result: TrialResult) -> bool:
+    """Whether a training was judged and was not stable; of an open end nobody can tell."""
+    return not (result.stable or result.verdict.is_open)
 
 
 def _fresh_seeds(

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from sweep.forensics.settings import ForensicsConfig
 from sweep.judging.monitor import MonitorConfig
-from sweep.records import NAN, Checkpoints, Metric, Phase
+from sweep.records import Checkpoints, Metric, Phase
 from sweep.space import Settings
 from sweep.training.config import TrialConfig
 
@@ -54,8 +54,8 @@ class Progress:
     train_loss: float
     val_loss: float
     wer: float
-    lr: float = NAN
-    """Of the latest step, as are the others."""
-    grad_norm: float = NAN
+    lr: float | None = None
+    """Of the latest step, as are the others; None where unknown."""
+    grad_norm: float | None = None
     """Before clipping."""
-    samples_per_s: float = NAN
+    samples_per_s: float | None = None

@@ -12,10 +12,11 @@ import torch
 from slr_models.data.batch import Dataset
 from slr_models.errors import ResultsError
 from sweep import store
+from sweep.analysis.failures.step_trace import observe_all
 from sweep.forensics.explaining import explain
 from sweep.judging.detectors import RunContext
 from sweep.judging.monitor import StabilityMonitor
-from sweep.records import NAN, Outcome, StepRecord, Verdict
+from sweep.records import NAN, EvalRecord, Outcome, StepRecord, Verdict
 from sweep.space import Settings
 from sweep.study import LoadedStudy, load
 from sweep.training.config import TrialConfig
@@ -48,7 +49,7 @@ def explain_trial(results_dir: Path, trial: str) -> Path:
         max_steps=max_steps,
         device=torch.device("cuda" if loaded.study.resources.gpus and torch.cuda.is_available() else "cpu"),
         records=records,
-        verdict=_verdict(row, records, loaded, config),
+        verdict=_verdict(row, records, _evals(results_dir, trial_id), loaded, config),
         l_const=_float(row["l_const"]),
         l_unif=_float(row["l_unif"]),
         # Nothing waits for the answer here: it may train again as many steps as there were.
@@ -107,17 +108,29 @@ def _records(results_dir: Path, trial_id: str) -> list[StepRecord]:
     return store.load_steps(results_dir, trial_id)
 
 
+def _evals(results_dir: Path, trial_id: str) -> list[EvalRecord]:
+    if not (results_dir / "evals" / f"{trial_id}.parquet").is_file():
+        return []
+    return store.load_evals(results_dir, trial_id)
+
+
 def _say_plan(num_steps: int) -> None:
     # Not among the answer, which may be read as JSON.
     print(f"training up to {num_steps} steps again to find out ...", file=sys.stderr, flush=True)
 
 
-def _verdict(row: dict[str, Any], records: Sequence[StepRecord], loaded: LoadedStudy, config: TrialConfig) -> Verdict:
+def _verdict(
+    row: dict[str, Any],
+    records: Sequence[StepRecord],
+    evals: Sequence[EvalRecord],
+    loaded: LoadedStudy,
+    config: TrialConfig,
+) -> Verdict:
     """The verdict as the table has it, with the finding that its steps lead to."""
     outcome = Outcome(row["verdict"])
     stop_step = int(row["stop_step"]) if pd.notna(row["stop_step"]) else None
     verdict = Verdict(outcome, str(row["reason"]), int(row["num_steps"]), stop_step)
-    if outcome in BROKEN_OFF or outcome.is_stable:
+    if outcome in BROKEN_OFF or outcome.is_stable or outcome.is_open:
         return verdict
     monitor = StabilityMonitor(
         RunContext(
@@ -128,8 +141,7 @@ def _verdict(row: dict[str, Any], records: Sequence[StepRecord], loaded: LoadedS
         ),
         loaded.study.monitor,
     )
-    for record in records:
-        monitor.observe(record)
+    observe_all(monitor, records, evals)
     again = monitor.finish()
     return again if again.outcome is outcome else verdict
 

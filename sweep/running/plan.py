@@ -11,7 +11,7 @@ import torch
 from slr_models.data.batch import Dataset
 from sweep.analysis.claims.attainable import Attainable, attainable, is_foreseeable
 from sweep.analysis.claims.sequential import look_blocks
-from sweep.records import EvalRecord, StepRecord
+from sweep.records import EvalRecord, StepRecord, is_finite
 from sweep.running.job import RunOptions
 from sweep.study import LoadedStudy, Study, num_confirmations, num_settings
 from sweep.study.claim import LR_PATH, Claim, in_words
@@ -224,6 +224,6 @@ def _time_steps(config: TrialConfig, dataset: Dataset, options: RunOptions, num_
     )
     records = list(timed.records())
     # The first step warms up.
-    steps = [record.time_s for record in records if isinstance(record, StepRecord)][1:]
+    steps = [r.time_s for r in records if isinstance(r, StepRecord) and is_finite(r.time_s)][1:]
     evals = [record.time_s for record in records if isinstance(record, EvalRecord)]
     return Timing(statistics.median(steps), statistics.median(evals), device)

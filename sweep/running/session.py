@@ -408,12 +408,12 @@ class StudySession:
         if len(results) < self.study.repeats:
             return None
         # What became of a training that a scheduler gave other settings says nothing of those that the search drew.
-        judged = [r for r in results if not r.pruned and r.settings_changed_at_step is None]
+        judged = [r for r in results if not r.verdict.is_open and r.settings_changed_at_step is None]
         # One unstable seed says more than one not judged, and one not judged leaves open what a stable one says.
-        pruned = len(judged) < len(results) and all(r.stable for r in judged)
+        is_open = len(judged) < len(results) and all(r.stable for r in judged)
         stable = all(r.stable for r in results)
-        objectives = [r.objective for r in (results if pruned else judged)]
-        worst = max(results if pruned else judged, key=lambda r: r.objective)
+        objectives = [r.objective for r in (results if is_open else judged)]
+        worst = max(results if is_open else judged, key=lambda r: r.objective)
         cost = self.study.search.cost if isinstance(self.study.search, Nsga2Search) else None
         attributes = {
             "verdict": worst.verdict.value,
@@ -429,11 +429,11 @@ class StudySession:
         }
         return SettingResult(
             objective=sum(objectives) / len(objectives) if stable else max(objectives),
-            margin=math.nan if pruned else max(r.margin for r in judged),
+            margin=math.nan if is_open else max(r.margin for r in judged),
             margins=[r.margin for r in judged],
             cost=math.nan if cost is None else statistics.fmean(r.cost(cost) for r in results),
-            pruned=pruned,
-            evaluations=self._evaluations(next(r for r in results if r not in judged)) if pruned else {},
+            is_open=is_open,
+            evaluations=self._evaluations(next(r for r in results if r not in judged)) if is_open else {},
             attributes={key: value for key, value in attributes.items() if value is not None},
         )
 

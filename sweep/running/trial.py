@@ -10,16 +10,28 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from pydantic import ValidationError
 
 from slr_models.ctc import constant_floor, uniform_loss
 from slr_models.data.batch import Dataset
 from sweep import store
+from sweep.analysis.failures.step_trace import observe_all
 from sweep.forensics.diagnosis import Case, free_cause, keep_traceback, may_replay, new_snapshots, replayed_cause
 from sweep.judging import ending
 from sweep.judging.detectors import RunContext
 from sweep.judging.monitor import StabilityMonitor
 from sweep.judging.objective import interim, margin, objective
-from sweep.records import NAN, EvalRecord, HealthSample, Outcome, SkipReason, StepRecord, TrialResult, Verdict
+from sweep.records import (
+    NAN,
+    EvalRecord,
+    HealthSample,
+    Outcome,
+    SkipReason,
+    StepRecord,
+    TrialResult,
+    Verdict,
+    is_finite,
+)
 from sweep.running.job import Job, Progress, RunOptions
 from sweep.running.trial_records import TrialRecords
 from sweep.training.config import TrialConfig
@@ -29,6 +41,9 @@ from sweep.training.train import Training
 
 _SAVED = "saved"
 """Name of the trial in a folder that `Trial.save` wrote, whoever it was."""
+
+_NOTHING_BROKE = (Outcome.MEMORISED, Outcome.TOO_SHORT, Outcome.UNJUDGED)
+"""Ends of which no step has a cause to look for."""
 
 _Ending = tuple[Verdict, Outcome | None]
 """A verdict, and what an audited trial would have been stopped as."""
@@ -111,6 +126,7 @@ class Trial:
             match record:
                 case EvalRecord():
                     self._records.evals.append(record)
+                    self._monitor.observe_validation(record.step, record.val_loss)
                     self._save(training)
                     return self._progress(record)
                 case HealthSample():
@@ -144,13 +160,16 @@ class Trial:
             f"a scheduler ended it after step {last.step} of {self.job.max_steps}, where others had done better "
             f"(WER {last.wer:.2f}, validation loss {last.val_loss:.2f}); it was not judged"
         )
-        return self._row(Outcome.PRUNED, reason, worth=self.worth, margin=NAN)
+        so_far = self._monitor.end_verdict()
+        verdict = Verdict(Outcome.PRUNED, reason, last.step, numbers=so_far.numbers, basis=so_far.basis)
+        return self._row(verdict, worth=self.worth, margin=NAN)
 
     @property
     def worth(self) -> float:
-        """What its latest evaluation is worth to a scheduler; finite, lower is better."""
-        last = self._records.evals[-1]
-        return interim(self._options.metric, wer=last.wer, val_loss=last.val_loss, l_const=self._l_const)
+        """What its latest evaluation is worth to a scheduler; finite, lower is better. Without one: the worst."""
+        last = self._records.evals[-1] if self._records.evals else None
+        wer, val_loss = (last.wer, last.val_loss) if last else (NAN, NAN)
+        return interim(self._options.metric, wer=wer, val_loss=val_loss, l_const=self._l_const)
 
     def save(self, directory: Path) -> None:
         """Keeps all that the rest of the trial depends on, at an evaluation."""
@@ -237,61 +256,61 @@ class Trial:
             wer=last.wer,
             lr=step.lr,
             grad_norm=step.grad_norm,
-            samples_per_s=step.num_samples / step.time_s if step.time_s > 0 else NAN,
+            samples_per_s=step.num_samples / step.time_s if is_finite(step.time_s) and step.time_s > 0 else None,
         )
 
     def _finish(self, verdict: Verdict, alarm: Outcome | None = None) -> TrialResult:
         """The result of a trial; `alarm` is what an audited one would have been stopped as."""
-        records = self._records
-        options = self._options
-        stop_step = verdict.stop_step
+        if verdict.outcome.is_open:
+            # As one that a scheduler ended: a value to go by, and no side of the edge of stability.
+            result = self._row(verdict, worth=self.worth, margin=NAN, alarm=alarm)
+        else:
+            worth, distance = self._judged(verdict)
+            result = self._row(verdict, worth=worth, margin=distance, alarm=alarm)
+        self._write_records(self._options.results_dir, self.job.trial_id)
+        self._write_health()
+        return result if verdict.stable or verdict.outcome in _NOTHING_BROKE else self._with_free_cause(result, verdict)
+
+    def _judged(self, verdict: Verdict) -> tuple[float, float]:
+        """Objective and margin of a trial that ended well or badly."""
+        records, stop_step = self._records, verdict.stop_step
         # An unstable run that went on after its alarm is worth what it would have been worth without that.
         survived = (self._num_steps if stop_step is None else stop_step) / self.job.max_steps
         last = records.evals[-1] if records.evals else None
-        result = self._row(
-            verdict.outcome,
-            verdict.reason,
-            worth=objective(
-                options.metric,
-                stable=verdict.stable,
-                wer=last.wer if last else NAN,
-                val_loss=last.val_loss if last else NAN,
-                l_const=self._l_const,
-                survived_rate=survived,
-            ),
-            margin=margin(
-                stable=verdict.stable,
-                stopped=stop_step is not None,
-                end_loss=records.end_loss(),
-                l_const=self._l_const,
-                survived_rate=survived,
-            ),
-            stop_step=stop_step,
-            alarm=alarm,
+        val_loss = last.val_loss if last else NAN
+        worth = objective(
+            self._options.metric,
+            stable=verdict.stable,
+            wer=last.wer if last else NAN,
+            val_loss=val_loss,
+            l_const=self._l_const,
+            survived_rate=survived,
         )
-        self._write_records(options.results_dir, self.job.trial_id)
-        self._write_health()
-        return result if verdict.stable else self._with_free_cause(result, verdict)
+        distance = margin(
+            stable=verdict.stable,
+            stopped=stop_step is not None,
+            # Where only the training data were learned, their loss says nothing of how far that is from learning.
+            end_loss=val_loss if verdict.outcome is Outcome.MEMORISED else records.end_loss(),
+            l_const=self._l_const,
+            survived_rate=survived,
+        )
+        return worth, distance
 
-    def _row(
-        self,
-        outcome: Outcome,
-        reason: str,
-        *,
-        worth: float,
-        margin: float,
-        stop_step: int | None = None,
-        alarm: Outcome | None = None,
-    ) -> TrialResult:
+    def _row(self, verdict: Verdict, *, worth: float, margin: float, alarm: Outcome | None = None) -> TrialResult:
         """The result with this verdict and what the records say."""
         records = self._records
         last = records.evals[-1] if records.evals else None
         wall_s, cpu_s = self._spent()
         return dataclasses.replace(
-            _unmeasured(self.job, outcome, reason, worth=worth, margin=margin, num_steps=self._num_steps),
+            _unmeasured(
+                self.job, verdict.outcome, verdict.reason, worth=worth, margin=margin, num_steps=self._num_steps
+            ),
+            numbers=verdict.numbers,
+            learning=verdict.learning,
+            judged_with=verdict.basis.describe(),
             audited=alarm is not None,
             alarm=alarm,
-            stop_step=stop_step,
+            stop_step=verdict.stop_step,
             final_train_loss=records.end_loss(),
             val_loss=last.val_loss if last else NAN,
             best_val_loss=min((e.val_loss for e in records.evals if not math.isnan(e.val_loss)), default=NAN),
@@ -391,12 +410,16 @@ class Trial:
     def _load(self, training: Training, state: dict[str, Any], folder: Path, name: str) -> None:
         """Puts a state back, with the records up to it that lie in a folder under a name."""
         training.load_state_dict(state["training"])
-        self._monitor.load_state_dict(state["monitor"])
         wall_s, cpu_s = state["spent"]
         self._spent_before = (wall_s, cpu_s)
         step = training.step
         self._records.steps = [r for r in store.load_steps(folder, name) if r.step <= step]
         self._records.evals = [r for r in store.load_evals(folder, name) if r.step <= step]
+        try:
+            self._monitor.load_state_dict(state["monitor"])
+        except ValidationError:
+            # The memory of an earlier version: the records tell it all again.
+            observe_all(self._monitor, self._records.steps, self._records.evals)
         health = [r for r in store.load_health(folder, name) if r.step <= step]
         self._records.health = [
             HealthSample(step, tuple(records)) for step, records in itertools.groupby(health, key=lambda r: r.step)

@@ -4,7 +4,7 @@ import math
 import statistics
 from dataclasses import dataclass, field
 
-from sweep.records import NAN, EvalRecord, HealthRecord, HealthSample, SkipReason, StepRecord
+from sweep.records import NAN, EvalRecord, HealthRecord, HealthSample, SkipReason, StepRecord, is_finite
 
 MAX_HEALTH_SAMPLES = 200
 """Samples of a trial's health that are kept; see `TrialRecords.keep_health`."""
@@ -39,10 +39,11 @@ class TrialRecords:
         return sum(record.skip_reason is reason for record in self.steps)
 
     def step_time_s(self) -> float:
-        """Median wall time of a step; NaN if none was run."""
-        return statistics.median(r.time_s for r in self.steps) if self.steps else NAN
+        """Median wall time of a step; NaN if none was timed."""
+        known = [r.time_s for r in self.steps if is_finite(r.time_s)]
+        return statistics.median(known) if known else NAN
 
     def end_loss(self) -> float:
         """Median of the last training losses; infinite if none of them is finite."""
-        losses = [r.loss for r in self.steps[-END_STEPS:] if math.isfinite(r.loss)]
+        losses = [r.loss for r in self.steps[-END_STEPS:] if is_finite(r.loss)]
         return statistics.median(losses) if losses else math.inf

@@ -2,7 +2,8 @@
 
 Ray's own OptunaSearch leaves a NaN trial RUNNING for ever and tells a stopped one as if it had finished. Here
 every judged setting ends COMPLETE with a finite value, its margin as a constraint (positive = unstable = infeasible)
-and its verdict as user attributes. One that a scheduler ended ends PRUNED, with the values of its evaluations.
+and its verdict as user attributes. One that is open (a scheduler ended it, or it was too short to tell) ends PRUNED,
+with the values of its evaluations: no sampler takes it for a stable or an unstable one.
 
 The Optuna study lives in a journal file that `optuna-dashboard` can open at any time. It is derived data: each start
 rebuilds it from the ledger, so a killed driver leaves no zombie behind. Parameters have short names there (`lr`); the
@@ -52,17 +53,18 @@ class SettingResult:
     objective: float
     """Finite; lower is better."""
     margin: float
-    """Negative = stable. NaN if pruned."""
+    """Negative = stable. NaN if open."""
     attributes: Mapping[str, bool | int | float | str]
     """For the dashboard: verdict, reason, cause, losses."""
     margins: Sequence[float] = ()
     """One a seed."""
     cost: float = math.nan
     """The second objective of a search that has one; NaN where unknown."""
-    pruned: bool = False
-    """Whether it is not judged, since a scheduler ended it or changed its settings; `objective` is its last value."""
+    is_open: bool = False
+    """Whether nobody can tell how stable it is: a scheduler ended it or changed its settings, or its trainings were too
+    short. `objective` is then what its last evaluation was worth."""
     evaluations: Mapping[int, float] = field(default_factory=dict)
-    """Of a pruned one: step -> value, as the scheduler saw them."""
+    """Of an open one: step -> value, as the scheduler saw them."""
 
 
 class OptunaBridge:
@@ -156,7 +158,7 @@ class OptunaBridge:
         trial = self._trials.pop(group)
         for key, value in result.attributes.items():
             trial.set_user_attr(key, value)
-        if result.pruned:
+        if result.is_open:
             self._prune(trial, result)
             return
         trial.set_constraint("margin", result.margin)

@@ -135,7 +135,7 @@ class CmaEsSearch(SearchSpec):
     """Covariance matrix adaptation: a population of settings that moves towards the good ones. Needs the extra `cmaes`.
 
     Only numeric dimensions without `when` move together, and there must be two of them. Choices, grids and
-    conditional dimensions are drawn at random, each by itself. A pruned setting teaches it nothing.
+    conditional dimensions are drawn at random, each by itself. An open setting teaches it nothing.
     """
 
     kind: Literal["cmaes"] = "cmaes"

@@ -9,6 +9,8 @@ import pyarrow as pa
 from sweep.records import TrialResult
 
 SCHEMA_VERSION = "1"
+STEP_SCHEMA_VERSION = "2"
+"""Since 2 a number of a step that was not logged is null, and a NaN is one that was; before, both were NaN."""
 
 
 STEP_SCHEMA = pa.schema(
@@ -27,7 +29,7 @@ STEP_SCHEMA = pa.schema(
         ("input_dependence", pa.float32()),
         ("params_finite", pa.bool_()),
     ],
-    metadata={"schema_version": SCHEMA_VERSION},
+    metadata={"schema_version": STEP_SCHEMA_VERSION},
 )
 
 

@@ -1,6 +1,7 @@
 """The tables of a results folder: trials, steps, evaluations, health samples, the map; read and written."""
 
 import dataclasses
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -14,8 +15,17 @@ from slr_models.errors import ResultsError
 from sweep.records import EvalRecord, HealthMetric, HealthRecord, SkipReason, StepRecord
 from sweep.store.files import atomic_path
 from sweep.store.ledger_lines import LEDGER_FILE, tells_results
-from sweep.store.schemas import EDGE_SCHEMA, EVAL_SCHEMA, HEALTH_SCHEMA, MAP_SCHEMA, STEP_SCHEMA, TRIAL_SCHEMA
+from sweep.store.schemas import (
+    EDGE_SCHEMA,
+    EVAL_SCHEMA,
+    HEALTH_SCHEMA,
+    MAP_SCHEMA,
+    STEP_SCHEMA,
+    TRIAL_SCHEMA,
+)
 
+_NAN_WHERE_NOT_LOGGED = ("grad_norm", "loss_scale", "lr", "time_s", "blank_rate", "input_dependence")
+"""Columns of the steps in which a NaN of schema version 1 may say that nothing was logged."""
 MAP_FILE, EDGES_FILE = "stability_map.parquet", "edges.parquet"
 
 
@@ -154,7 +164,7 @@ def read_columns(
 
 
 def read_steps(results_dir: Path, trial_id: str) -> pd.DataFrame:
-    """A trial's steps, in order.
+    """A trial's steps, in order; NaN where a number was not logged, or was NaN.
 
     Raises:
         ResultsError: there is no such table, or it cannot be read.
@@ -183,12 +193,19 @@ def read_health(results_dir: Path, trial_id: str) -> pd.DataFrame:
 def load_steps(results_dir: Path, trial_id: str) -> list[StepRecord]:
     """A trial's steps as records, to go on with an interrupted training.
 
+    A table of an earlier version does not tell a number that was not logged from a NaN: of all but the loss, both come
+    back as None.
+
     Raises:
         ResultsError: the table cannot be read.
     """
-    rows = _rows(results_dir / "steps" / f"{trial_id}.parquet")
+    table = _table(results_dir / "steps" / f"{trial_id}.parquet")
+    rows: list[dict[str, Any]] = table.to_pylist()
+    is_earlier = (table.schema.metadata or {}).get(b"schema_version", b"1") == b"1"
     for row in rows:
         row["skip_reason"] = SkipReason(row["skip_reason"]) if row["skip_reason"] is not None else None
+        if is_earlier:
+            row |= {name: None for name in _NAN_WHERE_NOT_LOGGED if row[name] is not None and math.isnan(row[name])}
     return [StepRecord(**row) for row in rows]
 
 

@@ -9,7 +9,6 @@ for the host. Read a few steps late, it has long been there.
     print(monitor.finish())
 """
 
-import math
 import time
 from collections import deque
 from collections.abc import Sequence
@@ -20,7 +19,7 @@ import torch
 from torch import Tensor
 
 from slr_models.errors import SettingError
-from sweep.records import NAN, SkipReason, StepRecord, Verdict
+from sweep.records import NAN, SkipReason, StepRecord, Verdict, is_broken, is_finite
 
 GPU_LAG_STEPS = 4
 """Steps that values on a GPU are read late, unless told otherwise. A host that runs further ahead gains nothing."""
@@ -134,6 +133,9 @@ class Monitor(Protocol):
     def observe(self, record: StepRecord) -> Verdict | None:
         """Reads the next step; a verdict as soon as the run should be stopped."""
 
+    def observe_validation(self, step: int, val_loss: float) -> None:
+        """Reads the validation loss after a step."""
+
     def finish(self, crash: BaseException | None = None) -> Verdict:
         """The verdict of the whole run."""
 
@@ -143,10 +145,10 @@ class _Observed:
     """A step of which some numbers are still on the device."""
 
     step: int
-    lr: float
+    lr: float | None
     num_infeasible: int
-    known: tuple[float, ...]
-    """In the order of `LateMonitor.observe`; what stands at the places `late` has no meaning."""
+    known: tuple[float | None, ...]
+    """In the order of `LateMonitor.observe`; None was not given, or stands at one of the places `late`."""
     late: tuple[int, ...]
 
 
@@ -172,20 +174,21 @@ class LateMonitor:
         self,
         step: int,
         loss: Number,
-        grad_norm: Number = NAN,
+        grad_norm: Number | None = None,
         *,
-        loss_scale: Number = NAN,
+        loss_scale: Number | None = None,
         applied: Tensor | bool = True,
-        blank_rate: Number = NAN,
-        input_dependence: Number = NAN,
+        blank_rate: Number | None = None,
+        input_dependence: Number | None = None,
         params_finite: Tensor | bool = True,
-        lr: float = NAN,
+        lr: float | None = None,
         num_infeasible: int = 0,
     ) -> Verdict | None:
         """Takes the next step; a verdict as soon as one is known.
 
-        The arguments are the fields of `StepRecord`. A step that was not applied counts as refused for its numbers if
-        its loss or gradient norm is not finite, else for being above a threshold.
+        The arguments are the fields of `StepRecord`: None was not logged, and a NaN is one that was. A step that was
+        not applied counts as refused for being above a threshold if loss and gradient norm are known to be finite, else
+        for its numbers.
         """
         numbers = (loss, grad_norm, loss_scale, applied, blank_rate, input_dependence, params_finite)
         tensors = [(place, number) for place, number in enumerate(numbers) if isinstance(number, Tensor)]
@@ -194,11 +197,22 @@ class LateMonitor:
         device = next((d for d in devices if d.type != "cpu"), torch.device("cpu"))
         late = [(place, number) for place, number in tensors if number.device == device]
         places = tuple(place for place, _ in late)
-        known = tuple(NAN if place in places else float(number) for place, number in enumerate(numbers))
+        known = tuple(
+            None if number is None or place in places else float(number) for place, number in enumerate(numbers)
+        )
         values = _packed([number for _, number in late])
         for payload, read in self._reader.push(_Observed(step, lr, num_infeasible, known, places), values):
             self._pass_on(payload, read)
         return self._verdict
+
+    def observe_validation(self, step: int, val_loss: float) -> None:
+        """Takes the validation loss after a step: with it the verdict tells what was learned from what was memorised.
+
+        An evaluation waits for the device anyway, so the steps before it are read now.
+        """
+        for payload, read in self._reader.flush():
+            self._pass_on(payload, read)
+        self._monitor.observe_validation(step, val_loss)
 
     def finish(self, crash: BaseException | None = None) -> Verdict:
         """The verdict of the whole run, with all that has been observed; waits for the device."""
@@ -237,7 +251,7 @@ def _packed(tensors: Sequence[Tensor]) -> Tensor:
     return torch.stack([tensor.detach().reshape(()).float() for tensor in tensors])
 
 
-def _skip_reason(loss: float, grad_norm: float, num_infeasible: int) -> SkipReason:
-    if math.isfinite(loss) and math.isfinite(grad_norm):
+def _skip_reason(loss: float | None, grad_norm: float | None, num_infeasible: int) -> SkipReason:
+    if is_finite(loss) and is_finite(grad_norm):
         return SkipReason.THRESHOLD
-    return SkipReason.INFEASIBLE if num_infeasible > 0 and not math.isfinite(loss) else SkipReason.NONFINITE
+    return SkipReason.INFEASIBLE if num_infeasible > 0 and is_broken(loss) else SkipReason.NONFINITE

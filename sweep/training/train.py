@@ -46,6 +46,8 @@ class _Step:
 
     step: int
     lr: float
+    is_measured: bool
+    """Whether blank rate and input dependence were sampled."""
     num_samples: int
     num_infeasible: int
     stopwatch: Stopwatch
@@ -211,7 +213,7 @@ class Training:
         stopwatch.stop()
         indices = [index for indices in micro_batches for index in indices]
         num_infeasible = int(self._infeasible_train[indices].sum())
-        step = _Step(self.step, lr, len(indices), num_infeasible, stopwatch, health)
+        step = _Step(self.step, lr, is_measured, len(indices), num_infeasible, stopwatch, health)
         self._note_all(self._reader.push(step, values))
 
     def _params_finite(self, loss: Tensor, norm: Tensor, is_measured: bool) -> Tensor:
@@ -278,15 +280,15 @@ class Training:
                 step=step.step,
                 loss=loss,
                 grad_norm=norm,
-                loss_scale=loss_scale,
+                loss_scale=loss_scale if self.precision.has_scaler else None,
                 applied=bool(applied),
                 skip_reason=reason,
                 lr=step.lr,
                 num_samples=step.num_samples,
                 num_infeasible=step.num_infeasible,
                 time_s=step.stopwatch.elapsed_s,
-                blank_rate=blanks,
-                input_dependence=dependence,
+                blank_rate=blanks if step.is_measured else None,
+                input_dependence=dependence if step.is_measured else None,
                 params_finite=bool(finite),
             )
         )

@@ -1,6 +1,7 @@
 """Importing the tool changes nothing of the process that imports it."""
 
 import ast
+import importlib.util
 import json
 import pkgutil
 import subprocess
@@ -48,14 +49,28 @@ print(json.dumps([before, state()]))
 """
 
 
+MADE_FOR = {
+    "sweep.integrations.huggingface": "transformers",
+    "sweep.integrations.keras": "keras",
+    "sweep.integrations.lightning": "lightning",
+}
+"""Modules of ours that are of use, and can be imported, beside another library alone."""
+
+
 def modules(package: ModuleType) -> list[str]:
     found = [one.name for one in pkgutil.walk_packages(package.__path__, f"{package.__name__}.")]
-    return [package.__name__, *(name for name in found if not name.endswith(".__main__"))]
+    return [package.__name__, *(name for name in found if not name.endswith(".__main__") and is_of_use(name))]
+
+
+def is_of_use(module: str) -> bool:
+    return module not in MADE_FOR or importlib.util.find_spec(MADE_FOR[module]) is not None
 
 
 def imported(path: Path) -> Iterator[str]:
     """What a file imports of other projects when it is imported itself."""
-    for node in ast.parse(path.read_text(encoding="utf-8")).body:
+    body = ast.parse(path.read_text(encoding="utf-8")).body
+    tried = [inner for node in body if isinstance(node, ast.Try) for inner in node.body]
+    for node in [*body, *tried]:
         if isinstance(node, ast.Import):
             yield from (one.name for one in node.names)
         elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
@@ -67,7 +82,8 @@ def states() -> tuple[dict, dict]:
     """What a process is like before and after it imports every module of ours; what others do is done before."""
     folders = [Path(package.__path__[0]) for package in (sweep, slr_models)]
     every = {name for folder in folders for path in folder.rglob("*.py") for name in imported(path)}
-    others = sorted(name for name in every if name.split(".")[0] not in ("sweep", "slr_models"))
+    own = {name for name in every if name.split(".")[0] in ("sweep", "slr_models")}
+    others = sorted(name for name in every - own if importlib.util.find_spec(name.split(".")[0]))
     names = json.dumps([others, modules(sweep) + modules(slr_models)])
     done = subprocess.run([sys.executable, "-c", IMPORTING], input=names, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

@@ -14,6 +14,7 @@ LIGHT = (
     "slr_models.models",
     "slr_models.data",
     "sweep.judging",
+    "sweep.integrations.watch",
     "sweep.store",
     "sweep.report.page",
     "sweep.report.notebook",

@@ -2,7 +2,7 @@
 
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -16,7 +16,7 @@ from sweep.analysis.region.evidence import Evidence
 from sweep.analysis.trials.columns import common_value
 from sweep.analysis.trials.dimensions import Dimension
 from sweep.analysis.trials.groups import SettingGroup
-from sweep.analysis.trials.outcomes import judged
+from sweep.analysis.trials.outcomes import judged, open_ends_text
 from sweep.analysis.trials.tried import as_searched
 from sweep.records import Metric, NotKnown, Outcome
 from sweep.space import Settings
@@ -27,6 +27,10 @@ BORDER = 0.03
 
 UNFINISHED = 0.5
 """A validation loss above this multiple of the zero-information loss is that of a training under way."""
+LEARNED = 0.95
+"""A loss below this multiple of the zero-information loss shows that something was learned."""
+TURNED_UP = 1.1
+"""A validation loss that ended above this multiple of its lowest has turned up."""
 
 _ADVICE = {
     Outcome.INFEASIBLE_DATA: "Targets are longer than the model's output: check the data and the stride.",
@@ -38,6 +42,9 @@ _ADVICE = {
     Outcome.SCALER_COLLAPSE: "Widen the search to full precision or lower learning rates.",
     Outcome.DIVERGED_LOSS: "Widen the search to lower learning rates.",
     Outcome.DIVERGED_NONFINITE: "Widen the search to lower learning rates or to full precision.",
+    Outcome.MEMORISED: "Only the training data were learned. Take more data, augmentation, regularisation or a "
+    "smaller model, or stop earlier.",
+    Outcome.TOO_SHORT: "Train for more steps.",
     Outcome.CALIBRATING: "The loss scale never settled: train for more steps or start from a lower scale.",
 }
 
@@ -71,6 +78,8 @@ class Recommendation:
     avoid: tuple[Caution, ...]
     notes: tuple[str, ...]
     """What else the reader should know before using it."""
+    memorises: bool = False
+    """Whether the chosen setting goes on learning its training data alone, as one of the notes says."""
     safety: SafeSetting | None = None
     """The chosen setting held against the safety rule; None without one, or without a model of the boundary."""
 
@@ -84,7 +93,7 @@ def recommend(evidence: Evidence, metric: Metric = "wer", safety: Rule | None = 
     """Chooses among the settings whose every seed was stable; says so plainly where there is none.
 
     The order: confirmed with fresh seeds and safe, confirmed, safe, the others; within each by expected result.
-    Trials that a scheduler pruned or gave other settings on the way say nothing here, nor do those at full size.
+    Open ends and trials that a scheduler gave other settings on the way say nothing here, nor do those at full size.
 
     Args:
         evidence: the trials, and what was searched.
@@ -122,7 +131,8 @@ def recommend(evidence: Evidence, metric: Metric = "wer", safety: Rule | None = 
         sureness=tuple(_sureness(chosen)),
         method=_method(len(groups), ranked, judgements.num_safe, by_wer, len(dims)),
         avoid=avoid,
-        notes=tuple(_notes(chosen, groups, dims, known)),
+        memorises=bool(_memorising(chosen.group, known)),
+        notes=(*_notes(chosen, groups, dims, known), *_open_notes(chosen, evidence.trials)),
         safety=safe,
     )
 
@@ -289,7 +299,9 @@ def _notes(
         )
     l_const = common_value(trials, "l_const")
     loss = chosen.group.val_loss
-    if loss is not None and loss.mean > UNFINISHED * l_const:
+    if memorising := _memorising(chosen.group, trials):
+        notes.append(memorising)
+    elif loss is not None and loss.mean > UNFINISHED * l_const:
         notes.append(
             f"It is learning but far from done: its validation loss is {percent(loss.mean / l_const)} of the loss of "
             "learning nothing. Train it for longer before you judge its WER."
@@ -306,6 +318,33 @@ def _notes(
     return notes
 
 
+def _open_notes(chosen: Candidate, every: pd.DataFrame) -> Iterator[str]:
+    """Of which of its trainings nobody can tell."""
+    if why := open_ends_text(every[every["group"] == chosen.group.group]):
+        yield f"Of its other trainings nobody can tell: {why}."
+
+
+def _memorising(group: SettingGroup, trials: pd.DataFrame) -> str:
+    """What to do where held-out data show less than the training loss promises; empty where they do not.
+
+    So it is where the training loss fell clearly below that of learning nothing and the validation loss did not; or
+    where the training loss fell below the lowest validation loss, which the last one has left.
+    """
+    if group.val_loss is None:
+        return ""
+    mine, end = trials[trials["group"] == group.group], group.val_loss.mean
+    l_const = common_value(trials, "l_const")
+    train, lowest = (float(mine[name].astype(float).mean()) for name in ("final_train_loss", "best_val_loss"))
+    if not (end >= l_const > train / LEARNED or (end > TURNED_UP * lowest and train < lowest)):
+        return ""
+    relative = f", {percent(end / l_const)} of the loss of learning nothing" if l_const > 0 else ""
+    return (
+        f"It memorises its training data: the training loss fell to {number(train)} nats a label, but the validation "
+        f"loss ended at {number(end)}{relative}, after {number(lowest)} at its lowest. Longer training does not help: "
+        "take more data, augmentation, regularisation or a smaller model, or stop where the validation loss is lowest."
+    )
+
+
 def _nearest(trials: pd.DataFrame) -> str:
     """The setting that was stable in most of its seeds."""
     seeds = trials.assign(stable=trials["stable"].astype(bool)).groupby("group")["stable"].agg(["mean", "sum", "size"])
@@ -313,16 +352,31 @@ def _nearest(trials: pd.DataFrame) -> str:
     return f"The best one was stable in {int(best['sum'])} of {plural(int(best['size']), 'seed')}."
 
 
+def _why_open(every: pd.DataFrame) -> str:
+    """The end of a sentence: why none of the trials was judged; and what to do where all ended alike."""
+    num_changed, same = len(judged(every)), common_failure(every)
+    changed = f"{num_changed} changed settings on the way" if num_changed else ""
+    advice = "" if same is None else _ADVICE.get(same, "")
+    return f" ({', '.join(filter(None, (open_ends_text(every), changed)))}). {advice}".rstrip()
+
+
+def _most_need(every: pd.DataFrame) -> str:
+    """What to do about the end that more than half of the trials came to; empty where there is none."""
+    ((most, count),) = Counter(str(v) for v in every["verdict"]).most_common(1)
+    return _ADVICE.get(Outcome(most), "") if 2 * count > len(every) else ""
+
+
 def _nothing(every: pd.DataFrame, trials: pd.DataFrame, avoid: tuple[Caution, ...]) -> Recommendation:
     sureness: tuple[str, ...] = ()
     if every.empty:
         headline = "No trial has finished yet, so there is nothing to recommend."
     elif trials.empty:
-        ended = "was pruned" if judged(every).empty else "was pruned or changed its settings on the way"
-        headline = f"No setting can be recommended: each of {plural(len(every), 'trial')} {ended}, so none was judged."
+        headline = f"No setting can be recommended: none of {plural(len(every), 'trial')} was judged{_why_open(every)}"
     else:
-        total = len(trials)
-        same = common_failure(trials)
+        total, left_open = len(trials), open_ends_text(every)
+        same = None if left_open else common_failure(trials)
+        counts = Counter(str(v) for v in trials["verdict"])
+        kinds = ", ".join(f"{n} {kind}" for kind, n in counts.most_common())
         if same is not None:
             those = "The only trial" if total == 1 else f"All {total} trials"
             advice = _ADVICE.get(same, "")
@@ -330,12 +384,18 @@ def _nothing(every: pd.DataFrame, trials: pd.DataFrame, avoid: tuple[Caution, ..
         elif trials["stable"].any():
             headline = f"No setting can be recommended: none was stable in every one of its seeds. {_nearest(trials)}"
         else:
-            headline = f"No setting can be recommended: none of {total} trials was stable."
-        counts = Counter(str(v) for v in trials["verdict"])
-        kinds = ", ".join(f"{n} {kind}" for kind, n in counts.most_common())
+            of, left = plural(total, "judged trial" if left_open else "trial"), f"; {left_open}" if left_open else ""
+            headline = (
+                f"No setting can be recommended: none of {of} was stable ({kinds}{left}). {_most_need(every)}".strip()
+            )
         alike = "" if same is None or total == 1 else " The same end everywhere points to a common cause."
         sureness = (f"{plural(total, 'trial')} finished: {kinds}.{alike}",)
-        if same is None and all(Outcome(kind).is_diverged for kind in counts):
+        if left_open:
+            sureness = (
+                f"{plural(total, 'trial')} could be judged: {kinds}.",
+                f"Of the others nobody can tell: {left_open}.",
+            )
+        if same is None and not left_open and all(Outcome(kind).is_diverged for kind in counts):
             sureness += ("All of them diverged: widen the search to lower learning rates or full precision.",)
     return Recommendation(
         status="none",

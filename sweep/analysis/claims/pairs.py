@@ -16,6 +16,7 @@ import pandas as pd
 from slr_models.errors import ResultsError
 from sweep.analysis.claims.named import level_text
 from sweep.analysis.claims.responses import NOT_JUDGED, QUALITY, Evals, censored, response
+from sweep.analysis.trials.outcomes import OPEN_ENDS
 from sweep.records import Phase
 from sweep.study.claim import LR_PATH, Claim
 from sweep.study.design import Paired
@@ -232,7 +233,7 @@ def _edge_pairs(
     if not lr_factors:
         raise ResultsError(f"study.yaml has a claim on edge_lr, but no factor of its design sets {LR_PATH}")
     slices = _rest(levels, lr_factors)
-    judged = ~rows["verdict"].isin(NOT_JUDGED)
+    judged = ~rows["verdict"].isin((*NOT_JUDGED, *OPEN_ENDS))
     ends = np.full((len(within), len(masks), 2), np.nan)
     cells = 1
     for column, mask in enumerate(masks):

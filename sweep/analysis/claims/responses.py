@@ -12,6 +12,9 @@ No training is left out because it went badly (intention to treat), and no numbe
 | steps_to_loss | steps           | max_steps, as any that never reached the loss ("censored")                  |
 | leading_infs, skipped_rate, step_time_s, samples_per_s, peak_memory_mib | as measured, whatever the end       |
 
+An open end (too short, unjudged, still calibrating) is neither stable nor a failure: how well it went, the first five,
+nobody knows, while the others are as measured.
+
 `edge_lr` is a property of several trainings: see edges.py. NaN is a number that nobody knows: a block with one is
 left out, and the finding says so.
 """
@@ -23,6 +26,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from slr_models.errors import ResultsError
+from sweep.analysis.trials.outcomes import OPEN_ENDS
 from sweep.study.claim import Claim
 from sweep.study.settings import Study
 
@@ -46,7 +50,8 @@ def response(trials: pd.DataFrame, evals: Evals, claim: Claim, study: Study) -> 
         study: of the results folder; its training section is used where a setting is no column.
     """
     values = _values(claim.response, trials, evals, claim, study).astype(float)
-    return values.where(~trials["verdict"].isin(NOT_JUDGED))
+    unknown = (*NOT_JUDGED, *OPEN_ENDS) if claim.response in QUALITY else NOT_JUDGED
+    return values.where(~trials["verdict"].isin(unknown))
 
 
 def censored(trials: pd.DataFrame, values: pd.Series, name: str) -> pd.Series:

@@ -320,7 +320,9 @@ def _notes(claim: Claim, judged: Judged) -> list[str]:
     if seen.undefined:
         notes.append(f"{plural(seen.undefined, 'block')} left out: a value is 0, of which a ratio has no meaning.")
     if unclear := seen.left_out - seen.crashed - seen.undefined:
-        notes.append(f"{plural(unclear, 'block')} left out: the response of a training is not known.")
+        notes.append(
+            f"{plural(unclear, 'block')} left out: the response of a training is not known, or its end is open."
+        )
     if judged.all_pairs is not None and len(judged.all_pairs) > len(seen):
         alpha = claim.alpha
         later = estimate_effect(claim, judged.all_pairs, alpha)

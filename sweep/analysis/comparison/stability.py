@@ -98,7 +98,7 @@ def outcome_changes(fair: FairSample) -> Iterator[StudyChange]:
     """Each way of failing that occurred in the fair trainings."""
     seen = {*fair.first["verdict"], *fair.second["verdict"]}
     for outcome in OUTCOME_ORDER:
-        if outcome.value in seen and not outcome.is_stable:
+        if outcome.value in seen and not outcome.is_stable and not outcome.is_open:
             yield _compare(f"share of {outcome.value}", fair, _ended_as(outcome), "higher")
 
 

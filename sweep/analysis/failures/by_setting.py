@@ -11,7 +11,7 @@ import pandas as pd
 
 from sweep.analysis.region.evidence import Evidence
 from sweep.analysis.trials.dimensions import Dimension
-from sweep.analysis.trials.outcomes import OutcomeCounts, at_level, mapped, outcome_counts
+from sweep.analysis.trials.outcomes import OutcomeCounts, at_level, failed, mapped, outcome_counts
 from sweep.records import Cause, Explanation, Phase
 from sweep.space import Choice, Grid, Integer
 from sweep.space import Dimension as SearchedDimension
@@ -49,7 +49,7 @@ class SettingFailures:
 def compared(trials: pd.DataFrame) -> pd.DataFrame:
     """The trials that say where failures happen.
 
-    Without pruned ones, those at full size, those whose settings a scheduler changed, and confirming ones, which were
+    Without open ends, those at full size, those whose settings a scheduler changed, and confirming ones, which were
     run because their setting had been stable.
     """
     known = mapped(trials)
@@ -84,8 +84,8 @@ def causes_of(trial_ids: Sequence[str], explanations: Mapping[str, Explanation])
 
 
 def _part(text: str, part: pd.DataFrame, explanations: Mapping[str, Explanation]) -> SettingPart:
-    failed = [str(t) for t in part["trial_id"][~part["stable"].astype(bool)]]
-    return SettingPart(text, outcome_counts(part, text), causes_of(failed, explanations))
+    ids = [str(t) for t in failed(part)["trial_id"]]
+    return SettingPart(text, outcome_counts(part, text), causes_of(ids, explanations))
 
 
 def _parts(seen: pd.DataFrame, dim: Dimension, searched: SearchedDimension) -> list[tuple[str, pd.DataFrame]]:

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from sweep.analysis.failures.by_setting import causes_of
+from sweep.analysis.trials.outcomes import failed
 from sweep.records import Cause, Explanation, FirstNonfinite, Outcome, Place
 
 FORMAT_MAX = {"float16": 65504.0, "bfloat16": 2.0**128 - 2.0**120, "float32": 2.0**128 - 2.0**104}
@@ -62,7 +63,9 @@ def causes_by_outcome(trials: pd.DataFrame, explanations: Mapping[str, Explanati
     found = []
     for outcome in Outcome:
         ids = [str(t) for t in trials["trial_id"][trials["verdict"] == outcome.value]]
-        if outcome.is_stable or not ids or not explanations:
+        # Of a memorised training the verdict itself is the answer.
+        is_asked = not (outcome.is_stable or outcome.is_open or outcome is Outcome.MEMORISED)
+        if not is_asked or not ids or not explanations:
             continue
         num_unexplained = sum(t not in explanations for t in ids)
         found.append(OutcomeCauses(outcome, len(ids), causes_of(ids, explanations), num_unexplained))
@@ -100,7 +103,7 @@ def worked_example(trials: pd.DataFrame, explanations: Mapping[str, Explanation]
     Where no explanation has either: a typical trial of the failure that most trials share, one that is explained if
     any is. None where no trial failed. Of equals the first by number.
     """
-    bad = trials[~trials["stable"].astype(bool)]
+    bad = failed(trials)
     ids = [str(t) for t in bad["trial_id"]]
     shown = [t for t in ids if t in explanations and any(_worth(explanations[t]))]
     if shown:

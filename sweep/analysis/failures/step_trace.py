@@ -1,6 +1,6 @@
 """A training traced step by step: its decisive steps, and what lies between them in one row each."""
 
-import math
+from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -10,9 +10,10 @@ from pydantic import ValidationError
 
 from sweep.judging.detectors.base import RunContext
 from sweep.judging.monitor import MonitorConfig, StabilityMonitor
-from sweep.records import NAN, Finding, Outcome, SkipReason, StepRecord
+from sweep.records import NAN, EvalRecord, Finding, Outcome, SkipReason, StepRecord, is_finite
 
-_LEARNS_NOTHING = (Outcome.STALLED, Outcome.BLANK_COLLAPSE)
+_NO_STEP_WENT_WRONG = (Outcome.STALLED, Outcome.BLANK_COLLAPSE, Outcome.MEMORISED)
+"""Failures of which every step is healthy in itself."""
 _NEAR_FLOOR = 1.05
 """A loss below so many times that of learning nothing is down at it."""
 
@@ -52,8 +53,8 @@ class StepStretch:
     last: StepRecord
     marks: frozenset[StepMark]
     """Empty for steps in between."""
-    loss_before: float
-    """Of the step before it, nats a label; NaN at the start."""
+    loss_before: float | None
+    """Of the step before it, nats a label; None at the start."""
     num_applied: int
     skips: tuple[tuple[SkipReason, int], ...]
     """Why updates were left out, and how often."""
@@ -74,8 +75,22 @@ class StepTrace:
     """What the rule saw that judged it; None where the records do not tell."""
 
 
+def observe_all(monitor: StabilityMonitor, records: Iterable[StepRecord], evals: Sequence[EvalRecord]) -> None:
+    """Gives a monitor the records of a training as it heard of them: an evaluation after the step that it follows."""
+    left = deque(evals)
+    for record in records:
+        monitor.observe(record)
+        while left and left[0].step <= record.step:
+            evaluation = left.popleft()
+            monitor.observe_validation(evaluation.step, evaluation.val_loss)
+
+
 def found_again(
-    records: Iterable[StepRecord], outcome: Outcome, context: RunContext, rules: Mapping[str, Any]
+    records: Iterable[StepRecord],
+    evals: Sequence[EvalRecord],
+    outcome: Outcome,
+    context: RunContext,
+    rules: Mapping[str, Any],
 ) -> Finding | None:
     """The finding behind a verdict, as a monitor of the same rules makes it from the records.
 
@@ -86,8 +101,7 @@ def found_again(
         monitor = StabilityMonitor(context, MonitorConfig.model_validate(rules))
     except ValidationError:
         return None
-    for record in records:
-        monitor.observe(record)
+    observe_all(monitor, records, evals)
     for verdict in (monitor.finish(), monitor.end_verdict()):
         if verdict.outcome is outcome:
             return verdict.finding
@@ -127,16 +141,14 @@ def step_trace(
     begins = finding.first_bad_step if finding is not None else None
     mark(begins, StepMark.TROUBLE)
     onset = min((step for step in (broken_step, begins) if step is not None), default=None)
-    # A training that learns nothing is healthy in this sense to its end.
-    if onset is not None and (finding is None or finding.outcome not in _LEARNS_NOTHING):
+    if onset is not None and (finding is None or finding.outcome not in _NO_STEP_WENT_WRONG):
         mark(_last_healthy(records, onset), StepMark.HEALTHY)
     mark(next((r.step for r in records if not r.params_finite), None), StepMark.WEIGHTS)
-    highest = max(records, key=lambda r: -1.0 if math.isnan(r.lr) else r.lr)
-    has_peak = highest.lr > records[0].lr and highest.step < last_step
-    mark(highest.step if has_peak else None, StepMark.PEAK_LR)
+    mark(_peak_of_lr(records), StepMark.PEAK_LR)
     floor = l_const * _NEAR_FLOOR
-    if records[0].loss > floor:
-        mark(next((r.step for r in records if r.loss <= floor), None), StepMark.FLOOR)
+    at_start = records[0].loss
+    if at_start is not None and at_start > floor:
+        mark(next((r.step for r in records if is_finite(r.loss) and r.loss <= floor), None), StepMark.FLOOR)
     lowest = _lowest(records, onset if broken_step is not None else None)
     # At the start it says nothing.
     mark(lowest if lowest is not None and lowest > first_step + len(calibrating) else None, StepMark.LOWEST)
@@ -155,14 +167,22 @@ def _leading_calibration(records: Sequence[StepRecord]) -> list[StepRecord]:
     return found
 
 
+def _peak_of_lr(records: Sequence[StepRecord]) -> int | None:
+    """The step of the highest learning rate after a warm-up; None without one."""
+    start = records[0].lr
+    rates = [(r.lr, r.step) for r in records if is_finite(r.lr)]
+    highest, step = max(rates, key=lambda rate: rate[0], default=(NAN, 0))
+    return step if is_finite(start) and highest > start and step < records[-1].step else None
+
+
 def _lowest(records: Sequence[StepRecord], onset: int | None) -> int | None:
     """The step of the lowest loss, before a trouble that was traced to its step."""
-    finite = [r for r in records if math.isfinite(r.loss) and (onset is None or r.step < onset)]
-    return min(finite, key=lambda r: r.loss).step if finite else None
+    finite = [(r.loss, r.step) for r in records if is_finite(r.loss) and (onset is None or r.step < onset)]
+    return min(finite)[1] if finite else None
 
 
 def _last_healthy(records: Sequence[StepRecord], before_step: int) -> int | None:
-    healthy = (r.step for r in records if r.step < before_step and r.applied and math.isfinite(r.loss))
+    healthy = (r.step for r in records if r.step < before_step and r.applied and is_finite(r.loss))
     return max(healthy, default=None)
 
 
@@ -171,7 +191,7 @@ def _stretches(
 ) -> Iterable[StepStretch]:
     members: list[StepRecord] = []
     kinds: set[StepMark] = set()
-    before = NAN
+    before: float | None = None
     for record in records:
         is_calibrating = record.step in calibrating
         own = marks.get(record.step, set()) | ({StepMark.CALIBRATION} if is_calibrating else set())
@@ -185,7 +205,7 @@ def _stretches(
     yield _stretch(members, kinds, before)
 
 
-def _stretch(members: Sequence[StepRecord], marks: Iterable[StepMark], loss_before: float) -> StepStretch:
+def _stretch(members: Sequence[StepRecord], marks: Iterable[StepMark], loss_before: float | None) -> StepStretch:
     reasons = [r.skip_reason for r in members if r.skip_reason is not None]
     return StepStretch(
         first=members[0],

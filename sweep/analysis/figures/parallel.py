@@ -11,7 +11,7 @@ import pandas as pd
 from sweep.analysis.figures.learning_rate import LOST_ABOVE
 from sweep.analysis.trials.columns import common_value
 from sweep.analysis.trials.dimensions import Dimension, plain
-from sweep.analysis.trials.outcomes import OUTCOME_ORDER, share
+from sweep.analysis.trials.outcomes import OUTCOME_ORDER, judged, share
 from sweep.records import NotKnown, Outcome
 from sweep.wording import number, percent, value_text
 
@@ -162,6 +162,7 @@ def _line(
 
 def common_text(trials: pd.DataFrame, dims: Sequence[Dimension]) -> str:
     """Where the stable trials lie on each axis and where the failed ones: the figure for one who cannot see it."""
+    trials = judged(trials)
     stable = trials["stable"].astype(bool)
     parts = []
     for dim in dims:

@@ -59,7 +59,7 @@ def map_info(
     """The trials on the map.
 
     Args:
-        trials: rows of the finished trials; pruned ones are shown too.
+        trials: rows of the finished trials; open ends are shown too.
         dims: the searched settings.
         panel: the category that panels are split by.
         axes: the settings to draw over; `map_axes` chooses where none are given.

@@ -31,7 +31,7 @@ class Evidence:
     """
 
     trials: pd.DataFrame
-    """Rows of the finished trials, as the store holds them; also pruned ones and those at full size."""
+    """Rows of the finished trials, as the store holds them; also open ends and those at full size."""
     space: Space
     """What was searched, dotted path -> dimension."""
 
@@ -88,9 +88,10 @@ class Evidence:
     def model(self) -> MarginModel | NotKnown:
         """The model of the boundary.
 
-        Pruned, crashed, out-of-memory and infeasible-data trials teach nothing about the stability of settings and are
-        left out, and so are trials at full size, which lie outside the space. Of more than `thinning.MAX_TRAININGS`,
-        the most informative ones are taken. Equal trials give an equal model, whatever their order.
+        Open ends, crashed, out-of-memory and infeasible-data trials teach nothing about the stability of settings and
+        are left out, and so are trials at full size, which lie outside the space. Of more than
+        `thinning.MAX_TRAININGS`, the most informative ones are taken. Equal trials give an equal model, whatever their
+        order.
         """
         if edge_path(self.encoding) is None:
             return NotKnown("A map needs a numeric setting in the study's space; this study searches none.")

@@ -67,7 +67,7 @@ class SettingGroup:
 
 
 def setting_groups(trials: pd.DataFrame, dims: Sequence[Dimension]) -> list[SettingGroup]:
-    """One entry a setting, in the order in which they were first tried; pruned trials are no part of it."""
+    """One entry a setting, in the order in which they were first tried; open ends are no part of it."""
     parts: dict[int, list[dict[Any, Any]]] = {}
     for row in judged(trials).to_dict("records"):  # thousands of small tables would take seconds
         parts.setdefault(int(row["group"]), []).append(row)

@@ -15,6 +15,14 @@ from sweep.records import Outcome
 OUTCOME_ORDER: tuple[Outcome, ...] = tuple(Outcome)
 """Good ends first, as `Outcome` lists them."""
 
+OPEN_ENDS: dict[str, str] = {
+    Outcome.CALIBRATING.value: "still calibrating the loss scale",
+    Outcome.UNJUDGED.value: "without what it takes to judge them",
+    Outcome.TOO_SHORT.value: "too short to tell",
+    Outcome.PRUNED.value: "pruned by a scheduler since others did better",
+}
+"""Ends of which nobody can tell whether they would have been good or bad (`Outcome.is_open`), in a few words."""
+
 
 @dataclass(frozen=True)
 class Share:
@@ -39,7 +47,7 @@ class OutcomeCounts:
     """The factor's value; None where the setting was inactive, or where all trials are counted together."""
     num_trials: int
     stable: Share
-    """Of the judged trials: pruned ones are in `num_trials` and `counts` alone."""
+    """Of the judged trials: open ends are in `num_trials` and `counts` alone."""
     counts: dict[Outcome, int]
     """Only outcomes that occurred, in OUTCOME_ORDER."""
 
@@ -68,8 +76,20 @@ def share(flags: Iterable[bool]) -> Share:
 
 
 def judged(trials: pd.DataFrame) -> pd.DataFrame:
-    """The trials that have a verdict: without those that a scheduler pruned, which are neither good nor bad ends."""
-    return trials[trials["verdict"] != Outcome.PRUNED.value]
+    """The trials that ended well or badly: without open ends, of which nobody can tell (`Outcome.is_open`)."""
+    return trials[~trials["verdict"].isin(OPEN_ENDS)]
+
+
+def failed(trials: pd.DataFrame) -> pd.DataFrame:
+    """The judged trials that were not stable."""
+    known = judged(trials)
+    return known[~known["stable"].astype(bool)]
+
+
+def open_ends_text(trials: pd.DataFrame) -> str:
+    """How many trials ended open, and why: `3 too short to tell, 1 pruned by a scheduler ...`; empty where none did."""
+    counts = Counter(str(v) for v in trials["verdict"])
+    return ", ".join(f"{counts[end]} {why}" for end, why in OPEN_ENDS.items() if counts[end])
 
 
 def mapped(trials: pd.DataFrame) -> pd.DataFrame:

@@ -26,7 +26,7 @@ def space_of(space: Mapping[str, Any]) -> Space:
 def of_space(trials: pd.DataFrame) -> pd.DataFrame:
     """The judged trials of settings of the space, by number; confirming ones stay.
 
-    Left out are those that a scheduler pruned or gave other settings on the way, and those at full size.
+    Left out are open ends, those that a scheduler gave other settings on the way, and those at full size.
     """
     known = mapped(trials)
     # Rows in another order would round to another model.

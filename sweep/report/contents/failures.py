@@ -24,10 +24,11 @@ from sweep.analysis.failures.half_precision import (
 )
 from sweep.analysis.failures.step_trace import StepTrace, found_again, step_trace
 from sweep.analysis.region.evidence import Evidence
+from sweep.analysis.trials.answers import answers
 from sweep.analysis.trials.dimensions import plain
-from sweep.analysis.trials.outcomes import judged
+from sweep.analysis.trials.outcomes import failed, judged
 from sweep.judging.detectors.base import RunContext
-from sweep.records import NAN, Cause, Explanation, Outcome, Phase
+from sweep.records import NAN, Cause, Explanation, Numbers, Outcome, Phase
 from sweep.study.reading import StoredStudy
 from sweep.study.settings import Study
 
@@ -69,6 +70,10 @@ class Failures:
     causes: tuple[tuple[Cause, int], ...]
     """What was found where somebody looked, the most frequent first."""
     num_failed: int
+    num_broken: int
+    """Failed trials whose numbers were not sound any more."""
+    num_sound: int
+    """Failed trials whose numbers were sound to the end. Of the others nobody knows: their process failed."""
     num_judged: int
     num_explained: int
     """Failed trials that somebody looked into."""
@@ -95,27 +100,32 @@ def failures(
         explanations: by trial id.
     """
     trials = evidence.trials
-    ended = judged(trials[trials["phase"] != Phase.FULL_SIZE])
-    failed = ended[~ended["stable"].astype(bool)]
+    inside = trials[trials["phase"] != Phase.FULL_SIZE]
+    ended, bad = judged(inside), failed(inside)
     ordered = sorted(evidence.dims, key=lambda dim: dim != evidence.panel)
     example = worked_example(ended, explanations)
-    kinds = Counter(Outcome(verdict) for verdict in failed["verdict"])
+    numbers = [one.numbers for one in answers(bad)]
+    kinds = Counter(Outcome(verdict) for verdict in bad["verdict"])
     return Failures(
         outcomes=tuple(kinds.most_common()),
-        causes=causes_of([str(t) for t in failed["trial_id"]], explanations),
-        num_failed=len(failed),
+        causes=causes_of([str(t) for t in bad["trial_id"]], explanations),
+        num_failed=len(bad),
+        num_broken=numbers.count(Numbers.BROKEN),
+        num_sound=numbers.count(Numbers.SOUND),
         num_judged=len(ended),
-        num_explained=int(failed["trial_id"].isin(list(explanations)).sum()),
+        num_explained=int(bad["trial_id"].isin(list(explanations)).sum()),
         num_compared=len(compared(trials)),
         by_setting=tuple(failures_by_setting(evidence, ordered, explanations)),
         operations=tuple(failing_operations(ended, explanations)),
-        half=_half_precision(results_dir, stored.study, ended),
+        half=_half_precision(results_dir, stored.study, inside),
         example=None if example is None else _example(results_dir, stored, ended, example, explanations.get(example)),
     )
 
 
-def _half_precision(results_dir: Path, study: Study, ended: pd.DataFrame) -> HalfPrecision:
-    half, scaled = half_trials(ended, study, HALF), half_trials(ended, study, SCALED)
+def _half_precision(results_dir: Path, study: Study, trials: pd.DataFrame) -> HalfPrecision:
+    half, scaled = half_trials(judged(trials), study, HALF), half_trials(judged(trials), study, SCALED)
+    # A scale that never fitted is to be seen, though nobody can tell how the training would have gone.
+    unsettled = half_trials(trials[trials["verdict"] == Outcome.CALIBRATING.value], study, SCALED)
     sampled = [h for h in drawn(half) if (results_dir / "health" / f"{h.trial_id}.parquet").is_file()]
     courses = (headroom_course(h, store.read_health(results_dir, h.trial_id)) for h in sampled)
     headroom = tuple(course for course in courses if course is not None)
@@ -123,8 +133,8 @@ def _half_precision(results_dir: Path, study: Study, ended: pd.DataFrame) -> Hal
         num_trials=len(half),
         headroom=headroom,
         why_no_headroom="" if headroom else _why_no_headroom(study, len(half)),
-        num_scaled=len(scaled),
-        scales=tuple(_scale_courses(results_dir, drawn(scaled))),
+        num_scaled=len(scaled) + len(unsettled),
+        scales=tuple(_scale_courses(results_dir, drawn(pd.concat([scaled, unsettled])))),
         calibrations={
             good: tuple(int(n) for n in scaled["skipped_calibration"][scaled["stable"].astype(bool) == good].fillna(0))
             for good in (True, False)
@@ -168,7 +178,9 @@ def _example(
         budget_steps=None if row["max_steps"] is None else int(row["max_steps"]),
         has_scaler=len(half_trials(of_trial, stored.study, SCALED)) > 0,
     )
-    finding = found_again(records, Outcome(row["verdict"]), context, stored.content.get("monitor") or {})
+    has_evals = (results_dir / "evals" / f"{trial_id}.parquet").is_file()
+    evals = store.load_evals(results_dir, trial_id) if has_evals else []
+    finding = found_again(records, evals, Outcome(row["verdict"]), context, stored.content.get("monitor") or {})
     first = explanation.first_nonfinite if explanation is not None else None
     stop_step = None if row["stop_step"] is None else int(row["stop_step"])
     trace = step_trace(records, stop_step, finding, None if first is None else first.step, context.l_const)

@@ -8,7 +8,7 @@ import pandas as pd
 
 from sweep import store
 from sweep.analysis.figures.course import EVAL_COLUMNS, MAX_POINTS, STEP_COLUMNS, CourseRows, trace
-from sweep.analysis.trials.outcomes import judged
+from sweep.analysis.trials.outcomes import failed
 from sweep.records import Explanation
 from sweep.store.ledger_lines import tells_results
 from sweep.study.reading import StoredStudy, read_study
@@ -53,8 +53,7 @@ def _trials(results_dir: Path) -> pd.DataFrame:
 
 def _explanations(results_dir: Path, trials: pd.DataFrame) -> dict[str, Explanation]:
     """Why the bad trials went bad, as far as anybody looked."""
-    ends = judged(trials)
-    bad = [str(t) for t in ends["trial_id"][~ends["stable"].astype(bool)]]
+    bad = [str(t) for t in failed(trials)["trial_id"]]
     found = {trial_id: store.read_explanation(results_dir, trial_id) for trial_id in bad}
     return {trial_id: explanation for trial_id, explanation in found.items() if explanation is not None}
 

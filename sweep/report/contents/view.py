@@ -32,7 +32,7 @@ from sweep.analysis.region.region import Region, region
 from sweep.analysis.region.region import RegionPanel as Grid
 from sweep.analysis.trials.dimensions import Dimension
 from sweep.analysis.trials.groups import SettingGroup, setting_groups
-from sweep.analysis.trials.outcomes import OutcomeCounts, judged, mapped, outcome_counts
+from sweep.analysis.trials.outcomes import OutcomeCounts, failed, judged, mapped, outcome_counts
 from sweep.forensics.health_alerts import health_warnings
 from sweep.records import Explanation, NotKnown, Outcome, Phase
 from sweep.report.contents.failures import Failures, failures
@@ -92,7 +92,7 @@ class View:
 
     @property
     def trials(self) -> pd.DataFrame:
-        """All finished trials, also pruned ones and those at full size."""
+        """All finished trials, also open ends and those at full size."""
         return self.source.trials
 
     @property
@@ -355,7 +355,7 @@ class View:
     @cached_property
     def warnings(self) -> Mapping[str, tuple[str, ...]]:
         """Of the bad trials among them, by trial id: where their numbers came near their limits."""
-        bad = set(self.trials["trial_id"][~self.trials["stable"].astype(bool)].astype(str))
+        bad = set(failed(self.trials)["trial_id"].astype(str))
         health = self.source.folder / "health"
         sampled = [t for t in self._to_trace if t in bad and (health / f"{t}.parquet").is_file()]
         found = {t: tuple(health_warnings(store.read_health(self.source.folder, t))) for t in sampled}

@@ -61,8 +61,9 @@ def scale_panels(courses: Sequence[ScaleCourse]) -> list[Panel]:
     scales = [scale for c in courses for scale in c.scale]
     last_step = max(s for c in courses for s in c.step)
     parts = {good: [c for c in courses if c.trial.outcome.is_stable is good] for good in (False, True)}
+    bad = "Failed, or still calibrating" if any(c.trial.outcome.is_open for c in courses) else "Failed"
     return [
-        _scale_panel("Stable" if good else "Failed", part, last_step, (min(scales), max(scales)))
+        _scale_panel("Stable" if good else bad, part, last_step, (min(scales), max(scales)))
         for good, part in parts.items()
     ]
 

@@ -57,7 +57,7 @@ def _panel(info: MapInfo, panel: MapPanel, grid: Grid | None, place: tuple[float
     if grid is None and panel.why_empty is not None:
         return Panel(title, "", None, panel.why_empty)
     figure = base_figure(height=340)
-    num_judged = sum(c.outcome is not Outcome.PRUNED for c in panel.cells)
+    num_judged = sum(not c.outcome.is_open for c in panel.cells)
     num_stable = sum(c.outcome.is_stable for c in panel.cells)
     summary = f"{num_stable} of {plural(num_judged, 'trial')} stable"
     x_axis, _ = _axis(info.x, [c.x for p in info.panels for c in p.cells])
@@ -150,8 +150,11 @@ def _chance_at(grid: Grid | None, x: float) -> float:
 
 
 def _beside_curve(cell: MapCell) -> float:
-    """Stable trials above the curve's panel, others below it, in three rows so that they hide each other less."""
+    """Stable trials above the curve's range, failed ones below it, open ones in its middle; in three rows so that they
+    hide each other less."""
     away = 0.06 + 0.045 * (cell.number % 3)
+    if cell.outcome.is_open:
+        return 0.4 + away
     return 1 + away if cell.outcome.is_stable else -away
 
 

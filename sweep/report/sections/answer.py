@@ -4,8 +4,10 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import numpy as np
 from markupsafe import escape
 
+from sweep import store
 from sweep.analysis.answer.pareto import ParetoRow
 from sweep.analysis.answer.recommend import result_text
 from sweep.analysis.trials.groups import BOOTSTRAP_FROM, Spread
@@ -69,6 +71,7 @@ def answer_content(view: View) -> Content:
             "results": results(view),
             "results_from": results_from(view),
             "sureness": view.recommendation.sureness,
+            "lowest_at": lowest_at(view),
             "recipe": escape(view.recipe_yaml or ""),
             "setting_text": lambda setting: setting_text(setting, view.names),
             "result_text": result_text,
@@ -143,6 +146,22 @@ def results(view: View) -> list[Line]:
     if group.applied is not None:
         lines.append(("updates applied", percent(group.applied.mean, 1), ""))
     return lines
+
+
+def lowest_at(view: View) -> str:
+    """Of a setting that memorises: where its validation losses were lowest, in a sentence; empty for others."""
+    chosen = view.recommendation.chosen
+    if chosen is None or not view.recommendation.memorises:
+        return ""
+    steps = []
+    for trial_id in chosen.group.trial_ids:
+        evals = store.read_columns(view.source.folder, "evals", trial_id, ("step", "val_loss"))
+        if evals is not None and np.isfinite(evals["val_loss"]).any():
+            steps.append(int(evals["step"][np.nanargmin(evals["val_loss"])]))
+    if not steps:
+        return ""
+    where = f"step {min(steps)}" if min(steps) == max(steps) else f"steps {min(steps)} to {max(steps)}"
+    return f"Its validation loss was lowest at {where}."
 
 
 def _interval(spread: Spread, text: Callable[[float], str]) -> str:

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from sweep.analysis.cost.audit import audit_text
-from sweep.records import Outcome
+from sweep.analysis.trials.outcomes import open_ends_text
 from sweep.report.contents.view import View
 from sweep.report.sections.section import Content
 from sweep.wording import duration, number, percent, plural
@@ -88,7 +88,8 @@ def limits(view: View) -> list[str]:
     if measures:
         found.append(f"What the validation measures: {measures}")
     found.append(
-        "An outcome is a rule's verdict on the steps that were run. A training that was stable for "
+        "An outcome is a rule's verdict on the steps that were run. Stable says that the numbers stayed sound and "
+        "something was learned, not how good the result is; a training that was stable for "
         f"{_steps_run(view)} may still diverge later."
     )
     found.append("Results hold for this model, this data and this budget. Other models have other edges.")
@@ -131,7 +132,11 @@ def tiles(view: View) -> list[tuple[str, str, str]]:
     return [
         (str(len(view.trials)), "trials finished", ", ".join(filter(None, (planned, confirming, full_size)))),
         (percent(share.rate), "stable", f"{plural(share.count, 'trial')}, {detail}" if share.total else ""),
-        (str(len(view.groups)), "settings tried", f"{sum(g.all_stable for g in view.groups)} stable throughout"),
+        (
+            str(len(view.groups)),
+            "settings tried" if total.num_trials == share.total else "settings judged",
+            f"{sum(g.all_stable for g in view.groups)} stable throughout",
+        ),
         (
             percent(cost.saved_rate),
             "of steps saved",
@@ -158,12 +163,13 @@ def _applied_updates(view: View) -> tuple[str, str, str]:
 def outcome_notes(view: View) -> list[str]:
     """What to know about the counted outcomes."""
     notes = []
-    pruned = view.total.counts.get(Outcome.PRUNED, 0)
-    if pruned:
-        were = "was" if pruned == 1 else "were"
+    num_open = view.total.num_trials - view.total.stable.total
+    if num_open:
+        they, count = ("it", "It counts") if num_open == 1 else ("they", "They count")
+        why = open_ends_text(view.searched)
         notes.append(
-            f"{plural(pruned, 'trial')} {were} pruned: a scheduler ended them because others did better. They are not "
-            "judged and count neither as stable nor as failed."
+            f"Of {plural(num_open, 'trial')} nobody can tell how {they} would have gone: {why}. {count} neither as "
+            "stable nor as failed."
         )
     if view.num_full_size:
         notes.append(

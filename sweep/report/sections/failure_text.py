@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 
 from sweep.analysis.failures.by_setting import SettingFailures, SettingPart
 from sweep.analysis.failures.half_precision import nearest_modules
+from sweep.analysis.trials.answers import answers_by_outcome, basis_text
 from sweep.report.contents.failures import Failures, HalfPrecision
 from sweep.report.contents.view import View
 from sweep.report.panels import headroom_panels, loss_scale_panels
@@ -24,6 +25,7 @@ def failures_content(view: View) -> Content:
     """Where, how and why trainings failed, and one of them step by step."""
     half, example = view.failures.half, view.failures.example
     headroom, scale = headroom_panels(half), loss_scale_panels(half)
+    answers = answers_by_outcome(view.searched)
     words = {
         "view": view,
         "rec": view.recommendation,
@@ -31,6 +33,8 @@ def failures_content(view: View) -> Content:
         "traced": view.traced,
         "failures_lead": lead(view.failures),
         "outcome_notes": outcome_notes(view),
+        "answers": answers,
+        "basis_text": basis_text(answers),
         "thickness": thickness(view.failures.by_setting),
         "of_limit": of_limit,
         "headroom_panels": headroom,
@@ -50,11 +54,18 @@ def lead(failures: Failures) -> str:
         return f"None of {plural(failures.num_judged, 'judged training')} failed."
     most = ", ".join(f"{count} {outcome.value}" for outcome, count in failures.outcomes)
     text = f"{failures.num_failed} of {plural(failures.num_judged, 'judged training')} failed: {most}."
+    text += f" {_numbers_text(failures.num_broken, failures.num_sound)}"
     if not failures.causes:
         return text
     looked = "In the one" if failures.num_explained == 1 else f"In the {failures.num_explained}"
     found = ", ".join(f"{count} {cause.value}" for cause, count in failures.causes)
     return f"{text} {looked} looked into, the cause was: {found}."
+
+
+def _numbers_text(num_broken: int, num_sound: int) -> str:
+    """How many failed trainings broke, and how many failed although nothing did."""
+    broke = f"In {num_broken} the numbers broke" if num_broken else "In none the numbers broke"
+    return f"{broke}; {num_sound} kept sound numbers, but did not learn, lost it again, or memorised the training data."
 
 
 def thickness(settings: Sequence[SettingFailures]) -> Callable[[SettingPart], int]:

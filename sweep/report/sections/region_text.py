@@ -94,7 +94,9 @@ def map_notes(
     others = sum(path not in _drawn(info, region) for path in names)
     notes = ["One mark a trial." if not others else "One mark a trial; settings not on an axis vary between the marks."]
     if info.y is None:
-        notes[0] = "One mark a trial: stable ones above the curve, all others below it."
+        any_open = any(cell.outcome.is_open for panel in info.panels for cell in panel.cells)
+        middle = ", those of which nobody can tell in the middle" if any_open else ""
+        notes[0] = f"One mark a trial: stable ones above the curve, failed ones below it{middle}."
     if isinstance(region, NotKnown):
         notes.append(f"No chance of a stable training is drawn. {region.reason}")
     elif others:

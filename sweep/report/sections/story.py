@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from sweep.analysis.failures.causes import FORMAT_MAX
 from sweep.analysis.failures.step_trace import StepMark, StepStretch
 from sweep.analysis.trials.dimensions import Dimension, plain
-from sweep.records import FirstNonfinite, Outcome, Place, SkipReason
+from sweep.records import FirstNonfinite, Outcome, Place, SkipReason, is_broken, is_finite
 from sweep.report.contents.failures import Example
 from sweep.report.sections.replays import ReplayRow, how_replayed, replay_rows
 from sweep.wording import number, percent, plural, setting_text
@@ -96,20 +96,22 @@ def _row(stretch: StepStretch, example: Example) -> StoryRow:
         loss=_from_to(first.loss, last.loss),
         norm=_from_to(first.grad_norm, last.grad_norm),
         # A power of two is told in full.
-        scale="" if math.isnan(first.loss_scale) else _from_to(first.loss_scale, last.loss_scale, digits=6),
+        scale="" if first.loss_scale is None else _from_to(first.loss_scale, last.loss_scale, digits=6),
         update=_update(stretch),
         remark=" ".join(_remarks(stretch, example)),
         is_trouble=bool(stretch.marks & {StepMark.BROKEN, StepMark.TROUBLE, StepMark.WEIGHTS, StepMark.ALARM}),
     )
 
 
-def _from_to(first: float, last: float, digits: int = 3) -> str:
+def _from_to(first: float | None, last: float | None, digits: int = 3) -> str:
     texts = [_value(first, digits), _value(last, digits)]
     return texts[0] if texts[0] == texts[1] else f"{texts[0]} to {texts[1]}"
 
 
-def _value(value: float, digits: int) -> str:
+def _value(value: float | None, digits: int) -> str:
     """Unlike an unknown number, one that is not a number is an event here."""
+    if value is None:
+        return number(math.nan)
     return "NaN" if math.isnan(value) else number(value, digits)
 
 
@@ -139,8 +141,9 @@ def _remarks(stretch: StepStretch, example: Example) -> Iterator[str]:
         yield f"The lowest loss of any step{_against_nothing(stretch.first.loss, l_const)}."
     if StepMark.HEALTHY in marks:
         yield _healthy(stretch, example)
-    if marks & {StepMark.BROKEN, StepMark.TROUBLE} and stretch.first.loss > _JUMP * stretch.loss_before:
-        yield f"The update before has raised the loss {number(stretch.first.loss / stretch.loss_before, 2)}-fold."
+    jump = _ratio(stretch.first.loss, stretch.loss_before)
+    if marks & {StepMark.BROKEN, StepMark.TROUBLE} and jump > _JUMP:
+        yield f"The update before has raised the loss {number(jump, 2)}-fold."
     if StepMark.BROKEN in marks:
         assert example.explanation is not None and example.explanation.first_nonfinite is not None, "marked for it"
         yield _broken(example.explanation.first_nonfinite)
@@ -156,14 +159,19 @@ def _remarks(stretch: StepStretch, example: Example) -> Iterator[str]:
         yield from _ending(stretch, example)
 
 
-def _against_nothing(loss: float, l_const: float | None) -> str:
-    if not l_const or loss <= 0.95 * l_const:
+def _ratio(value: float | None, base: float | None) -> float:
+    """How many times the base a value is; NaN where one of them is unknown, or the base is not above 0."""
+    return value / base if value is not None and base is not None and base > 0 else math.nan
+
+
+def _against_nothing(loss: float | None, l_const: float | None) -> str:
+    if loss is None or not l_const or loss <= 0.95 * l_const:
         return ""
     return f", {'hardly' if loss < l_const else 'no'} better than that of learning nothing"
 
 
 def _calibration(stretch: StepStretch) -> str:
-    scale = number(stretch.first.loss_scale, 6)
+    scale = _value(stretch.first.loss_scale, 6)
     if stretch.num_steps == 1:
         left_out = "The update is left out and the scale halved"
     else:
@@ -175,9 +183,8 @@ def _calibration(stretch: StepStretch) -> str:
 
 
 def _healthy(stretch: StepStretch, example: Example) -> str:
-    start = example.trace.stretches[0].first.loss
     text = "The last healthy step: loss and gradient are finite, and the update is applied."
-    ratio = stretch.first.loss / start if start > 0 else math.nan
+    ratio = _ratio(stretch.first.loss, example.trace.stretches[0].first.loss)
     return f"{text} But the loss is {number(ratio, 2)} times that of the first step." if ratio > 2 else text
 
 
@@ -188,6 +195,7 @@ _TROUBLE = {
     Outcome.SKIP_STARVED: "Here the trouble begins: from now on most updates are left out.",
     Outcome.BLANK_COLLAPSE: "Here the trouble begins: from now on the output is blank whatever the input.",
     Outcome.STALLED: "Here the trouble begins: from now on there is no progress.",
+    Outcome.MEMORISED: "Here the trouble begins: from now on only the training data are learned.",
     Outcome.INFEASIBLE_DATA: "Here the trouble begins: the batch holds a target that is too long for CTC to align.",
 }
 
@@ -238,7 +246,7 @@ def _consequence(stretch: StepStretch) -> Iterator[str]:
         return
     record = stretch.first
     if record.skip_reason in (SkipReason.NONFINITE, SkipReason.CALIBRATION, SkipReason.INFEASIBLE):
-        halved = " and the loss scale halved" if math.isfinite(record.loss_scale) else ""
+        halved = " and the loss scale halved" if record.loss_scale is not None else ""
         yield f"The update is left out{halved}, so the weights stay as they were."
     elif record.applied and not record.params_finite:
         yield "The update is applied all the same."
@@ -249,7 +257,7 @@ def _between(stretch: StepStretch, l_const: float | None) -> Iterator[str]:
     if count > 1:
         some = {0: "No update is applied.", count: "Every update is applied."}
         yield some.get(stretch.num_applied, f"{stretch.num_applied} of {count} updates are applied.")
-        if math.isfinite(first.loss) and math.isfinite(last.loss) and first.loss > 0 < last.loss:
+        if is_finite(first.loss) and is_finite(last.loss) and first.loss > 0 < last.loss:
             change = last.loss / first.loss
             if change >= _ABOUT:
                 yield f"The loss rises {number(change, 2)}-fold."
@@ -258,9 +266,9 @@ def _between(stretch: StepStretch, l_const: float | None) -> Iterator[str]:
             else:
                 near = l_const and 0.95 * l_const < last.loss < 1.05 * l_const
                 yield "The loss stays about where it is" + (": that of learning nothing." if near else ".")
-        elif not math.isfinite(last.loss):
+        elif is_broken(last.loss):
             yield "The loss is not finite."
-        if last.loss_scale < first.loss_scale:
+        if _ratio(last.loss_scale, first.loss_scale) < 1:
             yield "The loss scale falls with every overflow."
 
 

@@ -2,13 +2,14 @@
 
 import json
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
 from markupsafe import Markup
 
+from sweep.analysis.trials.answers import answers
 from sweep.analysis.trials.dimensions import plain
 from sweep.records import few_words
 from sweep.report.contents.view import View
@@ -75,19 +76,18 @@ def trials_payload(view: View, columns: Sequence[Column], rows: Sequence[str]) -
         "rows": list(rows),
         "sort": [column.values for column in columns],
         "settings": [f"seed {int(row['seed'])}, {text}" for row, text in zip(every, settings, strict=True)],
-        "told": [
-            _told(plain(row["reason"]), plain(row["cause"]), view.warnings.get(str(row["trial_id"]), ()))
-            for row in every
-        ],
+        "told": [_told(row, view.warnings.get(str(row["trial_id"]), ())) for row in every],
     }
     return json.dumps(content, allow_nan=False, separators=(",", ":"))
 
 
-def _told(reason: str | None, cause: str | None, warnings: Sequence[str]) -> str:
+def _told(row: Mapping[Hashable, Any], warnings: Sequence[str]) -> str:
     """What became of a trial, in a few sentences."""
+    reason, cause, basis = (plain(row[name]) for name in ("reason", "cause", "judged_with"))
     said = f"{(reason or 'no reason is known').rstrip('.')}."
     said = said[0].upper() + said[1:]
     said += f" Cause: {cause}." if cause else ""
+    said += f" Judged with {basis}." if basis else ""
     return said + (f" Numeric health: {'; '.join(warnings)}." if warnings else "")
 
 
@@ -103,6 +103,12 @@ def trial_columns(view: View) -> list[Column]:
         Column("#", [str(n) for n in trials["number"]], [int(n) for n in trials["number"]], is_number=True),
         Column("Outcome", [str(v) for v in trials["verdict"]], [str(v) for v in trials["verdict"]]),
     ]
+    said = answers(trials)
+    for title, texts, hover in (
+        ("Numbers", [one.numbers or "" for one in said], "sound, or broken: NaN or infinite for good"),
+        ("Learning", [one.learning or "" for one in said], "what became of what was to be learned"),
+    ):
+        columns.append(Column(title, texts, texts, hover, titles=[one.judged_with for one in said]))
     if view.is_experiment:
         same = "trainings of a block share drawn settings, seed and order of the data"
         columns.append(numbers("block", "block", value_text, same))
@@ -122,6 +128,9 @@ def trial_columns(view: View) -> list[Column]:
     if view.causes:
         causes = [str(plain(cause) or "") for cause in trials["cause"]]
         columns.append(Column("Cause", [few_words(c) for c in causes], None, style="cause", titles=causes))
+    if any(one.judged_with for one in said):
+        basis = [one.judged_with for one in said]
+        columns.append(Column("Judged with", [one.basis_in_short for one in said], None, style="basis", titles=basis))
     columns.append(Column("Reason", [str(plain(r) or "") for r in trials["reason"]], None, style="reason"))
     return columns
 

@@ -87,6 +87,8 @@ def test_a_good_training_has_nothing_to_explain_and_a_crash_its_exception(story)
     records = [StepRecord(1, 2.0, 1.0)]
     for outcome, cause in (
         (Outcome.STABLE, Cause.NOTHING),
+        (Outcome.TOO_SHORT, Cause.NOTHING),
+        (Outcome.MEMORISED, Cause.NOTHING),
         (Outcome.CRASHED, Cause.EXCEPTION),
         (Outcome.OUT_OF_MEMORY, Cause.OUT_OF_MEMORY),
     ):

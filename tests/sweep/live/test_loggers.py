@@ -67,6 +67,17 @@ def test_tensorboard_shows_a_trial_by_its_settings_with_its_verdict(tmp_path) ->
     assert any(b"verdict" in p.read_bytes() and b"diverged-loss" in p.read_bytes() for p in folder.iterdir())
 
 
+def test_of_an_open_end_a_logger_hears_neither_stable_nor_not(tmp_path) -> None:
+    (logger,) = open_loggers(["tensorboard"], "s", tmp_path)
+    logger.started(JOB)
+    logger.finished(dataclasses.replace(result(objective=0.9, margin=math.nan), verdict=Outcome.TOO_SHORT))
+    logger.close()
+    (folder,) = (tmp_path / "tensorboard").iterdir()
+    found = scalars(folder)
+    assert found["ray/tune/objective"] == [(60, pytest.approx(0.9))]
+    assert "ray/tune/stable" not in found and "ray/tune/margin" not in found
+
+
 @pytest.fixture
 def mlflow():
     with warnings.catch_warnings():
@@ -96,6 +107,8 @@ def test_mlflow_holds_a_run_a_trial(tmp_path, monkeypatch, mlflow, store) -> Non
     tags = {
         "study": "s",
         "verdict": "diverged-loss",
+        "numbers": "unknown",
+        "learning": "unknown",
         "reason": "the loss rose to 9.8",
         "cause": "learning rate too high",
     }

@@ -99,6 +99,15 @@ def test_a_terminal_shows_what_runs() -> None:
         assert part in text
 
 
+def test_open_ends_are_counted_apart() -> None:
+    out = io.StringIO()
+    console = Console(file=out, force_terminal=True, color_system=None, width=120, soft_wrap=True)
+    done = [result(verdict) for verdict in (Outcome.TOO_SHORT, Outcome.PRUNED, Outcome.MEMORISED)]
+    with Terminal(console, course=Course(), search="random search", done=done) as view:
+        console.print(view._render())
+    assert "0 stable  0 diverged  1 learned nothing or failed  2 open (nobody can tell)" in out.getvalue()
+
+
 def test_a_training_of_a_design_is_named_by_its_block_and_cell_and_what_was_drawn() -> None:
     out = io.StringIO()
     console = Console(file=out, width=120, soft_wrap=True)

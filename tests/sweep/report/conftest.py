@@ -10,11 +10,14 @@ import pytest
 
 from sweep import store
 from sweep.records import (
+    Basis,
     Cause,
     Counterfactual,
     EvalRecord,
     Explanation,
     FirstNonfinite,
+    Learning,
+    Numbers,
     Outcome,
     Place,
     SkipReason,
@@ -160,7 +163,7 @@ def course(outcome: Outcome, precision: str, lr: float, rng: np.random.Generator
                 reason = SkipReason.NONFINITE
         elif not math.isfinite(norm):
             reason = SkipReason.NONFINITE
-        record_scale = scale if precision == "fp16" else math.nan
+        record_scale = scale if precision == "fp16" else None
         if reason is not None:
             scale /= 2
         records.append(StepRecord(step, loss, norm, record_scale, reason is None, reason, lr, 8, 0, 0.1, 0.9, 0.1))
@@ -199,7 +202,10 @@ def trial_row(number: int, group: int, seed: int, phase: str, settings: dict[str
     reason = f"Judged at step {len(steps)} of {MAX_STEPS} as {outcome.value}."
     return {
         "trial_id": trial_id, "number": number, "group": group, "seed": seed, "phase": phase,
-        "verdict": outcome.value, "stable": stable, "cause": explanation and explanation.text, "reason": reason,
+        "verdict": outcome.value, "stable": stable, "numbers": numbers_of(outcome).value,
+        "learning": (Learning.LEARNED if stable else Learning.NOTHING).value,
+        "judged_with": Basis(l_const=True, budget=True, num_losses=len(steps), telemetry=("grad_norm",)).describe(),
+        "cause": explanation and explanation.text, "reason": reason,
         "audited": audited, "alarm": (Outcome.STALLED if is_late else outcome).value if audited else None,
         "stop_step": ALARM_STEP if audited else stopped, "num_steps": len(steps), "max_steps": MAX_STEPS,
         "objective": wer if stable else 3.0 - 0.9 * len(steps) / MAX_STEPS,
@@ -214,6 +220,11 @@ def trial_row(number: int, group: int, seed: int, phase: str, settings: dict[str
         "precision_implementation": "fp32" if precision == "fp32" else f"{precision}, emulated on a CPU",
         **settings,
     }  # fmt: skip
+
+
+def numbers_of(outcome: Outcome) -> Numbers:
+    broken = outcome in (Outcome.DIVERGED_NONFINITE, Outcome.SCALER_COLLAPSE)
+    return Numbers.BROKEN if broken else Numbers.SOUND
 
 
 def write_results(
@@ -243,7 +254,8 @@ def write_results(
         rows.append(trial_row(number, number, 0, "explore", settings, folder))
     for row in rows[num_trials - num_pruned :]:
         row |= {"verdict": Outcome.PRUNED.value, "stable": False, "margin": math.nan, "num_steps": 100,
-                "stop_step": None, "audited": False, "alarm": None, "cause": None}  # fmt: skip
+                "stop_step": None, "audited": False, "alarm": None, "cause": None,
+                "learning": Learning.UNKNOWN.value}  # fmt: skip
     stable = sorted((r for r in rows if r["stable"]), key=lambda r: r["objective"])
     for index in range(num_confirm if stable else 0):
         settings = {path: stable[0][path] for path in (PRECISION, LR, CLIP, WIDTH) if path in stable[0]}

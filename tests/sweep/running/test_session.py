@@ -135,6 +135,37 @@ def test_a_training_that_got_other_settings_on_the_way_tells_the_search_nothing_
     session.close()
 
 
+@pytest.mark.parametrize("verdict", [Outcome.TOO_SHORT, Outcome.UNJUDGED, Outcome.CALIBRATING])
+def test_an_open_end_tells_the_search_neither_that_it_was_stable_nor_that_it_failed(tmp_path, verdict) -> None:
+    session = begin(tmp_path, TEXT + "repeats: 2\n")
+    jobs = [session.next_job() for _ in range(4)]
+    for job, ends in zip(jobs, (verdict, Outcome.STABLE, verdict, Outcome.DIVERGED_LOSS), strict=True):
+        result = outcome(job, tmp_path, stable=ends is Outcome.STABLE)
+        if ends is verdict:
+            store.write_evals(tmp_path, job.trial_id, [EvalRecord(4, 2.0, 7, 0, 0, 10, 0.5, 0.5, 1.0)])
+            result = dataclasses.replace(result, verdict=verdict, objective=0.7, margin=math.nan, stop_step=None)
+        session.tell(result)
+    storage = JournalStorage(JournalFileBackend(str(tmp_path / "optuna.journal")))
+    left_open, failed = optuna.load_study(study_name="s", storage=storage).trials[:2]
+    assert left_open.state.name == "PRUNED" and left_open.value == 0.7 and "stable" not in left_open.user_attrs
+    assert failed.user_attrs["stable"] is False and failed.value == 2.5, "one failed seed is enough"
+    session.close()
+
+
+def test_a_fresh_seed_of_which_nobody_can_tell_rules_no_setting_out(tmp_path) -> None:
+    session = begin(tmp_path)
+    seen = []
+    while (job := session.next_job()) is not None and len(seen) < 20:
+        seen.append(job)
+        result = outcome(job, tmp_path)
+        if job.phase == "confirm":
+            result = dataclasses.replace(result, verdict=Outcome.TOO_SHORT, margin=math.nan)
+        session.tell(result)
+    assert [job.phase for job in seen] == ["explore"] * 6 + ["confirm"] * 3
+    assert len({job.group for job in seen[6:]}) == 1, "no other setting takes its place"
+    session.close()
+
+
 def test_a_setting_that_fails_its_confirmation_gives_way_to_the_next_best(tmp_path) -> None:
     session = begin(tmp_path)
     for _ in range(6):

@@ -11,7 +11,7 @@ from sweep import store
 from sweep.forensics.settings import ForensicsConfig
 from sweep.judging.detectors import SkipStarvedConfig
 from sweep.judging.monitor import MonitorConfig
-from sweep.records import Cause, HealthMetric, HealthRecord, HealthSample, Outcome, TrialResult
+from sweep.records import Cause, HealthMetric, HealthRecord, HealthSample, Learning, Numbers, Outcome, TrialResult
 from sweep.running.job import Job, Progress, RunOptions
 from sweep.running.trial import TrialRunner
 from sweep.running.trial_records import MAX_HEALTH_SAMPLES, TrialRecords
@@ -109,7 +109,8 @@ def test_an_interrupted_trial_goes_on_from_its_checkpoint_to_the_same_end(datase
     for read in (store.read_steps, store.read_evals):
         one, two = (read(tmp_path, t).drop(columns="time_s") for t in ("0000", "0001"))
         assert one.equals(two)
-    assert resumed.verdict is whole.verdict and resumed.wer == whole.wer and resumed.num_steps == 30
+    assert (resumed.verdict, resumed.reason, resumed.judged_with) == (whole.verdict, whole.reason, whole.judged_with)
+    assert "validation losses" in resumed.judged_with and resumed.wer == whole.wer and resumed.num_steps == 30
     health = store.read_health(tmp_path, "0000")
     assert len(health["step"].unique()) >= 3 and health.equals(store.read_health(tmp_path, "0001"))
     assert (tmp_path / "checkpoints" / "0001" / "best.pt").is_file()
@@ -362,6 +363,37 @@ def test_a_trial_that_takes_another_s_place_goes_on_with_its_own_settings(datase
     drop = "time_s"
     assert mine[:10].drop(columns=drop).equals(others[:10].drop(columns=drop)), "the course of its weights"
     assert (mine["lr"][10:] < others["lr"][10:])[:-1].all()
+
+
+def test_a_training_that_is_too_short_to_tell_is_neither_stable_nor_failed(dataset, tmp_path) -> None:
+    short = dataclasses.replace(job(eval_every_steps=5), max_steps=10)
+    row = run(TrialRunner(dataset, options(tmp_path, forensics=ForensicsConfig(trials=1))), short)
+    assert row.verdict is Outcome.TOO_SHORT and not row.stable
+    assert (row.numbers, row.learning) == (Numbers.SOUND, Learning.UNKNOWN)
+    assert math.isnan(row.margin) and row.objective == min(row.wer, 2.0) and row.cause is None
+    assert row.judged_with.startswith("10 losses, the zero-information loss, a uniform output's loss, the budget")
+
+
+def test_a_trial_that_learns_its_training_data_alone_is_memorised(tmp_path) -> None:
+    few = SyntheticConfig.model_validate({**DATA, "num_train": 4, "noise": 3.0}).build()
+    long = dataclasses.replace(job(eval_every_steps=20), max_steps=160)
+    row = run(TrialRunner(few, options(tmp_path)), long)
+    assert row.verdict is Outcome.MEMORISED, row.reason
+    assert (row.numbers, row.learning) == (Numbers.SOUND, Learning.MEMORISED) and row.cause is None
+    assert row.final_train_loss < 0.9 * row.l_const < row.val_loss, "the training loss fell"
+    assert 0 < row.margin <= 1 and row.objective > 2, "to the search it is a failure"
+    assert "validation losses" in row.judged_with and row.stop_step is None
+
+
+def test_a_checkpoint_of_an_earlier_version_goes_on_with_what_its_records_tell(dataset, tmp_path) -> None:
+    kept = options(tmp_path, checkpoints="best_and_last", early_stop=False)
+    whole = run(TrialRunner(dataset, kept), job("0000"))
+    trial = TrialRunner(dataset, kept).start(job("0001"))
+    assert isinstance(trial.advance(), Progress) and isinstance(trial.advance(), Progress)
+    path = tmp_path / "checkpoints" / "0001" / "last.pt"
+    torch.save({**torch.load(path, weights_only=True), "monitor": {"monitor": {"num_steps": 20}}}, path)
+    resumed = run(TrialRunner(dataset, kept), job("0001"))
+    assert (resumed.verdict, resumed.reason, resumed.judged_with) == (whole.verdict, whole.reason, whole.judged_with)
 
 
 def test_a_trial_that_is_pruned_has_a_row_and_its_records_but_no_verdict(dataset, tmp_path) -> None:

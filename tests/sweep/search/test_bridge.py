@@ -134,7 +134,7 @@ def test_a_pruned_setting_ends_pruned_with_its_evaluations_and_is_neither_stable
             result = outcome(settings)
             if number % 3 == 1:
                 result = SettingResult(
-                    0.7, math.nan, {"verdict": "pruned"}, pruned=True, evaluations={20: 0.7, 10: 0.9}
+                    0.7, math.nan, {"verdict": "pruned"}, is_open=True, evaluations={20: 0.7, 10: 0.9}
                 )
             bridge.tell(group, result)
         pruned = [t for t in stored(folder).trials if t.number % 3 == 1]

@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -47,6 +48,50 @@ def test_records_come_back_as_they_were(tmp_path) -> None:
     assert store.load_evals(tmp_path, "0001") == EVALS
     frame = store.read_evals(tmp_path, "0001")
     assert frame["wer"].tolist() == [0.6]
+
+
+def test_what_was_not_logged_is_none_and_a_logged_nan_stays_one(tmp_path) -> None:
+    given = [StepRecord(1, 3.5), StepRecord(2, math.nan, math.nan, lr=0.5, blank_rate=0.25), StepRecord(3)]
+    store.write_steps(tmp_path, "0001", given)
+    first, second, third = store.load_steps(tmp_path, "0001")
+    assert first == given[0] and third == given[2]
+    assert math.isnan(second.loss) and math.isnan(second.grad_norm)
+    assert (second.lr, second.blank_rate, second.time_s, second.loss_scale) == (0.5, 0.25, None, None)
+    frame = store.read_steps(tmp_path, "0001")
+    assert frame["grad_norm"].isna().all() and frame["grad_norm"].dtype == np.float32
+    columns = store.read_columns(tmp_path, "steps", "0001", ["loss", "lr"])
+    assert columns is not None and np.isnan(columns["loss"]).tolist() == [False, True, True]
+    assert columns["lr"].tolist()[1] == 0.5 and np.isnan(columns["lr"]).tolist() == [True, False, True]
+
+
+@pytest.mark.parametrize("metadata", [{"schema_version": "1"}, None])
+def test_steps_of_an_earlier_version_do_not_tell_a_nan_from_what_was_not_logged(tmp_path, metadata) -> None:
+    nan, unknown = math.nan, [math.nan, 2.0]
+    columns = {
+        "step": [1, 2],
+        "loss": [nan, 3.0],
+        "grad_norm": unknown,
+        "loss_scale": [nan, nan],
+        "applied": [False, True],
+        "skip_reason": ["nonfinite", None],
+        "lr": unknown,
+        "num_samples": [8, 8],
+        "num_infeasible": [0, 0],
+        "time_s": unknown,
+        "blank_rate": unknown,
+        "input_dependence": unknown,
+        "params_finite": [True, True],
+    }
+    (tmp_path / "steps").mkdir()
+    table = pa.table(columns, schema=store.STEP_SCHEMA).replace_schema_metadata(metadata)
+    pq.write_table(table, tmp_path / "steps" / "0001.parquet")
+    first, second = store.load_steps(tmp_path, "0001")
+    assert math.isnan(first.loss), "the loss was always logged"
+    assert first == StepRecord(1, first.loss, applied=False, skip_reason=SkipReason.NONFINITE, num_samples=8)
+    assert second == StepRecord(2, 3.0, 2.0, lr=2.0, num_samples=8, time_s=2.0, blank_rate=2.0, input_dependence=2.0)
+    store.write_steps(tmp_path, "0001", [first, second])
+    assert store.load_steps(tmp_path, "0001")[1] == second, "written anew, the table is one of this version"
+    assert pq.read_schema(tmp_path / "steps" / "0001.parquet").metadata[b"schema_version"] == b"2"
 
 
 def test_no_steps_at_all_still_make_a_table(tmp_path) -> None:
@@ -172,6 +217,9 @@ TRIAL_COLUMNS = {
     "cell": TEXT,
     "verdict": TEXT,
     "stable": FLAG,
+    "numbers": TEXT,
+    "learning": TEXT,
+    "judged_with": TEXT,
     "cause": TEXT,
     "reason": TEXT,
     "audited": FLAG,

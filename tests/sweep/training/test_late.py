@@ -134,6 +134,19 @@ def test_records_arrive_as_they_were_observed() -> None:
         assert (seen.step, seen.applied, seen.skip_reason) == (record.step, record.applied, record.skip_reason)
 
 
+@pytest.mark.parametrize("lag_steps", [0, 1])
+def test_what_is_not_given_was_not_logged_and_a_nan_that_is_given_was(lag_steps: int) -> None:
+    recorder = _Recorder()
+    monitor = LateMonitor(recorder, lag_steps)
+    monitor.observe(1, torch.tensor(3.0))
+    monitor.observe(2, 3.0, torch.tensor(math.nan), loss_scale=math.inf, blank_rate=torch.tensor(0.5), lr=0.1)
+    monitor.finish()
+    first, second = recorder.records
+    assert first == StepRecord(1, 3.0)
+    assert second.grad_norm is not None and math.isnan(second.grad_norm)
+    assert second == StepRecord(2, 3.0, second.grad_norm, math.inf, blank_rate=0.5, lr=0.1)
+
+
 @pytest.mark.parametrize(
     ("loss", "grad_norm", "num_infeasible", "reason"),
     [

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from slr_models.data import SyntheticConfig
-from sweep.records import EvalRecord, HealthMetric, HealthSample, SkipReason, StepRecord
+from sweep.records import EvalRecord, HealthMetric, HealthSample, SkipReason, StepRecord, is_broken, is_finite
 from sweep.training.config import TrialConfig, steps_per_epoch
 from sweep.training.optim.clippers import grad_norm
 from sweep.training.train import Training
@@ -81,8 +81,10 @@ def test_one_record_a_step_and_an_evaluation_at_each_epoch_and_the_end(dataset) 
     assert [r.step for r in steps] == list(range(1, 9))
     assert [r.step for r in records if isinstance(r, EvalRecord)] == [6, 8]
     assert all(r.applied and r.skip_reason is None and r.num_samples == 8 for r in steps)
-    assert all(math.isfinite(r.loss) and r.grad_norm > 0 and math.isnan(r.loss_scale) for r in steps)
-    assert not math.isnan(steps[0].blank_rate) and math.isnan(steps[1].blank_rate)
+    assert all(is_finite(r.loss) and is_finite(r.grad_norm) and r.grad_norm > 0 for r in steps)
+    assert {r.loss_scale for r in steps} == {None}, "there is no scaler"
+    sampled = [r.step for r in steps if r.blank_rate is not None]
+    assert sampled == [r.step for r in steps if r.input_dependence is not None] == [1, 6]
 
 
 def test_a_seed_fixes_everything_and_another_seed_changes_it(dataset) -> None:
@@ -287,6 +289,7 @@ def test_infeasible_targets_and_nan_features_are_told_apart() -> None:
     bad = SyntheticConfig.model_validate({**DATA, "nan_rate": 1.0}).build()
     records = [r for r in start(bad, config(), max_steps=2).records() if isinstance(r, StepRecord)]
     assert {r.skip_reason for r in records} == {SkipReason.NONFINITE}
+    assert all(is_broken(r.loss) and is_broken(r.grad_norm) for r in records), "a NaN that was logged stays one"
     assert all(r.params_finite for r in records), "skipping keeps the weights clean"
 
 

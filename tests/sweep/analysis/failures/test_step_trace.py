@@ -6,7 +6,7 @@ import pytest
 
 from sweep.analysis.failures.step_trace import StepMark, StepStretch, found_again, step_trace
 from sweep.judging.monitor import MonitorConfig, RunContext, StabilityMonitor
-from sweep.records import Finding, Outcome, SkipReason, StepRecord
+from sweep.records import EvalRecord, Finding, Outcome, SkipReason, StepRecord
 
 NAN, INF = math.nan, math.inf
 
@@ -28,7 +28,7 @@ def told(stretches: Sequence[StepStretch]) -> list[tuple[int, int, set[StepMark]
 def test_the_decisive_steps_stand_alone_and_what_lies_between_in_one_row() -> None:
     records = broken_run()
     context = RunContext(l_const=3.0, budget_steps=100, has_scaler=True)
-    finding = found_again(records, Outcome.DIVERGED_NONFINITE, context, MonitorConfig().model_dump())
+    finding = found_again(records, [], Outcome.DIVERGED_NONFINITE, context, MonitorConfig().model_dump())
     assert finding is not None and (finding.detector, finding.first_bad_step) == ("nonfinite", 9)
     trace = step_trace(records, finding.step, finding, broken_step=9, l_const=3.0)
     assert told(trace.stretches) == [
@@ -45,7 +45,7 @@ def test_the_decisive_steps_stand_alone_and_what_lies_between_in_one_row() -> No
     ]
     calibrating, *_ = trace.stretches
     assert calibrating.num_applied == 0 and calibrating.skips == ((SkipReason.CALIBRATION, 3),)
-    assert math.isnan(calibrating.loss_before) and trace.stretches[6].loss_before == 4.0
+    assert calibrating.loss_before is None and trace.stretches[6].loss_before == 4.0
 
 
 def test_no_step_is_left_out_and_none_is_told_twice() -> None:
@@ -87,14 +87,24 @@ def test_a_training_without_records_has_no_steps() -> None:
     ids=["another verdict", "other rules"],
 )
 def test_records_that_do_not_lead_to_the_verdict_tell_no_finding(outcome: Outcome, rules: dict[str, int]) -> None:
-    assert found_again(broken_run(), outcome, RunContext(l_const=3.0, has_scaler=True), rules) is None
+    assert found_again(broken_run(), [], outcome, RunContext(l_const=3.0, has_scaler=True), rules) is None
 
 
 def test_what_is_found_again_is_what_the_monitor_found() -> None:
     records, context = broken_run(), RunContext(l_const=3.0, budget_steps=100, has_scaler=True)
     monitor = StabilityMonitor(context)
     alarms = [verdict for record in records if (verdict := monitor.observe(record)) is not None]
-    again = found_again(records, alarms[0].outcome, context, {})
+    again = found_again(records, [], alarms[0].outcome, context, {})
     assert again == alarms[0].finding
     quiet = [replace(r, loss=2.0, grad_norm=1.0, applied=True, skip_reason=None) for r in records]
-    assert found_again(quiet, Outcome.STABLE, context, {}) is None
+    assert found_again(quiet, [], Outcome.STABLE, context, {}) is None
+
+
+def test_a_memorised_training_is_found_again_with_its_evaluations_and_no_step_went_wrong() -> None:
+    records = [StepRecord(i, 3.0 * 0.97**i, 1.0) for i in range(1, 101)]
+    evals = [EvalRecord(i, 3.0 + 0.01 * i, 9, 0, 0, 10, 0.5, 0.5, 1.0) for i in (25, 50, 75, 100)]
+    context = RunContext(l_const=3.0, budget_steps=100)
+    finding = found_again(records, evals, Outcome.MEMORISED, context, {})
+    assert finding is not None and finding.value >= 3.0
+    assert found_again(records, [], Outcome.MEMORISED, context, {}) is None, "without evaluations nothing tells"
+    assert not any(StepMark.HEALTHY in s.marks for s in step_trace(records, None, finding, None, 3.0).stretches)

@@ -6,7 +6,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import binomtest
 
-from sweep.analysis.trials.outcomes import at_level, clopper_pearson, judged, mapped, outcome_counts, share
+from sweep.analysis.trials.outcomes import (
+    OPEN_ENDS,
+    at_level,
+    clopper_pearson,
+    failed,
+    judged,
+    mapped,
+    open_ends_text,
+    outcome_counts,
+    share,
+)
 from sweep.records import Outcome
 
 
@@ -46,6 +56,21 @@ def test_outcomes_are_counted_at_a_level(table: Callable[..., pd.DataFrame]) -> 
 def test_levels_of_a_column_of_mixed_types_are_found_by_their_text(table: Callable[..., pd.DataFrame]) -> None:
     trials = table([{"w": "1.5"}, {"w": "auto"}])
     assert [len(at_level(trials, "w", level)) for level in (1.5, "auto")] == [1, 1]
+
+
+def test_open_ends_are_neither_stable_nor_failed_and_it_is_said_why(table: Callable[..., pd.DataFrame]) -> None:
+    ends = ["stable", "too-short", "unjudged", "too-short", "calibrating", "pruned", "memorised", "stalled"]
+    trials = table([{"verdict": end} for end in ends])
+    assert list(judged(trials)["verdict"]) == ["stable", "memorised", "stalled"]
+    assert list(failed(trials)["verdict"]) == ["memorised", "stalled"]
+    counts = outcome_counts(trials)
+    assert (counts.stable.count, counts.stable.total, counts.num_trials) == (1, 3, 8)
+    assert open_ends_text(trials) == (
+        "1 still calibrating the loss scale, 1 without what it takes to judge them, 2 too short to tell, "
+        "1 pruned by a scheduler since others did better"
+    )
+    assert open_ends_text(judged(trials)) == ""
+    assert set(OPEN_ENDS) == {outcome.value for outcome in Outcome if outcome.is_open}
 
 
 def test_a_pruned_trial_is_counted_but_not_judged(table) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 
 from sweep import store
@@ -68,6 +69,51 @@ def test_every_setting_shows_its_outcomes_with_counts_and_causes(results: Path, 
     assert f"{(~lowest['stable']).sum()} of {len(lowest)} failed" in text
     assert text.index("precision Outcomes Failed") < text.index("learning rate Outcomes Failed")
     assert "Every trial (36 in all)" in text and "Confirming trainings are left out" in text
+
+
+def test_numbers_and_learning_are_told_apart(results: Path, report: Path) -> None:
+    text = failures_in(report)
+    trials = store.read_trials(results)
+    failed = trials[~trials["stable"]]
+    broken = int((failed["numbers"] == "broken").sum())
+    assert 0 < broken < len(failed)
+    assert f"In {broken} the numbers broke; {len(failed) - broken} kept sound numbers" in text
+    verdicts = text[text.index("What the verdicts say") : text.index("Where each failure happens")]
+    collapsed = int((trials["verdict"] == "scaler-collapse").sum())
+    assert f"scaler-collapse {collapsed} broken nothing" in verdicts and "sound learned" in verdicts
+    assert "Besides its losses each was judged with the zero-information loss, the budget, gradient norms." in verdicts
+    page = report.read_text(encoding="utf-8")
+    assert 'title="400 losses, the zero-information loss, the budget, gradient norms">400 losses and 3 others<' in page
+
+
+def test_of_a_folder_of_an_earlier_version_the_outcomes_say_what_they_can(tmp_path: Path, make_results: Make) -> None:
+    folder = make_results(tmp_path)
+    path = folder / "trials.parquet"
+    table = pq.read_table(path)
+    pq.write_table(table.drop_columns(["numbers", "learning", "judged_with"]), path)
+    text = failures_of(folder)
+    verdicts = text[text.index("What the verdicts say") : text.index("Where each failure happens")]
+    assert "sound learned not said" in verdicts and "scaler-collapse" in verdicts and "broken not said" in verdicts
+    assert "Judged with" not in build_report(folder).read_text(encoding="utf-8")
+
+
+def test_what_nobody_can_tell_is_counted_apart(tmp_path: Path, make_results: Make) -> None:
+    folder = make_results(tmp_path)
+    path = folder / "trials.parquet"
+    rows = pq.read_table(path).to_pylist()
+    changed = [row for row in rows if row["phase"] == "explore"][:5]
+    for row in changed:
+        row |= {"verdict": "too-short", "stable": False, "margin": math.nan, "learning": "unknown", "cause": None}
+    store.write_trials(folder, rows)
+    text = failures_of(folder)
+    judged = sum(row["verdict"] != "too-short" for row in rows)
+    failed = sum(not row["stable"] and row["verdict"] != "too-short" for row in rows)
+    assert f"{failed} of {judged} judged trainings failed" in text
+    assert "Of 5 trials nobody can tell how they would have gone: 5 too short to tell." in text
+    assert "too-short 5 sound unknown" in text
+    view = load_view(folder)
+    assert len(view.evidence.telling) == len(view.evidence.tried) == judged
+    assert not {row["trial_id"] for row in changed} & {t for group in view.groups for t in group.trial_ids}
 
 
 def test_the_first_failing_operation_is_told_with_its_size_against_the_format(results: Path, report: Path) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
 import pytest
 
 from sweep import store
@@ -18,7 +19,7 @@ from sweep.analysis.region.region import EdgeRow, Influence, Interaction, MapCal
 from sweep.analysis.region.transfer_fit import WidthFit
 from sweep.analysis.trials.dimensions import Dimension
 from sweep.boundary.edges import Edge
-from sweep.records import NotKnown, Outcome
+from sweep.records import EvalRecord, NotKnown, Outcome
 from sweep.report import build_report
 from sweep.report.contents.full_size import FullSizeTraining, full_size_trainings
 from sweep.report.contents.importance import Question, importance_table
@@ -104,10 +105,13 @@ def test_the_map_lies_under_the_marks_with_both_lines_and_the_recommended_place(
 
 def test_the_map_of_one_setting_is_a_curve_with_the_trials_on_either_side() -> None:
     grids = (panel("fp32", {}, ()), panel("fp16", {}, ()))
-    fp32, _ = stability_map_panels(info(y=None), grids, PRECISION.path, {PRECISION.path: "fp32", LR.path: 9e-3})
+    fp32, fp16 = stability_map_panels(info(y=None), grids, PRECISION.path, {PRECISION.path: "fp32", LR.path: 9e-3})
     drawn = traces(fp32.figure)
     assert drawn["chance"]["y"] == [0.971, 0.6, 0.01] and drawn["chance"]["mode"] == "lines"
     assert drawn["stable"]["y"][0] > 1 > 0 > drawn["stalled"]["y"][0]
+    assert 0.4 < traces(fp16.figure)["pruned"]["y"][0] < 0.6, "of an open end nobody can tell"
+    notes = map_notes(info(y=None), NotKnown("Too few."), (), {}, NAMES)
+    assert "failed ones below it, those of which nobody can tell in the middle" in notes[0]
     assert (drawn["recommended"]["x"], drawn["recommended"]["y"]) == ([9e-3], [0.6])
 
 
@@ -308,7 +312,7 @@ def test_pruned_trials_are_shown_but_not_judged_and_the_front_is_listed(tmp_path
     folder = make_results(tmp_path, num_pruned=6, search={"kind": "nsga2", "cost": "step_time_s"})
     page = page_of(folder)
     outcomes = text_of(page, "failures")
-    assert "6 trials were pruned: a scheduler ended them because others did better" in outcomes
+    assert "Of 6 trials nobody can tell how they would have gone: 6 pruned by a scheduler since others did" in outcomes
     assert page.count('data-outcome="pruned"') == 6
     trials = store.read_trials(folder)
     judged = trials[trials["verdict"] != "pruned"]
@@ -355,3 +359,22 @@ def test_a_study_of_one_number_has_a_curve(tmp_path: Path, make_results: Make) -
     drawn = {trace["name"]: trace for trace in figures_of(page)["map-0"]["data"]}
     assert drawn["chance"]["mode"] == "lines" and len(drawn["chance"]["x"]) > 20
     assert "chance of a stable training" in text_of(page, "map")
+
+
+def test_a_recommended_setting_that_memorises_is_told_where_to_stop(tmp_path: Path, make_results: Make) -> None:
+    folder = make_results(tmp_path)
+    assert "memorises" not in text_of(page_of(folder), "answer")
+    chosen = load_view(folder).recommendation.chosen
+    assert chosen is not None
+    rows = pq.read_table(folder / "trials.parquet").to_pylist()
+    for row in rows:
+        if row["trial_id"] in chosen.group.trial_ids:
+            row |= {"val_loss": 3.72, "best_val_loss": 2.5, "final_train_loss": 0.5}
+            losses = {100: 2.9, 200: 2.5, 400: 3.72}
+            evals = [EvalRecord(step, loss, 1, 0, 0, 10, 0.5, 0.5, 0.1) for step, loss in losses.items()]
+            store.write_evals(folder, row["trial_id"], evals)
+    store.write_trials(folder, rows)
+    answer = text_of(page_of(folder), "answer")
+    assert "It memorises its training data: the training loss fell to 0.5 nats a label, but the validation" in answer
+    assert "loss ended at 3.72, 120 % of the loss of learning nothing, after 2.5 at its lowest." in answer
+    assert "Its validation loss was lowest at step 200." in answer and "Train it for longer" not in answer

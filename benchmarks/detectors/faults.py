@@ -7,14 +7,14 @@ on it is bad (None: never). Losses are nats a label.
 import dataclasses
 import math
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
 
 from benchmarks.detectors.trace_set import Trace
-from benchmarks.detectors.truth import Truth
+from benchmarks.detectors.truth import Truth, end_level, lost_share
 from sweep.judging.detectors import RunContext
 from sweep.records import SkipReason, StepRecord
 
@@ -25,7 +25,10 @@ SAMPLE_EVERY = 5
 
 @dataclass
 class Course:
-    """A training as columns, one value a step; changes work in place."""
+    """A training as columns, one value a step; changes work in place.
+
+    A NaN was logged where it is a loss or a norm; elsewhere it stands for what nobody logged.
+    """
 
     context: RunContext
     loss: Floats
@@ -38,11 +41,19 @@ class Course:
     reasons: list[SkipReason | None] = field(default_factory=list)
     learns_from: int = 0
     """Step from which a synthetic base learns."""
+    logs_norms: bool = True
+    first_step: int = 1
+    every: int = 1
+    """Only every so many steps are logged."""
 
     @property
     def num_steps(self) -> int:
         """Its length."""
         return len(self.loss)
+
+    def step_of(self, index: int) -> int:
+        """The step that a row was logged at."""
+        return self.first_step + index * self.every
 
     def skip(self, index: int, reason: SkipReason) -> None:
         """Makes a step apply no update."""
@@ -53,19 +64,27 @@ class Course:
         """As the monitor reads it."""
         return tuple(
             StepRecord(
-                step=k + 1,
+                step=self.step_of(k),
                 loss=float(self.loss[k]),
-                grad_norm=float(self.grad_norm[k]),
-                loss_scale=float(self.loss_scale[k]),
+                grad_norm=float(self.grad_norm[k]) if self.logs_norms else None,
+                loss_scale=_logged(self.loss_scale[k]),
                 applied=bool(self.applied[k]),
                 skip_reason=self.reasons[k],
                 num_samples=8,
-                blank_rate=float(self.blank_rate[k]),
-                input_dependence=float(self.input_dependence[k]),
+                blank_rate=_logged(self.blank_rate[k]),
+                input_dependence=_logged(self.input_dependence[k]),
                 params_finite=bool(self.params_finite[k]),
             )
             for k in range(self.num_steps)
         )
+
+
+def _logged(value: float) -> float | None:
+    return None if math.isnan(value) else float(value)
+
+
+def _column(values: Iterable[float | None]) -> Floats:
+    return np.array([math.nan if value is None else value for value in values])
 
 
 Change = Callable[[Course, np.random.Generator], int | None]
@@ -77,14 +96,15 @@ def from_trace(trace: Trace) -> Course:
     records = trace.records
     return Course(
         context=trace.context,
-        loss=np.array([r.loss for r in records]),
-        grad_norm=np.array([r.grad_norm for r in records]),
-        loss_scale=np.array([r.loss_scale for r in records]),
+        loss=_column(r.loss for r in records),
+        grad_norm=_column(r.grad_norm for r in records),
+        loss_scale=_column(r.loss_scale for r in records),
         applied=np.array([r.applied for r in records]),
-        blank_rate=np.array([r.blank_rate for r in records]),
-        input_dependence=np.array([r.input_dependence for r in records]),
+        blank_rate=_column(r.blank_rate for r in records),
+        input_dependence=_column(r.input_dependence for r in records),
         params_finite=np.array([r.params_finite for r in records]),
         reasons=[r.skip_reason for r in records],
+        logs_norms=any(r.grad_norm is not None and not math.isnan(r.grad_norm) for r in records),
     )
 
 
@@ -263,7 +283,8 @@ def without_floors(course: Course, rng: np.random.Generator) -> None:
 def loss_alone(course: Course, rng: np.random.Generator) -> None:
     """Only the loss is logged, and nothing is known of the run."""
     course.context = RunContext()
-    for column in (course.grad_norm, course.loss_scale, course.blank_rate, course.input_dependence):
+    course.logs_norms = False
+    for column in (course.loss_scale, course.blank_rate, course.input_dependence):
         column[:] = math.nan
     course.applied[:] = True
     course.reasons = [None] * course.num_steps
@@ -535,14 +556,27 @@ def _make(kind: Kind, number: int, healthy: Sequence[Trace], seed: int) -> Trace
     for change in kind.changes:
         began = change(course, rng)
         onset = began if began is not None else onset
+    return as_trace(course, kind.name, kind.truth, f"{seed}/{number}", onset)
+
+
+def as_trace(
+    course: Course, kind: str, truth: Truth, number: str, onset: int | None, *, is_tuned: bool = True
+) -> Trace:
+    """A made course as a trace; `onset` is its first bad step."""
+    share = math.nan
+    if truth is Truth.DOUBTFUL:
+        # A made training has no validation loss.
+        share = lost_share(course.loss, course.context.l_const, end_level(course.loss))
     return Trace(
-        name=f"{kind.name}/{seed}/{number}",
-        kind=kind.name,
+        name=f"{kind}/{number}",
+        kind=kind,
         is_real=False,
         context=course.context,
-        truth=kind.truth,
+        truth=truth,
         onset=onset,
         records=course.records(),
+        lost_share=share,
+        is_tuned=is_tuned,
     )
 
 

@@ -67,7 +67,7 @@ def judge(steps: pd.DataFrame, l_const: float, val_loss: float) -> tuple[Truth, 
     if np.mean(~sound[-20:]) > 0.5:
         return Truth.NONFINITE, _onset(number, sound & ~_has_exploded(loss))
     level = _centred_level(loss)
-    best, end = float(np.nanmin(level)), _end_level(loss)
+    best, end = float(np.nanmin(level)), end_level(loss)
     skip_rates = _later_skip_rates(steps["applied"].to_numpy(dtype=bool))
     is_starved = bool(len(skip_rates)) and float(skip_rates[0]) > 0.5
     if val_loss < 0.95 * l_const and end < 0.95 * l_const:
@@ -84,14 +84,32 @@ def judge(steps: pd.DataFrame, l_const: float, val_loss: float) -> tuple[Truth, 
     return Truth.NOTHING, int(number[0])
 
 
+def lost_share(loss: Floats, l_const: float, val_loss: float) -> float:
+    """How much of a failure a training is, from 0 (kept all that it learned) to 1 (ends as if it never had)."""
+    if not np.isfinite(loss).any():
+        return 1.0
+    best, end = float(np.nanmin(_centred_level(loss))), end_level(loss)
+    lost = (end - best) / (l_const - best) if best < l_const else 1.0
+    # A NaN validation loss counts as nothing learned.
+    unlearned = 1.0 if math.isnan(val_loss) else (max(end, val_loss) / l_const - 0.95) / (0.98 - 0.95)
+    return min(max(lost, unlearned, 0.0), 1.0)
+
+
+def ends_above_start(loss: Floats) -> bool:
+    """Whether the end level lies above the median of the first five finite losses."""
+    known = loss[np.isfinite(loss)]
+    return bool(len(known)) and end_level(loss) > float(np.median(known[:5]))
+
+
 def _centred_level(loss: Floats) -> Floats:
     series = pd.Series(np.where(np.isfinite(loss), loss, np.nan))
     return series.rolling(11, center=True, min_periods=1).median().to_numpy()
 
 
-def _end_level(loss: Floats) -> float:
+def end_level(loss: Floats) -> float:
+    """Median of the last tenth of the finite losses: 20 at least, but of a short log its last quarter."""
     known = loss[np.isfinite(loss)]
-    return float(np.median(known[-max(20, len(known) // 10) :]))
+    return float(np.median(known[-max(min(20, len(known) // 4), len(known) // 10, 1) :]))
 
 
 def _has_exploded(loss: Floats) -> Flags:

@@ -41,8 +41,8 @@ def test_bad_traces_have_an_onset_and_healthy_ones_none(traces: list[Trace]) -> 
     assert len(traces) == 2 * len(CATALOGUE) and len({t.name for t in traces}) == len(traces)
     for trace in traces:
         assert (trace.onset is None) == (trace.truth in (Truth.HEALTHY, Truth.DOUBTFUL)), trace.name
-        assert trace.onset is None or 1 <= trace.onset <= trace.num_steps
-        assert [r.step for r in trace.records] == list(range(1, trace.num_steps + 1))
+        assert trace.onset is None or 1 <= trace.onset <= len(trace.records)
+        assert [r.step for r in trace.records] == list(range(1, len(trace.records) + 1))
         assert all(r.applied or r.skip_reason is not None for r in trace.records)
 
 

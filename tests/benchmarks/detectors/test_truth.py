@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from benchmarks.detectors.truth import Truth, judge
+from benchmarks.detectors.truth import Truth, end_level, ends_above_start, judge, lost_share
 
 L_CONST = 2.6
 STEPS = np.arange(300)
@@ -69,3 +69,33 @@ def test_skipping_most_steps_is_bad_where_nothing_was_learned() -> None:
     applied = (STEPS >= 4) & ((STEPS < 49) | (STEPS % 10 == 0))
     assert judge(steps(np.full(300, 5.0), applied=applied), L_CONST, 5.0) == (Truth.SKIPS, 50)
     assert judge(steps(LEARNED, applied=applied), L_CONST, 0.5)[0] is Truth.DOUBTFUL
+
+
+@pytest.mark.parametrize(
+    ("best", "end", "val_loss", "share"),
+    [
+        (0.6, 0.6, 0.6, 0.0),
+        (0.6, 1.6, 1.6, 0.5),
+        (0.6, 2.6, 2.6, 1.0),
+        (0.6, 9.0, 9.0, 1.0),
+        # Kept what it learned, but the validation shows a third of the way from 0.98 to 0.95.
+        (0.6, 0.6, 0.97 * L_CONST, 2 / 3),
+        (0.6, 0.6, math.nan, 1.0),
+        (2.7, 2.7, 0.5, 1.0),
+    ],
+)
+def test_how_much_was_lost(best: float, end: float, val_loss: float, share: float) -> None:
+    loss = np.where(STEPS < 100, 2.8, np.where(STEPS < 200, best, end))
+    loss[[40, 250]] = math.nan
+    assert lost_share(loss, L_CONST, val_loss) == pytest.approx(share)
+
+
+def test_nothing_finite_is_all_lost() -> None:
+    assert lost_share(np.full(300, math.nan), L_CONST, 0.5) == 1
+    assert not ends_above_start(np.full(300, math.nan))
+
+
+def test_the_end_of_a_short_log_is_its_last_quarter() -> None:
+    assert end_level(np.arange(40.0)) == 34.5 and end_level(np.arange(1000.0)) == 949.5
+    assert ends_above_start(np.r_[math.nan, np.full(5, 1.0), np.full(30, 0.5), np.full(20, 1.1)])
+    assert not ends_above_start(LEARNED)

@@ -7,7 +7,10 @@ import types
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import torch
+from torch.utils.data import DataLoader, TensorDataset
 
 from slr_models.data import FeatureGroup
 from slr_models.models import CustomModelConfig
@@ -71,3 +74,62 @@ def test_the_sampler_maps_somebody_elses_training(capsys: pytest.CaptureFixture[
     assert len(names["study"].trials) < 40, "it ends by itself"
     cold, hot = (float(value) for value in capsys.readouterr().out.strip("[]\n").split())
     assert cold > 0.9 and hot < 0.1
+
+
+def callback_example(library: str) -> str:
+    return next(block for block in blocks("python") if f"sweep.integrations.{library}" in block)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+def test_the_callback_watches_hugging_faces_trainer(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    transformers = pytest.importorskip("transformers", reason="transformers is not installed")
+
+    class Falls(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.weight = torch.nn.Parameter(torch.tensor(2.0))
+
+        def forward(self, x: torch.Tensor) -> dict[str, torch.Tensor]:
+            return {"loss": (self.weight * x).square().mean()}
+
+    args = transformers.TrainingArguments(
+        str(tmp_path), num_train_epochs=1, learning_rate=0.05, optim="sgd", report_to="none", use_cpu=True
+    )
+    exec(callback_example("huggingface"), {"model": Falls(), "args": args, "data": [{"x": torch.ones(1)}] * 800})
+    assert "'stability_verdict': 'stable'" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+def test_the_callback_watches_lightning(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lightning = pytest.importorskip("lightning.pytorch", reason="Lightning is not installed")
+
+    class Breaks(lightning.LightningModule):
+        def __init__(self) -> None:
+            super().__init__()
+            self.weight = torch.nn.Parameter(torch.tensor(2.0))
+
+        def training_step(self, batch: Any, batch_idx: int) -> torch.Tensor:
+            return self.weight * (math.nan if batch_idx > 50 else 1.0)
+
+        def configure_optimizers(self) -> torch.optim.Optimizer:
+            return torch.optim.SGD(self.parameters(), lr=0.01)
+
+    monkeypatch.chdir(tmp_path)
+    exec(callback_example("lightning"), {"module": Breaks(), "batches": DataLoader(TensorDataset(torch.ones(60)))})
+    assert "stop_step=52" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+def test_the_callback_watches_keras(capsys: pytest.CaptureFixture[str]) -> None:
+    keras = pytest.importorskip("keras", reason="Keras is not installed")
+    keras.utils.set_random_seed(0)
+    x = np.random.default_rng(0).standard_normal((640, 4))
+    model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(1)])
+    model.compile(keras.optimizers.SGD(0.01), loss="mse")
+    exec(callback_example("keras"), {"model": model, "x": x, "y": x.sum(axis=1) + 3})
+    assert capsys.readouterr().out.splitlines()[-1].startswith("stable the loss ended at")

@@ -18,7 +18,7 @@ from sweep.judging.detectors import RunContext
 from sweep.judging.monitor import StabilityMonitor
 from sweep.records import NAN, EvalRecord, Outcome, StepRecord, Verdict
 from sweep.space import Settings
-from sweep.study import LoadedStudy, load
+from sweep.study import LoadedStudy, load_stored
 from sweep.training.config import TrialConfig
 
 BROKEN_OFF = (Outcome.CRASHED, Outcome.OUT_OF_MEMORY)
@@ -35,7 +35,7 @@ def explain_trial(results_dir: Path, trial: str) -> Path:
     content = store.read_study(results_dir)
     row = _row(results_dir, store.read_trials(results_dir), trial)
     trial_id = str(row["trial_id"])
-    loaded = load(results_dir / "study.yaml")
+    loaded = load_stored(results_dir / "study.yaml")
     config = loaded.trial_config(_settings(results_dir, row, loaded))
     dataset = loaded.study.data.build()
     _check_unchanged(results_dir, content, dataset)

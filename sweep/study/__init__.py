@@ -11,7 +11,7 @@ yaml_source.py   YAML 1.2 with line numbers
 
 from sweep.study.checks import budget_problems
 from sweep.study.loaded import LoadedStudy, apply_settings
-from sweep.study.loading import complete, load, stored, validate
+from sweep.study.loading import complete, load, load_stored, stored, validate
 from sweep.study.reading import StoredStudy, of_content, read_study
 from sweep.study.settings import Resources, Study, num_confirmations, num_settings
 
@@ -24,6 +24,7 @@ __all__ = [
     "budget_problems",
     "complete",
     "load",
+    "load_stored",
     "num_confirmations",
     "num_settings",
     "of_content",

@@ -46,6 +46,25 @@ def load(path: Path, overrides: Sequence[str] = ()) -> LoadedStudy:
     return loaded
 
 
+def load_stored(path: Path) -> LoadedStudy:
+    """Reads study.yaml of a results folder, whose trainings are to be run again.
+
+    The rules of the judge come and go between versions, and none of them changes a training: where this version does
+    not know one that stands there, its usual rules take their place. Any other setting must be one.
+
+    Raises:
+        SettingError: as `load`.
+    """
+    source = yaml_source.load(path)
+    try:
+        return validate(source)
+    except SettingError as error:
+        if any(problem.path[:1] != ("monitor",) for problem in error.problems):
+            raise
+    content = {key: value for key, value in source.content.items() if key != "monitor"}
+    return validate(YamlSource(source.name, content, source.lines))
+
+
 def validate(source: YamlSource) -> LoadedStudy:
     """Validates a parsed study, both ends of every dimension included.
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from slr_models.errors import SettingError
-from sweep.study import apply_settings, load, num_confirmations, num_settings, validate, yaml_source
+from sweep.study import apply_settings, load, load_stored, num_confirmations, num_settings, validate, yaml_source
 from sweep.study.full_size import at_full_size
 
 BASE = """
@@ -247,3 +247,15 @@ def test_what_is_confirmed_and_how_safe_a_recommendation_is_can_be_set() -> None
     assert "safety.lr_factor" in error("safety: {lr_factor: 0.5}\n")
     assert "safety.p_stable" in error("safety: {p_stable: 1.0}\n")
     assert "full_size.target" in error(SIZES + "full_size: {path: model.width, target: 0}\n")
+
+
+def test_rules_of_another_version_do_not_keep_a_stored_study_from_being_read(tmp_path: Path) -> None:
+    path = tmp_path / "study.yaml"
+    rule = "monitor:\n  detectors:\n    - {kind: diverged_loss, recovery_steps: 200}\n"
+    path.write_text(BASE + rule, encoding="utf-8")
+    with pytest.raises(SettingError, match="recovery_steps is not a setting"):
+        load(path)
+    assert load_stored(path).study.monitor == load(Path(__file__).parents[3] / "studies/smoke.yaml").study.monitor
+    path.write_text(BASE + rule + "confirm: {stepz: 3}\n", encoding="utf-8")
+    with pytest.raises(SettingError, match="stepz"):
+        load_stored(path)

@@ -41,9 +41,11 @@ from sweep.judging.detectors.base import RunStatistics, is_known, negligible_los
 from sweep.judging.detectors.skip_starved import SkipWindow
 from sweep.judging.detectors.statistics import (
     LEVEL_STEPS,
+    SMALLEST_NOISE,
     START_LOSSES,
     SpikeCounter,
     Validation,
+    factor,
     log_loss,
     median,
     noise,
@@ -74,6 +76,8 @@ WIDER_SWINGS = 3.5
 NORMS_AT_END, BROKEN_NORMS = 50, 15
 """Latest gradient norms, and how many of them may be infinite or NaN at the end: of a loss scale that works one in a
 hundred is."""
+NORMS_MASK = (1 << NORMS_AT_END) - 1
+"""Of the bits of `EndMemory.broken_norms`."""
 SAME_LOSSES = 100
 """Losses in a row that are the same number to the last digit: nothing reaches the weights any more."""
 CONVERGED_CHANGE = 1e-5
@@ -197,6 +201,11 @@ class EndJudge:
         fall = log_loss(self._uninformed) - log_loss(loss.lowest)
         return fall > max(-math.log(self.rule(DivergedLossConfig()).learned_below), 4 * loss.standard_error())
 
+    @property
+    def learning_of_failure(self) -> Learning:
+        """What a run that failed has left of what it learned."""
+        return Learning.LOST if self.had_learned else Learning.NOTHING
+
     def rule(self, usual: C) -> C:
         """The run's own settings of a rule, or the usual ones."""
         return next((own for own in self.detectors if isinstance(own, type(usual))), usual)
@@ -222,8 +231,7 @@ class EndJudge:
             return self._broken(f"a weight is NaN or infinite at the last step {memory.last_step}", 1, 1)
         if standing is not None and standing.detector in ("nonfinite", "scaler_collapse"):
             evidence = EndEvidence(standing.value, standing.threshold, standing.last_good_step)
-            learning = Learning.LOST if self.had_learned else Learning.NOTHING
-            return End(standing.outcome, standing.reason, learning, evidence, Numbers.BROKEN)
+            return End(standing.outcome, standing.reason, self.learning_of_failure, evidence, Numbers.BROKEN)
         # Refused steps leave no trace; applied ones are how a program ends that stops soon after the first NaN.
         at_end = self.applied_nonfinite_at_end if memory.last_was_applied else self.nonfinite_at_end
         enough = min(at_end, memory.num_losses)
@@ -260,7 +268,7 @@ class EndJudge:
         return None
 
     def _broken(self, reason: str, value: int, threshold: int) -> End:
-        learning = Learning.LOST if self.had_learned else Learning.NOTHING
+        learning = self.learning_of_failure
         evidence = EndEvidence(value, threshold, self.memory.last_sound_step)
         return End(Outcome.DIVERGED_NONFINITE, reason, learning, evidence, Numbers.BROKEN)
 
@@ -294,7 +302,7 @@ class EndJudge:
             rise = max(smallest_rise, stalled.lost_rise_errors * loss.standard_error())
             if is_open and not loss.swings.has_risen(max(rise, WAVERS * loss.swings.wavering())):
                 rise = max(rise, PLAIN_RISE)
-            bound = max(loss.lowest * math.exp(min(rise, 700.0)), negligible_loss(self.context))
+            bound = max(loss.lowest * factor(rise), negligible_loss(self.context))
             if end > bound:
                 reason = f"{where}, after it had been at {number(loss.lowest)}"
                 evidence = EndEvidence(end, bound, self.memory.last_low_step)
@@ -306,7 +314,7 @@ class EndJudge:
                 Outcome.UNJUDGED, f"{where}: it rose, but to so little that it may mean nothing", Learning.UNKNOWN
             )
         bound = loss.start * math.exp(self._smallest_above_start)
-        learning = Learning.LOST if self.had_learned else Learning.NOTHING
+        learning = self.learning_of_failure
         last_good = self.memory.last_low_step if self.had_learned else loss.last_step_below(bound)
         reason = f"{where}: it ended above {number(loss.start)}, where it began"
         return End(Outcome.DIVERGED_LOSS, reason, learning, EndEvidence(end, bound, last_good))
@@ -343,7 +351,7 @@ class EndJudge:
         loss, uniform = self.run.loss, self.rule(DivergedLossConfig()).uniform_bound(self.context)
         if loss.best is None or loss.level <= uniform or loss.slope() < 0:
             return None
-        learning = Learning.LOST if self.had_learned else Learning.NOTHING
+        learning = self.learning_of_failure
         evidence = EndEvidence(loss.level, uniform, loss.last_step_below(uniform))
         return End(Outcome.DIVERGED_LOSS, f"{where}, above {number(uniform)}, and does not fall", learning, evidence)
 
@@ -354,8 +362,8 @@ class EndJudge:
         if len(before) < LATE_LOSSES:
             return None
         level = median(before)
-        errors = min(6 * max(noise([log_loss(loss) for loss in before]), 0.05), 700.0)
-        bound = min(level * math.exp(max(math.log(2), errors)), 2 * max(before))
+        errors = 6 * max(noise([log_loss(loss) for loss in before]), SMALLEST_NOISE)
+        bound = min(level * factor(max(math.log(2), errors)), 2 * max(before))
         bound = max(bound, negligible_loss(self.context))
         # One that is half way down again is a spike.
         if min(newest) <= bound or recent[-1] < math.sqrt(level) * math.sqrt(max(recent[-LATE_LOSSES:])):
@@ -365,7 +373,7 @@ class EndJudge:
         if self.had_learned and not self._has_lost(median(newest)):
             reason += ": nobody can tell whether that would have come back"
             return End(Outcome.UNJUDGED, reason, Learning.UNKNOWN)
-        learning = Learning.LOST if self.had_learned else Learning.NOTHING
+        learning = self.learning_of_failure
         last_good = steps[-1 - num_above] if num_above < len(steps) else None
         return End(Outcome.DIVERGED_LOSS, reason, learning, EndEvidence(median(newest), bound, last_good))
 
@@ -497,7 +505,7 @@ class EndJudge:
 
     def _judge_unlearned(self, where: str) -> End:
         loss, memory, l_const = self.run.loss, self.memory, self.context.l_const
-        learning = Learning.LOST if self.had_learned else Learning.NOTHING
+        learning = self.learning_of_failure
         blank = self.rule(BlankCollapseConfig())
         if blank.describes(loss, l_const, memory.blank_rate, memory.input_dependence):
             assert memory.input_dependence is not None

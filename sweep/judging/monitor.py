@@ -40,9 +40,9 @@ from sweep.judging.detectors.base import (
 )
 from sweep.judging.detectors.skip_starved import SkipWindow
 from sweep.judging.detectors.statistics import LEVEL_DELAY
-from sweep.judging.end_verdict import NORMS_AT_END, End, EndEvidence, EndJudge, EndMemory
+from sweep.judging.end_verdict import NORMS_MASK, End, EndEvidence, EndJudge, EndMemory
 from sweep.judging.quiet import num_quiet, pass_over
-from sweep.records import Basis, Finding, Learning, Numbers, Outcome, StepRecord, Verdict, is_finite
+from sweep.records import Basis, Finding, Numbers, Outcome, StepRecord, Verdict, is_finite
 
 __all__ = ["MonitorConfig", "RunContext", "StabilityMonitor", "StepRecord", "Verdict"]
 
@@ -57,8 +57,6 @@ _PRIORITY = (
 )
 """Where several rules hold at the same step, the first of these names the outcome."""
 
-_NORMS_KEPT = (1 << NORMS_AT_END) - 1
-"""Mask of the bits of `EndMemory.broken_norms`."""
 _MEMORY_ERRORS = ("MemoryError", "OutOfMemoryError")
 """By name, so that neither torch nor ray is imported: both call theirs OutOfMemoryError."""
 _MEMORY_MESSAGES = ("out of memory", "can't allocate memory")
@@ -294,7 +292,7 @@ class StabilityMonitor:
         if record.grad_norm is not None:
             is_nan = math.isnan(record.grad_norm) and record.applied
             memory.nan_norms_in_row = memory.nan_norms_in_row + 1 if is_nan else 0
-            memory.broken_norms = (memory.broken_norms << 1 | (not math.isfinite(record.grad_norm))) & _NORMS_KEPT
+            memory.broken_norms = (memory.broken_norms << 1 | (not math.isfinite(record.grad_norm))) & NORMS_MASK
             self._note("grad_norm")
         if run.gradient.scale is not None:
             self._note("loss_scale")
@@ -318,7 +316,7 @@ class StabilityMonitor:
             stop_step=finding.step,
             finding=finding,
             numbers=Numbers.BROKEN if is_broken or self._end.memory.nonfinite_in_row else Numbers.SOUND,
-            learning=Learning.LOST if self._end.had_learned else Learning.NOTHING,
+            learning=self._end.learning_of_failure,
             basis=self.basis,
         )
 

@@ -22,7 +22,7 @@ from sweep.judging.detectors.statistics import (
     LossLevel,
     is_spike,
 )
-from sweep.judging.end_verdict import NORMS_AT_END, EndMemory
+from sweep.judging.end_verdict import NORMS_MASK, EndMemory
 
 
 def num_quiet(
@@ -94,4 +94,4 @@ def pass_over(plain: PlainSteps, levels: Floats, run: RunStatistics, memory: End
     memory.nonfinite_in_row, memory.nonfinite_since = 0, None
     if plain.has_norms:
         memory.nan_norms_in_row = 0
-        memory.broken_norms = memory.broken_norms << num & ((1 << NORMS_AT_END) - 1) if num < NORMS_AT_END else 0
+        memory.broken_norms = memory.broken_norms << num & NORMS_MASK

@@ -193,7 +193,7 @@ class PlainSteps:
 class QuietDetector(Protocol):
     """A detector that can tell beforehand that it will have nothing to say of plain steps."""
 
-    def highest_quiet_level(self, plain: PlainSteps, lowest: Floats, run: RunStatistics) -> Floats | None:
+    def highest_quiet_level(self, plain: PlainSteps, lowest: Floats, run: RunStatistics) -> Floats | float | None:
         """Level of the loss up to which the rule neither holds nor begins to, where the lowest level was `lowest`.
 
         Args:
@@ -202,7 +202,7 @@ class QuietDetector(Protocol):
             run: before these steps.
 
         Returns:
-            [N], or None if the detector has to see every step as things stand.
+            [N], or one for all; None if the detector has to see every step as things stand.
         """
         ...
 

@@ -4,7 +4,6 @@ import math
 from dataclasses import dataclass, field
 from typing import Literal
 
-import numpy as np
 from pydantic import Field
 
 from slr_models.spec import Spec
@@ -147,9 +146,9 @@ class BlankCollapseDetector:
             return None
         return self._finding(record.step, lasted, run)
 
-    def highest_quiet_level(self, plain: PlainSteps, lowest: Floats, run: RunStatistics) -> Floats | None:
+    def highest_quiet_level(self, plain: PlainSteps, lowest: Floats, run: RunStatistics) -> Floats | float | None:
         """Nothing is ever said where the budget is unknown."""
-        return np.full(len(lowest), np.inf) if self._is_open else None
+        return math.inf if self._is_open else None
 
     def pass_over(self, plain: PlainSteps, run: RunStatistics) -> None:
         """Nothing is remembered of such a run."""

@@ -24,6 +24,7 @@ from sweep.judging.detectors.statistics import (
     SMALLEST_LOSS,
     Floats,
     LossLevel,
+    factor,
     log_loss,
     median,
     spread,
@@ -234,9 +235,7 @@ class DivergedLossDetector:
         bound = float(self._bounds_without_noise(np.array([loss.lowest]), loss)[0])
         if loss.level <= bound:
             return bound
-        # Noise without bounds makes an error without bounds.
-        errors = min(self._config.smallest_rise_errors * loss.standard_error(), 700.0)
-        return max(bound, loss.lowest * math.exp(errors))
+        return max(bound, loss.lowest * factor(self._config.smallest_rise_errors * loss.standard_error()))
 
     def _bounds_without_noise(self, lowest: Floats, loss: LossLevel) -> Floats:
         """Level above which the loss may have risen, for each lowest level, [N]."""

@@ -4,7 +4,6 @@ import math
 from dataclasses import dataclass, field
 from typing import Literal
 
-import numpy as np
 from pydantic import Field
 
 from slr_models.spec import Spec
@@ -146,11 +145,11 @@ class NonfiniteDetector:
         measures_nothing = not run.gradient.has_scaler and run.loss.has_fallen(math.log(1 / 0.95), 4.0)
         return math.inf if measures_nothing else self._config.scaled_gradients_in_row
 
-    def highest_quiet_level(self, plain: PlainSteps, lowest: Floats, run: RunStatistics) -> Floats | None:
+    def highest_quiet_level(self, plain: PlainSteps, lowest: Floats, run: RunStatistics) -> Floats | float | None:
         """Any, as long as nothing that is not finite is remembered."""
         state = self._state
         is_quiet = not (state.losses.length or state.gradients.length or state.scattered.length or any(state.recent))
-        return np.full(len(lowest), np.inf) if is_quiet else None
+        return math.inf if is_quiet else None
 
     def pass_over(self, plain: PlainSteps, run: RunStatistics) -> None:
         """Takes steps at which all was finite."""

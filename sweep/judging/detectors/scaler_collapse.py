@@ -4,7 +4,6 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
-import numpy as np
 from pydantic import Field
 
 from slr_models.spec import Spec
@@ -81,11 +80,11 @@ class ScalerCollapseDetector:
         state.highest = scale if state.highest is None else max(state.highest, scale)
         return self._judge(record.step, scale, state.highest)
 
-    def highest_quiet_level(self, plain: PlainSteps, lowest: Floats, run: RunStatistics) -> Floats | None:
+    def highest_quiet_level(self, plain: PlainSteps, lowest: Floats, run: RunStatistics) -> Floats | float | None:
         """Any, as long as the scale is the one before, which was usable."""
         usable, scale = self._state.usable, plain.loss_scale
         is_quiet = scale is None or (usable is not None and scale > self._bound_below(usable))
-        return np.full(len(lowest), np.inf) if is_quiet else None
+        return math.inf if is_quiet else None
 
     def pass_over(self, plain: PlainSteps, run: RunStatistics) -> None:
         """Takes steps at which the scale was the one before, and no gradient overflowed."""

@@ -1,9 +1,9 @@
 """Most batches are skipped, so that hardly any update reaches the weights."""
 
+import math
 from dataclasses import dataclass, field
 from typing import Literal
 
-import numpy as np
 from pydantic import Field
 
 from slr_models.spec import Spec
@@ -131,9 +131,9 @@ class SkipStarvedDetector:
             last_good_step=state.last_applied_before,
         )
 
-    def highest_quiet_level(self, plain: PlainSteps, lowest: Floats, run: RunStatistics) -> Floats | None:
+    def highest_quiet_level(self, plain: PlainSteps, lowest: Floats, run: RunStatistics) -> Floats | float | None:
         """Applied steps starve nobody."""
-        return np.full(len(lowest), np.inf)
+        return math.inf
 
     def pass_over(self, plain: PlainSteps, run: RunStatistics) -> None:
         """Takes steps that were applied."""

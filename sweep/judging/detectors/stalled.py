@@ -4,7 +4,6 @@ import math
 from dataclasses import dataclass, field
 from typing import Literal
 
-import numpy as np
 from pydantic import Field
 
 from slr_models.spec import Spec
@@ -120,9 +119,9 @@ class StalledDetector:
         # The slope is costly, so it comes last.
         return None if loss.slope() < 0 else self._finding(record.step, lasted, self._l_const, run)
 
-    def highest_quiet_level(self, plain: PlainSteps, lowest: Floats, run: RunStatistics) -> Floats | None:
+    def highest_quiet_level(self, plain: PlainSteps, lowest: Floats, run: RunStatistics) -> Floats | float | None:
         """Nothing is ever said where the budget or the zero-information loss is unknown."""
-        return np.full(len(lowest), np.inf) if self._is_open or self._l_const is None else None
+        return math.inf if self._is_open or self._l_const is None else None
 
     def pass_over(self, plain: PlainSteps, run: RunStatistics) -> None:
         """Nothing is remembered of such a run."""

@@ -36,6 +36,11 @@ def log_loss(loss: float) -> float:
     return math.log(min(max(loss, SMALLEST_LOSS), LARGEST_LOSS))
 
 
+def factor(rise: float) -> float:
+    """How many times as high a rise in ln loss leads; finite, however large the noise that it was taken from."""
+    return math.exp(min(rise, 700.0))
+
+
 def median(values: Sequence[float]) -> float:
     """Of at least one finite value; also where the sum of two would be infinite."""
     return _middle(sorted(values))
@@ -49,9 +54,19 @@ def _middle(ordered: Sequence[float]) -> float:
 
 def spread(values: Sequence[float]) -> float:
     """From the 10 % quantile to the 90 % quantile, of at least one value."""
-    ordered = sorted(values)
+    return _width(sorted(values))
+
+
+def _width(ordered: Sequence[float]) -> float:
     tenth = len(ordered) // 10
-    return ordered[-1 - tenth] - ordered[tenth]
+    # Of the largest numbers of both signs the distance is infinite, and a checkpoint holds no such number.
+    return min(ordered[-1 - tenth] - ordered[tenth], LARGEST_LOSS)
+
+
+def _deviation(values: Sequence[float]) -> float:
+    """Standard deviation as the median distance from the median tells it, of at least one value: 1.4826 MAD."""
+    middle = median(values)
+    return 1.4826 * median([abs(value - middle) for value in values])
 
 
 def theil_sen(values: npt.NDArray[np.float64], sigma: float) -> float:
@@ -107,8 +122,7 @@ class Swings:
 
     def update(self, window: Sequence[float]) -> None:
         """Takes the next w losses, in ascending order."""
-        tenth = len(window) // 10
-        self.pending.append((_middle(window), window[-1 - tenth] - window[tenth]))
+        self.pending.append((_middle(window), _width(window)))
         if len(self.pending) * LEVEL_STEPS < self.losses_a_block:
             return
         self.levels.append(median([level for level, _ in self.pending]))
@@ -139,10 +153,7 @@ class Swings:
     def wavering(self) -> float:
         """By how much the level wavers in the second half of the run, ln loss: 1.4826 MAD; 0 for fewer than four."""
         logs = [log_loss(level) for level in self.levels[len(self.levels) // 2 :]]
-        if len(logs) < 4:
-            return 0.0
-        middle = median(logs)
-        return 1.4826 * median([abs(one - middle) for one in logs])
+        return _deviation(logs) if len(logs) >= 4 else 0.0
 
     def has_risen(self, rise: float) -> bool:
         """Whether the latest level is above the lowest by more than so much, ln loss; True for fewer than four."""
@@ -308,8 +319,7 @@ class LossLevel:
         Losses that take turns (micro-batches, data sources) differ from each other by more than from their level.
         """
         logs = self.logs()
-        middle = median(logs)
-        around, sigma = 1.4826 * median([abs(one - middle) for one in logs]), noise(logs)
+        around, sigma = _deviation(logs), noise(logs)
         return around if len(logs) > LEVEL_STEPS and around < 0.75 * sigma else sigma
 
     def has_fallen(self, smallest_fall: float, smallest_fall_errors: float) -> bool:
@@ -373,9 +383,7 @@ def noise(logs: Sequence[float]) -> float:
     if len(logs) < 3:
         return 0.0
     # Lists of fifty values are sorted sooner than numpy is called.
-    differences = [later - earlier for earlier, later in pairwise(logs)]
-    middle = median(differences)
-    return 1.4826 * median([abs(difference - middle) for difference in differences]) / math.sqrt(2)
+    return _deviation([later - earlier for earlier, later in pairwise(logs)]) / math.sqrt(2)
 
 
 @dataclass(slots=True)

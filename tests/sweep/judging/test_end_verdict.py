@@ -1,6 +1,7 @@
 """Trainings of many kinds, as anybody may log them: what their verdict must and must not say."""
 
 import dataclasses
+import json
 import math
 from collections.abc import Iterable
 
@@ -512,3 +513,11 @@ def test_the_answers_are_apart(losses: Floats, numbers: Numbers, learning: Learn
     verdict = judged(losses)
     assert (verdict.numbers, verdict.learning) == (numbers, learning)
     assert verdict.stable == (numbers is Numbers.SOUND and learning is Learning.LEARNED)
+
+
+def test_the_largest_numbers_of_both_signs_fit_into_a_checkpoint() -> None:
+    monitor = StabilityMonitor()
+    for k in range(100):
+        monitor.observe(StepRecord(k, 1e308 if k % 2 else -1e308))
+    json.dumps(monitor.state_dict(), allow_nan=False)
+    assert monitor.finish().stop_step is None

@@ -15,6 +15,8 @@ from typing import Self
 
 MAX_PROBLEMS_SHOWN = 6
 """A longer list is read by nobody."""
+_MAX_TEXT, _MAX_GOT = 1000, 160
+"""Characters of a problem, or of an advice, and of a value or a place."""
 
 
 class UserError(ValueError):
@@ -43,17 +45,23 @@ class SettingProblem:
     @property
     def sentence(self) -> str:
         """Problem and advice without the place."""
-        told = f"{self.problem}, got {self.got}" if self.got else self.problem
+        problem = _clipped(self.problem, _MAX_TEXT)
+        told = f"{problem}, got {_clipped(self.got, _MAX_GOT)}" if self.got else problem
         if not self.advice:
             return told
-        return f"{told}{' ' if told.endswith('.') else ': '}{self.advice}"
+        return f"{told}{' ' if told.endswith('.') else ': '}{_clipped(self.advice, _MAX_TEXT)}"
 
     def within(self, path: tuple[str | int, ...], name: str) -> Self:
         """The problem of a part, told of the whole that has the part at `path`, where it goes by `name`."""
         return replace(self, path=(*path, *self.path), problem=f"{name}: {self.problem}")
 
     def __str__(self) -> str:
-        return f"{self.where}: {self.sentence}" if self.where else self.sentence
+        return f"{_clipped(self.where, _MAX_GOT)}: {self.sentence}" if self.where else self.sentence
+
+
+def _clipped(text: str, most: int) -> str:
+    """A text as far as a message has room for it: what a file holds may be of any length."""
+    return text if len(text) <= most else f"{text[: most * 3 // 4]} ... {text[-most // 8 :]}"
 
 
 class SettingError(UserError):

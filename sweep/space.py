@@ -7,34 +7,43 @@ A space is a mapping of a dotted path in the trial's configuration to one dimens
     training.precision.initial_scale: {grid: [256, 65536], when: {training.precision.kind: [fp16]}}
 """
 
-import itertools
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Annotated, Any, Self
 
 from pydantic import Discriminator, Field, Tag, model_validator
 
 from slr_models.errors import SettingError, SettingProblem
-from slr_models.spec import Spec
+from slr_models.spec import MAX_SIZE, MAX_WHOLE, Spec
 
 Scalar = bool | int | float | str
 Settings = dict[str, Scalar]
 """One value for each active dimension, by dotted path."""
 
+MAX_VALUES = 1000
+"""Of a choice or a grid."""
+MIN_SIZE = 1e-100
+"""Of a real number other than 0, as `slr_models.spec.MAX_SIZE`."""
+MIN_SPREAD = 1e-9
+"""Least distance of two bounds, as a share of the larger one: closer ones are not told apart on the axis of a range."""
+
+_Condition = Annotated[tuple[Scalar, ...], Field(min_length=1)]
+
 
 class _Conditional(Spec):
-    when: dict[str, tuple[Scalar, ...]] = {}
+    when: dict[str, _Condition] = {}
     """Other dimension's path -> the values for which this dimension exists. All of them must hold."""
 
 
 class Choice(_Conditional):
     """One of a few values without an order."""
 
-    choice: tuple[Scalar, ...] = Field(min_length=1)
+    choice: tuple[Scalar, ...] = Field(min_length=1, max_length=MAX_VALUES)
     """The values."""
 
     @model_validator(mode="after")
     def _distinct(self) -> Self:
+        check_sizes(self.choice)
         _check_distinct(self.choice)
         return self
 
@@ -47,11 +56,12 @@ class Choice(_Conditional):
 class Grid(_Conditional):
     """One of a few numbers."""
 
-    grid: tuple[int | float, ...] = Field(min_length=1)
+    grid: tuple[int | float, ...] = Field(min_length=1, max_length=MAX_VALUES)
     """The values."""
 
     @model_validator(mode="after")
     def _distinct(self) -> Self:
+        check_sizes(self.grid)
         _check_distinct(self.grid)
         return self
 
@@ -147,17 +157,35 @@ Dimension = Annotated[
 Space = dict[str, Dimension]
 
 
+def check_sizes(values: Sequence[Scalar]) -> None:
+    """Checks that values can be searched: numbers far beyond all that a computer tells apart, or counts, cannot.
+
+    Raises:
+        ValueError: one cannot.
+    """
+    for value in values:
+        if isinstance(value, int) and abs(value) > MAX_WHOLE:
+            raise ValueError(f"{value} is too large: whole numbers go to {MAX_WHOLE} (2 to the 53rd)")
+        if isinstance(value, float) and value and not MIN_SIZE <= abs(value) <= MAX_SIZE:
+            raise ValueError(f"{value} is out of range: numbers other than 0 go from {MIN_SIZE:g} to {MAX_SIZE:g}")
+
+
 def _check_ordered(low: float, high: float) -> None:
+    check_sizes((low, high))
     if not low < high:
         raise ValueError(f"the lowest value must be below the highest, got [{low}, {high}]")
+    if high - low < MIN_SPREAD * max(abs(low), abs(high)):
+        raise ValueError(f"the lowest and the highest value are too close to tell apart, got [{low}, {high}]")
 
 
 def _check_distinct(values: tuple[Scalar, ...]) -> None:
-    seen: list[tuple[type, Scalar]] = []
+    # True == 1 in Python; a choice may hold both.
+    seen: set[tuple[bool, Scalar]] = set()
     for value in values:
-        if (type(value), value) in seen:
+        key = (isinstance(value, bool), value)
+        if key in seen:
             raise ValueError(f"the value {value!r} stands twice")
-        seen.append((type(value), value))
+        seen.add(key)
 
 
 def condition_problems(space: Space) -> Iterator[SettingProblem]:
@@ -230,29 +258,36 @@ def listing_problems(space: Space) -> Iterator[SettingProblem]:
 def grid_settings(space: Space) -> Iterator[Settings]:
     """Every combination of a space of choices, grids and integers; the first dimension varies slowest.
 
+    There may be more of them than anybody can wait for: take as many as are needed.
+
     Raises:
         SettingError: dimensions are continuous, or conditions are wrong.
     """
     paths = ordered(space)
     if wrong := tuple(listing_problems(space)):
         raise SettingError(*wrong)
-    values: list[tuple[Scalar, ...]] = []
-    for path in paths:
-        dimension = space[path]
-        if isinstance(dimension, Integer):
-            values.append(tuple(range(dimension.int_[0], dimension.int_[1] + 1)))
-        else:
-            values.append(dimension.ends)
-    seen: set[tuple[tuple[str, Scalar], ...]] = set()
-    for combination in itertools.product(*values):
-        settings: Settings = {}
-        for path, value in zip(paths, combination, strict=True):
-            if is_active(space[path], settings):
-                settings[path] = value
-        key = tuple(settings.items())
-        if key not in seen:
-            seen.add(key)
-            yield settings
+    yield from _combinations(space, paths, {})
+
+
+def _combinations(space: Space, paths: Sequence[str], chosen: Settings) -> Iterator[Settings]:
+    """Every combination of the dimensions at `paths` that exists, besides what has been chosen."""
+    if not paths:
+        yield chosen
+        return
+    path, *others = paths
+    dimension = space[path]
+    if not is_active(dimension, chosen):
+        yield from _combinations(space, others, chosen)
+        return
+    for value in range(dimension.int_[0], dimension.int_[1] + 1) if isinstance(dimension, Integer) else dimension.ends:
+        yield from _combinations(space, others, {**chosen, path: value})
+
+
+def num_corners(space: Space) -> int:
+    """How many `corner_settings` there are, at most; found without listing them."""
+    others = {path: len(dim.ends) for path, dim in space.items() if isinstance(dim, Choice)}
+    total = sum(others.values())
+    return sum(len(dim.ends) * (1 + total - others.get(path, 0)) for path, dim in space.items())
 
 
 def corner_settings(space: Space) -> Iterator[tuple[str, Settings]]:

@@ -103,6 +103,11 @@ def listed(items: Sequence[str]) -> str:
     return "; ".join(items[:MAX_LISTED]) + more
 
 
-def first_line(error: Exception) -> str:
+def clipped(text: str) -> str:
+    """A text that a user gave, as a message has room for it."""
+    return text if len(text) <= 40 else f"{text[:30]} ..."
+
+
+def first_line(error: BaseException) -> str:
     """The first line that an exception says, or its type where it says nothing."""
     return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)

@@ -22,7 +22,7 @@ from slr_models.data.batch import BLANK_TOKEN, DataFacts, Dataset
 from slr_models.data.compose import Augmentation, Rendering, Script, render
 from slr_models.data.layout import UPPER_BODY, Clip, PointSet
 from slr_models.data.normalize import select, selected_layout, to_body_frame
-from slr_models.data.reading import csv_lines, parsing
+from slr_models.data.reading import MAX_FILE_GB, check_numpy_size, csv_lines, parsing
 from slr_models.errors import DataError
 from slr_models.spec import Spec
 
@@ -51,31 +51,31 @@ class ClipsConfig(Spec):
 
     kind: Literal["clips"] = "clips"
     """Selects this source."""
-    path: str
+    path: str = Field(min_length=1)
     """Folder with clips.npz and labels.csv."""
     split: Literal["session", "signer"] = "session"
     """Validate on the folder's valid sessions, or on a signer that is not trained on."""
     valid_signer: str = ""
     """The signer to validate on where split is signer."""
-    num_train: int = Field(default=800, ge=1)
+    num_train: int = Field(default=800, ge=1, le=1_000_000)
     """Training sentences."""
-    num_valid: int = Field(default=100, ge=1)
+    num_valid: int = Field(default=100, ge=1, le=1_000_000)
     """Validation sentences."""
-    min_signs: int = Field(default=2, ge=1)
+    min_signs: int = Field(default=2, ge=1, le=1000)
     """Fewest signs of a sentence."""
-    max_signs: int = Field(default=5, ge=1)
+    max_signs: int = Field(default=5, ge=1, le=1000)
     """Most signs of a sentence."""
     filler_rate: float = Field(default=0.2, ge=0, le=1)
     """Probability of an idle clip before each sign; it has no label."""
-    drop_first_frames: int = Field(default=1, ge=0)
+    drop_first_frames: int = Field(default=1, ge=0, le=10_000)
     """Frames cut off the start of each clip (a recorder can pause after its first frame)."""
-    aspect_ratio: float = Field(default=1.0, gt=0)
+    aspect_ratio: float = Field(default=1.0, gt=0, le=1000)
     """Width / height of the video; 1 where x and y already have the same unit."""
-    frames_per_sign: int | None = Field(default=None, ge=2)
+    frames_per_sign: int | None = Field(default=None, ge=2, le=10_000)
     """Mean frames of a sign, without transition; None keeps the recording's length."""
-    transition_frames: int = Field(default=4, ge=0)
+    transition_frames: int = Field(default=4, ge=0, le=10_000)
     """Frames from one clip to the next."""
-    frames_per_output: int = Field(default=4, ge=1)
+    frames_per_output: int = Field(default=4, ge=1, le=1000)
     """Input frames an output frame of the model (its stride); sentences are slowed down where CTC needs it."""
     points: PointSet = "hands_pose"
     """Which landmarks become features."""
@@ -83,6 +83,8 @@ class ClipsConfig(Spec):
     """Whether differences of neighbouring frames are stacked on the positions."""
     augmentation: Augmentation = Augmentation()
     """How much sentences vary."""
+    max_file_gb: float = Field(default=MAX_FILE_GB, gt=0, le=10_000)
+    """Most memory, in GB (10^9 bytes), that the features of one file may take; found out before it is unpacked."""
     seed: int = Field(default=0, ge=0)
     """Seed of everything random here."""
 
@@ -102,7 +104,7 @@ class ClipsConfig(Spec):
         """
         folder = Path(self.path)
         rows = _read_labels(folder / "labels.csv")
-        landmarks, present = _read_clips(folder / "clips.npz", len(rows))
+        landmarks, present = _read_clips(folder / "clips.npz", len(rows), self.max_file_gb)
         exclusions: Counter[str] = Counter()
         pools = {"train": _Pool(), "valid": _Pool()}
         for row, points, seen in zip(rows, landmarks, present, strict=True):
@@ -242,16 +244,17 @@ def _read_labels(path: Path) -> list[_Row]:
     return rows
 
 
-def _read_clips(path: Path, num_rows: int) -> tuple[npt.NDArray[np.float16], npt.NDArray[np.uint8]]:
+def _read_clips(path: Path, num_rows: int, max_gb: float) -> tuple[npt.NDArray[np.float16], npt.NDArray[np.uint8]]:
     if not path.is_file():
         raise DataError(f"{path} is missing; set `path` to the folder that holds clips.npz and labels.csv.")
     with (
         parsing(path, "it must hold the plain arrays landmarks and present."),
         # NumPy leaves a file that it opens itself open where it finds a damaged archive.
         path.open("rb") as file,
-        np.load(file, allow_pickle=False) as arrays,
     ):
-        landmarks, present = arrays["landmarks"], arrays["present"]
+        check_numpy_size(path, file, max_gb)
+        with np.load(file, allow_pickle=False) as arrays:
+            landmarks, present = arrays["landmarks"], arrays["present"]
     num_frames = landmarks.shape[1] if landmarks.ndim == 4 else 0
     shape = (num_rows, num_frames, UPPER_BODY.num_points, 3)
     if landmarks.shape != shape or present.shape != (num_rows, num_frames, len(UPPER_BODY.parts)):

@@ -13,6 +13,7 @@ from slr_models.data.batch import FeatureGroup, Split
 from slr_models.data.feasibility import min_frames
 from slr_models.data.layout import Clip, Layout, PointSet
 from slr_models.data.normalize import feature_groups, features
+from slr_models.memory import check_memory
 from slr_models.spec import Spec
 
 
@@ -127,6 +128,12 @@ def render(scripts: Sequence[Script], rendering: Rendering, seed: int, stream: i
     Returns:
         The split, and how many utterances were slowed down because CTC could not have aligned their target.
     """
+    frames = sum(
+        sum(rendering.frames_per_clip or len(clip) for clip in script.clips) + sum(script.transitions)
+        for script in scripts
+    )
+    num_bytes = 4.0 * frames * rendering.groups[-1].stop
+    check_memory(num_bytes, f"{len(scripts)} composed utterances", "lower num_train, num_valid or their lengths")
     blocks, stretched = [], 0
     for index, script in enumerate(scripts):
         clip = perform(script, rendering, np.random.default_rng((seed, stream, index)))

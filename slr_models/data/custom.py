@@ -1,24 +1,23 @@
 """A user's own source: a function that returns a Dataset, named by its import path."""
 
-import importlib
 import inspect
-from collections.abc import Callable
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 from pydantic import Field, JsonValue
 
 from slr_models.data.batch import BLANK_TOKEN, Dataset, Split
-from slr_models.errors import DataError
+from slr_models.errors import DataError, UserError
 from slr_models.spec import Spec
+from slr_models.user_code import FactoryName, imported, raised_text
 
 
 class CustomDataConfig(Spec):
-    """Data from a function of the user."""
+    """Data from a function of the user; see `slr_models.user_code` for what may be one."""
 
     kind: Literal["custom"] = "custom"
     """Selects this source."""
-    factory: str = Field(pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$")
+    factory: FactoryName
     """The function, as "package.module:function"; it returns a `slr_models.data.Dataset`."""
     options: dict[str, JsonValue] = Field(default_factory=dict)
     """Its keyword arguments."""
@@ -27,35 +26,26 @@ class CustomDataConfig(Spec):
         """Calls the function and checks what it returns.
 
         Raises:
-            DataError: The function cannot be found or does not take the options, or its result breaks the contract
-                of `Dataset`.
+            SettingError: The function cannot be found, or must not be used.
+            DataError: It does not take the options, or fails, or its result breaks the contract of `Dataset`.
         """
-        function = self._function()
+        function = imported(self.factory, "data.factory")
         try:
             inspect.signature(function).bind(**self.options)
         except TypeError as error:
             raise DataError(f"{self.factory} does not take the given options: {error}.") from error
-        dataset = function(**self.options)
+        try:
+            dataset = function(**self.options)
+        except UserError:
+            raise
+        except Exception as error:
+            raise DataError(f"{self.factory} failed: {raised_text(error)}") from error
         if not isinstance(dataset, Dataset):
             raise DataError(f"{self.factory} returned a {type(dataset).__name__}; return a slr_models.data.Dataset.")
         broken = broken_rule(dataset)
         if broken is not None:
             raise DataError(f"{self.factory} returned a dataset in which {broken}.")
         return dataset
-
-    def _function(self) -> Callable[..., Any]:
-        module_name, name = self.factory.split(":")
-        try:
-            module = importlib.import_module(module_name)
-        except ModuleNotFoundError as error:
-            raise DataError(
-                f"Cannot import {error.name!r} for the data factory {self.factory}; "
-                "install it, or run in the folder that holds it."
-            ) from error
-        function = vars(module).get(name)
-        if not callable(function):
-            raise DataError(f"Module {module_name} has no function {name}; correct `factory: {self.factory}`.")
-        return function  # type: ignore[no-any-return]
 
 
 def broken_rule(dataset: Dataset) -> str | None:

@@ -14,10 +14,14 @@ import numpy.typing as npt
 from slr_models.data.columns import HOLISTIC_COLUMNS, GroupSizes, order_columns
 from slr_models.data.layout import HOLISTIC, Floats
 from slr_models.data.lexicon import read_pose
-from slr_models.data.reading import parsing
+from slr_models.data.reading import MAX_FILE_GB, check_file_size, check_numpy_size, parsing
 from slr_models.errors import DataError
 
 _ARRAY_NAMES = ("features", "landmarks")
+_NUMBER_BYTES = 4
+"""Of a feature in memory."""
+_MAX_NAMES = 6
+"""Arrays that a message names."""
 _SEQUENCE = "sequence_id"
 _FRAME = "frame"
 _BOOKKEEPING = (_SEQUENCE, _FRAME, "__index_level_0__")
@@ -50,8 +54,10 @@ class _Table:
 class FeatureReader:
     """Reads one utterance after another; keeps the last parquet file, as neighbours in a list share one."""
 
-    def __init__(self) -> None:
+    def __init__(self, max_gb: float = MAX_FILE_GB) -> None:
+        """For files of up to `max_gb` GB each, as they are in memory."""
         self._table: _Table | None = None
+        self._max_gb = max_gb
 
     def read(self, path: Path, sequence: int | None) -> Block:
         """One utterance.
@@ -61,9 +67,11 @@ class FeatureReader:
         sorted by the column `frame`, if there is one.
 
         Raises:
-            DataError: The file is broken, holds Python objects, or another shape ("what; what to do").
+            DataError: The file is broken, larger than `max_gb`, holds Python objects, or another shape ("what; what to
+                do").
         """
         if path.suffix == ".pose":
+            check_file_size(path, path.stat().st_size, self._max_gb)
             points, present = read_pose(path)
             values = np.where(present[..., None], points, np.nan).reshape(len(points), -1).astype(np.float32)
             groups = tuple((part.name, 3 * (part.stop - part.start)) for part in HOLISTIC.parts)
@@ -72,7 +80,7 @@ class FeatureReader:
             return self._read_parquet(path, sequence)
         if path.suffix not in (".npy", ".npz"):
             raise DataError(f"{path} is of no known kind; use .npz, .npy, .parquet or .pose")
-        array = _read_numpy(path)
+        array = _read_numpy(path, self._max_gb)
         if array.ndim not in (2, 3) or array.dtype.kind not in "fiu":
             raise DataError(
                 f"{path} holds an array of {array.dtype} with shape {array.shape}; "
@@ -83,7 +91,7 @@ class FeatureReader:
 
     def _read_parquet(self, path: Path, sequence: int | None) -> Block:
         if self._table is None or self._table.path != path:
-            self._table = _load_table(path)
+            self._table = _load_table(path, self._max_gb)
         table = self._table
         if sequence is not None and table.sequences is None:
             raise DataError(f"{path} has no column {_SEQUENCE}; write it as Kaggle's files have it")
@@ -101,17 +109,18 @@ class FeatureReader:
         return Block(table.block.values[rows], table.block.columns, table.block.groups)
 
 
-def _read_numpy(path: Path) -> npt.NDArray[Any]:
+def _read_numpy(path: Path, max_gb: float) -> npt.NDArray[Any]:
     # The file is opened here, as NumPy leaves its own open where it finds a damaged archive.
     with parsing(path, "replace it"), path.open("rb") as file:
         try:
+            check_numpy_size(path, file, max_gb)
             loaded = np.load(file, allow_pickle=False)
             if isinstance(loaded, np.ndarray):
                 return loaded
             with loaded as arrays:
                 named = [name for name in _ARRAY_NAMES if name in arrays.files]
                 names = named or (arrays.files if len(arrays.files) == 1 else [])
-                found = ", ".join(arrays.files)
+                found = ", ".join(arrays.files[:_MAX_NAMES]) + (", ..." if len(arrays.files) > _MAX_NAMES else "")
                 array = np.asarray(arrays[names[0]]) if names else None
         except ValueError as error:
             if "pickle" not in str(error):
@@ -125,18 +134,24 @@ def _read_numpy(path: Path) -> npt.NDArray[Any]:
     return array
 
 
-def _load_table(path: Path) -> _Table:
+def _load_table(path: Path, max_gb: float) -> _Table:
     # Imported here: it takes a quarter of a second, and few sources need it.
     from pyarrow import parquet
 
-    with parsing(path, "replace it"):
-        table = parquet.read_table(path)
-        twice = [name for name, count in Counter(table.column_names).items() if count > 1]
+    with parsing(path, "replace it"), parquet.ParquetFile(path) as file:
+        schema = file.schema_arrow
+        twice = [name for name, count in Counter(schema.names).items() if count > 1]
         if twice:
             raise DataError(f"{path} holds the columns {', '.join(twice)} twice; rename them")
-        names, groups = order_columns([name for name in table.column_names if name not in _BOOKKEEPING])
+        names, groups = order_columns([name for name in schema.names if name not in _BOOKKEEPING])
         if not names:
             raise DataError(f"{path} has no feature columns; write one column a feature")
+        wanted = [*names, *(name for name in (_SEQUENCE, _FRAME) if name in schema.names)]
+        # Before anything is unpacked: a row of a text or a list has no end.
+        for name in wanted:
+            _check_numbers(path, name, schema.field(name).type)
+        check_file_size(path, file.metadata.num_rows * len(wanted) * _NUMBER_BYTES, max_gb)
+        table = file.read(columns=wanted)
         values = np.column_stack([_as_float32(_numbers(path, table, name)) for name in names])
         sequences = table[_SEQUENCE].to_numpy() if _SEQUENCE in table.column_names else None
         frames = None
@@ -148,6 +163,14 @@ def _load_table(path: Path) -> _Table:
             values, frames = values[order], frames[order]
             sequences = None if sequences is None else sequences[order]
     return _Table(path, Block(values, tuple(names), groups), sequences, frames)
+
+
+def _check_numbers(path: Path, name: str, kind: Any) -> None:
+    from pyarrow import types
+
+    is_numeric = (types.is_integer, types.is_floating, types.is_boolean, types.is_decimal, types.is_null)
+    if not any(of_kind(kind) for of_kind in is_numeric):
+        raise DataError(f"{path} holds {kind} in the column {name}; store numbers alone")
 
 
 def _numbers(path: Path, table: Any, name: str) -> npt.NDArray[Any]:

@@ -34,27 +34,27 @@ class FingerspellingConfig(Spec):
     """Sign languages whose clips the validation split uses instead, in turn; empty: the training clips."""
     letters: tuple[str, ...] = ()
     """The alphabet; empty: the `alphabet_size` letters that the words use most."""
-    alphabet_size: int = Field(default=10, ge=1)
+    alphabet_size: int = Field(default=10, ge=1, le=1000)
     """How many letters where `letters` is empty; the vocabulary without the blank."""
     spelling: Literal["english", "random"] = "english"
     """English words of a shipped list, or random letter strings (for alphabets that English lacks)."""
-    num_train: int = Field(default=800, ge=1)
+    num_train: int = Field(default=800, ge=1, le=1_000_000)
     """Training utterances."""
-    num_valid: int = Field(default=100, ge=1)
+    num_valid: int = Field(default=100, ge=1, le=1_000_000)
     """Validation utterances."""
     valid_word_rate: float = Field(default=0.2, gt=0, lt=1)
     """Share of the distinct words that only the validation split uses; (0, 1)."""
-    min_letters: int = Field(default=3, ge=1)
+    min_letters: int = Field(default=3, ge=1, le=1000)
     """Fewest letters of a word."""
-    max_letters: int = Field(default=6, ge=1)
+    max_letters: int = Field(default=6, ge=1, le=1000)
     """Most letters of a word."""
-    max_words: int = Field(default=1, ge=1)
+    max_words: int = Field(default=1, ge=1, le=1000)
     """Words of an utterance: uniform in 1..max_words. Word boundaries have no label of their own."""
-    frames_per_letter: int | None = Field(default=14, ge=2)
+    frames_per_letter: int | None = Field(default=14, ge=2, le=10_000)
     """Mean frames of a letter, without transition; None keeps the recording's length (median 25)."""
-    transition_frames: int = Field(default=4, ge=0)
+    transition_frames: int = Field(default=4, ge=0, le=10_000)
     """Frames from one letter to the next; twice as many between words."""
-    frames_per_output: int = Field(default=4, ge=1)
+    frames_per_output: int = Field(default=4, ge=1, le=1000)
     """Input frames an output frame of the model (its stride); utterances are slowed down where CTC needs it."""
     points: PointSet = "hands_pose"
     """Which landmarks become features."""

@@ -161,7 +161,7 @@ def _phoenix_files(folder: Path, token: str) -> list[Path]:
 
 def _first_line(path: Path) -> str:
     with path.open(encoding="utf-8-sig", errors="replace") as lines:
-        return lines.readline()
+        return lines.readline(2**20)
 
 
 def _rows(

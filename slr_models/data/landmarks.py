@@ -28,8 +28,10 @@ from slr_models.data.index import Entry, Format, SplitName, find_format, read_in
 from slr_models.data.layout import HOLISTIC, Bools, Floats, PointSet
 from slr_models.data.normalize import feature_groups, features, select, selected_layout, to_body_frame
 from slr_models.data.problems import OnBad, Problems
+from slr_models.data.reading import MAX_FILE_GB
 from slr_models.data.scaling import column_statistics, stack_velocity
 from slr_models.errors import DataError
+from slr_models.memory import check_memory
 from slr_models.spec import Spec
 
 
@@ -47,11 +49,11 @@ class LandmarksConfig(Spec):
 
     kind: Literal["landmarks"] = "landmarks"
     """Selects this source."""
-    path: str
+    path: str = Field(min_length=1)
     """The folder with the list of utterances."""
     format: Literal["auto"] | Format = "auto"
     """How the list is written; auto: by what lies in the folder."""
-    features_dir: str = "features"
+    features_dir: str = Field("features", min_length=1)
     """Folder of the feature files of the format phoenix; relative to `path`."""
     on_bad: OnBad = "error"
     """A bad utterance or line ends the run with a message, or is left out and counted."""
@@ -68,7 +70,7 @@ class LandmarksConfig(Spec):
     """Whether differences of neighbouring frames are stacked on the features."""
     groups: dict[str, PositiveInt] = Field(default_factory=dict)
     """Name and number of columns of each feature group, in file order; empty: as the files tell, or one group."""
-    frames_per_output: int = Field(default=4, ge=1)
+    frames_per_output: int = Field(default=4, ge=1, le=1000)
     """Input frames an output frame of the model; a target that CTC cannot align is a bad utterance."""
     max_train: int | None = Field(default=None, ge=1)
     """Use a random selection of this many training utterances; None: all."""
@@ -76,6 +78,8 @@ class LandmarksConfig(Spec):
     """Use a random selection of this many validation utterances; None: all."""
     valid_rate: float = Field(default=0.1, gt=0, lt=1)
     """Share of sequences to validate on in the format kaggle, by whole participants where they are known; (0, 1)."""
+    max_file_gb: float = Field(default=MAX_FILE_GB, gt=0, le=10_000)
+    """Most memory, in GB (10^9 bytes), that the features of one file may take; found out before it is unpacked."""
     seed: int = Field(default=0, ge=0)
     """Seed of the random selections."""
 
@@ -192,7 +196,8 @@ class _Loader:
     def __init__(self, config: LandmarksConfig, problems: Problems) -> None:
         self._config = config
         self._problems = problems
-        self._reader = FeatureReader()
+        self._reader = FeatureReader(config.max_file_gb)
+        self._num_bytes = 0
         self._first: Block | None = None
 
     @property
@@ -211,6 +216,10 @@ class _Loader:
                 continue
             kept.entries.append(entry)
             kept.blocks.append(block)
+            self._num_bytes += block.nbytes
+            check_memory(
+                self._num_bytes, f"the features of {self._config.path}", "choose fewer with max_train, max_valid"
+            )
         return kept
 
     def _load(self, entry: Entry, known: frozenset[str] | None) -> Floats:

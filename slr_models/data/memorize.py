@@ -16,7 +16,7 @@ class MemorizeConfig(Spec):
 
     kind: Literal["memorize"] = "memorize"
     """Selects this source."""
-    num_utterances: int = Field(default=10, ge=1)
+    num_utterances: int = Field(default=10, ge=1, le=1_000_000)
     """Utterances taken from the beginning of the source's training split."""
     source: SourceConfig = Field(discriminator="kind")
     """Where they come from."""

@@ -13,6 +13,7 @@ from pydantic import Field, model_validator
 from slr_models.data.batch import BLANK_TOKEN, DataFacts, Dataset, FeatureGroup, Split
 from slr_models.data.feasibility import min_frames
 from slr_models.data.layout import Floats
+from slr_models.memory import check_memory
 from slr_models.spec import Spec
 
 _TRAIN, _VALID, _PROTOTYPES = range(3)
@@ -24,23 +25,23 @@ class SyntheticConfig(Spec):
 
     kind: Literal["synthetic"] = "synthetic"
     """Selects this source."""
-    vocabulary_size: int = Field(default=12, ge=1)
+    vocabulary_size: int = Field(default=12, ge=1, le=100_000)
     """Labels, without the blank."""
-    num_features: int = Field(default=24, ge=1)
+    num_features: int = Field(default=24, ge=1, le=100_000)
     """Features a frame."""
     num_train: int = Field(default=256, ge=1, le=1_000_000)
     """Training utterances."""
     num_valid: int = Field(default=48, ge=1, le=1_000_000)
     """Validation utterances."""
-    min_labels: int = Field(default=2, ge=1)
+    min_labels: int = Field(default=2, ge=1, le=10_000)
     """Fewest labels of an utterance."""
-    max_labels: int = Field(default=5, ge=1)
+    max_labels: int = Field(default=5, ge=1, le=10_000)
     """Most labels of an utterance."""
-    frames_per_label: int = Field(default=12, ge=1)
+    frames_per_label: int = Field(default=12, ge=1, le=10_000)
     """Mean frames that a label is held; each one varies by up to a quarter either way."""
-    noise: float = Field(default=0.3, ge=0)
+    noise: float = Field(default=0.3, ge=0, le=1e6)
     """Standard deviation of the noise; prototypes have unit variance."""
-    frames_per_output: int = Field(default=4, ge=1)
+    frames_per_output: int = Field(default=4, ge=1, le=1000)
     """Input frames an output frame of the model; decides which targets CTC can align."""
     infeasible_rate: float = Field(default=0.0, ge=0, le=1)
     """Share of training utterances shortened to one frame less than CTC needs; [0, 1]."""
@@ -60,7 +61,15 @@ class SyntheticConfig(Spec):
         return self
 
     def build(self) -> Dataset:
-        """Draws both splits; the validation split is always clean."""
+        """Draws both splits; the validation split is always clean.
+
+        Raises:
+            UserError: they would fill the memory.
+        """
+        frames = (self.min_labels + self.max_labels) / 2 * self.frames_per_label
+        num_bytes = 4.0 * ((self.num_train + self.num_valid) * frames + self.vocabulary_size * 2) * self.num_features
+        advice = "lower num_train, max_labels, frames_per_label or num_features"
+        check_memory(num_bytes, f"{self.num_train} made-up utterances", advice)
         prototypes = np.random.default_rng((self.seed, _PROTOTYPES)).standard_normal(
             (self.vocabulary_size + 1, self.num_features)
         )

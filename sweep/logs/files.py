@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from slr_models.errors import UserError
+from slr_models.memory import check_memory
 from sweep.logs import events, json_files, mlflow, tables, text
 from sweep.logs.choice import ColumnChoice
 from sweep.logs.raw import Bools, Column, NumberCells, RawLog, from_rows
@@ -36,6 +37,8 @@ def read_trace(path: Path, choice: ColumnChoice = ColumnChoice()) -> Trace:  # n
     """
     if not path.exists():
         raise UserError(f"{path} does not exist; give a log file, or a folder with a TensorBoard event file")
+    if not (path.is_dir() or path.is_file()):
+        raise UserError(f"{path} is a pipe or a device; write what it gives to a file")
     try:
         raw = _read(path, choice)
     except OSError as error:
@@ -121,7 +124,11 @@ def _read_folder(path: Path, choice: ColumnChoice) -> RawLog:
 def _read_parquet(path: Path, content: bytes, choice: ColumnChoice) -> RawLog:
     # Not by pandas: it takes a null (not logged) and a NaN (a NaN loss) for the same.
     try:
-        table = pq.ParquetFile(pa.BufferReader(content)).read()
+        file = pq.ParquetFile(pa.BufferReader(content))
+        # A run of equal values takes nothing on disk.
+        num_bytes = 8.0 * file.metadata.num_rows * file.metadata.num_columns
+        check_memory(2 * num_bytes, f"the {file.metadata.num_rows} rows of {path}", "give a part of them")
+        table = file.read()
     except (pa.ArrowException, OSError) as error:
         raise UserError(f"{path} cannot be read as Parquet ({' '.join(str(error).split())})") from error
     metadata = table.schema.metadata or {}
@@ -145,5 +152,6 @@ def _parquet_column(column: pa.ChunkedArray, nan_is_unknown: bool) -> Column:
     if not (pa.types.is_floating(kind) or pa.types.is_integer(kind) or pa.types.is_boolean(kind)):
         return list(column.to_pylist())
     logged = column.is_valid().to_numpy()
-    values = column.cast(pa.float64()).to_numpy()
+    # Whole numbers that float64 does not tell apart, such as times in nanoseconds, are rounded.
+    values = column.cast(pa.float64(), safe=False).to_numpy()
     return NumberCells(values, logged & ~np.isnan(values) if nan_is_unknown else logged)

@@ -18,6 +18,9 @@ _ROWS_KEYS = ("log_history", "history", "logs", "log", "metrics", "records", "re
 _SHOWN = 300
 _NUMBERED = re.compile(r"^[a-z]*[ _]?\d+$", re.IGNORECASE)
 
+_MAX_DEPTH = 20
+"""Objects in each other whose values count as logged."""
+
 
 def read_json(path: Path, content: str, choice: ColumnChoice) -> RawLog:
     """The columns of a file that is one JSON value, or holds one a line.
@@ -26,7 +29,7 @@ def read_json(path: Path, content: str, choice: ColumnChoice) -> RawLog:
         UserError: It is neither, or the value is no log.
     """
     try:
-        value = json.loads(content)
+        value = _value(content)
     except ValueError:
         return _read_lines(path, content, choice)
     if isinstance(value, dict) and "\n" not in content.strip() and not _series(value) and not _rows_of(value):
@@ -134,11 +137,23 @@ def flat(row: Mapping[str, Any], prefix: str = "") -> dict[str, Cell]:
     """The values of an object, those of nested ones by path ("train/loss"). Lists are no values of a step."""
     cells: dict[str, Cell] = {}
     for name, value in row.items():
-        if isinstance(value, dict):
+        if isinstance(value, dict) and prefix.count("/") < _MAX_DEPTH:
             cells.update(flat(value, f"{prefix}{name}/"))
         elif _is_cell(value):
             cells[prefix + name] = value
     return cells
+
+
+def _value(text: str) -> Any:
+    """The value of a JSON text.
+
+    Raises:
+        ValueError: it is no JSON, or its lists and objects lie too deep in each other.
+    """
+    try:
+        return json.loads(text)
+    except RecursionError:
+        raise ValueError("its lists and objects lie too deep in each other") from None
 
 
 def are_json_lines(content: str) -> bool:
@@ -148,7 +163,7 @@ def are_json_lines(content: str) -> bool:
         return False
     for text in (start.partition("\n")[0], start):
         try:
-            value = json.loads(text)
+            value = _value(text)
         except ValueError:
             continue
         if isinstance(value, dict) or text is start:
@@ -167,7 +182,7 @@ def _read_lines(path: Path, content: str, choice: ColumnChoice) -> RawLog:
 
 def _is_json(line: str) -> bool:
     try:
-        json.loads(line)
+        _value(line)
     except ValueError:
         return False
     return True
@@ -176,7 +191,7 @@ def _is_json(line: str) -> bool:
 def _json_rows(path: Path, lines: list[tuple[int, str]]) -> Iterator[tuple[int, dict[str, Cell]]]:
     for number, line in lines:
         try:
-            row = json.loads(line)
+            row = _value(line)
         except ValueError as error:
             raise UserError(f"{path}: line {number} is not JSON ({error}); write one object a line") from error
         if not isinstance(row, dict):

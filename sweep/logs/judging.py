@@ -1,6 +1,7 @@
 """Judges a log as its training would have been judged live: the rules of the monitor, step by step."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -87,24 +88,24 @@ def setting_of(path: Path, trace: Trace) -> Setting:
     """
     usual = Setting(RunContext(has_scaler=trace.has_scaler), MonitorConfig())
     folder = path.resolve().parent.parent
-    if path.suffix != ".parquet" or path.resolve().parent.name != "steps" or not (folder / "study.yaml").is_file():
+    if path.suffix != ".parquet" or path.resolve().parent.name != "steps" or not (folder / "study.yaml").exists():
         return usual
     content = store.read_study(folder)
     notes: tuple[str, ...] = ()
     try:
-        config = MonitorConfig.model_validate(content.get("monitor", {}))
+        config = MonitorConfig.model_validate(content.get("monitor") or {})
     except ValidationError:
         # Rules come and go between versions.
         config = usual.config
         notes = ("the study's monitor settings are of another version; the usual ones are in force",)
-    provenance, budget = content.get("provenance") or {}, content.get("budget") or {}
+    provenance, budget = content.get("provenance"), content.get("budget")
     context = replace(
         usual.context,
-        l_const=provenance.get("l_const", math.nan),
-        l_unif=provenance.get("l_unif", math.nan),
-        budget_steps=budget.get("steps"),
+        l_const=_number(provenance, "l_const"),
+        l_unif=_number(provenance, "l_unif"),
+        budget_steps=int(steps) if math.isfinite(steps := _number(budget, "steps")) else None,
     )
-    if not (folder / "trials.parquet").is_file():
+    if not (folder / "trials.parquet").exists():
         return Setting(context, config, notes=notes)
     trials = store.read_trials(folder)
     rows = trials[trials["trial_id"] == path.stem].to_dict("records")
@@ -121,3 +122,9 @@ def setting_of(path: Path, trace: Trace) -> Setting:
         said=(Outcome(row["verdict"]), None if math.isnan(row["stop_step"]) else int(row["stop_step"])),
         notes=notes,
     )
+
+
+def _number(section: object, key: str) -> float:
+    """A number of a section of study.yaml; NaN where it is not known."""
+    value = section.get(key) if isinstance(section, Mapping) else None
+    return float(value) if isinstance(value, int | float) else math.nan

@@ -51,9 +51,13 @@ def read_metrics(files: Sequence[Path], choice: ColumnChoice) -> RawLog:
             if not line.strip():
                 continue
             found = _LINE.fullmatch(line.strip())
-            if found is None:
+            try:
+                step, value = (None, None) if found is None else (int(found[2]), parse(found[1]))
+            except ValueError:
+                step = None
+            if step is None:
                 raise UserError(f"{path}: line {number} is no `timestamp value step` of an MLflow metric")
-            rows.setdefault(int(found[2]), {})[name] = parse(found[1])
+            rows.setdefault(step, {})[name] = value
     in_order = [(step, {"step": step, **rows[step]}) for step in sorted(rows)]
     if len(rows) == 1 and len(files) == 1:
         # Logged without a step: all at step 0, in order.

@@ -1,6 +1,7 @@
 """The bytes and the text of a log file, unzipped, read when they are asked for and not before."""
 
 import gzip
+import math
 import re
 import zlib
 from collections.abc import Iterator
@@ -12,7 +13,14 @@ from typing import Any
 import pyarrow as pa
 
 from slr_models.errors import UserError
+from slr_models.memory import GB, memory_bytes
 
+_COPIES = 8
+"""Times that a whole file is in memory while it is read: as bytes, as text, as lines, as numbers."""
+MAX_LINE = 2**26
+"""Characters of a line of a text log; a whole history in a line of JSON has fewer."""
+_MANY_LINES = 2**26
+"""More are made room for when they come."""
 _HEAD = 2**16
 _CHUNK = 2**20
 _CURSOR_MOVE = re.compile(r"\x1b\[[0-9;]*[A-Hf]")
@@ -56,11 +64,11 @@ class Source:
 
     @cached_property
     def num_lines_guessed(self) -> int:
-        """About how many lines there are, from the length of the first ones; a little too many."""
+        """About how many lines there are, from the length of the first ones; a little too many, yet within memory."""
         line_bytes = len(self.head) / max(self.head.count(b"\n"), 1)
         # Text is zipped to a third or less.
         size = self.path.stat().st_size * (4 if self.is_zipped else 1)
-        return int(1.1 * size / line_bytes) + 16
+        return min(int(1.1 * size / line_bytes) + 16, _MANY_LINES)
 
     @property
     def suffix(self) -> str:
@@ -68,8 +76,25 @@ class Source:
         return Path(self.path.name.lower().removesuffix(".gz")).suffix
 
     def content(self) -> bytes:
-        """All bytes."""
-        return b"".join(self._chunks(_CHUNK))
+        """All bytes; refused as soon as they are more than can be read here."""
+        memory = memory_bytes()
+        limit = math.inf if memory is None else memory / _COPIES
+        if not self.is_zipped and self.path.stat().st_size > limit:
+            raise self._too_large(limit)
+        chunks, size = [], 0
+        for chunk in self._chunks(_CHUNK):
+            size += len(chunk)
+            if size > limit:
+                raise self._too_large(limit)
+            chunks.append(chunk)
+        return b"".join(chunks)
+
+    def _too_large(self, limit: float) -> UserError:
+        unzipped = " unzipped" if self.is_zipped else ""
+        return UserError(
+            f"{self.path} has more than {limit / GB:.2g} GB{unzipped}, too much to read with the memory that is "
+            f"here; give a part of it, as head -c and tail -c make, or a table (CSV), which is read piece by piece"
+        )
 
     def has_escapes(self) -> bool:
         """Whether it holds terminal codes, zero bytes, or lone carriage returns."""
@@ -77,19 +102,34 @@ class Source:
 
     def text(self) -> str:
         """The text as a reader sees it: without colours."""
-        content = self.content()
-        if b"\0" in content[:4096] and not content.startswith(_UTF16):
+        if b"\0" in self.head[:4096] and not self.head.startswith(_UTF16):
             raise UserError(
                 f"{self.path} is none of the known formats: CSV, Parquet, JSON, JSON lines, a TensorBoard event file, "
                 f"an MLflow metric, or a text log"
             )
+        content = self.content()
         if content.startswith(_UTF16):
             decoded = content.decode("utf-16", errors="replace")
         else:
             # Names and numbers are ASCII; what else a log holds must not stop its reading.
             decoded = content.decode("utf-8-sig", errors="replace")
+        self._check_lines(content)
         decoded = _ESCAPE.sub("", _CURSOR_MOVE.sub("\r", decoded)) if "\x1b" in decoded else decoded
         return _unquoted(decoded) if decoded.startswith(">") else decoded
+
+    def _check_lines(self, content: bytes) -> None:
+        """Refuses a line that no program printed."""
+        start = 0
+        while len(content) - start > MAX_LINE:
+            end = content.rfind(b"\n", start, start + MAX_LINE)
+            end = max(end, content.rfind(b"\r", start, start + MAX_LINE))
+            if end < 0:
+                number = content.count(b"\n", 0, start) + 1
+                raise UserError(
+                    f"{self.path}:{number}: the line has more than {MAX_LINE // 2**20} MiB, which no log has; "
+                    f"give one with ends of lines"
+                )
+            start = end + 1
 
     @contextmanager
     def open(self) -> Iterator[Any]:

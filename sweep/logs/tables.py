@@ -133,7 +133,7 @@ def begins_with_header(text: str) -> bool:
 def read_lines(path: Path, lines: Sequence[tuple[int, str]], delimiter: str, choice: ColumnChoice) -> RawLog:
     """The columns of a table, cell by cell; `lines` are numbered, the header first."""
     rows = _rows(path, lines, delimiter)
-    header = next(rows)[1]
+    _, header = next(rows, (0, [""]))
     if all(map(_is_number, header)):
         names = [f"column {place}" for place in range(1, len(header) + 1)]
         if not choice.loss:
@@ -146,7 +146,9 @@ def read_lines(path: Path, lines: Sequence[tuple[int, str]], delimiter: str, cho
         return read_lines(path, [(0, delimiter.join(names)), *lines], delimiter, choice)
     if len(header) == 1 and len(header[0].split()) > 1:
         parted = [(number, delimiter.join(line.lstrip("# ").split())) for number, line in lines]
-        return read_lines(path, parted, delimiter, choice)
+        # An open quotation mark keeps together what lies between blanks.
+        if parted != list(lines):
+            return read_lines(path, parted, delimiter, choice)
     names, kept, notes = _named(path, header, choice)
     columns: dict[str, list[Cell]] = {name: [] for name in names if choice.wants(name)}
     others = {name: bytearray() for name in names if name not in columns}
@@ -305,6 +307,9 @@ def _read_fast(source: Source, choice: ColumnChoice) -> RawLog | None:
             if name is None or name in texts:
                 return None
             texts.add(name)
+        except UnicodeDecodeError:
+            # Texts that are no UTF-8 are read with what can be told of them.
+            return None
     if any(name in columns[name] for name in texts):  # type: ignore[operator]
         return None
     others = [place for name, place in zip(names, places, strict=True) if name not in wanted]

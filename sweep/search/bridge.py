@@ -39,9 +39,9 @@ from sweep.space import (
     is_active,
     ordered,
 )
+from sweep.store import JOURNAL_FILE
 from sweep.wording import short_keys
 
-JOURNAL_FILE = "optuna.journal"
 UNKNOWN_COST = 1e9
 """Stands for the cost of a setting that crashed before it could be measured. It is infeasible anyway."""
 

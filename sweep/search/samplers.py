@@ -61,7 +61,7 @@ class TpeSearch(SearchSpec):
     """Tree-structured Parzen estimator: random at first, then near the good settings."""
 
     kind: Literal["tpe"] = "tpe"
-    num_startup: int = Field(16, ge=1)
+    num_startup: int = Field(16, ge=1, le=100_000)
     """Random settings before the estimator takes over."""
 
     def sampler(self, number: int, space: Space) -> "optuna.samplers.BaseSampler":
@@ -77,7 +77,7 @@ class GpSearch(SearchSpec):
     """Gaussian process with expected improvement: few settings, each thought over; conditional ones at random."""
 
     kind: Literal["gp"] = "gp"
-    num_startup: int = Field(12, ge=1)
+    num_startup: int = Field(12, ge=1, le=100_000)
     """Random settings before the process takes over."""
 
     def sampler(self, number: int, space: Space) -> "optuna.samplers.BaseSampler":
@@ -97,7 +97,7 @@ class StabilitySearch(SearchSpec):
     mode: SearchMode = "balanced"
     """`map`: the boundary alone; `exploit`: the best result where training is stable, so that at most a quarter of
     the trials should diverge; `balanced`: two thirds and one third."""
-    num_startup: int = Field(14, ge=4)
+    num_startup: int = Field(14, ge=4, le=100_000)
     """Evenly spread settings before the model takes over."""
     stop_width: float = Field(0.25, ge=0)
     """The search ends once the mean width of an edge, from P(stable) = 0.9 to 0.1, falls below this: decades of the
@@ -139,9 +139,9 @@ class CmaEsSearch(SearchSpec):
     """
 
     kind: Literal["cmaes"] = "cmaes"
-    num_startup: int = Field(8, ge=1)
+    num_startup: int = Field(8, ge=1, le=100_000)
     """Random settings before the first population."""
-    population_size: int | None = Field(None, ge=4)
+    population_size: int | None = Field(None, ge=4, le=100_000)
     """Settings of a generation; null: 4 + 3 ln(dimensions), rounded down."""
 
     def sampler(self, number: int, space: Space) -> "optuna.samplers.BaseSampler":
@@ -166,7 +166,7 @@ class Nsga2Search(SearchSpec):
     kind: Literal["nsga2"] = "nsga2"
     cost: Cost = "step_time_s"
     """The second objective: seconds of a training step, or MiB of peak memory; the mean over a setting's seeds."""
-    population_size: int = Field(12, ge=2)
+    population_size: int = Field(12, ge=2, le=100_000)
     """Settings of a generation. The first is random."""
 
     def sampler(self, number: int, space: Space) -> "optuna.samplers.BaseSampler":

@@ -36,7 +36,19 @@ from sweep.boundary.encoding import Encoding, Floats
 from sweep.boundary.model import MIN_ROWS, MarginModel
 from sweep.boundary.result import MIN_STABLE, ResultModel
 from sweep.records import SearchMode
-from sweep.space import Choice, Dimension, Grid, Integer, LogUniform, Settings, Space, Uniform, contains, is_active
+from sweep.space import (
+    MAX_VALUES,
+    Choice,
+    Dimension,
+    Grid,
+    Integer,
+    LogUniform,
+    Settings,
+    Space,
+    Uniform,
+    contains,
+    is_active,
+)
 
 SAFE_ENOUGH = 0.85
 """An exploiting trial is expected to be stable with at least this probability, so that few diverge."""
@@ -339,14 +351,21 @@ def _worst(margins: Sequence[float]) -> float | None:
     return max(margins, default=None)
 
 
+def _check_listable(given: BaseDistribution, num_steps: float) -> None:
+    if num_steps >= MAX_VALUES:
+        raise ValueError(f"StabilitySampler knows up to {MAX_VALUES} steps of a dimension, got {given}: leave step out")
+
+
 def _dimension(given: Dimension | BaseDistribution | Mapping[str, Any]) -> Dimension:
     match given:
         case FloatDistribution(low=low, high=high, log=log, step=step):
             if low == high or step:
+                _check_listable(given, (high - low) / (step or 1.0))
                 return Grid(grid=tuple(low + (step or 0.0) * k for k in range(round((high - low) / (step or 1.0)) + 1)))
             return LogUniform(loguniform=(low, high)) if log else Uniform(uniform=(low, high))
         case IntDistribution(low=low, high=high, log=log, step=step):
             if low == high or step != 1:
+                _check_listable(given, (high - low) / step)
                 return Grid(grid=tuple(range(low, high + 1, step)))
             return Integer.model_validate({"int": (low, high), "log": log})
         case CategoricalDistribution(choices=choices):

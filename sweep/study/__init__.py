@@ -5,8 +5,8 @@ reading.py       study.yaml of a results folder to what it says
 settings.py      the typed study; claim.py, design.py, full_size.py and scheduler.py are parts of it
 loaded.py        a study with its source: the configuration of any of its trials
 checks.py        what types cannot say; search_checks.py and corners.py are parts of it
+code.py          which code of the user's a study names
 messages.py      what pydantic found wrong, in words; fields.py knows the settings that a path names
-yaml_source.py   YAML 1.2 with line numbers
 """
 
 from sweep.study.checks import budget_problems

@@ -9,17 +9,24 @@ from collections.abc import Collection, Iterator
 
 from slr_models.errors import SettingProblem
 from slr_models.spec import Spec
-from sweep.space import Space, condition_problems
+from sweep.space import Space, condition_problems, num_corners
 from sweep.study.claim import LR_FACTOR, Claim, unknown_names
 from sweep.study.claim import problems as problems_of_claim
+from sweep.study.code import code_problems
 from sweep.study.corners import corner_problems
+from sweep.study.design import cells
 from sweep.study.fields import field_named, is_open, specs_in
 from sweep.study.loaded import LoadedStudy
 from sweep.study.messages import may_mean, suggest
 from sweep.study.search_checks import full_size_problems, scheduler_problems, search_problems
-from sweep.study.settings import Study
-from sweep.study.yaml_source import KeyPath
+from sweep.study.settings import MAX_TRIALS, Study
 from sweep.training.config import TrialConfig
+from sweep.yaml_source import KeyPath
+
+MAX_CORNERS = 20_000
+"""Each takes about 0.1 ms to check."""
+
+_RESERVED = re.compile(r"(?:con|prn|aux|nul|com[0-9]|lpt[0-9])(?:\..*)?", re.IGNORECASE)
 
 
 def failed_checks(loaded: LoadedStudy) -> list[SettingProblem]:
@@ -31,9 +38,12 @@ def failed_checks(loaded: LoadedStudy) -> list[SettingProblem]:
     factors = list(_factor_problems(loaded))
     found = [*_beside_design(study), *_budget_and_name(study), *misspelled, *conditions, *factors]
     # Corners need every dimension: one that is missing may make another one valid.
-    sound = not (misspelled or conditions or factors)
+    many = list(_too_many_corners(study))
+    found += many
+    sound = not (misspelled or conditions or factors or many)
     corners = list(corner_problems(loaded)) if sound else []
     found += corners
+    found += code_problems(study)
     # Dimensions and factors that lack a value, or have one that cannot be used.
     wrong = {problem.path[-1] for problem in [*conditions, *corners]}
     if study.design is not None:
@@ -50,6 +60,10 @@ def budget_problems(study: Study) -> Iterator[SettingProblem]:
     budget = study.budget
     if (budget.steps is None) == (budget.epochs is None):
         yield SettingProblem(("budget",), "budget needs either steps or epochs (one of the two)")
+    if budget.trials > MAX_TRIALS:
+        yield SettingProblem(
+            ("budget", "trials"), f"{budget.trials} trials are more than a study can have: {MAX_TRIALS}"
+        )
     if study.design is None and budget.trials < study.repeats:
         yield SettingProblem(
             ("budget", "trials"),
@@ -59,8 +73,34 @@ def budget_problems(study: Study) -> Iterator[SettingProblem]:
 
 def _budget_and_name(study: Study) -> Iterator[SettingProblem]:
     yield from budget_problems(study)
-    if study.name in (".", "..") or re.search(r"[/\\\x00-\x1f]", study.name):
-        yield SettingProblem(("name",), f"name is {study.name!r}, but it names a folder", "leave out / and \\")
+    if (wrong := _unfit_for_a_folder(study.name)) is not None:
+        yield SettingProblem(("name",), f"name is {study.name!r}, but it names a folder", wrong)
+
+
+def _unfit_for_a_folder(name: str) -> str | None:
+    """What to change of a name, so that a folder can have it on any system and in any command; None where it can."""
+    if found := re.search(r'[/\\<>:"|?*]', name):
+        return f"leave out {found[0]}"
+    if not name.isprintable():
+        return "leave out what cannot be printed"
+    if name != name.strip() or name.endswith("."):
+        return "leave out blanks around it, and a full stop at its end"
+    if name.startswith((".", "-")):
+        return f"begin it with something else than {name[0]}, which hides a folder or makes it an option of a command"
+    if _RESERVED.fullmatch(name):
+        return "choose another one, since Windows keeps this for a device"
+    return None
+
+
+def _too_many_corners(study: Study) -> Iterator[SettingProblem]:
+    """Why not each end of each dimension can be tried before the first training."""
+    count = num_corners(study.space) * (1 if study.design is None else len(cells(study.design)))
+    if count > MAX_CORNERS:
+        yield SettingProblem(
+            ("space",),
+            f"space has {count} combinations of values to check, more than {MAX_CORNERS}",
+            "leave values out of its longest choice, or write a range of numbers as int, uniform or loguniform",
+        )
 
 
 def _unknown_path(path: str, key: KeyPath, name: str) -> Iterator[SettingProblem]:

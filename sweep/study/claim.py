@@ -1,16 +1,16 @@
 """A claim that a study's design settles: what somebody said, as a comparison of levels of a factor."""
 
 from collections.abc import Iterator
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from slr_models.errors import SettingProblem
 from slr_models.spec import Spec
 from sweep.space import Scalar, Settings
 from sweep.study.design import LevelName, Paired, level_name, words
 from sweep.study.responses import RESPONSES, ResponseName
-from sweep.study.yaml_source import KeyPath
+from sweep.yaml_source import KeyPath
 
 Effect = Literal["difference", "ratio", "slope", "mean"]
 
@@ -25,10 +25,16 @@ MIN_SLOPE_LEVELS = 3
 _DIRECTIONS = {"higher": "higher by", "lower": "lower by", "equal": "equal within"}
 
 
+def _printable(name: str) -> str:
+    if not name.strip() or not name.isprintable():
+        raise ValueError(f"{name!r} cannot be read in a line: write a word or a few")
+    return name
+
+
 class Claim(Spec):
     """What somebody claims, as an effect of one factor of the design on one response, with the error allowed."""
 
-    name: str = Field(min_length=1, max_length=60)
+    name: Annotated[str, AfterValidator(_printable)] = Field(min_length=1, max_length=60)
     """Names it in results; unique in the study."""
     text: str = Field(min_length=1)
     """The claim in the words of whoever made it; stands in the report."""
@@ -62,7 +68,7 @@ class Claim(Spec):
     """What the effect is compared with, in its unit. Null: 0; of a ratio: 1."""
     smallest_effect: float = Field(gt=0)
     """Distance from `value` that matters, in the unit of the effect. Of a ratio: the factor, such as 1.1 for 10 %."""
-    alpha: float = Field(0.05, gt=0, lt=0.5)
+    alpha: float = Field(0.05, ge=1e-9, lt=0.5)
     """Error allowed, two-sided, over all looks; Holm's procedure shares it with the study's other claims."""
     stated_after: int = Field(0, ge=0)
     """Trainings that had finished when it was stated as it is. Written by the tool into results; ignored when read."""

@@ -6,8 +6,8 @@ from slr_models.errors import SettingError, SettingProblem
 from sweep.space import Scalar, Settings
 from sweep.study.fields import field_named, spec_at
 from sweep.study.loaded import LoadedStudy
-from sweep.study.yaml_source import KeyPath
 from sweep.training.config import TrialConfig
+from sweep.yaml_source import KeyPath
 
 
 def problems_of(loaded: LoadedStudy, settings: Mapping[str, Scalar]) -> tuple[SettingProblem, ...]:

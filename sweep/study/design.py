@@ -7,6 +7,7 @@ numbers), and blocks are independent of each other.
 
 import itertools
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, Self
@@ -14,21 +15,25 @@ from typing import Annotated, Any, Literal, Self
 import numpy as np
 from pydantic import BeforeValidator, Field, model_validator
 
-from slr_models.spec import Spec
+from slr_models.spec import MAX_WHOLE, Spec
 from sweep.boundary.encoding import Encoding
-from sweep.space import Choice, Dimension, Grid, Scalar, Settings, Space
+from sweep.space import MAX_VALUES, Choice, Dimension, Grid, Scalar, Settings, Space, check_sizes
 
 MIN_HALVED = 3
 """Factors that a half needs: with two, each would be the other's alias."""
 MIN_QUARTERED = 5
 """Factors that a quarter needs: with four, two of them would be each other's alias."""
+MAX_COMBINATIONS = MAX_VALUES
+"""Of levels, before a fraction leaves any out: a block trains them all."""
+MAX_TRAININGS = 100_000
+"""Of a design; what nobody can wait for is a mistake."""
 
 
 def level_name(value: Any) -> Any:
     """The name of a level that a value stands for: 1e-4 -> "0.0001", 65536.0 -> "65536", true -> "true"."""
     if isinstance(value, bool):
         return str(value).lower()
-    if isinstance(value, float) and value.is_integer():
+    if isinstance(value, float) and value.is_integer() and abs(value) <= MAX_WHOLE:
         return str(int(value))
     return str(value) if isinstance(value, int | float) else value
 
@@ -54,8 +59,11 @@ def _long_form(given: Any) -> Any:
             "small: {training.batch_size: 2, training.accumulate: 2}"
         )
     ((path, values),) = given.items()
-    if None in values:
-        raise ValueError(f"a level sets {path} to a value, and null is none: leave it out of the list")
+    for value in values:
+        if value is None:
+            raise ValueError(f"a level sets {path} to a value, and null is none: leave it out of the list")
+        if not isinstance(value, Scalar):
+            raise ValueError(f"a level sets {path} to one value, such as a number or a word, got {value!r}")
     names = [level_name(value) for value in values]
     if (twice := _first_repeated(names)) is not None:
         raise ValueError(f"the value {twice} stands twice")
@@ -85,9 +93,9 @@ class Paired(Spec):
     """
 
     kind: Literal["paired"] = "paired"
-    blocks: int = Field(24, ge=2)
+    blocks: int = Field(24, ge=2, le=100_000)
     """Blocks planned: drawn setting x seed, each trained in every cell. The most pairs that a claim can have."""
-    looks: int = Field(4, ge=1)
+    looks: int = Field(4, ge=1, le=100)
     """Analyses planned, evenly spaced over the blocks, the last at their end. The study ends at the first look at which
     every claim is settled; 1 for a study that trains all of its blocks in any case."""
     factors: dict[str, Factor] = Field(min_length=1)
@@ -102,14 +110,24 @@ class Paired(Spec):
     def _consistent(self) -> Self:
         if self.looks > self.blocks:
             raise ValueError(f"looks is {self.looks}, more than there are blocks ({self.blocks}): ask for fewer")
+        # First, since all that follows lists levels or combinations of them.
+        combinations = math.prod(map(len, self.factors.values()))
+        if combinations > MAX_COMBINATIONS:
+            raise ValueError(
+                f"the levels of all factors make {combinations} combinations, more than {MAX_COMBINATIONS}: leave "
+                f"levels or factors out"
+            )
         for name, levels in self.factors.items():
             _check_factor(name, levels)
-        owners = [(path, name) for name, levels in self.factors.items() for path in _paths(levels)]
-        for index, (path, name) in enumerate(owners):
-            other = next((n for p, n in owners[:index] if p == path), None)
-            if other is not None:
-                raise ValueError(f"the factors {other} and {name} both set {path}: leave it to one of them")
+        owners: dict[str, str] = {}
+        for name, levels in self.factors.items():
+            for path in _paths(levels):
+                if path in owners:
+                    raise ValueError(f"the factors {owners[path]} and {name} both set {path}: leave it to one of them")
+                owners[path] = name
         self._check_fraction()
+        if (trainings := num_trainings(self)) > MAX_TRAININGS:
+            raise ValueError(f"blocks x cells make {trainings} trainings, more than {MAX_TRAININGS}: lower blocks")
         return self
 
     def _check_fraction(self) -> None:
@@ -131,8 +149,13 @@ class Paired(Spec):
 
 def _check_factor(name: str, levels: Mapping[str, Settings]) -> None:
     for part in (name, *levels):
-        if not part or "," in part or "=" in part:
+        if not part.strip() or not part.isprintable() or "," in part or "=" in part:
             raise ValueError(f"{part!r} cannot name a factor or a level: cells are named factor=level, factor=level")
+    for level, settings in levels.items():
+        try:
+            check_sizes(list(settings.values()))
+        except ValueError as error:
+            raise ValueError(f"the level {level} of {name}: {error}") from None
     for one, other in itertools.combinations(levels, 2):
         if levels[one] == levels[other]:
             raise ValueError(f"the levels {one} and {other} of {name} are the same: let them differ, or leave one out")
@@ -144,7 +167,8 @@ def _paths(levels: Mapping[str, Settings]) -> list[str]:
 
 
 def _first_repeated(names: Sequence[Any]) -> Any | None:
-    return next((name for index, name in enumerate(names) if name in names[:index]), None)
+    count = Counter(names)
+    return next((name for name in names if count[name] > 1), None)
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from pydantic.fields import FieldInfo
 
 from slr_models.spec import Spec
 from sweep.space import Scalar
-from sweep.study.yaml_source import KeyPath
+from sweep.yaml_source import KeyPath
 
 
 def spec_at(

@@ -16,9 +16,9 @@ class FullSize(Spec):
 
     path: str
     """Dotted path of the size, such as model.width: a dimension of `space` with at least three values."""
-    target: float = Field(gt=0)
+    target: float = Field(gt=0, le=1e12)
     """The size to predict for, in the unit of that setting."""
-    trainings: int = Field(0, ge=0)
+    trainings: int = Field(0, ge=0, le=1000)
     """Trainings at that size after the confirmation: the first `safety.lr_factor` below the predicted edge, the second
     a factor 3 above it, which should diverge, the others like the first over more seeds. 0 predicts without a test."""
 

@@ -6,14 +6,14 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from slr_models.errors import SettingError
-from sweep.space import Scalar, Settings, corner_settings, is_active, ordered
+from slr_models.errors import SettingError, SettingProblem
+from sweep.space import Scalar, Settings, contains, corner_settings, is_active, ordered
 from sweep.study.design import Cell, cells
 from sweep.study.fields import deep_copy, default_section, spec_at
 from sweep.study.messages import explained
 from sweep.study.settings import Study
-from sweep.study.yaml_source import YamlSource
 from sweep.training.config import TrialConfig, steps_per_epoch
+from sweep.yaml_source import YamlSource
 
 TRIAL_SECTIONS = ("model", "data", "training")
 
@@ -24,6 +24,7 @@ class LoadedStudy:
     def __init__(self, study: Study, source: YamlSource) -> None:
         self.study = study
         self.source = source
+        self._searched = study.searched
         self._base = {key: source.content[key] for key in TRIAL_SECTIONS if key in source.content}
 
     def trial_config(self, settings: Mapping[str, Scalar]) -> TrialConfig:
@@ -37,6 +38,22 @@ class LoadedStudy:
             return TrialConfig.model_validate(content)
         except ValidationError as error:
             raise SettingError(*map(self.source.placed, explained(error, TrialConfig, content))) from error
+
+    def check_stored(self, settings: Mapping[str, Scalar]) -> None:
+        """Whether settings that stand in a results folder may be trained with: the folder may have come from anywhere,
+        and what a model is built of can be code.
+
+        Raises:
+            SettingError: the study does not search a setting of the model, or a text is none that it offers.
+        """
+        for path, value in settings.items():
+            if path.partition(".")[0] == "training":
+                continue
+            dimension = self._searched.get(path)
+            if dimension is None or (isinstance(value, str) and not contains(dimension, value)):
+                problem = f"a training in the results has {path} = {value!r}, and the space of the study has not"
+                advice = "bring the files back as they were, or move the results away"
+                raise SettingError(self.source.placed(SettingProblem(("space", path), problem, advice)))
 
     def content(self, settings: Mapping[str, Scalar]) -> dict[str, Any]:
         """What `trial_config` validates: the study's sections of a trial with the settings put in."""

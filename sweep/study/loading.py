@@ -8,7 +8,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from slr_models.errors import SettingError, SettingProblem
-from sweep.study import yaml_source
+from sweep import yaml_source
 from sweep.study.checks import failed_checks
 from sweep.study.claim import resolved
 from sweep.study.design import dimensions as design_dimensions
@@ -16,7 +16,7 @@ from sweep.study.fields import deep_copy, default_section
 from sweep.study.loaded import LoadedStudy
 from sweep.study.messages import explained
 from sweep.study.settings import Confirm, Study
-from sweep.study.yaml_source import YamlSource
+from sweep.yaml_source import YamlSource
 
 
 def load(path: Path, overrides: Sequence[str] = ()) -> LoadedStudy:
@@ -119,6 +119,8 @@ def _override(source: YamlSource, override: str) -> YamlSource:
     where = f"--set {override}"
     if not equals or not all(keys):
         raise SettingError(SettingProblem((), "write it as dotted.path=value, such as budget.trials=8", where=where))
+    if len(keys) > yaml_source.MAX_DEPTH:
+        raise SettingError(SettingProblem((), f"a path of {len(keys)} keys: no setting lies so deep", where=where))
     content = deep_copy(source.content)
     # A dimension's key in `space` is itself a dotted path.
     if keys[0] == "space" and len(keys) > 1:

@@ -11,7 +11,7 @@ from slr_models.errors import SettingProblem
 from slr_models.spec import Spec
 from sweep.space import KINDS as DIMENSION_KINDS
 from sweep.study.fields import field_at, kinds_at, spec_at, specs_in
-from sweep.study.yaml_source import KeyPath
+from sweep.yaml_source import KeyPath
 
 _WANTED = {
     "int_type": "a whole number",
@@ -73,6 +73,9 @@ def _explain(item: Mapping[str, Any], path: KeyPath, root: type[Spec], content: 
             return SettingProblem(path, f"{name} is {_shown(item['input'])}", advice)
         case kind if kind in _WANTED:
             return SettingProblem(path, f"{name} is {_shown(item['input'])}", f"write {_WANTED[kind]}")
+        case "too_long" | "string_too_long":
+            most = item["ctx"]["max_length"]
+            return SettingProblem(path, f"{name} is too long: at most {most}", got=_shown(item["input"]))
         case "too_short":
             least = item["ctx"]["min_length"]
             return SettingProblem(path, f"{name} is too short: it needs at least {least}", got=_shown(item["input"]))
@@ -80,7 +83,7 @@ def _explain(item: Mapping[str, Any], path: KeyPath, root: type[Spec], content: 
             return SettingProblem(path, f"{name}: {item['ctx']['error']}")
         case _:
             got = item.get("input")
-            shown = "" if isinstance(got, Mapping | Spec) else repr(got)
+            shown = "" if isinstance(got, Mapping | Spec) else _shown(got)
             return SettingProblem(path, f"{name}: {item['msg'][0].lower()}{item['msg'][1:]}", got=shown)
 
 
@@ -123,11 +126,13 @@ def _yaml_path(loc: Sequence[str | int], content: Any) -> KeyPath:
     path: list[str | int] = []
     here = content
     for index, key in enumerate(loc):
+        if loc[0] == "space" and index == 2:
+            continue  # the kind of a dimension, which is one of its keys too
         if isinstance(here, Mapping):
             if key in here:
                 path.append(key)
                 here = here[key]
-            elif index == len(loc) - 1 and str(key) not in DIMENSION_KINDS:
+            elif index == len(loc) - 1:
                 path.append(key)
         elif isinstance(here, list) and isinstance(key, int) and key < len(here):
             path.append(key)

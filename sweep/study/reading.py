@@ -38,6 +38,12 @@ class Provenance(_Facts):
     claims_withdrawn_after: dict[str, int] = {}
     """Name of a claim that was removed or changed -> trainings that had finished by then."""
     data: DataFacts = DataFacts()
+    model: dict[str, Any] | None = None
+    """Size of the model."""
+    host: dict[str, Any] | None = None
+    """The machine."""
+    versions: dict[str, Any] | None = None
+    """Of this program and the libraries that it stands on."""
     l_const: float | None = None
     """Loss of a model that ignores its input, nats a label."""
     l_unif: float | None = None

@@ -33,7 +33,7 @@ class Asha(Spec):
     kind: Literal["asha"] = "asha"
     grace_rate: float = Field(0.2, gt=0, lt=1)
     """First rung, as a share of each training's steps; nothing is ended before."""
-    reduction_factor: float = Field(3.0, gt=1)
+    reduction_factor: float = Field(3.0, gt=1, le=1000)
     """One of so many goes on from a rung; each rung lies so many times later than the one before."""
 
     def first_action_step(self, max_steps: int, eval_every_steps: int) -> int:
@@ -50,7 +50,7 @@ class Median(Spec):
     kind: Literal["median"] = "median"
     grace_rate: float = Field(0.2, gt=0, lt=1)
     """Share of each training's steps before which nothing is ended."""
-    min_trials: int = Field(3, ge=1)
+    min_trials: int = Field(3, ge=1, le=100_000)
     """Other trainings that must have come as far."""
 
     def first_action_step(self, max_steps: int, eval_every_steps: int) -> int:
@@ -66,7 +66,7 @@ class HyperBand(Spec):
     """
 
     kind: Literal["hyperband"] = "hyperband"
-    reduction_factor: int = Field(3, ge=2)
+    reduction_factor: int = Field(3, ge=2, le=1000)
     """One of so many goes on from a rung; each rung lies so many times later than the one before."""
 
     def first_action_step(self, max_steps: int, eval_every_steps: int) -> int:

@@ -1,9 +1,11 @@
 """A whole study as typed settings: what a study file, and study.yaml of a results folder, hold."""
 
 import hashlib
-from typing import Any
+import itertools
+import unicodedata
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from slr_models.data import DataConfig
 from slr_models.models import ModelConfig
@@ -20,17 +22,19 @@ from sweep.study.full_size import FullSize
 from sweep.study.scheduler import SchedulerConfig
 from sweep.training.config import TrainingConfig
 
+MAX_TRIALS = 100_000
+
 
 class Budget(Spec):
     """How much a study may spend."""
 
-    trials: int = Field(32, ge=1)
+    trials: int = Field(32, ge=1, le=MAX_TRIALS)
     """Trainings of the exploration (settings x repeats); confirmations come on top. A `design` has its own number."""
-    steps: int | None = Field(None, ge=1)
+    steps: int | None = Field(None, ge=1, le=1_000_000_000)
     """Updates of each training. Give either this or `epochs`."""
-    epochs: float | None = Field(None, gt=0)
+    epochs: float | None = Field(None, gt=0, le=1e6)
     """Passes of each training over its training split."""
-    wall_time_s: float | None = Field(None, gt=0)
+    wall_time_s: float | None = Field(None, gt=0, le=1e9)
     """No trial starts after this time, over all runs of the study; the confirmation's share is kept free.
     Null: no limit."""
 
@@ -38,18 +42,21 @@ class Budget(Spec):
 class Resources(Spec):
     """What one trial may use."""
 
-    cpus: int = Field(1, ge=1)
+    cpus: int = Field(1, ge=1, le=100_000)
     """CPU cores, and torch threads."""
     gpus: float = Field(0.0, ge=0, le=1)
     """GPUs; a fraction lets several trials share one. Above 0 trains on the GPU; a trial uses one at most."""
+    out_of_memory: Literal["fail", "accumulate"] = "fail"
+    """What comes of a training that runs out of memory. `accumulate` tries it again with smaller micro-batches and more
+    of them, so that an update is of the same utterances; its row says so in `micro_batch`."""
 
 
 class Confirm(Spec):
     """Trains the best settings again, over seeds that the search has not seen."""
 
-    settings: int = Field(1, ge=0)
+    settings: int = Field(1, ge=0, le=1000)
     """How many of the best settings; 0 turns confirmation off."""
-    seeds: int = Field(3, ge=1)
+    seeds: int = Field(3, ge=1, le=1000)
     """Fresh seeds of each."""
     recommended: bool = True
     """Whether the setting that `safety` recommends is trained too, also where the search never tried it."""
@@ -58,7 +65,7 @@ class Confirm(Spec):
 class Safety(Spec):
     """The distance from instability that a recommended setting keeps."""
 
-    lr_factor: float = Field(3.0, ge=1)
+    lr_factor: float = Field(3.0, ge=1, le=1e6)
     """The recommended learning rate lies at least this factor below the one at which training turns unstable."""
     p_stable: float = Field(0.95, ge=0.5, lt=1)
     """Least probability that a training with a fresh seed is stable."""
@@ -79,29 +86,34 @@ class Audit(Spec):
         return int.from_bytes(digest[:8], "big") < self.rate * 2**64
 
 
+def _one_spelling(name: str) -> str:
+    """An accent may be a part of its letter, or a sign of its own behind it: both are one name, and one folder."""
+    return unicodedata.normalize("NFC", name)
+
+
 class Study(Spec):
     """A whole study, as a file holds it."""
 
-    name: str = Field(min_length=1, max_length=100)
+    name: Annotated[str, AfterValidator(_one_spelling)] = Field(min_length=1, max_length=100)
     """Names the results folder."""
     description: str = ""
     """What the study is to find out; stands in the report."""
     model: ModelConfig
     data: DataConfig
     training: TrainingConfig = TrainingConfig()
-    space: Space = {}
+    space: Space = Field({}, max_length=200)
     """What varies: dotted path -> dimension. Empty: one fixed setting. With a `design`: what each block draws anew; a
     results folder holds the paths of the factors here, too."""
     design: Paired | None = None
     """Trains blocks of settings that differ by chosen levels alone, to settle `claims`, in place of a search."""
-    claims: tuple[Claim, ...] = ()
+    claims: tuple[Claim, ...] = Field((), max_length=200)
     """What the design is to settle: each ends as supported, refuted, equivalent or undecided."""
     search: SearchConfig = StabilitySearch()
     objective: Metric = "wer"
     """What a stable training is judged by."""
     budget: Budget
     resources: Resources = Resources()
-    repeats: int = Field(1, ge=1)
+    repeats: int = Field(1, ge=1, le=1000)
     """Trainings of every setting, over the seeds seed .. seed + repeats - 1."""
     seed: int = Field(0, ge=0)
     """First seed of the trainings; all settings share the seeds, so they differ by their settings alone."""
@@ -151,6 +163,6 @@ def num_settings(study: Study) -> int:
     if not study.space:
         return 1
     if isinstance(study.search, GridSearch):
-        available = sum(1 for _ in grid_settings(study.space)) + len(study.search.try_first)
-        return min(wanted, available)
+        available = sum(1 for _ in itertools.islice(grid_settings(study.space), wanted))
+        return min(wanted, available + len(study.search.try_first))
     return wanted

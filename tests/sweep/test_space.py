@@ -1,10 +1,12 @@
 """Dimensions, conditions, grids and the corners that validation visits."""
 
+import itertools
+
 import pytest
 from pydantic import TypeAdapter, ValidationError
 
 from slr_models.errors import SettingError
-from sweep.space import Space, contains, corner_settings, grid_settings, is_active, ordered
+from sweep.space import Space, contains, corner_settings, grid_settings, is_active, num_corners, ordered
 
 SPACE = TypeAdapter(Space)
 
@@ -26,6 +28,23 @@ def space(**dimensions: dict) -> Space:
         ({"normal": [0, 1]}, "one of the keys choice"),
         ({"uniform": [0, 1], "choice": [1]}, "[Ee]xtra"),
         ({"uniform": [0, float("inf")]}, "finite"),
+        ({"uniform": [-1e308, 1e308]}, "less than or equal|greater than or equal|out of range"),
+        ({"uniform": [1, 1 + 1e-15]}, "too close to tell apart"),
+        ({"uniform": ["0", 1]}, "valid number"),
+        ({"loguniform": [1e-200, 1]}, "out of range"),
+        ({"loguniform": [1, 1 + 1e-15]}, "too close to tell apart"),
+        ({"int": [1, 1e24]}, "less than or equal|too large"),
+        ({"int": [-(10**30), 1]}, "greater than or equal|too large"),
+        ({"int": [True, 3]}, "valid integer"),
+        ({"int": ["1_0", 30]}, "valid integer"),
+        ({"grid": [10**30]}, "too large"),
+        ({"grid": [True, 0.1]}, "valid number"),
+        ({"grid": list(range(1001))}, "at most 1000"),
+        ({"choice": [1, 1.0]}, "stands twice"),
+        ({"choice": [float("nan"), 1]}, "finite"),
+        ({"choice": [[1], 2]}, "valid string"),
+        ({"choice": [1, 2], "when": {"y": []}}, "at least 1 item"),
+        ({"choice": [1, 2], "when": {"y": 1}}, "when.y"),
     ],
 )
 def test_a_wrong_dimension_is_rejected(dimension: dict, message: str) -> None:
@@ -95,3 +114,20 @@ def test_contains() -> None:
     assert contains(dims["u"], 0.5) and not contains(dims["u"], 2)
     assert contains(dims["g"], 8) and not contains(dims["g"], "8")
     assert contains(dims["i"], 3) and not contains(dims["i"], 2.5) and not contains(dims["i"], True)
+
+
+def test_a_range_is_never_listed_as_a_whole() -> None:
+    wide = space(a={"int": [1, 2**53]}, b={"choice": [1, 2]}, c={"int": [0, 10**15], "when": {"b": [2]}})
+    first = [tuple(settings.items()) for settings in itertools.islice(grid_settings(wide), 4)]
+    assert first[:3] == [
+        (("a", 1), ("b", 1)),
+        (("a", 1), ("b", 2), ("c", 0)),
+        (("a", 1), ("b", 2), ("c", 1)),
+    ]
+
+
+def test_corners_are_counted_without_listing_them() -> None:
+    dims = space(a={"choice": [1, 2, 3]}, b={"choice": ["x", "y"]}, c={"uniform": [0, 1]}, d={"grid": [1, 2]})
+    assert num_corners(dims) == len(list(corner_settings(dims)))
+    many = {f"a{i}": {"choice": list(range(1000))} for i in range(50)}
+    assert num_corners(space(**many)) == 50 * 1000 * (1 + 49 * 1000)

@@ -110,7 +110,8 @@ def _levels(searched: SearchedDimension) -> list[float]:
         values = {float(v) for v in searched.ends}
     elif isinstance(searched, Integer) and not searched.log:
         low, high = searched.int_
-        values = set(map(float, range(low, high + 1)))
+        # A range may have more numbers than memory holds.
+        values = set(map(float, range(low, high + 1))) if high - low < _MOST_BINS else set()
     return sorted(values) if len(values) <= _MOST_BINS else []
 
 

@@ -62,9 +62,9 @@ class RobustZ(Spec):
     kind: Literal["robust_z"] = "robust_z"
     z: float = Field(default=6.0, gt=0)
     """Deviations above the median from which a batch is skipped."""
-    window: int = Field(default=128, ge=8)
+    window: int = Field(default=128, ge=8, le=1_000_000)
     """Finite norms that are remembered."""
-    warmup_steps: int = Field(default=32, ge=4)
+    warmup_steps: int = Field(default=32, ge=4, le=1_000_000_000)
     """Finite norms to be seen before the first judgement."""
 
     @model_validator(mode="after")

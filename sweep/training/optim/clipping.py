@@ -82,7 +82,7 @@ class Adaptive(Spec):
     """Deviations above the mean from which a norm is cut."""
     decay: float = Field(default=0.97, gt=0, lt=1)
     """Share of the running mean and variance that one step keeps."""
-    warmup_steps: int = Field(default=25, ge=2)
+    warmup_steps: int = Field(default=25, ge=2, le=1_000_000_000)
     """Finite norms that set the first mean and variance; these are not clipped."""
 
     def build(self) -> "Clipper":

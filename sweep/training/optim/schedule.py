@@ -91,7 +91,7 @@ class Constant(Spec):
     """The base rate throughout, after the warm-up."""
 
     kind: Literal["constant"] = "constant"
-    warmup_steps: int = Field(default=0, ge=0)
+    warmup_steps: int = Field(default=0, ge=0, le=1_000_000_000)
     """Updates of the linear rise to the base rate."""
 
     def build(self, base_lr: float, max_steps: int) -> Schedule:
@@ -104,7 +104,7 @@ class Cosine(Spec):
     """Half a cosine from the base rate down to `final_ratio` of it, reached at the last step."""
 
     kind: Literal["cosine"] = "cosine"
-    warmup_steps: int = Field(default=0, ge=0)
+    warmup_steps: int = Field(default=0, ge=0, le=1_000_000_000)
     """Updates of the linear rise to the base rate."""
     final_ratio: float = Field(default=0.0, ge=0, lt=1)
     """Rate of the last step, as a share of the base rate."""
@@ -126,7 +126,7 @@ class OneCycle(Spec):
     """One rise and one fall, both along a cosine (Smith & Topin 2018); defaults as PyTorch's OneCycleLR."""
 
     kind: Literal["one_cycle"] = "one_cycle"
-    warmup_steps: int = Field(ge=2)
+    warmup_steps: int = Field(ge=2, le=1_000_000_000)
     """Updates of the rise; the last of them has the base rate, the peak."""
     initial_ratio: float = Field(default=0.04, gt=0, lt=1)
     """Rate of the first step, as a share of the base rate."""
@@ -150,11 +150,11 @@ class Plateau(Spec):
     """The base rate, cut each time the validation loss stops improving."""
 
     kind: Literal["plateau"] = "plateau"
-    warmup_steps: int = Field(default=0, ge=0)
+    warmup_steps: int = Field(default=0, ge=0, le=1_000_000_000)
     """Updates of the linear rise to the base rate."""
     factor: float = Field(default=0.5, gt=0, lt=1)
     """Factor of each cut."""
-    patience_evals: int = Field(default=3, ge=1)
+    patience_evals: int = Field(default=3, ge=1, le=1_000_000)
     """Evaluations in a row without a new best loss that bring a cut."""
 
     def build(self, base_lr: float, max_steps: int) -> Schedule:

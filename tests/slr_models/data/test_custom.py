@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from slr_models.data import BLANK_TOKEN, CustomDataConfig, Dataset, FeatureGroup, SyntheticConfig
 from slr_models.data.custom import broken_rule
-from slr_models.errors import DataError
+from slr_models.errors import UserError
 
 MODULE = """
 from slr_models.data import SyntheticConfig
@@ -43,16 +43,16 @@ def test_the_factory_gets_its_options(module: str) -> None:
 @pytest.mark.parametrize(
     ("factory", "options", "message"),
     [
-        ("no_such_module:make", {}, "Cannot import 'no_such_module' for the data factory"),
-        ("my_own_data:none", {}, "has no function none"),
-        ("my_own_data:constant", {}, "has no function constant"),
+        ("no_such_module:make", {}, "data.factory 'no_such_module:make' cannot be imported: No module named"),
+        ("my_own_data:none", {}, "names no function of the module my_own_data"),
+        ("my_own_data:constant", {}, "names no function of the module my_own_data"),
         ("my_own_data:make", {}, "does not take the given options: missing a required argument: 'num_train'"),
         ("my_own_data:make", {"num_train": 2, "x": 1}, "does not take the given options"),
         ("my_own_data:wrong", {}, "returned a int; return a slr_models.data.Dataset"),
     ],
 )
 def test_wrong_factories_are_explained(module: str, factory: str, options: dict[str, int], message: str) -> None:
-    with pytest.raises(DataError, match=message):
+    with pytest.raises(UserError, match=message):
         CustomDataConfig.model_validate({"factory": factory, "options": options}).build()
 
 

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from slr_models.errors import SettingError, SettingProblem
-from sweep.study import load, validate, yaml_source
+from sweep import yaml_source
+from sweep.study import load, num_settings, validate
 
 BASE = """
 name: tiny
@@ -346,3 +347,95 @@ def test_an_override_that_is_wrong_is_told_of_a_study_that_is_right(tmp_path: Pa
     path.write_text(BASE + BUDGET)
     with pytest.raises(SettingError, match=r"^--set seed=\]: '\]' is not a value that YAML can read$"):
         load(path, ["seed=]"])
+
+
+@pytest.mark.parametrize(
+    ("name", "advice"),
+    [
+        ("a/b", "leave out /"),
+        ("a\\b", "leave out \\"),
+        ("a:b", "leave out :"),
+        ("..", "full stop at its end"),
+        (" a", "leave out blanks around it"),
+        ("a.", "full stop at its end"),
+        ("a\nb", "leave out what cannot be printed"),
+        ("a\u202eb", "leave out what cannot be printed"),
+        (".hidden", "begin it with something else than ."),
+        ("-rf", "begin it with something else than -"),
+        ("con", "Windows keeps this for a device"),
+        ("Com1.x", "Windows keeps this for a device"),
+    ],
+)
+def test_a_name_has_to_name_a_folder_everywhere(name: str, advice: str) -> None:
+    source = yaml_source.parse(BASE + BUDGET, "x.yaml")
+    source.content["name"] = name
+    with pytest.raises(SettingError) as told:
+        validate(source)
+    assert str(told.value) == f"x.yaml:2: name is {name!r}, but it names a folder: {advice}" or advice in str(
+        told.value
+    )
+    assert len(told.value.problems) == 1
+
+
+@pytest.mark.parametrize("name", ["größe", "日本", "a b", "v1.2", "a-b_c", "console"])
+def test_a_name_may_be_of_any_script(name: str) -> None:
+    source = yaml_source.parse(BASE + BUDGET, "x.yaml")
+    source.content["name"] = name
+    assert validate(source).study.name == name
+
+
+@pytest.mark.parametrize(
+    ("line", "says"),
+    [
+        ("budget: {trials: true, steps: 9_0}", "x.yaml:8: budget.trials is true: write a whole number"),
+        ("budget: {trials: true, steps: 9_0}", "x.yaml:8: budget.steps is '9_0': write a whole number"),
+        ("budget: {trials: '90', steps: 9}", "x.yaml:8: budget.trials is '90': write a whole number"),
+        ("budget: {trials: -1, steps: 9}", "x.yaml:8: budget.trials: input should be greater than or equal to 1"),
+        ("budget: {trials: 1e24, steps: 9}", "x.yaml:8: budget.trials: input should be less than or equal to 100000"),
+        ("budget: {epochs: .nan}", "x.yaml:8: budget.epochs: input should be a finite number, got nan"),
+        ("seed: 9223372036854775808", "x.yaml:8: seed: input should be less than or equal to 9007199254740992"),
+        ("space: {training.clip.max_norm: {choice: [true, 1]}}", "training.clip.max_norm is true: write a number"),
+        ("space: {model.dropout: {choice: [0, 0.1], when: {a: 1}}}", "x.yaml:8: space.model.dropout.when.a is a list"),
+        ("space: {model.dropout: {choice: [0, 0.1], when: 1}}", "x.yaml:8: space.model.dropout.when is a section"),
+        ("space: {model.dropout: {choice: [0, 0.1], when: {a: []}}}", "space.model.dropout.when.a is too short"),
+        ("repeats: 1e9", "x.yaml:8: repeats: input should be less than or equal to 1000"),
+    ],
+)
+def test_a_number_is_told_of_by_its_own_key(line: str, says: str) -> None:
+    assert any(says in text for text in lines(f"{line}\n{'' if 'budget' in line else BUDGET}"))
+
+
+def test_whole_numbers_may_be_written_with_an_exponent() -> None:
+    loaded = validate(yaml_source.parse(f"{BASE}budget: {{trials: 1e1, steps: 90.0}}\n", "x.yaml"))
+    assert (loaded.study.budget.trials, loaded.study.budget.steps) == (10, 90)
+    assert isinstance(loaded.study.budget.trials, int)
+
+
+def test_a_space_that_takes_too_long_to_check_is_told_of() -> None:
+    long = ", ".join(str(value / 1000) for value in range(1000))
+    text = f"{BUDGET}space: {{model.dropout: {{choice: [{long}]}}, model.width: {{choice: [{long}]}}}}\n"
+    assert [line[:70] for line in lines(text)] == [
+        "x.yaml:9: space has 2002000 combinations of values to check, more than"
+    ]
+
+
+def test_a_wide_grid_is_counted_as_far_as_the_budget_goes() -> None:
+    text = "space: {training.batch_size: {int: [1, 1e6]}, model.hidden_size: {int: [1, 65536]}}\nsearch: {kind: grid}\n"
+    base = BASE.replace("baseline", "teacher")
+    study = validate(yaml_source.parse(base + BUDGET + text, "x.yaml")).study
+    assert num_settings(study) == 4
+
+
+def test_messages_are_no_longer_than_a_person_reads() -> None:
+    (told,) = lines(f"{BUDGET}repeats: {'y' * 100_000}\n")
+    assert len(told) < 1500
+    assert told.startswith("x.yaml:9: repeats is 'yyy") and told.endswith("write a whole number")
+
+
+@pytest.mark.parametrize("override", ["a." * 60_000 + "b=1", "space." + "a" * 100_000 + "=1", "name=" + "[" * 100_000])
+def test_an_override_of_any_length_is_told_of_in_a_line(override: str, tmp_path: Path) -> None:
+    path = tmp_path / "x.yaml"
+    path.write_text(BASE + BUDGET)
+    with pytest.raises(SettingError) as told:
+        load(path, [override])
+    assert len(str(told.value).splitlines()) == 1 and len(str(told.value)) < 1500

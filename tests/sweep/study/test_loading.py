@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from slr_models.errors import SettingError
-from sweep.study import apply_settings, load, load_stored, num_confirmations, num_settings, validate, yaml_source
+from sweep import yaml_source
+from sweep.study import apply_settings, load, load_stored, num_confirmations, num_settings, validate
 from sweep.study.full_size import at_full_size
 
 BASE = """

@@ -4,7 +4,8 @@ import pytest
 import yaml
 
 from slr_models.errors import SettingError
-from sweep.study import LoadedStudy, num_confirmations, num_settings, stored, validate, yaml_source
+from sweep import yaml_source
+from sweep.study import LoadedStudy, num_confirmations, num_settings, stored, validate
 
 TEXT = """
 name: claimed
@@ -110,6 +111,15 @@ def test_a_study_without_a_design_is_held_as_ever() -> None:
         (PRECISION, "{training.precision.kind: [fp32, fp16, bf16]}", "precision has 3 levels (fp32, fp16, bf16): name"),
         (PRECISION, "{training.precision.kind: [fp32, null]}", "to a value, and null is none"),
         (PRECISION, "{a: {training.precision.kind: null}}", "precision.a.training.precision.kind is null: write one"),
+        (
+            PRECISION,
+            "{training.precision.kind: [[fp32], fp16]}",
+            "to one value, such as a number or a word, got ['fp32']",
+        ),
+        (PRECISION, "{a: {training.precision.kind: [fp32]}, b: {}}", "training.precision.kind is ['fp32']: write one"),
+        (PRECISION, "{training.optimizer.lr: [1e-3, 1e200]}", "the level 1e+200 of precision: 1e+200 is out of range"),
+        (PRECISION, f"{{training.accumulate: {list(range(1, 1002))}}}", "make 2002 combinations, more than 1000"),
+        ("blocks: 4", "blocks: 60000", "blocks x cells make 240000 trainings, more than 100000: lower blocks"),
         (PRECISION, "{a: null, b: {}}", "x.yaml:13: design.factors.precision: the level a is null"),
         ("effect: 0.1", "effect: 0.1\n    smalest_effect: 0.2", "is not a setting. Did you mean smallest_effect"),
         ("effect: 0.1", "effect: 0.1\n    levels: fp32", "claims.0.levels is a list: write it in brackets, as [fp32]"),

@@ -104,7 +104,7 @@ def test_there_is_no_recipe_without_a_recommendation(table: Table) -> None:
 def test_the_recipe_is_a_valid_study(table: Table) -> None:
     """What the report offers must load; this alone needs the training side."""
     from sweep.study import validate
-    from sweep.study.yaml_source import YamlSource
+    from sweep.yaml_source import YamlSource
 
     study = {
         **STUDY,

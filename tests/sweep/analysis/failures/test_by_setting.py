@@ -100,3 +100,10 @@ def test_no_range_has_more_than_seven_bins_and_all_edges_lie_within() -> None:
             edges = inner_edges(low, low * 10**decades, log=True)
             assert 1 <= len(edges) <= 6
             assert all(a < b for a, b in pairwise([low, *edges, low * 10**decades]))
+
+
+def test_a_range_of_more_numbers_than_memory_holds_is_cut_into_bins(table: Table) -> None:
+    space = space_of({LR: {"int": [1, 2**53]}})
+    trials = table([{"verdict": "stable" if i else "diverged-loss", LR: 2**i * 1000} for i in range(8)])
+    (found,) = failures_by_setting(Evidence(trials, space), dimensions(space), {})
+    assert 2 <= len(found.parts) <= 8 and sum(part.outcomes.num_trials for part in found.parts) == 8

@@ -5,14 +5,89 @@ Nothing here needs torch, Ray or Optuna.
 
 import math
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from enum import StrEnum
-from typing import Any, Literal, TypeGuard
+from typing import Annotated, Any, Literal, TypeGuard, get_type_hints
+
+from pydantic import AfterValidator, Field, StrictBool
+from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
 NAN = float("nan")
 
 STRICT: Any = {"extra": "forbid"}
 """As `__pydantic_config__` of a dataclass that is read from a file: a field that it does not have is an error."""
+
+
+class _Checked:
+    """As a part of `Annotated`: the type is read from files by a schema of pydantic's core, as fast as a plain one."""
+
+    def __init__(self, schema: CoreSchema, problem: str) -> None:
+        self._schema = core_schema.custom_error_schema(schema, "checked", custom_error_message=problem)
+
+    def __get_pydantic_core_schema__(self, _type: Any, _handler: Any) -> CoreSchema:
+        return self._schema
+
+
+def _number(problem: str, ge: float | None = None, le: float | None = None) -> _Checked:
+    """A number in bounds, or one of those that JSON lacks, which are text there: NaN, and infinity if in bounds."""
+    kept = {"nan": NAN, "inf": math.inf, "-inf": -math.inf}
+    if ge is not None:
+        del kept["-inf"]
+    if le is not None:
+        del kept["inf"]
+    text = core_schema.no_info_after_validator_function(kept.__getitem__, core_schema.literal_schema(list(kept)))
+    nan = core_schema.no_info_plain_validator_function(_nan)
+    number = core_schema.float_schema(strict=True, ge=ge, le=le)
+    return _Checked(core_schema.union_schema([number, text, nan], mode="left_to_right"), problem)
+
+
+def _nan(value: object) -> float:
+    if not isinstance(value, float) or not math.isnan(value):
+        raise ValueError
+    return value
+
+
+def _settings(values: Mapping[str, bool | int | float | str]) -> Mapping[str, bool | int | float | str]:
+    for path, value in values.items():
+        if not path or path in RESULT_COLUMNS:
+            raise PydanticCustomError("path", "{path} cannot name a setting", {"path": repr(path)})
+        if isinstance(value, int | float) and not abs(value) < 2**1023:
+            raise PydanticCustomError("finite", "{path} should be finite", {"path": path})
+    return values
+
+
+def checked_trial_id(trial_id: str) -> str:
+    """The id, if it can name a trial. Ids become names of files, so none may lead anywhere else.
+
+    Raises:
+        ValueError: it cannot.
+    """
+    if not _TRIAL_ID.fullmatch(trial_id):
+        told = ascii(trial_id if len(trial_id) <= 40 else f"{trial_id[:40]}...")
+        raise ValueError(f"{told} cannot name a trial: {_TRIAL_ID_RULE}")
+    return trial_id
+
+
+_TRIAL_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
+_TRIAL_ID_RULE = "that is a letter or digit, then at most 63 letters, digits, '_', '-' and '.'"
+
+# Types of what is read from files. A number may be NaN or infinite where it is not said otherwise.
+TrialId = Annotated[
+    str, _Checked(core_schema.str_schema(pattern=f"^{_TRIAL_ID.pattern}$"), f"Cannot name a trial: {_TRIAL_ID_RULE}")
+]
+Count = Annotated[int, Field(strict=True, ge=0, lt=2**63)]
+"""As large as a column of a table holds."""
+Number = Annotated[float, _number("Input should be a valid number")]
+Finite = Annotated[float, Field(strict=True, allow_inf_nan=False)]
+Amount = Annotated[float, _number("Input should be a valid number of at least 0", ge=0)]
+"""At least 0, or NaN."""
+Share = Annotated[float, _number("Input should be a valid number in [0, 1]", ge=0, le=1)]
+"""In [0, 1], or NaN."""
+Margin = Annotated[float, _number("Input should be a valid number in [-1, 1]", ge=-1, le=1)]
+"""In [-1, 1], or NaN."""
+SettingValues = Annotated[dict[str, bool | int | float | str], AfterValidator(_settings)]
+"""Of searched settings, by dotted path."""
 
 Cost = Literal["step_time_s", "peak_memory_mib"]
 """What a search may trade a result against; fields of `TrialResult`."""
@@ -321,18 +396,18 @@ class TrialResult:
 
     __pydantic_config__ = STRICT
 
-    trial_id: str
-    number: int
+    trial_id: TrialId
+    number: Count
     """Counts all trials of the study from 0."""
-    group: int
+    group: Count
     """Trials of one setting share it."""
-    seed: int
+    seed: Count
     phase: Phase
-    block: int | None = None
+    block: Count | None = None
     """Of a design: which block it belongs to, counted from 0."""
     cell: str | None = None
     """Of a design: its levels, such as `model=teacher, precision=fp16`."""
-    settings: dict[str, bool | int | float | str]
+    settings: SettingValues
     """The searched settings, by dotted path; each is a column of its own, behind all others."""
     verdict: Outcome
     numbers: Numbers = Numbers.UNKNOWN
@@ -344,47 +419,50 @@ class TrialResult:
     cause: str | None = None
     """Why it went bad, in plain words; None where it did not, or where nobody knows."""
     reason: str
-    audited: bool = False
+    audited: StrictBool = False
     """Whether the run went on to its end after an alarm that could have been wrong, so that the end tells; it is then
     called stable if it ended so."""
     alarm: Outcome | None = None
     """Of an audited run: what it would have been stopped as, at `stop_step`."""
-    stop_step: int | None = None
+    stop_step: Count | None = None
     """Where it was stopped early. Of a run that went on after an alarm (audited, or with early stop off): where it
     would have been stopped. None where nothing was alarmed."""
-    num_steps: int
+    num_steps: Count
     """How far it ran."""
-    max_steps: int
-    objective: float
+    max_steps: Count
+    objective: Finite
     """Finite; lower is better."""
-    margin: float
+    margin: Margin
     """In [-1, 1]; negative = stable. NaN for a pruned trial, of which nobody knows."""
-    final_train_loss: float = NAN
+    final_train_loss: Number = NAN
     """Median of the last 20 training losses, nats a label."""
-    val_loss: float = NAN
-    best_val_loss: float = NAN
-    wer: float = NAN
-    best_wer: float = NAN
-    l_const: float = NAN
-    l_unif: float = NAN
-    applied_update_rate: float = NAN
+    val_loss: Number = NAN
+    best_val_loss: Number = NAN
+    wer: Amount = NAN
+    best_wer: Amount = NAN
+    l_const: Number = NAN
+    l_unif: Number = NAN
+    applied_update_rate: Share = NAN
     """Share of steps that changed the weights."""
-    skipped_calibration: int = 0
-    skipped_nonfinite: int = 0
-    skipped_threshold: int = 0
-    skipped_infeasible: int = 0
-    wall_s: float = NAN
-    cpu_s: float = NAN
-    forensics_s: float = 0.0
+    skipped_calibration: Count = 0
+    skipped_nonfinite: Count = 0
+    skipped_threshold: Count = 0
+    skipped_infeasible: Count = 0
+    wall_s: Amount = NAN
+    cpu_s: Amount = NAN
+    forensics_s: Amount = 0.0
     """Wall time of explaining it; no part of `wall_s`."""
-    step_time_s: float = NAN
+    step_time_s: Amount = NAN
     """Median wall time of a training step; NaN where no step was run."""
-    peak_memory_mib: float = NAN
+    peak_memory_mib: Amount = NAN
     """Peak of the training process (CPU) or of the device's allocator (GPU); NaN where unknown."""
     precision_implementation: str = ""
-    settings_changed_at_step: int | None = None
+    settings_changed_at_step: Count | None = None
     """The latest step after which a scheduler changed the settings and took over another trial's weights; None where
     the settings held from the start. `settings` are those that it ended with."""
+    micro_batch: Count | None = None
+    """Utterances a micro-batch, where memory ran out with as many as were asked for, so that it was trained with fewer
+    at a time and more micro-batches an update; None elsewhere."""
 
     @property
     def stable(self) -> bool:
@@ -404,9 +482,10 @@ class TrialResult:
     def columns(cls) -> dict[str, Any]:
         """The fixed columns of trials.parquet, in their order -> the type of their values."""
         columns: dict[str, Any] = {}
+        types = get_type_hints(cls)
         for field in fields(cls):
             if field.name != "settings":
-                columns[field.name] = field.type
+                columns[field.name] = types[field.name]
             if field.name == "verdict":
                 # Said by the verdict; a column of its own for readers without our code.
                 columns["stable"] = bool
@@ -417,6 +496,10 @@ class TrialResult:
         values = {name: getattr(self, name) for name in self.columns()}
         row = {name: value.value if isinstance(value, StrEnum) else value for name, value in values.items()}
         return {**row, **self.settings}
+
+
+RESULT_COLUMNS = frozenset(TrialResult.columns())
+"""Names that no setting can have."""
 
 
 class Cause(StrEnum):
@@ -466,7 +549,7 @@ class FirstNonfinite:
     __pydantic_config__ = STRICT
 
     place: Place
-    step: int
+    step: Count
     operation: str
     """Such as `linear`, `matmul` or `ConvolutionBackward`; empty where no operation made it (features, weights)."""
     path: str
@@ -476,8 +559,8 @@ class FirstNonfinite:
     """Largest finite absolute input of the operation; NaN if unknown."""
     output_absmax: float
     """Largest finite absolute value of its output; NaN if there is none."""
-    num_nan: int
-    num_inf: int
+    num_nan: Count
+    num_inf: Count
 
 
 @dataclass(frozen=True)
@@ -488,8 +571,8 @@ class Counterfactual:
 
     change: str
     """Such as `same`, `fp32`, `LR / 10`, `drop step 17`, `fresh optimizer state`."""
-    num_rescued: int
-    num_repeats: int
+    num_rescued: Count
+    num_repeats: Count
     end_loss: float
     """Median over the repeats of the median of the last losses, nats a label; NaN if none was finite."""
 
@@ -512,9 +595,9 @@ class Explanation:
     """Further sentences: what was seen, with numbers."""
     first_nonfinite: FirstNonfinite | None = None
     counterfactuals: tuple[Counterfactual, ...] = ()
-    snapshot_step: int | None = None
+    snapshot_step: Count | None = None
     """The step after which the replays began; 0 is the initial model."""
-    num_replayed_steps: int = 0
+    num_replayed_steps: Count = 0
     """Training steps that the explanation cost."""
 
 

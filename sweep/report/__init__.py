@@ -16,7 +16,8 @@ __all__ = ["build_report"]
 def build_report(results_dir: Path) -> Path:
     """Writes `report.html` into a results folder, of a finished, running or nearly empty study.
 
-    A section that cannot be made leaves the others as they are: a card in its place and a line on stderr say why.
+    A section that cannot be made leaves the others as they are: a card in its place and a line on stderr say why. So do
+    a note on the page and a line on stderr for a damaged file of a single trial, or one that is derived.
 
     Raises:
         ResultsError: the folder is not the results folder of a study.
@@ -30,6 +31,8 @@ def build_report(results_dir: Path) -> Path:
     path = results_dir / "report.html"
     page = render(load_view(results_dir))
     store.write_text(path, page.html)
+    for damage in page.damaged:
+        print(f"warning: {damage}", file=sys.stderr)
     for section in page.failed:
         print(
             f"warning: the section {section.title!r} of {path} could not be made ({section.reason}); the rest stands\n"

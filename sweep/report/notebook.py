@@ -22,6 +22,7 @@ from sweep.analysis.region.region import region_tables
 from sweep.analysis.trials.dimensions import Dimension
 from sweep.analysis.trials.outcomes import open_ends_text
 from sweep.records import NotKnown, Outcome
+from sweep.report.contents.files import Files
 from sweep.report.contents.folder import FolderContent, read_source, read_traces
 from sweep.report.contents.importance import ImportanceTable
 from sweep.report.contents.view import View
@@ -156,6 +157,11 @@ class Results:
         view = self._view
         return headline(view.findings) if view.claims_answer else view.recommendation.headline
 
+    @property
+    def damaged(self) -> tuple[str, ...]:
+        """Damaged files that were met so far and done without, each in a sentence that says what to do."""
+        return self._source.files.damaged
+
     @cached_property
     def figures(self) -> "Figures":
         """The report's figures."""
@@ -182,7 +188,7 @@ class Results:
 
     def _known(self, trial_id: str, records: Literal["steps", "evals", "health"]) -> str:
         """The id, if the folder has such records of it: those of a trial that still runs may be there too."""
-        if (self.folder / records / f"{trial_id}.parquet").is_file():
+        if store.has_records(self.folder, records, trial_id):
             return trial_id
         ids = [str(known) for known in self._source.trials["trial_id"]]
         if trial_id in ids:
@@ -281,7 +287,7 @@ class Figures:
             raise ResultsError('name the trials to compare, such as compare("0003", "0007")')
         for trial_id in trial_ids:
             self._finished(view, trial_id)
-        found = list(read_traces(results.folder, dict.fromkeys(trial_ids)))
+        found = list(read_traces(Files(results.folder, strict=True), dict.fromkeys(trial_ids)))
         if lost := set(trial_ids) - {one.trial_id for one in found}:
             raise ResultsError(f"{results.folder}: trial {min(lost)} left no records of its steps")
         figure = course_figure(*courses(found, view.trials, view.study, view.dims))
@@ -308,7 +314,7 @@ class Figures:
 
     def _course(self, view: View, trial_id: str) -> Panel:
         title = f"Trial {trial_id}: {self._finished(view, trial_id)['verdict']}"
-        found = next(read_traces(self._results.folder, [trial_id]), None)
+        found = next(read_traces(Files(self._results.folder, strict=True), [trial_id]), None)
         if found is None:
             return Panel(title, "", None, "It left no records of its steps.")
         return Panel(title, "", course_figure(next(courses([found], view.trials, view.study, view.dims))))

@@ -26,6 +26,8 @@ class ReportPage:
     html: str
     failed: tuple[FailedSection, ...]
     """Sections in whose place a card says why they could not be made."""
+    damaged: tuple[str, ...]
+    """Files that the page does without, each in a sentence that says what is wrong and what to do."""
 
 
 def render(view: View) -> ReportPage:
@@ -41,6 +43,7 @@ def render(view: View) -> ReportPage:
         name=view.study.name,
         description=view.study.description,
         sections=sections,
+        damaged=view.damaged,
         light_css=Markup(css_variables(dark=False)),
         dark_css=Markup(css_variables(dark=True)),
         css=Markup((FOLDER / "page.css").read_text(encoding="utf-8")),
@@ -50,7 +53,7 @@ def render(view: View) -> ReportPage:
         trials_payload=packed(data["trials"]),
         courses_payload=packed(data["courses"]),
     )
-    return ReportPage(html, tuple(one.failed for one in sections if one.failed is not None))
+    return ReportPage(html, tuple(one.failed for one in sections if one.failed is not None), view.damaged)
 
 
 @lru_cache(maxsize=1)

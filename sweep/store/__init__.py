@@ -2,8 +2,11 @@
 
     <results>/<study>/
       study.yaml              the study as validated, with `provenance` (versions, host, data facts)
-      ledger.jsonl            append-only truth: what was asked and what came of it
-      ledger.lock             held by the run that writes here; empty
+      ledger.jsonl            append-only truth: what was asked and what came of it; each line has a checksum
+      ledger.jsonl.1, ...     as it was before something was cut off from it, or it was rebuilt
+      set-aside.1, ...        records of trainings that a rebuilt ledger does not know
+      ledger.lock             held by the run that writes here; empty. ledger.held where the disk knows no such locks
+      prometheus.json         while a run is at work: where its metrics are
       trials.parquet          one row a finished trial
       steps/<trial>.parquet   one row a training step
       evals/<trial>.parquet   one row an evaluation on the validation split
@@ -17,14 +20,18 @@
       recipe.yaml             the recommended settings as a study that trains once, with their evidence
       recipe.py               the same as plain PyTorch, to copy
 
-Every file is written beside its place and then renamed over it: a reader never sees half a file.
+Every file is written beside its place and then renamed over it: a reader never sees half a file. And every file is
+checked before it is believed: sizes, checksums, columns, types, ids of trials. What is none of what was written here
+is a ResultsError that names it, never another exception.
 """
 
+from sweep.store.completeness import JOURNAL_FILE
 from sweep.store.documents import (
     evidence_path,
     read_claims,
     read_explanation,
     read_importance,
+    read_recipe,
     read_study,
     write_claims,
     write_explanation,
@@ -41,15 +48,21 @@ from sweep.store.schemas import (
     TRIAL_SCHEMA,
 )
 from sweep.store.tables import (
+    TRIALS_FILE,
+    RecordKind,
+    has_records,
     load_evals,
     load_health,
     load_steps,
     read_columns,
     read_evals,
     read_health,
+    read_results,
     read_steps,
     read_trials,
+    records_path,
     remove_map,
+    remove_trial,
     write_evals,
     write_health,
     write_map,
@@ -61,12 +74,16 @@ __all__ = [
     "EDGE_SCHEMA",
     "EVAL_SCHEMA",
     "HEALTH_SCHEMA",
+    "JOURNAL_FILE",
     "MAP_SCHEMA",
+    "RecordKind",
     "SCHEMA_VERSION",
     "STEP_SCHEMA",
+    "TRIALS_FILE",
     "TRIAL_SCHEMA",
     "atomic_path",
     "evidence_path",
+    "has_records",
     "load_evals",
     "load_health",
     "load_steps",
@@ -76,10 +93,14 @@ __all__ = [
     "read_explanation",
     "read_health",
     "read_importance",
+    "read_recipe",
+    "read_results",
     "read_steps",
     "read_study",
     "read_trials",
+    "records_path",
     "remove_map",
+    "remove_trial",
     "without_nonfinite",
     "write_claims",
     "write_evals",

@@ -7,14 +7,24 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import TypeAdapter
+from pydantic_core import from_json
 
-from slr_models.errors import ResultsError
-from sweep.records import Counterfactual, Explanation, FirstNonfinite
-from sweep.store.files import said, without_nonfinite, write_text
+from slr_models.errors import ResultsError, SettingError
+from sweep import yaml_source
+from sweep.records import Counterfactual, Explanation, Finite, FirstNonfinite
+from sweep.store.files import (
+    MAX_DOCUMENT_MIB,
+    MAX_YAML_MIB,
+    read_bytes,
+    said,
+    trial_name,
+    without_nonfinite,
+    write_text,
+)
 
 IMPORTANCE_FILE, CLAIMS_FILE = "importance.json", "claims.json"
+STUDY_FILE, RECIPE_FILE = "study.yaml", "recipe.yaml"
 
 
 def write_importance(results_dir: Path, shares: Mapping[str, Mapping[str, float]]) -> None:
@@ -28,14 +38,8 @@ def read_importance(results_dir: Path) -> dict[str, dict[str, float]]:
     Raises:
         ResultsError: the file is there, but is no such mapping.
     """
-    path = results_dir / IMPORTANCE_FILE
-    if not path.is_file():
-        return {}
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        return {method: {p: float(share) for p, share in shares.items()} for method, shares in content.items()}
-    except (ValueError, TypeError, AttributeError) as error:
-        raise ResultsError(f"{path} is damaged ({error}): delete it; the study's command writes it anew") from error
+    found: dict[str, dict[str, float]] = _read_json(results_dir / IMPORTANCE_FILE, _IMPORTANCE, {}, _ANEW)
+    return found
 
 
 def write_claims(results_dir: Path, findings: Sequence[Mapping[str, Any]]) -> None:
@@ -50,19 +54,32 @@ def read_claims(results_dir: Path) -> list[dict[str, Any]]:
     Raises:
         ResultsError: the file is there, but is no list of findings.
     """
-    path = results_dir / CLAIMS_FILE
-    if not path.is_file():
-        return []
+    found: list[dict[str, Any]] = _read_json(results_dir / CLAIMS_FILE, _CLAIMS, [], _ANEW)
+    return found
+
+
+_ANEW = "delete it; the study's command writes it anew"
+_IMPORTANCE, _CLAIMS = TypeAdapter(dict[str, dict[str, Finite]]), TypeAdapter(list[dict[str, Any]])
+
+
+def _read_json(path: Path, model: TypeAdapter[Any], otherwise: Any, remedy: str, problem: str = "is damaged") -> Any:
+    """A JSON file of a model; `otherwise` where there is none."""
+    if not path.exists():
+        return otherwise
+    content = read_bytes(path, MAX_DOCUMENT_MIB, remedy)
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        return [dict(finding) for finding in content]
-    except (ValueError, TypeError) as error:
-        raise ResultsError(f"{path} is damaged ({error}): delete it; the study's command writes it anew") from error
+        return model.validate_python(_with_nan(from_json(content, allow_inf_nan=False)))
+    except ValueError as error:
+        raise ResultsError(f"{path} {problem} ({said(error)}): {remedy}") from error
 
 
 def evidence_path(results_dir: Path, trial_id: str, name: str) -> Path:
-    """Where a piece of evidence about a trial lies: explanation.json, traceback.txt or forensics_error.txt."""
-    return results_dir / "evidence" / trial_id / name
+    """Where a piece of evidence about a trial lies: explanation.json, traceback.txt or forensics_error.txt.
+
+    Raises:
+        ResultsError: the id cannot name a trial.
+    """
+    return results_dir / "evidence" / trial_name(trial_id) / name
 
 
 def write_explanation(results_dir: Path, trial_id: str, explanation: Explanation) -> None:
@@ -78,15 +95,9 @@ def read_explanation(results_dir: Path, trial_id: str) -> Explanation | None:
         ResultsError: the file is there, but is no explanation.
     """
     path = evidence_path(results_dir, trial_id, "explanation.json")
-    if not path.is_file():
-        return None
-    try:
-        return _EXPLANATION.validate_python(_with_nan(json.loads(path.read_text(encoding="utf-8"))))
-    except ValueError as error:
-        raise ResultsError(
-            f"{path} is not an explanation ({said(error)}): delete it, or write it anew with "
-            f"python -m sweep.explain {results_dir} {trial_id}"
-        ) from error
+    remedy = f"delete it, or write it anew with python -m sweep.explain {results_dir} {trial_id}"
+    found: Explanation | None = _read_json(path, _EXPLANATION, None, remedy, "is not an explanation")
+    return found
 
 
 _EXPLANATION = TypeAdapter(Explanation)
@@ -110,20 +121,35 @@ def read_study(results_dir: Path) -> dict[str, Any]:
     Raises:
         ResultsError: the folder or the file is missing or not a mapping.
     """
-    path = results_dir / "study.yaml"
+    path = results_dir / STUDY_FILE
     if not results_dir.is_dir():
         raise ResultsError(f"{results_dir} is not a folder: give the results folder of a study, such as results/smoke")
-    if not path.is_file():
+    if not path.exists():
         raise ResultsError(f"{path} does not exist: {results_dir} is not the results folder of a study")
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        where = f"{path}:{mark.line + 1}" if mark else str(path)
-        what = getattr(error, "problem", None) or "it cannot be read"
-        raise ResultsError(
-            f"{where}: not valid YAML: {what}: delete it, then run the study's command again: it writes the file anew"
-        ) from error
-    if not isinstance(content, dict):
-        raise ResultsError(f"{path} does not hold a mapping")
+    _, content = _read_yaml(path, "delete it, then run the study's command again: it writes the file anew")
     return content
+
+
+def read_recipe(results_dir: Path) -> tuple[str, dict[str, Any]] | None:
+    """recipe.yaml as it stands there, and what it holds; None where nothing is recommended yet.
+
+    Raises:
+        ResultsError: it is no mapping.
+    """
+    path = results_dir / RECIPE_FILE
+    return _read_yaml(path, _ANEW) if path.exists() else None
+
+
+def _read_text(path: Path, remedy: str) -> str:
+    try:
+        return read_bytes(path, MAX_YAML_MIB, remedy).decode()
+    except UnicodeDecodeError as error:
+        raise ResultsError(f"{path} is not text in UTF-8 (byte {error.start}): {remedy}") from error
+
+
+def _read_yaml(path: Path, remedy: str) -> tuple[str, dict[str, Any]]:
+    text = _read_text(path, remedy)
+    try:
+        return text, yaml_source.parse(text, str(path)).content
+    except SettingError as error:
+        raise ResultsError(f"{error}: {remedy}") from error

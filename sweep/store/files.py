@@ -1,5 +1,7 @@
 """Files of a results folder: written beside their place, then renamed over it: no reader sees half a file."""
 
+import errno
+import itertools
 import math
 import os
 import uuid
@@ -8,13 +10,22 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import ValidationError
+
+from slr_models.errors import ResultsError
+from sweep import yaml_source
+from sweep.records import checked_trial_id
+
+MAX_DOCUMENT_MIB, MAX_YAML_MIB = 16, 2
+"""No document of a results folder comes near these sizes; YAML is read at some 50 KiB a second."""
 
 
 @contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
     """Yields a temporary path in the same folder; renames it to `path` if the block succeeds."""
+    if path.is_dir():
+        # A rename would fail too, and name the temporary file.
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
     # As readable as anything else that the user makes (`tempfile` makes files private), and never over another's.
@@ -34,13 +45,53 @@ def write_text(path: Path, text: str) -> None:
 
 def write_yaml(path: Path, content: Mapping[str, Any]) -> None:
     """Writes a mapping as YAML, keys in their given order, atomically."""
-    write_text(path, yaml.safe_dump(dict(content), sort_keys=False, allow_unicode=True, width=100))
+    write_text(path, yaml_source.dump(content))
+
+
+def check_size(path: Path, size: int, max_mib: int, remedy: str) -> None:
+    """Raises ResultsError for a file of more than so many MiB: reading it could take all memory."""
+    if size > max_mib * 2**20:
+        raise ResultsError(f"{path} has {size / 2**20:,.0f} MiB, and no such file has more than {max_mib:,}: {remedy}")
+
+
+def read_bytes(path: Path, max_mib: int, remedy: str) -> bytes:
+    """A file, if it is one of a sane size.
+
+    Raises:
+        ResultsError: it is none, with what to do.
+    """
+    check_is_file(path, remedy)
+    check_size(path, path.stat().st_size, max_mib, remedy)
+    return path.read_bytes()
+
+
+def check_is_file(path: Path, remedy: str) -> None:
+    """Raises ResultsError for a folder, a pipe or a device: the last two may give bytes without end, or none ever."""
+    if not path.is_file():
+        raise ResultsError(f"{path} is {'a folder, not a file' if path.is_dir() else 'no file'}: {remedy}")
+
+
+def spare(path: Path) -> Path:
+    """A name beside a file that nothing has yet: `ledger.jsonl.1`, or the next number that is free."""
+    return next(one for n in itertools.count(1) if not (one := path.with_name(f"{path.name}.{n}")).exists())
+
+
+def trial_name(trial_id: str) -> str:
+    """The id as a part of the name of a file.
+
+    Raises:
+        ResultsError: it cannot name a trial.
+    """
+    try:
+        return checked_trial_id(trial_id)
+    except ValueError as error:
+        raise ResultsError(str(error)) from error
 
 
 def said(error: Exception) -> str:
     """What is wrong with a file, in one line: of many mistakes of fields the first."""
     if not isinstance(error, ValidationError):
-        return str(error)
+        return " ".join(str(error).split())[:300] or type(error).__name__
     first = error.errors(include_url=False, include_input=False)[0]
     place = ".".join(str(part) for part in first["loc"])
     if first["type"] == "unexpected_keyword_argument":

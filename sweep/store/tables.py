@@ -1,20 +1,26 @@
 """The tables of a results folder: trials, steps, evaluations, health samples, the map; read and written."""
 
 import dataclasses
+import functools
 import math
+import shutil
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
+import numpy as np
 import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
+from pydantic import TypeAdapter, ValidationError
 
 from slr_models.errors import ResultsError
-from sweep.records import EvalRecord, HealthMetric, HealthRecord, SkipReason, StepRecord
-from sweep.store.files import atomic_path
-from sweep.store.ledger_lines import LEDGER_FILE, tells_results
+from sweep.records import EvalRecord, HealthRecord, StepRecord, TrialResult
+from sweep.store.files import atomic_path, said, trial_name
+from sweep.store.ledger_lines import LEDGER_FILE, table_remedy, tells_results
+from sweep.store.parquet import is_text, read_table, refused
 from sweep.store.schemas import (
     EDGE_SCHEMA,
     EVAL_SCHEMA,
@@ -26,59 +32,86 @@ from sweep.store.schemas import (
 
 _NAN_WHERE_NOT_LOGGED = ("grad_norm", "loss_scale", "lr", "time_s", "blank_rate", "input_dependence")
 """Columns of the steps in which a NaN of schema version 1 may say that nothing was logged."""
+RecordKind = Literal["steps", "evals", "health"]
+RECORDS: Mapping[RecordKind, pa.Schema] = {"steps": STEP_SCHEMA, "evals": EVAL_SCHEMA, "health": HEALTH_SCHEMA}
+"""What trials leave in a file of their own: the folder, and the columns."""
+_CALLED = {"steps": "steps", "evals": "evaluations", "health": "health samples"}
+T = TypeVar("T")
+
+TRIALS_FILE = "trials.parquet"
 MAP_FILE, EDGES_FILE = "stability_map.parquet", "edges.parquet"
 
 
 def _write_table(path: Path, table: pa.Table) -> None:
     with atomic_path(path) as temporary:
-        pq.write_table(table, temporary, compression="zstd")
+        pq.write_table(table, temporary, compression="zstd", write_page_checksum=True)
 
 
-def _read_table(path: Path, what: str) -> pd.DataFrame:
-    if not path.is_file():
-        raise ResultsError(f"{path} does not exist, so there are no {what}: is this a results folder of a study?")
-    frame: pd.DataFrame = _table(path).to_pandas()
-    return frame
+def records_path(results_dir: Path, kind: RecordKind, trial_id: str) -> Path:
+    """Where the records of a trial lie.
+
+    Raises:
+        ResultsError: the id cannot name a trial.
+    """
+    return results_dir / kind / f"{trial_name(trial_id)}.parquet"
 
 
-def _rows(path: Path) -> list[dict[str, Any]]:
-    rows: list[dict[str, Any]] = _table(path).to_pylist()
-    return rows
+def has_records(results_dir: Path, kind: RecordKind, trial_id: str) -> bool:
+    """Whether a trial left records of a kind; whatever lies in their place is to be told of.
+
+    Raises:
+        ResultsError: the id cannot name a trial.
+    """
+    return records_path(results_dir, kind, trial_id).exists()
 
 
-def _table(path: Path, names: Sequence[str] | None = None) -> pa.Table:
-    """A table, or the named columns of it."""
-    try:
-        if names is None:
-            return pq.read_table(path)
-        return pq.ParquetFile(path).read(columns=list(names), use_threads=False)
-    except (pa.ArrowInvalid, OSError) as error:
-        if path.name == "trials.parquet":
-            remedy = f"delete it, then run the study's command again: it writes the table anew from {LEDGER_FILE}"
-        else:
-            remedy = "delete it: the report does without it"
-        raise ResultsError(f"{path} cannot be read as Parquet ({error}): {remedy}") from error
+def _records(
+    results_dir: Path, kind: RecordKind, trial_id: str, names: Sequence[str] | None = None, *, threads: bool = True
+) -> pa.Table:
+    path = records_path(results_dir, kind, trial_id)
+    if not path.exists():
+        raise ResultsError(
+            f"{path} does not exist, so there are no {_CALLED[kind]} of trial {trial_id}: is this a results folder of "
+            f"a study?"
+        )
+    table = read_table(path, RECORDS[kind], "delete it: the report does without it", names, threads=threads)
+    with refused(path, "delete it: the report does without it"):
+        steps = table.column("step").to_numpy() if "step" in table.column_names else np.zeros(0)
+        if not (steps >= 0).all():
+            raise ValueError("some of its steps are missing or below 0")
+        # Samples of a model's health are looked up by their step.
+        if kind != "health" and not (np.diff(steps) >= 0).all():
+            raise ValueError("its steps do not ascend")
+    return table
+
+
+def remove_trial(results_dir: Path, trial_id: str) -> None:
+    """Removes all that a training left, apart from its lines of the ledger and its row."""
+    for kind in RECORDS:
+        records_path(results_dir, kind, trial_id).unlink(missing_ok=True)
+    for folder in ("checkpoints", "evidence"):
+        shutil.rmtree(results_dir / folder / trial_name(trial_id), ignore_errors=True)
 
 
 def write_steps(results_dir: Path, trial_id: str, records: Sequence[StepRecord]) -> None:
     """Writes all step records of a trial."""
     columns = {name: [getattr(r, name) for r in records] for name in STEP_SCHEMA.names}
     columns["skip_reason"] = [None if r.skip_reason is None else r.skip_reason.value for r in records]
-    _write_table(results_dir / "steps" / f"{trial_id}.parquet", pa.table(columns, schema=STEP_SCHEMA))
+    _write_table(records_path(results_dir, "steps", trial_id), pa.table(columns, schema=STEP_SCHEMA))
 
 
 def write_evals(results_dir: Path, trial_id: str, records: Sequence[EvalRecord]) -> None:
     """Writes all evaluation records of a trial."""
     rows = [{**dataclasses.asdict(r), "wer": r.wer} for r in records]
     table = pa.Table.from_pylist(rows, schema=EVAL_SCHEMA)
-    _write_table(results_dir / "evals" / f"{trial_id}.parquet", table)
+    _write_table(records_path(results_dir, "evals", trial_id), table)
 
 
 def write_health(results_dir: Path, trial_id: str, records: Sequence[HealthRecord]) -> None:
     """Writes all sampled numbers of a trial's model."""
     columns = {name: [getattr(r, name) for r in records] for name in HEALTH_SCHEMA.names}
     columns["metric"] = [r.metric.value for r in records]
-    _write_table(results_dir / "health" / f"{trial_id}.parquet", pa.table(columns, schema=HEALTH_SCHEMA))
+    _write_table(records_path(results_dir, "health", trial_id), pa.table(columns, schema=HEALTH_SCHEMA))
 
 
 def write_trials(results_dir: Path, rows: Sequence[Mapping[str, Any]]) -> None:
@@ -93,7 +126,7 @@ def write_trials(results_dir: Path, rows: Sequence[Mapping[str, Any]]) -> None:
     for name in settings:
         columns[name] = _setting_column([row.get(name) for row in rows])
     table = pa.table(columns).replace_schema_metadata(TRIAL_SCHEMA.metadata)
-    _write_table(results_dir / "trials.parquet", table)
+    _write_table(results_dir / TRIALS_FILE, table)
 
 
 def write_map(results_dir: Path, grid: pd.DataFrame, edges: pd.DataFrame) -> None:
@@ -131,23 +164,94 @@ def read_trials(results_dir: Path) -> pd.DataFrame:
     """The table of finished trials, in their order of number; columns that an older table lacks are empty.
 
     Raises:
-        ResultsError: there is no such table, or it cannot be read.
+        ResultsError: there is no such table, or it cannot be read, or says what cannot be.
     """
-    path = results_dir / "trials.parquet"
-    if not path.is_file() and tells_results(results_dir):
-        raise ResultsError(
-            f"{path} is missing, but {LEDGER_FILE} holds results: run the study's command again, it writes the table "
-            f"anew"
-        )
-    frame = _read_table(path, "trials").sort_values("number", ignore_index=True)
+    path = results_dir / TRIALS_FILE
+    if not path.exists():
+        if tells_results(results_dir):
+            raise ResultsError(
+                f"{path} is missing, but {LEDGER_FILE} holds results: run the study's command again, it writes the "
+                f"table anew"
+            )
+        raise ResultsError(f"{path} does not exist, so there are no trials: is this a results folder of a study?")
+    table = _trials_table(path)
+    _results(path, table)
+    frame: pd.DataFrame = table.to_pandas().sort_values("number", ignore_index=True)
     for name in TRIAL_SCHEMA.names:
         if name not in frame:
             frame[name] = False if name == "audited" else None
     return frame
 
 
+def read_results(results_dir: Path) -> list[TrialResult]:
+    """The rows of the table of finished trials as results, in their order of number; none where there is no table.
+
+    Raises:
+        ResultsError: the table cannot be read, or says what cannot be.
+    """
+    path = results_dir / TRIALS_FILE
+    return sorted(_results(path, _trials_table(path)), key=lambda r: r.number) if path.exists() else []
+
+
+def finished_ids(results_dir: Path) -> set[str]:
+    """Ids of the trials in the table; none where there is no table.
+
+    Raises:
+        ResultsError: the table cannot be read.
+    """
+    path = results_dir / TRIALS_FILE
+    if not path.exists():
+        return set()
+    return set(_trials_table(path, ["trial_id"]).column("trial_id").to_pylist())
+
+
+def _trials_table(path: Path, names: Sequence[str] | None = None) -> pa.Table:
+    remedy = functools.partial(table_remedy, path.parent)
+    return read_table(path, TRIAL_SCHEMA, remedy, names, needed=_NEEDED, others=_is_setting)
+
+
+_NEEDED = frozenset(field.name for field in dataclasses.fields(TrialResult) if field.default is dataclasses.MISSING) - {
+    "settings"
+}
+"""Columns that a table of any version has."""
+_RESULTS = TypeAdapter(list[TrialResult])
+
+
+def _is_setting(kind: pa.DataType) -> bool:
+    return any(test(kind) for test in (pa.types.is_boolean, pa.types.is_integer, pa.types.is_floating, is_text))
+
+
+def _results(path: Path, table: pa.Table) -> list[TrialResult]:
+    """The rows as results: what the model of a result refuses is refused here."""
+    with refused(path, functools.partial(table_remedy, path.parent)):
+        rows = table.to_pylist()
+        fixed = [name for name in table.column_names if name in TRIAL_SCHEMA.names and name != "stable"]
+        settings = [name for name in table.column_names if name not in TRIAL_SCHEMA.names]
+        try:
+            found = _RESULTS.validate_python(
+                [
+                    {name: row[name] for name in fixed if row[name] is not None}
+                    | {"settings": {name: row[name] for name in settings if row[name] is not None}}
+                    for row in rows
+                ]
+            )
+        except ValidationError as error:
+            raise ValueError(_of_row(error)) from error
+        for what in ("trial_id", "number"):
+            twice = [one for one, count in Counter(getattr(r, what) for r in found).items() if count > 1]
+            if twice:
+                raise ValueError(f"two of its rows have the {what} {twice[0]}")
+        return found
+
+
+def _of_row(error: ValidationError) -> str:
+    """What is wrong, with the row counted from 1."""
+    row = error.errors(include_url=False, include_input=False)[0]["loc"][0]
+    return f"row {int(row) + 1}, {said(error).partition('.')[2]}"
+
+
 def read_columns(
-    results_dir: Path, records: Literal["steps", "evals"], trial_id: str, names: Sequence[str]
+    results_dir: Path, kind: RecordKind, trial_id: str, names: Sequence[str]
 ) -> dict[str, npt.NDArray[Any]] | None:
     """Some columns of a trial's records as arrays; None where it left none. Six times as fast as a frame of all.
 
@@ -156,10 +260,9 @@ def read_columns(
     Raises:
         ResultsError: the table cannot be read.
     """
-    path = results_dir / records / f"{trial_id}.parquet"
-    if not path.is_file():
+    if not has_records(results_dir, kind, trial_id):
         return None
-    table = _table(path, names)
+    table = _records(results_dir, kind, trial_id, names, threads=False)
     return {name: table.column(name).to_numpy() for name in names}
 
 
@@ -169,7 +272,7 @@ def read_steps(results_dir: Path, trial_id: str) -> pd.DataFrame:
     Raises:
         ResultsError: there is no such table, or it cannot be read.
     """
-    return _read_table(results_dir / "steps" / f"{trial_id}.parquet", f"steps of trial {trial_id}")
+    return _frame(results_dir, "steps", trial_id)
 
 
 def read_evals(results_dir: Path, trial_id: str) -> pd.DataFrame:
@@ -178,7 +281,7 @@ def read_evals(results_dir: Path, trial_id: str) -> pd.DataFrame:
     Raises:
         ResultsError: there is no such table, or it cannot be read.
     """
-    return _read_table(results_dir / "evals" / f"{trial_id}.parquet", f"evaluations of trial {trial_id}")
+    return _frame(results_dir, "evals", trial_id)
 
 
 def read_health(results_dir: Path, trial_id: str) -> pd.DataFrame:
@@ -187,7 +290,29 @@ def read_health(results_dir: Path, trial_id: str) -> pd.DataFrame:
     Raises:
         ResultsError: there is no such table, or it cannot be read.
     """
-    return _read_table(results_dir / "health" / f"{trial_id}.parquet", f"health samples of trial {trial_id}")
+    return _frame(results_dir, "health", trial_id)
+
+
+def _frame(results_dir: Path, kind: RecordKind, trial_id: str) -> pd.DataFrame:
+    frame: pd.DataFrame = _records(results_dir, kind, trial_id).to_pandas()
+    return frame
+
+
+def _loaded(results_dir: Path, kind: RecordKind, trial_id: str, record: TypeAdapter[list[T]]) -> list[T]:
+    """A trial's records, each as its model has it."""
+    path, table = records_path(results_dir, kind, trial_id), _records(results_dir, kind, trial_id)
+    with refused(path, "delete it: the report does without it"):
+        rows: list[dict[str, Any]] = table.to_pylist()
+        is_earlier = kind == "steps" and (table.schema.metadata or {}).get(b"schema_version", b"1") == b"1"
+        for row in rows:
+            # Said by the counts of errors.
+            row.pop("wer", None)
+            if is_earlier:
+                row |= {name: None for name in _NAN_WHERE_NOT_LOGGED if row[name] is not None and math.isnan(row[name])}
+        try:
+            return record.validate_python(rows)
+        except ValidationError as error:
+            raise ValueError(_of_row(error)) from error
 
 
 def load_steps(results_dir: Path, trial_id: str) -> list[StepRecord]:
@@ -197,16 +322,9 @@ def load_steps(results_dir: Path, trial_id: str) -> list[StepRecord]:
     back as None.
 
     Raises:
-        ResultsError: the table cannot be read.
+        ResultsError: there is no such table, or it cannot be read.
     """
-    table = _table(results_dir / "steps" / f"{trial_id}.parquet")
-    rows: list[dict[str, Any]] = table.to_pylist()
-    is_earlier = (table.schema.metadata or {}).get(b"schema_version", b"1") == b"1"
-    for row in rows:
-        row["skip_reason"] = SkipReason(row["skip_reason"]) if row["skip_reason"] is not None else None
-        if is_earlier:
-            row |= {name: None for name in _NAN_WHERE_NOT_LOGGED if row[name] is not None and math.isnan(row[name])}
-    return [StepRecord(**row) for row in rows]
+    return _loaded(results_dir, "steps", trial_id, _STEPS)
 
 
 def load_health(results_dir: Path, trial_id: str) -> list[HealthRecord]:
@@ -215,17 +333,17 @@ def load_health(results_dir: Path, trial_id: str) -> list[HealthRecord]:
     Raises:
         ResultsError: the table cannot be read.
     """
-    path = results_dir / "health" / f"{trial_id}.parquet"
-    rows = _rows(path) if path.is_file() else []
-    return [HealthRecord(**{**row, "metric": HealthMetric(row["metric"])}) for row in rows]
+    return _loaded(results_dir, "health", trial_id, _HEALTH) if has_records(results_dir, "health", trial_id) else []
 
 
 def load_evals(results_dir: Path, trial_id: str) -> list[EvalRecord]:
     """A trial's evaluations as records.
 
     Raises:
-        ResultsError: the table cannot be read.
+        ResultsError: there is no such table, or it cannot be read.
     """
-    names = [f.name for f in dataclasses.fields(EvalRecord)]
-    rows = _rows(results_dir / "evals" / f"{trial_id}.parquet")
-    return [EvalRecord(**{name: row[name] for name in names}) for row in rows]
+    return _loaded(results_dir, "evals", trial_id, _EVALS)
+
+
+_STEPS, _EVALS = TypeAdapter(list[StepRecord]), TypeAdapter(list[EvalRecord])
+_HEALTH = TypeAdapter(list[HealthRecord])

@@ -1,6 +1,7 @@
 """When the page is built again: after a change, while somebody looks, and on a quarter of one core at most."""
 
 import math
+import os
 import subprocess
 import sys
 import threading
@@ -126,7 +127,7 @@ class _Worker:
         ours, theirs = Pipe()
         self._pipe: Connection = ours
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "sweep.watch.worker", str(theirs.fileno()), str(folder.path)],
+            [sys.executable, *_path_options(), "-m", "sweep.watch.worker", str(theirs.fileno()), str(folder.path)],
             pass_fds=[theirs.fileno()],
             stdin=subprocess.DEVNULL,
             # Ctrl-C is for the command that started it.
@@ -147,3 +148,8 @@ class _Worker:
         """Ends the process."""
         self._process.kill()
         self._process.wait()
+
+
+def _path_options() -> list[str]:
+    """Keeps `-m` from importing what lies in the current folder, unless this process does so too."""
+    return [] if {"", os.getcwd()} & set(sys.path) else ["-P"]

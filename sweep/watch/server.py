@@ -36,6 +36,9 @@ _REPORT_POLICY = "frame-ancestors 'self'"
 class Server(ThreadingHTTPServer):
     """Listens; `serve_forever` answers."""
 
+    # Beyond these, a client is kept waiting for seconds; the usual five are few for a browser and who else asks.
+    request_queue_size = 128
+
     def __init__(self, folder: Folder, builder: Builder, port: int | None) -> None:
         """Takes a port.
 

@@ -23,7 +23,7 @@ NICENESS = 10
 
 
 def build(folder: Path) -> tuple[Page, str | None]:
-    """Reads the folder and makes the page; tells in a line which sections could not be made, if any.
+    """Reads the folder and makes the page; tells in a line which files and sections it does without, if any.
 
     Raises:
         ResultsError: the folder is not the results folder of a study, or damaged.
@@ -40,8 +40,8 @@ def build(folder: Path) -> tuple[Page, str | None]:
         num_planned=view.num_planned,
         built_at=built_at,
     )
-    lost = "; ".join(f"the section {one.title!r} of the report could not be made ({one.reason})" for one in made.failed)
-    return page, lost or None
+    failed = [f"the section {one.title!r} of the report could not be made ({one.reason})" for one in made.failed]
+    return page, "; ".join([*made.damaged, *failed]) or None
 
 
 def reply(folder: Path) -> tuple[Page | None, str | None]:

@@ -3,7 +3,6 @@
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -29,6 +28,7 @@ from sweep.analysis.trials.dimensions import plain
 from sweep.analysis.trials.outcomes import failed, judged
 from sweep.judging.detectors.base import RunContext
 from sweep.records import NAN, Cause, Explanation, Numbers, Outcome, Phase
+from sweep.report.contents.files import Files
 from sweep.study.reading import StoredStudy
 from sweep.study.settings import Study
 
@@ -86,7 +86,7 @@ class Failures:
 
 
 def failures(
-    results_dir: Path,
+    files: Files,
     stored: StoredStudy,
     evidence: Evidence,
     explanations: Mapping[str, Explanation],
@@ -94,7 +94,7 @@ def failures(
     """Reads what it needs of the records: those of the drawn trials and of the example, however many trials there are.
 
     Args:
-        results_dir: where the records lie.
+        files: where the records lie.
         stored: the study.
         evidence: all finished trials; the category that panels are split by comes first.
         explanations: by trial id.
@@ -117,24 +117,24 @@ def failures(
         num_compared=len(compared(trials)),
         by_setting=tuple(failures_by_setting(evidence, ordered, explanations)),
         operations=tuple(failing_operations(ended, explanations)),
-        half=_half_precision(results_dir, stored.study, inside),
-        example=None if example is None else _example(results_dir, stored, ended, example, explanations.get(example)),
+        half=_half_precision(files, stored.study, inside),
+        example=None if example is None else _example(files, stored, ended, example, explanations.get(example)),
     )
 
 
-def _half_precision(results_dir: Path, study: Study, trials: pd.DataFrame) -> HalfPrecision:
+def _half_precision(files: Files, study: Study, trials: pd.DataFrame) -> HalfPrecision:
     half, scaled = half_trials(judged(trials), study, HALF), half_trials(judged(trials), study, SCALED)
     # A scale that never fitted is to be seen, though nobody can tell how the training would have gone.
     unsettled = half_trials(trials[trials["verdict"] == Outcome.CALIBRATING.value], study, SCALED)
-    sampled = [h for h in drawn(half) if (results_dir / "health" / f"{h.trial_id}.parquet").is_file()]
-    courses = (headroom_course(h, store.read_health(results_dir, h.trial_id)) for h in sampled)
+    sampled = ((h, files.health(h.trial_id)) for h in drawn(half))
+    courses = (headroom_course(h, rows) for h, rows in sampled if rows is not None)
     headroom = tuple(course for course in courses if course is not None)
     return HalfPrecision(
         num_trials=len(half),
         headroom=headroom,
         why_no_headroom="" if headroom else _why_no_headroom(study, len(half)),
         num_scaled=len(scaled) + len(unsettled),
-        scales=tuple(_scale_courses(results_dir, drawn(pd.concat([scaled, unsettled])))),
+        scales=tuple(_scale_courses(files, drawn(pd.concat([scaled, unsettled])))),
         calibrations={
             good: tuple(int(n) for n in scaled["skipped_calibration"][scaled["stable"].astype(bool) == good].fillna(0))
             for good in (True, False)
@@ -156,35 +156,34 @@ def _why_no_headroom(study: Study, num_trials: int) -> str:
     return "No sample of the headroom is in this folder: it holds no health/*.parquet of these trainings."
 
 
-def _scale_courses(results_dir: Path, trials: Iterable[HalfTrial]) -> Iterator[ScaleCourse]:
+def _scale_courses(files: Files, trials: Iterable[HalfTrial]) -> Iterator[ScaleCourse]:
     for trial in trials:
+        steps = files.step_frame(trial.trial_id)
         # A process may have died before it wrote any record.
-        if (results_dir / "steps" / f"{trial.trial_id}.parquet").is_file():
-            course = scale_course(trial, store.read_steps(results_dir, trial.trial_id))
-            if course is not None:
-                yield course
+        course = None if steps is None else scale_course(trial, steps)
+        if course is not None:
+            yield course
 
 
 def _example(
-    results_dir: Path, stored: StoredStudy, ended: pd.DataFrame, trial_id: str, explanation: Explanation | None
+    files: Files, stored: StoredStudy, ended: pd.DataFrame, trial_id: str, explanation: Explanation | None
 ) -> Example:
     of_trial = ended[ended["trial_id"] == trial_id]
     row = {str(key): plain(value) for key, value in of_trial.iloc[0].to_dict().items()}
-    has_steps = (results_dir / "steps" / f"{trial_id}.parquet").is_file()
-    records = store.load_steps(results_dir, trial_id) if has_steps else []
+    records = files.steps(trial_id)
     context = RunContext(
         l_const=_or_nan(row["l_const"]),
         l_unif=_or_nan(row["l_unif"]),
         budget_steps=None if row["max_steps"] is None else int(row["max_steps"]),
         has_scaler=len(half_trials(of_trial, stored.study, SCALED)) > 0,
     )
-    has_evals = (results_dir / "evals" / f"{trial_id}.parquet").is_file()
-    evals = store.load_evals(results_dir, trial_id) if has_evals else []
-    finding = found_again(records, evals, Outcome(row["verdict"]), context, stored.content.get("monitor") or {})
+    finding = found_again(
+        records, files.evals(trial_id), Outcome(row["verdict"]), context, stored.content.get("monitor") or {}
+    )
     first = explanation.first_nonfinite if explanation is not None else None
     stop_step = None if row["stop_step"] is None else int(row["stop_step"])
     trace = step_trace(records, stop_step, finding, None if first is None else first.step, context.l_const)
-    has_traceback = store.evidence_path(results_dir, trial_id, "traceback.txt").is_file()
+    has_traceback = store.evidence_path(files.folder, trial_id, "traceback.txt").is_file()
     return Example(trial_id, row, trace, explanation, has_traceback)
 
 

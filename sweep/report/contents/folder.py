@@ -10,6 +10,7 @@ from sweep import store
 from sweep.analysis.figures.course import EVAL_COLUMNS, MAX_POINTS, STEP_COLUMNS, CourseRows, trace
 from sweep.analysis.trials.outcomes import failed
 from sweep.records import Explanation
+from sweep.report.contents.files import Files
 from sweep.store.ledger_lines import tells_results
 from sweep.study.reading import StoredStudy, read_study
 
@@ -24,6 +25,8 @@ class FolderContent:
     """All finished trials, each with the newest known cause."""
     explanations: Mapping[str, Explanation]
     """Of bad trials, by trial id."""
+    files: Files
+    """All else that the folder holds."""
 
 
 def read_source(results_dir: Path) -> FolderContent:
@@ -34,35 +37,36 @@ def read_source(results_dir: Path) -> FolderContent:
     """
     stored = read_study(results_dir)
     trials = _trials(results_dir)
-    explanations = _explanations(results_dir, trials)
+    files = Files(results_dir)
+    explanations = _explanations(files, trials)
     # An explanation may be younger than the trial's row.
     trials["cause"] = [
         explanations[t].text if t in explanations else c
         for t, c in zip(trials["trial_id"], trials["cause"], strict=True)
     ]
-    return FolderContent(results_dir, stored, trials, explanations)
+    return FolderContent(results_dir, stored, trials, explanations, files)
 
 
 def _trials(results_dir: Path) -> pd.DataFrame:
     """The finished trials; none while the first ones still run."""
-    if (results_dir / "trials.parquet").is_file() or tells_results(results_dir):
+    if (results_dir / store.TRIALS_FILE).exists() or tells_results(results_dir):
         return store.read_trials(results_dir)
     empty: pd.DataFrame = store.TRIAL_SCHEMA.empty_table().to_pandas()
     return empty
 
 
-def _explanations(results_dir: Path, trials: pd.DataFrame) -> dict[str, Explanation]:
+def _explanations(files: Files, trials: pd.DataFrame) -> dict[str, Explanation]:
     """Why the bad trials went bad, as far as anybody looked."""
     bad = [str(t) for t in failed(trials)["trial_id"]]
-    found = {trial_id: store.read_explanation(results_dir, trial_id) for trial_id in bad}
+    found = {trial_id: files.explanation(trial_id) for trial_id in bad}
     return {trial_id: explanation for trial_id, explanation in found.items() if explanation is not None}
 
 
-def read_traces(results_dir: Path, trial_ids: Iterable[str], max_points: int = MAX_POINTS) -> Iterator[CourseRows]:
+def read_traces(files: Files, trial_ids: Iterable[str], max_points: int = MAX_POINTS) -> Iterator[CourseRows]:
     """The courses of these trials, in their order; a trial that left no records has none."""
     for trial_id in trial_ids:
-        steps = store.read_columns(results_dir, "steps", trial_id, STEP_COLUMNS)
+        steps = files.columns("steps", trial_id, STEP_COLUMNS)
         # Its process may have died before it wrote any.
         if steps is not None:
-            evals = store.read_columns(results_dir, "evals", trial_id, EVAL_COLUMNS)
+            evals = files.columns("evals", trial_id, EVAL_COLUMNS)
             yield trace(trial_id, steps, evals, max_points)

@@ -1,17 +1,19 @@
 """Everything that the page shows, as plain data: asks the analysis, each question when its answer is first wanted."""
 
 import dataclasses
-import functools
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
-import yaml
+from pydantic import TypeAdapter, ValidationError
 
-from sweep import store
+from slr_models.errors import SettingError
+from slr_models.models import ModelConfig
+from sweep import yaml_source
 from sweep.analysis.answer.pareto import ParetoRow, pareto_front
 from sweep.analysis.answer.recipe import recipe
 from sweep.analysis.answer.recommend import Recommendation, recommend
@@ -36,19 +38,21 @@ from sweep.analysis.trials.outcomes import OutcomeCounts, failed, judged, mapped
 from sweep.forensics.health_alerts import health_warnings
 from sweep.records import Explanation, NotKnown, Outcome, Phase
 from sweep.report.contents.failures import Failures, failures
+from sweep.report.contents.files import Files
 from sweep.report.contents.folder import FolderContent, read_source, read_traces
 from sweep.report.contents.importance import ImportanceTable, importance_table
 from sweep.report.contents.transfer import Transfer, transfer
 from sweep.search import Nsga2Search
-from sweep.store.ledger_lines import elapsed_s
 from sweep.study.design import num_trainings
 from sweep.study.reading import Provenance, StoredStudy
 from sweep.study.settings import Study
+from sweep.training.config import TrainingConfig
 
 MAX_TIMED = 300
 """Trials whose steps and evaluations are timed: reading a file of each takes milliseconds."""
 MAX_OTHER_MARKS = 20_000
 """Marks on all maps but the first: a large study has fewer maps."""
+_MODEL: TypeAdapter[ModelConfig] = TypeAdapter(ModelConfig)
 
 
 @dataclass(frozen=True)
@@ -70,7 +74,7 @@ class View:
     """What the page shows.
 
     Each part is made when it is first asked for, and once: what one part of the page cannot have costs the others
-    nothing. Any of them may raise ResultsError: a file of the folder is damaged.
+    nothing. A file that is damaged counts as one that is not there; `damaged` tells of it.
     """
 
     source: FolderContent
@@ -99,6 +103,11 @@ class View:
     def explanations(self) -> Mapping[str, Explanation]:
         """Of bad trials, by trial id."""
         return self.source.explanations
+
+    @property
+    def damaged(self) -> tuple[str, ...]:
+        """What is wrong with the damaged files that were met so far, and what to do: a sentence each."""
+        return self.source.files.damaged
 
     @cached_property
     def evidence(self) -> Evidence:
@@ -179,7 +188,7 @@ class View:
     @cached_property
     def findings(self) -> tuple[ClaimFinding, ...]:
         """What became of the study's claims, in their order."""
-        return tuple(judge(self.trials, self.study, functools.partial(store.read_evals, self.source.folder)))
+        return tuple(judge(self.trials, self.study, self.source.files.eval_frame))
 
     @cached_property
     def groups(self) -> tuple[SettingGroup, ...]:
@@ -192,21 +201,15 @@ class View:
         chosen = self.recommendation.chosen
         if chosen is None:
             return None
-        path = self.source.folder / "recipe.yaml"
-        if path.is_file():
-            text = path.read_text(encoding="utf-8")
-            content = yaml.safe_load(text) or {}
-            evidence = (content.get("provenance") or {}).get("evidence") or {}
-            if evidence.get("trials") == list(chosen.group.trial_ids):
-                return text
-        made = recipe(self.recommendation, self.stored.content, self.evidence.space)
-        text = yaml.safe_dump(made, sort_keys=False, allow_unicode=True, width=100)
-        return text
+        known = self.source.files.recipe()
+        if known is not None and _trials_of(known[1]) == list(chosen.group.trial_ids):
+            return known[0]
+        return yaml_source.dump(recipe(self.recommendation, self.stored.content, self.evidence.space))
 
     @cached_property
     def snippet(self) -> str | None:
         """The recommended settings as PyTorch code."""
-        return None if self.recipe_yaml is None else _snippet(self.source.folder, self.recipe_yaml)
+        return None if self.recipe_yaml is None else _snippet(self.recipe_yaml)
 
     @cached_property
     def total(self) -> OutcomeCounts:
@@ -283,7 +286,7 @@ class View:
     @cached_property
     def importance(self) -> Mapping[str, Mapping[str, float]]:
         """Measure -> dotted path -> share; empty where the study has none yet."""
-        return store.read_importance(self.source.folder)
+        return self.source.files.importance()
 
     @cached_property
     def importance_table(self) -> ImportanceTable | None:
@@ -314,9 +317,9 @@ class View:
         return spending(
             self.trials,
             self.audit,
-            _timed(self.source.folder, self._to_trace),
+            _timed(self.source.files, self._to_trace),
             self.is_experiment,
-            elapsed_s(self.source.folder),
+            self.source.files.elapsed_s(),
             self.provenance.num_lanes,
         )
 
@@ -328,7 +331,7 @@ class View:
     @cached_property
     def failures(self) -> Failures:
         """Where and how trainings failed, with one of them traced."""
-        return failures(self.source.folder, self.stored, self.evidence, self.explanations)
+        return failures(self.source.files, self.stored, self.evidence, self.explanations)
 
     @cached_property
     def examples(self) -> tuple[tuple[str, str], ...]:
@@ -344,21 +347,19 @@ class View:
     @cached_property
     def traced(self) -> frozenset[str]:
         """Trials whose courses are in the page."""
-        steps = self.source.folder / "steps"
-        return frozenset(t for t in self._to_trace if (steps / f"{t}.parquet").is_file())
+        return frozenset(trace.trial_id for trace in self.traces)
 
     @cached_property
     def traces(self) -> tuple[CourseRows, ...]:
         """Their courses."""
-        return tuple(read_traces(self.source.folder, self._to_trace, points_kept(len(self._to_trace))))
+        return tuple(read_traces(self.source.files, self._to_trace, points_kept(len(self._to_trace))))
 
     @cached_property
     def warnings(self) -> Mapping[str, tuple[str, ...]]:
         """Of the bad trials among them, by trial id: where their numbers came near their limits."""
         bad = set(failed(self.trials)["trial_id"].astype(str))
-        health = self.source.folder / "health"
-        sampled = [t for t in self._to_trace if t in bad and (health / f"{t}.parquet").is_file()]
-        found = {t: tuple(health_warnings(store.read_health(self.source.folder, t))) for t in sampled}
+        sampled = {t: self.source.files.health(t) for t in self._to_trace if t in bad}
+        found = {t: tuple(health_warnings(rows)) for t, rows in sampled.items() if rows is not None}
         return {trial_id: warnings for trial_id, warnings in found.items() if warnings}
 
 
@@ -371,28 +372,34 @@ def load_view(results_dir: Path) -> View:
     return View(read_source(results_dir))
 
 
-def _snippet(results_dir: Path, recipe_yaml: str) -> str | None:
-    """The folder's own code where its recipe is shown, else code made from the recipe.
+def _snippet(recipe_yaml: str) -> str | None:
+    """Code made of a recipe's settings; None where they are not settings of this version.
 
-    None where the recipe leaves fields to their defaults, which the training code alone knows: a setting changed a
-    kind there, and the study has not ended yet.
+    A recipe may come with a folder from anywhere, and readers copy this code: no text of it gets in, and no recipe.py
+    beside it is shown in its place.
     """
-    recipe_path, path = results_dir / "recipe.yaml", results_dir / "recipe.py"
-    if path.is_file() and recipe_path.is_file() and recipe_path.read_text(encoding="utf-8") == recipe_yaml:
-        return path.read_text(encoding="utf-8")
-    content = yaml.safe_load(recipe_yaml) or {}
     try:
-        return snippet(content["training"], content["model"])
-    except KeyError:
+        content = yaml_source.parse(recipe_yaml, "recipe.yaml").content
+        training = TrainingConfig.model_validate(content["training"])
+        model = _MODEL.validate_python(content["model"])
+        return snippet(training.model_dump(mode="json"), model.model_dump(mode="json"))
+    except (SettingError, KeyError, TypeError, ValidationError):
         return None
 
 
-def _timed(results_dir: Path, trial_ids: Sequence[str]) -> Iterator[Timed]:
+def _trials_of(recipe: Mapping[str, Any]) -> Any:
+    """The trials that a recipe names as its evidence; None where it names none."""
+    made = recipe.get("provenance")
+    evidence = made.get("evidence") if isinstance(made, Mapping) else None
+    return evidence.get("trials") if isinstance(evidence, Mapping) else None
+
+
+def _timed(files: Files, trial_ids: Sequence[str]) -> Iterator[Timed]:
     """What the records of at most MAX_TIMED of these trials, evenly spread, say of their time."""
     for trial_id in trial_ids[:: 1 + max(len(trial_ids) - 1, 0) // MAX_TIMED]:
-        steps = store.read_columns(results_dir, "steps", trial_id, ("time_s",))
+        steps = files.columns("steps", trial_id, ("time_s",))
         if steps is not None:
-            evals = store.read_columns(results_dir, "evals", trial_id, ("time_s",))
+            evals = files.columns("evals", trial_id, ("time_s",))
             yield Timed(trial_id, float(steps["time_s"].sum()), 0.0 if evals is None else float(evals["time_s"].sum()))
 
 

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 import numpy as np
 from markupsafe import escape
 
-from sweep import store
 from sweep.analysis.answer.pareto import ParetoRow
 from sweep.analysis.answer.recommend import result_text
 from sweep.analysis.trials.groups import BOOTSTRAP_FROM, Spread
@@ -155,7 +154,7 @@ def lowest_at(view: View) -> str:
         return ""
     steps = []
     for trial_id in chosen.group.trial_ids:
-        evals = store.read_columns(view.source.folder, "evals", trial_id, ("step", "val_loss"))
+        evals = view.source.files.columns("evals", trial_id, ("step", "val_loss"))
         if evals is not None and np.isfinite(evals["val_loss"]).any():
             steps.append(int(evals["step"][np.nanargmin(evals["val_loss"])]))
     if not steps:

@@ -140,12 +140,10 @@ def test_the_command_tells_on_stderr_and_ends_well(
     assert "Traceback" in told.err and told.out.splitlines() == [str(folder / "report.html")]
 
 
-def test_a_damaged_file_is_still_the_users_to_mend(
-    tmp_path: Path, make_results: Make, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_damaged_table_of_trials_is_the_users_to_mend(tmp_path: Path, make_results: Make) -> None:
     folder = make_results(tmp_path, num_trials=2, num_confirm=0)
-    (folder / "importance.json").write_text("{")
-    with pytest.raises(ResultsError, match="importance.json is damaged"):
+    (folder / "trials.parquet").write_text("{")
+    with pytest.raises(ResultsError, match="trials.parquet cannot be read"):
         build_report(folder)
 
 

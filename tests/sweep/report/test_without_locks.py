@@ -39,10 +39,10 @@ def test_results_are_read_reported_watched_and_compared(results: Path, tmp_path:
     folder = tmp_path / "study"
     shutil.copytree(results, folder)
     (folder / "report.html").unlink(missing_ok=True)
-    ledger = Ledger(folder)
+    ledger = Ledger(tmp_path / "begun")
     ledger.ask(Ask("0000", 0, 0, 0, "explore", {"training.optimizer.lr": 0.1}))
     ledger.close()
-    (folder / "ledger.lock").unlink(missing_ok=True)
+    (tmp_path / "begun" / "ledger.jsonl").rename(folder / "ledger.jsonl")
     command = [sys.executable, "-c", READING, str(folder), str(results)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

@@ -36,6 +36,10 @@ STEPS = [
     StepRecord(step=2, loss=math.nan, grad_norm=2.0, lr=1e-3, num_samples=8, params_finite=False),
 ]
 EVALS = [EvalRecord(2, 1.5, 1, 2, 3, 10, 0.9, 0.1, 0.2)]
+ROW = TrialResult(
+    trial_id="0", number=0, group=0, seed=0, phase=Phase.EXPLORE, settings={}, verdict=Outcome.STABLE, reason="it fell",
+    num_steps=10, max_steps=10, objective=0.5, margin=-0.5,
+).row()  # fmt: skip
 
 
 def test_records_come_back_as_they_were(tmp_path) -> None:
@@ -103,8 +107,8 @@ def test_no_steps_at_all_still_make_a_table(tmp_path) -> None:
 
 def test_settings_become_columns_of_their_kind(tmp_path) -> None:
     rows = [
-        {"trial_id": "1", "number": 1, "lr": 1, "kind": "a", "flag": True},
-        {"trial_id": "0", "number": 0, "lr": 0.5, "kind": "b", "flag": False, "scale": 4},
+        {**ROW, "trial_id": "1", "number": 1, "lr": 1, "kind": "a", "flag": True},
+        {**ROW, "trial_id": "0", "number": 0, "lr": 0.5, "kind": "b", "flag": False, "scale": 4},
     ]
     store.write_trials(tmp_path, rows)
     frame = store.read_trials(tmp_path)
@@ -131,7 +135,7 @@ def test_an_explanation_comes_back_and_its_unknown_numbers_are_null(tmp_path) ->
 @pytest.mark.parametrize(
     ("content", "what"),
     [
-        ("{", "Expecting property name"),
+        ("{", "EOF while parsing an object"),
         ("[1]", "Input should be a dictionary or an instance of Explanation"),
         ('{"cause": "bad luck", "text": "oh"}', "cause: Input should be 'learning rate too high'"),
         ('{"cause": "unknown"}', "text: Field required"),
@@ -154,7 +158,8 @@ def test_a_damaged_explanation_is_named_in_one_line(tmp_path, content: str, what
 
 
 def test_a_table_of_an_earlier_version_has_its_new_columns_empty(tmp_path) -> None:
-    pd.DataFrame({"trial_id": ["0"], "number": [0], "verdict": ["stable"]}).to_parquet(tmp_path / "trials.parquet")
+    known = ("trial_id", "number", "group", "seed", "phase", "verdict", "reason", "num_steps", "max_steps", "objective")
+    pd.DataFrame([{name: ROW[name] for name in (*known, "margin")}]).to_parquet(tmp_path / "trials.parquet")
     frame = store.read_trials(tmp_path)
     assert not frame["audited"][0] and pd.isna(frame["alarm"][0]) and pd.isna(frame["forensics_s"][0])
 
@@ -248,6 +253,7 @@ TRIAL_COLUMNS = {
     "peak_memory_mib": NUMBER,
     "precision_implementation": TEXT,
     "settings_changed_at_step": WHOLE,
+    "micro_batch": WHOLE,
 }
 """As they were first stored: what others have written for these columns must go on reading them."""
 
@@ -347,7 +353,7 @@ def test_missing_and_damaged_results_are_named(tmp_path) -> None:
         store.read_trials(tmp_path)
     (tmp_path / "trials.parquet").write_bytes(b"PAR1 but not really")
     with pytest.raises(
-        ResultsError, match=r"cannot be read as Parquet .*: delete it, then run the study's command again"
+        ResultsError, match=r"cannot be read as Parquet .*: restore it from a backup, or bring back what can be with"
     ):
         store.read_trials(tmp_path)
     (tmp_path / "study.yaml").write_text("a: [")

@@ -41,7 +41,13 @@ def test_a_running_study_tells_what_runs_and_what_waits(tmp_path: Path, ledger: 
     standing = folder.standing()
     assert (standing.num_done, standing.num_asked, standing.num_open, standing.phase) == (1, 4, 2, "explore")
     assert [one.trial_id for one in standing.running] == ["0001"]
-    ledger.ask(ask(4, "confirm"))
+
+
+def test_the_phase_is_that_of_the_training_asked_for_last(tmp_path: Path, ledger: Ledger) -> None:
+    ledger.ask(ask(0))
+    folder = Folder(tmp_path)
+    assert folder.standing().phase == "explore"
+    ledger.ask(ask(1, "confirm"))
     assert folder.standing().phase == "confirm"
 
 
@@ -80,7 +86,7 @@ def test_half_a_line_is_read_when_it_is_whole(tmp_path: Path, ledger: Ledger) ->
 
 def test_a_damaged_ledger_is_told(tmp_path: Path) -> None:
     (tmp_path / LEDGER_FILE).write_text("nonsense\n")
-    with pytest.raises(ResultsError, match="damaged line"):
+    with pytest.raises(ResultsError, match="ledger.jsonl:1: this line is damaged"):
         Folder(tmp_path).standing()
 
 

@@ -3,7 +3,9 @@
 import gzip
 import http.client
 import json
+import socket
 import threading
+import time
 from collections.abc import Iterator
 from http.client import HTTPResponse
 from pathlib import Path
@@ -96,6 +98,35 @@ def test_a_page_of_another_site_cannot_read_it(server: Server, host: str, status
     assert ask(server, "/state", Host=host)[0].status == status
 
 
+@pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "PATCH", "OPTIONS", "TRACE", "CONNECT", "EVIL"])
+def test_it_takes_nothing(server: Server, method: str) -> None:
+    answer, content = ask(server, "/report", method=method)
+    assert answer.status == 501 and b"the report" not in content
+    assert "Access-Control-Allow-Origin" not in answer.headers
+
+
+def test_many_that_never_finish_asking_keep_nobody_waiting(server: Server) -> None:
+    stuck = [socket.create_connection(("127.0.0.1", server.server_port)) for _ in range(200)]
+    try:
+        for number, one in enumerate(stuck):
+            one.sendall(b"GET /state HTTP/1.1\r\nHost: localhost\r\n" if number % 2 else b"")
+        started = time.monotonic()
+        assert ask(server, "/state")[0].status == 200
+        assert time.monotonic() - started < 5
+    finally:
+        for one in stuck:
+            one.close()
+
+
+@pytest.mark.parametrize("path", ["/", "/watch.js", "/state", "/report", "/none"])
+def test_every_answer_stays_with_its_own_site(server: Server, path: str) -> None:
+    server.builder.page = PAGE
+    headers = ask(server, path)[0].headers
+    assert headers["X-Content-Type-Options"] == "nosniff" and headers["Referrer-Policy"] == "no-referrer"
+    assert headers["Cross-Origin-Resource-Policy"] == "same-origin"
+    assert headers["Server"].strip() == "sweep.watch", "which Python it is, is nobody's business"
+
+
 def test_the_state_says_how_far_the_study_is(server: Server) -> None:
     state = json.loads(ask(server, "/state")[1])
     assert state["status"] == "absent" and state["version"] is None and "There is no study in" in state["hint"]
@@ -123,7 +154,7 @@ def test_a_damaged_ledger_is_told_in_the_state(server: Server) -> None:
     server.folder.path.mkdir()
     (server.folder.path / "ledger.jsonl").write_text("x\n")
     state = json.loads(ask(server, "/state")[1])
-    assert state["status"] == "unknown" and "damaged line" in state["error"]
+    assert state["status"] == "unknown" and "line is damaged" in state["error"]
 
 
 def test_a_taken_port_is_a_users_mistake_and_otherwise_the_next_one_serves(server: Server) -> None:

@@ -9,16 +9,23 @@ from sweep.command_line import EXIT_DONE, Command, add_json, add_results, answer
 def _add_arguments(parser: argparse.ArgumentParser) -> None:
     add_results(parser)
     parser.add_argument("trial", metavar="TRIAL", help="a trial's name as in the report, such as 0007")
+    parser.add_argument(
+        "--trust", action="store_true", help="run the code that the study names, although no run of yours has signed it"
+    )
     add_json(parser)
 
 
 def _work(options: argparse.Namespace) -> int:
     from sweep import store
     from sweep.forensics.sentences import explanation_lines
+    from sweep.machine import try_to_write
     from sweep.running.past_trial import explain_trial
 
+    if options.results.is_dir():
+        # It is to be written at the end; the training before that may take long.
+        try_to_write(options.results)
     with answer_alone(options.json):
-        path = explain_trial(options.results, options.trial)
+        path = explain_trial(options.results, options.trial, trust=options.trust)
     if options.json:
         print(path.read_text(encoding="utf-8"), end="")
     else:

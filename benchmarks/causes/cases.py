@@ -75,7 +75,7 @@ def _sgd(lr: float, momentum: float = 0.9) -> dict[str, Any]:
 
 
 def _custom(factory: str, **options: Any) -> dict[str, Any]:
-    return {"kind": "custom", "factory": f"cause_cases:{factory}", "options": options, "output_stride": 4}
+    return {"kind": "custom", "factory": f"{__name__}:{factory}", "options": options, "output_stride": 4}
 
 
 class ScoredAttention(nn.Module):

@@ -8,6 +8,7 @@ from pydantic import Field, JsonValue
 
 from slr_models.data.batch import FeatureGroup
 from slr_models.spec import Spec
+from slr_models.user_code import FactoryName
 
 if TYPE_CHECKING:
     from slr_models.models.base import CtcModel
@@ -27,9 +28,9 @@ class NetworkSpec(Spec, ABC):
     """Normalization of the convolutional part; its statistics come from valid frames only."""
     dropout: float = Field(default=0.0, ge=0.0, lt=1.0)
     """Probability of zeroing an activation in training."""
-    init_scale: float = Field(default=1.0, gt=0.0)
+    init_scale: float = Field(default=1.0, gt=0.0, le=1e6)
     """Factor on every initial weight matrix and kernel (not on biases and norm gains)."""
-    conv_scale: float = Field(default=1.0, gt=0.0)
+    conv_scale: float = Field(default=1.0, gt=0.0, le=1e6)
     """Further factor on the initial convolution kernels."""
 
     def output_length(self, num_frames: int) -> int:
@@ -46,6 +47,13 @@ class NetworkSpec(Spec, ABC):
 
         check_inputs(num_features, groups, vocabulary_size)
         return build_seeded(lambda: self.network(groups, vocabulary_size), seed)
+
+    def num_parameters(self, groups: Sequence[FeatureGroup], vocabulary_size: int) -> int:
+        """Weights of the network, counted without making them."""
+        import torch
+
+        with torch.device("meta"):
+            return sum(weights.numel() for weights in self.network(groups, vocabulary_size).parameters())
 
     @abstractmethod
     def network(self, groups: Sequence[FeatureGroup], vocabulary_size: int) -> "CtcModel":
@@ -64,7 +72,7 @@ class TeacherConfig(NetworkSpec):
     """Whether frames attend to each other, before the convolutions and in the encoder layers."""
     num_heads: int = Field(default=8, ge=1, le=64)
     """Heads of each attention, at every width."""
-    hidden_size: int = Field(default=1024, ge=1)
+    hidden_size: int = Field(default=1024, ge=1, le=65_536)
     """Size of the encoder at width 1; the width scales it, rounded to a multiple of the heads."""
 
     def network(self, groups: Sequence[FeatureGroup], vocabulary_size: int) -> "CtcModel":
@@ -102,11 +110,11 @@ class CustomModelConfig(Spec):
     """A model made by the user's function `factory(num_features=, groups=, vocabulary_size=, **options)`."""
 
     kind: Literal["custom"] = "custom"
-    factory: str = Field(pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$")
+    factory: FactoryName
     """Where the function is: `package.module:function`. It returns a `slr_models.models.base.CtcModel`."""
     options: dict[str, JsonValue] = Field(default_factory=dict)
     """Further keyword arguments of the function."""
-    output_stride: int = Field(ge=1)
+    output_stride: int = Field(ge=1, le=1000)
     """Input frames an output frame: an utterance of T frames gives ceil(T / output_stride) outputs."""
 
     def output_length(self, num_frames: int) -> int:

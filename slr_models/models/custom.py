@@ -1,9 +1,7 @@
 """A user's own model, named by an import string."""
 
-import importlib
 import inspect
-import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -12,16 +10,10 @@ from slr_models.data.batch import FeatureGroup
 from slr_models.errors import SettingError
 from slr_models.models.base import CtcModel, build_seeded, check_inputs
 from slr_models.models.configs import CustomModelConfig
+from slr_models.user_code import imported, raised_text
 
 PROBED_LENGTHS = 64
 """Lengths from 1 on for which the declared stride is compared with the model's own answer."""
-
-
-def raised_text(error: Exception) -> str:
-    """An exception of a user's code with the place that raised it: `ValueError: my bug (my_model.py:12)`."""
-    frames = traceback.extract_tb(error.__traceback__)
-    place = f" ({frames[-1].filename}:{frames[-1].lineno})" if frames else ""
-    return f"{type(error).__name__}: {error}{place}"
 
 
 def build_custom(
@@ -29,7 +21,7 @@ def build_custom(
 ) -> CtcModel:
     """As `CustomModelConfig.build`."""
     check_inputs(num_features, groups, vocabulary_size)
-    factory = _import_factory(config)
+    factory = imported(config.factory, "model.factory")
     arguments: dict[str, Any] = {
         "num_features": num_features,
         "groups": groups,
@@ -62,23 +54,3 @@ def build_custom(
                 f"{config.output_length(num_frames)}; correct model.output_stride"
             )
     return model
-
-
-def _import_factory(config: CustomModelConfig) -> Callable[..., Any]:
-    """The function that `factory` names."""
-    module_name, function_name = config.factory.split(":")
-    try:
-        module = importlib.import_module(module_name)
-    except ImportError as error:
-        raise SettingError(
-            f"model.factory {config.factory!r} cannot be imported: {error}; "
-            "check the name, and that the module is installed or on PYTHONPATH"
-        ) from error
-    factory = vars(module).get(function_name)
-    if not callable(factory):
-        raise SettingError(
-            f"model.factory {config.factory!r} names no function of the module {module_name}; "
-            "write it as package.module:function"
-        )
-    checked: Callable[..., Any] = factory
-    return checked

@@ -18,9 +18,13 @@ def _work(options: argparse.Namespace) -> int:
     from sweep.check.lines import lines
     from sweep.check.report import check
     from sweep.study import load
+    from sweep.study.code import named_by, told
 
     with answer_alone(options.json):
-        report = check(load(options.study, options.overrides))
+        loaded = load(options.study, options.overrides)
+        if code := tuple(named_by(loaded.study)):
+            print(f"this study runs code of {told(code)}", flush=True)
+        report = check(loaded)
     if options.json:
         content = {"ok": not report.has_errors, **asdict(report)}
         print(json.dumps(store.without_nonfinite(content), allow_nan=False))

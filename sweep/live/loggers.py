@@ -9,6 +9,7 @@ import logging
 import os
 import queue
 import re
+import sys
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -18,6 +19,7 @@ from typing import Any
 
 from slr_models.errors import SettingError
 from sweep.records import Outcome, TrialResult, is_finite
+from sweep.redaction import redacted, without_password
 from sweep.running.job import Job, Progress
 from sweep.running.view import settings_line, trial_title
 from sweep.space import Scalar
@@ -25,6 +27,8 @@ from sweep.wording import first_line, short_keys
 
 CLOSE_S = 60.0
 """How long the end of a run waits for what is still to be sent."""
+MAX_FOLDER_BYTES = 200
+"""Of a trial's folder for TensorBoard, which its number tells apart; file systems take 255, encrypted ones less."""
 _PACKAGES = {"tensorboard": "tensorboardX", "mlflow": "mlflow", "wandb": "wandb"}
 
 
@@ -65,6 +69,7 @@ class TrialLogger:
         folder_of: Callable[[str], Path],
         *,
         on_end: Callable[[_LoggedTrial, dict[str, str]], None] | None = None,
+        address: str | None = None,
     ) -> None:
         """Starts the thread.
 
@@ -74,6 +79,7 @@ class TrialLogger:
             study: its name.
             folder_of: title of a trial -> where files of it go.
             on_end: told of each trial's verdict, reason and cause before it ends, where the callback knows no way.
+            address: of a server, whose password libraries may put into their errors.
         """
         self.name = name
         self.problem: str | None = None
@@ -84,10 +90,14 @@ class TrialLogger:
         # Weights & Biases would overwrite the trial of the same number in another run of the study.
         self._begun = int(time.time())
         self._on_end = on_end
+        self._address = address
         self._trials: dict[str, _LoggedTrial] = {}
         self._events: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._work, name=f"logs to {name}", daemon=True)
         self._thread.start()
+
+    def __str__(self) -> str:
+        return self.name
 
     def started(self, job: Job) -> None:
         """A training starts, or starts again."""
@@ -107,11 +117,14 @@ class TrialLogger:
         }
         self._log(self._trials[job.trial_id], progress.step, numbers)
 
-    def retried(self, job: Job) -> None:
-        """A training's process died; it is going to run again, under the same name."""
+    def retried(self, job: Job, reason: str) -> None:
+        """A training begins again at its first step, under the same name."""
 
     def explaining(self, job: Job) -> None:
         """A training ended badly; the search for its cause begins."""
+
+    def explained(self, result: TrialResult) -> None:
+        """The search for the cause of a training that an earlier run finished, and logged, has ended."""
 
     def finished(self, result: TrialResult) -> None:
         """A training ended."""
@@ -155,7 +168,9 @@ class TrialLogger:
         config: dict[str, Scalar | None] = {"seed": job.seed, "phase": str(job.phase)}
         config |= {keys[path]: value for path, value in job.settings.items()}
         folder = self._folder_of(title).resolve()
-        return _LoggedTrial(f"{self._study}-{job.trial_id}-{self._begun:x}", title, config, str(folder), self._study)
+        # Weights & Biases names a folder by it, and takes few characters.
+        trial_id = f"{re.sub(r'[^A-Za-z0-9_.-]+', '_', self._study)}-{job.trial_id}-{self._begun:x}"
+        return _LoggedTrial(trial_id, title, config, str(folder), self._study)
 
     def _log(self, trial: _LoggedTrial, step: int, numbers: Mapping[str, float | None], **more: Any) -> None:
         # TensorBoard and MLflow draw no infinite value; what is unknown is left out.
@@ -189,8 +204,8 @@ class TrialLogger:
             if self.problem is None:
                 try:
                     event()
-                except Exception as error:
-                    self.problem = f"{type(error).__name__}: {error}"
+                except BaseException as error:  # a logger's compiled part may raise what is no Exception
+                    self.problem = redacted(f"{type(error).__name__}: {first_line(error)}", self._address)
 
 
 def open_loggers(options: Sequence[str], study: str, results_dir: Path) -> list[TrialLogger]:
@@ -233,7 +248,9 @@ def _open(name: str, target: str | None, study: str, results_dir: Path) -> Trial
             case _:
                 return _wandb(target, study, results_dir)
     except Exception as error:
-        raise SettingError(f"--log {name}{'=' + target if target else ''}: {first_line(error)}") from error
+        # Without the original, whose text and traceback may hold the address with its password.
+        problem = f"--log {name}{'=' + target if target else ''}: {first_line(error)}"
+        raise SettingError(redacted(problem, target, os.environ.get("MLFLOW_TRACKING_URI"))) from None
 
 
 def _tensorboard(study: str, results_dir: Path) -> TrialLogger:
@@ -241,7 +258,11 @@ def _tensorboard(study: str, results_dir: Path) -> TrialLogger:
 
     # TensorBoard names a run by its folder.
     def folder(title: str) -> Path:
-        return results_dir / "tensorboard" / re.sub(r"[^\w .=+-]", "_", title)
+        # Files may have names of fewer letters here than a setting's value.
+        encoding = sys.getfilesystemencoding()
+        name = re.sub(r"[^\w .=+-]", "_", title.encode(encoding, "replace").decode(encoding))
+        short = name.encode(encoding)[:MAX_FOLDER_BYTES].decode(encoding, "ignore")
+        return results_dir / "tensorboard" / short.rstrip(" .")
 
     return TrialLogger("TensorBoard", TBXLoggerCallback(), study, folder)
 
@@ -258,7 +279,13 @@ def _mlflow(uri: str | None, study: str, results_dir: Path) -> TrialLogger:
         logging.getLogger(noisy).setLevel(logging.WARNING)
     results_dir.mkdir(parents=True, exist_ok=True)
     own = f"sqlite:///{results_dir.resolve() / 'mlflow.db'}"
-    tracking_uri = uri or os.environ.get("MLFLOW_TRACKING_URI") or own
+    given = uri or os.environ.get("MLFLOW_TRACKING_URI") or own
+    tracking_uri = given
+    if given.startswith(("http://", "https://")):
+        # MLflow, and what it is made of, puts addresses into errors, warnings and logs; passwords have another way.
+        tracking_uri, user, password = without_password(given)
+        if user:
+            os.environ.update(MLFLOW_TRACKING_USERNAME=user, MLFLOW_TRACKING_PASSWORD=password)
     callback = MLflowLoggerCallback(tracking_uri=tracking_uri, experiment_name=study, tags={"study": study})
     callback.setup()
     client = mlflow.MlflowClient(tracking_uri=tracking_uri)
@@ -267,18 +294,21 @@ def _mlflow(uri: str | None, study: str, results_dir: Path) -> TrialLogger:
         for key, value in words.items():
             client.set_tag(callback._trial_runs[trial], key, value)
 
-    return TrialLogger("MLflow", callback, study, lambda title: results_dir, on_end=tag)
+    return TrialLogger("MLflow", callback, study, lambda title: results_dir, on_end=tag, address=given)
 
 
 def _wandb(project: str | None, study: str, results_dir: Path) -> TrialLogger:
     # Reports of crashes would go to the makers of wandb, whatever its mode.
     os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
-    from ray.air.integrations.wandb import WandbLoggerCallback
+    from sweep.live.keyless_wandb import KeylessWandb
 
     results_dir.mkdir(parents=True, exist_ok=True)
     # It makes a folder `wandb` there.
-    callback = WandbLoggerCallback(
-        project=project or study, group=study, dir=str(results_dir.resolve()), mode=os.environ.get("WANDB_MODE")
+    callback: Any = KeylessWandb(
+        project=project or re.sub(r"[/\\#?%:]", "_", study),
+        group=study,
+        dir=str(results_dir.resolve()),
+        mode=os.environ.get("WANDB_MODE"),
     )
     callback.setup()
     return TrialLogger("Weights & Biases", callback, study, lambda title: results_dir)

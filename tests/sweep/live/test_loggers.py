@@ -1,22 +1,30 @@
 """TensorBoard and MLflow as Ray's loggers fill them for us. Weights & Biases needs a running Ray: test_runner.py."""
 
+import base64
 import dataclasses
+import http.server
+import io
+import json
 import math
 import sys
 import threading
+import traceback
 import warnings
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from rich.console import Console
 from tensorboardX.proto.event_pb2 import Event
 
 from slr_models.errors import SettingError
-from sweep.live import loggers
+from sweep.live import loggers, metrics
 from sweep.live.loggers import TrialLogger, check_loggers, open_loggers
+from sweep.live.views import Views
 from sweep.logs.events import _records
 from sweep.records import Outcome, TrialResult
-from sweep.run import main
+from sweep.run import driver, main
 from sweep.running.job import Job, Progress, RunOptions
 from sweep.running.trial import crashed_result
 
@@ -33,7 +41,7 @@ def train(logger: TrialLogger, *, end: bool = True) -> None:
     """A trial that is evaluated, dies, begins anew, and diverges."""
     logger.started(JOB)
     logger.progressed(JOB, Progress(25, 100, 3.5, math.inf, 1.0, lr=0.25, grad_norm=math.nan, samples_per_s=12.5))
-    logger.retried(JOB)
+    logger.retried(JOB, "its process was killed")
     logger.started(JOB)
     logger.progressed(JOB, Progress(50, 100, 2.5, 2.0, 0.75, lr=0.125, grad_norm=4.0, samples_per_s=12.5))
     logger.explaining(JOB)
@@ -174,8 +182,144 @@ def test_a_missing_package_is_named_with_the_command_that_installs_it(monkeypatc
             check_loggers(["tensorboard" if name == "tensorboardX" else name])
 
 
+SECRET = "s3cret-w0rd"
+
+
+@pytest.fixture
+def no_answer_is_soon_known(monkeypatch) -> None:
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    # Set by what is tested; a test leaves the environment as it was.
+    for name in ("MLFLOW_TRACKING_URI", "MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD"):
+        monkeypatch.setenv(name, "")
+        monkeypatch.delenv(name)
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize(
+    "address",
+    [
+        f"http://me:{SECRET}@127.0.0.1:9",
+        f"http://{SECRET}@127.0.0.1:9",
+        f"http://me:{SECRET}/more@127.0.0.1:9",
+        f"http://127.0.0.1:9?token={SECRET}",
+        f"http://me:{SECRET}@[::1",
+        f"postgresql://me:{SECRET}@127.0.0.1:9/db",
+        f"mysql://me:{SECRET}@127.0.0.1:9/db?password={SECRET}",
+        f"nonsense://me:{SECRET}@127.0.0.1:9",
+    ],
+)
+@pytest.mark.parametrize("by_variable", [False, True])
+def test_no_message_holds_a_password(
+    tmp_path, monkeypatch, mlflow, no_answer_is_soon_known, capfd, caplog, address, by_variable
+) -> None:
+    if by_variable:
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", address)
+    with warnings.catch_warnings(record=True) as warned, pytest.raises(SettingError) as caught:
+        open_loggers(["mlflow" if by_variable else f"mlflow={address}"], "s", tmp_path)
+    told = "".join(traceback.format_exception(caught.value)) + "".join(str(one.message) for one in warned)
+    assert "--log mlflow" in told
+    assert SECRET not in told + "".join(capfd.readouterr()) + caplog.text
+    assert not [path for path in tmp_path.rglob("*") if path.is_file() and SECRET.encode() in path.read_bytes()]
+
+
+class _Refusing(http.server.BaseHTTPRequestHandler):
+    """An MLflow server that knows the experiment, and refuses to take a run."""
+
+    asked: list[tuple[str, str | None]] = []
+
+    def do_GET(self) -> None:
+        self._answer(200, {"experiment": {"experiment_id": "1", "name": "s", "lifecycle_stage": "active"}})
+
+    def do_POST(self) -> None:
+        # Like a careless one, it repeats what it was told.
+        self._answer(403, {"error_code": "PERMISSION_DENIED", "message": f"not with {SECRET}"})
+
+    def _answer(self, status: int, content: dict[str, Any]) -> None:
+        self.asked.append((self.path, self.headers["Authorization"]))
+        self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        self.send_response(status)
+        self.end_headers()
+        self.wfile.write(json.dumps(content).encode())
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Says nothing."""
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_server_is_told_the_password_and_nobody_else(
+    tmp_path, mlflow, no_answer_is_soon_known, capfd, caplog
+) -> None:
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), _Refusing) as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        (logger,) = open_loggers([f"mlflow=http://me:{SECRET}@127.0.0.1:{server.server_port}"], "s", tmp_path)
+        logger.started(JOB)
+        logger.finished(result())
+        logger.close()
+        server.shutdown()
+        thread.join()
+    expected = "Basic " + base64.b64encode(f"me:{SECRET}".encode()).decode()
+    assert {given for _, given in _Refusing.asked} == {expected}
+    assert logger.problem is not None and "PERMISSION_DENIED: not with ***" in logger.problem
+    assert SECRET not in logger.problem + "".join(capfd.readouterr()) + caplog.text
+
+
 @pytest.mark.filterwarnings("ignore")
 def test_a_server_that_cannot_be_reached_is_one_clear_line(tmp_path, monkeypatch, mlflow) -> None:
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     with pytest.raises(SettingError, match=r"--log mlflow=http://127.0.0.1:9: .*127.0.0.1"):
         open_loggers(["mlflow=http://127.0.0.1:9"], "s", tmp_path)
+
+
+@pytest.mark.parametrize("raised", [RuntimeError("no\nmore"), SystemExit("no"), BaseException("no")])
+def test_whatever_a_logger_raises_costs_a_note_and_never_the_run(tmp_path, raised) -> None:
+    """Compiled parts of loggers raise what is no Exception."""
+
+    class Failing:
+        def log_trial_start(self, trial) -> None:
+            raise raised
+
+        def on_experiment_end(self, trials) -> None:
+            raise raised
+
+    logger = TrialLogger("a server", Failing(), "s", lambda title: tmp_path)
+    logger.started(JOB)
+    logger.finished(result())
+    said = io.StringIO()
+    driver._close([logger], Console(file=said))
+    assert said.getvalue() == f"  note: not all was logged to a server: {type(raised).__name__}: no\n"
+
+
+def test_a_logger_that_cannot_even_be_closed_keeps_no_other_from_it(tmp_path) -> None:
+    one, other = (TrialLogger(name, None, "s", lambda title: tmp_path) for name in ("one", "other"))
+    one._events = None  # whatever may go wrong within
+    said = io.StringIO()
+    driver._close([one, other], Console(file=said))
+    assert said.getvalue().startswith("  note: not all was logged to one: 'NoneType'")
+    assert not other._thread.is_alive()
+
+
+def test_a_view_that_fails_is_told_nothing_more_and_the_others_are(tmp_path) -> None:
+    def no_folder(title: str) -> Path:
+        raise OSError("no folder")
+
+    broken = TrialLogger("a server", None, "s", no_folder)
+    heard, said = [], []
+    terminal = SimpleNamespace(started=heard.append, retried=lambda job, reason: heard.append(reason))
+    views = Views(terminal, [broken], said.append)
+    views.started(JOB)
+    views.retried(JOB, "once more")
+    assert heard == [JOB, "once more"]
+    assert said == ["note: a server: nothing more is told there (OSError: no folder)"]
+    broken.close()
+
+
+def test_metrics_that_ray_does_not_take_are_left_out(tmp_path, monkeypatch) -> None:
+    def refuses(*_: object) -> None:
+        raise UnicodeEncodeError("ascii", "\u00f6", 0, 1, "ordinal not in range(128)")
+
+    monkeypatch.setattr(metrics.Gauge, "set", refuses)
+    session = SimpleNamespace(study=SimpleNamespace(name="s"), results=[], num_planned=3, stop_reason=None)
+    said = io.StringIO()
+    assert driver._metrics(session, Console(file=said, width=200)) == []
+    assert said.getvalue().startswith("  note: no metrics are exported ('ascii' codec can't encode")

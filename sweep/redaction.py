@@ -1,0 +1,56 @@
+"""Takes passwords out of what is said: whatever a user wrote into an address, or a library puts into its errors."""
+
+import os
+import re
+import urllib.parse
+from collections.abc import Iterator
+
+HIDDEN = "***"
+_SHORTEST, _SHORTEST_OF_ENVIRONMENT = 4, 6
+"""A password of fewer characters may be any word; it is hidden where it stands in a URL."""
+# Whoever leaves an @ or a / in a password as it is shall not have it printed for that: all up to the last @ goes.
+_USER = re.compile(r"([a-z][a-z0-9+.-]+:/{1,2})[^\s'\"<>]*@", re.IGNORECASE)
+_SECRET_WORD = r"(?:pass|pwd|secret|token|credential|api_?key|access_?key|auth|signature)"
+_PARAMETER = re.compile(rf"(?<=[?&;\s])([\w.-]*{_SECRET_WORD}[\w.-]*=)[^\s&;'\"<>]+", re.IGNORECASE)
+_SECRET_VARIABLE = re.compile(r"(?:_TOKEN|_PASSWORD|_PASSWD|_SECRET|_API_KEY|_ACCESS_KEY)$", re.IGNORECASE)
+_URL_VARIABLE = re.compile(r"(?:_URI|_URL|_PROXY|_DSN)$", re.IGNORECASE)
+
+
+def redacted(text: str, *addresses: str | None) -> str:
+    """The text without the passwords of URLs in it, and without what the environment holds as secret.
+
+    Args:
+        text: anything.
+        addresses: URLs whose passwords shall not stand in it either, not even apart from their URL.
+    """
+    known = {secret for address in addresses for secret in _passwords(address or "") if len(secret) >= _SHORTEST}
+    known.update(secret for secret in _of_environment() if len(secret) >= _SHORTEST_OF_ENVIRONMENT)
+    # The longest first: one may hold another.
+    for secret in sorted(known, key=len, reverse=True):
+        text = text.replace(secret, HIDDEN)
+    return _PARAMETER.sub(rf"\g<1>{HIDDEN}", _USER.sub(rf"\g<1>{HIDDEN}@", text))
+
+
+def without_password(address: str) -> tuple[str, str, str]:
+    """An address without user and password, and these as they are meant; both empty unless both stand in it."""
+    parts = urllib.parse.urlsplit(address)
+    user, at_found, host = parts.netloc.rpartition("@")
+    name, _, password = (urllib.parse.unquote(part) for part in user.partition(":"))
+    if not (at_found and name and password):
+        return address, "", ""
+    return urllib.parse.urlunsplit(parts._replace(netloc=host)), name, password
+
+
+def _of_environment() -> Iterator[str]:
+    for name, value in os.environ.items():
+        if _SECRET_VARIABLE.search(name):
+            yield value
+        elif _URL_VARIABLE.search(name):
+            yield from _passwords(value)
+
+
+def _passwords(address: str) -> Iterator[str]:
+    """The password of a URL as it stands there, and as it is meant."""
+    user, _, _ = address.rpartition("@")
+    password = user.partition("://")[2].partition(":")[2]
+    yield from (password, urllib.parse.unquote(password))

@@ -16,9 +16,27 @@ From a shell: `slr-sweep run STUDY.yaml`, and `slr-sweep --help` for the other c
 itself takes next to no time.
 """
 
+import atexit
 import os
+import signal
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+
+def _leave_at_once(_number: int, _frame: object) -> None:
+    os.write(2, b"interrupted\n")
+    os._exit(130)
+
+
+# Where this is the program and no library, nothing is to be lost yet: what a Ctrl-C amid an import would print helps
+# nobody. `sweep.command_line` goes on from here.
+if sys.argv[:1] == ["-m"] or (sys.argv and Path(sys.argv[0]).stem == "slr-sweep"):
+    for _number in (signal.SIGINT, signal.SIGTERM):
+        if _number == signal.SIGTERM or signal.getsignal(_number) is not signal.SIG_IGN:
+            signal.signal(_number, _leave_at_once)
+        # The last act: while the interpreter takes itself apart, a signal would end it as if nobody had heeded it.
+        atexit.register(signal.signal, _number, signal.SIG_IGN)
 
 if TYPE_CHECKING:
     from sweep.judging.detectors import RunContext
@@ -74,8 +92,10 @@ def load(results: str | os.PathLike[str]) -> "Results":
 
     Raises:
         ResultsError: it is not the results folder of a study.
+        SettingError: it is an address, such as s3://bucket/results.
     """
     # Imported here: pandas, Plotly and scikit-learn take seconds that a training loop has no use for.
+    from sweep.command_line import local
     from sweep.report.notebook import load_results
 
-    return load_results(Path(results))
+    return load_results(local(Path(results)))

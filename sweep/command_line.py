@@ -7,23 +7,41 @@
 | 2         | a mistake in what the user gave                                                            |
 | 3         | the machine failed: Ray does not start, the disk is full, a permission is missing          |
 | 4         | `compare` found nothing to compare                                                         |
+| 75        | `run --time` ended before its study was done: the same command goes on                     |
 | 130       | interrupted by Ctrl-C or SIGTERM (`watch`, which ends in no other way, ends with 0)        |
+
+75 is what sysexits.h calls a temporary failure, to be tried again: a job scheduler can be told to start a job again
+that ended so, and `until slr-sweep run STUDY.yaml --time 30m; [ $? -ne 75 ]; do :; done` does it in a shell.
+
+How Ctrl-C ends a program, which SIGTERM does too:
+
+| while                              | ends it                                                                       |
+|------------------------------------|-------------------------------------------------------------------------------|
+| `sweep` is imported by the program | at once: `sweep/__init__.py` sees to that before anything else is imported    |
+| `loading()` what a command needs   | at once, since libraries that are being imported may swallow an exception     |
+| a command works                    | by KeyboardInterrupt; a second one at once, after what `before_leaving` says  |
+| trainings run                      | Ray Tune stops, the report is written; further ones as above                  |
 """
 
+import _thread
 import argparse
 import contextlib
+import io
 import os
+import re
 import select
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
-from slr_models.errors import MachineError, NothingToCompareError, UserError
+from slr_models.errors import MachineError, NothingToCompareError, SettingError, UserError
+from sweep.machine import refusal
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -35,6 +53,7 @@ EXIT_FOUND = 1
 EXIT_MISTAKE = 2
 EXIT_MACHINE = 3
 EXIT_NOTHING_TO_COMPARE = 4
+EXIT_UNFINISHED = 75
 EXIT_INTERRUPTED = 130
 
 
@@ -77,8 +96,13 @@ class Command:
 
     def execute(self, options: argparse.Namespace) -> int:
         """Does the work, whose failures that are no bugs are told in one line; returns the exit code."""
+        options.started = time.monotonic()
         try:
-            with signals_interrupt():
+            with signals_interrupt(), _interrupts_get_through(), _any_letter():
+                _ending.message = self.interrupted
+                for value in vars(options).values():
+                    if isinstance(value, Path):
+                        local(value)
                 code = self.work(options)
                 # What cannot be written shall fail here and not at the interpreter's end.
                 sys.stdout.flush()
@@ -95,7 +119,7 @@ class Command:
         except OSError as error:
             reader_has_gone = isinstance(error, BrokenPipeError) and _reader_has_gone()
             _give_up_stdout()
-            return EXIT_MACHINE if reader_has_gone else _told(_os_error_text(error), EXIT_MACHINE)
+            return EXIT_MACHINE if reader_has_gone else _told(refusal(error), EXIT_MACHINE)
 
 
 def parse(parser: argparse.ArgumentParser, arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -144,12 +168,39 @@ def add_json(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print one JSON object")
 
 
+def local(path: Path) -> Path:
+    """The path as it is, if it is one of this machine's.
+
+    Raises:
+        SettingError: it is an address, such as s3://bucket/results, or no text at all.
+    """
+    if any("\ud800" <= letter <= "\udfff" for letter in str(path)):
+        # Linux takes any bytes; what reads tables, and what shows a path, does not.
+        encoding = sys.getfilesystemencoding()
+        advice = "rename it" if encoding == "utf-8" else "set PYTHONUTF8=1 or a locale such as LC_ALL=C.UTF-8"
+        raise SettingError(f"{str(path)!a} is no text in {encoding}, as names of files are here: {advice}")
+    # A `Path` has lost one of the slashes.
+    address = re.fullmatch(r"([A-Za-z][A-Za-z0-9+.-]+):/+(.*)", str(path), re.DOTALL)
+    if address is None or Path(f"{address[1]}:").is_dir():
+        return path
+    scheme, rest = address[1], address[2]
+    if scheme.lower() == "file":
+        raise SettingError(f"file:///{rest} is an address, but files are read and written by paths: give /{rest}")
+    raise SettingError(
+        f"{scheme}://{rest} is an address, but files are read and written by paths: give the path of a folder where it "
+        f"is mounted, or of a copy"
+    )
+
+
 def console() -> "Console":
     """Standard output for people: colours and moving lines on a terminal, plain lines in a pipe or with NO_COLOR."""
     from rich.console import Console
 
-    # Of itself rich drops the colours alone, and goes on to move the cursor and print in bold.
-    screen = Console(soft_wrap=True, force_terminal=False if os.environ.get("NO_COLOR") else None)
+    # Of itself rich drops the colours alone, and goes on to move the cursor and print in bold. A name in brackets is a
+    # name, and no markup.
+    screen = Console(
+        soft_wrap=True, force_terminal=False if os.environ.get("NO_COLOR") else None, markup=False, emoji=False
+    )
     # And where nobody reads any more, it ends the program with 1, which is an answer of ours.
     screen.on_broken_pipe = _raise_it  # type: ignore[method-assign]
     return screen
@@ -167,30 +218,159 @@ def answer_alone(json: bool) -> Iterator[None]:
         yield
 
 
-@contextlib.contextmanager
-def signals_interrupt() -> Iterator[None]:
-    """Within, SIGTERM (a job scheduler's way to end a program) does what Ctrl-C does.
+@dataclass
+class _Ending:
+    """How this program is being interrupted; of the main thread alone, as signals are."""
 
-    So it does where SIGINT is ignored: a shell script ignores it for what it starts in the background. May be entered
-    again after a library has put a handler of its own.
-    """
-    if threading.current_thread() is not threading.main_thread():
+    message: str = "interrupted"
+    interrupted: bool = False
+    """Whether it was told to end before."""
+    acts: list[Callable[[], None]] = field(default_factory=list)
+
+
+_ending = _Ending()
+
+
+@contextlib.contextmanager
+def _any_letter() -> Iterator[None]:
+    """Within, a letter that standard output's encoding lacks is printed as its number, as on standard error."""
+    stdout = sys.stdout
+    if not isinstance(stdout, io.TextIOWrapper) or stdout.errors != "strict":
         yield
         return
-    before = signal.signal(signal.SIGTERM, _interrupt)
+    stdout.reconfigure(errors="backslashreplace")
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        stdout.reconfigure(errors="strict")
 
 
-def _interrupt(_number: int, frame: FrameType | None) -> None:
+@contextlib.contextmanager
+def signals_interrupt() -> Iterator[None]:
+    """Within, Ctrl-C and SIGTERM (a job scheduler's way to end a program) raise KeyboardInterrupt; a second ends all.
+
+    SIGTERM does so where SIGINT is ignored too: a shell script ignores it for what it starts in the background. May be
+    entered again after a library has put a handler of its own.
+    """
+    if not _is_main_thread():
+        yield
+        return
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    outermost = before[signal.SIGINT] is not _on_ctrl_c
+    if outermost:
+        _ending.interrupted = False
+        if before[signal.SIGINT] is not signal.SIG_IGN:
+            signal.signal(signal.SIGINT, _on_ctrl_c)
+    signal.signal(signal.SIGTERM, _on_sigterm)
+    try:
+        yield
+    finally:
+        _put_back(before)
+
+
+@contextlib.contextmanager
+def signal_handlers_kept() -> Iterator[None]:
+    """Puts the handlers of both signals back at the end: for calls that leave some of their own."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        _put_back(before)
+
+
+@contextlib.contextmanager
+def loading() -> Iterator[None]:
+    """Within, Ctrl-C and SIGTERM end this program at once: for imports, which may swallow an exception or mangle it."""
+    if not _is_main_thread():
+        yield
+        return
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    for number, handler in before.items():
+        if handler is not signal.SIG_IGN or number == signal.SIGTERM:
+            signal.signal(number, _leave)
+    try:
+        yield
+    finally:
+        _put_back(before)
+
+
+@contextlib.contextmanager
+def before_leaving(act: Callable[[], None]) -> Iterator[None]:
+    """Within, `act` is done where the program ends at once, by a second Ctrl-C."""
+    _ending.acts.append(act)
+    try:
+        yield
+    finally:
+        _ending.acts.remove(act)
+
+
+def _on_ctrl_c(number: int, frame: FrameType | None) -> None:
+    if _ending.interrupted:
+        _leave(number, frame)
+    _ending.interrupted = True
+    raise KeyboardInterrupt
+
+
+def _on_sigterm(number: int, frame: FrameType | None) -> None:
     # Ray Tune's own handler of SIGINT ends its run in good order.
     on_ctrl_c = signal.getsignal(signal.SIGINT)
     if callable(on_ctrl_c):
         on_ctrl_c(signal.SIGINT, frame)
     else:
-        raise KeyboardInterrupt
+        _on_ctrl_c(number, frame)
+
+
+def _leave(_number: int, _frame: FrameType | None) -> None:
+    """Ends the program without going through what is under way."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
+    for act in reversed(_ending.acts):
+        # Whatever fails in one, the others are done, and the program ends.
+        with contextlib.suppress(BaseException):
+            act()
+    with contextlib.suppress(OSError):
+        os.write(2, f"{_ending.message}\n".encode())
+    os._exit(EXIT_INTERRUPTED)
+
+
+@contextlib.contextmanager
+def _interrupts_get_through() -> Iterator[None]:
+    """Within, an interrupt that Python drops, as in the end of an object's life, comes once more a moment later."""
+
+    def hook(dropped: "sys.UnraisableHookArgs") -> None:
+        if not issubclass(dropped.exc_type, KeyboardInterrupt):
+            before(dropped)
+            return
+        _ending.interrupted = False
+        again = threading.Timer(0.05, _interrupt_main_thread)
+        again.daemon = True
+        again.start()
+
+    before, sys.unraisablehook = sys.unraisablehook, hook
+    try:
+        yield
+    finally:
+        sys.unraisablehook = before
+
+
+def _interrupt_main_thread() -> None:
+    # Of this signal there is a handler of ours also where Ctrl-C is ignored.
+    if hasattr(signal, "pthread_kill"):
+        # A real one wakes a thread that waits.
+        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGTERM)
+    else:
+        _thread.interrupt_main(signal.SIGTERM)
+
+
+def _put_back(handlers: "Mapping[signal.Signals, signal._HANDLER]") -> None:
+    for number, handler in handlers.items():
+        # None stands for one that is not Python's.
+        if handler is not None and _is_main_thread():
+            signal.signal(number, handler)
+
+
+def _is_main_thread() -> bool:
+    return threading.current_thread() is threading.main_thread()
 
 
 def version() -> str:
@@ -212,13 +392,11 @@ class _PrintVersion(argparse.Action):
 
 
 def _told(problem: str, code: int) -> int:
-    print(f"error: {problem}", file=sys.stderr)
+    # Imported for a failure alone: nothing that goes well waits for it.
+    from sweep.redaction import redacted
+
+    print(f"error: {redacted(problem)}", file=sys.stderr)
     return code
-
-
-def _os_error_text(error: OSError) -> str:
-    what = f"{error.filename}: {error.strerror}" if error.filename and error.strerror else error.strerror or str(error)
-    return f"{what}: the machine refused this, no setting is wrong; mend it, and repeat the command"
 
 
 def _give_up_stdout() -> None:

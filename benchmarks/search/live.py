@@ -33,14 +33,14 @@ from benchmarks.search.peers import METRIC, OURS, be_quiet, num_running, ray_dom
 from benchmarks.search.replay import COLUMNS, Row, mean, pair_table, read_json, table
 from benchmarks.search.scores import Judge, Trial
 from benchmarks.search.surface import Problem, Told
-from sweep import store
+from sweep import store, yaml_source
 from sweep.records import TrialResult
-from sweep.running import runner
+from sweep.running.cluster import cluster
 from sweep.running.job import Job, Progress, RunOptions
 from sweep.running.session import StudySession
 from sweep.running.trial import TrialRunner
 from sweep.space import Settings
-from sweep.study import LoadedStudy, Resources, validate, yaml_source
+from sweep.study import LoadedStudy, Resources, validate
 
 HERE = Path(__file__).resolve().parent
 NUM_TRIALS = 48
@@ -211,7 +211,7 @@ def run_all(results: Path, num_seeds: int, num_trials: int, num_workers: int) ->
             print(f"{name}, seed {seed}: {len(frame)} trials", file=sys.stderr, flush=True)
     missing = [seed for seed in range(num_seeds) if not (results / f"ray_{seed}.parquet").is_file()]
     if missing:
-        with runner.cluster(None, Resources()):
+        with cluster(None, Resources()):
             be_quiet()
             for seed in missing:
                 run_ray(seed, num_trials, results).to_parquet(results / f"ray_{seed}.parquet")

@@ -1,5 +1,7 @@
 """How commands end: each exit code, signals, standard output that is JSON alone, plain lines."""
 
+import argparse
+import io
 import json
 import os
 import pty
@@ -17,6 +19,7 @@ import pytest
 
 from slr_models.errors import MachineError
 from sweep import command_line, store
+from sweep.__main__ import main
 from sweep.command_line import Command
 
 ROOT = Path(__file__).parents[2]
@@ -205,13 +208,64 @@ def test_130_is_an_interrupted_command(tmp_path: Path, number: int, prepare: Cal
     assert interrupted([sys.executable, "-c", WAITING], tmp_path, number, prepare) == ("", "interrupted\n")
 
 
+DROPPING = """
+import sys, time
+from pathlib import Path
+from sweep.command_line import Command
+
+class Slow:
+    def __del__(self):
+        # What is raised here, Python prints and drops.
+        Path("begun").touch()
+        time.sleep(3)
+
+def work(options):
+    Slow()
+    time.sleep(300)
+
+sys.exit(Command(name="x", summary="", description="", work=work).main([]))
+"""
+
+
+def test_an_interrupt_that_python_drops_comes_again(tmp_path: Path) -> None:
+    assert interrupted([sys.executable, "-c", DROPPING], tmp_path, signal.SIGINT, heed_sigint) == ("", "interrupted\n")
+
+
+HANGING = """
+import sys, time
+from pathlib import Path
+from sweep.command_line import Command, before_leaving
+
+def work(options):
+    with before_leaving(lambda: print("tidied", flush=True)):
+        try:
+            Path("begun").touch()
+            time.sleep(300)
+        finally:
+            print("hanging", flush=True)
+            time.sleep(300)
+
+sys.exit(Command(name="x", summary="", description="", work=work).main([]))
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_second_one_ends_a_command_that_hangs_at_once_and_tidily(tmp_path: Path, number: int) -> None:
+    process = begun([sys.executable, "-c", HANGING], tmp_path, heed_sigint)
+    process.send_signal(number)
+    assert process.stdout is not None and process.stdout.readline() == "hanging\n"
+    process.send_signal(number)
+    out, err = process.communicate(timeout=30)
+    assert (process.returncode, out, err) == (130, "tidied\n", "interrupted\n")
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         (["run", "tiny.yaml"], "interrupted: nothing of a finished trial is lost; the same command goes on\n"),
-        (["check", "tiny.yaml", "--json"], "a line of the source's own\ninterrupted\n"),
-        (["explain", "tiny", "0"], "interrupted\n"),
+        (["check", "tiny.yaml", "--json"], "{code}a line of the source's own\ninterrupted\n"),
+        (["explain", "tiny", "0", "--trust"], "interrupted\n"),
     ],
 )
 def test_every_long_command_ends_on_sigterm(tmp_path: Path, arguments: list[str], message: str) -> None:
@@ -222,11 +276,29 @@ def test_every_long_command_ends_on_sigterm(tmp_path: Path, arguments: list[str]
     before = sorted(folder.rglob("*"))
     command = [sys.executable, "-m", "sweep", *arguments]
     _, err = interrupted(command, tmp_path, signal.SIGTERM, ignore_sigint)
-    assert err == message and not (tmp_path / "results").exists() and sorted(folder.rglob("*")) == before
+    assert (
+        err == message.format(code=runs_code(tmp_path))
+        and not (tmp_path / "results").exists()
+        and sorted(folder.rglob("*")) == before
+    )
+
+
+def runs_code(folder: Path) -> str:
+    """What a command says of the code that it runs."""
+    return f"this study runs code of slow_data ({folder / 'slow_data.py'})\n"
 
 
 def interrupted(command: list[str], folder: Path, number: int, prepare: Callable[[], None]) -> tuple[str, str]:
     """Starts a command in a folder, interrupts it once it has begun, and returns what it printed."""
+    process = begun(command, folder, prepare)
+    process.send_signal(number)
+    out, err = process.communicate(timeout=30)
+    assert process.returncode == 130, err
+    return out, err
+
+
+def begun(command: list[str], folder: Path, prepare: Callable[[], None]) -> "subprocess.Popen[str]":
+    """Starts a command in a folder, and waits until it has begun: then it makes a file there."""
     process = subprocess.Popen(
         command,
         cwd=folder,
@@ -239,10 +311,7 @@ def interrupted(command: list[str], folder: Path, number: int, prepare: Callable
     deadline = time.monotonic() + 60
     while not (folder / "begun").exists() and process.poll() is None and time.monotonic() < deadline:
         time.sleep(0.05)
-    process.send_signal(number)
-    out, err = process.communicate(timeout=30)
-    assert process.returncode == 130, err
-    return out, err
+    return process
 
 
 @pytest.mark.parametrize(("number", "prepare"), WAYS)
@@ -268,7 +337,7 @@ def test_json_is_alone_on_standard_output(tmp_path: Path) -> None:
     (tmp_path / "tiny.yaml").write_text(STUDY)
     done = ended("check", "tiny.yaml", "--json", folder=tmp_path)
     assert done.returncode == 0 and json.loads(done.stdout)["num_train"] == 8
-    assert done.stderr == "a line of the source's own\n"
+    assert done.stderr == f"{runs_code(tmp_path)}a line of the source's own\n"
 
 
 def on_a_terminal(*arguments: object, **environment: str) -> str:
@@ -300,3 +369,31 @@ def test_a_terminal_shows_colours_unless_asked_not_to_and_a_pipe_none(tmp_path: 
     assert on_a_terminal("compare", a, b, NO_COLOR="1") == plain
     coloured = on_a_terminal("compare", a, b)
     assert "\x1b[" in coloured and re.sub(r"\x1b\[[0-9;]*m", "", coloured) == plain
+
+
+def test_a_letter_that_standard_output_lacks_is_printed_as_its_number(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And a name in brackets, or between colons, is neither markup nor a picture."""
+    written = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(written, encoding="ascii"))
+
+    def work(_options: argparse.Namespace) -> int:
+        command_line.console().print("gr\u00f6\u00dfe [/] [red]x :smile:", highlight=False)
+        print("\u65e5 \udcff")
+        return 0
+
+    command = Command(name="print", summary="", description="", work=work)
+    assert command.main([]) == 0
+    assert written.getvalue() == b"gr\\xf6\\xdfe [/] [red]x :smile:\n\\u65e5 \\udcff\n"
+    assert sys.stdout.errors == "strict", "as it was"
+
+
+@pytest.mark.parametrize("name", ["run", "report", "watch", "explain", "compare", "replay", "check"])
+def test_an_address_is_no_path(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    given = {"explain": ["0000"], "compare": ["results/b"]}.get(name, [])
+    assert main([name, "s3://bucket/folder", *given]) == 2
+    told = capsys.readouterr()
+    assert told.out == ""
+    assert told.err == (
+        "error: s3://bucket/folder is an address, but files are read and written by paths: give the path of a folder "
+        "where it is mounted, or of a copy\n"
+    )

@@ -1,0 +1,264 @@
+"""Ray, started on this machine or joined elsewhere: the only file that starts it.
+
+A Ray that is started here has all to itself: a private folder, a token, listeners on loopback alone; nothing of it is
+left when the run ends, however it ends. `ray_watch` notices when it dies first.
+"""
+
+import atexit
+import json
+import logging
+import os
+import sys
+import urllib.request
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import ray
+import torch
+from ray._raylet import (  # type: ignore[attr-defined]  # parts of the compiled module
+    AuthenticationMode,
+    get_authentication_mode,
+)
+
+from slr_models.errors import MachineError, SettingError
+from sweep.command_line import EXIT_INTERRUPTED, EXIT_MACHINE, before_leaving, signal_handlers_kept, signals_interrupt
+from sweep.running.guard import MARK, remove
+from sweep.running.private_ray import RAY_IN_IT, on_loopback, session_folder, silent, token_settings
+from sweep.running.ray_watch import RayWatch
+from sweep.study import Resources
+from sweep.wording import first_line
+
+LOOPBACK = "127.0.0.1"
+_ANSWER_S = 3.0
+
+_RAY_ENVIRONMENT = {
+    # Our own store and table replace Ray's per-trial loggers and console output.
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+    "RAY_AIR_NEW_OUTPUT": "0",
+    # Ray Tune's own state, which is never read, grows with each trial: it is written at the beginning and the end.
+    "TUNE_GLOBAL_CHECKPOINT_S": "1e9",
+    # Nothing is sent to the network.
+    "RAY_USAGE_STATS_ENABLED": "0",
+    # A training without a GPU of its own leaves CUDA_VISIBLE_DEVICES alone.
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+}
+"""Read by Ray when it starts and when it runs, here and in its processes, which inherit them."""
+_RAY_LOG_LEVELS = {
+    # What goes wrong is told in a line of ours, with what to do.
+    "ray": logging.CRITICAL,
+    # Ray Tune logs a traceback for every trial whose process dies; ours says so in a line, and tries again.
+    "ray.tune": logging.CRITICAL,
+}
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """Where trials run."""
+
+    dashboard_url: str | None
+    num_lanes: int
+    """Trials that can run at the same time."""
+    warnings: tuple[str, ...]
+    """What is less safe about it than it could be, a line each."""
+    metrics: tuple[str, ...]
+    """Where Prometheus finds the metrics of each node."""
+    check: Callable[[], None]
+    """Raises RayDiedError where Ray has died: what ends because of that is no failure of its own."""
+
+
+class NotStartedError(MachineError):
+    """This machine cannot run Ray now."""
+
+
+@contextmanager
+def cluster(address: str | None, resources: Resources) -> Iterator[Cluster]:
+    """Starts Ray on this machine, for this user alone, or joins the cluster at `address`; then leaves it.
+
+    Raises:
+        SettingError: there is no cluster at the address, or no machine can hold even one trial.
+        NotStartedError: Ray does not start on this machine.
+        RayDiedError: it died while it ran.
+    """
+    with signals_interrupt(), environment(_RAY_ENVIRONMENT), _log_levels(_RAY_LOG_LEVELS), silent():
+        with _started(resources) if address is None else _joined(address) as (context, watch):
+            nodes = [node for node in ray.nodes() if node["Alive"]]
+            lanes = sum(_lanes(node["Resources"], resources) for node in nodes)
+            if lanes == 0:
+                have = ray.cluster_resources()
+                raise SettingError(
+                    f"resources asks for {resources.cpus} CPUs and {resources.gpus:g} GPUs a trial, but there are "
+                    f"{have.get('CPU', 0):g} CPUs and {have.get('GPU', 0):g} GPUs: ask for less"
+                )
+            url = context.dashboard_url
+            yield Cluster(
+                f"http://{url}" if url else None,
+                lanes,
+                tuple(_warnings(address, context)),
+                tuple(f"{node['NodeManagerAddress']}:{node['MetricsExportPort']}" for node in nodes),
+                watch.check,
+            )
+
+
+@contextmanager
+def _started(resources: Resources) -> Iterator[tuple[Any, RayWatch]]:
+    """The context of a Ray of our own on this machine."""
+    with ExitStack() as stack:
+        try:
+            folder = stack.enter_context(session_folder())
+            token = token_settings(folder)
+        except OSError as error:
+            raise _not_started(error) from error
+        stack.enter_context(on_loopback())
+        stack.enter_context(environment(token))
+        watch = RayWatch(on_death=lambda: remove(folder))
+        with _left(watch), watch, before_leaving(watch.stop):
+            yield _start(folder, resources), watch
+
+
+def _start(folder: Path, resources: Resources) -> Any:
+    try:
+        # Ray puts a handler of SIGTERM that would end this process amid a trial.
+        with environment({MARK: str(folder)}), signal_handlers_kept():
+            return ray.init(
+                # Not a cluster that happens to run here, or that RAY_ADDRESS names.
+                address="local",
+                include_dashboard=True,
+                dashboard_host=LOOPBACK,
+                _node_ip_address=LOOPBACK,
+                _temp_dir=str(folder / RAY_IN_IT),
+                log_to_driver=False,
+                logging_level=logging.CRITICAL,
+                num_gpus=torch.cuda.device_count() if resources.gpus else 0,
+            )
+    except (SystemExit, KeyboardInterrupt):
+        # Ray's own handler of SIGTERM raises the first.
+        raise _StartInterrupted from None
+    except Exception as error:
+        # Ray raises bare exceptions where its processes do not come up in time.
+        raise _not_started(error) from error
+
+
+def _not_started(error: Exception) -> NotStartedError:
+    return NotStartedError(
+        f"Ray could not be started on this machine ({first_line(error)}): is it very busy, or out of memory or "
+        f"disk space? The same command tries again"
+    )
+
+
+@contextmanager
+def _joined(address: str) -> Iterator[tuple[Any, RayWatch]]:
+    """The context of a Ray that somebody else has started."""
+    if "://" in address:
+        raise SettingError(
+            f"--address {address}: Ray Client addresses cannot be used, since the study's ledger is a local file: "
+            f"start the command on a machine of the cluster with --address auto, or give host:port"
+        )
+    watch = RayWatch()
+    # One on loopback alone is found there and nowhere else.
+    here = address.rpartition(":")[0] in (LOOPBACK, "localhost", "[::1]")
+    with on_loopback() if here else nullcontext(), _left(watch):
+        try:
+            with signal_handlers_kept():
+                context = ray.init(address=address, log_to_driver=False, logging_level=logging.CRITICAL)
+        except (SystemExit, KeyboardInterrupt):
+            raise _StartInterrupted from None
+        except (ConnectionError, ValueError) as error:
+            raise SettingError(
+                f"--address {address}: no Ray cluster answers there, or it wants another RAY_AUTH_TOKEN, with "
+                f"RAY_AUTH_MODE=token ({error})"
+            ) from error
+        joined = ray.get_runtime_context()
+        watch.watch_cluster(joined.gcs_address, joined.get_node_id())
+        with watch:
+            yield context, watch
+
+
+@contextmanager
+def _left(watch: RayWatch) -> Iterator[None]:
+    """Leaves Ray at the end; what fails because it has died is told as that."""
+    half_started = False
+    try:
+        yield
+    except BaseException as error:
+        half_started = isinstance(error, _StartInterrupted)
+        if watch.died is not None:
+            raise watch.died from None
+        raise
+    finally:
+        # To shut down what has lost its processes takes a minute, also when the interpreter takes it apart; what was
+        # not wholly set up makes it crash.
+        if watch.died is not None:
+            atexit.register(_end_now, EXIT_MACHINE)
+        elif half_started:
+            atexit.register(_end_now, EXIT_INTERRUPTED)
+        else:
+            ray.shutdown()
+
+
+class _StartInterrupted(KeyboardInterrupt):
+    """Amid the start of Ray."""
+
+
+def _end_now(code: int) -> None:
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError, ValueError):
+            stream.flush()
+    os._exit(code)
+
+
+def _warnings(address: str | None, context: Any) -> Iterator[str]:
+    """What others could do with this Ray."""
+    who = "whoever reaches its ports" if address else "every user of this machine"
+    if not _wants_token(address, context):
+        yield (
+            f"Ray runs without token authentication, so {who} can run programs as you: "
+            + ("start the cluster with RAY_AUTH_MODE=token" if address else "unset RAY_AUTH_MODE")
+        )
+    if address is None and any(node["NodeManagerAddress"] != LOOPBACK for node in ray.nodes()):
+        yield "Ray does not keep to the loopback address: its services listen on all interfaces of this machine"
+
+
+def _wants_token(address: str | None, context: Any) -> bool:
+    """Whether Ray does nothing for those who have no token; where it cannot be asked, what holds here."""
+    if address is not None and context.dashboard_url:
+        with suppress(OSError, ValueError, KeyError):
+            asked = f"http://{context.dashboard_url}/api/authentication_mode"
+            with urllib.request.urlopen(asked, timeout=_ANSWER_S) as answer:
+                return bool(json.load(answer)["authentication_mode"] == "token")
+    return bool(get_authentication_mode() == AuthenticationMode.TOKEN)
+
+
+@contextmanager
+def environment(defaults: Mapping[str, str]) -> Iterator[None]:
+    """Sets the variables of the environment that the user has not set; takes them away at the end."""
+    added = {name: value for name, value in defaults.items() if name not in os.environ}
+    os.environ.update(added)
+    try:
+        yield
+    finally:
+        for name in added:
+            os.environ.pop(name, None)
+
+
+@contextmanager
+def _log_levels(levels: Mapping[str, int]) -> Iterator[None]:
+    """Sets the levels of loggers, and puts them back at the end."""
+    before = {name: logging.getLogger(name).level for name in levels}
+    for name, level in levels.items():
+        logging.getLogger(name).setLevel(level)
+    try:
+        yield
+    finally:
+        for name, level in before.items():
+            logging.getLogger(name).setLevel(level)
+
+
+def _lanes(node: dict[str, float], resources: Resources) -> int:
+    lanes = int(node.get("CPU", 0) // resources.cpus)
+    if resources.gpus:
+        # Fractions such as 0.1 are not exact, ten of them still fill a GPU.
+        lanes = min(lanes, int(node.get("GPU", 0) / resources.gpus + 1e-9))
+    return lanes

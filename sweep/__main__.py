@@ -7,14 +7,25 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from sweep import compare, explain, grafana, replay
+from sweep import clean, compare, explain, grafana, recover, replay
 from sweep.check.command import COMMAND as CHECK
 from sweep.command_line import EXIT_MISTAKE, add_version, parse
 from sweep.report.command import COMMAND as REPORT
 from sweep.run.command import COMMAND as RUN
 from sweep.watch.command import COMMAND as WATCH
 
-COMMANDS = (RUN, CHECK, REPORT, WATCH, compare.COMMAND, explain.COMMAND, replay.COMMAND, grafana.COMMAND)
+COMMANDS = (
+    RUN,
+    CHECK,
+    REPORT,
+    WATCH,
+    compare.COMMAND,
+    explain.COMMAND,
+    replay.COMMAND,
+    recover.COMMAND,
+    clean.COMMAND,
+    grafana.COMMAND,
+)
 """In the order in which a study needs them."""
 PROGRAM = "slr-sweep"
 

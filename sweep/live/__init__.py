@@ -1,7 +1,7 @@
 """While it runs: what a person and other programs see of a run.
 
 terminal.py   a live table, plain lines elsewhere
-metrics.py    for Prometheus, through Ray (grafana.json beside the package draws them)
-loggers.py    TensorBoard, MLflow, Weights & Biases
+metrics.py    for Prometheus, through Ray (grafana.json beside the package draws them); prometheus.py says where
+loggers.py    TensorBoard, MLflow, Weights & Biases (keyless_wandb.py)
 views.py      tells several of them
 """

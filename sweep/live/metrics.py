@@ -4,7 +4,9 @@ Ray puts `ray_` before each name and `_total` behind a counter's, and serves the
 Grafana dashboard `sweep/grafana.json` draws them.
 """
 
+import string
 import time
+import urllib.parse
 from collections import Counter as Counts
 from collections.abc import Callable, Sequence
 from enum import StrEnum
@@ -63,7 +65,7 @@ class Metrics:
             done: trials that earlier runs finished.
             clock: seconds.
         """
-        self._tags = {"study": study}
+        self._tags = {"study": tag(study)}
         self._course = course
         self._clock = clock
         gauges = [name for name in Exported if name is not Exported.STEPS]
@@ -79,6 +81,9 @@ class Metrics:
             self._count(result)
         self._export()
 
+    def __str__(self) -> str:
+        return "Ray's metrics"
+
     def started(self, job: Job) -> None:
         """A training starts."""
         self._reached[job.trial_id] = (0, self._clock())
@@ -89,8 +94,8 @@ class Metrics:
         self._advance(job.trial_id, progress.step)
         self._export()
 
-    def retried(self, job: Job) -> None:
-        """A training's process died; it is going to run again."""
+    def retried(self, job: Job, reason: str) -> None:
+        """A training begins again at its first step."""
         self._forget(job.trial_id)
         self._export()
 
@@ -98,6 +103,9 @@ class Metrics:
         """A training ended badly; the search for its cause begins."""
         self._rates.pop(job.trial_id, None)
         self._export()
+
+    def explained(self, result: TrialResult) -> None:
+        """The search for the cause of a training that an earlier run finished, and counted, has ended."""
 
     def finished(self, result: TrialResult) -> None:
         """A training ended."""
@@ -144,6 +152,11 @@ class Metrics:
         self._gauges[Exported.STEPS_PER_SECOND].set(sum(self._rates.values()), self._tags)
         if self._best < float("inf"):
             self._gauges[Exported.BEST_OBJECTIVE].set(self._best, self._tags)
+
+
+def tag(name: str) -> str:
+    """A name as the value of a tag, which Ray takes in ASCII alone: an o with dots is `%C3%B6`, as in an address."""
+    return name if name.isascii() else urllib.parse.quote(name, safe=string.punctuation.replace("%", "") + " ")
 
 
 def _gauge(name: Exported) -> Gauge:

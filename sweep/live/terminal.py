@@ -87,14 +87,23 @@ class Terminal:
         """A training was evaluated."""
         self._running[job.trial_id] = (job, progress)
 
-    def retried(self, job: Job) -> None:
-        """A training's process died; it is going to run again."""
-        self._running.pop(job.trial_id, None)
-        self._console.print(f"trial {job.trial_id}: its process died; trying once more", highlight=False)
+    def retried(self, job: Job, reason: str) -> None:
+        """A training begins again at its first step."""
+        self._running[job.trial_id] = (job, None)
+        self._console.print(f"trial {job.trial_id}: {reason}", highlight=False)
 
     def explaining(self, job: Job) -> None:
         """A training ended badly; the search for its cause begins."""
         self._explaining.add(job.trial_id)
+        self._running.setdefault(job.trial_id, (job, None))
+
+    def explained(self, result: TrialResult) -> None:
+        """The search for the cause of a training that an earlier run finished has ended."""
+        self._running.pop(result.trial_id, None)
+        self._explaining.discard(result.trial_id)
+        found = "nobody knows" if result.cause is None else few_words(result.cause)
+        line = f"{result.trial_id} {self._what(result)}".rstrip() + f", {result.verdict} before; cause: {found}"
+        self._console.print(line, highlight=False, soft_wrap=not self._console.is_terminal)
 
     def finished(self, result: TrialResult) -> None:
         """A training ended."""

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 
 from sweep.records import TrialResult
+from sweep.redaction import redacted
 from sweep.running.job import Job, Progress
 from sweep.running.view import ProgressView
 
@@ -30,9 +31,9 @@ class Views:
         """A training was evaluated."""
         self._tell(lambda view: view.progressed(job, progress))
 
-    def retried(self, job: Job) -> None:
-        """A training's process died; it is going to run again."""
-        self._tell(lambda view: view.retried(job))
+    def retried(self, job: Job, reason: str) -> None:
+        """A training begins again at its first step."""
+        self._tell(lambda view: view.retried(job, reason))
 
     def explaining(self, job: Job) -> None:
         """A training ended badly; the search for its cause begins."""
@@ -42,6 +43,10 @@ class Views:
         """A training ended."""
         self._tell(lambda view: view.finished(result))
 
+    def explained(self, result: TrialResult) -> None:
+        """The search for the cause of a training that an earlier run finished has ended."""
+        self._tell(lambda view: view.explained(result))
+
     def _tell(self, event: Callable[[ProgressView], None]) -> None:
         event(self._terminal)
         for view in list(self._others):
@@ -49,4 +54,5 @@ class Views:
                 event(view)
             except Exception as error:
                 self._others.remove(view)
-                self._say(f"note: {type(view).__name__} is left out from here on ({type(error).__name__}: {error})")
+                why = redacted(f"{type(error).__name__}: {error}")
+                self._say(f"note: {view}: nothing more is told there ({why})")

@@ -1,6 +1,8 @@
 """Runs a study, or goes on with it, and writes its report: `python -m sweep.run STUDY.yaml`.
 
-command.py   its command line; driver.py does the work
+command.py      its command line; driver.py does the work
+place.py        where the results go, and whether they can
+time_limit.py   reads --time
 """
 
 from sweep.run.command import main

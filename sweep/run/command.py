@@ -3,13 +3,26 @@
 import argparse
 from pathlib import Path
 
-from sweep.command_line import Command, add_study, console
+from sweep.command_line import Command, add_study, console, loading
 
 
 def _add_arguments(parser: argparse.ArgumentParser) -> None:
     add_study(parser)
     parser.add_argument("--results", type=Path, default=Path("results"), metavar="DIR", help="default: results")
     parser.add_argument("--trials", metavar="N|+N", help="number of trials, or how many more than there are")
+    parser.add_argument(
+        "--retry",
+        action="append",
+        default=[],
+        choices=("crashed", "out-of-memory"),
+        help="train those again that ended so; may be given twice",
+    )
+    parser.add_argument(
+        "--time",
+        metavar="30m",
+        help="end by itself within this time, such as 45s, 30m or 1h30m, with exit code 75 if the study is not done; "
+        "the same command goes on",
+    )
     parser.add_argument("--dry-run", action="store_true", help="print the plan and the expected time, train nothing")
     parser.add_argument(
         "--log",
@@ -23,7 +36,12 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _work(options: argparse.Namespace) -> int:
-    from sweep.run.driver import run
+    with loading():
+        from sweep import yaml_source
+    # What is no study at all is told of before torch has been imported, which takes seconds.
+    yaml_source.load(options.study)
+    with loading():
+        from sweep.run.driver import run
 
     return run(options, console())
 

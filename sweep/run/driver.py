@@ -1,9 +1,13 @@
 """From the parsed command line of a run to its report."""
 
 import argparse
+import contextlib
 import functools
 import os
+import shlex
+import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -12,25 +16,35 @@ from rich.console import Console
 from slr_models.data.batch import Dataset
 from slr_models.errors import SettingError, UserError
 from sweep.analysis.claims.stated import exploratory_lines, removed_note
-from sweep.command_line import EXIT_DONE, EXIT_INTERRUPTED
-from sweep.live.loggers import check_loggers, open_loggers
+from sweep.command_line import EXIT_DONE, EXIT_INTERRUPTED, EXIT_UNFINISHED
+from sweep.live.loggers import TrialLogger, check_loggers, open_loggers
 from sweep.live.metrics import Metrics
+from sweep.live.prometheus import listed
 from sweep.live.terminal import Terminal
 from sweep.live.views import Views
-from sweep.records import Phase
+from sweep.records import Outcome, Phase
+from sweep.redaction import redacted
 from sweep.report import build_report
 from sweep.report.sections.claims import headline
+from sweep.run import place
+from sweep.run.time_limit import TimeLimit, time_limit
 from sweep.running import runner
+from sweep.running.cluster import cluster
 from sweep.running.conclusion import conclude, details
-from sweep.running.continuing import check_same_study, with_trials
+from sweep.running.continuing import check_same_study, trials_given, with_trials
 from sweep.running.job import RunOptions
 from sweep.running.plan import hopeless, plan
 from sweep.running.preflight import preflight
 from sweep.running.provenance import note_lanes, write_study
 from sweep.running.session import StudySession
+from sweep.running.signing import sign
+from sweep.running.view import ProgressView
 from sweep.search import StabilitySearch
+from sweep.store.lock import HELD_FILE, without_flock
 from sweep.study import LoadedStudy, Study, load, read_study
+from sweep.study.code import named_by, told
 from sweep.study.design import cells
+from sweep.wording import first_line
 
 
 def run(options: argparse.Namespace, console: Console) -> int:
@@ -42,11 +56,18 @@ def run(options: argparse.Namespace, console: Console) -> int:
         OSError: results cannot be written.
     """
     check_loggers(options.loggers)
+    limit = time_limit(options.time, options.started)
+    _hide_passwords()
     loaded = _load(options)
-    results_dir: Path = options.results / loaded.study.name
+    results_dir = place.results_dir(options.results, loaded.study.name)
+    place.check_place(results_dir, writes=not options.dry_run)
+    check_same_study(results_dir, loaded.study)
     loaded = LoadedStudy(with_trials(loaded.study, options.trials, results_dir), loaded.source)
     study = loaded.study
+    _check_resources(study, options)
     console.print(f"{study.name}: reading {study.data.kind} data", highlight=False)
+    if code := tuple(named_by(study)):
+        console.print(f"  this study runs code of {told(code)}", highlight=False, markup=False)
     started = time.perf_counter()
     try:
         dataset = study.data.build()
@@ -65,39 +86,41 @@ def run(options: argparse.Namespace, console: Console) -> int:
         early_stop=study.early_stop,
         checkpoints=study.checkpoints,
         forensics=study.forensics,
+        accumulates=study.resources.out_of_memory == "accumulate",
         device="cuda" if study.resources.gpus else "cpu",
     )
-    if study.resources.gpus and options.address is None and not options.dry_run and not torch.cuda.is_available():
-        raise UserError(
-            f"resources.gpus is {study.resources.gpus:g}, but torch finds no GPU here: set resources.gpus to 0, "
-            f"install a CUDA build of torch, or give --address of a cluster with GPUs"
-        )
-    cores = os.cpu_count() or 1
-    if study.resources.cpus > cores and options.address is None:
-        raise UserError(f"resources.cpus is {study.resources.cpus}, but this machine has {cores} cores: ask for less")
     checked = preflight(loaded, dataset, run_options)
     for warning in checked.warnings:
         console.print(f"  note: {warning}", highlight=False, style="yellow")
     if options.dry_run:
-        check_same_study(results_dir, study)
         for line in plan(loaded, dataset, run_options):
             console.print(line, highlight=False)
         return EXIT_DONE
     for line in hopeless(study):
         console.print(f"  warning: {line}", highlight=False, style="yellow")
-    session = StudySession(loaded, results_dir, len(dataset.train))
+    session = StudySession(loaded, results_dir, len(dataset.train), retry=[Outcome(name) for name in options.retry])
+    for note in session.notes:
+        console.print(f"  note: {note}", highlight=False, style="yellow", markup=False)
+    if options.retry:
+        num = session.num_retried
+        found = f"{num} training{'s run' if num > 1 else ' runs'} again" if num else "no training ended so"
+        console.print(f"  --retry {' '.join(options.retry)}: {found}", highlight=False)
     before = _num_explored(session)
-    try:
+    _tell_of_lock(results_dir, console)
+    with session:
         write_study(session, dataset, checked)
+        if (problem := sign(results_dir, code)) is not None:
+            note = f"  note: the study is not signed, so that explain will ask for --trust: {problem}"
+            console.print(note, highlight=False, markup=False, style="yellow")
         _tell_of_changed_claims(results_dir, console)
-        finished = _sweep(options, session, dataset, run_options, console)
+        finished = _sweep(options, session, dataset, run_options, console, limit)
+        out_of_time = not finished and limit.is_over
         answer, findings = conclude(session, loaded)
         report = build_report(results_dir)
-    finally:
-        session.close()
     done = len(session.results)
     if not finished:
-        console.print(f"interrupted after {done} trials; the same command goes on", highlight=False)
+        ended = f"--time {limit.text} is over" if out_of_time else "interrupted"
+        console.print(f"{ended} after {done} trials; the same command goes on", highlight=False)
     console.print(answer.headline if study.recommends else headline(findings), highlight=False, style="bold")
     for line in details(session, answer, findings):
         console.print(f"  {line}", highlight=False)
@@ -109,18 +132,44 @@ def run(options: argparse.Namespace, console: Console) -> int:
             style="yellow",
         )
     print(report)
-    return EXIT_DONE if finished else EXIT_INTERRUPTED
+    if finished:
+        return EXIT_DONE
+    return EXIT_UNFINISHED if out_of_time else EXIT_INTERRUPTED
+
+
+def _hide_passwords() -> None:
+    """Takes passwords out of the command line as lists of processes show it, and as Ray writes it into its own."""
+    shown = [redacted(argument) for argument in sys.orig_argv]
+    if shown == sys.orig_argv:
+        return
+    # No public part of Ray.
+    with contextlib.suppress(ImportError):
+        from ray._raylet import setproctitle  # type: ignore[attr-defined]
+
+        setproctitle(shlex.join(shown))
 
 
 def _load(options: argparse.Namespace) -> LoadedStudy:
     try:
         return load(options.study, options.overrides)
     except SettingError:
-        trials = options.trials or ""
-        if not (trials.isascii() and trials.isdecimal() and int(trials)):
+        if options.trials is None or options.trials.startswith("+"):
             raise
         # The file's own number of trials may be what is wrong, such as too few for its repeats.
-        return load(options.study, [*options.overrides, f"budget.trials={trials}"])
+        return load(options.study, [*options.overrides, f"budget.trials={trials_given(options.trials)}"])
+
+
+def _check_resources(study: Study, options: argparse.Namespace) -> None:
+    if options.address is not None:
+        return
+    if study.resources.gpus and not options.dry_run and not torch.cuda.is_available():
+        raise UserError(
+            f"resources.gpus is {study.resources.gpus:g}, but torch finds no GPU here: set resources.gpus to 0, "
+            f"install a CUDA build of torch, or give --address of a cluster with GPUs"
+        )
+    cores = os.cpu_count() or 1
+    if study.resources.cpus > cores:
+        raise UserError(f"resources.cpus is {study.resources.cpus}, but this machine has {cores} cores: ask for less")
 
 
 def _num_explored(session: StudySession) -> int:
@@ -133,32 +182,59 @@ def _sweep(
     dataset: Dataset,
     run_options: RunOptions,
     console: Console,
+    limit: TimeLimit,
 ) -> bool:
     resources = session.study.resources
     if session.results:
         console.print(f"  going on: {len(session.results)} trials are done", highlight=False)
-    if session.done:
-        return True
+    if session.done or limit.is_over:
+        return session.done
     study = session.study
     loggers = open_loggers(options.loggers, study.name, session.results_dir)
     console.print("starting Ray", highlight=False)
-    with runner.cluster(options.address, resources) as cluster:
-        note_lanes(session.results_dir, cluster.num_lanes)
-        if cluster.dashboard_url:
-            console.print(f"  dashboard: {cluster.dashboard_url}", highlight=False)
+    with cluster(options.address, resources) as ray:
+        note_lanes(session.results_dir, ray.num_lanes)
+        if ray.dashboard_url:
+            console.print(f"  dashboard: {ray.dashboard_url}", highlight=False)
+        for warning in ray.warnings:
+            console.print(f"  warning: {warning}", highlight=False, style="yellow")
         drawn = None if study.design is None else study.space.keys()
         terminal = Terminal(console, course=session, search=_search(study), done=session.results, drawn=drawn)
-        metrics = Metrics(study.name, session, session.results)
-        view = Views(terminal, [metrics, *loggers], functools.partial(console.print, highlight=False))
         try:
-            with terminal:
-                return runner.run_trials(session, dataset, run_options, cluster.num_lanes, view)
+            others: list[ProgressView] = [*_metrics(session, console), *loggers]
+            view = Views(terminal, others, functools.partial(console.print, highlight=False))
+            with terminal, listed(session.results_dir, ray.metrics):
+                return runner.run_trials(session, dataset, run_options, ray, view, limit.trainings_end_at)
         finally:
-            for logger in loggers:
-                logger.close()
-                if logger.problem is not None:
-                    note = f"  note: not all was logged to {logger.name}: {logger.problem}"
-                    console.print(note, highlight=False, style="yellow")
+            _close(loggers, console)
+
+
+def _metrics(session: StudySession, console: Console) -> list[Metrics]:
+    """What a run exports; none where Ray does not take it, since nobody's training depends on it."""
+    try:
+        return [Metrics(session.study.name, session, session.results)]
+    except Exception as error:
+        console.print(f"  note: no metrics are exported ({first_line(error)})", highlight=False, style="yellow")
+        return []
+
+
+def _close(loggers: Sequence[TrialLogger], console: Console) -> None:
+    for logger in loggers:
+        try:
+            logger.close()
+            problem = logger.problem
+        except Exception as error:
+            problem = first_line(error)
+        if problem is not None:
+            note = f"  note: not all was logged to {logger.name}: {problem}"
+            console.print(note, highlight=False, style="yellow")
+
+
+def _tell_of_lock(results_dir: Path, console: Console) -> None:
+    if (problem := without_flock(results_dir)) is not None:
+        instead = results_dir / HELD_FILE
+        note = f"  note: files cannot be locked with flock there ({problem}): {instead} keeps other runs out"
+        console.print(note, highlight=False, style="yellow")
 
 
 def _tell_of_changed_claims(results_dir: Path, console: Console) -> None:

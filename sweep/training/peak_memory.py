@@ -27,7 +27,8 @@ def peak_memory_mib(device: torch.device) -> float:
         return torch.cuda.max_memory_allocated(device) / 2**20
     if sys.platform != "linux":
         return NAN
-    for line in Path("/proc/self/status").read_text().splitlines():
-        if line.startswith("VmHWM:"):
+    # Bytes: the first line has the process's title, cut to 15 of them, amid a letter where it falls so.
+    for line in Path("/proc/self/status").read_bytes().splitlines():
+        if line.startswith(b"VmHWM:"):
             return int(line.split()[1]) / 1024
     return NAN

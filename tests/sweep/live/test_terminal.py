@@ -54,7 +54,7 @@ def show(*, terminal: bool) -> str:
         audited = {"audited": True, "stop_step": 30, "num_steps": 100}
         view.finished(dataclasses.replace(result(Outcome.STABLE), alarm=Outcome.STALLED, **audited))
         view.finished(dataclasses.replace(result(Outcome.STALLED), alarm=Outcome.STALLED, cause=None, **audited))
-        view.retried(JOB)
+        view.retried(JOB, "its process died; trying once more")
         course.num_planned, course.stop_reason = 6, "map known"
         confirm = dataclasses.replace(JOB, phase="confirm", seed=10000)
         view.started(confirm)
@@ -159,3 +159,25 @@ def test_many_lanes_fit_on_the_terminal() -> None:
     lines = shown(80, 24, 65)
     assert len(lines) <= 23 and max(map(len, lines)) <= 80
     assert sum("50/100" in line for line in lines) == 13 and "and 51 more" in lines[-1]
+
+
+def test_a_cause_of_an_earlier_run_s_training_gets_a_line_and_counts_as_no_training() -> None:
+    out = io.StringIO()
+    console = Console(file=out, force_terminal=False, width=120)
+    told = result(Outcome.DIVERGED_LOSS)
+    with Terminal(console, course=Course(), search="random search", done=[told]) as view:
+        view.explaining(JOB)
+        assert "explaining" in _shown(view)
+        view.explained(told)
+        assert "explaining" not in _shown(view) and "1 of 5 trials" in _shown(view)
+        view.explained(dataclasses.replace(told, cause=None))
+    assert out.getvalue().splitlines() == [
+        "0007 precision=fp16 lr=0.00123, diverged-loss before; cause: learning rate too high",
+        "0007 precision=fp16 lr=0.00123, diverged-loss before; cause: nobody knows",
+    ]
+
+
+def _shown(view: Terminal) -> str:
+    console = Console(file=io.StringIO(), width=120)
+    console.print(view._render())
+    return console.file.getvalue()

@@ -15,6 +15,8 @@ os.environ["RAY_metrics_report_interval_ms"] = "1000"
 # Read by Keras when it is imported; else it asks for TensorFlow, and writes its settings into the home folder.
 os.environ.setdefault("KERAS_BACKEND", "torch")
 os.environ.setdefault("KERAS_HOME", os.path.join(tempfile.gettempdir(), "keras-of-tests"))
+# Where runs of studies that name code keep the user's key: not among the settings of who runs the tests.
+os.environ["XDG_CONFIG_HOME"] = os.path.join(tempfile.gettempdir(), f"settings-of-tests-{os.getuid()}")
 
 import hypothesis
 import pytest
@@ -25,10 +27,19 @@ from xdist.scheduler import LoadFileScheduling
 torch.set_num_threads(1)
 # A busy machine is no failure: how long an example takes is measured elsewhere.
 hypothesis.settings.register_profile("any machine", deadline=None)
+# pytest --hypothesis-profile=many: what is made by chance, fifty times as much of it and new each time.
+hypothesis.settings.register_profile("many", deadline=None, max_examples=5000)
 hypothesis.settings.load_profile("any machine")
 
 
-ON_RAY = ("tests/sweep/running/test_runner.py", "tests/sweep/test_run.py", "tests/sweep/test_run_design.py")
+ON_RAY = (
+    "tests/sweep/running/test_runner.py",
+    "tests/sweep/test_run.py",
+    "tests/sweep/test_run_design.py",
+    "tests/sweep/run/test_names.py",
+    "tests/sweep/test_run_faults.py",
+    "tests/sweep/test_run_ends.py",
+)
 """One worker runs these: they share a Ray cluster, and several on one machine would fight for it."""
 
 

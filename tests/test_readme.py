@@ -14,7 +14,8 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from slr_models.data import FeatureGroup
 from slr_models.models import CustomModelConfig
-from sweep.study import validate, yaml_source
+from sweep import yaml_source
+from sweep.study import validate
 
 README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
 

@@ -6,9 +6,8 @@ interrupted, costs its share too, so that no study spends more than it said.
 
 from pathlib import Path
 
-from filelock import FileLock
-
 from sweep.records import Outcome
+from sweep.store.lock import locked
 
 ALLOWANCE_FILE = "replayed.txt"
 """In the folder `evidence` of the results."""
@@ -16,8 +15,14 @@ ALLOWANCE_FILE = "replayed.txt"
 
 def is_left(results_dir: Path, num_trials: int) -> bool:
     """Whether fewer than `num_trials` trials have been explained."""
+    return num_trials > len(taken_by(results_dir))
+
+
+def taken_by(results_dir: Path) -> list[str]:
+    """The trials that took their share, by id, in that order."""
     path = results_dir / "evidence" / ALLOWANCE_FILE
-    return num_trials > (len(path.read_text(encoding="utf-8").splitlines()) if path.is_file() else 0)
+    lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
+    return [line.split()[0] for line in lines if line.strip()]
 
 
 def take(results_dir: Path, trial_id: str, outcome: Outcome, *, num_trials: int, per_outcome: int) -> bool:
@@ -26,7 +31,7 @@ def take(results_dir: Path, trial_id: str, outcome: Outcome, *, num_trials: int,
         return False
     path = results_dir / "evidence" / ALLOWANCE_FILE
     path.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(path.with_suffix(".lock")), path.open("a+", encoding="utf-8") as file:
+    with locked(path.with_suffix(".lock")), path.open("a+", encoding="utf-8") as file:
         file.seek(0)
         taken = [line.split() for line in file.read().splitlines()]
         if [trial_id, outcome.value] in taken:

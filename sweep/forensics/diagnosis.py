@@ -9,12 +9,15 @@ from pathlib import Path
 import torch
 
 from slr_models.data.batch import Dataset
+from slr_models.errors import MachineError
 from sweep import store
 from sweep.forensics import allowance
 from sweep.forensics.causes import quick_cause
 from sweep.forensics.explaining import explain
 from sweep.forensics.settings import ForensicsConfig
+from sweep.machine import is_of_machine, refusal
 from sweep.records import Explanation, HealthRecord, StepRecord, Verdict
+from sweep.redaction import redacted
 from sweep.training.config import TrialConfig
 from sweep.training.snapshots import SnapshotRing
 
@@ -78,6 +81,7 @@ def may_replay(case: Case) -> bool:
             per_outcome=case.settings.per_outcome,
         )
     except (OSError, ValueError) as error:
+        _raise_if_of_machine(error)
         keep_traceback(case.results_dir, case.trial_id, error, FORENSICS_ERROR_FILE)
         return False
 
@@ -105,7 +109,7 @@ def replayed_cause(case: Case) -> str | None:
 
 def keep_traceback(results_dir: Path, trial_id: str, error: Exception, name: str) -> None:
     """Keeps the traceback of an error as evidence; prints it where no file can be written."""
-    text = "".join(traceback.format_exception(error))
+    text = redacted("".join(traceback.format_exception(error)))
     try:
         store.write_text(store.evidence_path(results_dir, trial_id, name), text)
     except OSError:
@@ -114,7 +118,11 @@ def keep_traceback(results_dir: Path, trial_id: str, error: Exception, name: str
 
 
 def _kept(case: Case, find: Callable[[], Explanation | None]) -> str | None:
-    """What `find` finds, in words; kept as evidence, and so is its failure, which costs the cause but not the trial."""
+    """What `find` finds, in words; kept as evidence, and so is its failure, which costs the cause but not the trial.
+
+    Raises:
+        MachineError: the machine fails, as where the disk is full.
+    """
     try:
         explanation = find()
         if explanation is not None:
@@ -123,6 +131,13 @@ def _kept(case: Case, find: Callable[[], Explanation | None]) -> str | None:
         # The device's context is broken for good: this process can train nothing any more.
         raise
     except Exception as error:
+        _raise_if_of_machine(error)
         keep_traceback(case.results_dir, case.trial_id, error, FORENSICS_ERROR_FILE)
         return None
     return None if explanation is None else explanation.text
+
+
+def _raise_if_of_machine(error: Exception) -> None:
+    """Raises MachineError if the machine fails: then a cause is not unknown, but still to be looked for."""
+    if is_of_machine(error):
+        raise MachineError(refusal(error)) from error

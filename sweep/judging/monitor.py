@@ -9,6 +9,7 @@ Usable in any training loop, without the rest of the tool:
     verdict = monitor.finish()
 """
 
+import errno
 import math
 from dataclasses import dataclass, replace
 
@@ -43,6 +44,7 @@ from sweep.judging.detectors.statistics import LEVEL_DELAY
 from sweep.judging.end_verdict import NORMS_MASK, End, EndEvidence, EndJudge, EndMemory
 from sweep.judging.quiet import num_quiet, pass_over
 from sweep.records import Basis, Finding, Numbers, Outcome, StepRecord, Verdict, is_finite
+from sweep.redaction import redacted
 
 __all__ = ["MonitorConfig", "RunContext", "StabilityMonitor", "StepRecord", "Verdict"]
 
@@ -59,8 +61,8 @@ _PRIORITY = (
 
 _MEMORY_ERRORS = ("MemoryError", "OutOfMemoryError")
 """By name, so that neither torch nor ray is imported: both call theirs OutOfMemoryError."""
-_MEMORY_MESSAGES = ("out of memory", "can't allocate memory")
-"""torch's CPU allocator raises a plain RuntimeError."""
+_MEMORY_MESSAGES = ("out of memory", "can't allocate memory", "could not create a primitive", "bad_alloc")
+"""torch's CPU allocator raises a plain RuntimeError, and so does oneDNN where it gets no memory for its code."""
 
 
 class MonitorConfig(Spec):
@@ -194,9 +196,9 @@ class StabilityMonitor:
             return self._verdict
         if crash is not None:
             step = self._end.memory.last_step
-            ran_out = _is_out_of_memory(crash)
+            ran_out = is_out_of_memory(crash)
             what = "ran out of memory" if ran_out else "ended with an exception"
-            message = str(crash).strip().partition("\n")[0]
+            message = redacted(str(crash).strip().partition("\n")[0])
             error = f"{type(crash).__name__}: {message}" if message else type(crash).__name__
             return Verdict(
                 outcome=Outcome.OUT_OF_MEMORY if ran_out else Outcome.CRASHED,
@@ -356,7 +358,14 @@ class _Checkpoint:
     detectors: list[_DetectorState]
 
 
-def _is_out_of_memory(crash: BaseException) -> bool:
+def is_out_of_memory(crash: BaseException) -> bool:
+    """Whether an exception says that memory, the device's or the machine's, ran out."""
+    if isinstance(crash, OSError):
+        return crash.errno == errno.ENOMEM
     if any(cls.__name__ in _MEMORY_ERRORS for cls in type(crash).__mro__):
         return True
-    return isinstance(crash, RuntimeError) and any(text in str(crash).lower() for text in _MEMORY_MESSAGES)
+    said = str(crash).lower()
+    # A "primitive descriptor" fails where an operation is not supported.
+    return (
+        isinstance(crash, RuntimeError) and any(text in said for text in _MEMORY_MESSAGES) and "descriptor" not in said
+    )

@@ -1,6 +1,7 @@
 """Going on with a study: whether a folder holds the same one, and to how many trials it was extended."""
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -12,8 +13,9 @@ from slr_models.errors import ResultsError, SettingError
 from sweep import store
 from sweep.analysis.claims.stated import record
 from sweep.records import Phase
-from sweep.store.ledger_lines import LEDGER_FILE
+from sweep.store.ledger_lines import LEDGER_FILE, RECOVER
 from sweep.study import Study, budget_problems, complete, of_content
+from sweep.wording import clipped
 
 # A study may change in these without becoming another one.
 _FREE_KEYS = (
@@ -37,16 +39,16 @@ def check_same_study(results_dir: Path, study: Study) -> dict[str, Any] | None:
     Raises:
         ResultsError: the folder is damaged, or holds results that cannot be gone on with.
     """
-    if not (results_dir / "study.yaml").is_file():
+    if not (results_dir / "study.yaml").exists():
         if results_dir.is_dir() and any(results_dir.iterdir()) and not (results_dir / LEDGER_FILE).is_file():
             raise ResultsError(
                 f"{results_dir} exists but holds no study: move it away, or give --results another folder"
             )
         return None
-    if (results_dir / "trials.parquet").is_file() and not (results_dir / LEDGER_FILE).is_file():
+    if (results_dir / "trials.parquet").exists() and not (results_dir / LEDGER_FILE).is_file():
         raise ResultsError(
             f"{results_dir / LEDGER_FILE} is missing, which a study goes on from, but {results_dir} holds its results: "
-            f"restore the file from a backup, or move the folder away to start anew"
+            f"restore the file from a backup, or bring back what can be with {RECOVER} {results_dir}"
         )
     now = study.model_dump(mode="json", by_alias=True)
     before = _with_defaults(store.read_study(results_dir))
@@ -112,13 +114,11 @@ def with_trials(study: Study, option: str | None, results_dir: Path) -> Study:
     stored, explored = _stored_trials(results_dir)
     trials = max(study.budget.trials, stored)
     if option is not None:
-        digits = option.removeprefix("+")
-        if not (digits.isascii() and digits.isdecimal() and int(digits)):
-            raise SettingError(f"--trials {option}: give a number of trials such as 40, or +20 for twenty more")
+        number = trials_given(option)
         if not option.startswith("+"):
-            trials = int(digits)
+            trials = number
         elif explored >= trials:
-            trials = explored + int(digits)
+            trials = explored + number
     changed = study.model_copy(update={"budget": study.budget.model_copy(update={"trials": trials})})
     place = "--trials" if option is not None else str(results_dir)
     if wrong := [replace(problem, where=place) for problem in budget_problems(changed)]:
@@ -126,10 +126,22 @@ def with_trials(study: Study, option: str | None, results_dir: Path) -> Study:
     return changed
 
 
+def trials_given(option: str) -> int:
+    """The number of `--trials 40` or `--trials +20`.
+
+    Raises:
+        SettingError: it is none.
+    """
+    if re.fullmatch(r"\+?0*[1-9][0-9]{0,8}", option) is None:
+        raise SettingError(f"--trials {clipped(option)}: give a number of trials such as 40, or +20 for twenty more")
+    return int(option)
+
+
 def _stored_trials(results_dir: Path) -> tuple[int, int]:
     """What an earlier run planned and what it finished, in trials of the exploration."""
-    if not (results_dir / "study.yaml").is_file() or not (results_dir / "trials.parquet").is_file():
+    if not (results_dir / "study.yaml").exists() or not (results_dir / "trials.parquet").exists():
         return 0, 0
     trials = store.read_trials(results_dir)
-    planned = store.read_study(results_dir).get("budget", {}).get("trials", 0)
-    return int(planned), int((trials["phase"] == Phase.EXPLORE).sum())
+    budget = store.read_study(results_dir).get("budget")
+    planned = budget.get("trials") if isinstance(budget, Mapping) else None
+    return planned if isinstance(planned, int) else 0, int((trials["phase"] == Phase.EXPLORE).sum())

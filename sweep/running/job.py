@@ -5,7 +5,7 @@ from pathlib import Path
 
 from sweep.forensics.settings import ForensicsConfig
 from sweep.judging.monitor import MonitorConfig
-from sweep.records import Checkpoints, Metric, Phase
+from sweep.records import Checkpoints, Metric, Phase, TrialResult
 from sweep.space import Settings
 from sweep.training.config import TrialConfig
 
@@ -29,6 +29,10 @@ class Job:
     """Of a design: which block it belongs to."""
     cell: str | None = None
     """Of a design: its levels."""
+    micro_batch: int | None = None
+    """Utterances a micro-batch, where memory ran out with as many as `config` asks for."""
+    told: TrialResult | None = None
+    """What came of it, where an earlier run trained it and its cause alone is still to be looked for."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +45,8 @@ class RunOptions:
     early_stop: bool
     """Whether a trial ends at an alarm; if not, its result still says where it would have ended."""
     checkpoints: Checkpoints
+    accumulates: bool = False
+    """Whether a training that runs out of memory is tried again with smaller micro-batches, and more of them."""
     device: str = "cpu"
     forensics: ForensicsConfig = ForensicsConfig()
 

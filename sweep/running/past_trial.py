@@ -1,8 +1,10 @@
 """Explains a trial of a results folder, by training it again where nothing cheaper tells."""
 
+import dataclasses
 import difflib
 import sys
-from collections.abc import Sequence
+import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,35 +15,62 @@ from slr_models.data.batch import Dataset
 from slr_models.errors import ResultsError
 from sweep import store
 from sweep.analysis.failures.step_trace import observe_all
+from sweep.forensics.diagnosis import FORENSICS_ERROR_FILE, Case, keep_traceback, replayed_cause
 from sweep.forensics.explaining import explain
 from sweep.judging.detectors import RunContext
-from sweep.judging.monitor import StabilityMonitor
-from sweep.records import NAN, EvalRecord, Outcome, StepRecord, Verdict
+from sweep.judging.monitor import MonitorConfig, StabilityMonitor
+from sweep.machine import storing
+from sweep.records import NAN, EvalRecord, Outcome, StepRecord, TrialResult, Verdict
+from sweep.running.job import Job
+from sweep.running.signing import check_trusted
+from sweep.running.trial import TrialRunner
 from sweep.space import Settings
-from sweep.study import LoadedStudy, load_stored
-from sweep.training.config import TrialConfig
+from sweep.study import LoadedStudy, load_stored, read_study
+from sweep.study.code import named_in
+from sweep.training.config import with_micro_batch
 
 BROKEN_OFF = (Outcome.CRASHED, Outcome.OUT_OF_MEMORY)
 
 
-def explain_trial(results_dir: Path, trial: str) -> Path:
+def explain_trial(results_dir: Path, trial: str, *, trust: bool = False) -> Path:
     """Explains a finished trial and writes evidence/<trial>/explanation.json, whose path is returned.
 
     Nothing else of the folder is written, so a running sweep is not disturbed.
 
+    Args:
+        results_dir: the folder.
+        trial: a trial's name; leading zeros may be left out.
+        trust: run the code that the study names, whoever named it.
+
     Raises:
-        UserError: there is no such trial, or the study can no longer be built as it was.
+        UserError: there is no such trial, or the study can no longer be built as it was, or names code that no run of
+            this user has signed.
     """
-    content = store.read_study(results_dir)
+    made = read_study(results_dir).made
     row = _row(results_dir, store.read_trials(results_dir), trial)
     trial_id = str(row["trial_id"])
     loaded = load_stored(results_dir / "study.yaml")
-    config = loaded.trial_config(_settings(results_dir, row, loaded))
+    settings = _settings(results_dir, row, loaded)
+    loaded.check_stored(settings)
+    config = with_micro_batch(loaded.trial_config(settings), _micro_batch(row))
+    if not trust:
+        check_trusted(results_dir, loaded, named_in(loaded.study.data, config.model))
     dataset = loaded.study.data.build()
-    _check_unchanged(results_dir, content, dataset)
+    _check_unchanged(results_dir, made, dataset)
     records = _records(results_dir, trial_id)
+    if not records and int(row["num_steps"]):
+        raise ResultsError(
+            f"{results_dir / 'steps' / trial_id}.parquet is missing, and an explanation starts from the "
+            f"{int(row['num_steps'])} steps of the trial: restore it from a backup"
+        )
     torch.set_num_threads(loaded.study.resources.cpus)
     max_steps = int(row["max_steps"])
+    context = RunContext(
+        l_const=_float(row["l_const"]),
+        l_unif=_float(row["l_unif"]),
+        budget_steps=max_steps,
+        has_scaler=config.training.precision.kind == "fp16",
+    )
     explanation = explain(
         config,
         dataset,
@@ -49,9 +78,9 @@ def explain_trial(results_dir: Path, trial: str) -> Path:
         max_steps=max_steps,
         device=torch.device("cuda" if loaded.study.resources.gpus and torch.cuda.is_available() else "cpu"),
         records=records,
-        verdict=_verdict(row, records, _evals(results_dir, trial_id), loaded, config),
-        l_const=_float(row["l_const"]),
-        l_unif=_float(row["l_unif"]),
+        verdict=_with_finding(_verdict(row), records, _evals(results_dir, trial_id), context, loaded.study.monitor),
+        l_const=context.l_const,
+        l_unif=context.l_unif,
         # Nothing waits for the answer here: it may train again as many steps as there were.
         settings=loaded.study.forensics.model_copy(update={"retrain_steps": max_steps}),
         health=store.load_health(results_dir, trial_id),
@@ -59,6 +88,50 @@ def explain_trial(results_dir: Path, trial: str) -> Path:
     )
     store.write_explanation(results_dir, trial_id, explanation)
     return store.evidence_path(results_dir, trial_id, "explanation.json")
+
+
+def explain_result(result: TrialResult, job: Job, runner: TrialRunner) -> TrialResult:
+    """Looks for the cause of a training that an earlier run finished and left unexplained, from what it recorded.
+
+    A failure costs the cause, which is then None.
+
+    Raises:
+        MachineError: the machine failed; the cause is still to be looked for.
+    """
+    options, started = runner.options, time.perf_counter()
+    config = with_micro_batch(job.config, result.micro_batch)
+    has_scaler = config.training.precision.kind == "fp16"
+    context = RunContext(
+        l_const=result.l_const, l_unif=result.l_unif, budget_steps=result.max_steps, has_scaler=has_scaler
+    )
+    try:
+        with storing(options.results_dir):
+            records = _records(options.results_dir, result.trial_id)
+            evals = _evals(options.results_dir, result.trial_id)
+            health = store.load_health(options.results_dir, result.trial_id)
+    except ResultsError as error:
+        keep_traceback(options.results_dir, result.trial_id, error, FORENSICS_ERROR_FILE)
+        return result
+    as_told = Verdict(result.verdict, result.reason, result.num_steps, result.stop_step)
+    cause = replayed_cause(
+        Case(
+            results_dir=options.results_dir,
+            trial_id=result.trial_id,
+            config=config,
+            dataset=runner.dataset,
+            seed=result.seed,
+            max_steps=result.max_steps,
+            device=torch.device(options.device),
+            records=records,
+            health=health,
+            verdict=_with_finding(as_told, records, evals, context, options.monitor),
+            l_const=result.l_const,
+            l_unif=result.l_unif,
+            settings=options.forensics,
+            snapshots=None,
+        )
+    )
+    return dataclasses.replace(result, cause=cause, forensics_s=result.forensics_s + time.perf_counter() - started)
 
 
 def _row(results_dir: Path, trials: pd.DataFrame, trial: str) -> dict[str, Any]:
@@ -85,9 +158,9 @@ def _settings(results_dir: Path, row: dict[str, Any], loaded: LoadedStudy) -> Se
     return settings
 
 
-def _check_unchanged(results_dir: Path, content: dict[str, Any], dataset: Dataset) -> None:
+def _check_unchanged(results_dir: Path, made: Mapping[str, Any], dataset: Dataset) -> None:
     """Raises ResultsError if the data are no longer those that the study trained on."""
-    before = content.get("provenance", {}).get("data", {})
+    before = made.get("data") or {}
     now = {
         "num_train": len(dataset.train),
         "num_valid": len(dataset.valid),
@@ -102,16 +175,17 @@ def _check_unchanged(results_dir: Path, content: dict[str, Any], dataset: Datase
             )
 
 
+def _micro_batch(row: dict[str, Any]) -> int | None:
+    size = row["micro_batch"]
+    return int(size) if pd.notna(size) else None
+
+
 def _records(results_dir: Path, trial_id: str) -> list[StepRecord]:
-    if not (results_dir / "steps" / f"{trial_id}.parquet").is_file():
-        return []
-    return store.load_steps(results_dir, trial_id)
+    return store.load_steps(results_dir, trial_id) if store.has_records(results_dir, "steps", trial_id) else []
 
 
 def _evals(results_dir: Path, trial_id: str) -> list[EvalRecord]:
-    if not (results_dir / "evals" / f"{trial_id}.parquet").is_file():
-        return []
-    return store.load_evals(results_dir, trial_id)
+    return store.load_evals(results_dir, trial_id) if store.has_records(results_dir, "evals", trial_id) else []
 
 
 def _say_plan(num_steps: int) -> None:
@@ -119,31 +193,26 @@ def _say_plan(num_steps: int) -> None:
     print(f"training up to {num_steps} steps again to find out ...", file=sys.stderr, flush=True)
 
 
-def _verdict(
-    row: dict[str, Any],
+def _verdict(row: dict[str, Any]) -> Verdict:
+    """The verdict as the table has it."""
+    stop_step = int(row["stop_step"]) if pd.notna(row["stop_step"]) else None
+    return Verdict(Outcome(row["verdict"]), str(row["reason"]), int(row["num_steps"]), stop_step)
+
+
+def _with_finding(
+    verdict: Verdict,
     records: Sequence[StepRecord],
     evals: Sequence[EvalRecord],
-    loaded: LoadedStudy,
-    config: TrialConfig,
+    context: RunContext,
+    rules: MonitorConfig,
 ) -> Verdict:
-    """The verdict as the table has it, with the finding that its steps lead to."""
-    outcome = Outcome(row["verdict"])
-    stop_step = int(row["stop_step"]) if pd.notna(row["stop_step"]) else None
-    verdict = Verdict(outcome, str(row["reason"]), int(row["num_steps"]), stop_step)
-    if outcome in BROKEN_OFF or outcome.is_stable or outcome.is_open:
+    """The verdict with the finding that its steps lead to."""
+    if verdict.outcome in BROKEN_OFF or verdict.stable or verdict.outcome.is_open:
         return verdict
-    monitor = StabilityMonitor(
-        RunContext(
-            l_const=_float(row["l_const"]),
-            l_unif=_float(row["l_unif"]),
-            budget_steps=int(row["max_steps"]),
-            has_scaler=config.training.precision.kind == "fp16",
-        ),
-        loaded.study.monitor,
-    )
+    monitor = StabilityMonitor(context, rules)
     observe_all(monitor, records, evals)
     again = monitor.finish()
-    return again if again.outcome is outcome else verdict
+    return again if again.outcome is verdict.outcome else verdict
 
 
 def _float(value: Any) -> float:

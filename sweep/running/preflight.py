@@ -1,5 +1,6 @@
 """What is found out before the first trial: mistakes that only building shows, warnings, and the expected time."""
 
+import itertools
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -11,17 +12,24 @@ import torch
 from slr_models.ctc import beam_decode
 from slr_models.data.batch import Dataset
 from slr_models.errors import SettingError, SettingProblem, UserError
-from slr_models.models.configs import CustomModelConfig
-from slr_models.models.custom import raised_text
+from slr_models.memory import check_memory
+from slr_models.models.base import CtcModel, check_inputs
+from slr_models.models.configs import CustomModelConfig, ModelConfig
+from slr_models.user_code import raised_text
 from sweep.running.job import RunOptions
 from sweep.running.trial import TrialRunner
 from sweep.search import CmaEsSearch, GridSearch, Nsga2Search
 from sweep.space import Choice, Grid, grid_settings
 from sweep.study import LoadedStudy, Study, num_settings
 from sweep.study.full_size import at_full_size
-from sweep.study.yaml_source import KeyPath
 from sweep.training.config import Beam, TrainingConfig, TrialConfig, eval_every_steps
 from sweep.training.train import infeasible_targets
+from sweep.yaml_source import KeyPath
+
+_BYTES_A_WEIGHT = 16
+"""Itself, its gradient and Adam's two means, in float32."""
+MAX_LISTED = 100_000
+"""Settings of a grid that are counted; budgets go as far."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +46,7 @@ class Checked:
 def preflight(loaded: LoadedStudy, dataset: Dataset, options: RunOptions) -> Checked:
     """Builds everything at the ends of the space and trains nothing, so that mistakes show before any trial."""
     config = loaded.trial_config(loaded.first_settings())
-    model = config.model.build(dataset.num_features, dataset.groups, len(dataset.vocabulary), 0)
+    model = _build_model(config.model, dataset)
     _check_forward(model, config, dataset)
     if wrong := [*_corner_problems(loaded, dataset, options), *_scheduler_problems(loaded, len(dataset.train))]:
         raise SettingError(*wrong)
@@ -57,6 +65,16 @@ def preflight(loaded: LoadedStudy, dataset: Dataset, options: RunOptions) -> Che
     )
 
 
+def _build_model(config: ModelConfig, dataset: Dataset) -> CtcModel:
+    """The model, unless to train it takes more memory than there is."""
+    if not isinstance(config, CustomModelConfig):
+        check_inputs(dataset.num_features, dataset.groups, len(dataset.vocabulary))
+        count = config.num_parameters(dataset.groups, len(dataset.vocabulary))
+        what = f"model: its {count:.3g} weights, with gradients and what an optimizer keeps of them,"
+        check_memory(count * _BYTES_A_WEIGHT, what, "lower model.width, or another of its sizes")
+    return config.build(dataset.num_features, dataset.groups, len(dataset.vocabulary), 0)
+
+
 def _corner_problems(loaded: LoadedStudy, dataset: Dataset, options: RunOptions) -> Iterator[SettingProblem]:
     """Mistakes that only show when settings are built for this data and machine, each with the first that show it."""
     first = loaded.first_settings()
@@ -73,7 +91,7 @@ def _corner_problems(loaded: LoadedStudy, dataset: Dataset, options: RunOptions)
         key = config.model.model_dump_json()
         if key not in built:
             built.add(key)
-            steps.append(partial(config.model.build, dataset.num_features, dataset.groups, len(dataset.vocabulary), 0))
+            steps.append(partial(_build_model, config.model, dataset))
         for problem in (problem for step in steps for problem in _problems_of(step)):
             # A setting is told of once, since the sentence about it has other numbers at other corners.
             mistake = problem.path or problem.sentence
@@ -149,9 +167,11 @@ def _warnings(loaded: LoadedStudy, config: TrialConfig, dataset: Dataset) -> Ite
     if not study.space and study.budget.trials > study.repeats:
         yield "space is empty, so there is one setting to train; repeats: N trains it over N seeds"
     if isinstance(study.search, GridSearch):
-        available = sum(1 for _ in grid_settings(study.space))
-        if num_settings(study) < available:
-            yield f"the grid has {available} settings, and budget.trials lets only the first {num_settings(study)} run"
+        wanted = num_settings(study)
+        listed = sum(1 for _ in itertools.islice(grid_settings(study.space), MAX_LISTED + 1))
+        available = f"more than {MAX_LISTED}" if listed > MAX_LISTED else listed
+        if wanted < listed:
+            yield f"the grid has {available} settings, and budget.trials lets only the first {wanted} run"
 
     yield from _search_warnings(study)
 

@@ -12,15 +12,16 @@ import torch
 from slr_models.data.batch import Dataset
 from sweep import store
 from sweep.analysis.claims.stated import WITHDRAWN_KEY
+from sweep.redaction import redacted
 from sweep.running.preflight import Checked
 from sweep.running.session import StudySession
-from sweep.study import stored
+from sweep.study import read_study, stored
 
 
 def write_study(session: StudySession, dataset: Dataset, checked: Checked) -> None:
     facts, results_dir = dataset.facts, session.results_dir
     content = stored(session.study)
-    previous = store.read_study(results_dir)["provenance"] if (results_dir / "study.yaml").is_file() else {}
+    previous = read_study(results_dir).made if (results_dir / "study.yaml").exists() else {}
     content["provenance"] = {
         "num_lanes": previous.get("num_lanes"),
         "started_at": previous.get("started_at") or datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
@@ -38,11 +39,11 @@ def write_study(session: StudySession, dataset: Dataset, checked: Checked) -> No
             "gpu": torch.cuda.get_device_name(0) if torch.cuda.is_available() else None,
         },
         "data": {
-            "source": facts.source,
+            "source": redacted(facts.source),
             "valid_measures": facts.valid_measures,
             "frame_rate_hz": facts.frame_rate_hz,
             "exclusions": dict(facts.exclusions),
-            "notes": [*facts.notes, *checked.warnings],
+            "notes": [redacted(note) for note in (*facts.notes, *checked.warnings)],
             "num_train": len(dataset.train),
             "num_valid": len(dataset.valid),
             "vocabulary_size": len(dataset.vocabulary),
@@ -66,7 +67,7 @@ def note_lanes(results_dir: Path, num_lanes: int) -> None:
 
 def _cpu_name() -> str:
     if sys.platform == "linux":
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines():
             if line.startswith("model name"):
                 return line.partition(":")[2].strip()
     return platform.processor() or platform.machine()

@@ -1,22 +1,21 @@
-"""Runs a study's trials on Ray Tune: the only file that starts Ray.
+"""Runs a study's trials on Ray Tune, once `cluster` has started it.
 
 One actor a lane is kept for all its trials (`reuse_actors`), since starting one costs seconds and a proxy trial
 tens of seconds. An actor holds the shared dataset and nothing else from trial to trial.
 """
 
+import _thread
 import gc
-import logging
 import math
-import os
 import shutil
+import signal
+import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-import ray
 import torch
 from ray import tune
 
@@ -25,41 +24,38 @@ try:
 except ImportError:
     # No public part of Ray. Without it, `top` and the dashboard's list of processes name trials no more.
     setproctitle = None
+from ray.tune import Callback
+from ray.tune.experiment import Trial as RayTrial
 from ray.tune.search import Searcher
+from ray.tune.stopper import Stopper
 
 from slr_models.data.batch import Dataset
-from slr_models.errors import MachineError, SettingError
-from sweep.command_line import signals_interrupt
-from sweep.records import TrialResult
+from slr_models.errors import MachineError
+from sweep.machine import failure_in, refusal
+from sweep.records import Outcome, TrialResult
+from sweep.running.cluster import Cluster, environment
 from sweep.running.job import Job, RunOptions
+from sweep.running.past_trial import explain_result
 from sweep.running.ray_scheduler import PROGRESS_KEY, TIME_KEY, WORTH_KEY, StudyScheduler, checkpoints_kept, millionths
 from sweep.running.session import StudySession
-from sweep.running.trial import TrialRunner, crashed_result
+from sweep.running.trial import TrialRunner, crashed_result, smaller_note
 from sweep.running.view import ProgressView, trial_title
-from sweep.study import Resources
-from sweep.training.config import eval_every_steps
-from sweep.wording import first_line
+from sweep.training.config import eval_every_steps, smaller_micro_batch, with_micro_batch
+
+_T = TypeVar("_T")
 
 RAY_FOLDER = "ray"
+"""In the results folder while trainings run: a folder for each that has begun, and what a scheduler keeps of them."""
 RESULT_KEY = "trial_result"
+NOTE_KEY = "began_anew"
+"""Why the trial began again at its first step since the report before."""
+PROBLEM_KEY = "machine_failed"
+"""What the machine failed at, so that the trial has no result."""
 IF_PRUNED_KEY = "if_pruned"
 """What the trial comes to if a scheduler ends it at this evaluation."""
 
-_RAY_ENVIRONMENT = {
-    # Our own store and table replace Ray's per-trial loggers and console output.
-    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
-    "RAY_AIR_NEW_OUTPUT": "0",
-    # Nothing is sent to the network.
-    "RAY_USAGE_STATS_ENABLED": "0",
-    # A training without a GPU of its own leaves CUDA_VISIBLE_DEVICES alone.
-    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
-}
-"""Read by Ray when it starts and when it runs, here and in its processes, which inherit them."""
-_RAY_LOG_LEVELS = {
-    "ray": logging.ERROR,
-    # Ray Tune logs a traceback for every trial whose process dies; ours says so in a line, and tries again.
-    "ray.tune": logging.CRITICAL,
-}
+_LOW_MEMORY = "running low on memory"
+"""Of what Ray says where it ended a process before the system would have."""
 
 
 class _TrialActor(tune.Trainable):
@@ -91,9 +87,17 @@ class _TrialActor(tune.Trainable):
         return f"trials of {self._runner.options.results_dir.name}"
 
     def step(self) -> dict[str, Any]:
+        try:
+            return self._report()
+        except MachineError as error:
+            return {PROBLEM_KEY: str(error), "done": True}
+
+    def _report(self) -> dict[str, Any]:
         if setproctitle is not None:
             # Ray names a process by the method that it runs, and does so again after each.
             setproctitle(f"ray::{trial_title(self._trial.job)}")
+        if (told := self._trial.job.told) is not None:
+            return self._end(explain_result(told, self._trial.job, self._runner), done=True)
         if self._is_over:
             return self._end(self._trial.explain(), done=True)
         report = self._trial.advance()
@@ -102,21 +106,21 @@ class _TrialActor(tune.Trainable):
             # The study's time, which trainings that have begun may overrun, is not spent on explanations.
             self._is_over = self._trial.can_explain and time.time() < self._deadline
             return self._end(report, done=not self._is_over)
-        told: dict[str, Any] = {PROGRESS_KEY: report, "done": False}
+        said: dict[str, Any] = {PROGRESS_KEY: report, NOTE_KEY: self._trial.note, "done": False}
         if self._is_scheduled:
-            told[TIME_KEY] = millionths(report.step, report.max_steps)
-            told[WORTH_KEY] = self._trial.worth
-            told[IF_PRUNED_KEY] = self._trial.pruned()
-        return told
+            said[TIME_KEY] = millionths(report.step, report.max_steps)
+            said[WORTH_KEY] = self._trial.worth
+            said[IF_PRUNED_KEY] = self._trial.pruned()
+        return said
 
     def _end(self, result: TrialResult, *, done: bool) -> dict[str, Any]:
         if done:
             print(f"trial {result.trial_id}: {result.verdict.value} after step {result.num_steps}", flush=True)
-        told: dict[str, Any] = {RESULT_KEY: result, "done": done}
+        said: dict[str, Any] = {RESULT_KEY: result, NOTE_KEY: self._trial.note, "done": done}
         if self._is_scheduled:
-            told[TIME_KEY] = millionths(result.num_steps, result.max_steps)
-            told[WORTH_KEY] = result.objective
-        return told
+            said[TIME_KEY] = millionths(result.num_steps, result.max_steps)
+            said[WORTH_KEY] = result.objective
+        return said
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         # The old trial's model goes before the new one's comes: peak memory is each trial's own, and several
@@ -139,7 +143,10 @@ class _TrialActor(tune.Trainable):
 
 
 class _LedgerSearcher(Searcher):
-    """Hands Ray the session's next trainings, and the session what came of them."""
+    """Hands Ray the session's next trainings, and the session what came of them.
+
+    Where the machine fails, here or in a training, all of it ends: see `problem`.
+    """
 
     def __init__(
         self,
@@ -148,8 +155,12 @@ class _LedgerSearcher(Searcher):
         num_lanes: int,
         view: ProgressView,
         scheduler: StudyScheduler | None,
+        ray_trials: "_RayTrials",
+        check_ray: Callable[[], None] = lambda: None,
     ) -> None:
         super().__init__()
+        self._ray_trials = ray_trials
+        self._check_ray = check_ray
         self._session = session
         self._options = options
         self._num_lanes = num_lanes
@@ -157,10 +168,33 @@ class _LedgerSearcher(Searcher):
         self._scheduler = scheduler
         self._jobs: dict[str, Job] = {}
         self._if_pruned: dict[str, TrialResult] = {}
+        self.problem: str | None = None
+        """What the machine failed at; from then on nothing is started, and nothing told."""
 
     def suggest(  # type: ignore[override]  # Ray's own annotation forgets FINISHED
         self, trial_id: str
     ) -> dict[str, Any] | str | None:
+        return self._unless_machine_fails(lambda: self._suggested(trial_id))
+
+    def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
+        self._unless_machine_fails(lambda: self._heard(self._jobs[trial_id], trial_id, result))
+
+    def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
+        self._unless_machine_fails(lambda: self._ended(trial_id, result or {}, died=error))
+
+    def _unless_machine_fails(self, act: Callable[[], _T]) -> _T | None:
+        """What `act` gives; None where it is not to be done any more."""
+        if self.problem is not None:
+            return None
+        try:
+            return act()
+        except MachineError as error:
+            self.problem = str(error)
+        except OSError as error:
+            self.problem = refusal(error)
+        return None
+
+    def _suggested(self, trial_id: str) -> dict[str, Any] | str | None:
         num_paused = self._scheduler.num_paused if self._scheduler else 0
         num_ahead = self._scheduler.num_ahead if self._scheduler else 0
         if len(self._jobs) - num_paused >= self._num_lanes + num_ahead:
@@ -170,39 +204,81 @@ class _LedgerSearcher(Searcher):
         if job is None:
             return Searcher.FINISHED if self._session.done else None
         self._jobs[trial_id] = job
-        self._view.started(job)
+        if job.told is None:
+            self._view.started(job)
+        else:
+            self._view.explaining(job)
         return {"job": job, **job.settings}
 
-    def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
+    def _heard(self, job: Job, trial_id: str, result: dict[str, Any]) -> None:
+        self._note(job, result)
         if PROGRESS_KEY in result:
-            self._view.progressed(self._jobs[trial_id], result[PROGRESS_KEY])
+            self._view.progressed(job, result[PROGRESS_KEY])
             if IF_PRUNED_KEY in result:
                 self._if_pruned[trial_id] = result[IF_PRUNED_KEY]
         elif RESULT_KEY in result:
             self._session.tell(result[RESULT_KEY])
-            self._view.explaining(self._jobs[trial_id])
+            self._view.explaining(job)
 
-    def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
+    def _note(self, job: Job, result: dict[str, Any]) -> None:
+        if PROBLEM_KEY in result:
+            raise MachineError(result[PROBLEM_KEY])
+        if result.get(NOTE_KEY) is not None:
+            self._view.retried(job, result[NOTE_KEY])
+
+    def _ended(self, trial_id: str, result: dict[str, Any], *, died: bool) -> None:
         job = self._jobs.pop(trial_id)
+        if died:
+            # With Ray itself all trainings end, and none of them has failed.
+            self._check_ray()
+        self._note(job, result)
         # A scheduler that ends a paused trial gives no result; one that ends a running one keeps its report from us.
         earlier = self._if_pruned.pop(trial_id, None)
-        if_pruned = None if error else (result or {}).get(IF_PRUNED_KEY, earlier)
-        finished = (result or {}).get(RESULT_KEY, if_pruned)
+        if_pruned = None if died else result.get(IF_PRUNED_KEY, earlier)
+        finished = result.get(RESULT_KEY, if_pruned)
         if (told := self._session.result(job)) is not None:
-            # Without a second result its process died, or was stopped, while it looked for the cause.
-            if finished is not None:
-                self._session.note_cause(finished)
-            self._view.finished(finished or told)
+            # Without a second result its process was stopped while it looked for the cause, or died, and would again.
+            if finished is not None or died:
+                self._session.note_cause(finished or told)
+            if job.told is None:
+                self._view.finished(finished or told)
+            else:
+                self._view.explained(finished or told)
             return
         if finished is None:
-            if self._session.lost(job):
-                self._view.retried(job)
+            finished = self._after_death(job, self._ray_trials.text(trial_id))
+            if finished is None:
                 return
-            finished = crashed_result(
-                job, self._options, "the training's process died twice (killed, or out of memory)"
-            )
         self._session.tell(finished)
         self._view.finished(finished)
+
+    def _after_death(self, job: Job, said: str) -> TrialResult | None:
+        """What comes of a training whose process died; None where it is tried again.
+
+        Args:
+            job: the training.
+            said: what Ray says of it.
+
+        Raises:
+            MachineError: the machine failed.
+        """
+        if (refused := failure_in(said)) is not None:
+            raise MachineError(refused)
+        is_memory = _LOW_MEMORY in said
+        config = with_micro_batch(job.config, job.micro_batch)
+        size = smaller_micro_batch(config) if is_memory and self._options.accumulates else None
+        if size is not None:
+            self._session.try_smaller(job, size)
+            self._view.retried(job, smaller_note(with_micro_batch(job.config, size)))
+            return None
+        if self._session.lost(job):
+            why = "memory ran out, and Ray ended its process" if is_memory else "its process died"
+            self._view.retried(job, f"{why}; trying once more")
+            return None
+        if is_memory:
+            reason = "memory ran out, and Ray ended the training's process, twice"
+            return crashed_result(job, self._options, reason, Outcome.OUT_OF_MEMORY)
+        return crashed_result(job, self._options, "the training's process died twice (killed, or out of memory)")
 
     def __getstate__(self) -> dict[str, Any]:
         # Ray pickles its searcher for its own resume, which is never used: the ledger is the state.
@@ -217,138 +293,97 @@ class _LedgerSearcher(Searcher):
         return
 
 
-@dataclass(frozen=True)
-class Cluster:
-    """Where trials run."""
+class _RayTrials(Callback):
+    """Ray's own objects of trainings: what their processes died of; what is not needed any more is let go of."""
 
-    dashboard_url: str | None
-    num_lanes: int
-    """Trials that can run at the same time."""
+    def __init__(self) -> None:
+        self._trials: list[RayTrial] = []
+        self._num_emptied = 0
 
+    def on_step_begin(self, iteration: int, trials: list[RayTrial], **info: Any) -> None:
+        self._trials = trials
 
-class NotStartedError(MachineError):
-    """This machine cannot run Ray now."""
+    def on_step_end(self, iteration: int, trials: list[RayTrial], **info: Any) -> None:
+        # Ray keeps all trials to the end, each with its settings and its results in several forms: 56 KiB of them.
+        while self._num_emptied < len(trials) and trials[self._num_emptied].is_finished():
+            trial = trials[self._num_emptied]
+            trial.config, trial.evaluated_params, trial.placement_group_factory = {}, {}, None
+            known = trial.run_metadata
+            known.last_result, known.metric_analysis, known.metric_n_steps = {}, {}, {}
+            # No public part of Ray: the settings once more.
+            vars(trial)["_Trial__unresolved_config"] = {}
+            self._num_emptied += 1
 
+    def text(self, trial_id: str) -> str:
+        """What Ray says of the end of a trial's process; empty where it says nothing."""
+        trial = next((trial for trial in self._trials if trial.trial_id == trial_id), None)
+        path = None if trial is None else trial.error_file
+        return Path(path).read_text(encoding="utf-8") if path is not None and Path(path).is_file() else ""
 
-@contextmanager
-def cluster(address: str | None, resources: Resources) -> Iterator[Cluster]:
-    """Starts Ray on this machine, its dashboard on loopback alone, or joins the cluster at `address`; then leaves it.
-
-    Raises:
-        SettingError: there is no cluster at the address, or no machine can hold even one trial.
-        NotStartedError: Ray does not start on this machine.
-    """
-    with _environment(_RAY_ENVIRONMENT), _log_levels(_RAY_LOG_LEVELS):
-        context = _connected(address, resources)
-        try:
-            lanes = sum(_lanes(node["Resources"], resources) for node in ray.nodes() if node["Alive"])
-            if lanes == 0:
-                have = ray.cluster_resources()
-                raise SettingError(
-                    f"resources asks for {resources.cpus} CPUs and {resources.gpus:g} GPUs a trial, but there are "
-                    f"{have.get('CPU', 0):g} CPUs and {have.get('GPU', 0):g} GPUs: ask for less"
-                )
-            url = context.dashboard_url
-            # Ray has put a handler of its own, which would end this process amid a trial.
-            with signals_interrupt():
-                yield Cluster(f"http://{url}" if url else None, lanes)
-        finally:
-            ray.shutdown()
+    def __getstate__(self) -> dict[str, Any]:
+        return {}
 
 
-def _connected(address: str | None, resources: Resources) -> Any:
-    """Ray's context, once it runs."""
-    if address is None:
-        try:
-            return ray.init(
-                # Not a cluster that happens to run here, or that RAY_ADDRESS names.
-                address="local",
-                include_dashboard=True,
-                dashboard_host="127.0.0.1",
-                _node_ip_address="127.0.0.1",
-                log_to_driver=False,
-                logging_level=logging.ERROR,
-                num_gpus=torch.cuda.device_count() if resources.gpus else 0,
-            )
-        except Exception as error:
-            # Ray raises bare exceptions where its processes do not come up in time.
-            ray.shutdown()
-            raise NotStartedError(
-                f"Ray could not be started on this machine ({first_line(error)}): is it very busy, or out of memory or "
-                f"disk space? The same command tries again"
-            ) from error
-    if "://" in address:
-        raise SettingError(
-            f"--address {address}: Ray Client addresses cannot be used, since the study's ledger is a local file: "
-            f"start the command on a machine of the cluster with --address auto, or give host:port"
-        )
-    try:
-        return ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
-    except (ConnectionError, ValueError) as error:
-        raise SettingError(
-            f"--address {address}: no Ray cluster answers there, or it wants another RAY_AUTH_TOKEN, with "
-            f"RAY_AUTH_MODE=token ({error})"
-        ) from error
+class _AtProblem(Stopper):
+    """Ends all trainings where the machine has failed."""
 
+    def __init__(self, searcher: _LedgerSearcher) -> None:
+        self._searcher = searcher
 
-@contextmanager
-def _environment(defaults: Mapping[str, str]) -> Iterator[None]:
-    """Sets the variables of the environment that the user has not set; takes them away at the end."""
-    added = {name: value for name, value in defaults.items() if name not in os.environ}
-    os.environ.update(added)
-    try:
-        yield
-    finally:
-        for name in added:
-            os.environ.pop(name, None)
+    def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
+        return False
 
+    def stop_all(self) -> bool:
+        return self._searcher.problem is not None
 
-@contextmanager
-def _log_levels(levels: Mapping[str, int]) -> Iterator[None]:
-    """Sets the levels of loggers, and puts them back at the end."""
-    before = {name: logging.getLogger(name).level for name in levels}
-    for name, level in levels.items():
-        logging.getLogger(name).setLevel(level)
-    try:
-        yield
-    finally:
-        for name, level in before.items():
-            logging.getLogger(name).setLevel(level)
-
-
-def _lanes(node: dict[str, float], resources: Resources) -> int:
-    lanes = int(node.get("CPU", 0) // resources.cpus)
-    if resources.gpus:
-        # Fractions such as 0.1 are not exact, ten of them still fill a GPU.
-        lanes = min(lanes, int(node.get("GPU", 0) / resources.gpus + 1e-9))
-    return lanes
+    def __getstate__(self) -> dict[str, Any]:
+        return {}
 
 
 def run_trials(
-    session: StudySession, dataset: Dataset, options: RunOptions, num_lanes: int, view: ProgressView
+    session: StudySession,
+    dataset: Dataset,
+    options: RunOptions,
+    ray: Cluster,
+    view: ProgressView,
+    end_at: float = math.inf,
 ) -> bool:
     """Runs everything that the session has to run, inside `cluster`.
 
+    Args:
+        session: the study under way.
+        dataset: all trainings'.
+        options: all trainings'.
+        ray: where.
+        view: hears of each.
+        end_at: when those that run then are interrupted, on `time.monotonic`.
+
     Returns:
-        False if it was interrupted (Ctrl-C or SIGTERM): what had finished is kept.
+        False if it was interrupted (Ctrl-C, SIGTERM, or in time): what had finished is kept, and trainings that had
+        not go on from their checkpoint, where they keep one, the next time.
+
+    Raises:
+        MachineError: the machine failed, here or in a training: what had finished is kept.
     """
     if session.done:
         return True
     resources = session.study.resources
     scheduler, kept = _scheduler(session, len(dataset.train))
+    ray_trials = _RayTrials()
+    searcher = _LedgerSearcher(session, options, ray.num_lanes, view, scheduler, ray_trials, ray.check)
     trainable = tune.with_parameters(
         _TrialActor,
         dataset=dataset,
         options=options,
         num_threads=resources.cpus,
         # On the clock that all processes share.
-        deadline=time.time() + session.left_s,
+        deadline=time.time() + min(session.left_s, end_at - time.monotonic()),
         is_scheduled=scheduler is not None,
     )
     tuner = tune.Tuner(
         tune.with_resources(trainable, {"cpu": resources.cpus, "gpu": resources.gpus}),
         tune_config=tune.TuneConfig(
-            search_alg=_LedgerSearcher(session, options, num_lanes, view, scheduler),
+            search_alg=searcher,
             scheduler=scheduler,
             num_samples=-1,
             reuse_actors=True,
@@ -359,20 +394,48 @@ def run_trials(
             name=RAY_FOLDER,
             storage_path=str(session.results_dir.resolve()),
             verbose=0,
+            stop=_AtProblem(searcher),
+            callbacks=[ray_trials],
             checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False, num_to_keep=kept),
         ),
     )
     # Otherwise Ray starts one actor at a time, and gives the first one that is free to the trial that still waits for
     # its own: short trials then take turns on one lane, while the others start actors that are dropped.
-    side_by_side = {"TUNE_MAX_PENDING_TRIALS_PG": str(num_lanes)}
+    side_by_side = {"TUNE_MAX_PENDING_TRIALS_PG": str(ray.num_lanes)}
+    # What a killed run left there would be taken for trainings under way.
+    shutil.rmtree(session.results_dir / RAY_FOLDER, ignore_errors=True)
     try:
-        with _environment(side_by_side):
+        with environment(side_by_side), _interrupted_at(end_at):
             tuner.fit()
+    except OSError as error:
+        raise MachineError(refusal(error, session.results_dir)) from error
     finally:
-        # What waited on disk is over, or begins anew.
-        for folder in (session.results_dir / RAY_FOLDER).glob("*/checkpoint_*"):
-            shutil.rmtree(folder, ignore_errors=True)
+        # What waited on disk is over, or begins anew; Ray Tune's own state is never read.
+        shutil.rmtree(session.results_dir / RAY_FOLDER, ignore_errors=True)
+    if searcher.problem is not None:
+        raise MachineError(f"{searcher.problem} (nothing of a finished trial is lost)")
     return session.done
+
+
+@contextmanager
+def _interrupted_at(end_at: float) -> Iterator[None]:
+    """Within, Ray Tune is told to end in good order at a time on `time.monotonic`, as it is by Ctrl-C."""
+    over = threading.Event()
+
+    def wait() -> None:
+        if over.wait(max(end_at - time.monotonic(), 0)):
+            return
+        # It may have no handler yet, and takes no harm from hearing of it twice.
+        while not over.is_set():
+            _thread.interrupt_main(getattr(signal, "SIGUSR1", signal.SIGINT))
+            over.wait(1.0)
+
+    if end_at < math.inf:
+        threading.Thread(target=wait, name="time-limit", daemon=True).start()
+    try:
+        yield
+    finally:
+        over.set()
 
 
 def _scheduler(session: StudySession, num_train: int) -> tuple[StudyScheduler | None, int | None]:

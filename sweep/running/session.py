@@ -10,21 +10,25 @@ size. The search knows explored settings alone and counts them by itself, from 0
 study: its next training follows from the number of trainings asked for.
 """
 
+import dataclasses
 import functools
 import itertools
 import math
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
-from typing import Any
+from types import TracebackType
+from typing import Any, Self
 
+from slr_models.errors import MachineError, ResultsError, SettingError
 from sweep import store
 from sweep.analysis.claims.sequential import look
 from sweep.analysis.claims.stated import tested
 from sweep.analysis.claims.verdict import RULES, settled
+from sweep.forensics import allowance
 from sweep.judging.objective import interim
-from sweep.records import NotKnown, Phase, TrialResult
+from sweep.records import NotKnown, Outcome, Phase, TrialResult
 from sweep.running.continuing import check_same_study, essence, with_record
 from sweep.running.course import Wanted, confirmations, full_size_tests, is_full_size_test, settings_of
 from sweep.running.job import Job
@@ -32,7 +36,7 @@ from sweep.search import Nsga2Search
 from sweep.search.bridge import OptunaBridge, SettingResult
 from sweep.space import Settings
 from sweep.store.ledger import Ledger
-from sweep.store.ledger_lines import Ask, Explored
+from sweep.store.ledger_lines import LEDGER_FILE, RECOVER, Ask, Explored
 from sweep.study import LoadedStudy, num_confirmations, num_settings
 from sweep.study.design import Paired, cells, training
 
@@ -53,6 +57,7 @@ class StudySession:
         results_dir: Path,
         num_train: int,
         *,
+        retry: Collection[Outcome] = (),
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Opens the results folder and takes up what an earlier run left there.
@@ -61,6 +66,7 @@ class StudySession:
             loaded: the study.
             results_dir: its own folder, made where it does not exist.
             num_train: utterances of the training split; decides the steps of a budget in epochs.
+            retry: trainings that ended so are forgotten, and run again.
             clock: seconds, for the limit of wall time.
 
         Raises:
@@ -71,12 +77,20 @@ class StudySession:
         self._num_train = num_train
         before = check_same_study(results_dir, loaded.study)
         self._ledger = Ledger(results_dir)
+        self._check_ledger()
+        self.notes: list[str] = list(self._ledger.notes)
+        """What was found damaged in the folder and is done without, or was mended: a sentence each."""
         self.study, self.claims_withdrawn_after = with_record(loaded.study, before, len(self._ledger.results))
         """The study, knowing when its claims were stated; and those that were removed or changed since, and when."""
         self._clock = clock
         self._started = clock()
         self._attempts: dict[str, int] = {}
+        self._micro_batches: dict[str, int] = {}
+        """Of trainings that ran out of memory: utterances a micro-batch now, by trial id."""
+        self.num_retried = self._forget(retry)
+        """Trainings of earlier runs that run again."""
         self._queue: list[Ask] = [a for a in self._ledger.asks if a.trial_id not in self._ledger.results]
+        self._unexplained = self._left_unexplained()
         self._running: set[str] = set()
         self._num_lanes = 1
         """Most trainings that ran at once so far."""
@@ -144,6 +158,10 @@ class StudySession:
         """
         if self._out_of_time():
             return None
+        if self._unexplained:
+            result = self._unexplained.pop(0)
+            ask = next(ask for ask in self._ledger.asks if ask.trial_id == result.trial_id)
+            return dataclasses.replace(self._job(ask), told=result)
         self._refill()
         if not self._queue:
             return None
@@ -159,6 +177,8 @@ class StudySession:
             return False
         if self._out_of_time():
             return True
+        if self._unexplained:
+            return False
         self._refill()
         return not self._queue
 
@@ -193,8 +213,17 @@ class StudySession:
         self._attempts[job.trial_id] = self._attempts.get(job.trial_id, 0) + 1
         if self._attempts[job.trial_id] >= MAX_ATTEMPTS:
             return False
-        self._queue.insert(0, next(a for a in self._ledger.asks if a.trial_id == job.trial_id))
+        self._next(job)
         return True
+
+    def try_smaller(self, job: Job, micro_batch: int) -> None:
+        """Takes note that a training ran out of memory, and is going to be tried again with smaller micro-batches."""
+        self._running.discard(job.trial_id)
+        self._micro_batches[job.trial_id] = micro_batch
+        self._next(job)
+
+    def _next(self, job: Job) -> None:
+        self._queue.insert(0, next(a for a in self._ledger.asks if a.trial_id == job.trial_id))
 
     def settings(self, group: int) -> Settings:
         """The settings of a group: as they were drawn, or those that it ended with where a scheduler changed them."""
@@ -217,8 +246,43 @@ class StudySession:
 
     def close(self) -> None:
         """Brings trials.parquet up to date and releases the results folder."""
-        self.write_trials()
-        self._ledger.close()
+        try:
+            self._ledger.check_place()
+            self.write_trials()
+        finally:
+            self._ledger.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            self.close()
+        except (OSError, MachineError):
+            # What ended the run says more than that the table cannot be written either.
+            if error is None:
+                raise
+
+    def _forget(self, outcomes: Collection[Outcome]) -> int:
+        """Forgets the trainings that ended so, with all that they left; returns how many."""
+        ended = [result.trial_id for result in self.results if result.verdict in outcomes]
+        for trial_id in ended:
+            self._ledger.retry(trial_id)
+            store.remove_trial(self.results_dir, trial_id)
+        return len(ended)
+
+    def _left_unexplained(self) -> list[TrialResult]:
+        """Bad trainings whose cause an earlier run was about to look for when it ended."""
+        try:
+            allowed = allowance.taken_by(self.results_dir)[: self.study.forensics.trials]
+        except (OSError, ValueError):
+            # What cannot be read allows nothing.
+            return []
+        found = (self._ledger.results.get(trial_id) for trial_id in allowed)
+        explained = self._ledger.explained_s
+        return [r for r in found if r is not None and r.cause is None and r.trial_id not in explained]
 
     def _new_bridge(self) -> OptunaBridge:
         """The search, having heard all that was asked and told so far."""
@@ -245,6 +309,26 @@ class StudySession:
         """Group -> settings, in the order in which the search asked for them."""
         return {a.group: a.settings for a in self._asks(Phase.EXPLORE)}
 
+    def _check_ledger(self) -> None:
+        """Raises SettingError if the ledger asks for a model that is not the study's, or ResultsError for a setting."""
+        searched = self._loaded.study.searched
+        try:
+            every: list[Ask | TrialResult] = [*self._ledger.asks, *self.results]
+            for one in every:
+                unknown = one.settings.keys() - searched.keys()
+                # What a model or data are made of is told of below.
+                if unknown := {path for path in unknown if path.partition(".")[0] not in ("model", "data")}:
+                    raise ResultsError(
+                        f"{self.results_dir / LEDGER_FILE}: trial {one.trial_id} has {min(unknown)}, which this study "
+                        f"does not search: restore the file from a backup, or bring back what can be with {RECOVER} "
+                        f"{self.results_dir}"
+                    )
+            for one in every:
+                self._loaded.check_stored(one.settings)
+        except (SettingError, ResultsError):
+            self._ledger.close()
+            raise
+
     def _complete_groups(self) -> None:
         """Asks for the seeds of a setting that a killed run had not written down yet."""
         for group, settings in self._explored_settings().items():
@@ -267,11 +351,13 @@ class StudySession:
             audit=ask.phase != Phase.FULL_SIZE and self.study.audit.chooses(self.study.seed, ask.number),
             block=ask.block,
             cell=ask.cell,
+            micro_batch=self._micro_batches.get(ask.trial_id),
         )
 
     def _ask(self, wanted: Wanted) -> Ask:
         """Writes down that a training is asked for; settings without a group get their own."""
-        number, group = len(self._ledger.asks), wanted.group
+        # Not their count: a recovered ledger may have gaps.
+        number, group = self._ledger.asks[-1].number + 1 if self._ledger.asks else 0, wanted.group
         if group is None:
             same = (a.group for a in self._asks(wanted.phase) if a.settings == wanted.settings)
             group = next(same, self._next_group())
@@ -397,7 +483,7 @@ class StudySession:
 
     def _explanation_s(self) -> float:
         """What one more search for a cause would take, as those so far did; 0 if there will be none."""
-        explained_s = self._ledger.explained_s
+        explained_s = self._ledger.explained_s.values()
         may_come = len(explained_s) < self.study.forensics.trials
         return statistics.median(explained_s) if explained_s and may_come else 0.0
 
@@ -439,7 +525,12 @@ class StudySession:
 
     def _evaluations(self, result: TrialResult) -> dict[int, float]:
         """What the evaluations of a training were worth to its scheduler, by step."""
-        evals = store.load_evals(self.results_dir, result.trial_id)
+        try:
+            evals = store.load_evals(self.results_dir, result.trial_id)
+        except ResultsError as error:
+            # The search then knows that the training was left open, and not how it went until then.
+            self.notes.append(str(error))
+            return {}
         metric, l_const = self.study.objective, result.l_const
         return {e.step: interim(metric, wer=e.wer, val_loss=e.val_loss, l_const=l_const) for e in evals}
 

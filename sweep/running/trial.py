@@ -1,9 +1,10 @@
 """Runs one trial: training, monitor and store together. Knows nothing of Ray."""
 
 import dataclasses
+import gc
 import itertools
 import math
-import pickle
+import shutil
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,13 +15,15 @@ from pydantic import ValidationError
 
 from slr_models.ctc import constant_floor, uniform_loss
 from slr_models.data.batch import Dataset
+from slr_models.errors import MachineError, ResultsError
 from sweep import store
 from sweep.analysis.failures.step_trace import observe_all
 from sweep.forensics.diagnosis import Case, free_cause, keep_traceback, may_replay, new_snapshots, replayed_cause
 from sweep.judging import ending
 from sweep.judging.detectors import RunContext
-from sweep.judging.monitor import StabilityMonitor
+from sweep.judging.monitor import StabilityMonitor, is_out_of_memory
 from sweep.judging.objective import interim, margin, objective
+from sweep.machine import is_of_machine, refusal, storing
 from sweep.records import (
     NAN,
     EvalRecord,
@@ -34,13 +37,17 @@ from sweep.records import (
 )
 from sweep.running.job import Job, Progress, RunOptions
 from sweep.running.trial_records import TrialRecords
-from sweep.training.config import TrialConfig
+from sweep.training.config import TrialConfig, smaller_micro_batch, with_micro_batch
 from sweep.training.peak_memory import peak_memory_mib, reset_peak_memory
 from sweep.training.snapshots import SnapshotRing
 from sweep.training.train import Training
+from sweep.wording import first_line
 
 _SAVED = "saved"
 """Name of the trial in a folder that `Trial.save` wrote, whoever it was."""
+
+_IDENTITY = ("trial_id", "seed", "max_steps", "settings")
+"""Of a job: what its checkpoint has to agree with."""
 
 _NOTHING_BROKE = (Outcome.MEMORISED, Outcome.TOO_SHORT, Outcome.UNJUDGED)
 """Ends of which no step has a cause to look for."""
@@ -85,12 +92,15 @@ class Trial:
     | `pruned()`  | at an evaluation: what the trial comes to if a scheduler ends it here                  |
     | `save()`    | at an evaluation: keeps all of it in a folder                                          |
     | `restore()` | instead of a beginning: goes on from such a folder, its own or another trial's         |
+
+    What the machine fails at is no result: `MachineError` leaves the trial to be run again.
     """
 
     def __init__(self, job: Job, runner: TrialRunner) -> None:
         self.job = job
         self._runner = runner
         self._options = runner.options
+        self._config = with_micro_batch(job.config, job.micro_batch)
         self._l_const = self._l_unif = NAN
         self._records = TrialRecords()
         self._device = torch.device(self._options.device)
@@ -101,23 +111,39 @@ class Trial:
         self._case: Case | None = None
         self._result: TrialResult | None = None
         self.can_explain = False
+        self.note: str | None = None
+        """Why it began anew at its latest `advance()`, in a sentence for the user; None where it did not."""
         self._changed_at_step: int | None = None
         self._spent_before = (0.0, 0.0)
         self._started = time.perf_counter()
         self._cpu_started = time.process_time()
 
     def advance(self) -> Progress | TrialResult:
-        """Trains to the next evaluation and saves what was recorded; at the end returns the result."""
-        try:
-            reached = self._train_on()
-        except torch.AcceleratorError:
-            # The device's context is broken for good: a new process has to try again.
-            raise
-        except Exception as error:
-            # A crash is a result too: the study goes on, and the traceback is kept.
-            keep_traceback(self._options.results_dir, self.job.trial_id, error, "traceback.txt")
-            reached = ending.at_crash(self._monitor, error, self._num_steps), None
-        return reached if isinstance(reached, Progress) else self._finish(*reached)
+        """Trains to the next evaluation and saves what was recorded; at the end returns the result.
+
+        Raises:
+            MachineError: the machine failed, so that nobody can tell how the training would have gone.
+        """
+        self.note = None
+        while True:
+            smaller = None
+            try:
+                reached = self._train_on()
+            except (torch.AcceleratorError, MachineError):
+                # A device whose context is broken for good takes a new process.
+                raise
+            except Exception as error:
+                if is_of_machine(error):
+                    raise MachineError(refusal(error)) from error
+                smaller = self._smaller() if is_out_of_memory(error) else None
+                if smaller is None:
+                    # A crash is a result too: the study goes on, and the traceback is kept.
+                    keep_traceback(self._options.results_dir, self.job.trial_id, error, "traceback.txt")
+                    reached = ending.at_crash(self._monitor, error, self._num_steps), None
+            if smaller is None:
+                return reached if isinstance(reached, Progress) else self._finish(*reached)
+            # Only now is the exception gone, which held what the training had in memory.
+            self._begin_anew(smaller_note(smaller), smaller)
 
     def _train_on(self) -> Progress | _Ending:
         """Trains to the next evaluation, or to the end."""
@@ -175,10 +201,9 @@ class Trial:
         """Keeps all that the rest of the trial depends on, at an evaluation."""
         assert self._training is not None, "a trial is saved between two evaluations"
         state = self._state(self._training)
-        torch.save(
-            {**state, "settings": dict(self.job.settings), "changed_at_step": self._changed_at_step},
-            directory / f"{_SAVED}.pt",
-        )
+        with storing(directory):
+            whole = {**state, "settings": dict(self.job.settings), "changed_at_step": self._changed_at_step}
+            _keep(whole, directory / f"{_SAVED}.pt")
         self._write_records(directory, _SAVED)
         if self._records.health:
             store.write_health(directory, _SAVED, self._records.health_records)
@@ -188,9 +213,10 @@ class Trial:
 
         Where the settings saved are others than this trial's, its own hold from here on, and its result says so.
         """
-        training = self._begin()
         # To the CPU: random states live there, and loading moves the rest to its device.
         state = torch.load(directory / f"{_SAVED}.pt", map_location="cpu", weights_only=True)
+        self._config = with_micro_batch(self.job.config, state["micro_batch"])
+        training = self._begin()
         own = [{k: v for k, v in group.items() if k != "params"} for group in training.optimizer.param_groups]
         self._load(training, state, directory, _SAVED)
         self._changed_at_step = state["changed_at_step"]
@@ -221,15 +247,7 @@ class Trial:
     def _begin(self) -> Training:
         reset_peak_memory(self._device)
         self._l_const, self._l_unif = self._runner.floors(self.job.config)
-        training = Training(
-            self.job.config,
-            self._runner.dataset,
-            seed=self.job.seed,
-            max_steps=self.job.max_steps,
-            device=self._device,
-        )
-        self._monitor = StabilityMonitor(self._context(has_scaler=training.precision.has_scaler), self._options.monitor)
-        self._resume(training)
+        training = self._resumed() or self._fresh()
         self._snapshots = new_snapshots(self._options.results_dir, self._options.forensics)
         if self._monitor.finish().stop_step is None:
             # Past its alarm a resumed training has no state left that a replay could start from.
@@ -237,6 +255,38 @@ class Trial:
         self._training = training
         self._stream = training.records()
         return training
+
+    def _fresh(self) -> Training:
+        """The training before its first step, and a monitor that has seen nothing."""
+        training = Training(
+            self._config,
+            self._runner.dataset,
+            seed=self.job.seed,
+            max_steps=self.job.max_steps,
+            device=self._device,
+        )
+        self._records = TrialRecords()
+        self._monitor = StabilityMonitor(self._context(has_scaler=training.precision.has_scaler), self._options.monitor)
+        return training
+
+    def _begin_anew(self, note: str, config: TrialConfig) -> None:
+        """Lets go of all that the trial has done, so that it begins at its first step."""
+        self.note, self._config = note, config
+        self._training, self._snapshots, self._stream = None, None, iter(())
+        self._changed_at_step = None
+        self._spent_before = self._spent()
+        self._started, self._cpu_started = time.perf_counter(), time.process_time()
+        with storing(self._checkpoint_dir):
+            if self._checkpoint_dir.is_dir():
+                shutil.rmtree(self._checkpoint_dir)
+        gc.collect()
+        if self._device.type == "cuda":
+            torch.cuda.empty_cache()
+
+    def _smaller(self) -> TrialConfig | None:
+        """The configuration with smaller micro-batches; None where the study allows none, or there are none."""
+        size = smaller_micro_batch(self._config) if self._options.accumulates else None
+        return None if size is None else with_micro_batch(self._config, size)
 
     def _context(self, *, has_scaler: bool) -> RunContext:
         return RunContext(
@@ -329,6 +379,7 @@ class Trial:
             peak_memory_mib=self._peak_memory_mib(),
             precision_implementation=self._training.precision.implementation if self._training else "",
             settings_changed_at_step=self._changed_at_step,
+            micro_batch=self._micro_batch,
         )
 
     def _with_free_cause(self, result: TrialResult, verdict: Verdict) -> TrialResult:
@@ -344,7 +395,7 @@ class Trial:
         return Case(
             results_dir=self._options.results_dir,
             trial_id=self.job.trial_id,
-            config=self.job.config,
+            config=self._config,
             dataset=self._runner.dataset,
             seed=self.job.seed,
             max_steps=self.job.max_steps,
@@ -367,12 +418,15 @@ class Trial:
         return self._options.results_dir / "checkpoints" / self.job.trial_id
 
     def _write_records(self, folder: Path, name: str) -> None:
-        store.write_steps(folder, name, self._records.steps)
-        store.write_evals(folder, name, self._records.evals)
+        with storing(folder / "steps"):
+            store.write_steps(folder, name, self._records.steps)
+        with storing(folder / "evals"):
+            store.write_evals(folder, name, self._records.evals)
 
     def _write_health(self) -> None:
         if self._records.health:
-            store.write_health(self._options.results_dir, self.job.trial_id, self._records.health_records)
+            with storing(self._options.results_dir / "health"):
+                store.write_health(self._options.results_dir, self.job.trial_id, self._records.health_records)
 
     def _save(self, training: Training) -> None:
         self._write_records(self._options.results_dir, self.job.trial_id)
@@ -380,41 +434,66 @@ class Trial:
         if kept == "none":
             return
         self._write_health()
-        with store.atomic_path(self._checkpoint_dir / "last.pt") as temporary:
-            torch.save(self._state(training), temporary)
+        with storing(self._checkpoint_dir), store.atomic_path(self._checkpoint_dir / "last.pt") as temporary:
+            _keep(self._state(training), temporary)
         evals = self._records.evals
         if kept == "best_and_last" and evals[-1].wer <= min(e.wer for e in evals):
-            with store.atomic_path(self._checkpoint_dir / "best.pt") as temporary:
-                torch.save({"model": training.model.state_dict()}, temporary)
+            with storing(self._checkpoint_dir), store.atomic_path(self._checkpoint_dir / "best.pt") as temporary:
+                _keep({"model": training.model.state_dict()}, temporary)
 
-    def _resume(self, training: Training) -> None:
+    def _resumed(self) -> Training | None:
+        """The training as its checkpoint and records have it; None where these are not there, or are of no use."""
         path = self._checkpoint_dir / "last.pt"
         if self._options.checkpoints == "none" or not path.is_file():
-            return
-        # To the CPU: random states live there, and loading moves the rest to its device.
+            return None
         try:
+            # To the CPU: random states live there, and loading moves the rest to its device.
             state = torch.load(path, map_location="cpu", weights_only=True)
-        except (RuntimeError, EOFError, pickle.UnpicklingError):
-            path.unlink()  # Damaged: the trial begins anew.
-            return
-        self._load(training, state, self._options.results_dir, self.job.trial_id)
+            if state.get("of", self._identity) != self._identity:
+                raise ResultsError(f"{path} is the checkpoint of another training")
+            if state.get("micro_batch") is not None:
+                self._config = with_micro_batch(self.job.config, state["micro_batch"])
+            training = self._fresh()
+            self._load(training, state, self._options.results_dir, self.job.trial_id)
+            return training
+        except (torch.AcceleratorError, MachineError):
+            raise
+        except Exception as error:
+            if is_of_machine(error) or is_out_of_memory(error):
+                raise
+            # Whatever is wrong with them, nothing but time is lost: they are this trial's alone.
+            what = str(error) if isinstance(error, ResultsError) else f"{path} cannot be read ({first_line(error)})"
+            self._begin_anew(f"{what.partition(': delete')[0]}; it begins anew", self._config)
+            return None
+
+    @property
+    def _identity(self) -> dict[str, Any]:
+        return {name: getattr(self.job, name) for name in _IDENTITY}
 
     def _state(self, training: Training) -> dict[str, Any]:
         """All but the records."""
         return {
+            "of": self._identity,
+            "micro_batch": self._micro_batch,
             "training": training.state_dict(),
             "monitor": self._monitor.state_dict(),
             "spent": self._spent(),
         }
 
     def _load(self, training: Training, state: dict[str, Any], folder: Path, name: str) -> None:
-        """Puts a state back, with the records up to it that lie in a folder under a name."""
+        """Puts a state back, with the records up to it that lie in a folder under a name.
+
+        Raises:
+            ResultsError: the records are not those of the state.
+        """
         training.load_state_dict(state["training"])
         wall_s, cpu_s = state["spent"]
-        self._spent_before = (wall_s, cpu_s)
         step = training.step
-        self._records.steps = [r for r in store.load_steps(folder, name) if r.step <= step]
-        self._records.evals = [r for r in store.load_evals(folder, name) if r.step <= step]
+        steps = [r for r in store.load_steps(folder, name) if r.step <= step]
+        evals = [r for r in store.load_evals(folder, name) if r.step <= step]
+        if [r.step for r in steps] != list(range(1, step + 1)) or not evals or evals[-1].step != step:
+            raise ResultsError(f"the steps and evaluations of trial {name} in {folder} do not reach its checkpoint")
+        self._records.steps, self._records.evals = steps, evals
         try:
             self._monitor.load_state_dict(state["monitor"])
         except ValidationError:
@@ -424,6 +503,13 @@ class Trial:
         self._records.health = [
             HealthSample(step, tuple(records)) for step, records in itertools.groupby(health, key=lambda r: r.step)
         ]
+        self._spent_before = (wall_s, cpu_s)
+
+    @property
+    def _micro_batch(self) -> int | None:
+        """Utterances a micro-batch where these had to be fewer than asked for."""
+        size = self._config.training.batch_size
+        return None if size == self.job.config.training.batch_size else size
 
     def _peak_memory_mib(self) -> float:
         earlier = self._training.earlier_peak_memory_mib if self._training else 0.0
@@ -434,11 +520,33 @@ class Trial:
         return wall_s, self._spent_before[1] + time.process_time() - self._cpu_started
 
 
-def crashed_result(job: Job, options: RunOptions, reason: str) -> TrialResult:
+def _keep(state: dict[str, Any], path: Path) -> None:
+    """Saves a state.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    try:
+        torch.save(state, path)
+    except torch.AcceleratorError:
+        raise
+    except RuntimeError as error:
+        # torch's writer hides what the system said.
+        raise OSError(f"{path} cannot be written: is the disk full?") from error
+
+
+def smaller_note(config: TrialConfig) -> str:
+    """That a training is tried again with a configuration whose micro-batches are smaller, for the user."""
+    training = config.training
+    parts = f"{training.accumulate} micro-batches of {training.batch_size} an update"
+    return f"memory ran out; it begins anew with {parts}"
+
+
+def crashed_result(job: Job, options: RunOptions, reason: str, outcome: Outcome = Outcome.CRASHED) -> TrialResult:
     """The result of a trial whose process died before it could tell anything."""
     row = _unmeasured(
         job,
-        Outcome.CRASHED,
+        outcome,
         reason,
         worth=objective(options.metric, stable=False, wer=NAN, val_loss=NAN, l_const=NAN, survived_rate=0.0),
         margin=margin(stable=False, stopped=True, end_loss=NAN, l_const=NAN, survived_rate=0.0),
@@ -464,6 +572,7 @@ def _unmeasured(job: Job, outcome: Outcome, reason: str, *, worth: float, margin
         max_steps=job.max_steps,
         objective=worth,
         margin=margin,
+        micro_batch=job.micro_batch,
     )
 
 

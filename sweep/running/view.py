@@ -16,14 +16,17 @@ class ProgressView(Protocol):
     def progressed(self, job: Job, progress: Progress) -> None:
         """A training was evaluated."""
 
-    def retried(self, job: Job) -> None:
-        """A training's process died; it is going to run again."""
+    def retried(self, job: Job, reason: str) -> None:
+        """A training begins again at its first step."""
 
     def explaining(self, job: Job) -> None:
         """A training ended badly; the search for its cause begins."""
 
     def finished(self, result: TrialResult) -> None:
         """A training ended."""
+
+    def explained(self, result: TrialResult) -> None:
+        """The search for the cause of a training that an earlier run finished has ended."""
 
 
 class Outlook(Protocol):

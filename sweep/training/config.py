@@ -30,7 +30,7 @@ class Beam(Spec):
     """Prefix beam search; needs the extra `beam`."""
 
     kind: Literal["beam"] = "beam"
-    width: int = Field(10, ge=1)
+    width: int = Field(10, ge=1, le=10_000)
     """Prefixes kept a frame."""
 
 
@@ -42,9 +42,9 @@ class TrainingConfig(Spec):
     schedule: ScheduleConfig = Cosine()
     clip: ClipConfig = ByNorm()
     bad_batch: BadBatchConfig = SkipNonfinite()
-    batch_size: int = Field(8, ge=1)
+    batch_size: int = Field(8, ge=1, le=1_000_000)
     """Utterances a micro-batch."""
-    accumulate: int = Field(1, ge=1)
+    accumulate: int = Field(1, ge=1, le=1_000_000)
     """Micro-batches whose gradients are averaged for one update."""
     eval_every_steps: int | None = Field(None, ge=1)
     """Steps between evaluations; null: at the end of every epoch. The last step is always evaluated."""
@@ -68,6 +68,25 @@ class TrialConfig(Spec):
     model: ModelConfig
     data: DataConfig
     training: TrainingConfig = TrainingConfig()
+
+
+def smaller_micro_batch(config: TrialConfig) -> int | None:
+    """The largest size of a micro-batch that divides the configuration's own; None where there is none."""
+    size = config.training.batch_size
+    return next((n for n in range(size // 2, 0, -1) if size % n == 0), None)
+
+
+def with_micro_batch(config: TrialConfig, size: int | None) -> TrialConfig:
+    """The same training with micro-batches of `size` utterances, which divides them, and as many utterances an update.
+
+    Its order of the data, its updates and its epochs stay as they are; batch normalisation and padding see less at a
+    time. None: as it is.
+    """
+    training = config.training
+    if size is None:
+        return config
+    changed = {"batch_size": size, "accumulate": training.accumulate * training.batch_size // size}
+    return config.model_copy(update={"training": training.model_copy(update=changed)})
 
 
 def steps_per_epoch(config: TrainingConfig, num_train: int) -> int:

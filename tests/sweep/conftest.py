@@ -12,10 +12,10 @@ from sweep.run import main
 CLUSTER = """
 import sys
 import ray
-from sweep.running import runner
+from sweep.running.cluster import cluster
 from sweep.study import Resources
 
-with runner.cluster(None, Resources()):
+with cluster(None, Resources()):
     print(ray.get_runtime_context().gcs_address, flush=True)
     sys.stdin.read()
 """

@@ -140,6 +140,15 @@ def test_a_study_edited_since_is_refused(results, tmp_path, capsys) -> None:
     assert "num_train was 48 and is 50 now" in capsys.readouterr().err
 
 
+def test_a_trial_whose_steps_are_missing_keeps_the_explanation_that_it_has(results, tmp_path, capsys) -> None:
+    folder = edited(results, tmp_path)
+    trial_id = next(t for t, steps in store.read_trials(folder)[["trial_id", "num_steps"]].values if steps)
+    store.write_text(store.evidence_path(folder, trial_id, "explanation.json"), "{}")
+    assert main([str(folder), trial_id]) == 2
+    assert f"{trial_id}.parquet is missing, and an explanation starts from" in capsys.readouterr().err
+    assert store.evidence_path(folder, trial_id, "explanation.json").read_text() == "{}"
+
+
 def test_a_model_whose_factory_is_gone_is_a_users_error(results, tmp_path, capsys) -> None:
     model = {"kind": "custom", "factory": "no_such_module_here:build", "output_stride": 4}
     folder = edited(results, tmp_path, model=model, space={})

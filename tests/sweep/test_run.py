@@ -1,14 +1,19 @@
 """The command line as a person uses it, with a real Ray: runs, mistakes, kills, continuing, extending."""
 
 import dataclasses
+import http.server
 import json
 import math
 import os
+import pickle
 import signal
 import subprocess
 import sys
+import tempfile
+import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -453,3 +458,92 @@ def test_a_folder_that_is_not_ours_is_left_alone(study, tmp_path, capsys) -> Non
     assert main([str(study), "--results", str(tmp_path / "results")]) == 2
     assert "holds no study" in capsys.readouterr().err
     assert [p.name for p in folder.iterdir()] == ["mine.csv"]
+
+
+def test_ray_reads_no_pickle_that_lies_in_its_folder(study, tmp_path, run_here) -> None:
+    class Evil:
+        def __reduce__(self) -> tuple[Any, ...]:
+            return os.mkdir, (str(tmp_path / "mark"),)
+
+    of_ray = tmp_path / "results" / "tiny" / "ray"
+    (of_ray / "0000").mkdir(parents=True)
+    (of_ray.parent / "ledger.jsonl").touch()
+    names = ("tuner.pkl", "trainable.pkl", "searcher-state.pkl", "search_gen_state.json", "experiment_state-1.json")
+    for name in (*names, ".validate_storage_marker", "0000/params.pkl", "0000/result.json", "0000/.metadata.pkl"):
+        (of_ray / name).write_bytes(pickle.dumps(Evil()))
+    less = ("--set", "budget.trials=1", "--set", "budget.steps=20", "--set", "confirm.settings=0")
+    code, _, err = run_here(study, tmp_path / "results", *less)
+    assert (code, err) == (0, "") and len(store.read_trials(of_ray.parent)) == 1
+    assert not (tmp_path / "mark").exists()
+
+
+@pytest.mark.ray
+def test_passwords_stand_in_no_file_of_the_results_or_of_ray(study, tmp_path) -> None:
+    """MLflow's server closes the connection; Weights & Biases writes to files."""
+    pytest.importorskip("mlflow")
+    pytest.importorskip("wandb")
+    password, key, token = "s3cret-w0rd", "0123456789abcdef" * 2 + "01234567", "t0ken-of-r4y-" * 3
+    with (
+        tempfile.TemporaryDirectory(prefix="ray") as of_ray,
+        http.server.HTTPServer(("127.0.0.1", 0), _Mlflow) as server,
+    ):
+        threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
+        environment = {
+            **_usual(),
+            "RAY_TMPDIR": of_ray,
+            "RAY_AUTH_TOKEN": token,
+            "WANDB_API_KEY": key,
+            # The key goes to the process that logs all the same.
+            "WANDB_MODE": "offline",
+            "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
+            "HTTPS_PROXY": f"http://me:{password}@127.0.0.1:9",
+        }
+        loggers = ["--log", f"mlflow=http://me:{password}@127.0.0.1:{server.server_port}", "--log", "wandb"]
+        less = ["--set", "budget.trials=1", "--set", "budget.steps=20", "--set", "confirm.settings=0"]
+        secrets = {secret.encode() for secret in (password, key, token)}
+        run_it = command(study, tmp_path / "results", *loggers, *less, "--set", "forensics.trials=0")
+        pipe = subprocess.PIPE
+        seen: set[str] = set()
+        holding: set[Path] = set()
+        with subprocess.Popen(
+            run_it, stdout=pipe, stderr=subprocess.STDOUT, text=True, env=environment, cwd=tmp_path
+        ) as ran:
+            # Ray's folder goes with the run, so it is looked through as long as that lasts.
+            while ran.poll() is None:
+                _look_through(Path(of_ray), secrets, seen, holding)
+                time.sleep(0.5)
+            said = ran.stdout.read() if ran.stdout else ""
+        server.shutdown()
+        assert ran.returncode == 0 and "note: not all was logged to MLflow" in said, said
+        _look_through(tmp_path, secrets, seen, holding)
+        assert {"runtime_env_agent.log", "raylet.out", "study.yaml", "ledger.jsonl", "report.html"} <= seen
+        assert not holding and not [secret for secret in secrets if secret.decode() in said]
+
+
+def _look_through(folder: Path, secrets: set[bytes], seen: set[str], holding: set[Path]) -> None:
+    """Notes the names of all files, and which of them hold a secret."""
+    # Unlike `rglob`, it passes over folders that are taken away meanwhile.
+    for path in (Path(place, name) for place, _, names in os.walk(folder) for name in names):
+        try:
+            content = path.read_bytes() if path.is_file() else b""
+        except OSError:
+            # It is gone by now.
+            continue
+        seen.add(path.name)
+        if any(secret in content for secret in secrets):
+            holding.add(path)
+
+
+class _Mlflow(http.server.BaseHTTPRequestHandler):
+    """Knows every experiment, and takes no run."""
+
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(b'{"experiment": {"experiment_id": "1", "name": "tiny", "lifecycle_stage": "active"}}')
+
+    def do_POST(self) -> None:
+        self.close_connection = True
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Says nothing."""

@@ -4,12 +4,13 @@ from pathlib import Path
 
 import pytest
 
-from slr_models.errors import SettingError
+from slr_models.errors import SettingError, UserError
+from sweep import yaml_source
 from sweep.judging.monitor import MonitorConfig
 from sweep.running.job import RunOptions
 from sweep.running.plan import claim_lines, hopeless
 from sweep.running.preflight import preflight
-from sweep.study import Study, validate, yaml_source
+from sweep.study import Study, validate
 
 TEXT = """
 name: planned
@@ -90,3 +91,12 @@ def test_all_mistakes_that_building_shows_are_told_once_with_settings_that_show_
     assert str(warmup).endswith(f" (with {first} = fp32)")
     assert "tf32" in str(precision) and str(precision).endswith(f" (with {first} = tf32)")
     assert str(scheduler).startswith("scheduler.kind: asha acts on evaluations") and "(with" not in str(scheduler)
+
+
+def test_a_model_that_fills_the_memory_is_told_of_before_it_is_built(tmp_path: Path) -> None:
+    huge = "{kind: teacher, width: 2, hidden_size: 65536, num_encoder_layers: 16, attention: false}"
+    text = SEARCH.replace("{kind: baseline, width: 0.0625}", huge).replace("grid: [0.0625, 0.125]", "grid: [2, 0.0625]")
+    loaded = validate(yaml_source.parse(text, "x.yaml"))
+    options = RunOptions(tmp_path, "wer", MonitorConfig(), True, "none")
+    with pytest.raises(UserError, match=r"model: its .* weights, .* more than half of the .*; lower model\.width"):
+        preflight(loaded, loaded.study.data.build(), options)

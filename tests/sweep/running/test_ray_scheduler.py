@@ -7,9 +7,10 @@ from ray.tune import Checkpoint
 from ray.tune.experiment import Trial as RayTrial
 from ray.tune.schedulers import TrialScheduler
 
+from sweep import yaml_source
 from sweep.running.job import Job
 from sweep.running.ray_scheduler import PROGRESS_KEY, TIME_KEY, WORTH_KEY, StudyScheduler, millionths
-from sweep.study import LoadedStudy, validate, yaml_source
+from sweep.study import LoadedStudy, validate
 
 TEXT = """
 name: s

@@ -22,21 +22,21 @@ from ray.tune.schedulers import TrialScheduler
 
 from slr_models.data import SyntheticConfig
 from slr_models.errors import SettingError
-from sweep import store
+from sweep import store, yaml_source
 from sweep.forensics.settings import ForensicsConfig
 from sweep.judging.monitor import MonitorConfig
 from sweep.live.loggers import open_loggers
 from sweep.live.metrics import Metrics
 from sweep.live.views import Views
 from sweep.records import TrialResult
-from sweep.running import runner
+from sweep.running import cluster, runner
 from sweep.running.job import Job, Progress, RunOptions
 from sweep.running.ray_scheduler import StudyScheduler
 from sweep.running.session import StudySession
 from sweep.running.trial import TrialRunner
 from sweep.search.bridge import JOURNAL_FILE
 from sweep.store.ledger_lines import LEDGER_FILE
-from sweep.study import LoadedStudy, Resources, validate, yaml_source
+from sweep.study import LoadedStudy, Resources, validate
 from sweep.training.config import TrialConfig
 from sweep.wording import first_line
 
@@ -100,10 +100,13 @@ class _Watching:
     def progressed(self, job: Job, progress: Progress) -> None:
         assert progress.step <= progress.max_steps
 
-    def retried(self, job: Job) -> None:
-        raise AssertionError(f"the process of {job.trial_id} died")
+    def retried(self, job: Job, reason: str) -> None:
+        raise AssertionError(f"{job.trial_id}: {reason}")
 
     def explaining(self, job: Job) -> None:
+        raise AssertionError("nothing is explained here")
+
+    def explained(self, result: TrialResult) -> None:
         raise AssertionError("nothing is explained here")
 
     def finished(self, result: TrialResult) -> None:
@@ -116,9 +119,9 @@ def test_an_exception_that_says_nothing_is_named() -> None:
 
 
 @pytest.fixture(scope="module")
-def num_lanes(ray_address: str) -> Iterator[int]:
-    with runner.cluster(ray_address, Resources()) as cluster:
-        yield cluster.num_lanes
+def joined(ray_address: str) -> Iterator[cluster.Cluster]:
+    with cluster.cluster(ray_address, Resources()) as joined:
+        yield joined
 
 
 @ray.remote(num_cpus=0)
@@ -126,20 +129,21 @@ def environment() -> dict[str, str]:
     return dict(os.environ)
 
 
-def test_ray_s_settings_hold_in_its_processes_and_only_while_it_runs(num_lanes, monkeypatch) -> None:
+def test_ray_s_settings_hold_in_its_processes_and_only_while_it_runs(joined, monkeypatch) -> None:
+    assert joined.warnings == ()
     for seen in (dict(os.environ), ray.get(environment.remote())):
         assert seen["RAY_USAGE_STATS_ENABLED"] == "0" and seen["TUNE_DISABLE_AUTO_CALLBACK_LOGGERS"] == "1"
     monkeypatch.delenv("RAY_AIR_NEW_OUTPUT")
     monkeypatch.setenv("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "1")
     before, level = dict(os.environ), logging.getLogger("ray.tune").level
-    with runner._environment(runner._RAY_ENVIRONMENT), runner._log_levels({"ray.tune": logging.DEBUG}):
+    with cluster.environment(cluster._RAY_ENVIRONMENT), cluster._log_levels({"ray.tune": logging.DEBUG}):
         assert os.environ["RAY_AIR_NEW_OUTPUT"] == "0"
         assert os.environ["RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO"] == "1", "what the user has set is kept"
     assert dict(os.environ) == before and logging.getLogger("ray.tune").level == level
 
 
-def test_an_address_that_is_refused_leaves_a_running_ray_alone(num_lanes) -> None:
-    with pytest.raises(SettingError, match="Ray Client addresses"), runner.cluster("ray://host:10001", Resources()):
+def test_an_address_that_is_refused_leaves_a_running_ray_alone(joined) -> None:
+    with pytest.raises(SettingError, match="Ray Client addresses"), cluster.cluster("ray://host:10001", Resources()):
         pass
     assert ray.is_initialized()
 
@@ -164,13 +168,13 @@ def options(loaded: LoadedStudy, folder: Path) -> RunOptions:
     return RunOptions(folder, study.objective, study.monitor, True, "none", forensics=study.forensics)
 
 
-def run(folder: Path, text: str, num_lanes: int) -> _Watching:
+def run(folder: Path, text: str, joined: cluster.Cluster) -> _Watching:
     loaded = validate(yaml_source.parse(STUDY + text, "s.yaml"))
     dataset = loaded.study.data.build()
     session, view = StudySession(loaded, folder, len(dataset.train)), _Watching()
     views = Views(view, [Metrics(folder.name, session, session.results)], print)
     try:
-        assert runner.run_trials(session, dataset, options(loaded, folder), num_lanes, views)
+        assert runner.run_trials(session, dataset, options(loaded, folder), joined, views)
     finally:
         session.close()
     assert not list((folder / "ray").glob("*/checkpoint_*")), "what waited on disk is removed"
@@ -214,8 +218,8 @@ scheduler: {kind: asha, grace_rate: 0.3, reduction_factor: 2}
 """
 
 
-def test_asha_prunes_the_mediocre_while_divergence_stays_a_result(tmp_path, num_lanes) -> None:
-    view = run(tmp_path, ASHA, 1)
+def test_asha_prunes_the_mediocre_while_divergence_stays_a_result(tmp_path, joined) -> None:
+    view = run(tmp_path, ASHA, dataclasses.replace(joined, num_lanes=1))
     good, mediocre, diverging = told(tmp_path)
     assert good.state is TrialState.COMPLETE and good.user_attrs["num_steps"] == 30
     assert mediocre.state is TrialState.PRUNED and not mediocre.constraints
@@ -255,7 +259,8 @@ def test_asha_prunes_the_mediocre_while_divergence_stays_a_result(tmp_path, num_
     events = [json.loads(line) for line in ledger.read_text().splitlines()]
     kept = [e for e in events if not (e["event"] == "tell" and e["trial_id"] == "0002")]
     ledger.write_text("".join(json.dumps(e) + "\n" for e in kept))
-    again = run(tmp_path, ASHA, 1)
+    (tmp_path / "trials.parquet").unlink()
+    again = run(tmp_path, ASHA, dataclasses.replace(joined, num_lanes=1))
     assert [job.trial_id for job in again.jobs] == ["0002"], "a pruned trial is not run again"
     assert [t.state for t in told(tmp_path)] == [TrialState.COMPLETE, TrialState.PRUNED, TrialState.COMPLETE]
     assert told(tmp_path)[1].intermediate_values == mediocre.intermediate_values
@@ -269,9 +274,9 @@ scheduler: {kind: hyperband, reduction_factor: 2}
 """
 
 
-def test_a_training_that_hyperband_pauses_goes_on_as_if_it_had_not(tmp_path, num_lanes, decisions) -> None:
+def test_a_training_that_hyperband_pauses_goes_on_as_if_it_had_not(tmp_path, joined, decisions) -> None:
     # One lane: on several, which of them wait and which go on depends on how fast each is.
-    view = run(tmp_path, HYPERBAND, 1)
+    view = run(tmp_path, HYPERBAND, dataclasses.replace(joined, num_lanes=1))
     assert len(view.results) == 7
     pauses = Counter(name for name, decision in decisions if decision == TrialScheduler.PAUSE)
     full = [r for r in view.results if r.trial_id in pauses and not r.pruned]
@@ -293,8 +298,8 @@ scheduler: {kind: pbt, interval_rate: 0.2, quantile_rate: 0.4}
 """
 
 
-def test_a_population_changes_settings_on_the_way_and_says_so(tmp_path, num_lanes) -> None:
-    view = run(tmp_path, PBT, num_lanes)
+def test_a_population_changes_settings_on_the_way_and_says_so(tmp_path, joined) -> None:
+    view = run(tmp_path, PBT, joined)
     assert sorted(r.trial_id for r in view.results) == [f"{k:04d}" for k in range(5)]
     asked = {job.trial_id: job.settings for job in view.jobs}
     trials = store.read_trials(tmp_path).set_index("trial_id")
@@ -318,13 +323,13 @@ def test_a_population_changes_settings_on_the_way_and_says_so(tmp_path, num_lane
 def test_a_crashed_training_is_not_taken_for_a_pruned_one(tmp_path) -> None:
     loaded = validate(yaml_source.parse(STUDY + ASHA, "s.yaml"))
     session, view = StudySession(loaded, tmp_path, 16), _Watching()
-    searcher = runner._LedgerSearcher(session, options(loaded, tmp_path), 1, view, None)
+    searcher = runner._LedgerSearcher(session, options(loaded, tmp_path), 1, view, None, runner._RayTrials())
     for attempt in range(2):
         job = searcher.suggest(f"ray{attempt}")["job"]
         row = dataclasses.replace(runner.crashed_result(job, options(loaded, tmp_path), ""), num_steps=5)
         searcher.on_trial_result(f"ray{attempt}", {runner.IF_PRUNED_KEY: row, runner.PROGRESS_KEY: _progress()})
         if attempt == 0:
-            view.retried = lambda job: None  # type: ignore[method-assign]
+            view.retried = lambda job, reason: None  # type: ignore[method-assign]
         searcher.on_trial_complete(trial_id=f"ray{attempt}", error=True)
     assert [r.verdict.value for r in view.results] == ["crashed"]
     session.close()

@@ -11,17 +11,18 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 
 from slr_models.errors import ResultsError, SettingError
-from sweep import store
+from sweep import store, yaml_source
 from sweep.analysis.region.evidence import Evidence
 from sweep.analysis.trials.tried import space_of
 from sweep.boundary.edges import edges
+from sweep.forensics import allowance
 from sweep.records import EvalRecord, Outcome, TrialResult
 from sweep.running.continuing import with_trials
 from sweep.running.course import FRESH_SEED_OFFSET
 from sweep.running.job import Job, RunOptions
 from sweep.running.session import StudySession
 from sweep.running.trial import crashed_result
-from sweep.study import LoadedStudy, validate, yaml_source
+from sweep.study import LoadedStudy, validate
 
 TEXT = """
 name: s
@@ -418,6 +419,7 @@ def test_a_kill_between_the_tests_at_full_size_changes_none_of_them(tmp_path) ->
     lines = ledger.read_bytes().splitlines(keepends=True)
     first = next(i for i, line in enumerate(lines) if b"full_size" in line)
     ledger.write_bytes(b"".join(lines[: first + 1]))
+    (tmp_path / "trials.parquet").unlink()  # As the killed run would have left it: none of the later results is in it.
     again = begin(tmp_path, text)
     later = run_all(again, tmp_path)
     assert [(j.trial_id, j.group, j.seed, j.settings) for j in later] == [
@@ -513,9 +515,11 @@ def test_a_finished_study_can_be_extended_and_the_same_command_goes_on(tmp_path)
 
 def test_wrong_numbers_of_trials_are_told(tmp_path) -> None:
     study = load().study
-    for wrong in ("", "+", "0", "-3", "many", "1.5", "\u00b2"):
+    for wrong in ("", "+", "0", "-3", "many", "1.5", "\u00b2", "9" * 5001, "+" + "9" * 400, "1" + "0" * 10):
         with pytest.raises(SettingError, match="give a number of trials"):
             with_trials(study, wrong, tmp_path)
+    with pytest.raises(SettingError, match="200000 trials are more than a study can have"):
+        with_trials(study, "200000", tmp_path)
     with pytest.raises(SettingError, match="too few for one setting with repeats: 3"):
         with_trials(load(TEXT + "repeats: 3\n").study, "2", tmp_path)
 
@@ -778,3 +782,55 @@ def test_results_of_a_version_without_a_setting_go_on_with_its_default(tmp_path)
     begin(tmp_path).close()
     with pytest.raises(ResultsError, match=r"\(changed: training\)"):
         begin(tmp_path, TEXT + "training: {telemetry_every_steps: 2}\n")
+
+
+def test_trainings_that_crashed_are_forgotten_and_run_again(tmp_path) -> None:
+    session = begin(tmp_path)
+    first, second = session.next_job(), session.next_job()
+    session.tell(crashed_result(first, RunOptions(tmp_path, "wer", None, True, "none"), "it crashed"))
+    session.tell(outcome(second, tmp_path))
+    evidence = store.evidence_path(tmp_path, first.trial_id, "traceback.txt")
+    store.write_text(evidence, "Traceback")
+    session.close()
+    assert len(begin_and_close(tmp_path).results) == 2, "only where it is asked for"
+    again = begin(tmp_path, retry=(Outcome.CRASHED,))
+    assert again.num_retried == 1 and [r.trial_id for r in again.results] == [second.trial_id]
+    assert not evidence.exists()
+    assert again.next_job() == first
+    again.tell(outcome(first, tmp_path))
+    again.close()
+    assert begin_and_close(tmp_path, retry=(Outcome.CRASHED,)).num_retried == 0
+    trials = store.read_trials(tmp_path)
+    assert trials["trial_id"].tolist() == ["0000", "0001"] and "crashed" not in trials["verdict"].tolist()
+    assert [trial.state.name for trial in stored_search(tmp_path).trials] == ["COMPLETE", "COMPLETE"]
+
+
+def begin_and_close(tmp_path, text: str = TEXT, **more) -> StudySession:
+    session = begin(tmp_path, text, **more)
+    session.close()
+    return session
+
+
+def test_a_cause_that_a_killed_run_was_about_to_look_for_is_looked_for_first(tmp_path) -> None:
+    text = TEXT + "forensics: {trials: 2}\n"
+    session = begin(tmp_path, text)
+    jobs = [session.next_job() for _ in range(3)]
+    told = [outcome(job, tmp_path, stable=False) for job in jobs]
+    for result in told:
+        allowance.take(tmp_path, result.trial_id, result.verdict, num_trials=3, per_outcome=3)
+        session.tell(result)
+    session.note_cause(dataclasses.replace(told[0], cause="learning rate too high"))
+    session.close()
+
+    again = begin(tmp_path, text)
+    assert not again.done
+    explained = again.next_job()
+    assert dataclasses.replace(explained, told=None) == jobs[1]
+    assert explained.told is not None and explained.told.reason == "made up"
+    assert again.next_job().told is None, "the third has no part of an allowance of two"
+    again.note_cause(told[1])
+    again.close()
+    assert begin_and_close(tmp_path, text).result(jobs[1]).cause is None
+    last = begin(tmp_path, text)
+    assert last.next_job().told is None, "a search that failed is not made again"
+    last.close()

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from slr_models.errors import ResultsError, SettingError
-from sweep import store
+from sweep import store, yaml_source
 from sweep.analysis.claims.stated import WITHDRAWN_KEY, note_of
 from sweep.records import Outcome, TrialResult
 from sweep.running.continuing import with_trials
@@ -14,7 +14,7 @@ from sweep.running.job import Job, RunOptions
 from sweep.running.session import StudySession
 from sweep.running.trial import crashed_result
 from sweep.store.ledger import Ledger
-from sweep.study import LoadedStudy, read_study, stored, validate, yaml_source
+from sweep.study import LoadedStudy, read_study, stored, validate
 
 TEXT = """
 name: d

@@ -2,11 +2,22 @@
 
 import dataclasses
 import math
+import os
+import re
+import resource
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import torch
 
 from slr_models.data import SyntheticConfig
+from slr_models.errors import MachineError
 from sweep import store
 from sweep.forensics.settings import ForensicsConfig
 from sweep.judging.detectors import SkipStarvedConfig
@@ -15,7 +26,8 @@ from sweep.records import Cause, HealthMetric, HealthRecord, HealthSample, Learn
 from sweep.running.job import Job, Progress, RunOptions
 from sweep.running.trial import TrialRunner
 from sweep.running.trial_records import MAX_HEALTH_SAMPLES, TrialRecords
-from sweep.training.config import TrialConfig
+from sweep.training.config import TrialConfig, with_micro_batch
+from sweep.training.train import Training
 
 DATA = {
     "kind": "synthetic",
@@ -407,3 +419,167 @@ def test_a_trial_that_is_pruned_has_a_row_and_its_records_but_no_verdict(dataset
     assert len(store.read_steps(tmp_path, "0000")) == 10 and len(store.read_health(tmp_path, "0000"))
     end = run(TrialRunner(dataset, options(tmp_path)), job())
     assert not end.pruned, "asking does not end it"
+
+
+def _cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def _zero(path: Path) -> None:
+    path.write_bytes(bytes(path.stat().st_size))
+
+
+def _shorten(path: Path) -> None:
+    table = pq.read_table(path)
+    pq.write_table(table.slice(0, len(table) - 1), path)
+
+
+def _other_table(path: Path) -> None:
+    pq.write_table(pa.table({"a": [1, 2]}), path)
+
+
+def _other_state(path: Path) -> None:
+    torch.save({"model": {"weight": torch.zeros(3)}}, path)
+
+
+def _no_state(path: Path) -> None:
+    torch.save([1, 2, 3], path)
+
+
+def _of_another_seed(path: Path) -> None:
+    state = torch.load(path, weights_only=True)
+    state["of"]["seed"] += 1
+    torch.save(state, path)
+
+
+def _of_another_model(path: Path) -> None:
+    state = torch.load(path, weights_only=True)
+    state["training"]["model"] = {name: value[..., :1] for name, value in state["training"]["model"].items()}
+    torch.save(state, path)
+
+
+@pytest.mark.parametrize(
+    ("name", "damage"),
+    [
+        *((f"{kind}/0001.parquet", damage) for kind in ("steps", "evals") for damage in (Path.unlink, _zero, _shorten)),
+        ("steps/0001.parquet", _cut),
+        ("evals/0001.parquet", _other_table),
+        ("health/0001.parquet", _zero),
+        *(
+            ("checkpoints/0001/last.pt", damage)
+            for damage in (_cut, _zero, _other_state, _no_state, _of_another_seed, _of_another_model)
+        ),
+    ],
+)
+def test_a_trial_whose_state_is_of_no_use_begins_anew_and_says_so(dataset, tmp_path, name, damage) -> None:
+    kept = options(tmp_path, checkpoints="last", early_stop=False)
+    short = dataclasses.replace(job("0001", health_every_steps=4), max_steps=20)
+    trial = TrialRunner(dataset, kept).start(short)
+    assert isinstance(trial.advance(), Progress) and trial.note is None
+    damage(tmp_path / name)
+    resumed = TrialRunner(dataset, kept).start(short)
+    assert isinstance(first := resumed.advance(), Progress) and first.step == 10, "from its first step"
+    assert resumed.note is not None and resumed.note.endswith("; it begins anew")
+    assert isinstance(resumed.advance(), Progress) and resumed.note is None
+    result = resumed.advance()
+    whole = run(TrialRunner(dataset, options(tmp_path / "whole", early_stop=False)), short)
+    assert (result.wer, result.val_loss, result.num_steps) == (whole.wer, whole.val_loss, 20)
+
+
+@contextmanager
+def no_more_files() -> Iterator[None]:
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (0, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+
+
+def test_a_machine_that_fails_is_no_result_and_the_trial_runs_again(dataset, tmp_path) -> None:
+    kept = options(tmp_path, checkpoints="last", early_stop=False)
+    trial = TrialRunner(dataset, kept).start(job("0001"))
+    assert isinstance(trial.advance(), Progress)
+    with no_more_files(), pytest.raises(MachineError, match=r"Too many open files: the machine refused this"):
+        trial.advance()
+    assert not (tmp_path / "evidence").exists(), "it is no crash"
+    again = TrialRunner(dataset, kept).start(job("0001"))
+    assert isinstance(progress := again.advance(), Progress) and progress.step == 20 and again.note is None
+
+
+def test_a_machine_that_fails_while_a_checkpoint_is_read_costs_no_checkpoint(dataset, tmp_path) -> None:
+    kept = options(tmp_path, checkpoints="last", early_stop=False)
+    assert isinstance(TrialRunner(dataset, kept).start(job("0001")).advance(), Progress)
+    with no_more_files(), pytest.raises(MachineError, match=r"Too many open files"):
+        TrialRunner(dataset, kept).start(job("0001")).advance()
+    assert (tmp_path / "checkpoints" / "0001" / "last.pt").is_file()
+
+
+_WITH_LITTLE_MEMORY = """
+import re, resource, sys
+from pathlib import Path
+import torch
+from slr_models.data import SyntheticConfig
+from sweep.forensics.settings import ForensicsConfig
+from sweep.judging.monitor import MonitorConfig
+from sweep.running.job import Job, Progress, RunOptions
+from sweep.running.trial import TrialRunner
+from sweep.training.config import TrialConfig, with_micro_batch
+from sweep.training.train import Training
+
+torch.set_num_threads(1)
+sizes = {"vocabulary_size": 4, "num_train": 64, "num_valid": 4, "frames_per_label": 6, "max_labels": 20}
+data = {"kind": "synthetic", **sizes}
+training = {"batch_size": 64, "eval_every_steps": 1}
+config = TrialConfig.model_validate({"model": {"kind": "baseline"}, "data": data, "training": training})
+options = RunOptions(
+    Path(sys.argv[1]), "wer", MonitorConfig(), True, "last",
+    accumulates=sys.argv[2] == "accumulate", forensics=ForensicsConfig(trials=0),
+)
+runner = TrialRunner(SyntheticConfig.model_validate(data).build(), options)
+size = int(re.search(r"VmSize:\\s+(\\d+)", Path("/proc/self/status").read_text())[1]) * 1024 + 800 * 2**20
+resource.setrlimit(resource.RLIMIT_AS, (size, size))
+trial = runner.start(Job("0000", 0, 0, 0, "explore", {}, config, 2))
+while isinstance(result := trial.advance(), Progress):
+    print(trial.note)
+print(result.verdict.value, result.micro_batch, result.num_steps)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="limits of memory differ elsewhere")
+@pytest.mark.parametrize("way", ["fail", "accumulate"])
+def test_a_training_that_runs_out_of_memory_is_told_apart_and_where_allowed_tried_smaller(tmp_path, way) -> None:
+    command = [sys.executable, "-c", _WITH_LITTLE_MEMORY, str(tmp_path), way]
+    # What is freed is given back at once, so that the limit is on what is used.
+    env = {**os.environ, "MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_ARENA_MAX": "1"}
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, env=env)
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    if way == "fail":
+        assert lines == ["out-of-memory None 0"]
+        return
+    *notes, end = (line for line in lines if line != "None")
+    parts = [
+        re.fullmatch(r"memory ran out; it begins anew with (\d+) micro-batches of (\d+) an update", n) for n in notes
+    ]
+    assert parts and all(part and int(part[1]) * int(part[2]) == 64 for part in parts), lines
+    outcome, size, num_steps = end.split()
+    assert outcome != "out-of-memory" and size == parts[-1][2] and num_steps == "2", lines
+
+
+def test_smaller_micro_batches_train_on_the_same_utterances(dataset, tmp_path) -> None:
+    config = job(batch_size=6, accumulate=2).config
+    smaller = with_micro_batch(config, 3)
+    trainings = [Training(c, dataset, seed=0, max_steps=4, device=torch.device("cpu")) for c in (config, smaller)]
+    one, two = ([index for part in training.next_batches() for index in part] for training in trainings)
+    assert one == two and [len(part) for part in trainings[1].next_batches()] == [3, 3, 3, 3]
+
+
+def test_a_trial_that_was_tried_smaller_goes_on_smaller(dataset, tmp_path) -> None:
+    kept = options(tmp_path, checkpoints="last", early_stop=False, accumulates=True)
+    trial = TrialRunner(dataset, kept).start(job("0001"))
+    trial._begin_anew("as after running out of memory", with_micro_batch(trial.job.config, 2))
+    assert isinstance(trial.advance(), Progress)
+    result = run(TrialRunner(dataset, kept), job("0001"))
+    assert result.micro_batch == 2 and result.num_steps == 30

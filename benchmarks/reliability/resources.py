@@ -5,10 +5,10 @@ command itself (the driver), the actors that train, and the rest of Ray. Memory 
 share of those that several use, where the system tells it, else RSS. The slope is a least-squares line over the second
 half of the trials, since libraries fill their caches in the first.
 
-Last measured: 690 trials in 10 minutes, on two cores that others used too. Files: driver 39, each actor 44, flat.
-Memory: each actor 408 MiB after 43 trials and 404 after 640, flat; the driver 395 and 431 MiB, 60 to 76 MiB per 1000
-trials: Ray Tune keeps an object of each finished trial, of 40 to 70 KiB. Disk: 23 KiB a trial in the results folder
-with its report, none of it Ray's; 8 MiB in Ray's own folder, which goes with the run, 9 MiB per 1000 trials.
+Last measured: 700 trials in under 5 minutes, on two idle cores. Open files: driver 40, two actors 89, flat. Memory: two
+actors 884 MiB, +3.4 MiB per 1000 trials, flat; the driver 434 to 444 MiB, +36 per 1000 (+60 to 76 before Ray Tune's
+objects of finished trials were emptied); the rest of Ray +18 per 1000. Disk: 23 KiB a trial in the results folder with
+its report, none of it Ray's; 7 MiB in Ray's own folder, which goes with the run, +8 per 1000.
 
     python -m benchmarks.reliability.resources [--trials 2000] [--time 25m] [--output FILE.json]
 """

@@ -97,7 +97,7 @@ def test_all_of_ray_is_private_and_its_death_is_told(study: Path, tmp_path: Path
 @pytest.mark.long
 @pytest.mark.parametrize("name", ["gcs_server", "raylet"])
 def test_the_death_of_a_ray_that_starts_is_told(study: Path, tmp_path: Path, session: Path, name: str) -> None:
-    for pause_s in (0.3, 1.0, 2.0):
+    for pause_s in (0.3, 1.5):
         run = start(study, tmp_path / "results", RAY_TMPDIR=str(session))
         kill(run, name, pause_s)
         assert_died(run, name)
@@ -152,7 +152,7 @@ def test_ctrl_c_while_it_imports_ends_it_in_a_line(study, tmp_path, program, num
 @pytest.mark.long
 @pytest.mark.parametrize(("number", "times"), [(signal.SIGINT, 1), (signal.SIGINT, 3), (signal.SIGTERM, 1)])
 def test_ctrl_c_at_any_moment_ends_it_in_good_order(study, tmp_path, session, number, times) -> None:
-    for after_s in (3.0, 5.0, 8.0, 12.0, 20.0):
+    for after_s in (3.0, 6.0, 12.0):
         before = lines(tmp_path / "results" / "short", "tell")
         run = start(study, tmp_path / "results", "--trials", "500", RAY_TMPDIR=str(session))
         problems, _, _ = interrupted(run, after_s, number, times)

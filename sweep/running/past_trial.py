@@ -27,7 +27,7 @@ from sweep.running.trial import TrialRunner
 from sweep.space import Settings
 from sweep.study import LoadedStudy, load_stored, read_study
 from sweep.study.code import named_in
-from sweep.training.config import with_micro_batch
+from sweep.training.config import TrialConfig, with_micro_batch
 
 BROKEN_OFF = (Outcome.CRASHED, Outcome.OUT_OF_MEMORY)
 
@@ -65,12 +65,7 @@ def explain_trial(results_dir: Path, trial: str, *, trust: bool = False) -> Path
         )
     torch.set_num_threads(loaded.study.resources.cpus)
     max_steps = int(row["max_steps"])
-    context = RunContext(
-        l_const=_float(row["l_const"]),
-        l_unif=_float(row["l_unif"]),
-        budget_steps=max_steps,
-        has_scaler=config.training.precision.kind == "fp16",
-    )
+    context = _context(config, _float(row["l_const"]), _float(row["l_unif"]), max_steps)
     explanation = explain(
         config,
         dataset,
@@ -100,10 +95,7 @@ def explain_result(result: TrialResult, job: Job, runner: TrialRunner) -> TrialR
     """
     options, started = runner.options, time.perf_counter()
     config = with_micro_batch(job.config, result.micro_batch)
-    has_scaler = config.training.precision.kind == "fp16"
-    context = RunContext(
-        l_const=result.l_const, l_unif=result.l_unif, budget_steps=result.max_steps, has_scaler=has_scaler
-    )
+    context = _context(config, result.l_const, result.l_unif, result.max_steps)
     try:
         with storing(options.results_dir):
             records = _records(options.results_dir, result.trial_id)
@@ -197,6 +189,11 @@ def _verdict(row: dict[str, Any]) -> Verdict:
     """The verdict as the table has it."""
     stop_step = int(row["stop_step"]) if pd.notna(row["stop_step"]) else None
     return Verdict(Outcome(row["verdict"]), str(row["reason"]), int(row["num_steps"]), stop_step)
+
+
+def _context(config: TrialConfig, l_const: float, l_unif: float, max_steps: int) -> RunContext:
+    has_scaler = config.training.precision.kind == "fp16"
+    return RunContext(l_const=l_const, l_unif=l_unif, budget_steps=max_steps, has_scaler=has_scaler)
 
 
 def _with_finding(

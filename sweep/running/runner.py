@@ -40,7 +40,7 @@ from sweep.running.ray_scheduler import PROGRESS_KEY, TIME_KEY, WORTH_KEY, Study
 from sweep.running.session import StudySession
 from sweep.running.trial import TrialRunner, crashed_result, smaller_note
 from sweep.running.view import ProgressView, trial_title
-from sweep.training.config import eval_every_steps, smaller_micro_batch, with_micro_batch
+from sweep.training.config import eval_every_steps, with_micro_batch, with_smaller_micro_batch
 
 _T = TypeVar("_T")
 
@@ -265,12 +265,12 @@ class _LedgerSearcher(Searcher):
         if (refused := failure_in(said)) is not None:
             raise MachineError(refused)
         is_memory = _LOW_MEMORY in said
-        config = with_micro_batch(job.config, job.micro_batch)
-        size = smaller_micro_batch(config) if is_memory and self._options.accumulates else None
-        if size is not None:
-            self._session.try_smaller(job, size)
-            self._view.retried(job, smaller_note(with_micro_batch(job.config, size)))
-            return None
+        if is_memory and self._options.accumulates:
+            smaller = with_smaller_micro_batch(with_micro_batch(job.config, job.micro_batch))
+            if smaller is not None:
+                self._session.try_smaller(job, smaller.training.batch_size)
+                self._view.retried(job, smaller_note(smaller))
+                return None
         if self._session.lost(job):
             why = "memory ran out, and Ray ended its process" if is_memory else "its process died"
             self._view.retried(job, f"{why}; trying once more")

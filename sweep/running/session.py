@@ -160,8 +160,7 @@ class StudySession:
             return None
         if self._unexplained:
             result = self._unexplained.pop(0)
-            ask = next(ask for ask in self._ledger.asks if ask.trial_id == result.trial_id)
-            return dataclasses.replace(self._job(ask), told=result)
+            return dataclasses.replace(self._job(self._ask_of(result.trial_id)), told=result)
         self._refill()
         if not self._queue:
             return None
@@ -223,7 +222,10 @@ class StudySession:
         self._next(job)
 
     def _next(self, job: Job) -> None:
-        self._queue.insert(0, next(a for a in self._ledger.asks if a.trial_id == job.trial_id))
+        self._queue.insert(0, self._ask_of(job.trial_id))
+
+    def _ask_of(self, trial_id: str) -> Ask:
+        return next(ask for ask in self._ledger.asks if ask.trial_id == trial_id)
 
     def settings(self, group: int) -> Settings:
         """The settings of a group: as they were drawn, or those that it ended with where a scheduler changed them."""

@@ -37,7 +37,7 @@ from sweep.records import (
 )
 from sweep.running.job import Job, Progress, RunOptions
 from sweep.running.trial_records import TrialRecords
-from sweep.training.config import TrialConfig, smaller_micro_batch, with_micro_batch
+from sweep.training.config import TrialConfig, with_micro_batch, with_smaller_micro_batch
 from sweep.training.peak_memory import peak_memory_mib, reset_peak_memory
 from sweep.training.snapshots import SnapshotRing
 from sweep.training.train import Training
@@ -135,7 +135,8 @@ class Trial:
             except Exception as error:
                 if is_of_machine(error):
                     raise MachineError(refusal(error)) from error
-                smaller = self._smaller() if is_out_of_memory(error) else None
+                if is_out_of_memory(error) and self._options.accumulates:
+                    smaller = with_smaller_micro_batch(self._config)
                 if smaller is None:
                     # A crash is a result too: the study goes on, and the traceback is kept.
                     keep_traceback(self._options.results_dir, self.job.trial_id, error, "traceback.txt")
@@ -282,11 +283,6 @@ class Trial:
         gc.collect()
         if self._device.type == "cuda":
             torch.cuda.empty_cache()
-
-    def _smaller(self) -> TrialConfig | None:
-        """The configuration with smaller micro-batches; None where the study allows none, or there are none."""
-        size = smaller_micro_batch(self._config) if self._options.accumulates else None
-        return None if size is None else with_micro_batch(self._config, size)
 
     def _context(self, *, has_scaler: bool) -> RunContext:
         return RunContext(

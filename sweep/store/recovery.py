@@ -31,7 +31,7 @@ from sweep.store.ledger_lines import (
 )
 from sweep.store.parquet import read_as_it_is
 from sweep.store.schemas import TRIAL_SCHEMA
-from sweep.store.tables import RECORDS, TRIALS_FILE, records_path
+from sweep.store.tables import RECORDS, TRIALS_FILE, places_of
 
 SET_ASIDE = "set-aside"
 """Folder of what no line speaks of, with a number behind it."""
@@ -280,8 +280,7 @@ def set_aside(results_dir: Path, asked: Iterable[str]) -> tuple[Path | None, lis
         return None, []
     folder = spare(results_dir / SET_ASIDE)
     for trial_id in unknown:
-        places = [records_path(results_dir, kind, trial_id) for kind in RECORDS]
-        for place in [*places, *(results_dir / other / trial_id for other in ("evidence", "checkpoints"))]:
+        for place in places_of(results_dir, trial_id):
             if place.exists():
                 to = folder / place.relative_to(results_dir)
                 to.parent.mkdir(parents=True, exist_ok=True)

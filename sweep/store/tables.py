@@ -85,12 +85,23 @@ def _records(
     return table
 
 
+def places_of(results_dir: Path, trial_id: str) -> list[Path]:
+    """Files and folders that a training may have left, apart from its lines of the ledger and its row.
+
+    Raises:
+        ResultsError: the id cannot name a trial.
+    """
+    own = (results_dir / folder / trial_name(trial_id) for folder in ("checkpoints", "evidence"))
+    return [*(records_path(results_dir, kind, trial_id) for kind in RECORDS), *own]
+
+
 def remove_trial(results_dir: Path, trial_id: str) -> None:
     """Removes all that a training left, apart from its lines of the ledger and its row."""
-    for kind in RECORDS:
-        records_path(results_dir, kind, trial_id).unlink(missing_ok=True)
-    for folder in ("checkpoints", "evidence"):
-        shutil.rmtree(results_dir / folder / trial_name(trial_id), ignore_errors=True)
+    for place in places_of(results_dir, trial_id):
+        if place.is_dir():
+            shutil.rmtree(place, ignore_errors=True)
+        else:
+            place.unlink(missing_ok=True)
 
 
 def write_steps(results_dir: Path, trial_id: str, records: Sequence[StepRecord]) -> None:

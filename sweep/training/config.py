@@ -70,10 +70,11 @@ class TrialConfig(Spec):
     training: TrainingConfig = TrainingConfig()
 
 
-def smaller_micro_batch(config: TrialConfig) -> int | None:
-    """The largest size of a micro-batch that divides the configuration's own; None where there is none."""
+def with_smaller_micro_batch(config: TrialConfig) -> TrialConfig | None:
+    """The same training with the largest smaller micro-batch that divides its own; None where there is none."""
     size = config.training.batch_size
-    return next((n for n in range(size // 2, 0, -1) if size % n == 0), None)
+    smaller = next((n for n in range(size // 2, 0, -1) if size % n == 0), None)
+    return None if smaller is None else with_micro_batch(config, smaller)
 
 
 def with_micro_batch(config: TrialConfig, size: int | None) -> TrialConfig:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -60,3 +61,27 @@ def collate(split: Split, indices: Sequence[int]) -> Batch:
         torch.tensor(target_lengths),
         tuple(int(i) for i in indices),
     )
+
+
+def shuffled_updates(
+    rng: np.random.Generator, lengths_N: npt.NDArray[np.int64], size: int, length_window: int
+) -> list[list[int]]:
+    """One epoch: the utterances of each update, in the order of training.
+
+    An incomplete last update is left out if there are others.
+
+    Args:
+        rng: draws the order.
+        lengths_N: frames of each utterance.
+        size: utterances an update.
+        length_window: updates that share out their utterances by length; 1 for none. The updates of a window hold
+            neighbours in length, shortest first, and all updates of the epoch are shuffled.
+    """
+    order_N = rng.permutation(len(lengths_N))
+    num_updates = max(1, len(order_N) // size)
+    order_N = order_N[: num_updates * size]
+    if length_window == 1:
+        return [order_N[i : i + size].tolist() for i in range(0, len(order_N), size)]
+    windows = (order_N[i : i + length_window * size] for i in range(0, len(order_N), length_window * size))
+    by_length_N = np.concatenate([window[np.argsort(lengths_N[window], kind="stable")] for window in windows])
+    return [by_length_N[i * size : (i + 1) * size].tolist() for i in rng.permutation(num_updates)]

@@ -13,6 +13,7 @@ from torch.autograd.function import once_differentiable
 
 from slr_models.data.batch import FeatureGroup
 from slr_models.models.norm import Frames, full_precision
+from slr_models.models.small_heads import LARGEST_HEAD, attend
 
 CHANNEL_MULTIPLE = 4
 
@@ -27,39 +28,85 @@ def dropout(x: Tensor, probability: float, training: bool) -> Tensor:
     return F.dropout(x, probability) if training and probability > 0 else x
 
 
-class _Windows(torch.autograd.Function):
-    """[B, T, C] -> [B, S, kernel * C]: the frames under each window side by side, zeros outside.
+class _Convolve(torch.autograd.Function):
+    """Windows of frames side by side, zeros outside, times the kernels: [B, T, C] x [N, k, C] -> [B, S, N].
 
-    By hand because the gradient of `unfold` costs more than the product that follows.
+    By hand because autograd's own steps around so small a product, above all the gradient of `unfold`, cost more than
+    the product.
     """
 
     @staticmethod
+    def forward(ctx: Any, x_BTC: Tensor, weight_NKC: Tensor, stride: int) -> Tensor:
+        out_channels, kernel_size, _ = weight_NKC.shape
+        ctx.stride, ctx.num_frames = stride, x_BTC.shape[1]
+        windows_BSW = x_BTC if kernel_size == stride == 1 else _windows(x_BTC, kernel_size, stride)
+        windows_RW = windows_BSW.reshape(-1, windows_BSW.shape[2])
+        ctx.save_for_backward(windows_RW, weight_NKC)
+        y_RN = windows_RW.mm(weight_NKC.view(out_channels, -1).t())
+        return y_RN.view(*windows_BSW.shape[:2], out_channels)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad_BSN: Tensor) -> tuple[Tensor | None, Tensor, None]:
+        windows_RW, weight_NKC = ctx.saved_tensors
+        grad_RN = grad_BSN.reshape(-1, grad_BSN.shape[2])
+        grad_weight_NKC = grad_RN.t().mm(windows_RW).view(weight_NKC.shape)
+        if not ctx.needs_input_grad[0]:
+            return None, grad_weight_NKC, None
+        kernel_size = weight_NKC.shape[1]
+        grad_BSW = grad_RN.mm(weight_NKC.view(weight_NKC.shape[0], -1)).view(*grad_BSN.shape[:2], -1)
+        if kernel_size == ctx.stride == 1:
+            return grad_BSW, grad_weight_NKC, None
+        return _windows_gradient(grad_BSW, kernel_size, ctx.stride, ctx.num_frames), grad_weight_NKC, None
+
+
+def _windows(x_BTC: Tensor, kernel_size: int, stride: int) -> Tensor:
+    """[B, T, C] -> [B, S, kernel * C]: the frames under each window side by side, zeros outside."""
+    batch, num_frames, channels = x_BTC.shape
+    padding = kernel_size // 2
+    out_frames = (num_frames - 1) // stride + 1
+    padded_BTC = x_BTC.new_zeros(batch, num_frames + 2 * padding, channels)
+    padded_BTC[:, padding : padding + num_frames] = x_BTC
+    row = padded_BTC.shape[1] * channels
+    return padded_BTC.as_strided((batch, out_frames, kernel_size * channels), (row, stride * channels, 1)).contiguous()
+
+
+def _windows_gradient(grad_BSW: Tensor, kernel_size: int, stride: int, num_frames: int) -> Tensor:
+    """The gradient of `_windows`."""
+    batch, out_frames, window = grad_BSW.shape
+    padding = kernel_size // 2
+    grad_BSKC = grad_BSW.view(batch, out_frames, kernel_size, window // kernel_size)
+    if stride == 1:
+        # Frames stay where they are, but for a shift.
+        grad_BTC = grad_BSKC[:, :, padding].contiguous()
+        for shift in range(1, padding + 1):
+            kept = max(num_frames - shift, 0)
+            grad_BTC[:, :kept].add_(grad_BSKC[:, shift:, padding - shift])
+            grad_BTC[:, shift:].add_(grad_BSKC[:, :kept, padding + shift])
+        return grad_BTC
+    padded_BTC = grad_BSW.new_zeros(batch, num_frames + 2 * padding, grad_BSKC.shape[3])
+    last = stride * (out_frames - 1) + 1
+    for k in range(kernel_size):
+        padded_BTC[:, k : k + last : stride].add_(grad_BSKC[:, :, k])
+    return padded_BTC[:, padding : padding + num_frames]
+
+
+class _Windows(torch.autograd.Function):
+    """`_windows` with its gradient, for a product outside."""
+
+    @staticmethod
     def forward(ctx: Any, x_BTC: Tensor, kernel_size: int, stride: int) -> Tensor:
-        batch, num_frames, channels = x_BTC.shape
-        padding = kernel_size // 2
-        out_frames = (num_frames - 1) // stride + 1
-        padded_BTC = x_BTC.new_zeros(batch, num_frames + 2 * padding, channels)
-        padded_BTC[:, padding : padding + num_frames] = x_BTC
-        ctx.kernel_size, ctx.stride, ctx.num_frames = kernel_size, stride, num_frames
-        row = padded_BTC.shape[1] * channels
-        return padded_BTC.as_strided(
-            (batch, out_frames, kernel_size * channels), (row, stride * channels, 1)
-        ).contiguous()
+        ctx.kernel_size, ctx.stride, ctx.num_frames = kernel_size, stride, x_BTC.shape[1]
+        return _windows(x_BTC, kernel_size, stride)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad_BSW: Tensor) -> tuple[Tensor, None, None]:
-        batch, out_frames, window = grad_BSW.shape
-        padding = ctx.kernel_size // 2
-        grad_BSKC = grad_BSW.view(batch, out_frames, ctx.kernel_size, window // ctx.kernel_size)
-        padded_BTC = grad_BSW.new_zeros(batch, ctx.num_frames + 2 * padding, grad_BSKC.shape[3])
-        last = ctx.stride * (out_frames - 1) + 1
-        for k in range(ctx.kernel_size):
-            padded_BTC[:, k : k + last : ctx.stride] += grad_BSKC[:, :, k]
-        return padded_BTC[:, padding : padding + ctx.num_frames], None, None
+        return _windows_gradient(grad_BSW, ctx.kernel_size, ctx.stride, ctx.num_frames), None, None
 
 
-_windows = cast(Callable[[Tensor, int, int], Tensor], _Windows.apply)
+_convolve = cast(Callable[[Tensor, Tensor, int], Tensor], _Convolve.apply)
+_differentiable_windows = cast(Callable[[Tensor, int, int], Tensor], _Windows.apply)
 
 
 class Conv(nn.Module):
@@ -77,10 +124,13 @@ class Conv(nn.Module):
 
     def forward(self, x_BTC: Tensor) -> Tensor:
         """Convolves; the padding of x_BTC must be zero."""
-        kernel_size = self.weight.shape[1]
-        if kernel_size > 1 or self.stride > 1:
-            x_BTC = _windows(x_BTC, kernel_size, self.stride)
-        return F.linear(x_BTC, self.weight.flatten(1))
+        if torch.is_autocast_enabled("cuda"):
+            # Under autocast, also emulated, the product has to be a call that it sees.
+            kernel_size = self.weight.shape[1]
+            if kernel_size > 1 or self.stride > 1:
+                x_BTC = _differentiable_windows(x_BTC, kernel_size, self.stride)
+            return F.linear(x_BTC, self.weight.flatten(1))
+        return _convolve(x_BTC, self.weight, self.stride)
 
 
 class DepthwiseConv(nn.Module):
@@ -102,7 +152,7 @@ class DepthwiseConv(nn.Module):
             padding=(0, self.weight.shape[2] // 2),
             groups=self.weight.shape[0],
         )
-        return y_BC1S[:, :, 0].transpose(1, 2)
+        return y_BC1S.permute(0, 2, 3, 1).squeeze(1)
 
 
 def max_pool(x_BTC: Tensor, stride: int) -> Tensor:
@@ -111,7 +161,7 @@ def max_pool(x_BTC: Tensor, stride: int) -> Tensor:
     x_BTC must be at least 0 with 0 in the padding: then the padding never wins.
     """
     y_BC1S = F.max_pool2d(x_BTC[:, None].permute(0, 3, 1, 2), (1, 3), (1, stride), (0, 1))
-    return y_BC1S[:, :, 0].transpose(1, 2)
+    return y_BC1S.permute(0, 2, 3, 1).squeeze(1)
 
 
 class SelfAttention(nn.Module):
@@ -132,9 +182,17 @@ class SelfAttention(nn.Module):
 
     def forward(self, x_BTD: Tensor, frames: Frames) -> Tensor:
         """Attends; padding as a query gives values without meaning."""
+        if self._is_small(x_BTD):
+            qkv_BTP = self.query_key_value(x_BTD)
+            return cast(Tensor, self.output(attend(qkv_BTP, frames.lengths_B.tolist(), self.num_heads)))
         query_BHTE, key_BHTE, value_BHTE = self._project(x_BTD)
         y_BHTE = F.scaled_dot_product_attention(query_BHTE, key_BHTE, value_BHTE, attn_mask=frames.attend_B11T)
         return cast(Tensor, self.output(y_BHTE.transpose(1, 2).flatten(2)))
+
+    def _is_small(self, x_BTD: Tensor) -> bool:
+        """Whether the heads are so small that torch's kernel is slow. Half precision, also emulated, goes its way."""
+        is_plain = x_BTD.device.type == "cpu" and x_BTD.dtype == torch.float32 and not torch.is_autocast_enabled("cuda")
+        return is_plain and x_BTD.shape[2] // self.num_heads <= LARGEST_HEAD
 
     @torch.no_grad()
     def largest_logit(self, x_BTD: Tensor, frames: Frames) -> Tensor:

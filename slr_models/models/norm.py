@@ -81,13 +81,15 @@ class Frames:
 
 
 def _group_means(sums_RNC: Tensor, inverse_count_R11: Tensor, num_groups: int) -> Tensor:
-    """Means over frames and the channels of a group, repeated for each channel of it, for N kinds of sums."""
+    """Means over frames and the channels of a group, for N kinds of sums: [R, N, C], or [R, N, 1] of one group."""
     rows, kinds, channels = sums_RNC.shape
     size = channels // num_groups
     if size == 1:
         return sums_RNC * inverse_count_R11
     grouped = sums_RNC.view(rows, kinds, num_groups, size).sum(3, keepdim=True)
     means = grouped.mul_(inverse_count_R11[:, :, :, None]).mul_(1 / size)
+    if num_groups == 1:
+        return means.view(rows, kinds, 1)
     return means.expand(rows, kinds, num_groups, size).reshape(rows, kinds, channels)
 
 

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from slr_models.ctc import as_scores, beam_decode, blank_rate, ctc_losses, greedy_decode, input_dependence, is_feasible
 from slr_models.data.batch import Dataset, Split
-from slr_models.data.batches import Batch, collate
+from slr_models.data.batches import Batch, collate, shuffled_updates
 from slr_models.models import ModelConfig
 from slr_models.wer import ErrorCounts, count_errors
 from sweep.records import EvalRecord, HealthSample, StepRecord
@@ -100,10 +100,14 @@ class Training:
         self._dataset = dataset
         self._order_seed = seed if order_seed is None else order_seed
         self._device = device
+        self._epoch: int | None = None
+        self._epoch_updates: list[list[int]] = []
+        """The utterances of each update of that epoch."""
         self._steps_per_epoch = steps_per_epoch(training, len(dataset.train))
         self._infeasible_train = infeasible_targets(config.model, dataset.train)
         self._infeasible_valid = infeasible_targets(config.model, dataset.valid)
         self.model = config.model.build(dataset.num_features, dataset.groups, len(dataset.vocabulary), seed).to(device)
+        self.model.train()
         self._parameters = [p for p in self.model.parameters() if p.requires_grad]
         self.optimizer = training.optimizer.build(self._parameters)
         self.precision = training.precision.build(device)
@@ -230,8 +234,11 @@ class Training:
         self, micro_batches: list[list[int]], is_measured: bool, is_compared: bool
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Gradients of the scaled loss; the loss, and blank rate and input dependence of the last micro-batch."""
-        self.optimizer.zero_grad(set_to_none=True)
-        self.model.train()
+        for parameter in self._parameters:
+            parameter.grad = None
+        if not self.model.training:
+            # A walk over all modules, which costs a small model some per cent of its step.
+            self.model.train()
         loss = torch.zeros((), device=self._device)
         blanks = dependence = self._unknown
         for indices in micro_batches:
@@ -299,22 +306,33 @@ class Training:
         """Positions of the next step's utterances, a list a micro-batch: a function of order seed and step alone."""
         config = self.config.training
         epoch, position = divmod(self.step, self._steps_per_epoch)
-        order = np.random.default_rng([self._order_seed, epoch]).permutation(len(self._dataset.train)).tolist()
-        start = position * config.batch_size * config.accumulate
-        update = order[start : start + config.batch_size * config.accumulate]
+        if self._epoch != epoch:
+            size = config.batch_size * config.accumulate
+            rng = np.random.default_rng([self._order_seed, epoch])
+            self._epoch_updates = shuffled_updates(rng, self._dataset.train.lengths, size, config.length_window)
+            self._epoch = epoch
+        update = self._epoch_updates[position]
         return [update[i : i + config.batch_size] for i in range(0, len(update), config.batch_size)]
 
     def _is_eval_due(self) -> bool:
         every = self.config.training.eval_every_steps or self._steps_per_epoch
         return self._last_eval_step < self.step and (self.step % every == 0 or self.step >= self.max_steps)
 
+    def _eval_order(self) -> npt.NDArray[np.int64]:
+        """The validation utterances that are due now, by length, so that little of a batch is padding."""
+        subset, num_valid = self.config.training.eval_subset, len(self._dataset.valid)
+        order = np.argsort(self._dataset.valid.lengths, kind="stable")
+        if subset is None or subset >= num_valid or self.step >= self.max_steps:
+            return order
+        # Drawn without the seed of the training: all trainings are compared on the same utterances.
+        return order[np.sort(np.random.default_rng(0).choice(num_valid, subset, replace=False))]
+
     @torch.no_grad()
     def _evaluate(self) -> EvalRecord:
         started = time.perf_counter()
         split = self._dataset.valid
         self.model.eval()
-        # Neighbours in length share a batch, so little of it is padding.
-        order = np.argsort(split.lengths, kind="stable")
+        order = self._eval_order()
         losses: list[Tensor] = []
         counts = ErrorCounts()
         weights: list[float] = []

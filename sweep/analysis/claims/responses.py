@@ -27,6 +27,7 @@ import pandas as pd
 
 from slr_models.errors import ResultsError
 from sweep.analysis.trials.outcomes import OPEN_ENDS
+from sweep.analysis.trials.speed import samples_per_s
 from sweep.study.claim import Claim
 from sweep.study.settings import Study
 
@@ -83,11 +84,7 @@ def _values(name: str, trials: pd.DataFrame, evals: Evals, claim: Claim, study: 
         case "step_time_s" | "peak_memory_mib":
             return trials[name].astype(float)
         case "samples_per_s":
-            training = study.training
-            samples = _setting(trials, "training.batch_size", training.batch_size) * _setting(
-                trials, "training.accumulate", training.accumulate
-            )
-            return samples / trials["step_time_s"].astype(float)
+            return samples_per_s(trials, study)
         case "leading_infs":
             return trials["skipped_calibration"].astype(float)
         case "skipped_rate":
@@ -119,9 +116,3 @@ def _steps_to(evals: Evals, trial_id: str, loss: float, most: float) -> float:
     values: npt.NDArray[np.float64] = rows["val_loss"].to_numpy(np.float64)
     below = rows["step"].to_numpy(np.float64)[values < loss]  # NaN is not below
     return float(min(below.min(), most)) if len(below) else most
-
-
-def _setting(trials: pd.DataFrame, path: str, fixed: float) -> pd.Series:
-    """A number that was set: what the trial was given, else what the study holds."""
-    given = trials[path].astype(float) if path in trials else pd.Series(np.nan, index=trials.index)
-    return given.where(given.notna(), fixed)

@@ -14,9 +14,16 @@ def grad_norm(parameters: Sequence[Parameter]) -> Tensor:
 
     NaN or infinite if a gradient is, and infinite if a finite one is above the root of fp32's range (1.8e19).
     """
-    return torch.nn.utils.get_total_norm(
-        [parameter.grad for parameter in parameters if parameter.grad is not None], foreach=True
-    )
+    gradients = _gradients(parameters)
+    if not gradients:
+        return torch.zeros((), device=parameters[0].device if parameters else None)
+    # As torch's `get_total_norm`, which sorts the gradients by device first.
+    norm: Tensor = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients)))
+    return norm
+
+
+def _gradients(parameters: Sequence[Parameter]) -> list[Tensor]:
+    return [parameter.grad for parameter in parameters if parameter.grad is not None]
 
 
 class Clipper(Protocol):
@@ -64,7 +71,8 @@ def by_norm(max_norm: float) -> Clipper:
     """Scales all gradients by one factor, so that their global norm is at most this."""
 
     def clip(parameters: Sequence[Parameter], norm: Tensor) -> None:
-        torch.nn.utils.clip_grads_with_norm_(parameters, max_norm, norm, foreach=True)
+        # As torch's `clip_grads_with_norm_`, which sorts the gradients by device first.
+        torch._foreach_mul_(_gradients(parameters), (max_norm / (norm + 1e-6)).clamp(max=1.0))
 
     return _FixedClipper(clip)
 
@@ -117,7 +125,7 @@ class AdaptiveClipper:
         is_cut = is_judged & (limit < norm)
         # As in torch's clip_grads_with_norm_, whose limit cannot be a tensor.
         factor = torch.where(is_cut, (grad_norm + 1e-6).reciprocal() * limit.float(), 1.0).clamp(max=1.0)
-        torch._foreach_mul_([p.grad for p in parameters if p.grad is not None], factor)
+        torch._foreach_mul_(_gradients(parameters), factor)
         self._observe(torch.minimum(norm, limit), is_judged)
         self._start(norm, counts & ~is_judged)
 

@@ -32,14 +32,15 @@ class AdamW(Spec):
 
     def build(self, parameters: "Iterable[Parameter]") -> "torch.optim.Optimizer":
         """One group of all parameters."""
-        import torch
+        from sweep.training.optim.fused import FusedAdam
 
-        return torch.optim.AdamW(
+        return FusedAdam(
             parameters,
             lr=self.lr,
             betas=(self.beta1, self.beta2),
             eps=self.eps,
             weight_decay=self.weight_decay,
+            decoupled_weight_decay=True,
             fused=True,
         )
 
@@ -61,9 +62,9 @@ class Adam(Spec):
 
     def build(self, parameters: "Iterable[Parameter]") -> "torch.optim.Optimizer":
         """One group of all parameters."""
-        import torch
+        from sweep.training.optim.fused import FusedAdam
 
-        return torch.optim.Adam(
+        return FusedAdam(
             parameters,
             lr=self.lr,
             betas=(self.beta1, self.beta2),

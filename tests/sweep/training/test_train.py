@@ -240,6 +240,40 @@ def test_accumulated_micro_batches_make_the_gradient_of_one_large_batch(dataset)
     assert small.grad_norm == pytest.approx(large.grad_norm, rel=1e-3)
 
 
+def test_updates_of_neighbours_in_length_stay_the_same_with_smaller_micro_batches(dataset) -> None:
+    large, small = (
+        start(dataset, config(batch_size=size, accumulate=n, length_window=3)) for size, n in ((8, 1), (2, 4))
+    )
+    for step in range(14):
+        large.step = small.step = step
+        assert large.next_batches()[0] == [i for batch in small.next_batches() for i in batch]
+
+
+def test_updates_of_neighbours_in_length_depend_on_the_step_alone(dataset) -> None:
+    training, later = (start(dataset, config(length_window=3)) for _ in range(2))
+    seen = []
+    for training.step in range(15):
+        seen.append(training.next_batches())
+    later.step = 14
+    assert later.next_batches() == seen[14]
+    later.step = 2
+    assert later.next_batches() == seen[2]
+
+
+def test_a_subset_is_evaluated_until_the_last_step(dataset) -> None:
+    subset = config(eval_every_steps=2, eval_subset=5)
+    records = list(start(dataset, subset, max_steps=4, seed=0).records())
+    other = list(start(dataset, subset, max_steps=4, seed=1).records())
+    full = list(start(dataset, config(eval_every_steps=2), max_steps=4, seed=0).records())
+    labels, others, fulls = (
+        [r.num_labels for r in rows if isinstance(r, EvalRecord)] for rows in (records, other, full)
+    )
+    assert labels == others, "all trainings are evaluated on the same utterances"
+    assert 0 < labels[0] < labels[1] == fulls[0] == fulls[1]
+    steps = [[r.loss for r in rows if isinstance(r, StepRecord)] for rows in (records, full)]
+    assert steps[0] == steps[1]
+
+
 def test_a_split_smaller_than_one_update_is_averaged_over_what_there_is() -> None:
     small = SyntheticConfig.model_validate({**DATA, "num_train": 4}).build()
     plain, accumulated = (

@@ -12,7 +12,7 @@ from sweep.logs.columns import SPELLINGS
 _FORMATS = """\
 FILE is CSV (also TSV, Markdown), Parquet, JSON (lines, a list, an object of lists), a TensorBoard event file or a
 folder that holds one, MLflow's metric file or the folder of its run, or a plain text log; any of them gzipped.
-A steps/<trial>.parquet of a results folder is judged with its study's own settings.
+A steps/<trial>.parquet (.jsonl while it trains) of a results folder is judged with its study's own settings.
 Columns or tags are found by their names in any case and with any separators, with or without "train/". Of several
 losses the best name counts that holds about as much as any; parts without a total are summed. Notes say what was taken:
 """

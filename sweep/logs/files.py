@@ -17,6 +17,8 @@ from sweep.logs.runs import of_one_run, with_sets_apart
 from sweep.logs.source import Source
 from sweep.logs.trace import Trace, understand
 from sweep.logs.words import parse
+from sweep.store.line_sums import line_sum
+from sweep.store.tables import STREAM_SUFFIX, read_step_stream
 
 _HEAD = 2**16
 """Characters in which a header is looked for."""
@@ -75,6 +77,8 @@ def _read(path: Path, choice: ColumnChoice) -> RawLog:
         return events.read_files([(path, source.content())], choice)
     if source.head.startswith(b"PAR1") or source.suffix in (".parquet", ".pq"):
         return _read_parquet(path, source.content(), choice)
+    if _is_own_stream(source):
+        return _of_table("JSON lines", read_step_stream(path), choice)
     if mlflow.is_metric(source.head):
         return mlflow.read_metrics([path], choice)
     head = source.head.decode("utf-8", errors="replace")
@@ -131,23 +135,29 @@ def _read_parquet(path: Path, content: bytes, choice: ColumnChoice) -> RawLog:
         table = file.read()
     except (pa.ArrowException, OSError) as error:
         raise UserError(f"{path} cannot be read as Parquet ({' '.join(str(error).split())})") from error
+    return _of_table("Parquet", table, choice)
+
+
+def _is_own_stream(source: Source) -> bool:
+    """Whether these are the steps of a training under way in a results folder."""
+    is_there = source.suffix == STREAM_SUFFIX and source.path.resolve().parent.name == "steps"
+    return is_there and not source.is_zipped and line_sum(source.head.partition(b"\n")[0]) is not None
+
+
+def _of_table(form: str, table: pa.Table, choice: ColumnChoice) -> RawLog:
     metadata = table.schema.metadata or {}
     version = metadata.get(b"schema_version")
     unknown = _OWN_UNKNOWN if version == b"1" else ()
-    columns = {
-        name: _parquet_column(table.column(name), name in unknown) for name in table.column_names if choice.wants(name)
-    }
+    columns = {name: _column(table.column(name), name in unknown) for name in table.column_names if choice.wants(name)}
     others = [name for name in table.column_names if name not in columns]
 
     def filled() -> Iterable[Bools]:
         return [table.column(name).is_valid().to_numpy() for name in others]
 
-    return RawLog(
-        "Parquet", table.num_rows, tuple(table.column_names), columns, is_own=version is not None, filled=filled
-    )
+    return RawLog(form, table.num_rows, tuple(table.column_names), columns, is_own=version is not None, filled=filled)
 
 
-def _parquet_column(column: pa.ChunkedArray, nan_is_unknown: bool) -> Column:
+def _column(column: pa.ChunkedArray, nan_is_unknown: bool) -> Column:
     kind = column.type
     if not (pa.types.is_floating(kind) or pa.types.is_integer(kind) or pa.types.is_boolean(kind)):
         return list(column.to_pylist())

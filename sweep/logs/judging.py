@@ -81,14 +81,15 @@ _OUTCOMES_WITHOUT_LEVEL = (
 
 
 def setting_of(path: Path, trace: Trace) -> Setting:
-    """What a log is to be judged with: as its study did where it is steps/<trial>.parquet of one, else the usual.
+    """What a log is to be judged with: as its study did where it is a trial's steps/<trial>, else the usual.
 
     Raises:
         ResultsError: the study's own files are damaged.
     """
     usual = Setting(RunContext(has_scaler=trace.has_scaler), MonitorConfig())
     folder = path.resolve().parent.parent
-    if path.suffix != ".parquet" or path.resolve().parent.name != "steps" or not (folder / "study.yaml").exists():
+    is_own = path.suffix in (".parquet", store.STREAM_SUFFIX) and path.resolve().parent.name == "steps"
+    if not is_own or not (folder / "study.yaml").exists():
         return usual
     content = store.read_study(folder)
     notes: tuple[str, ...] = ()

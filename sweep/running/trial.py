@@ -103,6 +103,7 @@ class Trial:
         self._config = with_micro_batch(job.config, job.micro_batch)
         self._l_const = self._l_unif = NAN
         self._records = TrialRecords()
+        self._files = _OpenFiles(self._options.results_dir, job.trial_id)
         self._device = torch.device(self._options.device)
         self._training: Training | None = None
         self._monitor = StabilityMonitor(self._context(has_scaler=False), self._options.monitor)
@@ -267,6 +268,7 @@ class Trial:
             device=self._device,
         )
         self._records = TrialRecords()
+        self._files = _OpenFiles(self._options.results_dir, self.job.trial_id)
         self._monitor = StabilityMonitor(self._context(has_scaler=training.precision.has_scaler), self._options.monitor)
         return training
 
@@ -425,7 +427,7 @@ class Trial:
                 store.write_health(self._options.results_dir, self.job.trial_id, self._records.health_records)
 
     def _save(self, training: Training) -> None:
-        self._write_records(self._options.results_dir, self.job.trial_id)
+        self._files.write(self._records)
         kept = self._options.checkpoints
         if kept == "none":
             return
@@ -514,6 +516,26 @@ class Trial:
     def _spent(self) -> tuple[float, float]:
         wall_s = self._spent_before[0] + time.perf_counter() - self._started
         return wall_s, self._spent_before[1] + time.process_time() - self._cpu_started
+
+
+class _OpenFiles:
+    """Where the steps and evaluations of a training are written as they come."""
+
+    def __init__(self, results_dir: Path, trial_id: str) -> None:
+        self._folder = results_dir
+        self._steps = store.record_stream(results_dir, "steps", trial_id)
+        self._evals = store.record_stream(results_dir, "evals", trial_id)
+
+    def write(self, records: TrialRecords) -> None:
+        """Writes what is new since the call before.
+
+        Raises:
+            MachineError: it cannot be written.
+        """
+        with storing(self._folder / "steps"):
+            self._steps.write(records.steps)
+        with storing(self._folder / "evals"):
+            self._evals.write(records.evals)
 
 
 def _keep(state: dict[str, Any], path: Path) -> None:

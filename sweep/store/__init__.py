@@ -10,6 +10,7 @@
       trials.parquet          one row a finished trial
       steps/<trial>.parquet   one row a training step
       evals/<trial>.parquet   one row an evaluation on the validation split
+      steps/<trial>.jsonl     while the training is under way: a line a step, appended; evals/ likewise
       health/<trial>.parquet  one row a sampled number of the model: headroom, update ratio and the like
       evidence/<trial>/       explanation.json: why a bad trial went bad; traceback.txt of a crash;
                               forensics_error.txt where explaining it failed
@@ -20,9 +21,10 @@
       recipe.yaml             the recommended settings as a study that trains once, with their evidence
       recipe.py               the same as plain PyTorch, to copy
 
-Every file is written beside its place and then renamed over it: a reader never sees half a file. And every file is
-checked before it is believed: sizes, checksums, columns, types, ids of trials. What is none of what was written here
-is a ResultsError that names it, never another exception.
+Every file but the ledger and the records of trainings under way, which grow by whole lines, is written beside its place
+and then renamed over it: a reader never sees half a file. And every file is checked before it is believed: sizes,
+checksums, columns, types, ids of trials. What is none of what was written here is a ResultsError that names it, never
+another exception.
 """
 
 from sweep.store.completeness import JOURNAL_FILE
@@ -48,6 +50,7 @@ from sweep.store.schemas import (
     TRIAL_SCHEMA,
 )
 from sweep.store.tables import (
+    STREAM_SUFFIX,
     TRIALS_FILE,
     RecordKind,
     has_records,
@@ -60,9 +63,12 @@ from sweep.store.tables import (
     read_results,
     read_steps,
     read_trials,
+    record_stream,
     records_path,
     remove_map,
     remove_trial,
+    settle_records,
+    stream_path,
     write_evals,
     write_health,
     write_map,
@@ -79,6 +85,7 @@ __all__ = [
     "RecordKind",
     "SCHEMA_VERSION",
     "STEP_SCHEMA",
+    "STREAM_SUFFIX",
     "TRIALS_FILE",
     "TRIAL_SCHEMA",
     "atomic_path",
@@ -98,9 +105,12 @@ __all__ = [
     "read_steps",
     "read_study",
     "read_trials",
+    "record_stream",
     "records_path",
     "remove_map",
     "remove_trial",
+    "settle_records",
+    "stream_path",
     "without_nonfinite",
     "write_claims",
     "write_evals",

@@ -10,9 +10,9 @@ from collections.abc import Set
 from pathlib import Path
 
 from slr_models.errors import ResultsError
-from sweep.store.files import read_bytes
+from sweep.store.files import check_is_folder, read_bytes
 from sweep.store.ledger_lines import LEDGER_FILE, RECOVER, Roster
-from sweep.store.tables import RECORDS, TRIALS_FILE, finished_ids
+from sweep.store.tables import MOVE_AWAY, RECORDS, STREAM_SUFFIX, STREAMED, TRIALS_FILE, finished_ids
 from sweep.wording import plural
 
 JOURNAL_FILE = "optuna.journal"
@@ -55,8 +55,15 @@ def check_journal(results_dir: Path, num_explored: int) -> None:
 
 
 def recorded_ids(results_dir: Path, kind: str) -> set[str]:
-    """Trials that left a file of records of a kind."""
-    return {path.stem for path in (results_dir / kind).glob("*.parquet") if _GIVEN_BY_A_RUN.fullmatch(path.stem)}
+    """Trials that left records of a kind, as a table or on the way to one.
+
+    Raises:
+        ResultsError: something else lies in the folder's place.
+    """
+    check_is_folder(results_dir / kind, MOVE_AWAY)
+    endings = (".parquet", STREAM_SUFFIX) if kind in STREAMED else (".parquet",)
+    files = (path for ending in endings for path in (results_dir / kind).glob(f"*{ending}"))
+    return {path.stem for path in files if _GIVEN_BY_A_RUN.fullmatch(path.stem)}
 
 
 def num_searched(results_dir: Path) -> int:

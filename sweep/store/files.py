@@ -71,6 +71,12 @@ def check_is_file(path: Path, remedy: str) -> None:
         raise ResultsError(f"{path} is {'a folder, not a file' if path.is_dir() else 'no file'}: {remedy}")
 
 
+def check_is_folder(path: Path, remedy: str) -> None:
+    """Raises ResultsError for what lies in a folder's place: a file, or a link to nothing or to itself."""
+    if os.path.lexists(path) and not path.is_dir():
+        raise ResultsError(f"{path} is {'a link to no folder' if path.is_symlink() else 'no folder'}: {remedy}")
+
+
 def spare(path: Path) -> Path:
     """A name beside a file that nothing has yet: `ledger.jsonl.1`, or the next number that is free."""
     return next(one for n in itertools.count(1) if not (one := path.with_name(f"{path.name}.{n}")).exists())

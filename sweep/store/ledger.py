@@ -53,6 +53,8 @@ class Ledger:
         self.asks: list[Ask] = []
         self.asks_by_phase: dict[str, list[Ask]] = defaultdict(list)
         self.asks_by_group: dict[int, list[Ask]] = defaultdict(list)
+        self.next_group = 0
+        """One more than the largest that was asked for."""
         self.results: dict[str, TrialResult] = {}
         self.explained_s: dict[str, float] = {}
         """How long each search for a cause by replay took, by trial id."""
@@ -139,6 +141,7 @@ class Ledger:
                 self.asks.append(ask)
                 self.asks_by_phase[ask.phase].append(ask)
                 self.asks_by_group[ask.group].append(ask)
+                self.next_group = max(self.next_group, ask.group + 1)
                 if ask.phase == Phase.EXPLORE:
                     self.explored = None
             case Tell(trial_id, spent_s, result):

@@ -10,17 +10,13 @@ Each is one JSON object: `event`, which says what it is, the fields of that, and
 | `explored` | the search, or the claims, want no more of them | `Explored`  |
 | `retry`    | a training that ended is to run again           | `Retry`     |
 
-`sum` is the CRC-32 (eight hexadecimal digits) of the line before the comma in front of it, begun with the line's
-number, counted from 1: so a line that was changed, and one before which lines are missing, is found. Lines of earlier
-versions have none.
+`sum` is the line's checksum (`line_sums`). Lines of earlier versions have none.
 """
 
 import dataclasses
 import json
 import math
 import os
-import re
-import zlib
 from collections.abc import Mapping, Set
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,12 +28,12 @@ from pydantic_core import from_json
 from slr_models.errors import ResultsError
 from sweep.records import STRICT, Amount, Count, Finite, Phase, SettingValues, TrialId, TrialResult
 from sweep.store.files import check_is_file, check_size, read_bytes, said
+from sweep.store.line_sums import check_sum, with_sum
 
 LEDGER_FILE = "ledger.jsonl"
 MAX_LEDGER_MIB, MAX_LINE_MIB = 1024, 16
 """A million trainings fill the first; no line comes near the second."""
 RECOVER = "python -m sweep.recover"
-_SUM, _SUM_LENGTH = re.compile(rb', "sum": "([0-9a-f]{8})"}'), 20
 
 
 @dataclass(frozen=True)
@@ -189,8 +185,7 @@ def written(event: Mapping[str, Any], number: int) -> bytes:
     if "\\ud" in text:
         # Half of a surrogate pair, as in the undecodable name of a file, is no text: nobody could read it back.
         text = json.dumps(json.loads(json.dumps(event, ensure_ascii=False).encode("utf-8", "replace")))
-    head = text.encode()[:-1]
-    return head + b', "sum": "%08x"}\n' % zlib.crc32(head, number)
+    return with_sum(text.encode(), number)
 
 
 def parsed(line: bytes, number: int) -> Line:
@@ -207,7 +202,7 @@ def parsed(line: bytes, number: int) -> Line:
     kind, event, is_summed = _event(line)
     found: Line = _ADAPTERS[kind].validate_python(event)
     if is_summed:
-        _check_sum(line, number)
+        check_sum(line, number)
     return found
 
 
@@ -223,19 +218,6 @@ def _event(line: bytes) -> tuple[str, dict[str, Any], bool]:
     if not isinstance(kind, str) or kind not in _ADAPTERS:
         raise ValueError(f"unknown event {repr(kind)[:40]}")
     return kind, event, is_summed
-
-
-def line_sum(line: bytes) -> tuple[bytes, int] | None:
-    """What a line says before its checksum, and the checksum; None where it has none."""
-    line = line.rstrip(b"\r\n")
-    end = _SUM.fullmatch(line, max(len(line) - _SUM_LENGTH, 0))
-    return None if end is None else (line[: end.start()], int(end[1], 16))
-
-
-def _check_sum(line: bytes, number: int) -> None:
-    stated = line_sum(line)
-    if stated is None or stated[1] != zlib.crc32(stated[0], number):
-        raise ValueError("its checksum does not fit: the line was changed, or lines before it are missing")
 
 
 _ADAPTERS: dict[str, TypeAdapter[Any]] = {
@@ -378,7 +360,7 @@ class LedgerTail:
     def _take(self, line: bytes) -> None:
         kind, event, is_summed = _event(line)
         if is_summed:
-            _check_sum(line, self._num_lines + 1)
+            check_sum(line, self._num_lines + 1)
         if kind == "tell":
             self._roster.note(_TELL_OF.validate_python(event))
         else:

@@ -24,8 +24,8 @@ def _refusal(problem: str, remedy: Remedy) -> ResultsError:
 
 
 @contextmanager
-def refused(path: Path, remedy: Remedy) -> Iterator[None]:
-    """Within, whatever is wrong with what a Parquet file holds becomes a ResultsError with what to do.
+def refused(path: Path, remedy: Remedy, form: str = "Parquet") -> Iterator[None]:
+    """Within, whatever is wrong with what a file of that form holds becomes a ResultsError with what to do.
 
     What the machine refuses (a permission, a broken disk) stays what it is.
     """
@@ -36,12 +36,12 @@ def refused(path: Path, remedy: Remedy) -> Iterator[None]:
     except (pa.ArrowException, ValueError, OverflowError) as error:
         if isinstance(error, OSError) and error.errno is not None:
             raise
-        raise _refusal(f"{path} cannot be read as Parquet ({said(error)})", remedy) from error
+        raise _refusal(f"{path} cannot be read as {form} ({said(error)})", remedy) from error
     except OSError as error:
         # Arrow says so, without a number, of a file that is cut or no Parquet at all.
         if error.errno is not None:
             raise
-        raise _refusal(f"{path} cannot be read as Parquet ({said(error)})", remedy) from error
+        raise _refusal(f"{path} cannot be read as {form} ({said(error)})", remedy) from error
 
 
 def read_table(

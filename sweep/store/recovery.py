@@ -25,10 +25,10 @@ from sweep.store.ledger_lines import (
     Roster,
     Tell,
     event_of,
-    line_sum,
     parsed,
     written,
 )
+from sweep.store.line_sums import line_sum
 from sweep.store.parquet import read_as_it_is
 from sweep.store.schemas import TRIAL_SCHEMA
 from sweep.store.tables import RECORDS, TRIALS_FILE, places_of
@@ -62,8 +62,8 @@ def salvage(content: bytes) -> Salvaged:
             found.lines.append(parsed(line, place))
             number = place
         except ValueError:
+            # It may stand twice: what follows it is then no further on.
             found.num_damaged += 1
-            number += 1
     return found
 
 
@@ -139,12 +139,30 @@ _RESULT = TypeAdapter(TrialResult)
 
 
 def _place(line: bytes, expected: int, last: int) -> int:
-    """The number under which a line was written, as its checksum tells; what was expected where none fits."""
+    """The number that a line was written under, as its checksum tells; `expected`, the least, where none fits."""
     stated = line_sum(line)
     if stated is None:
         return expected
     head, total = stated
-    return next((n for n in range(expected, last) if zlib.crc32(head, n) == total), expected)
+    if zlib.crc32(head, expected) == total:
+        return expected
+    number = _begun_with(head, total)
+    return number if expected <= number < last else expected
+
+
+def _begun_with(content: bytes, total: int) -> int:
+    """The number with which the CRC-32 of a content must begin to come to a total: there is exactly one."""
+    state = total ^ _ONES
+    # Each byte is taken back. The upper byte tells which entry of the table it has brought in.
+    for byte in reversed(content):
+        index = _INDEX_OF_UPPER[state >> 24]
+        state = (state ^ _CRC_TABLE[index]) << 8 | index ^ byte
+    return state ^ _ONES
+
+
+_ONES = 0xFFFFFFFF
+_CRC_TABLE = [zlib.crc32(bytes([byte]), _ONES) ^ _ONES for byte in range(256)]
+_INDEX_OF_UPPER = {entry >> 24: index for index, entry in enumerate(_CRC_TABLE)}
 
 
 @dataclass(frozen=True)
@@ -188,7 +206,7 @@ def rebuilt(salvaged: Salvaged, table: Sequence[TrialResult], num_lanes: int) ->
     known = [s for line in lines if (s := getattr(line, "spent_s", None)) is not None]
     lost, left_out = [], []
     for result in table:
-        if result.trial_id not in roster.told | roster.retried:
+        if result.trial_id not in roster.told and result.trial_id not in roster.retried:
             try:
                 roster.check(Tell(result.trial_id, 0.0, result))
                 lost.append(result)

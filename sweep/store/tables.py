@@ -3,9 +3,11 @@
 import dataclasses
 import functools
 import math
+import os
 import shutil
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -18,9 +20,10 @@ from pydantic import TypeAdapter, ValidationError
 
 from slr_models.errors import ResultsError
 from sweep.records import EvalRecord, HealthRecord, StepRecord, TrialResult
-from sweep.store.files import atomic_path, said, trial_name
+from sweep.store.files import atomic_path, check_is_file, check_is_folder, check_size, said, trial_name
 from sweep.store.ledger_lines import LEDGER_FILE, table_remedy, tells_results
 from sweep.store.parquet import is_text, read_table, refused
+from sweep.store.record_stream import MAX_STREAM_MIB, RecordStream, read_stream
 from sweep.store.schemas import (
     EDGE_SCHEMA,
     EVAL_SCHEMA,
@@ -33,11 +36,17 @@ from sweep.store.schemas import (
 _NAN_WHERE_NOT_LOGGED = ("grad_norm", "loss_scale", "lr", "time_s", "blank_rate", "input_dependence")
 """Columns of the steps in which a NaN of schema version 1 may say that nothing was logged."""
 RecordKind = Literal["steps", "evals", "health"]
+StreamedKind = Literal["steps", "evals"]
+STREAMED: tuple[StreamedKind, ...] = ("steps", "evals")
+"""What grows with a training; of its health, only so many samples are kept."""
+STREAM_SUFFIX = ".jsonl"
 RECORDS: Mapping[RecordKind, pa.Schema] = {"steps": STEP_SCHEMA, "evals": EVAL_SCHEMA, "health": HEALTH_SCHEMA}
 """What trials leave in a file of their own: the folder, and the columns."""
+_REMEDY = "delete it: the report does without it"
 _CALLED = {"steps": "steps", "evals": "evaluations", "health": "health samples"}
 T = TypeVar("T")
 
+MOVE_AWAY = "move it away, and restore the folder from a backup if you have one"
 TRIALS_FILE = "trials.parquet"
 MAP_FILE, EDGES_FILE = "stability_map.parquet", "edges.parquet"
 
@@ -48,7 +57,7 @@ def _write_table(path: Path, table: pa.Table) -> None:
 
 
 def records_path(results_dir: Path, kind: RecordKind, trial_id: str) -> Path:
-    """Where the records of a trial lie.
+    """Where the table of a trial's records lies.
 
     Raises:
         ResultsError: the id cannot name a trial.
@@ -56,26 +65,55 @@ def records_path(results_dir: Path, kind: RecordKind, trial_id: str) -> Path:
     return results_dir / kind / f"{trial_name(trial_id)}.parquet"
 
 
-def has_records(results_dir: Path, kind: RecordKind, trial_id: str) -> bool:
-    """Whether a trial left records of a kind; whatever lies in their place is to be told of.
+def stream_path(results_dir: Path, kind: StreamedKind, trial_id: str) -> Path:
+    """Where the records of a trial lie until they make a table; see `record_stream`.
 
     Raises:
         ResultsError: the id cannot name a trial.
     """
-    return records_path(results_dir, kind, trial_id).exists()
+    return records_path(results_dir, kind, trial_id).with_suffix(STREAM_SUFFIX)
+
+
+def _found(results_dir: Path, kind: RecordKind, trial_id: str) -> Path:
+    """The file that holds a trial's records; that of the table where there is none, or both."""
+    table = records_path(results_dir, kind, trial_id)
+    if kind == "health" or os.path.lexists(table):
+        return table
+    stream = stream_path(results_dir, kind, trial_id)
+    return stream if os.path.lexists(stream) else table
+
+
+def has_records(results_dir: Path, kind: RecordKind, trial_id: str) -> bool:
+    """Whether a trial left records of a kind; whatever lies in their place is to be told of.
+
+    Raises:
+        ResultsError: the id cannot name a trial, or something else lies in place of the folder of all trials' records.
+    """
+    path = _found(results_dir, kind, trial_id)
+    check_is_folder(path.parent, MOVE_AWAY)
+    return os.path.lexists(path)
 
 
 def _records(
     results_dir: Path, kind: RecordKind, trial_id: str, names: Sequence[str] | None = None, *, threads: bool = True
 ) -> pa.Table:
-    path = records_path(results_dir, kind, trial_id)
-    if not path.exists():
+    if not has_records(results_dir, kind, trial_id):
         raise ResultsError(
-            f"{path} does not exist, so there are no {_CALLED[kind]} of trial {trial_id}: is this a results folder of "
-            f"a study?"
+            f"{records_path(results_dir, kind, trial_id)} does not exist, so there are no {_CALLED[kind]} of trial "
+            f"{trial_id}: is this a results folder of a study?"
         )
-    table = read_table(path, RECORDS[kind], "delete it: the report does without it", names, threads=threads)
-    with refused(path, "delete it: the report does without it"):
+    path = _found(results_dir, kind, trial_id)
+    try:
+        if path.suffix == STREAM_SUFFIX:
+            table = _read_stream(path, kind, names)
+        else:
+            table = read_table(path, RECORDS[kind], _REMEDY, names, threads=threads)
+    except (ResultsError, FileNotFoundError):
+        if os.path.lexists(path) or not has_records(results_dir, kind, trial_id):
+            raise
+        # The training ended, or went on, at this moment: the other file has taken its place.
+        return _records(results_dir, kind, trial_id, names, threads=threads)
+    with refused(path, _REMEDY, _form(path)):
         steps = table.column("step").to_numpy() if "step" in table.column_names else np.zeros(0)
         if not (steps >= 0).all():
             raise ValueError("some of its steps are missing or below 0")
@@ -85,6 +123,32 @@ def _records(
     return table
 
 
+def _read_stream(path: Path, kind: RecordKind, names: Sequence[str] | None) -> pa.Table:
+    """What a stream holds, as the table that will take its place."""
+    check_is_file(path, _REMEDY)
+    check_size(path, path.stat().st_size, MAX_STREAM_MIB, _REMEDY)
+    with refused(path, _REMEDY, _form(path)):
+        if kind == "steps":
+            pieces = [_step_table(records) for records in read_stream(path, _STEPS)]
+        else:
+            pieces = [_eval_table(records) for records in read_stream(path, _EVALS)]
+        table = pa.concat_tables(pieces).combine_chunks()
+    return table if names is None else table.select(list(names))
+
+
+def read_step_stream(path: Path) -> pa.Table:
+    """The steps of a training under way, as its table will have them.
+
+    Raises:
+        ResultsError: the file is damaged.
+    """
+    return _read_stream(path, "steps", None)
+
+
+def _form(path: Path) -> str:
+    return "lines of JSON" if path.suffix == STREAM_SUFFIX else "Parquet"
+
+
 def places_of(results_dir: Path, trial_id: str) -> list[Path]:
     """Files and folders that a training may have left, apart from its lines of the ledger and its row.
 
@@ -92,7 +156,9 @@ def places_of(results_dir: Path, trial_id: str) -> list[Path]:
         ResultsError: the id cannot name a trial.
     """
     own = (results_dir / folder / trial_name(trial_id) for folder in ("checkpoints", "evidence"))
-    return [*(records_path(results_dir, kind, trial_id) for kind in RECORDS), *own]
+    tables = (records_path(results_dir, kind, trial_id) for kind in RECORDS)
+    streams = (stream_path(results_dir, kind, trial_id) for kind in STREAMED)
+    return [*tables, *streams, *own]
 
 
 def remove_trial(results_dir: Path, trial_id: str) -> None:
@@ -105,17 +171,42 @@ def remove_trial(results_dir: Path, trial_id: str) -> None:
 
 
 def write_steps(results_dir: Path, trial_id: str, records: Sequence[StepRecord]) -> None:
-    """Writes all step records of a trial."""
-    columns = {name: [getattr(r, name) for r in records] for name in STEP_SCHEMA.names}
-    columns["skip_reason"] = [None if r.skip_reason is None else r.skip_reason.value for r in records]
-    _write_table(records_path(results_dir, "steps", trial_id), pa.table(columns, schema=STEP_SCHEMA))
+    """Writes all step records of a trial, as a table."""
+    _write_records(results_dir, "steps", trial_id, _step_table(records))
 
 
 def write_evals(results_dir: Path, trial_id: str, records: Sequence[EvalRecord]) -> None:
-    """Writes all evaluation records of a trial."""
-    rows = [{**dataclasses.asdict(r), "wer": r.wer} for r in records]
-    table = pa.Table.from_pylist(rows, schema=EVAL_SCHEMA)
-    _write_table(records_path(results_dir, "evals", trial_id), table)
+    """Writes all evaluation records of a trial, as a table."""
+    _write_records(results_dir, "evals", trial_id, _eval_table(records))
+
+
+def settle_records(results_dir: Path, trial_id: str) -> None:
+    """Makes tables of the records of a training that ended without doing so itself; damaged ones stay as they are."""
+    for kind in STREAMED:
+        if os.path.lexists(stream_path(results_dir, kind, trial_id)):
+            with suppress(ResultsError):
+                _write_records(results_dir, kind, trial_id, _records(results_dir, kind, trial_id))
+
+
+def _write_records(results_dir: Path, kind: StreamedKind, trial_id: str, table: pa.Table) -> None:
+    """Writes all records of a trial; only then the stream goes, so that they are never nowhere."""
+    _write_table(records_path(results_dir, kind, trial_id), table)
+    stream_path(results_dir, kind, trial_id).unlink(missing_ok=True)
+
+
+def record_stream(results_dir: Path, kind: StreamedKind, trial_id: str) -> RecordStream:
+    """Where a training writes its records as they come, until `write_steps` or `write_evals` ends it."""
+    return RecordStream(stream_path(results_dir, kind, trial_id), records_path(results_dir, kind, trial_id))
+
+
+def _step_table(records: Sequence[StepRecord]) -> pa.Table:
+    columns = {name: [getattr(r, name) for r in records] for name in STEP_SCHEMA.names}
+    columns["skip_reason"] = [None if r.skip_reason is None else r.skip_reason.value for r in records]
+    return pa.table(columns, schema=STEP_SCHEMA)
+
+
+def _eval_table(records: Sequence[EvalRecord]) -> pa.Table:
+    return pa.Table.from_pylist([{**dataclasses.asdict(r), "wer": r.wer} for r in records], schema=EVAL_SCHEMA)
 
 
 def write_health(results_dir: Path, trial_id: str, records: Sequence[HealthRecord]) -> None:
@@ -311,8 +402,8 @@ def _frame(results_dir: Path, kind: RecordKind, trial_id: str) -> pd.DataFrame:
 
 def _loaded(results_dir: Path, kind: RecordKind, trial_id: str, record: TypeAdapter[list[T]]) -> list[T]:
     """A trial's records, each as its model has it."""
-    path, table = records_path(results_dir, kind, trial_id), _records(results_dir, kind, trial_id)
-    with refused(path, "delete it: the report does without it"):
+    table, path = _records(results_dir, kind, trial_id), _found(results_dir, kind, trial_id)
+    with refused(path, _REMEDY, _form(path)):
         rows: list[dict[str, Any]] = table.to_pylist()
         is_earlier = kind == "steps" and (table.schema.metadata or {}).get(b"schema_version", b"1") == b"1"
         for row in rows:

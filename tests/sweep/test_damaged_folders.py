@@ -101,9 +101,15 @@ def _changed(path: Path, change: Callable[[bytes], bytes]) -> None:
     path.write_bytes(change(path.read_bytes()))
 
 
+def _half(content: bytes) -> bytes:
+    """The first half, up to amid a line: what is cut off between two may read as a shorter whole."""
+    half = content[: len(content) // 2]
+    return half if half == half.rstrip() else content[: len(half) + 8]
+
+
 DAMAGES: dict[str, Callable[[Path], object]] = {
     "empty": lambda path: path.write_bytes(b""),
-    "cut": lambda path: _changed(path, lambda content: content[: len(content) // 2]),
+    "cut": lambda path: _changed(path, _half),
     "zeroed": lambda path: _changed(path, lambda content: bytes(len(content))),
     "random": lambda path: path.write_bytes(random.Random(1).randbytes(500)),
     "not UTF-8": lambda path: path.write_bytes(b'{"a": "\xff\xfe"}\n'),
@@ -184,6 +190,49 @@ def test_the_report_does_without_the_files_of_single_trials_and_names_them(
     assert page.count("<tr data-id") == 8, "no trial is missing in the table"
 
 
+def _as_link_to_itself(path: Path) -> None:
+    path.symlink_to(path.name)
+
+
+def _as_link_to_nothing(path: Path) -> None:
+    path.symlink_to("nowhere")
+
+
+IN_A_FOLDER_S_PLACE: dict[str, Callable[[Path], object]] = {
+    "a file": lambda path: path.write_bytes(b"x"),
+    "a link to itself": _as_link_to_itself,
+    "a link to nothing": _as_link_to_nothing,
+    "a pipe": os.mkfifo,
+}
+
+
+@pytest.mark.parametrize("damage", IN_A_FOLDER_S_PLACE)
+@pytest.mark.parametrize("kind", ["steps", "evals", "health"])
+def test_what_lies_in_place_of_a_folder_of_records_is_named_once_and_costs_these_records_alone(
+    kind: str, damage: str, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.rmtree(folder / kind)
+    IN_A_FOLDER_S_PLACE[damage](folder / kind)
+    assert report([str(folder)]) == 0
+    (told,) = capsys.readouterr().err.splitlines()
+    what = "a link to no folder" if "link" in damage else "no folder"
+    assert told.startswith(f"warning: {folder / kind} is {what}: move it away")
+    page = (folder / "report.html").read_text(encoding="utf-8")
+    assert "1 file of this folder cannot be read" in page and page.count("<tr data-id") == 8
+    code, refused, _ = run_again(folder, capsys)
+    assert code == 2 and f"{folder / kind} is {what}: move it away" in refused, "nothing can be written there"
+
+
+@pytest.mark.parametrize("damage", [_as_link_to_itself, _as_link_to_nothing])
+def test_a_link_to_nothing_in_place_of_records_is_named(
+    damage: Callable[[Path], None], folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (folder / "steps" / "0003.parquet").unlink()
+    damage(folder / "steps" / "0003.parquet")
+    assert report([str(folder)]) == 0
+    assert "steps/0003.parquet is no file: delete it" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("damage", DAMAGES)
 def test_what_is_derived_from_the_trials_is_read_as_such_or_refused(damage: str, folder: Path) -> None:
     readers = {
@@ -250,6 +299,19 @@ def test_records_are_loaded_as_such_or_refused(kind: str, damage: str, folder: P
     loaded = sweep.load(folder)
     with pytest.raises(ResultsError, match="0003.parquet"):
         getattr(loaded, kind)("0003")
+
+
+@pytest.mark.parametrize("damage", [name for name in DAMAGES if name not in ("empty", "cut")])
+@pytest.mark.parametrize("kind", ["steps", "evals"])
+def test_records_of_a_training_under_way_are_loaded_as_such_or_refused(kind: str, damage: str, folder: Path) -> None:
+    load = {"steps": store.load_steps, "evals": store.load_evals}[kind]
+    store.record_stream(folder, kind, "0003").write(load(folder, "0003"))
+    assert not (folder / kind / "0003.parquet").exists()
+    DAMAGES[damage](folder / kind / "0003.jsonl")
+    with pytest.raises(ResultsError, match=rf"{kind}/0003.jsonl .*: delete it"):
+        load(folder, "0003")
+    with pytest.raises(ResultsError, match="0003.jsonl"):
+        getattr(sweep.load(folder), kind)("0003")
 
 
 def with_column(name: str, values: list[object]) -> Callable[[pd.DataFrame], pd.DataFrame]:

@@ -110,14 +110,27 @@ def test_trials_after_one_another_do_not_touch_each_other(dataset, tmp_path) -> 
     assert after.precision_implementation == fresh.precision_implementation != ""
 
 
-def test_an_interrupted_trial_goes_on_from_its_checkpoint_to_the_same_end(dataset, tmp_path) -> None:
+@pytest.mark.parametrize("left", ["under way", "at its end", "by an earlier version", "at a step past its checkpoint"])
+def test_an_interrupted_trial_goes_on_from_its_checkpoint_to_the_same_end(dataset, tmp_path, left) -> None:
     kept = options(tmp_path, checkpoints="best_and_last", early_stop=False)
     sampled = {"health_every_steps": 8}
     whole = run(TrialRunner(dataset, kept), job("0000", **sampled))
     trial = TrialRunner(dataset, kept).start(job("0001", **sampled))
     assert isinstance(trial.advance(), Progress)
     assert isinstance(trial.advance(), Progress)
+    checkpoint = tmp_path / "checkpoints" / "0001" / "last.pt"
+    at_20 = checkpoint.read_bytes()
+    if left in ("at its end", "at a step past its checkpoint"):
+        assert isinstance(trial.advance(), Progress)
+        checkpoint.write_bytes(at_20)
+    if left == "at its end":
+        assert isinstance(trial.advance(), TrialResult)
+    if left == "by an earlier version":
+        store.settle_records(tmp_path, "0001")
+    form = "jsonl" if left in ("under way", "at a step past its checkpoint") else "parquet"
+    assert (tmp_path / "steps" / f"0001.{form}").is_file()
     resumed = run(TrialRunner(dataset, kept), job("0001", **sampled))
+    assert sorted(os.listdir(tmp_path / "steps")) == ["0000.parquet", "0001.parquet"]
     for read in (store.read_steps, store.read_evals):
         one, two = (read(tmp_path, t).drop(columns="time_s") for t in ("0000", "0001"))
         assert one.equals(two)
@@ -430,6 +443,9 @@ def _zero(path: Path) -> None:
 
 
 def _shorten(path: Path) -> None:
+    if path.suffix == ".jsonl":
+        path.write_bytes(b"".join(path.read_bytes().splitlines(keepends=True)[:-1]))
+        return
     table = pq.read_table(path)
     pq.write_table(table.slice(0, len(table) - 1), path)
 
@@ -458,10 +474,33 @@ def _of_another_model(path: Path) -> None:
     torch.save(state, path)
 
 
+def test_a_training_writes_each_record_once_until_its_end(dataset, tmp_path) -> None:
+    trial = TrialRunner(dataset, options(tmp_path)).start(job())
+    seen = b""
+    for num_evals in (1, 2, 3):
+        assert isinstance(trial.advance(), Progress)
+        for kind, num in (("steps", 10 * num_evals), ("evals", num_evals)):
+            assert os.listdir(tmp_path / kind) == ["0000.jsonl"]
+            assert len((tmp_path / kind / "0000.jsonl").read_bytes().splitlines()) == num
+        content = (tmp_path / "steps" / "0000.jsonl").read_bytes()
+        assert content.startswith(seen)
+        seen = content
+    before = store.read_steps(tmp_path, "0000")
+    assert isinstance(trial.advance(), TrialResult)
+    assert os.listdir(tmp_path / "steps") == os.listdir(tmp_path / "evals") == ["0000.parquet"]
+    assert store.read_steps(tmp_path, "0000").equals(before)
+
+
 @pytest.mark.parametrize(
     ("name", "damage"),
     [
-        *((f"{kind}/0001.parquet", damage) for kind in ("steps", "evals") for damage in (Path.unlink, _zero, _shorten)),
+        *(
+            (f"{kind}/0001.{form}", damage)
+            for kind in ("steps", "evals")
+            for form in ("jsonl", "parquet")
+            for damage in (Path.unlink, _zero, _shorten)
+        ),
+        ("steps/0001.jsonl", _cut),
         ("steps/0001.parquet", _cut),
         ("evals/0001.parquet", _other_table),
         ("health/0001.parquet", _zero),
@@ -476,6 +515,9 @@ def test_a_trial_whose_state_is_of_no_use_begins_anew_and_says_so(dataset, tmp_p
     short = dataclasses.replace(job("0001", health_every_steps=4), max_steps=20)
     trial = TrialRunner(dataset, kept).start(short)
     assert isinstance(trial.advance(), Progress) and trial.note is None
+    if name.endswith(".parquet"):
+        # As earlier versions left them.
+        store.settle_records(tmp_path, "0001")
     damage(tmp_path / name)
     resumed = TrialRunner(dataset, kept).start(short)
     assert isinstance(first := resumed.advance(), Progress) and first.step == 10, "from its first step"
@@ -503,6 +545,7 @@ def test_a_machine_that_fails_is_no_result_and_the_trial_runs_again(dataset, tmp
     with no_more_files(), pytest.raises(MachineError, match=r"Too many open files: the machine refused this"):
         trial.advance()
     assert not (tmp_path / "evidence").exists(), "it is no crash"
+    assert len(store.read_steps(tmp_path, "0001")) == 10 and len(store.read_evals(tmp_path, "0001")) == 1
     again = TrialRunner(dataset, kept).start(job("0001"))
     assert isinstance(progress := again.advance(), Progress) and progress.step == 20 and again.note is None
 

@@ -254,6 +254,7 @@ TRIAL_COLUMNS = {
     "precision_implementation": TEXT,
     "settings_changed_at_step": WHOLE,
     "micro_batch": WHOLE,
+    "gpu_shared_by": WHOLE,
 }
 """As they were first stored: what others have written for these columns must go on reading them."""
 

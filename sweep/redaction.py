@@ -1,5 +1,6 @@
 """Takes passwords out of what is said: whatever a user wrote into an address, or a library puts into its errors."""
 
+import json
 import os
 import re
 import urllib.parse
@@ -10,9 +11,21 @@ _SHORTEST, _SHORTEST_OF_ENVIRONMENT = 4, 6
 """A password of fewer characters may be any word; it is hidden where it stands in a URL."""
 # Whoever leaves an @ or a / in a password as it is shall not have it printed for that: all up to the last @ goes.
 _USER = re.compile(r"([a-z][a-z0-9+.-]+:/{1,2})[^\s'\"<>]*@", re.IGNORECASE)
-_SECRET_WORD = r"(?:pass|pwd|secret|token|credential|api_?key|access_?key|auth|signature)"
-_PARAMETER = re.compile(rf"(?<=[?&;\s])([\w.-]*{_SECRET_WORD}[\w.-]*=)[^\s&;'\"<>]+", re.IGNORECASE)
-_SECRET_VARIABLE = re.compile(r"(?:_TOKEN|_PASSWORD|_PASSWD|_SECRET|_API_KEY|_ACCESS_KEY)$", re.IGNORECASE)
+# One with spaces or quotes needs a user before it, and what follows the colon must be no port.
+_SPACED_USER = re.compile(
+    r"([a-z][a-z0-9+.-]+:/{1,2})[^\s'\"<>/@:\[]*:(?!\d+(?:[/\s'\",;]|$))\S(?:(?!:/)[^\n])*?@(?=[\w\[])", re.IGNORECASE
+)
+_SECRET_WORD = r"(?:pass|pwd|secret|token|credential|api_?key|access_?key|auth(?!_mode)|signature)"
+_VALUE = r"(?:\"[^\"\n]+\"|'[^'\n]+'|[^\s&;'\"<>]+)"
+_PARAMETER = re.compile(rf"(?<![^?&;\s'\"])([\w.-]*{_SECRET_WORD}[\w.-]*=){_VALUE}", re.IGNORECASE)
+_HEADER = re.compile(
+    r"(\b(?:authorization['\"]?\s*[:=]\s*['\"]?(?:(?:basic|bearer|digest|negotiate|token)\s+)?|bearer\s+(?=\S{8})))"
+    r"[^\s'\",;]+",
+    re.IGNORECASE,
+)
+_SECRET_VARIABLE = re.compile(
+    r"(?:PASSWORD|PASSWD|PASSPHRASE|(?:^|_)PASS|_PWD|_TOKEN|_SECRET|_(?:API|ACCESS|SECRET|PRIVATE)_KEY)$", re.IGNORECASE
+)
 _URL_VARIABLE = re.compile(r"(?:_URI|_URL|_PROXY|_DSN)$", re.IGNORECASE)
 
 
@@ -26,9 +39,16 @@ def redacted(text: str, *addresses: str | None) -> str:
     known = {secret for address in addresses for secret in _passwords(address or "") if len(secret) >= _SHORTEST}
     known.update(secret for secret in _of_environment() if len(secret) >= _SHORTEST_OF_ENVIRONMENT)
     # The longest first: one may hold another.
-    for secret in sorted(known, key=len, reverse=True):
-        text = text.replace(secret, HIDDEN)
-    return _PARAMETER.sub(rf"\g<1>{HIDDEN}", _USER.sub(rf"\g<1>{HIDDEN}@", text))
+    for form in sorted({form for secret in known for form in _forms(secret)}, key=len, reverse=True):
+        text = text.replace(form, HIDDEN)
+    for pattern, instead in (
+        (_SPACED_USER, f"{HIDDEN}@"),
+        (_USER, f"{HIDDEN}@"),
+        (_HEADER, HIDDEN),
+        (_PARAMETER, HIDDEN),
+    ):
+        text = pattern.sub(rf"\g<1>{instead}", text)
+    return text
 
 
 def without_password(address: str) -> tuple[str, str, str]:
@@ -54,3 +74,10 @@ def _passwords(address: str) -> Iterator[str]:
     user, _, _ = address.rpartition("@")
     password = user.partition("://")[2].partition(":")[2]
     yield from (password, urllib.parse.unquote(password))
+
+
+def _forms(secret: str) -> Iterator[str]:
+    """A secret as it is, and as addresses and quotations write one with spaces, quotes or other such letters."""
+    yield secret
+    yield from (urllib.parse.quote(secret), urllib.parse.quote(secret, safe=""), urllib.parse.quote_plus(secret))
+    yield from (repr(secret)[1:-1], json.dumps(secret)[1:-1], secret.replace("\\", r"\\").replace("'", r"\'"))

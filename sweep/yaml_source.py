@@ -204,8 +204,10 @@ def load(path: Path) -> YamlSource:
         raise SettingError(f"{path} does not exist: give the path of a study file") from None
     except (OSError, ValueError) as error:
         raise SettingError(f"{path} cannot be read as text: {error}") from error
-    if content.startswith((b"\xff\xfe", b"\xfe\xff")):
-        raise SettingError(f"{path} cannot be read as text: it is in UTF-16: save it as UTF-8")
+    # The mark of UTF-32 begins with that of UTF-16.
+    for name, marks in (("UTF-32", (b"\xff\xfe\0\0", b"\0\0\xfe\xff")), ("UTF-16", (b"\xff\xfe", b"\xfe\xff"))):
+        if content.startswith(marks):
+            raise SettingError(f"{path} cannot be read as text: it is in {name}: save it as UTF-8")
     try:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:

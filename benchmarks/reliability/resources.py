@@ -1,14 +1,15 @@
 """What a long study takes of the machine: disk, and memory and open files of its processes, over thousands of trials.
 
 Runs one study of very short trainings through the command line and looks at its processes every few seconds: the
-command itself (the driver), the actors that train, and the rest of Ray. Memory is PSS, a process's own pages and its
-share of those that several use, where the system tells it, else RSS. The slope is a least-squares line over the second
-half of the trials, since libraries fill their caches in the first.
+command itself (the driver), the actors that train, and the rest of Ray. Memory is USS, the pages that are a process's
+own, where the system tells it, else RSS: shared ones depend on what else runs. The slope is a least-squares line over
+the second half of the trials, since libraries fill their caches in the first.
 
-Last measured: 700 trials in under 5 minutes, on two idle cores. Open files: driver 40, two actors 89, flat. Memory: two
-actors 884 MiB, +3.4 MiB per 1000 trials, flat; the driver 434 to 444 MiB, +36 per 1000 (+60 to 76 before Ray Tune's
-objects of finished trials were emptied); the rest of Ray +18 per 1000. Disk: 23 KiB a trial in the results folder with
-its report, none of it Ray's; 7 MiB in Ray's own folder, which goes with the run, +8 per 1000.
+Last measured: 2,000 trials in 16 minutes, on two cores that other programs kept busy. Open files: driver 40, two actors
+88, flat. Memory: two actors 651 MiB, +1.0 MiB per 1000 trials, flat; the driver 372 to 387 MiB from the 400th to the
+1,600th trial, 12 KiB a trial, of which 9 are what the study knows of its trials (`benchmarks.speed.driver_scale`), then
+a step of 27 MiB at once and as slowly on; the rest of Ray 532 to 548 MiB, +18 per 1000. Disk: 21 KiB a trial in the
+results folder with its report, none of it Ray's; 19 MiB in Ray's own folder, which goes with the run, +8 per 1000.
 
     python -m benchmarks.reliability.resources [--trials 2000] [--time 25m] [--output FILE.json]
 """
@@ -95,7 +96,7 @@ def watched(run: Run, temporary: Path) -> list[dict[str, Any]]:
             try:
                 kind = kind_of(process, run.process.pid)
                 memory = process.memory_full_info()
-                sums[f"{kind}: MiB"] += getattr(memory, "pss", memory.rss) / MIB
+                sums[f"{kind}: MiB"] += getattr(memory, "uss", memory.rss) / MIB
                 sums[f"{kind}: open files"] += process.num_fds()
                 sums[f"{kind}: processes"] += 1
             except psutil.Error:

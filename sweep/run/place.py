@@ -15,7 +15,7 @@ LONGEST_INSIDE = 300
 """Bytes of the longest path within a results folder, which is one that a logger makes."""
 _NOT_IN_NAMES = re.compile(r'[<>:"/\\|?*]')
 _RESERVED = re.compile(
-    r"(con|prn|aux|nul|com[0-9\u00b9\u00b2\u00b3]|lpt[0-9\u00b9\u00b2\u00b3])(?=\.|$)", re.IGNORECASE
+    r"(con|conin\$|conout\$|prn|aux|nul|com[0-9\u00b9\u00b2\u00b3]|lpt[0-9\u00b9\u00b2\u00b3])(?=\.|$)", re.IGNORECASE
 )
 _INSTEAD = "give --results another folder"
 

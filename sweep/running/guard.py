@@ -21,6 +21,7 @@ MARK = "SLR_SWEEP_SESSION"
 """Variable of the environment that all of Ray's processes inherit, its value the folder: so they are found again, those
 too whose parents have died."""
 _LOG_OF_JOINED = "python-core-driver-"
+_OF_MULTIPROCESSING = "pymp-"
 _END_S = 10.0
 
 
@@ -54,11 +55,25 @@ def remove(folder: Path) -> None:
 def end_processes(folder: Path) -> None:
     """Kills all processes of a session; returns when none is left, at the latest after 10 s."""
     deadline = time.monotonic() + _END_S
+    temporary: set[Path] = set()
     while (left := processes(folder)) and time.monotonic() < deadline:
+        # First of all: some end by themselves with the first that is killed.
+        temporary.update(*map(_temporary_folders, left))
         for process in left:
             with contextlib.suppress(psutil.Error):
                 process.kill()
         psutil.wait_procs(left, timeout=0.5)
+    for one in temporary:
+        shutil.rmtree(one, ignore_errors=True)
+
+
+def _temporary_folders(process: psutil.Process) -> set[Path]:
+    """Folders that Python's multiprocessing made for a process's sockets, as in Ray's dashboard; a kill leaves them."""
+    # It may have ended, or not be allowed to be asked, as on systems other than Linux.
+    with contextlib.suppress(psutil.Error):
+        sockets = (Path(one.laddr).parent for one in process.net_connections("unix") if one.laddr)
+        return {place for place in sockets if place.name.startswith(_OF_MULTIPROCESSING)}
+    return set()
 
 
 def processes(folder: Path) -> list[psutil.Process]:

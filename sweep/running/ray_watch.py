@@ -5,7 +5,8 @@ import signal
 import socket
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import psutil
 
@@ -123,16 +124,37 @@ class RayWatch:
 
     def _end(self, error: RayDiedError) -> None:
         self.died = self.died or error
-        self._on_death()
-        if self._before is not None:
-            # Its number is known: this thread ends before the main thread does.
-            signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGUSR2)
-        if not self._over.wait(_GRACE_S):
+        with _compiled_code_silent():
+            self._on_death()
+            if self._before is not None:
+                # Its number is known: this thread ends before the main thread does.
+                signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGUSR2)
+            has_ended = self._over.wait(_GRACE_S)
+        if not has_ended:
             if sys.stdout.isatty():
                 # The moving lines have hidden the cursor.
                 os.write(1, b"\x1b[?25h\n")
             os.write(2, f"error: {error}\n".encode())
             os._exit(EXIT_MACHINE)
+
+
+@contextmanager
+def _compiled_code_silent() -> Iterator[None]:
+    """Within, nothing reaches stderr: what Ray's compiled part says of a connection that it waits for cannot be turned
+    off."""
+    try:
+        kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    except OSError:
+        # Closed, or no more files can be opened.
+        yield
+        return
+    try:
+        os.dup2(nowhere, 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)
 
 
 def _is_alive(process: psutil.Process) -> bool:

@@ -30,6 +30,19 @@ SECRET = "s3cret-w0rd"
         ("write to me@example.org, see http://host/x", "write to me@example.org, see http://host/x"),
         ("C:/users/me@work/study.yaml", "C:/users/me@work/study.yaml"),
         ("results/x/study.yaml:3: pass=1", "results/x/study.yaml:3: pass=***"),
+        ("MY_PASS=abc", "MY_PASS=***"),
+        ("env 'MY_PASS=abc' and DB_PASSWORD=\"a b'c\" x", "env 'MY_PASS=***' and DB_PASSWORD=*** x"),
+        ("http://me:a long 'pass\"word@host:5000/x is down", "http://***@host:5000/x is down"),
+        ("http://me:1a b@host", "http://***@host"),
+        ("Authorization: Bearer xyz", "Authorization: Bearer ***"),
+        ("{'Authorization': 'Bearer xyz', 'Accept': '*/*'}", "{'Authorization': 'Bearer ***', 'Accept': '*/*'}"),
+        ("proxy-authorization: basic bWU6cHc=\nAccept: */*", "proxy-authorization: basic ***\nAccept: */*"),
+        ("authorization: xyz", "authorization: ***"),
+        ("refused: bearer eyJhbGciOi.x-y_z", "refused: bearer ***"),
+        ("http://host:5000 is down: write to me@host", "http://host:5000 is down: write to me@host"),
+        ("http://host: refused, write to me@host", "http://host: refused, write to me@host"),
+        ("a bearer of news", "a bearer of news"),
+        ("with RAY_AUTH_MODE=token", "with RAY_AUTH_MODE=token"),
         ("the loss rose to 9.8", "the loss rose to 9.8"),
     ],
 )
@@ -41,11 +54,14 @@ def test_a_password_is_hidden_apart_from_its_address_too() -> None:
     address = f"http://me:{urllib.parse.quote('p@ss/w?rd', safe='')}@host"
     for said in ("p@ss/w?rd", "p%40ss%2Fw%3Frd"):
         assert redacted(f"login failed with {said!r}", address) == "login failed with '***'"
+    for said in ("a 'b\" c", "a+%27b%22+c", "a%20%27b%22%20c", "a \\'b\" c", "a 'b\\\" c"):
+        assert redacted(f"login failed with <{said}>", "http://me:a 'b\" c@host") == "login failed with <***>"
     assert redacted("a plain word", "http://me:a@host") == "a plain word", "one letter is no secret"
 
 
 @pytest.mark.parametrize(
-    "name", ["WANDB_API_KEY", "RAY_AUTH_TOKEN", "MLFLOW_TRACKING_PASSWORD", "AWS_SECRET_ACCESS_KEY"]
+    "name",
+    ["WANDB_API_KEY", "RAY_AUTH_TOKEN", "MLFLOW_TRACKING_PASSWORD", "AWS_SECRET_ACCESS_KEY", "MY_PASS", "PGPASSWORD"],
 )
 def test_secrets_of_the_environment_are_hidden(monkeypatch, name: str) -> None:
     monkeypatch.setenv(name, SECRET)
@@ -61,7 +77,8 @@ def test_so_are_passwords_in_addresses_of_the_environment(monkeypatch, name: str
 def test_settings_of_the_environment_are_no_secrets(monkeypatch) -> None:
     monkeypatch.setenv("TOKENIZERS_PARALLELISM", "training")
     monkeypatch.setenv("SOME_TOKEN", "true")
-    assert redacted("training is true") == "training is true"
+    monkeypatch.setenv("PWD", "/home/me/studies")
+    assert redacted("training in /home/me/studies is true") == "training in /home/me/studies is true"
 
 
 @pytest.mark.parametrize(

@@ -144,14 +144,19 @@ def test_values_of_the_command_line_have_the_same_limits() -> None:
 
 def test_only_a_text_of_the_size_of_a_study_is_opened(tmp_path: Path) -> None:
     large, utf16, latin = tmp_path / "large.yaml", tmp_path / "utf16.yaml", tmp_path / "latin.yaml"
+    utf32, utf32_of_windows = tmp_path / "be.yaml", tmp_path / "le.yaml"
     with large.open("wb") as file:
         file.truncate(2**40)
     utf16.write_text("name: x", encoding="utf-16")
+    utf32.write_bytes(b"\0\0\xfe\xff" + "name: x".encode("utf-32-be"))
+    utf32_of_windows.write_bytes(b"\xff\xfe\0\0" + "name: x".encode("utf-32-le"))
     latin.write_bytes("name: x\ndescription: größe".encode("latin-1"))
     os.mkfifo(tmp_path / "pipe")
     told = {
         large: "is larger than 1 MiB, which no study is",
         utf16: "it is in UTF-16: save it as UTF-8",
+        utf32: "it is in UTF-32: save it as UTF-8",
+        utf32_of_windows: "it is in UTF-32: save it as UTF-8",
         latin: "latin.yaml:2: cannot be read as text: its byte 0xf6 is no UTF-8",
         tmp_path / "pipe": "is a pipe or a device",
         Path("/dev/zero"): "is a pipe or a device",

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 from scipy.stats import hypergeom
 
-from sweep.analysis.cost.costs import Costs, steps_saved, stopped_early
+from sweep.analysis.cost.costs import Costs, steps_saved, stopped_early, with_known_times
 from sweep.analysis.trials.outcomes import Share, share
 from sweep.records import IRREPARABLE, Outcome
 from sweep.wording import percent, plural
@@ -56,6 +56,7 @@ def audit(trials: pd.DataFrame) -> AuditResult:
     the study stops nothing early. The draw looks at nothing but the trial's number, so the share of audited alarms
     that were wrong estimates that of all alarms that could be.
     """
+    trials = with_known_times(trials)
     audited = trials[trials["audited"].fillna(False).astype(bool)]
     alarms = audited["alarm"].astype(str)
     after = (audited["num_steps"] - audited["stop_step"]).astype(float)

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+import numpy as np
 import pandas as pd
 
 from sweep.records import Outcome
@@ -63,8 +64,15 @@ def steps_saved(stopped: pd.DataFrame) -> "pd.Series[float]":
     return (stopped["max_steps"] - stopped["num_steps"]).astype(float).clip(lower=0).fillna(0)
 
 
+def with_known_times(trials: pd.DataFrame) -> pd.DataFrame:
+    """The trials; a time that is infinite, which no clock shows, counts as unknown."""
+    times = trials[["wall_s", "cpu_s", "forensics_s"]].astype(float)
+    return trials.assign(**times.where(np.isfinite(times)))
+
+
 def costs(trials: pd.DataFrame) -> Costs:
     """Adds up steps and seconds. Seconds are summed over trials, not elapsed time of the study."""
+    trials = with_known_times(trials)
     stopped = stopped_early(trials)
     step_s = _step_s(trials)
     rows = []

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from sweep.analysis.cost.audit import AuditResult
+from sweep.analysis.cost.costs import with_known_times
 from sweep.records import Phase
 from sweep.wording import duration, percent, plural
 
@@ -77,6 +78,7 @@ def spending(
         elapsed_s: the study's own time; NaN if unknown.
         num_lanes: trainings that could run at once; None if unknown.
     """
+    trials = with_known_times(trials)
     explored = ("exploring", "settings that the search asked for")
     if is_experiment:
         explored = ("the design", "trainings of its blocks")
@@ -117,7 +119,11 @@ def spending(
 def _parts(trials: pd.DataFrame, timed: Iterable[Timed]) -> Parts | None:
     """Of the trials whose times are known; None without any."""
     wall_s = dict(zip(trials["trial_id"].astype(str), trials["wall_s"].astype(float), strict=True))
-    known = [(t.steps_s, t.evals_s, wall_s[t.trial_id]) for t in timed if t.steps_s > 0 and wall_s[t.trial_id] > 0]
+    known = [
+        (t.steps_s, t.evals_s, wall_s[t.trial_id])
+        for t in timed
+        if t.steps_s > 0 and math.isfinite(t.steps_s + t.evals_s) and wall_s[t.trial_id] > 0
+    ]
     if not known:
         return None
     steps_s, evals_s, whole_s = (sum(column) for column in zip(*known, strict=True))

@@ -38,7 +38,7 @@ class Files:
 
     def has(self, kind: store.RecordKind, trial_id: str) -> bool:
         """Whether a trial left records of a kind."""
-        return store.has_records(self.folder, kind, trial_id)
+        return self._or(False, store.has_records, self.folder, kind, trial_id)
 
     def columns(self, kind: store.RecordKind, trial_id: str, names: Sequence[str]) -> Columns | None:
         """Some columns of a trial's records; None where it left none."""

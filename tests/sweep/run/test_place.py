@@ -29,6 +29,11 @@ STUDY = "studies/smoke.yaml"
         ("CON", "CON_"),
         ("nul.txt", "nul_.txt"),
         ("com1", "com1_"),
+        ("COM\u00b9", "COM\u00b9_"),
+        ("lpt\u00b3.log", "lpt\u00b3_.log"),
+        ("CONIN$", "CONIN$_"),
+        ("conout$.txt", "conout$_.txt"),
+        ("conin", "conin"),
         ("console", "console"),
         ("com10", "com10"),
     ],
@@ -94,6 +99,11 @@ def test_an_address_is_no_folder(tmp_path: Path, capsys: pytest.CaptureFixture[s
     for address in ("s3://bucket/results", "gs://bucket", "hdfs://node:8020/results", "S3://bucket/x"):
         assert "is an address, but files are read and written by paths" in fails(capsys, "--results", address, code=2)
     assert fails(capsys, "--results", "file:///srv/results", code=2).endswith("give /srv/results\n")
+    for address in ("gs:b/x", "hdfs:results", "s3:"):
+        assert f"{address} looks like an address" in fails(capsys, "--results", address, code=2)
+    assert fails(capsys, "--results", "file:results", code=2).endswith("give results\n")
+    for nothing in ("", " "):
+        assert "--results is empty: give a folder" in fails(capsys, "--results", nothing, code=2)
     assert [path.name for path in tmp_path.iterdir()] == ["studies"]
 
 

@@ -136,6 +136,29 @@ def test_processes_are_found_and_ended_also_where_their_parents_have_died(tmp_pa
     other.wait()
 
 
+SERVER = """
+import sys, time
+from multiprocessing.connection import Listener
+listener = Listener(family="AF_UNIX")
+print(listener.address, flush=True)
+time.sleep(300)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems do not tell a process's sockets")
+def test_what_multiprocessing_of_a_killed_process_left_goes_too(tmp_path: Path) -> None:
+    environment = {**os.environ, "TMPDIR": str(tmp_path)}
+    with subprocess.Popen([sys.executable, "-c", SERVER], env=environment, stdout=subprocess.PIPE, text=True) as other:
+        others = Path(other.stdout.readline().strip()).parent
+        with subprocess.Popen(
+            [sys.executable, "-c", SERVER], env={**environment, MARK: "mine"}, stdout=subprocess.PIPE, text=True
+        ) as ours:
+            assert Path(ours.stdout.readline().strip()).parent.parent == tmp_path
+            end_processes(Path("mine"))
+        assert list(tmp_path.iterdir()) == [others], "that of a process of somebody else stays"
+        other.terminate()
+
+
 def test_a_token_is_made_that_nobody_else_can_read(home: Path, tmp_path: Path) -> None:
     assert token_settings(tmp_path) == {}
     token = home / ".ray" / "auth_token"

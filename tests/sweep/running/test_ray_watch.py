@@ -1,5 +1,6 @@
 """The death of what Ray cannot live without, with processes that have its names and do nothing."""
 
+import os
 import shutil
 import socket
 import subprocess
@@ -38,6 +39,18 @@ def test_a_death_interrupts_the_main_thread_after_it_was_seen_to(vital, name: st
     assert seen == ["ray-watch"]
     assert isinstance(watch.died, RayDiedError) and f"{name} is gone" in str(watch.died)
     assert "the same command goes on" in str(watch.died)
+
+
+def test_what_compiled_code_says_of_the_death_is_not_printed(vital, capfd: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(KeyboardInterrupt), RayWatch():
+        time.sleep(0.5)
+        vital["gcs_server"].kill()
+        try:
+            time.sleep(30)
+        finally:
+            os.write(2, b"W rpc_client.h:153: Failed to connect\n")
+    os.write(2, b"error: ours\n")
+    assert capfd.readouterr().err == "error: ours\n"
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")

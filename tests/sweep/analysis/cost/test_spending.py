@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 
 from sweep.analysis.cost.audit import audit
+from sweep.analysis.cost.costs import costs
 from sweep.analysis.cost.spending import Timed, elapsed_text, parts_text, spending
 
 Table = Callable[..., pd.DataFrame]
@@ -55,3 +56,16 @@ def test_the_parts_of_a_training_come_from_its_records(table: Table) -> None:
     assert parts is not None and parts.num_trials == 1, "without steps or a wall time nothing can be split"
     assert (parts.steps_s, parts.evals_s, parts.rest_s) == pytest.approx((8.0, 1.0, 1.0))
     assert "80 % went into training steps, 10 % into evaluations and 10 % into the rest" in parts_text(parts)
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_time_without_end_counts_as_unknown(table: Table) -> None:
+    endless = {"wall_s": math.inf, "cpu_s": math.inf, "forensics_s": math.inf}
+    stopped = {"verdict": "stalled", "audited": True, "alarm": "stalled", "stop_step": 60, **endless}
+    trials = table([{}, endless, stopped])
+    timed = [Timed("t000", 8.0, 1.0), Timed("t001", 8.0, 1.0), Timed("t002", math.inf, 1.0)]
+    audited, total = audit(trials), costs(trials)
+    found = spending(trials, audited, timed, False, 40.0, 2)
+    assert found.busy_s == 10.0 and found.parts is not None and found.parts.num_trials == 1
+    assert (total.wall_s, audited.wall_s) == (10.0, 0.0) and math.isfinite(total.cpu_s + total.forensics_s)
+    assert "took 10 s together" in elapsed_text(found)

@@ -2,16 +2,18 @@
 # make test      installs what is missing, lints, type-checks, tests
 # make check     the same with the quick tests alone
 # make test-all  the tests that are long by nature, which `make test` leaves out
+# make gpu       what only a GPU can tell, in nine minutes at most: gpu.json and gpu.md in OUTPUT
 PYTHON ?= python3
 BIN := .venv/bin
 STUDY ?= studies/teacher_stability.yaml
+OUTPUT ?= results
 # Each takes up to 1.5 GB of memory.
 WORKERS ?= logical
 PYTEST := $(BIN)/pytest -n $(WORKERS) --maxprocesses 4
 # Where it is set, each of the many processes that a run or a test starts compiles every file again.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: run test check test-all lint install clean
+.PHONY: run test check test-all gpu lint install clean
 
 run: .venv/.installed
 	$(BIN)/python -m sweep.run $(STUDY)
@@ -25,6 +27,9 @@ check: lint
 test-all: .venv/.installed
 	@echo "the tests that make test leaves out"
 	$(PYTEST) -m long --durations 10
+
+gpu: .venv/.installed
+	$(BIN)/python -m benchmarks.gpu.day --output $(OUTPUT)
 
 lint: .venv/.installed
 	$(BIN)/ruff check .

@@ -31,9 +31,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from benchmarks.speed.device import wait_for
 from slr_models.ctc import constant_floor, ctc_losses, uniform_loss
 from slr_models.data.batch import Dataset
-from slr_models.data.batches import collate
+from slr_models.data.batches import collate, shuffled_updates
 from sweep import RunContext, StabilityMonitor, StepRecord
 from sweep.records import EvalRecord
 from sweep.study import load
@@ -71,7 +72,11 @@ def bare_steps(
     training = config.training
     model = config.model.build(dataset.num_features, dataset.groups, len(dataset.vocabulary), 0).to(device)
     parameters = list(model.parameters())
-    optimizer = training.optimizer.build(parameters)
+    adamw = training.optimizer
+    assert adamw.kind == "adamw", "the bare loop runs torch's AdamW"
+    optimizer = torch.optim.AdamW(
+        parameters, betas=(adamw.beta1, adamw.beta2), eps=adamw.eps, weight_decay=adamw.weight_decay, fused=True
+    )
     schedule = training.schedule.build(training.optimizer.lr, steps)
     precision = training.precision.build(device)
     clip = training.clip
@@ -79,14 +84,16 @@ def bare_steps(
     monitor = None if watched is None else LateMonitor(StabilityMonitor(watched.context))
     torch.manual_seed(0)
     per_epoch = len(dataset.train) // training.batch_size
+    updates: list[list[int]] = []
     for step in range(steps):
         epoch, position = divmod(step, per_epoch)
-        order = np.random.default_rng([0, epoch]).permutation(len(dataset.train))
-        indices = order[position * training.batch_size : (position + 1) * training.batch_size]
+        if position == 0:
+            rng = np.random.default_rng([0, epoch])
+            updates = shuffled_updates(rng, dataset.train.lengths, training.batch_size, training.length_window)
         for group in optimizer.param_groups:
             group["lr"] = schedule.lr(step)
         optimizer.zero_grad(set_to_none=True)
-        batch = collate(dataset.train, [int(i) for i in indices]).to(device)
+        batch = collate(dataset.train, updates[position]).to(device)
         with precision.forward_context():
             logits_BSV = model(batch.features_BTF, batch.lengths_B)
             lengths_B = model.output_lengths(batch.host_lengths_B)
@@ -134,11 +141,11 @@ def take_turns(
         names = list(loops)
         shuffled.shuffle(names)
         for name in names:
-            _wait(device)
+            wait_for(device)
             started = clock()
             for _ in range(turn_steps):
                 next(loops[name])
-            _wait(device)
+            wait_for(device)
             if turn >= WARMUP_TURNS:
                 seconds[name].append((clock() - started) / turn_steps)
     return seconds
@@ -147,11 +154,6 @@ def take_turns(
 def clock_of(device: torch.device) -> Callable[[], float]:
     """CPU time of this process where it computes itself, else wall time."""
     return time.perf_counter if device.type == "cuda" else time.process_time
-
-
-def _wait(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
 
 
 def count_waits(loop: Iterator[None], steps: int) -> float:
@@ -184,6 +186,67 @@ def _trimmed_ratio(pairs_N2: np.ndarray) -> float:
     return float(np.exp(logs[cut : len(logs) - cut].mean()))
 
 
+def run_context(config: TrialConfig, dataset: Dataset, budget_steps: int) -> RunContext:
+    """What a monitor is told of such a training beforehand."""
+    lengths = [config.model.output_length(int(n)) for n in dataset.train.lengths]
+    targets = [dataset.train.target(i).tolist() for i in range(len(dataset.train))]
+    return RunContext(
+        l_const=constant_floor(lengths, targets, len(dataset.vocabulary)),
+        l_unif=uniform_loss(lengths, targets, len(dataset.vocabulary)),
+        budget_steps=budget_steps,
+        has_scaler=config.training.precision.kind == "fp16",
+    )
+
+
+@dataclass(frozen=True)
+class LoopCost:
+    """What the steps of one of the four loops cost."""
+
+    seconds: list[float]
+    """Of a step, by turn."""
+    call_s: float | None
+    """Median of a call of the monitor; None where there is none."""
+    waits_per_step: float | None
+    """Operations that made the host wait for the GPU; None on a CPU."""
+
+    @property
+    def step_s(self) -> float:
+        """Median over the turns."""
+        return statistics.median(self.seconds)
+
+    @property
+    def call_share(self) -> float | None:
+        """The monitor's call as a share of the rest of the step."""
+        return None if self.call_s is None else self.call_s / (self.step_s - self.call_s)
+
+
+def compare(config: TrialConfig, dataset: Dataset, device: torch.device, steps: int) -> dict[str, LoopCost]:
+    """The four loops by name, measured over so many steps each."""
+    context = run_context(config, dataset, BUDGET_STEPS)
+    turn_steps = GPU_TURN_STEPS if device.type == "cuda" else 1
+    turns = max(1, steps // turn_steps)
+    total = (turns + WARMUP_TURNS + 2) * turn_steps
+    watched = {name: Watched(context, clock_of(device)) for name in (BARE_MONITORED, TOOL_MONITORED)}
+    loops = {
+        name: steps_of(config, dataset, device, total, watched.get(name))
+        for name, steps_of in (
+            (BARE, bare_steps),
+            (BARE_MONITORED, bare_steps),
+            (TOOL, tool_steps),
+            (TOOL_MONITORED, tool_steps),
+        )
+    }
+    seconds = take_turns(loops, turns, turn_steps, device)
+    return {
+        name: LoopCost(
+            seconds=seconds[name],
+            call_s=statistics.median(watched[name].calls_s) if name in watched else None,
+            waits_per_step=count_waits(loop, turn_steps) if device.type == "cuda" else None,
+        )
+        for name, loop in loops.items()
+    }
+
+
 def main() -> None:
     """Runs the comparison and prints a table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -196,40 +259,18 @@ def main() -> None:
     device = torch.device(arguments.device)
     loaded = load(arguments.study)
     config = loaded.trial_config({**loaded.first_settings(), "training.precision.kind": arguments.precision})
-    dataset = config.data.build()
-    lengths = [config.model.output_length(int(n)) for n in dataset.train.lengths]
-    targets = [dataset.train.target(i).tolist() for i in range(len(dataset.train))]
-    context = RunContext(
-        l_const=constant_floor(lengths, targets, len(dataset.vocabulary)),
-        l_unif=uniform_loss(lengths, targets, len(dataset.vocabulary)),
-        budget_steps=BUDGET_STEPS,
-        has_scaler=config.training.precision.kind == "fp16",
-    )
-    turn_steps = GPU_TURN_STEPS if device.type == "cuda" else 1
-    turns = max(1, arguments.steps // turn_steps)
-    total = (turns + WARMUP_TURNS + 2) * turn_steps
-    watched = {name: Watched(context, clock_of(device)) for name in (BARE_MONITORED, TOOL_MONITORED)}
-    loops = {
-        BARE: bare_steps(config, dataset, device, total, None),
-        BARE_MONITORED: bare_steps(config, dataset, device, total, watched[BARE_MONITORED]),
-        TOOL: tool_steps(config, dataset, device, total, None),
-        TOOL_MONITORED: tool_steps(config, dataset, device, total, watched[TOOL_MONITORED]),
-    }
-    seconds = take_turns(loops, turns, turn_steps, device)
-    print(
-        f"{arguments.study.stem}: {config.model.kind}, {arguments.precision}, {device.type}, {turns * turn_steps} steps"
-    )
-    for name, times in seconds.items():
-        waits = f"   {count_waits(loops[name], turn_steps):.1f} waits a step" if device.type == "cuda" else ""
-        print(f"{name:16s} {1e3 * statistics.median(times):8.2f} ms a step{waits}")
-    for name, run in watched.items():
-        call_s, step_s = statistics.median(run.calls_s), statistics.median(seconds[name])
-        print(
-            f"the monitor's calls ({name}): {1e6 * call_s:.0f} us, {100 * call_s / (step_s - call_s):.2f} % of the rest"
-        )
-    print(f"{BARE_MONITORED} / {BARE}: {ratio(seconds[BARE_MONITORED], seconds[BARE])}")
-    print(f"{TOOL_MONITORED} / {TOOL}: {ratio(seconds[TOOL_MONITORED], seconds[TOOL])}")
-    print(f"{TOOL} / {BARE}: {ratio(seconds[TOOL], seconds[BARE])}")
+    costs = compare(config, config.data.build(), device, arguments.steps)
+    print(f"{arguments.study.stem}: {config.model.kind}, {arguments.precision}, {device.type}, {arguments.steps} steps")
+    for name, cost in costs.items():
+        waits = "" if cost.waits_per_step is None else f"   {cost.waits_per_step:.1f} waits a step"
+        print(f"{name:16s} {1e3 * cost.step_s:8.2f} ms a step{waits}")
+    for name, cost in costs.items():
+        if cost.call_s is not None and cost.call_share is not None:
+            print(
+                f"the monitor's calls ({name}): {1e6 * cost.call_s:.0f} us, {100 * cost.call_share:.2f} % of the rest"
+            )
+    for name, plain in ((BARE_MONITORED, BARE), (TOOL_MONITORED, TOOL), (TOOL, BARE)):
+        print(f"{name} / {plain}: {ratio(costs[name].seconds, costs[plain].seconds)}")
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 Nothing here needs torch, Ray or Optuna.
 """
 
+import functools
 import math
 import re
 from collections.abc import Mapping
@@ -463,6 +464,8 @@ class TrialResult:
     micro_batch: Count | None = None
     """Utterances a micro-batch, where memory ran out with as many as were asked for, so that it was trained with fewer
     at a time and more micro-batches an update; None elsewhere."""
+    gpu_shared_by: Count | None = None
+    """With `gpus: auto`: how many trainings its GPU was to hold while it ran, itself among them; None elsewhere."""
 
     @property
     def stable(self) -> bool:
@@ -479,6 +482,7 @@ class TrialResult:
         return self.step_time_s if name == "step_time_s" else self.peak_memory_mib
 
     @classmethod
+    @functools.cache
     def columns(cls) -> dict[str, Any]:
         """The fixed columns of trials.parquet, in their order -> the type of their values."""
         columns: dict[str, Any] = {}

@@ -24,8 +24,7 @@ import numpy.typing as npt
 import pandas as pd
 from pydantic import TypeAdapter
 
-from sweep.boundary.edges import edge_path
-from sweep.boundary.encoding import Encoding
+from sweep.boundary.encoding import Encoding, edge_path
 from sweep.judging.objective import margin, objective
 from sweep.space import Scalar, Settings, Space
 

@@ -32,13 +32,6 @@ class Edge:
     """Distance from inner to outer: decades on a logarithmic axis, else units."""
 
 
-def edge_path(encoding: Encoding) -> str | None:
-    """The dimension along which edges are told: the learning rate, else the first numeric one; None without any."""
-    numeric = [path for path in encoding.paths if encoding.axis(path) is not None]
-    named = [path for path in numeric if path.split(".")[-1] in ("lr", "learning_rate")]
-    return next(iter(named + numeric), None)
-
-
 def profile(model: MarginModel, along: str, at: Mapping[str, Scalar | None]) -> tuple[Floats, Floats]:
     """P(stable) along a dimension, all others fixed: places in [0, 1] of the dimension's axis and P, [201] each."""
     scale = model.encoding.axis(along)

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy.stats import qmc
 
 from sweep.space import (
     Choice,
@@ -151,6 +150,9 @@ class Encoding:
         """
         if not self.paths:
             return [{} for _ in range(num)]
+        # Its import takes longer than all the rest of a study's.
+        from scipy.stats import qmc
+
         sequence = qmc.Sobol(len(self.paths), scramble=True, rng=seed)
         # Whole powers of two keep the sequence balanced, and scipy quiet.
         places = sequence.random_base2(max(0, math.ceil(math.log2(max(num, 1)))))[:num]
@@ -207,3 +209,10 @@ def _levels(dimension: Dimension, scale: Axis | None) -> tuple[Scalar, ...]:
     if isinstance(dimension, Choice | Grid):
         return tuple(dimension.ends) if scale is None else tuple(sorted(dimension.ends, key=float))
     return ()
+
+
+def edge_path(encoding: Encoding) -> str | None:
+    """The dimension along which edges are told: the learning rate, else the first numeric one; None without any."""
+    numeric = [path for path in encoding.paths if encoding.axis(path) is not None]
+    named = [path for path in numeric if path.split(".")[-1] in ("lr", "learning_rate")]
+    return next(iter(named + numeric), None)

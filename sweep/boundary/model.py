@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import numpy.typing as npt
 from scipy.optimize import minimize
-from scipy.stats import norm
+from scipy.special import log_ndtr, ndtr
 
 from sweep.boundary.encoding import Encoding, Floats
 from sweep.boundary.process import Process
@@ -88,7 +88,7 @@ class MarginModel:
 
     def _probability(self, scores: Floats) -> Floats:
         most = (len(self._stable) + 1) / (len(self._stable) + 2)
-        return np.clip(norm.cdf(self._shift + self._slope * scores), 1 - most, most)
+        return np.clip(ndtr(self._shift + self._slope * scores), 1 - most, most)
 
     def _left_out_scores(self) -> Floats:
         """Standardized distance on the stable side, each setting predicted from the others."""
@@ -105,7 +105,7 @@ class MarginModel:
             shift, log_slope = parameters
             signed = np.where(stable, 1.0, -1.0) * (shift + math.exp(log_slope) * scores)
             prior = (shift**2 + log_slope**2) / (2 * _CALIBRATION_SPREAD**2)
-            return float(-norm.logcdf(signed).sum() + prior)
+            return float(-log_ndtr(signed).sum() + prior)
 
         found = minimize(loss, np.zeros(2), method="L-BFGS-B", bounds=[(-2, 2), (-2, 2)])
         return float(found.x[0]), math.exp(found.x[1])

@@ -2,7 +2,8 @@
 
 samplers.py    their settings, read without Optuna
 stability.py   `StabilitySampler`, which maps the boundary in plain Optuna as well
-bridge.py      tells Optuna the truth about every setting (journal.py: where it lies); importance.py: what mattered
+bridge.py      tells Optuna the truth about every setting (journal.py: where it lies, distributions.py: from what it is
+               drawn); importance.py: what mattered
 """
 
 from typing import TYPE_CHECKING, Annotated, Any

@@ -31,11 +31,12 @@ from optuna.samplers import BaseSampler, RandomSampler
 from optuna.trial import FrozenTrial, TrialState
 from pydantic import TypeAdapter
 
-from sweep.boundary.edges import edge_path, mean_width
-from sweep.boundary.encoding import Encoding, Floats
+from sweep.boundary.edges import mean_width
+from sweep.boundary.encoding import Encoding, Floats, edge_path
 from sweep.boundary.model import MIN_ROWS, MarginModel
 from sweep.boundary.result import MIN_STABLE, ResultModel
 from sweep.records import SearchMode
+from sweep.search.distributions import distribution
 from sweep.space import (
     MAX_VALUES,
     Choice,
@@ -120,7 +121,7 @@ class StabilitySampler(BaseSampler):
     def infer_relative_search_space(self, study: optuna.Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
         """Every parameter that is known, the conditional ones too."""
         known = self._known(study)
-        return {n: g if isinstance(g, BaseDistribution) else _distribution(_dimension(g)) for n, g in known.items()}
+        return {n: g if isinstance(g, BaseDistribution) else distribution(_dimension(g)) for n, g in known.items()}
 
     def sample_relative(
         self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
@@ -380,15 +381,3 @@ def _dimension(given: Dimension | BaseDistribution | Mapping[str, Any]) -> Dimen
             return given
         case _:
             return _DIMENSION.validate_python(given)
-
-
-def _distribution(dimension: Dimension) -> BaseDistribution:
-    match dimension:
-        case Choice() | Grid():
-            return CategoricalDistribution(list(dimension.ends))
-        case Uniform():
-            return FloatDistribution(*dimension.uniform)
-        case LogUniform():
-            return FloatDistribution(*dimension.loguniform, log=True)
-        case Integer():
-            return IntDistribution(*dimension.int_, log=dimension.log)

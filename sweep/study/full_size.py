@@ -3,8 +3,7 @@
 from pydantic import Field
 
 from slr_models.spec import Spec
-from sweep.boundary.edges import edge_path
-from sweep.boundary.encoding import Encoding
+from sweep.boundary.encoding import Encoding, edge_path
 from sweep.space import Choice, Dimension, Grid, Integer, LogUniform, Settings, Space, Uniform
 
 MIN_SIZES = 3

@@ -13,8 +13,7 @@ from sweep.analysis.region.evidence import Evidence
 from sweep.analysis.region.region import hot_edge
 from sweep.analysis.region.slices import readable
 from sweep.analysis.trials.tried import settings_of
-from sweep.boundary.edges import edge_path
-from sweep.boundary.encoding import Axis
+from sweep.boundary.encoding import Axis, edge_path
 from sweep.boundary.model import MarginModel
 from sweep.records import Metric, NotKnown
 from sweep.space import Scalar, Settings, contains

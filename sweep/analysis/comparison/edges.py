@@ -15,8 +15,8 @@ from sweep.analysis.region.evidence import Evidence
 from sweep.analysis.region.region import SURE
 from sweep.analysis.region.slices import active, typical
 from sweep.boundary.edges import SURE as EDGE_SURE
-from sweep.boundary.edges import Edge, edge_path, edges, profile
-from sweep.boundary.encoding import Axis
+from sweep.boundary.edges import Edge, edges, profile
+from sweep.boundary.encoding import Axis, edge_path
 from sweep.boundary.model import MarginModel
 from sweep.records import NotKnown
 from sweep.space import Settings

@@ -10,8 +10,7 @@ from sweep.analysis.region.thinning import informative
 from sweep.analysis.trials.dimensions import Dimension, dimensions, learning_rate, panel_dimension
 from sweep.analysis.trials.groups import SettingGroup, setting_groups
 from sweep.analysis.trials.tried import of_space, settings_of, telling
-from sweep.boundary.edges import edge_path
-from sweep.boundary.encoding import Encoding
+from sweep.boundary.encoding import Encoding, edge_path
 from sweep.boundary.model import MarginModel
 from sweep.records import NotKnown
 from sweep.space import Settings, Space

@@ -15,8 +15,8 @@ from sweep.analysis.region.slices import active, edge_slices, nearest_slice, typ
 from sweep.analysis.region.thinning import informative
 from sweep.analysis.trials.dimensions import Dimension, map_axes
 from sweep.boundary.edges import SURE as EDGE_SURE
-from sweep.boundary.edges import Edge, edge_path, edges, mean_width, profile
-from sweep.boundary.encoding import Encoding
+from sweep.boundary.edges import Edge, edges, mean_width, profile
+from sweep.boundary.encoding import Encoding, edge_path
 from sweep.boundary.model import MarginModel
 from sweep.records import NotKnown
 from sweep.space import Scalar, Settings

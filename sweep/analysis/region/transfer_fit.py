@@ -9,8 +9,8 @@ import numpy as np
 from scipy.stats import norm, t
 
 from sweep.analysis.region.slices import allowed_value
-from sweep.boundary.edges import edge_path, edges
-from sweep.boundary.encoding import Encoding, Floats
+from sweep.boundary.edges import edges
+from sweep.boundary.encoding import Encoding, Floats, edge_path
 from sweep.boundary.model import MarginModel
 from sweep.records import NotKnown
 from sweep.space import Choice, Grid, Integer, Space

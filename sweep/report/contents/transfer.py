@@ -7,7 +7,7 @@ from typing import Any
 from sweep.analysis.region.evidence import Evidence
 from sweep.analysis.region.region import Region
 from sweep.analysis.region.transfer_fit import WidthFit, width_fit
-from sweep.boundary.edges import edge_path
+from sweep.boundary.encoding import edge_path
 from sweep.records import NotKnown
 from sweep.report.contents.full_size import FullSizeTraining, full_size_trainings
 from sweep.study.full_size import FullSize

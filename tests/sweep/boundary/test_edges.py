@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from pydantic import TypeAdapter
 
-from sweep.boundary.edges import edge_path, edges, mean_width, slices
-from sweep.boundary.encoding import Encoding
+from sweep.boundary.edges import edges, mean_width, slices
+from sweep.boundary.encoding import Encoding, edge_path
 from sweep.boundary.model import MarginModel
 from sweep.space import Space
 

@@ -1,5 +1,6 @@
 """Optuna hears the truth about every setting, and a resumed search goes on as if nothing had happened."""
 
+import dataclasses
 import importlib.util
 import itertools
 import math
@@ -95,6 +96,32 @@ def test_a_setting_under_way_when_the_driver_died_is_running_again_and_no_zombie
     assert [t.params for t in stored(tmp_path).trials] == asked
     resumed.tell(1, outcome(asked[1]))
     assert all(t.state is TrialState.COMPLETE for t in stored(tmp_path).trials)
+
+
+@pytest.mark.parametrize("kind", ["random", "tpe", "gp"])
+def test_a_rebuilt_study_holds_the_trials_that_asking_and_telling_made(tmp_path, kind) -> None:
+    chosen, history = config(kind, **QUICK[kind]), []
+    bridge = OptunaBridge(tmp_path, "s", SPACE, chosen)
+    (tmp_path / "again").mkdir()
+    for number in range(6):
+        group, settings = bridge.ask()
+        result = outcome(settings)
+        if number in (2, 4):
+            evaluations = {2: 0.7, 1: 0.9} if number == 2 else {}
+            result = dataclasses.replace(result, margin=math.nan, is_open=True, evaluations=evaluations)
+        bridge.tell(group, result)
+        history.append((settings, result))
+    rebuilt = OptunaBridge(tmp_path / "again", "s", SPACE, chosen, history)
+    asked, added = (
+        [
+            (t.number, t.state, t.values, list(t.params.items()), t.distributions, t.user_attrs, t.constraints)
+            + (t.intermediate_values, {k: v for k, v in t.system_attrs.items() if "constraint" in k})
+            for t in one.study.get_trials()
+        ]
+        for one in (bridge, rebuilt)
+    )
+    assert added == asked
+    assert rebuilt.ask() == bridge.ask()
 
 
 def test_known_settings_come_first_and_what_they_leave_out_is_drawn(tmp_path) -> None:

@@ -3,24 +3,27 @@
 import os
 from pathlib import Path
 
+from slr_models.cgroups import groups, text_of
 from slr_models.errors import UserError
 
-_LIMITS = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
-"""Where a container is told how much of the machine's memory it may use."""
 GB = 10**9
 
 
-def memory_bytes() -> int | None:
-    """Memory that this process can have at most; None where the system does not say."""
+def memory_bytes(system: Path = Path("/")) -> int | None:
+    """Memory that this process can have at most; None where the system does not say.
+
+    Args:
+        system: the root of the file system, for the limits of control groups.
+    """
     try:
         found = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")]
     except (AttributeError, ValueError, OSError):
         return None
-    for path in _LIMITS:
-        try:
-            found.append(int(path.read_text()))
-        except (OSError, ValueError):  # no such system, or "max": no limit
-            continue
+    for group in groups("memory", system):
+        for name in ("memory.max", "memory.limit_in_bytes"):
+            # "max": no limit.
+            if (said := text_of(group / name)) is not None and said.isdecimal():
+                found.append(int(said))
     return min(found)
 
 

@@ -2,6 +2,8 @@
 
 import os
 import tempfile
+from collections.abc import Callable
+from pathlib import Path
 
 # One thread, as a trial on one core has: workers that fight for cores take half as long again. Read by the libraries
 # of numpy, scipy and torch when they are imported, also in the commands that tests start.
@@ -34,6 +36,7 @@ hypothesis.settings.load_profile("any machine")
 
 ON_RAY = (
     "tests/sweep/running/test_runner.py",
+    "tests/sweep/running/test_lanes.py",
     "tests/sweep/test_run.py",
     "tests/sweep/test_run_design.py",
     "tests/sweep/run/test_names.py",
@@ -71,3 +74,16 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 def _file(item: pytest.Item) -> str:
     return item.nodeid.split("::")[0]
+
+
+@pytest.fixture
+def control_groups(tmp_path: Path) -> Callable[[str, dict[str, str]], Path]:
+    """Makes a file system that holds the groups of this process, and what files of theirs say: its root."""
+
+    def made(own: str, files: dict[str, str]) -> Path:
+        for name, text in {"proc/self/cgroup": own, **{f"sys/fs/cgroup/{name}": files[name] for name in files}}.items():
+            (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / name).write_text(text)
+        return tmp_path
+
+    return made

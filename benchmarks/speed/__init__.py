@@ -1,1 +1,1 @@
-"""What the tool costs: a training step, the monitor, a report."""
+"""What the tool costs: a study beside its trainings, a step, records, the monitor, thousands of trials, a report."""

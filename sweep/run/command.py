@@ -3,12 +3,13 @@
 import argparse
 from pathlib import Path
 
-from sweep.command_line import Command, add_study, console, loading
+from slr_models.errors import SettingError
+from sweep.command_line import Command, add_study, console, loading, local
 
 
 def _add_arguments(parser: argparse.ArgumentParser) -> None:
     add_study(parser)
-    parser.add_argument("--results", type=Path, default=Path("results"), metavar="DIR", help="default: results")
+    parser.add_argument("--results", default="results", metavar="DIR", help="default: results")
     parser.add_argument("--trials", metavar="N|+N", help="number of trials, or how many more than there are")
     parser.add_argument(
         "--retry",
@@ -32,10 +33,14 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="LOGGER",
         help="also log every trial to tensorboard, mlflow[=URI] or wandb[=PROJECT]; may be given several times",
     )
+    parser.add_argument(
+        "--jobs", metavar="N", help="most trials at the same time; default: resources.max_parallel, else all that fit"
+    )
     parser.add_argument("--address", help="of a running Ray cluster; default: start Ray on this machine")
 
 
 def _work(options: argparse.Namespace) -> int:
+    options.results = _results(options.results)
     with loading():
         from sweep import yaml_source
     # What is no study at all is told of before torch has been imported, which takes seconds.
@@ -44,6 +49,13 @@ def _work(options: argparse.Namespace) -> int:
         from sweep.run.driver import run
 
     return run(options, console())
+
+
+def _results(text: str) -> Path:
+    if not text.strip():
+        # As a path it would be the current folder.
+        raise SettingError("--results is empty: give a folder, such as --results results, or leave it out")
+    return local(Path(text))
 
 
 COMMAND = Command(

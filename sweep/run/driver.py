@@ -3,14 +3,13 @@
 import argparse
 import contextlib
 import functools
-import os
 import shlex
 import sys
+import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
-import torch
 from rich.console import Console
 
 from slr_models.data.batch import Dataset
@@ -24,16 +23,13 @@ from sweep.live.terminal import Terminal
 from sweep.live.views import Views
 from sweep.records import Outcome, Phase
 from sweep.redaction import redacted
-from sweep.report import build_report
-from sweep.report.sections.claims import headline
 from sweep.run import place
+from sweep.run.lanes import check_this_machine, with_jobs
 from sweep.run.time_limit import TimeLimit, time_limit
-from sweep.running import runner
 from sweep.running.cluster import cluster
-from sweep.running.conclusion import conclude, details
 from sweep.running.continuing import check_same_study, trials_given, with_trials
 from sweep.running.job import RunOptions
-from sweep.running.plan import hopeless, plan
+from sweep.running.placement import Placement
 from sweep.running.preflight import preflight
 from sweep.running.provenance import note_lanes, write_study
 from sweep.running.session import StudySession
@@ -63,8 +59,10 @@ def run(options: argparse.Namespace, console: Console) -> int:
     place.check_place(results_dir, writes=not options.dry_run)
     check_same_study(results_dir, loaded.study)
     loaded = LoadedStudy(with_trials(loaded.study, options.trials, results_dir), loaded.source)
+    loaded = with_jobs(loaded, options.jobs)
     study = loaded.study
-    _check_resources(study, options)
+    if options.address is None:
+        check_this_machine(study.resources, needs_gpu=not options.dry_run)
     console.print(f"{study.name}: reading {study.data.kind} data", highlight=False)
     if code := tuple(named_by(study)):
         console.print(f"  this study runs code of {told(code)}", highlight=False, markup=False)
@@ -93,11 +91,16 @@ def run(options: argparse.Namespace, console: Console) -> int:
     for warning in checked.warnings:
         console.print(f"  note: {warning}", highlight=False, style="yellow")
     if options.dry_run:
-        for line in plan(loaded, dataset, run_options):
+        from sweep.running.plan import plan
+
+        for line in plan(loaded, dataset, run_options, is_here=options.address is None):
             console.print(line, highlight=False)
         return EXIT_DONE
-    for line in hopeless(study):
-        console.print(f"  warning: {line}", highlight=False, style="yellow")
+    if study.design is not None:
+        from sweep.running.plan import hopeless
+
+        for line in hopeless(study):
+            console.print(f"  warning: {line}", highlight=False, style="yellow")
     session = StudySession(loaded, results_dir, len(dataset.train), retry=[Outcome(name) for name in options.retry])
     for note in session.notes:
         console.print(f"  note: {note}", highlight=False, style="yellow", markup=False)
@@ -115,6 +118,11 @@ def run(options: argparse.Namespace, console: Console) -> int:
         _tell_of_changed_claims(results_dir, console)
         finished = _sweep(options, session, dataset, run_options, console, limit)
         out_of_time = not finished and limit.is_over
+        # The first training did not wait for all that makes the answer.
+        from sweep.report import build_report
+        from sweep.report.sections.claims import headline
+        from sweep.running.conclusion import conclude, details
+
         answer, findings = conclude(session, loaded)
         report = build_report(results_dir)
     done = len(session.results)
@@ -159,19 +167,6 @@ def _load(options: argparse.Namespace) -> LoadedStudy:
         return load(options.study, [*options.overrides, f"budget.trials={trials_given(options.trials)}"])
 
 
-def _check_resources(study: Study, options: argparse.Namespace) -> None:
-    if options.address is not None:
-        return
-    if study.resources.gpus and not options.dry_run and not torch.cuda.is_available():
-        raise UserError(
-            f"resources.gpus is {study.resources.gpus:g}, but torch finds no GPU here: set resources.gpus to 0, "
-            f"install a CUDA build of torch, or give --address of a cluster with GPUs"
-        )
-    cores = os.cpu_count() or 1
-    if study.resources.cpus > cores:
-        raise UserError(f"resources.cpus is {study.resources.cpus}, but this machine has {cores} cores: ask for less")
-
-
 def _num_explored(session: StudySession) -> int:
     return sum(result.phase == Phase.EXPLORE for result in session.results)
 
@@ -184,7 +179,6 @@ def _sweep(
     console: Console,
     limit: TimeLimit,
 ) -> bool:
-    resources = session.study.resources
     if session.results:
         console.print(f"  going on: {len(session.results)} trials are done", highlight=False)
     if session.done or limit.is_over:
@@ -192,8 +186,11 @@ def _sweep(
     study = session.study
     loggers = open_loggers(options.loggers, study.name, session.results_dir)
     console.print("starting Ray", highlight=False)
-    with cluster(options.address, resources) as ray:
-        note_lanes(session.results_dir, ray.num_lanes)
+    _meanwhile(functools.partial(_import_for_training, study))
+    with cluster(options.address, study.resources) as ray:
+        placement = Placement(study.resources, ray.nodes, ray.limits)
+        note_lanes(session.results_dir, placement.num_lanes)
+        console.print(f"  {placement.line}", highlight=False)
         if ray.dashboard_url:
             console.print(f"  dashboard: {ray.dashboard_url}", highlight=False)
         for warning in ray.warnings:
@@ -202,11 +199,45 @@ def _sweep(
         terminal = Terminal(console, course=session, search=_search(study), done=session.results, drawn=drawn)
         try:
             others: list[ProgressView] = [*_metrics(session, console), *loggers]
-            view = Views(terminal, others, functools.partial(console.print, highlight=False))
+            say = functools.partial(console.print, highlight=False)
+            view = Views(terminal, others, say)
+
+            def changed(line: str) -> None:
+                say(f"from now on {line}")
+                note_lanes(session.results_dir, placement.num_lanes)
+
             with terminal, listed(session.results_dir, ray.metrics):
-                return runner.run_trials(session, dataset, run_options, ray, view, limit.trainings_end_at)
+                from sweep.running import runner
+
+                return runner.run_trials(
+                    session, dataset, run_options, ray, placement, view, limit.trainings_end_at, changed
+                )
         finally:
+            _meanwhile(_import_for_answer)
             _close(loggers, console)
+
+
+def _meanwhile(work: Callable[[], None]) -> None:
+    """Does some work while this thread waits for Ray, which takes seconds to start and to end."""
+
+    def quietly() -> None:
+        # Whoever needs it does it again, and is told what fails.
+        with contextlib.suppress(Exception):
+            work()
+
+    threading.Thread(target=quietly, name="meanwhile", daemon=True).start()
+
+
+def _import_for_training(study: Study) -> None:
+    import sweep.running.runner
+
+    if study.design is None and isinstance(study.search, StabilitySearch):
+        import sweep.search.stability  # noqa: F401
+
+
+def _import_for_answer() -> None:
+    import sweep.report.page
+    import sweep.running.conclusion  # noqa: F401
 
 
 def _metrics(session: StudySession, console: Console) -> list[Metrics]:

@@ -4,7 +4,10 @@ session.py        which training is next, who hears what came of it (no Ray); co
 trial.py          one trial: training, monitor and store together (no Ray); job.py: what it is asked for, as plain data
 cluster.py        the only file that starts Ray; private_ray.py: what it has to itself; ray_watch.py notices its death,
                   guard.py ends it where the run itself is killed
-runner.py         trials on Ray Tune; ray_scheduler.py keeps Ray's schedulers to what they may touch
+placement.py      how many trainings run at once, and what each takes, as their memory becomes known;
+                  this_machine.py: what there is here; cores.py: how many cores, the only place that counts them
+runner.py         trials on Ray Tune; trial_actor.py: the process that trains them, preloaded.py: what it imports early;
+                  ray_scheduler.py keeps Ray's schedulers to what they may touch
 preflight.py      what is found out before the first trial; plan.py: what a study will do, in lines for a person
 continuing.py     whether a folder holds the same study; provenance.py: where its results come from
 signing.py        whose run left the code that a folder names, by the user's key (user_key.py)

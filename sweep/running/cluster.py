@@ -7,6 +7,7 @@ left when the run ends, however it ends. `ray_watch` notices when it dies first.
 import atexit
 import json
 import logging
+import math
 import os
 import sys
 import urllib.request
@@ -16,8 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import psutil
 import ray
-import torch
 from ray._raylet import (  # type: ignore[attr-defined]  # parts of the compiled module
     AuthenticationMode,
     get_authentication_mode,
@@ -26,8 +27,10 @@ from ray._raylet import (  # type: ignore[attr-defined]  # parts of the compiled
 from slr_models.errors import MachineError, SettingError
 from sweep.command_line import EXIT_INTERRUPTED, EXIT_MACHINE, before_leaving, signal_handlers_kept, signals_interrupt
 from sweep.running.guard import MARK, remove
+from sweep.running.placement import Limits, Node, Placement
 from sweep.running.private_ray import RAY_IN_IT, on_loopback, session_folder, silent, token_settings
 from sweep.running.ray_watch import RayWatch
+from sweep.running.this_machine import limits, this_machine
 from sweep.study import Resources
 from sweep.wording import first_line
 
@@ -42,6 +45,8 @@ _RAY_ENVIRONMENT = {
     "TUNE_GLOBAL_CHECKPOINT_S": "1e9",
     # Nothing is sent to the network.
     "RAY_USAGE_STATS_ENABLED": "0",
+    # As Ray Tune sets it for trainings.
+    "PL_DISABLE_FORK": "1",
     # A training without a GPU of its own leaves CUDA_VISIBLE_DEVICES alone.
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
 }
@@ -59,12 +64,16 @@ class Cluster:
     """Where trials run."""
 
     dashboard_url: str | None
-    num_lanes: int
-    """Trials that can run at the same time."""
+    nodes: tuple[Node, ...]
+    """All machines of it."""
+    limits: Limits
+    """Why there is no more; unknown of machines that somebody else has started Ray on."""
     warnings: tuple[str, ...]
     """What is less safe about it than it could be, a line each."""
     metrics: tuple[str, ...]
     """Where Prometheus finds the metrics of each node."""
+    is_own: bool
+    """Whether it was started here, for this run alone."""
     check: Callable[[], None]
     """Raises RayDiedError where Ray has died: what ends because of that is no failure of its own."""
 
@@ -84,20 +93,22 @@ def cluster(address: str | None, resources: Resources) -> Iterator[Cluster]:
     """
     with signals_interrupt(), environment(_RAY_ENVIRONMENT), _log_levels(_RAY_LOG_LEVELS), silent():
         with _started(resources) if address is None else _joined(address) as (context, watch):
-            nodes = [node for node in ray.nodes() if node["Alive"]]
-            lanes = sum(_lanes(node["Resources"], resources) for node in nodes)
-            if lanes == 0:
-                have = ray.cluster_resources()
+            alive = [node for node in ray.nodes() if node["Alive"]]
+            nodes = tuple(_node(node["Resources"]) for node in alive)
+            if Placement(resources, nodes).num_fitting == 0:
                 raise SettingError(
-                    f"resources asks for {resources.cpus} CPUs and {resources.gpus:g} GPUs a trial, but there are "
-                    f"{have.get('CPU', 0):g} CPUs and {have.get('GPU', 0):g} GPUs: ask for less"
+                    f"resources asks for {resources.cpus} CPUs and {resources.gpus} GPUs a trial, but there are "
+                    f"{sum(node.cpus for node in nodes):g} CPUs and {sum(node.gpus for node in nodes):g} GPUs"
+                    f"{f' on {len(nodes)} machines' if len(nodes) > 1 else ''}: ask for less"
                 )
             url = context.dashboard_url
             yield Cluster(
                 f"http://{url}" if url else None,
-                lanes,
+                nodes,
+                limits() if address is None else Limits(),
                 tuple(_warnings(address, context)),
-                tuple(f"{node['NodeManagerAddress']}:{node['MetricsExportPort']}" for node in nodes),
+                tuple(f"{node['NodeManagerAddress']}:{node['MetricsExportPort']}" for node in alive),
+                address is None,
                 watch.check,
             )
 
@@ -119,9 +130,10 @@ def _started(resources: Resources) -> Iterator[tuple[Any, RayWatch]]:
 
 
 def _start(folder: Path, resources: Resources) -> Any:
+    here = this_machine(resources)
     try:
         # Ray puts a handler of SIGTERM that would end this process amid a trial.
-        with environment({MARK: str(folder)}), signal_handlers_kept():
+        with environment({MARK: str(folder), **_preloaded(resources, here)}), signal_handlers_kept():
             return ray.init(
                 # Not a cluster that happens to run here, or that RAY_ADDRESS names.
                 address="local",
@@ -131,7 +143,9 @@ def _start(folder: Path, resources: Resources) -> Any:
                 _temp_dir=str(folder / RAY_IN_IT),
                 log_to_driver=False,
                 logging_level=logging.CRITICAL,
-                num_gpus=torch.cuda.device_count() if resources.gpus else 0,
+                num_cpus=int(here.cpus),
+                num_gpus=int(here.gpus),
+                _memory=None if math.isinf(here.memory_mib) else int(here.memory_mib * 2**20),
             )
     except (SystemExit, KeyboardInterrupt):
         # Ray's own handler of SIGTERM raises the first.
@@ -139,6 +153,15 @@ def _start(folder: Path, resources: Resources) -> Any:
     except Exception as error:
         # Ray raises bare exceptions where its processes do not come up in time.
         raise _not_started(error) from error
+
+
+def _preloaded(resources: Resources, here: Node) -> dict[str, str]:
+    """Has Ray's workers import what a training needs as they start, while Ray itself does.
+
+    Ray starts a worker a CPU, so only where each is to become a lane.
+    """
+    is_lane = Placement(resources, (here,)).most_lanes == int(here.cpus)
+    return {"RAY_preload_python_modules": "sweep.running.preloaded"} if is_lane else {}
 
 
 def _not_started(error: Exception) -> NotStartedError:
@@ -195,7 +218,16 @@ def _left(watch: RayWatch) -> Iterator[None]:
         elif half_started:
             atexit.register(_end_now, EXIT_INTERRUPTED)
         else:
+            _end_autoscaler()
             ray.shutdown()
+
+
+def _end_autoscaler() -> None:
+    """Kills the process of a Ray of ours that scales clusters: Ray waits for a second to see whether it ends itself."""
+    for child in psutil.Process().children():
+        with suppress(psutil.Error):
+            if any(argument.endswith("autoscaler/_private/monitor.py") for argument in child.cmdline()):
+                child.kill()
 
 
 class _StartInterrupted(KeyboardInterrupt):
@@ -256,9 +288,7 @@ def _log_levels(levels: Mapping[str, int]) -> Iterator[None]:
             logging.getLogger(name).setLevel(level)
 
 
-def _lanes(node: dict[str, float], resources: Resources) -> int:
-    lanes = int(node.get("CPU", 0) // resources.cpus)
-    if resources.gpus:
-        # Fractions such as 0.1 are not exact, ten of them still fill a GPU.
-        lanes = min(lanes, int(node.get("GPU", 0) / resources.gpus + 1e-9))
-    return lanes
+def _node(found: Mapping[str, float]) -> Node:
+    """A machine as Ray counts it."""
+    memory = found.get("memory")
+    return Node(found.get("CPU", 0.0), found.get("GPU", 0.0), math.inf if memory is None else memory / 2**20)

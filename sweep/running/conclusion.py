@@ -10,6 +10,7 @@ from sweep.analysis.answer.recommend import Recommendation, recommend
 from sweep.analysis.answer.safe_setting import Rule
 from sweep.analysis.answer.snippet import snippet
 from sweep.analysis.claims.verdict import ClaimFinding, judge, to_json
+from sweep.analysis.cost.sharing import sharing, sharing_text
 from sweep.analysis.region.evidence import Evidence
 from sweep.analysis.region.region import region, region_tables
 from sweep.records import NotKnown
@@ -63,6 +64,8 @@ def details(session: StudySession, answer: Recommendation, findings: Sequence[Cl
     if answer.safety is not None and session.study.recommends:
         margin = answer.safety.margin_decades
         yield answer.safety.why + (f" Margin: {margin:.2f} decades." if math.isfinite(margin) else "")
+    if text := sharing_text(sharing(store.read_trials(session.results_dir), session.study)):
+        yield text
     if session.full_size_problem is not None:
         yield f"Nothing was tested at full size: {session.full_size_problem}"
     full_size = session.study.full_size

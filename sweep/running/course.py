@@ -1,6 +1,7 @@
 """What a study trains once its exploration has ended: fresh seeds of the best settings, then tests at full size.
 
-Both are functions of the ledger alone, so a killed study that goes on wants what it would have wanted.
+Both are functions of the ledger alone, so a killed study that goes on wants what it would have wanted. What they are
+derived with is imported where it is used: the first training does not wait for it.
 """
 
 from collections.abc import Iterable, Iterator
@@ -8,12 +9,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from sweep.analysis.answer.recommend import recommend
-from sweep.analysis.answer.safe_setting import Rule, safe_setting
-from sweep.analysis.region.evidence import Evidence
-from sweep.analysis.region.transfer_fit import width_fit
-from sweep.analysis.trials.tried import as_searched
-from sweep.boundary.edges import edge_path
+from sweep.boundary.encoding import edge_path
 from sweep.records import NotKnown, Phase, TrialResult
 from sweep.space import Dimension, Scalar, Settings
 from sweep.store.ledger import Ledger
@@ -80,6 +76,9 @@ def _recommended(study: Study, ledger: Ledger) -> Iterator[Wanted]:
         yield from _fresh_seeds(study, ledger, chosen[-1], settings_of(ledger, chosen[-1]), recommended=True)
     if chosen and (chosen[-1] not in unstable or len(chosen) > SPARE_CONFIRMATIONS):
         return
+    from sweep.analysis.answer.safe_setting import Rule, safe_setting
+    from sweep.analysis.region.evidence import Evidence
+
     evidence = Evidence(table(ledger.results.values()), study.searched)
     found = safe_setting(evidence, Rule(study.safety.lr_factor, study.safety.p_stable), study.objective)
     if found is None:
@@ -108,6 +107,9 @@ def _fresh_seeds(
 
 def _ranking(study: Study, ledger: Ledger) -> list[int]:
     """Groups that were stable in the exploration, best first."""
+    from sweep.analysis.answer.recommend import recommend
+    from sweep.analysis.region.evidence import Evidence
+
     explored = table(r for r in ledger.results.values() if r.phase == Phase.EXPLORE)
     answer = recommend(Evidence(explored, study.searched), study.objective)
     candidates = () if answer.chosen is None else (answer.chosen, *answer.alternatives)
@@ -132,6 +134,11 @@ def full_size_tests(study: Study, ledger: Ledger) -> list[Wanted] | NotKnown:
     asked = [ask for ask in ledger.asks if is_full_size_test(full_size, ask)]
     if len(asked) >= full_size.trainings:
         return []
+    from sweep.analysis.answer.recommend import recommend
+    from sweep.analysis.answer.safe_setting import Rule
+    from sweep.analysis.region.evidence import Evidence
+    from sweep.analysis.region.transfer_fit import width_fit
+
     evidence = Evidence(table(ledger.results.values()), study.searched)
     model = evidence.model
     if isinstance(model, NotKnown):
@@ -162,6 +169,8 @@ def full_size_tests(study: Study, ledger: Ledger) -> list[Wanted] | NotKnown:
 
 def _readable(value: float, dimension: Dimension) -> Scalar:
     """A value of three digits, in the type of its dimension."""
+    from sweep.analysis.trials.tried import as_searched
+
     rounded = as_searched(float(f"{value:.3g}"), dimension)
     assert rounded is not None, "a number is no missing value"
     return rounded

@@ -1,7 +1,6 @@
 """The plan of a study in lines for a person, with the time that it takes, from a few timed steps."""
 
 import math
-import os
 import statistics
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -13,7 +12,9 @@ from sweep.analysis.claims.attainable import Attainable, attainable, is_foreseea
 from sweep.analysis.claims.sequential import look_blocks
 from sweep.records import EvalRecord, StepRecord, is_finite
 from sweep.running.job import RunOptions
-from sweep.study import LoadedStudy, Study, num_confirmations, num_settings
+from sweep.running.placement import Placement
+from sweep.running.this_machine import limits, this_machine
+from sweep.study import LoadedStudy, Resources, Study, num_confirmations, num_settings
 from sweep.study.claim import LR_PATH, Claim, in_words
 from sweep.study.design import Paired, cells, num_trainings, words
 from sweep.study.full_size import at_full_size
@@ -32,13 +33,20 @@ class Timing:
     step_s: float
     """Median of a few steps."""
     eval_s: float
+    """Of the whole validation split."""
     device: torch.device
     """Where it was measured."""
 
-    def training_s(self, training: TrainingConfig, max_steps: int, num_train: int) -> float:
+    def training_s(self, training: TrainingConfig, max_steps: int, dataset: Dataset) -> float:
         """Seconds of a whole training that runs to its end."""
-        num_evals = math.ceil(max_steps / eval_every_steps(training, num_train))
-        return max_steps * self.step_s + num_evals * self.eval_s
+        return max_steps * self.step_s + self.evals_s(training, max_steps, dataset)
+
+    def evals_s(self, training: TrainingConfig, max_steps: int, dataset: Dataset) -> float:
+        """Seconds of all its evaluations, of which the last takes the whole validation split."""
+        num_evals = math.ceil(max_steps / eval_every_steps(training, len(dataset.train)))
+        num_valid = len(dataset.valid)
+        share = min(training.eval_subset or num_valid, num_valid) / num_valid
+        return self.eval_s * (1 + share * (num_evals - 1))
 
 
 @dataclass(frozen=True)
@@ -75,26 +83,33 @@ def _full_size_phase(loaded: LoadedStudy, dataset: Dataset, options: RunOptions)
     config = loaded.trial_config(at_full_size(study.full_size, study.space, loaded.first_settings()))
     timing = _time_steps(config, dataset, options, study.resources.cpus)
     max_steps = loaded.max_steps(config, len(dataset.train))
-    training_s = timing.training_s(config.training, max_steps, len(dataset.train))
+    training_s = timing.training_s(config.training, max_steps, dataset)
     what = f"{study.full_size.path} {study.full_size.target:g}"
     yield PlannedPhase("at full size", study.full_size.trainings, training_s, what)
 
 
-def plan(loaded: LoadedStudy, dataset: Dataset, options: RunOptions) -> list[str]:
-    """The plan of a study in lines for a person; times a few steps."""
+def plan(loaded: LoadedStudy, dataset: Dataset, options: RunOptions, *, is_here: bool = True) -> list[str]:
+    """The plan of a study in lines for a person; times a few steps.
+
+    Args:
+        loaded: the study.
+        dataset: all trainings'.
+        options: all trainings'.
+        is_here: whether it is to run on this machine, and not on a cluster elsewhere.
+    """
     study = loaded.study
     explore = num_settings(study) * study.repeats
     config = loaded.trial_config(loaded.first_settings())
     max_steps = loaded.max_steps(config, len(dataset.train))
     timing = _time_steps(config, dataset, options, study.resources.cpus)
-    training_s, device = timing.training_s(config.training, max_steps, len(dataset.train)), timing.device
+    training_s, device = timing.training_s(config.training, max_steps, dataset), timing.device
+    evals_rate = timing.evals_s(config.training, max_steps, dataset) / training_s
     what, measured = f"{explore // study.repeats} settings x {study.repeats} seeds", "the first setting"
     if study.design is not None:
         training_s = _mean_of_cells_s(loaded, study.design, dataset, options)
         what, measured = f"{study.design.blocks} blocks x {len(cells(study.design))} cells", "the first cell"
-    lanes = max(1, (os.cpu_count() or 1) // study.resources.cpus)
-    if study.resources.gpus and torch.cuda.is_available():
-        lanes = min(lanes, int(torch.cuda.device_count() / study.resources.gpus + 1e-9))
+    placement = _placement_here(study.resources)
+    lanes = placement.least_lanes
     phases = [
         PlannedPhase("to explore" if study.design is None else "to train", explore, training_s, what),
         PlannedPhase("to confirm", num_confirmations(study), training_s, _confirmed(study)),
@@ -106,16 +121,24 @@ def plan(loaded: LoadedStudy, dataset: Dataset, options: RunOptions) -> list[str
         *(f"{phase.num_trainings} {phase.name}: {_phase_line(phase, lanes)}" for phase in phases),
         f"steps: up to {max_steps} a trial",
         *_alarm_lines(study),
+        f"{'' if is_here else 'if it ran on this machine, and not on the cluster: '}{placement.line}",
         f"expected time: about {duration(total_s)} with {lanes} at a time on this machine, if every trial ran to "
         f"its end ({timing.step_s * 1000:.0f} ms a step and {timing.eval_s:.1f} s an evaluation of {measured}, "
-        f"measured now on the {device.type}, one training alone; several at once share memory bandwidth and may take "
-        f"longer)",
+        f"evaluations {evals_rate:.0%} of its time; measured now on the {device.type}, one training alone; several at "
+        f"once share memory bandwidth and may take longer)",
     ]
     if study.resources.gpus and device.type == "cpu":
         lines.append("this machine has no GPU: the times above are a CPU's, the study itself needs GPUs")
     if study.budget.wall_time_s is not None:
         lines.append(f"wall time limit: {duration(study.budget.wall_time_s)}")
     return lines
+
+
+def _placement_here(resources: Resources) -> Placement:
+    """As on this machine; where it has no GPU, as if none were asked for."""
+    if not torch.cuda.is_available():
+        resources = resources.model_copy(update={"gpus": 0.0})
+    return Placement(resources, [this_machine(resources)], limits())
 
 
 def _space_lines(study: Study) -> Iterator[str]:
@@ -195,7 +218,7 @@ def _mean_of_cells_s(loaded: LoadedStudy, design: Paired, dataset: Dataset, opti
         if key not in timed:
             timing = _time_steps(config, dataset, options, loaded.study.resources.cpus)
             max_steps = loaded.max_steps(config, len(dataset.train))
-            timed[key] = timing.training_s(config.training, max_steps, len(dataset.train))
+            timed[key] = timing.training_s(config.training, max_steps, dataset)
         total_s += timed[key]
     return total_s / len(cells(design))
 

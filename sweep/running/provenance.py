@@ -2,7 +2,6 @@
 
 import datetime
 import importlib.metadata
-import os
 import platform
 import sys
 from pathlib import Path
@@ -13,6 +12,7 @@ from slr_models.data.batch import Dataset
 from sweep import store
 from sweep.analysis.claims.stated import WITHDRAWN_KEY
 from sweep.redaction import redacted
+from sweep.running.cores import cores
 from sweep.running.preflight import Checked
 from sweep.running.session import StudySession
 from sweep.study import read_study, stored
@@ -35,7 +35,7 @@ def write_study(session: StudySession, dataset: Dataset, checked: Checked) -> No
         "host": {
             "platform": platform.platform(),
             "cpu": _cpu_name(),
-            "cores": os.cpu_count(),
+            **_cores(),
             "gpu": torch.cuda.get_device_name(0) if torch.cuda.is_available() else None,
         },
         "data": {
@@ -63,6 +63,12 @@ def note_lanes(results_dir: Path, num_lanes: int) -> None:
     content = store.read_study(results_dir)
     content["provenance"]["num_lanes"] = num_lanes
     store.write_yaml(results_dir / "study.yaml", content)
+
+
+def _cores() -> dict[str, int | str]:
+    found = cores()
+    limited = {} if found.limit is None else {"cores_limited": str(found)}
+    return {"cores": found.usable, **limited}
 
 
 def _cpu_name() -> str:

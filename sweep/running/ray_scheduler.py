@@ -20,22 +20,10 @@ from ray.tune.schedulers import (
 
 from sweep.records import Phase
 from sweep.running.job import Job
+from sweep.running.trial_actor import END, PROGRESS_KEY, TIME_KEY, WORTH_KEY
 from sweep.space import Dimension, Grid, Integer, LogUniform, Scalar, Uniform
 from sweep.study import LoadedStudy
 from sweep.study.scheduler import Asha, HyperBand, Median, Pbt, SchedulerConfig, mutable_dimensions
-
-PROGRESS_KEY = "progress"
-"""Of a report after an evaluation; a report of the end has none."""
-TIME_KEY = "millionths"
-"""How far a training has come: millionths of its own steps. Whole numbers, so that rungs are met exactly."""
-WORTH_KEY = "worth"
-"""What its latest evaluation is worth; finite, lower is better."""
-_END = 1_000_000
-
-
-def millionths(step: int, max_steps: int) -> int:
-    """How far a training has come, for TIME_KEY."""
-    return round(_END * step / max_steps)
 
 
 def checkpoints_kept(config: SchedulerConfig) -> int | None:
@@ -86,7 +74,7 @@ class StudyScheduler(TrialScheduler):
 
     def on_trial_result(self, tune_controller: Any, trial: RayTrial, result: dict[str, Any]) -> str:
         # Its last evaluation ends a training anyway.
-        if trial not in self._seen or PROGRESS_KEY not in result or result[TIME_KEY] >= _END:
+        if trial not in self._seen or PROGRESS_KEY not in result or result[TIME_KEY] >= END:
             decision: str = TrialScheduler.CONTINUE
             return decision
         self._depth += 1
@@ -209,8 +197,8 @@ def _build(config: SchedulerConfig, loaded: LoadedStudy, num_evals: int) -> Tria
         case Asha():
             return ASHAScheduler(
                 time_attr=TIME_KEY,
-                max_t=_END,
-                grace_period=round(_END * config.grace_rate),
+                max_t=END,
+                grace_period=round(END * config.grace_rate),
                 reduction_factor=config.reduction_factor,
                 stop_last_trials=False,
                 **metric,
@@ -218,7 +206,7 @@ def _build(config: SchedulerConfig, loaded: LoadedStudy, num_evals: int) -> Tria
         case Median():
             return MedianStoppingRule(
                 time_attr=TIME_KEY,
-                grace_period=round(_END * config.grace_rate),
+                grace_period=round(END * config.grace_rate),
                 min_samples_required=config.min_trials,
                 # It may end trainings, not make them wait for others.
                 min_time_slice=math.inf,  # type: ignore[arg-type]
@@ -236,7 +224,7 @@ def _build(config: SchedulerConfig, loaded: LoadedStudy, num_evals: int) -> Tria
             mutable = mutable_dimensions(loaded.study.space)
             return PopulationBasedTraining(
                 time_attr=TIME_KEY,
-                perturbation_interval=round(_END * config.interval_rate),
+                perturbation_interval=round(END * config.interval_rate),
                 hyperparam_mutations={path: _domain(dimension) for path, dimension in mutable.items()},
                 quantile_fraction=config.quantile_rate,
                 resample_probability=config.resample_rate,

@@ -5,7 +5,7 @@ tens of seconds. An actor holds the shared dataset and nothing else from trial t
 """
 
 import _thread
-import gc
+import dataclasses
 import math
 import shutil
 import signal
@@ -16,15 +16,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
-import torch
 from ray import tune
-
-try:
-    from ray._raylet import setproctitle  # type: ignore[attr-defined]  # part of the compiled module
-except ImportError:
-    # No public part of Ray. Without it, `top` and the dashboard's list of processes name trials no more.
-    setproctitle = None
+from ray.air.execution import FixedResourceManager
 from ray.tune import Callback
+from ray.tune.execution import class_cache, tune_controller
 from ray.tune.experiment import Trial as RayTrial
 from ray.tune.search import Searcher
 from ray.tune.stopper import Stopper
@@ -35,10 +30,19 @@ from sweep.machine import failure_in, refusal
 from sweep.records import Outcome, TrialResult
 from sweep.running.cluster import Cluster, environment
 from sweep.running.job import Job, RunOptions
-from sweep.running.past_trial import explain_result
-from sweep.running.ray_scheduler import PROGRESS_KEY, TIME_KEY, WORTH_KEY, StudyScheduler, checkpoints_kept, millionths
+from sweep.running.placement import Placement, Slot
+from sweep.running.ray_scheduler import StudyScheduler, checkpoints_kept
 from sweep.running.session import StudySession
-from sweep.running.trial import TrialRunner, crashed_result, smaller_note
+from sweep.running.trial import crashed_result, smaller_note
+from sweep.running.trial_actor import (
+    FOOTPRINT_KEY,
+    IF_PRUNED_KEY,
+    NOTE_KEY,
+    PROBLEM_KEY,
+    PROGRESS_KEY,
+    RESULT_KEY,
+    TrialActor,
+)
 from sweep.running.view import ProgressView, trial_title
 from sweep.training.config import eval_every_steps, with_micro_batch, with_smaller_micro_batch
 
@@ -46,100 +50,11 @@ _T = TypeVar("_T")
 
 RAY_FOLDER = "ray"
 """In the results folder while trainings run: a folder for each that has begun, and what a scheduler keeps of them."""
-RESULT_KEY = "trial_result"
-NOTE_KEY = "began_anew"
-"""Why the trial began again at its first step since the report before."""
-PROBLEM_KEY = "machine_failed"
-"""What the machine failed at, so that the trial has no result."""
-IF_PRUNED_KEY = "if_pruned"
-"""What the trial comes to if a scheduler ends it at this evaluation."""
+SHARE_KEY = "share"
+"""Of a trial's configuration: what it asks Ray for."""
 
 _LOW_MEMORY = "running low on memory"
 """Of what Ray says where it ended a process before the system would have."""
-
-
-class _TrialActor(tune.Trainable):
-    """Ray's handle on our trials: one `step()` is the stretch up to the next evaluation."""
-
-    def setup(  # type: ignore[override]  # with_parameters adds the shared objects
-        self,
-        config: dict[str, Any],
-        dataset: Dataset,
-        options: RunOptions,
-        num_threads: int,
-        deadline: float,
-        is_scheduled: bool = False,
-    ) -> None:
-        torch.set_num_threads(num_threads)
-        self._deadline = deadline
-        self._is_scheduled = is_scheduled
-        self._runner = TrialRunner(dataset, options)
-        self._start(config["job"])
-
-    def _start(self, job: Job) -> None:
-        self._trial = self._runner.start(job)
-        self._is_over = False
-        # The dashboard shows it as the actor's log.
-        print(f"trial {trial_title(job)}", flush=True)
-
-    def __repr__(self) -> str:
-        # The dashboard asks once, when the actor is made, so it must hold for all trials to come.
-        return f"trials of {self._runner.options.results_dir.name}"
-
-    def step(self) -> dict[str, Any]:
-        try:
-            return self._report()
-        except MachineError as error:
-            return {PROBLEM_KEY: str(error), "done": True}
-
-    def _report(self) -> dict[str, Any]:
-        if setproctitle is not None:
-            # Ray names a process by the method that it runs, and does so again after each.
-            setproctitle(f"ray::{trial_title(self._trial.job)}")
-        if (told := self._trial.job.told) is not None:
-            return self._end(explain_result(told, self._trial.job, self._runner), done=True)
-        if self._is_over:
-            return self._end(self._trial.explain(), done=True)
-        report = self._trial.advance()
-        if isinstance(report, TrialResult):
-            # The driver has the result before the search for its cause begins: nothing that happens then can lose it.
-            # The study's time, which trainings that have begun may overrun, is not spent on explanations.
-            self._is_over = self._trial.can_explain and time.time() < self._deadline
-            return self._end(report, done=not self._is_over)
-        said: dict[str, Any] = {PROGRESS_KEY: report, NOTE_KEY: self._trial.note, "done": False}
-        if self._is_scheduled:
-            said[TIME_KEY] = millionths(report.step, report.max_steps)
-            said[WORTH_KEY] = self._trial.worth
-            said[IF_PRUNED_KEY] = self._trial.pruned()
-        return said
-
-    def _end(self, result: TrialResult, *, done: bool) -> dict[str, Any]:
-        if done:
-            print(f"trial {result.trial_id}: {result.verdict.value} after step {result.num_steps}", flush=True)
-        said: dict[str, Any] = {RESULT_KEY: result, NOTE_KEY: self._trial.note, "done": done}
-        if self._is_scheduled:
-            said[TIME_KEY] = millionths(result.num_steps, result.max_steps)
-            said[WORTH_KEY] = result.objective
-        return said
-
-    def reset_config(self, new_config: dict[str, Any]) -> bool:
-        # The old trial's model goes before the new one's comes: peak memory is each trial's own, and several
-        # trials share a GPU.
-        del self._trial
-        gc.collect()
-        if torch.cuda.is_initialized():
-            torch.cuda.empty_cache()
-        self._start(new_config["job"])
-        return True
-
-    # For schedulers that pause trials, or copy them. A study's own checkpoints lie beside a trial's records, so that
-    # they outlive Ray's bookkeeping, and a trial that starts again finds them by itself.
-
-    def save_checkpoint(self, checkpoint_dir: str) -> None:
-        self._trial.save(Path(checkpoint_dir))
-
-    def load_checkpoint(self, checkpoint: str) -> None:  # type: ignore[override]  # a folder, since one was saved
-        self._trial.restore(Path(checkpoint))
 
 
 class _LedgerSearcher(Searcher):
@@ -152,22 +67,28 @@ class _LedgerSearcher(Searcher):
         self,
         session: StudySession,
         options: RunOptions,
-        num_lanes: int,
+        placement: Placement,
         view: ProgressView,
         scheduler: StudyScheduler | None,
         ray_trials: "_RayTrials",
         check_ray: Callable[[], None] = lambda: None,
+        told: Callable[[str], None] = lambda line: None,
     ) -> None:
         super().__init__()
         self._ray_trials = ray_trials
         self._check_ray = check_ray
         self._session = session
         self._options = options
-        self._num_lanes = num_lanes
+        self._placement = placement
+        self._told = told
         self._view = view
         self._scheduler = scheduler
         self._jobs: dict[str, Job] = {}
         self._if_pruned: dict[str, TrialResult] = {}
+        self._shares: dict[str, Slot] = {}
+        """What each training was given at last, by its number in the study."""
+        self._alone: set[str] = set()
+        """Trainings that found no memory on a GPU that they shared."""
         self.problem: str | None = None
         """What the machine failed at; from then on nothing is started, and nothing told."""
 
@@ -197,18 +118,20 @@ class _LedgerSearcher(Searcher):
     def _suggested(self, trial_id: str) -> dict[str, Any] | str | None:
         num_paused = self._scheduler.num_paused if self._scheduler else 0
         num_ahead = self._scheduler.num_ahead if self._scheduler else 0
-        if len(self._jobs) - num_paused >= self._num_lanes + num_ahead:
+        if len(self._jobs) - num_paused >= self._placement.num_lanes + num_ahead:
             # Ray asks ahead. A search knows more, and time may be up, when the trial can really start.
             return None
         job = self._session.next_job(num_paused)
         if job is None:
             return Searcher.FINISHED if self._session.done else None
         self._jobs[trial_id] = job
+        share = self._placement.whole if job.trial_id in self._alone else self._placement.share
+        self._shares[job.trial_id] = share
         if job.told is None:
             self._view.started(job)
         else:
             self._view.explaining(job)
-        return {"job": job, **job.settings}
+        return {"job": job, SHARE_KEY: _bundle(share), **job.settings}
 
     def _heard(self, job: Job, trial_id: str, result: dict[str, Any]) -> None:
         self._note(job, result)
@@ -217,14 +140,39 @@ class _LedgerSearcher(Searcher):
             if IF_PRUNED_KEY in result:
                 self._if_pruned[trial_id] = result[IF_PRUNED_KEY]
         elif RESULT_KEY in result:
-            self._session.tell(result[RESULT_KEY])
+            self._session.tell(self._placed(job, result[RESULT_KEY]))
             self._view.explaining(job)
 
     def _note(self, job: Job, result: dict[str, Any]) -> None:
         if PROBLEM_KEY in result:
             raise MachineError(result[PROBLEM_KEY])
+        if FOOTPRINT_KEY in result:
+            self._place(self._placement.measured(result[FOOTPRINT_KEY]))
         if result.get(NOTE_KEY) is not None:
             self._view.retried(job, result[NOTE_KEY])
+
+    def _placed(self, job: Job, result: TrialResult) -> TrialResult:
+        """The result, knowing with how many it was to share its GPU, where that was found out on the way."""
+        if not self._placement.is_auto or job.told is not None:
+            return result
+        return dataclasses.replace(result, gpu_shared_by=self._shares[job.trial_id].num_on_gpu)
+
+    def _found_no_memory(self, job: Job, result: TrialResult) -> bool:
+        """Whether a training ran out of memory where it shared a GPU; it is then tried again, and has one alone."""
+        shared = self._placement.is_auto and self._shares[job.trial_id].gpus < 1
+        if result.verdict is not Outcome.OUT_OF_MEMORY or not shared or job.told is not None:
+            return False
+        self._alone.add(job.trial_id)
+        self._session.again(job)
+        self._view.retried(job, "the GPU that it shares has no memory left; it begins anew, with one alone")
+        self._place(self._placement.ran_out_on_card())
+        return True
+
+    def _place(self, changed: str | None) -> None:
+        """Takes what changes for the trainings to come, if anything does."""
+        if changed is not None:
+            self._session.lanes_changed(self._placement.least_lanes)
+            self._told(changed)
 
     def _ended(self, trial_id: str, result: dict[str, Any], *, died: bool) -> None:
         job = self._jobs.pop(trial_id)
@@ -236,6 +184,8 @@ class _LedgerSearcher(Searcher):
         earlier = self._if_pruned.pop(trial_id, None)
         if_pruned = None if died else result.get(IF_PRUNED_KEY, earlier)
         finished = result.get(RESULT_KEY, if_pruned)
+        if finished is not None:
+            finished = self._placed(job, finished)
         if (told := self._session.result(job)) is not None:
             # Without a second result its process was stopped while it looked for the cause, or died, and would again.
             if finished is not None or died:
@@ -249,6 +199,8 @@ class _LedgerSearcher(Searcher):
             finished = self._after_death(job, self._ray_trials.text(trial_id))
             if finished is None:
                 return
+        elif self._found_no_memory(job, finished):
+            return
         self._session.tell(finished)
         self._view.finished(finished)
 
@@ -265,6 +217,8 @@ class _LedgerSearcher(Searcher):
         if (refused := failure_in(said)) is not None:
             raise MachineError(refused)
         is_memory = _LOW_MEMORY in said
+        if is_memory:
+            self._place(self._placement.ran_out_on_host())
         if is_memory and self._options.accumulates:
             smaller = with_smaller_micro_batch(with_micro_batch(job.config, job.micro_batch))
             if smaller is not None:
@@ -310,8 +264,10 @@ class _RayTrials(Callback):
             trial.config, trial.evaluated_params, trial.placement_group_factory = {}, {}, None
             known = trial.run_metadata
             known.last_result, known.metric_analysis, known.metric_n_steps = {}, {}, {}
-            # No public part of Ray: the settings once more.
+            # No public parts of Ray: the settings once more, and a call of the actor whose answer nobody has fetched,
+            # with all that Ray keeps to repeat it.
             vars(trial)["_Trial__unresolved_config"] = {}
+            trial._default_result_or_future = None
             self._num_emptied += 1
 
     def text(self, trial_id: str) -> str:
@@ -345,8 +301,10 @@ def run_trials(
     dataset: Dataset,
     options: RunOptions,
     ray: Cluster,
+    placement: Placement,
     view: ProgressView,
     end_at: float = math.inf,
+    told: Callable[[str], None] = lambda line: None,
 ) -> bool:
     """Runs everything that the session has to run, inside `cluster`.
 
@@ -355,8 +313,10 @@ def run_trials(
         dataset: all trainings'.
         options: all trainings'.
         ray: where.
+        placement: how many run there at once, and what each takes.
         view: hears of each.
         end_at: when those that run then are interrupted, on `time.monotonic`.
+        told: hears a line whenever that changes.
 
     Returns:
         False if it was interrupted (Ctrl-C, SIGTERM, or in time): what had finished is kept, and trainings that had
@@ -367,12 +327,13 @@ def run_trials(
     """
     if session.done:
         return True
+    session.lanes_changed(placement.least_lanes)
     resources = session.study.resources
     scheduler, kept = _scheduler(session, len(dataset.train))
     ray_trials = _RayTrials()
-    searcher = _LedgerSearcher(session, options, ray.num_lanes, view, scheduler, ray_trials, ray.check)
+    searcher = _LedgerSearcher(session, options, placement, view, scheduler, ray_trials, ray.check, told)
     trainable = tune.with_parameters(
-        _TrialActor,
+        TrialActor,
         dataset=dataset,
         options=options,
         num_threads=resources.cpus,
@@ -381,7 +342,7 @@ def run_trials(
         is_scheduled=scheduler is not None,
     )
     tuner = tune.Tuner(
-        tune.with_resources(trainable, {"cpu": resources.cpus, "gpu": resources.gpus}),
+        tune.with_resources(trainable, lambda config: tune.PlacementGroupFactory([config[SHARE_KEY]])),
         tune_config=tune.TuneConfig(
             search_alg=searcher,
             scheduler=scheduler,
@@ -401,11 +362,11 @@ def run_trials(
     )
     # Otherwise Ray starts one actor at a time, and gives the first one that is free to the trial that still waits for
     # its own: short trials then take turns on one lane, while the others start actors that are dropped.
-    side_by_side = {"TUNE_MAX_PENDING_TRIALS_PG": str(ray.num_lanes)}
+    side_by_side = {"TUNE_MAX_PENDING_TRIALS_PG": str(placement.most_lanes)}
     # What a killed run left there would be taken for trainings under way.
     shutil.rmtree(session.results_dir / RAY_FOLDER, ignore_errors=True)
     try:
-        with environment(side_by_side), _interrupted_at(end_at):
+        with environment(side_by_side), _ready_workers(ray), _interrupted_at(end_at):
             tuner.fit()
     except OSError as error:
         raise MachineError(refusal(error, session.results_dir)) from error
@@ -415,6 +376,30 @@ def run_trials(
     if searcher.problem is not None:
         raise MachineError(f"{searcher.problem} (nothing of a finished trial is lost)")
     return session.done
+
+
+def _bundle(share: Slot) -> dict[str, float]:
+    """A share as Ray counts it."""
+    asked = {"CPU": share.cpus, "GPU": share.gpus, "memory": int(share.memory_mib * 2**20)}
+    return {name: amount for name, amount in asked.items() if amount}
+
+
+@contextmanager
+def _ready_workers(ray: Cluster) -> Iterator[None]:
+    """Within, Ray Tune takes the workers that a Ray of our own has ready, which have imported what a training needs.
+
+    For an actor in a placement group, or with variables of its own, Ray starts a new one, and that imports it again.
+    """
+    # No public parts of Ray. The variables are those that `cluster` sets for all of Ray's processes.
+    manager, variables = vars(tune_controller)["PlacementGroupResourceManager"], dict(class_cache.DEFAULT_ENV_VARS)
+    if ray.is_own:
+        vars(tune_controller)["PlacementGroupResourceManager"] = FixedResourceManager
+        class_cache.DEFAULT_ENV_VARS.clear()
+    try:
+        yield
+    finally:
+        vars(tune_controller)["PlacementGroupResourceManager"] = manager
+        class_cache.DEFAULT_ENV_VARS.update(variables)
 
 
 @contextmanager

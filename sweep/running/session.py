@@ -23,9 +23,7 @@ from typing import Any, Self
 
 from slr_models.errors import MachineError, ResultsError, SettingError
 from sweep import store
-from sweep.analysis.claims.sequential import look
 from sweep.analysis.claims.stated import tested
-from sweep.analysis.claims.verdict import RULES, settled
 from sweep.forensics import allowance
 from sweep.judging.objective import interim
 from sweep.records import NotKnown, Outcome, Phase, TrialResult
@@ -93,7 +91,7 @@ class StudySession:
         self._unexplained = self._left_unexplained()
         self._running: set[str] = set()
         self._num_lanes = 1
-        """Most trainings that ran at once so far."""
+        """Most trainings that ran at once so far, or as many as were said to."""
         self._last_look: int | None = None
         """The last look of a design at which its claims were judged."""
         self._settled: tuple[int, int] | None = None
@@ -193,6 +191,8 @@ class StudySession:
             told = self._setting_result(result.group)
             if told is not None:
                 self._bridge.tell(self._search_numbers[result.group], told)
+        # A training that a scheduler ended, or whose process died, could not do that itself.
+        store.settle_records(self.results_dir, result.trial_id)
         self._trials_changed()
 
     def note_cause(self, result: TrialResult) -> None:
@@ -220,6 +220,16 @@ class StudySession:
         self._running.discard(job.trial_id)
         self._micro_batches[job.trial_id] = micro_batch
         self._next(job)
+
+    def again(self, job: Job) -> None:
+        """Takes note that a training is going to be tried again, as if it had not been."""
+        self._running.discard(job.trial_id)
+        store.remove_trial(self.results_dir, job.trial_id)
+        self._next(job)
+
+    def lanes_changed(self, num_lanes: int) -> None:
+        """Takes note of how many trainings may run at once from now on."""
+        self._num_lanes = num_lanes
 
     def _next(self, job: Job) -> None:
         self._queue.insert(0, self._ask_of(job.trial_id))
@@ -378,7 +388,7 @@ class StudySession:
         return ask
 
     def _next_group(self) -> int:
-        return 1 + max(self._ledger.asks_by_group, default=-1)
+        return self._ledger.next_group
 
     def _ask_explore(self) -> list[Ask]:
         if self._exhausted or len(self._asks(Phase.EXPLORE)) >= self._num_trainings:
@@ -422,6 +432,10 @@ class StudySession:
 
         A look is reached when every training of its blocks was told, those that crashed too.
         """
+        # Their imports take a second, which a study without a design does not need.
+        from sweep.analysis.claims.sequential import look
+        from sweep.analysis.claims.verdict import settled
+
         ends = (ask.trial_id in self._ledger.results for ask in self._asks(Phase.EXPLORE))
         num_done = sum(1 for _ in itertools.takewhile(bool, ends)) // len(cells(design))
         reached = look(num_done, design.blocks, design.looks)
@@ -439,6 +453,8 @@ class StudySession:
         """What the word that enough is found out depends on."""
         content = self.study.model_dump(mode="json", by_alias=True)
         if self.study.design is not None:
+            from sweep.analysis.claims.verdict import RULES
+
             claims = [tested(claim) for claim in content["claims"]]
             return {"rules": RULES, "design": essence("design", content), "claims": claims}
         return {"search": content["search"], "trials": content["budget"]["trials"]}

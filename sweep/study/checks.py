@@ -36,7 +36,8 @@ def failed_checks(loaded: LoadedStudy) -> list[SettingProblem]:
     unknown = {str(problem.path[1]) for problem in misspelled}
     conditions = [p for p in condition_problems(study.space) if not _names_misspelled(p, study.space, unknown)]
     factors = list(_factor_problems(loaded))
-    found = [*_beside_design(study), *_budget_and_name(study), *misspelled, *conditions, *factors]
+    found = [*_beside_design(study), *_budget_and_name(study), *_gpus_without_use(study)]
+    found += [*misspelled, *conditions, *factors]
     # Corners need every dimension: one that is missing may make another one valid.
     many = list(_too_many_corners(study))
     found += many
@@ -75,6 +76,18 @@ def _budget_and_name(study: Study) -> Iterator[SettingProblem]:
     yield from budget_problems(study)
     if (wrong := _unfit_for_a_folder(study.name)) is not None:
         yield SettingProblem(("name",), f"name is {study.name!r}, but it names a folder", wrong)
+
+
+def _gpus_without_use(study: Study) -> Iterator[SettingProblem]:
+    """Several GPUs a training, of which a model can use one alone."""
+    gpus = study.resources.gpus
+    if gpus != "auto" and gpus > 1 and study.model.kind != "custom":
+        yield SettingProblem(
+            ("resources", "gpus"),
+            f"resources.gpus is {gpus:g}, but a training of model.kind {study.model.kind} uses one GPU",
+            "give 1: several GPUs then run several trials at once (a model of your own, model.kind custom, may have "
+            "several)",
+        )
 
 
 def _unfit_for_a_folder(name: str) -> str | None:

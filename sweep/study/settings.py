@@ -5,7 +5,7 @@ import itertools
 import unicodedata
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, PlainValidator
 
 from slr_models.data import DataConfig
 from slr_models.models import ModelConfig
@@ -21,6 +21,7 @@ from sweep.study.design import dimensions as design_dimensions
 from sweep.study.full_size import FullSize
 from sweep.study.scheduler import SchedulerConfig
 from sweep.training.config import TrainingConfig
+from sweep.wording import clipped
 
 MAX_TRIALS = 100_000
 
@@ -39,13 +40,30 @@ class Budget(Spec):
     Null: no limit."""
 
 
+MAX_GPUS = 1000
+Gpus = float | Literal["auto"]
+
+
+def _gpus(value: object) -> Gpus:
+    if value == "auto":
+        return "auto"
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= MAX_GPUS:
+        raise ValueError(f"a number from 0 to {MAX_GPUS}, or auto, got {clipped(repr(value))}")
+    if value > 1 and value != int(value):
+        raise ValueError(f"{value:g} GPUs cannot be had: give a fraction below 1, or a whole number")
+    return float(value)
+
+
 class Resources(Spec):
     """What one trial may use."""
 
     cpus: int = Field(1, ge=1, le=100_000)
     """CPU cores, and torch threads."""
-    gpus: float = Field(0.0, ge=0, le=1)
-    """GPUs; a fraction lets several trials share one. Above 0 trains on the GPU; a trial uses one at most."""
+    gpus: Annotated[Gpus, PlainValidator(_gpus)] = 0.0
+    """GPUs. A fraction below 1 lets several trials share one; `auto` finds it: the first trial runs alone, then as many
+    share a GPU as its memory holds. Above 1, for a model of your own that uses them: whole numbers."""
+    max_parallel: int | None = Field(None, ge=1, le=100_000)
+    """Most trials at the same time; `--jobs` sets another number for one run. Null: as many as fit."""
     out_of_memory: Literal["fail", "accumulate"] = "fail"
     """What comes of a training that runs out of memory. `accumulate` tries it again with smaller micro-batches and more
     of them, so that an update is of the same utterances; its row says so in `micro_batch`."""

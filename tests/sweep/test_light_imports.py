@@ -36,9 +36,9 @@ print(json.dumps(brought))
 """
 
 
-def heavy_after(statement: str) -> set[str]:
+def heavy_after(statement: str, heavy: tuple[str, ...] = HEAVY) -> set[str]:
     """Which of the heavy packages a fresh interpreter holds after a statement."""
-    code = f"import sys\n{statement}\nprint(*[name for name in {HEAVY!r} if name in sys.modules])"
+    code = f"import sys\n{statement}\nprint(*[name for name in {heavy!r} if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     return set(done.stdout.split())
 
@@ -60,6 +60,13 @@ def test_a_study_file_is_validated_without_them() -> None:
     assert (
         heavy_after("from pathlib import Path; from sweep.study import load; load(Path('studies/smoke.yaml'))") == set()
     )
+
+
+@pytest.mark.slow
+def test_the_first_training_does_not_wait_for_what_the_answer_is_made_with() -> None:
+    later = ("sklearn", "scipy.stats", "scipy.optimize", "plotly")
+    assert heavy_after("import sweep.run.driver", (*later, "ray.tune")) == set()
+    assert heavy_after("import sweep.running.trial_actor", (*later, "optuna")) == set()
 
 
 @pytest.mark.slow

@@ -336,12 +336,63 @@ def test_a_dry_run_prints_the_plan_and_writes_nothing(study, tmp_path, capsys) -
         "up to 60 a trial",
         "expected time",
         "ms a step",
+        "% of its time; measured now",
         "loguniform",
         "10% run on",
         "up to 1 bad",
     ):
         assert part in out
     assert not (tmp_path / "results").exists()
+
+
+def test_a_run_on_one_core_trains_one_at_a_time(study, tmp_path) -> None:
+    allowed = os.sched_getaffinity(0)
+    if len(allowed) < 2 or not hasattr(os, "sched_setaffinity"):
+        pytest.skip("one core alone is here")
+    os.sched_setaffinity(0, {min(allowed)})
+    try:
+        done = run(study, tmp_path / "results", "--trials", "3", "--set", "confirm.settings=0")
+        planned = run(study, tmp_path / "results", "--dry-run", "--jobs", "2", "--set", "confirm.settings=0")
+    finally:
+        os.sched_setaffinity(0, allowed)
+    assert (done.returncode, done.stderr) == (0, "")
+    why = f"1 of {os.cpu_count()} cores: CPU affinity"
+    assert f"\n  1 trial at a time: {why}\n" in done.stdout
+    made = store.read_study(tmp_path / "results" / "tiny")["provenance"]
+    assert made["num_lanes"] == 1 and (made["host"]["cores"], made["host"]["cores_limited"]) == (1, why)
+    assert most_at_once(tmp_path / "results" / "tiny") == 1
+    assert f"\n1 trial at a time, fewer than the 2 allowed: {why}\n" in planned.stdout
+    assert "with 1 at a time on this machine" in planned.stdout
+
+
+def test_jobs_limit_how_many_run_at_once_for_one_run(study, tmp_path, run_here) -> None:
+    few = ["--set", "confirm.settings=0", "--set", "resources.max_parallel=9"]
+    code, out, err = run_here(study, tmp_path / "results", *few, "--jobs", "1")
+    assert (code, err) == (0, "") and "\n  1 trial at a time, as limited; " in out
+    folder = tmp_path / "results" / "tiny"
+    assert store.read_study(folder)["provenance"]["num_lanes"] == 1 and most_at_once(folder) == 1
+    code, out, err = run_here(study, tmp_path / "results", *few, "--trials", "+2")
+    assert (code, err) == (0, "") and " at a time, fewer than the 9 allowed: " in out
+
+
+def most_at_once(folder: Path) -> int:
+    """The most trainings that were asked for, and not told of yet."""
+    running, most = set(), 0
+    for line in (folder / "ledger.jsonl").read_text().splitlines():
+        event = json.loads(line)
+        if event["event"] == "ask":
+            running.add(event["trial_id"])
+        elif event["event"] == "tell":
+            running.discard(event["trial_id"])
+        most = max(most, len(running))
+    return most
+
+
+@pytest.mark.parametrize("given", ["0", "-1", "x", "1.5", "", "1e3", "100001", "9" * 5000])
+def test_a_number_of_jobs_that_is_none_is_told_in_one_line(study, tmp_path, capsys, given: str) -> None:
+    assert main([str(study), "--results", str(tmp_path / "results"), f"--jobs={given}"]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("error: --jobs ") and line.endswith("such as 2") and len(line) < 200
 
 
 def test_a_dry_run_refuses_what_the_run_would_refuse(study, tmp_path, capsys) -> None:
@@ -401,7 +452,10 @@ def test_a_model_that_does_not_fit_is_found_before_any_trial(study, tmp_path, ca
         ("space.training.schedule.warmup_steps={int: [0, 500]}", "warmup_steps"),
         ("training.precision={kind: tf32}", "GPU"),
         ("resources.gpus=1", "torch finds no GPU"),
-        ("resources.gpus=2", "resources.gpus"),
+        ("resources.gpus=auto", "resources.gpus is auto, but torch finds no GPU"),
+        ("resources.gpus=2", "resources.gpus is 2, but a training of model.kind baseline uses one GPU"),
+        ("resources.gpus=1.5", "resources.gpus: 1.5 GPUs cannot be had"),
+        ("resources.cpus=5000", "resources.cpus is 5000, but"),
         ("data.infeasible_rate=1.0", "at least one target that CTC can align"),
     ],
 )

@@ -1,1 +1,1 @@
-"""The table of trials: its columns, dimensions, groups and outcomes."""
+"""The table of trials: its columns, dimensions, groups, outcomes and speed."""

@@ -23,6 +23,7 @@ from sweep.analysis.answer.unsafe import LrBracket, lr_brackets
 from sweep.analysis.claims.verdict import ClaimFinding, judge
 from sweep.analysis.cost.audit import AuditResult, audit
 from sweep.analysis.cost.costs import Costs, costs
+from sweep.analysis.cost.sharing import GpuSharing, sharing
 from sweep.analysis.cost.spending import Spending, Timed, spending
 from sweep.analysis.failures.causes import OutcomeCauses, causes_by_outcome
 from sweep.analysis.figures.course import CourseRows, examples, points_kept, traced_trials
@@ -322,6 +323,11 @@ class View:
             self.source.files.elapsed_s(),
             self.provenance.num_lanes,
         )
+
+    @cached_property
+    def sharing(self) -> tuple[GpuSharing, ...]:
+        """How fast trainings were that shared a GPU."""
+        return sharing(self.trials, self.study)
 
     @cached_property
     def causes(self) -> tuple[OutcomeCauses, ...]:

@@ -2,6 +2,7 @@
 
 from sweep.analysis.cost.audit import audit_text, saving_text
 from sweep.analysis.cost.costs import cost_text
+from sweep.analysis.cost.sharing import sharing_text
 from sweep.analysis.cost.spending import elapsed_text, parts_text
 from sweep.report.contents.view import View
 from sweep.report.sections.section import Content
@@ -15,6 +16,7 @@ def cost_content(view: View) -> Content:
             "saved_texts": [text for text in (cost_text(view.costs), saving_text(view.audit, view.costs)) if text],
             "audit_text": audit_text(view.audit),
             "elapsed_text": elapsed_text(view.spending),
+            "sharing_text": sharing_text(view.sharing),
             "parts_text": parts_text(view.spending.parts) if view.spending.parts else "",
         }
     )

@@ -9,7 +9,8 @@ from ray.tune.schedulers import TrialScheduler
 
 from sweep import yaml_source
 from sweep.running.job import Job
-from sweep.running.ray_scheduler import PROGRESS_KEY, TIME_KEY, WORTH_KEY, StudyScheduler, millionths
+from sweep.running.ray_scheduler import StudyScheduler
+from sweep.running.trial_actor import PROGRESS_KEY, TIME_KEY, WORTH_KEY, millionths
 from sweep.study import LoadedStudy, validate
 
 TEXT = """

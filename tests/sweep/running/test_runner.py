@@ -31,9 +31,11 @@ from sweep.live.views import Views
 from sweep.records import TrialResult
 from sweep.running import cluster, runner
 from sweep.running.job import Job, Progress, RunOptions
+from sweep.running.placement import Node, Placement
 from sweep.running.ray_scheduler import StudyScheduler
 from sweep.running.session import StudySession
 from sweep.running.trial import TrialRunner
+from sweep.running.trial_actor import RESULT_KEY, TrialActor
 from sweep.search.bridge import JOURNAL_FILE
 from sweep.store.ledger_lines import LEDGER_FILE
 from sweep.study import LoadedStudy, Resources, validate
@@ -51,20 +53,20 @@ def last_reports(tmp_path, deadline: float) -> list[dict]:
     )
     settings = ForensicsConfig(snapshot_every_steps=2, replay_steps=5, repeats=1)
     options = RunOptions(tmp_path, "wer", MonitorConfig(), True, "none", forensics=settings)
-    actor = runner._TrialActor.__new__(runner._TrialActor)
+    actor = TrialActor.__new__(TrialActor)
     job = Job("0000", 0, 0, 0, "explore", {}, config, 20)
     actor.setup({"job": job}, SyntheticConfig.model_validate(DATA).build(), options, 1, deadline)
     reports = [actor.step()]
     while not reports[-1]["done"]:
         reports.append(actor.step())
-    return [report for report in reports if runner.RESULT_KEY in report]
+    return [report for report in reports if RESULT_KEY in report]
 
 
 @pytest.mark.slow
 def test_no_explanation_begins_once_the_study_s_time_is_up(tmp_path) -> None:
     late = last_reports(tmp_path / "late", time.time() - 1)
     assert [report["done"] for report in late] == [True]
-    assert late[0][runner.RESULT_KEY].verdict.is_diverged
+    assert late[0][RESULT_KEY].verdict.is_diverged
     in_time = last_reports(tmp_path / "in-time", math.inf)
     assert [report["done"] for report in in_time] == [False, True]
 
@@ -85,6 +87,8 @@ confirm: {settings: 0, recommended: false}
 audit: {rate: 0}
 forensics: {trials: 0}
 """
+ONE_LANE = "resources: {max_parallel: 1}\n"
+ONE = Placement(Resources(), [Node(cpus=1)])
 
 
 class _Watching:
@@ -93,6 +97,8 @@ class _Watching:
     def __init__(self) -> None:
         self.jobs: list[Job] = []
         self.results: list[TrialResult] = []
+        self.lines: list[str] = []
+        """What changed of how many run at once."""
 
     def started(self, job: Job) -> None:
         self.jobs.append(job)
@@ -174,7 +180,10 @@ def run(folder: Path, text: str, joined: cluster.Cluster) -> _Watching:
     session, view = StudySession(loaded, folder, len(dataset.train)), _Watching()
     views = Views(view, [Metrics(folder.name, session, session.results)], print)
     try:
-        assert runner.run_trials(session, dataset, options(loaded, folder), joined, views)
+        placement = Placement(loaded.study.resources, joined.nodes)
+        assert runner.run_trials(
+            session, dataset, options(loaded, folder), joined, placement, views, told=view.lines.append
+        )
     finally:
         session.close()
     assert not list((folder / "ray").glob("*/checkpoint_*")), "what waited on disk is removed"
@@ -219,7 +228,7 @@ scheduler: {kind: asha, grace_rate: 0.3, reduction_factor: 2}
 
 
 def test_asha_prunes_the_mediocre_while_divergence_stays_a_result(tmp_path, joined) -> None:
-    view = run(tmp_path, ASHA, dataclasses.replace(joined, num_lanes=1))
+    view = run(tmp_path, ASHA + ONE_LANE, joined)
     good, mediocre, diverging = told(tmp_path)
     assert good.state is TrialState.COMPLETE and good.user_attrs["num_steps"] == 30
     assert mediocre.state is TrialState.PRUNED and not mediocre.constraints
@@ -232,6 +241,8 @@ def test_asha_prunes_the_mediocre_while_divergence_stays_a_result(tmp_path, join
     assert pruned["num_steps"] == 10 < pruned["max_steps"] and math.isnan(pruned["stop_step"])
     assert math.isfinite(pruned["objective"]) and pruned["training.optimizer.lr"] == 0.001 and pruned["wall_s"] > 0
     assert len(store.read_steps(tmp_path, "0001")) == 10 and len(store.read_evals(tmp_path, "0001")) == 2
+    for kind in ("steps", "evals"):
+        assert sorted(os.listdir(tmp_path / kind)) == [f"000{n}.parquet" for n in range(3)], "also of the pruned one"
     assert len(view.results) == 3
 
     final = {
@@ -260,7 +271,7 @@ def test_asha_prunes_the_mediocre_while_divergence_stays_a_result(tmp_path, join
     kept = [e for e in events if not (e["event"] == "tell" and e["trial_id"] == "0002")]
     ledger.write_text("".join(json.dumps(e) + "\n" for e in kept))
     (tmp_path / "trials.parquet").unlink()
-    again = run(tmp_path, ASHA, dataclasses.replace(joined, num_lanes=1))
+    again = run(tmp_path, ASHA + ONE_LANE, joined)
     assert [job.trial_id for job in again.jobs] == ["0002"], "a pruned trial is not run again"
     assert [t.state for t in told(tmp_path)] == [TrialState.COMPLETE, TrialState.PRUNED, TrialState.COMPLETE]
     assert told(tmp_path)[1].intermediate_values == mediocre.intermediate_values
@@ -276,7 +287,7 @@ scheduler: {kind: hyperband, reduction_factor: 2}
 
 def test_a_training_that_hyperband_pauses_goes_on_as_if_it_had_not(tmp_path, joined, decisions) -> None:
     # One lane: on several, which of them wait and which go on depends on how fast each is.
-    view = run(tmp_path, HYPERBAND, dataclasses.replace(joined, num_lanes=1))
+    view = run(tmp_path, HYPERBAND + ONE_LANE, joined)
     assert len(view.results) == 7
     pauses = Counter(name for name, decision in decisions if decision == TrialScheduler.PAUSE)
     full = [r for r in view.results if r.trial_id in pauses and not r.pruned]
@@ -320,10 +331,37 @@ def test_a_population_changes_settings_on_the_way_and_says_so(tmp_path, joined) 
     assert [t.state for t in told(tmp_path)].count(TrialState.PRUNED) == len(changed)
 
 
+def test_where_ray_ends_a_training_for_lack_of_memory_fewer_run_at_once(tmp_path) -> None:
+    class Saying(runner._RayTrials):
+        def text(self, trial_id: str) -> str:
+            return "the node was running low on memory"
+
+    class Retried(_Watching):
+        def retried(self, job: Job, reason: str) -> None:
+            assert reason == "memory ran out, and Ray ended its process; trying once more"
+
+    loaded = validate(yaml_source.parse(STUDY + ASHA.replace("trials: 3", "trials: 12"), "s.yaml"))
+    placement, lines = Placement(Resources(), [Node(cpus=3)]), list[str]()
+    with StudySession(loaded, tmp_path, 16) as session:
+        searcher = runner._LedgerSearcher(
+            session, options(loaded, tmp_path), placement, Retried(), None, Saying(), told=lines.append
+        )
+        assert all(isinstance(searcher.suggest(f"ray{number}"), dict) for number in range(3))
+        assert searcher.suggest("ray3") is None
+        searcher.on_trial_complete("ray1", error=True)
+        assert lines == ["memory ran out: 1 trial at a time, as limited; 3 would fit: 3 cores"]
+        assert searcher.suggest("ray4") is None, "two still run"
+        for name in ("ray0", "ray2"):
+            job = searcher._jobs[name]
+            searcher.on_trial_complete(name, {runner.RESULT_KEY: runner.crashed_result(job, searcher._options, "")})
+        again = searcher.suggest("ray5")
+        assert isinstance(again, dict) and again["job"].trial_id == "0001" and searcher.suggest("ray6") is None
+
+
 def test_a_crashed_training_is_not_taken_for_a_pruned_one(tmp_path) -> None:
     loaded = validate(yaml_source.parse(STUDY + ASHA, "s.yaml"))
     session, view = StudySession(loaded, tmp_path, 16), _Watching()
-    searcher = runner._LedgerSearcher(session, options(loaded, tmp_path), 1, view, None, runner._RayTrials())
+    searcher = runner._LedgerSearcher(session, options(loaded, tmp_path), ONE, view, None, runner._RayTrials())
     for attempt in range(2):
         job = searcher.suggest(f"ray{attempt}")["job"]
         row = dataclasses.replace(runner.crashed_result(job, options(loaded, tmp_path), ""), num_steps=5)

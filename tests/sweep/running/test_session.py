@@ -16,7 +16,7 @@ from sweep.analysis.region.evidence import Evidence
 from sweep.analysis.trials.tried import space_of
 from sweep.boundary.edges import edges
 from sweep.forensics import allowance
-from sweep.records import EvalRecord, Outcome, TrialResult
+from sweep.records import EvalRecord, Outcome, StepRecord, TrialResult
 from sweep.running.continuing import with_trials
 from sweep.running.course import FRESH_SEED_OFFSET
 from sweep.running.job import Job, RunOptions
@@ -133,6 +133,16 @@ def test_a_training_that_got_other_settings_on_the_way_tells_the_search_nothing_
     changed, kept = optuna.load_study(study_name="s", storage=storage).trials[:2]
     assert changed.state.name == "PRUNED" and changed.value == 0.7 and "stable" not in changed.user_attrs
     assert kept.state.name == "COMPLETE" and "stable" in kept.user_attrs
+    session.close()
+
+
+def test_the_records_of_a_training_that_was_ended_from_without_become_tables(tmp_path) -> None:
+    session = begin(tmp_path)
+    job = session.next_job()
+    store.record_stream(tmp_path, "steps", job.trial_id).write([StepRecord(1, 2.0), StepRecord(2, 1.0)])
+    session.tell(outcome(job, tmp_path))
+    assert [path.name for path in (tmp_path / "steps").iterdir()] == [f"{job.trial_id}.parquet"]
+    assert [r.loss for r in store.load_steps(tmp_path, job.trial_id)] == [2.0, 1.0]
     session.close()
 
 
@@ -648,6 +658,25 @@ def test_the_time_kept_free_counts_all_lanes_and_the_present_speed(tmp_path) -> 
     assert phases.count("confirm") == 3
     assert phases.count("explore") >= 20
     session.close()
+
+
+def test_the_time_kept_free_counts_the_lanes_that_there_are_now(tmp_path) -> None:
+    def explored(folder: str, num_lanes: int | None) -> int:
+        now = [0.0]
+        text = TEXT.replace("trials: 6", "trials: 100").replace("steps: 10", "steps: 10, wall_time_s: 200")
+        session = begin(tmp_path / folder, text, clock=lambda: now[0])
+        jobs = []
+        while (job := session.next_job()) is not None:
+            jobs.append(job)
+            now[0] += 10
+            session.tell(outcome(job, tmp_path, wall_s=10))
+            if len(jobs) == 1 and num_lanes is not None:
+                session.lanes_changed(num_lanes)
+        session.close()
+        return sum(job.phase == "explore" for job in jobs)
+
+    one, six = explored("as they ran", None), explored("six", 6)
+    assert six > one, "six at a time confirm in one round"
 
 
 def test_the_time_kept_free_counts_an_explanation_while_more_may_come(tmp_path) -> None:

@@ -148,7 +148,7 @@ def test_what_other_rules_ended_is_judged_again(tmp_path, monkeypatch) -> None:
     session = begin(tmp_path)
     run(session, tmp_path)
     session.close()
-    monkeypatch.setattr("sweep.running.session.RULES", 0)
+    monkeypatch.setattr("sweep.analysis.claims.verdict.RULES", 0)
     again = begin(tmp_path)
     assert not again.search_has_ended
     assert run(again, tmp_path) == [] and again.done and again.stop_reason == session.stop_reason

@@ -439,3 +439,18 @@ def test_an_override_of_any_length_is_told_of_in_a_line(override: str, tmp_path:
     with pytest.raises(SettingError) as told:
         load(path, [override])
     assert len(str(told.value).splitlines()) == 1 and len(str(told.value)) < 1500
+
+
+def test_several_gpus_are_for_a_model_of_one_s_own_that_uses_them() -> None:
+    (line,) = lines(BUDGET + "resources: {gpus: 2}\n")
+    assert "resources.gpus is 2, but a training of model.kind baseline uses one GPU: give 1" in line
+    own = BASE.replace("{kind: baseline, width: 0.0625}", "{kind: custom, factory: 'mine:model', output_stride: 4}")
+    assert validate(yaml_source.parse(own + BUDGET + "resources: {gpus: 2}\n", "x.yaml")).study.resources.gpus == 2
+    (line,) = lines(BUDGET + "resources: {gpus: 1.5}\n", own)
+    assert "1.5 GPUs cannot be had: give a fraction below 1, or a whole number" in line
+
+
+@pytest.mark.parametrize("most", ["0", "-1", "1.5", "many", "true", "200000"])
+def test_a_number_of_lanes_that_is_none_is_told(most: str) -> None:
+    (line,) = lines(BUDGET + f"resources: {{max_parallel: {most}}}\n")
+    assert "resources.max_parallel" in line

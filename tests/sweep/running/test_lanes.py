@@ -1,0 +1,138 @@
+"""How many trainings a real Ray runs at once, once it is known what they take of the memory."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from sweep import yaml_source
+from sweep.records import Outcome, TrialResult
+from sweep.running import cluster, runner
+from sweep.running.job import Job, Progress, RunOptions
+from sweep.running.placement import Node, Placement
+from sweep.running.session import StudySession
+from sweep.study import Resources, validate
+from sweep.training.footprint import Footprint
+
+pytestmark = pytest.mark.ray
+MEMORY_MIB = 4000.0
+STUDY = """
+name: s
+model: {kind: baseline, width: 0.0625}
+data: {kind: synthetic, vocabulary_size: 4, num_train: 16, num_valid: 4, frames_per_label: 6, max_labels: 3}
+training: {batch_size: 4, eval_every_steps: 10}
+space: {training.optimizer.lr: {grid: [0.01, 0.011, 0.012, 0.013, 0.014, 0.015]}}
+search: {kind: grid}
+budget: {trials: 6, steps: 20}
+confirm: {settings: 0, recommended: false}
+forensics: {trials: 0}
+"""
+
+
+@pytest.fixture(scope="module")
+def here() -> Iterator[cluster.Cluster]:
+    """A Ray that thinks that there are two cores, a GPU and so much memory."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(cluster, "this_machine", lambda resources: Node(2, 1, MEMORY_MIB))
+        with cluster.cluster(None, Resources()) as here:
+            yield here
+
+
+class _Counting:
+    """A view that counts what runs."""
+
+    def __init__(self) -> None:
+        self.running: set[str] = set()
+        self.at_once: list[int] = []
+        """Trainings that ran when each one began, itself among them."""
+        self.retried_because: list[str] = []
+        self.results: list[TrialResult] = []
+        self.lines: list[str] = []
+
+    def started(self, job: Job) -> None:
+        self.running.add(job.trial_id)
+        self.at_once.append(len(self.running))
+
+    def progressed(self, job: Job, progress: Progress) -> None:
+        assert job.trial_id in self.running
+
+    def retried(self, job: Job, reason: str) -> None:
+        self.running.discard(job.trial_id)
+        self.retried_because.append(reason)
+
+    def explaining(self, job: Job) -> None:
+        raise AssertionError("nothing is explained here")
+
+    def explained(self, result: TrialResult) -> None:
+        raise AssertionError("nothing is explained here")
+
+    def finished(self, result: TrialResult) -> None:
+        self.running.remove(result.trial_id)
+        self.results.append(result)
+
+
+def run(folder: Path, resources: str, here: cluster.Cluster) -> _Counting:
+    loaded = validate(yaml_source.parse(STUDY + resources, "s.yaml"))
+    study, dataset = loaded.study, loaded.study.data.build()
+    options = RunOptions(folder, study.objective, study.monitor, True, "none", forensics=study.forensics)
+    placement, view = Placement(study.resources, here.nodes, here.limits), _Counting()
+    with StudySession(loaded, folder, len(dataset.train)) as session:
+        assert runner.run_trials(session, dataset, options, here, placement, view, told=view.lines.append)
+    return view
+
+
+def actors_that_take(monkeypatch: pytest.MonkeyPatch, footprint: Footprint) -> None:
+    class Taking(runner.TrialActor):
+        def _footprint(self, result: TrialResult) -> Footprint:
+            return footprint
+
+    monkeypatch.setattr(runner, "TrialActor", Taking)
+
+
+def test_trainings_that_fit_into_the_memory_run_on_all_cores(tmp_path, here) -> None:
+    view = run(tmp_path, "", here)
+    assert view.lines == [] and max(view.at_once) == 2 and len(view.results) == 6
+    assert {result.gpu_shared_by for result in view.results} == {None}
+
+
+def test_what_does_not_fit_into_the_memory_twice_runs_alone_from_then_on(tmp_path, here, monkeypatch) -> None:
+    actors_that_take(monkeypatch, Footprint(0.6 * MEMORY_MIB))
+    view = run(tmp_path, "", here)
+    assert view.lines == [
+        "1 trial at a time: 2 cores; 3.91 GiB of memory for trials, which take up to 2.3 GiB each, and head-room"
+    ]
+    assert len(view.results) == 6 and max(view.at_once) == 2
+    assert view.at_once[3:] == [1, 1, 1], "the first two began before anything was known"
+
+
+def test_the_first_has_the_gpu_alone_and_then_as_many_share_it_as_it_holds(tmp_path, here, monkeypatch) -> None:
+    actors_that_take(monkeypatch, Footprint(100.0, 3000.0, 80_000.0))
+    view = run(tmp_path, "resources: {gpus: auto}\n", here)
+    (line,) = view.lines
+    assert line.startswith("2 trials at a time: 2 cores; 1 GPU, 2 a GPU, whose memory holds 23")
+    shared = {result.trial_id: result.gpu_shared_by for result in view.results}
+    assert shared == {"0000": 1, **{f"{number:04d}": 2 for number in range(1, 6)}}
+    assert view.at_once[:2] == [1, 1] and max(view.at_once) == 2
+
+
+def test_what_finds_no_memory_on_a_shared_gpu_is_tried_again_alone(tmp_path, here, monkeypatch) -> None:
+    class Crowded(runner.TrialActor):
+        def _footprint(self, result: TrialResult) -> Footprint:
+            return Footprint(100.0, 3000.0, 80_000.0)
+
+        def step(self) -> dict:
+            import dataclasses
+
+            import ray
+
+            said = super().step()
+            share = ray.get_runtime_context().get_assigned_resources().get("GPU", 0)
+            if runner.RESULT_KEY in said and self._trial.job.trial_id == "0003" and share < 1:
+                said[runner.RESULT_KEY] = dataclasses.replace(said[runner.RESULT_KEY], verdict=Outcome.OUT_OF_MEMORY)
+            return said
+
+    monkeypatch.setattr(runner, "TrialActor", Crowded)
+    view = run(tmp_path, "resources: {gpus: auto}\n", here)
+    assert view.retried_because == ["the GPU that it shares has no memory left; it begins anew, with one alone"]
+    ends = {result.trial_id: (result.verdict is Outcome.OUT_OF_MEMORY, result.gpu_shared_by) for result in view.results}
+    assert len(ends) == 6 and ends["0003"] == (False, 1)

@@ -15,6 +15,7 @@ from benchmarks.reliability.interrupts import interrupted
 from benchmarks.reliability.kills import killed
 from benchmarks.reliability.runs import STUDY, Run, lines, start, told, violations, wait_until
 from sweep.run import main
+from sweep.running.cores import cores
 from sweep.running.private_ray import PREFIX
 
 
@@ -76,6 +77,9 @@ def test_all_of_ray_is_private_and_its_death_is_told(study: Path, tmp_path: Path
         name for name, _ in listeners
     }
     assert {address.removeprefix("::ffff:") for _, address in listeners} == {"127.0.0.1"}
+    names = [process.name() for process in run.processes]
+    workers = [name for name in names if name.startswith("ray::") and "Agent" not in name]
+    assert len(workers) == cores().usable, "trainings take the workers that Ray has ready"
     (folder,) = session.glob(f"{PREFIX}*")
     for path, mode in ((folder, 0o700), (home / ".ray", 0o700), (home / ".ray" / "auth_token", 0o600)):
         assert stat.S_IMODE(path.stat().st_mode) == mode

@@ -94,14 +94,14 @@ def evaluate(model: CtcModel, split: Split) -> float:
     return torch.cat(losses).mean().item()
 
 
-def bare_worker(trials: int, steps: int, lane: int) -> None:
+def bare_worker(trials: int, steps: int, lane: int, _journal: str) -> None:
     """One of the bare processes."""
     dataset, rng = SyntheticConfig().build(), random.Random(lane)
     for _ in range(trials // LANES):
         train(LR[0] * (LR[1] / LR[0]) ** rng.random(), 0, steps, dataset)
 
 
-def ray_worker(trials: int, steps: int, _: int) -> None:
+def ray_worker(trials: int, steps: int, _lane: int, _journal: str) -> None:
     """Ray Tune, as its guide shows it."""
     import ray
     from ray import tune
@@ -206,7 +206,7 @@ def steps_in(seconds: float) -> int:
     return max(1, round(seconds / step_s))
 
 
-WORKERS: dict[str, Callable[..., None]] = {BARE: bare_worker, RAY: ray_worker}
+WORKERS: dict[str, Callable[[int, int, int, str], None]] = {BARE: bare_worker, RAY: ray_worker, OPTUNA: optuna_worker}
 
 
 def main() -> None:
@@ -223,10 +223,7 @@ def main() -> None:
     options = parser.parse_args()
     if options.worker is not None:
         torch.set_num_threads(1)
-        if options.worker == OPTUNA:
-            optuna_worker(options.trials, options.steps, options.lane, options.journal)
-        else:
-            WORKERS[options.worker](options.trials, options.steps, options.lane)
+        WORKERS[options.worker](options.trials, options.steps, options.lane, options.journal)
         return
     steps = options.steps or steps_in(options.seconds)
     print(f"{options.trials} trainings of {steps} steps ({options.seconds:g} s) on {LANES} lanes")

@@ -71,14 +71,12 @@ def _quotas(system: Path) -> Iterator[tuple[float, str]]:
     """Shares of the time of the cores that control groups allow."""
     for group in groups("cpu", system):
         whole = (text_of(group / "cpu.max") or "").split()
-        quota, period = whole if len(whole) == 2 else (text_of(group / f"cpu.cfs_{name}_us") for name in _CFS)
+        older = (text_of(group / f"cpu.cfs_{name}_us") for name in ("quota", "period"))
+        quota, period = whole if len(whole) == 2 else older
         # "max" and -1: no limit.
         if quota and period and quota.isdecimal() and period.isdecimal() and int(period) > 0:
             num = int(quota) / int(period)
             yield num, f"the control group's quota of {num:.3g}"
-
-
-_CFS = ("quota", "period")
 
 
 def _slurm(environ: Mapping[str, str]) -> Iterator[tuple[float, str]]:

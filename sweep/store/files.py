@@ -1,4 +1,4 @@
-"""Files of a results folder: written beside their place, then renamed over it: no reader sees half a file."""
+"""Files of a results folder: written beside their place, then renamed over it, or appended to by whole lines."""
 
 import errno
 import itertools
@@ -7,6 +7,7 @@ import os
 import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from io import FileIO
 from pathlib import Path
 from typing import Any
 
@@ -69,6 +70,30 @@ def check_is_file(path: Path, remedy: str) -> None:
     """Raises ResultsError for a folder, a pipe or a device: the last two may give bytes without end, or none ever."""
     if not path.is_file():
         raise ResultsError(f"{path} is {'a folder, not a file' if path.is_dir() else 'no file'}: {remedy}")
+
+
+def append(file: FileIO, content: bytes, *, synced: bool = False) -> None:
+    """Writes whole lines behind those of a file that is open to be appended to, without a buffer.
+
+    Args:
+        file: as it was opened.
+        content: the lines.
+        synced: whether they are to be on the disk when this returns.
+
+    Raises:
+        OSError: they cannot be written; the file is as it was before.
+    """
+    end = file.seek(0, os.SEEK_END)
+    try:
+        rest = memoryview(content)
+        while rest:
+            rest = rest[file.write(rest) :]
+        if synced:
+            os.fsync(file.fileno())
+    except OSError:
+        # Half a line before the next one would damage both.
+        file.truncate(end)
+        raise
 
 
 def check_is_folder(path: Path, remedy: str) -> None:

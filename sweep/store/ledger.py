@@ -18,7 +18,7 @@ from pydantic_core import from_json
 from slr_models.errors import MachineError
 from sweep.records import Phase, TrialResult
 from sweep.store.completeness import check_complete
-from sweep.store.files import spare
+from sweep.store.files import append, spare
 from sweep.store.ledger_lines import (
     LEDGER_FILE,
     Ask,
@@ -124,16 +124,7 @@ class Ledger:
 
     def _write(self, content: bytes) -> None:
         self.check_place()
-        end = self._file.seek(0, os.SEEK_END)
-        try:
-            rest = memoryview(content)
-            while rest:
-                rest = rest[self._file.write(rest) :]
-            os.fsync(self._file.fileno())
-        except OSError:
-            # Half a line before the next one would damage both.
-            self._file.truncate(end)
-            raise
+        append(self._file, content, synced=True)
 
     def _take(self, line: Line) -> None:
         match line:

@@ -14,7 +14,7 @@ from pydantic import TypeAdapter, ValidationError
 from pydantic_core import to_json
 
 from sweep.records import EvalRecord, StepRecord
-from sweep.store.files import atomic_path, said
+from sweep.store.files import append, atomic_path, said
 from sweep.store.line_sums import check_sum, with_sum
 
 T = TypeVar("T")
@@ -55,14 +55,7 @@ class RecordStream:
             return
         new = b"".join(_lines(records, self._num_written))
         with self._path.open("ab", buffering=0) as file:
-            try:
-                rest = memoryview(new)
-                while rest:
-                    rest = rest[file.write(rest) :]
-            except OSError:
-                # Half a line before the next one would damage both.
-                file.truncate(self._num_bytes)
-                raise
+            append(file, new)
         self._num_bytes += len(new)
         self._num_written = len(records)
 

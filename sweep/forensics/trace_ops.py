@@ -28,6 +28,15 @@ _FILLS = frozenset(
     "masked_fill masked_fill_ full full_like new_full where fill_ tensor as_tensor new_tensor triu tril pad".split()
 )
 """Calls that put infinities in on purpose, such as into an attention mask."""
+_UNWRITTEN = frozenset(
+    "empty empty_like empty_permuted empty_quantized empty_strided new_empty new_empty_strided resize_ resize_as_".split()
+)
+"""Calls that give memory as it happens to be: whatever stands in it is nobody's result."""
+_OVERWRITING = frozenset(
+    "copy_ fill_ zero_ normal_ uniform_ bernoulli_ exponential_ log_normal_ cauchy_ geometric_ random_".split()
+)
+"""In-place calls that do not read what they write to."""
+_NO_RESULTS = _FILLS | _UNWRITTEN
 _PRODUCTS = frozenset("matmul bmm baddbmm einsum".split())
 _FUSED_ATTENTION = frozenset("scaled_dot_product_attention multi_head_attention_forward".split())
 
@@ -166,7 +175,7 @@ class _Observer:
         if not self.busy or name == "__get__":
             return func(*args, **kwargs)
         name = name.strip("_") if name.startswith("__") else name
-        inputs = [t for t in tensors_in([args, kwargs]) if t.is_floating_point()]
+        inputs = [t for t in tensors_in(_read_by(name, args, kwargs)) if t.is_floating_point()]
         # An in-place call destroys what it read.
         before = summarize(inputs) if name.endswith("_") else None
         result = func(*args, **kwargs)
@@ -177,7 +186,7 @@ class _Observer:
             self._candidate_is_attention = True
         for tensor in outputs:
             self._label(tensor, name)
-        if (self._candidate is None or self._is_weak) and name not in _FILLS and not all_finite(outputs):
+        if (self._candidate is None or self._is_weak) and name not in _NO_RESULTS and not all_finite(outputs):
             self._consider(name, func, args, kwargs, before or summarize(inputs), outputs)
         return result
 
@@ -281,6 +290,12 @@ class _Mode(TorchFunctionMode):
     ) -> Any:
         """Called by torch in place of each of its functions; the mode is off meanwhile."""
         return self._observer.call(func, args, kwargs or {})
+
+
+def _read_by(name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[Any]:
+    """The arguments without those that a call only writes to: they may hold anything."""
+    read = list(args[1:] if name in _OVERWRITING else args)
+    return read + [value for key, value in kwargs.items() if key != "out"]
 
 
 def _are_activations(args: tuple[Any, ...]) -> bool:

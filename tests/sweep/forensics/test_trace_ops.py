@@ -91,6 +91,54 @@ def test_infinities_of_a_mask_are_no_fault(story) -> None:
     assert trace_step(training, told.dataset).first is None
 
 
+class _Buffered(nn.Module):
+    """Writes what another module gives into memory that it takes as it is, here full of NaN and infinities."""
+
+    def __init__(self, inner, write):
+        super().__init__()
+        self.inner, self.write = inner, write
+
+    def forward(self, *args):
+        result = self.inner(*args)
+        return self.write(result, torch.empty_like(result))
+
+
+def _by_out(result, buffer):
+    return torch.mul(result.detach(), 1.0, out=buffer) + (result - result.detach())
+
+
+@pytest.fixture
+def memory_full_of_nonsense():
+    """Memory that nobody wrote to holds NaN: what is there by chance elsewhere is always there here."""
+    before = torch.are_deterministic_algorithms_enabled()
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    assert torch.utils.deterministic.fill_uninitialized_memory and torch.empty(3).isnan().all()
+    yield
+    torch.use_deterministic_algorithms(before)
+
+
+@pytest.mark.parametrize("write", [lambda result, buffer: buffer.copy_(result), _by_out])
+def test_memory_that_nobody_wrote_to_is_no_fault(story, memory_full_of_nonsense, write) -> None:
+    told = story()
+    training = told.start()
+    training.model.classifier = _Buffered(training.model.classifier, write)
+    assert trace_step(training, told.dataset).first is None
+    overflowing = told.start()
+    overflowing.model.classifier = _Buffered(overflowing.model.classifier, lambda r, b: b.copy_(r * 1e38 * 1e38))
+    first = trace_step(overflowing, told.dataset).first
+    assert (first.place, first.operation) == (Place.FORWARD, "mul")
+
+
+def test_a_copy_that_overflows_in_half_is_the_operation(story, memory_full_of_nonsense) -> None:
+    told = story()
+    training = told.start()
+    training.model.classifier = _Buffered(
+        training.model.classifier, lambda r, b: torch.empty(r.shape, dtype=torch.half).copy_(r * 1e9).float()
+    )
+    first = trace_step(training, told.dataset).first
+    assert (first.place, first.operation, first.dtype) == (Place.FORWARD, "copy_", "float16")
+
+
 def test_an_overflow_of_the_loss_scale_is_found_in_the_backward_pass(story) -> None:
     trace = first_step(story, training={"precision": {"kind": "fp16", "initial_scale": 2.0**40}})
     assert trace.first.place is Place.BACKWARD and trace.first.dtype == "float16"
@@ -105,7 +153,7 @@ def test_a_custom_function_is_named_with_its_module(story) -> None:
     assert (first.place, first.operation, first.num_nan + first.num_inf > 0) == (Place.BACKWARD, "_Sink", True)
 
 
-def test_data_come_first(story) -> None:
+def test_data_come_first(story, memory_full_of_nonsense) -> None:
     first = first_step(story, data={"nan_rate": 1.0}).first
     assert first.place is Place.FEATURES and first.path.startswith("train-") and first.num_nan > 0
     first = first_step(story, data={"infeasible_rate": 1.0}).first

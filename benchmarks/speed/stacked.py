@@ -1,10 +1,11 @@
 """Whether several trainings of one shape are faster in one process: their weights stacked, against one after another.
 
 The stacked step runs one model over all sets of weights with `torch.func` (`vmap` of `functional_call`), their losses
-in one call, one backward pass and one AdamW on the stacked weights. Its operations are torch's own: the hand-written
-gradients of the models' convolutions, attention and normalization know no stacking. Against it the models as they are,
-one after another, each with its optimizer. All see the same batch. CPU time of one thread, in turns; and the largest
-difference of a gradient, relative to the largest of its tensor.
+in one call, one backward pass and one AdamW on the stacked weights. Against it the same models one after another, each
+with its optimizer. Each training has a batch of its own; stacked, all are padded to the longest utterance of them. CPU
+time of one thread, in turns; and the largest difference of a gradient, relative to the largest of its tensor.
+
+Dimension legend: M trainings, B batch, T input frames, S output frames, F features, U labels, V vocabulary.
 
     python -m benchmarks.speed.stacked [--model teacher|baseline] [--width 0.125] [--batch 8] [--trainings 1,2,4,8]
 """
@@ -13,10 +14,7 @@ import argparse
 import copy
 import statistics
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from typing import Any
-from unittest import mock
+from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
@@ -27,52 +25,17 @@ from torch.func import functional_call, stack_module_state, vmap
 from slr_models.ctc import ctc_losses
 from slr_models.data import SyntheticConfig
 from slr_models.data.batches import Batch, collate
-from slr_models.models import CtcModel, ModelConfig, blocks, norm
+from slr_models.models import CtcModel, ModelConfig
 
 WARMUP_TURNS = 2
 
 
-def plain_convolve(x_BTC: Tensor, weight_NKC: Tensor, stride: int) -> Tensor:
-    """The convolution as windows side by side and a product, [B, S, N]."""
-    kernel_size = weight_NKC.shape[1]
-    pad = kernel_size // 2
-    padded_BTC = F.pad(x_BTC, (0, 0, pad, pad))
-    last = stride * ((x_BTC.shape[1] - 1) // stride) + 1
-    windows_BSW = torch.cat([padded_BTC[:, k : k + last : stride] for k in range(kernel_size)], -1)
-    return F.linear(windows_BSW, weight_NKC.flatten(1))
-
-
-def plain_normalize(
-    x_RKC: Tensor, weight_C: Tensor, bias_C: Tensor, valid_RK1: Tensor | None, inverse_count_R11: Tensor,
-    num_groups: int, relu: bool, _: Any,
-) -> Tensor:  # fmt: skip
-    """The normalization, without running statistics."""
-    valid: Tensor | float = 1.0 if valid_RK1 is None else valid_RK1
-    masked_RKC = x_RKC * valid
-    mean_R1C = norm._group_means(masked_RKC.sum(1, keepdim=True), inverse_count_R11, num_groups)
-    centred_RKC = (masked_RKC - mean_R1C) * valid
-    var_R1C = norm._group_means((centred_RKC**2).sum(1, keepdim=True), inverse_count_R11, num_groups)
-    y_RKC = torch.addcmul(bias_C, centred_RKC, (var_R1C + norm.EPSILON).rsqrt() * weight_C)
-    return (y_RKC.relu() if relu else y_RKC) * valid
-
-
-@contextmanager
-def plain_operations() -> Iterator[None]:
-    """Within, models compute by torch's own operations alone."""
-    with (
-        mock.patch.object(blocks, "_convolve", plain_convolve),
-        mock.patch.object(blocks.SelfAttention, "_is_small", lambda *_: False),
-        mock.patch.object(norm, "_normalize", plain_normalize),
-    ):
-        yield
-
-
-def one_by_one(models: list[CtcModel], batch: Batch) -> Callable[[], None]:
+def one_by_one(models: list[CtcModel], batches: list[Batch]) -> Callable[[], None]:
     """A step of each model, one after another."""
     optimizers = [torch.optim.AdamW(model.parameters(), lr=1e-4, foreach=True) for model in models]
 
     def step() -> None:
-        for model, optimizer in zip(models, optimizers, strict=True):
+        for model, optimizer, batch in zip(models, optimizers, batches, strict=True):
             optimizer.zero_grad(set_to_none=True)
             logits_BSV = model(batch.features_BTF, batch.lengths_B)
             lengths_B = model.output_lengths(batch.host_lengths_B)
@@ -82,28 +45,41 @@ def one_by_one(models: list[CtcModel], batch: Batch) -> Callable[[], None]:
     return step
 
 
-def stacked(models: list[CtcModel], batch: Batch) -> tuple[Callable[[], None], dict[str, Tensor]]:
+def stacked(models: list[CtcModel], batches: list[Batch]) -> tuple[Callable[[], None], dict[str, Tensor]]:
     """A step of all models at once, and their stacked weights."""
     weights, buffers = stack_module_state([*models])
     shape = copy.deepcopy(models[0]).to("meta")
     optimizer = torch.optim.AdamW(weights.values(), lr=1e-4, foreach=True)
-    num = len(models)
-    lengths_B = models[0].output_lengths(batch.host_lengths_B).repeat(num)
-    targets_BU, target_lengths_B = batch.targets_BU.repeat(num, 1), batch.target_lengths_B.repeat(num)
+    features_MBTF = padded([batch.features_BTF for batch in batches])
+    targets_MBU = padded([batch.targets_BU for batch in batches])
+    lengths_MB = torch.stack([batch.lengths_B for batch in batches])
+    target_lengths_MB = torch.stack([batch.target_lengths_B for batch in batches])
+    output_lengths_MB = models[0].output_lengths(lengths_MB)
 
-    def logits_of(one: dict[str, Tensor], state: dict[str, Tensor]) -> Tensor:
-        logits: Tensor = functional_call(shape, (one, state), (batch.features_BTF, batch.lengths_B))
-        return logits
+    def logits_of(one: dict[str, Tensor], state: dict[str, Tensor], features_BTF: Tensor, lengths_B: Tensor) -> Tensor:
+        logits_BSV: Tensor = functional_call(shape, (one, state), (features_BTF, lengths_B))
+        return logits_BSV
 
     def step() -> None:
-        with plain_operations():
-            optimizer.zero_grad(set_to_none=True)
-            logits_KBSV = vmap(logits_of, randomness="different")(weights, buffers)
-            losses = ctc_losses(logits_KBSV.flatten(0, 1), lengths_B, targets_BU, target_lengths_B)
-            losses.view(num, -1).mean(1).sum().backward()
-            optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+        logits_MBSV = vmap(logits_of)(weights, buffers, features_MBTF, lengths_MB)
+        losses = ctc_losses(
+            logits_MBSV.flatten(0, 1),
+            output_lengths_MB.flatten(),
+            targets_MBU.flatten(0, 1),
+            target_lengths_MB.flatten(),
+        )
+        losses.view(len(models), -1).mean(1).sum().backward()
+        optimizer.step()
 
     return step, weights
+
+
+def padded(tensors: list[Tensor]) -> Tensor:
+    """Stacked, with zeros after the second axis of those that are shorter."""
+    longest = max(tensor.shape[1] for tensor in tensors)
+    missing = [[0, 0] * (tensor.dim() - 2) + [0, longest - tensor.shape[1]] for tensor in tensors]
+    return torch.stack([F.pad(tensor, pad) for tensor, pad in zip(tensors, missing, strict=True)])
 
 
 def largest_difference(models: list[CtcModel], weights: dict[str, Tensor]) -> float:
@@ -128,16 +104,15 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(1)
     dataset = SyntheticConfig().build()
-    batch = collate(dataset.train, list(range(options.batch)))
     config = TypeAdapter(ModelConfig).validate_python({"kind": options.model, "width": options.width})
     for num in map(int, options.trainings.split(",")):
-        # Without dropout, whose draws would differ.
         models = [
-            config.build(dataset.num_features, dataset.groups, len(dataset.vocabulary), seed).eval()
-            for seed in range(num)
+            config.build(dataset.num_features, dataset.groups, len(dataset.vocabulary), seed) for seed in range(num)
         ]
-        together, weights = stacked(models, batch)
-        steps = {"one by one": one_by_one(models, batch), "stacked": together}
+        size = options.batch
+        batches = [collate(dataset.train, list(range(seed * size, (seed + 1) * size))) for seed in range(num)]
+        together, weights = stacked(models, batches)
+        steps = {"one by one": one_by_one(models, batches), "stacked": together}
         times: dict[str, list[float]] = {name: [] for name in steps}
         difference = 0.0
         for turn in range(WARMUP_TURNS + options.turns):

@@ -14,6 +14,7 @@ from torch.autograd.function import once_differentiable
 from slr_models.data.batch import FeatureGroup
 from slr_models.models.norm import Frames, full_precision
 from slr_models.models.small_heads import LARGEST_HEAD, attend
+from slr_models.models.stacking import by_utterance, stackable
 
 CHANNEL_MULTIPLE = 4
 
@@ -31,33 +32,38 @@ def dropout(x: Tensor, probability: float, training: bool) -> Tensor:
 class _Convolve(torch.autograd.Function):
     """Windows of frames side by side, zeros outside, times the kernels: [B, T, C] x [N, k, C] -> [B, S, N].
 
-    By hand because autograd's own steps around so small a product, above all the gradient of `unfold`, cost more than
-    the product.
+    With stacked kernels [M, N, k, C], B is the utterances of all M models, one model after the other. By hand because
+    autograd's own steps around so small a product, above all the gradient of `unfold`, cost more than the product.
     """
 
     @staticmethod
     def forward(ctx: Any, x_BTC: Tensor, weight_NKC: Tensor, stride: int) -> Tensor:
-        out_channels, kernel_size, _ = weight_NKC.shape
+        *models, out_channels, kernel_size, _ = weight_NKC.shape
         ctx.stride, ctx.num_frames = stride, x_BTC.shape[1]
         windows_BSW = x_BTC if kernel_size == stride == 1 else _windows(x_BTC, kernel_size, stride)
-        windows_RW = windows_BSW.reshape(-1, windows_BSW.shape[2])
+        windows_RW = windows_BSW.reshape(*models, -1, windows_BSW.shape[2])
         ctx.save_for_backward(windows_RW, weight_NKC)
-        y_RN = windows_RW.mm(weight_NKC.view(out_channels, -1).t())
+        y_RN = _product(windows_RW, weight_NKC.view(*models, out_channels, -1).mT)
         return y_RN.view(*windows_BSW.shape[:2], out_channels)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad_BSN: Tensor) -> tuple[Tensor | None, Tensor, None]:
         windows_RW, weight_NKC = ctx.saved_tensors
-        grad_RN = grad_BSN.reshape(-1, grad_BSN.shape[2])
-        grad_weight_NKC = grad_RN.t().mm(windows_RW).view(weight_NKC.shape)
+        *models, out_channels, kernel_size, _ = weight_NKC.shape
+        grad_RN = grad_BSN.reshape(*models, -1, out_channels)
+        grad_weight_NKC = _product(grad_RN.mT, windows_RW).view(weight_NKC.shape)
         if not ctx.needs_input_grad[0]:
             return None, grad_weight_NKC, None
-        kernel_size = weight_NKC.shape[1]
-        grad_BSW = grad_RN.mm(weight_NKC.view(weight_NKC.shape[0], -1)).view(*grad_BSN.shape[:2], -1)
+        grad_BSW = _product(grad_RN, weight_NKC.view(*models, out_channels, -1)).view(*grad_BSN.shape[:2], -1)
         if kernel_size == ctx.stride == 1:
             return grad_BSW, grad_weight_NKC, None
         return _windows_gradient(grad_BSW, kernel_size, ctx.stride, ctx.num_frames), grad_weight_NKC, None
+
+
+def _product(left: Tensor, right: Tensor) -> Tensor:
+    """left @ right, matrices or stacks of them."""
+    return left.mm(right) if left.dim() == 2 else left.bmm(right)
 
 
 def _windows(x_BTC: Tensor, kernel_size: int, stride: int) -> Tensor:
@@ -105,8 +111,18 @@ class _Windows(torch.autograd.Function):
         return _windows_gradient(grad_BSW, ctx.kernel_size, ctx.stride, ctx.num_frames), None, None
 
 
-_convolve = cast(Callable[[Tensor, Tensor, int], Tensor], _Convolve.apply)
-_differentiable_windows = cast(Callable[[Tensor, int, int], Tensor], _Windows.apply)
+_apply_convolve = cast(Callable[[Tensor, Tensor, int], Tensor], _Convolve.apply)
+_apply_windows = cast(Callable[[Tensor, int, int], Tensor], _Windows.apply)
+
+
+def _convolve_stacked(x_MBTC: Tensor, weight_MNKC: Tensor, stride: int) -> Tensor:
+    """`_convolve` with the kernels of each model, [M, B, S, N]."""
+    y_BSN = _apply_convolve(x_MBTC.flatten(0, 1), weight_MNKC, stride)
+    return y_BSN.view(*x_MBTC.shape[:2], *y_BSN.shape[1:])
+
+
+_convolve = stackable(_apply_convolve, _convolve_stacked)
+_differentiable_windows = by_utterance(_apply_windows)
 
 
 class Conv(nn.Module):
@@ -155,13 +171,18 @@ class DepthwiseConv(nn.Module):
         return y_BC1S.permute(0, 2, 3, 1).squeeze(1)
 
 
-def max_pool(x_BTC: Tensor, stride: int) -> Tensor:
-    """Maximum over 3 frames, [B, ceil(T / stride), C].
-
-    x_BTC must be at least 0 with 0 in the padding: then the padding never wins.
-    """
+def _max_pool(x_BTC: Tensor, stride: int) -> Tensor:
     y_BC1S = F.max_pool2d(x_BTC[:, None].permute(0, 3, 1, 2), (1, 3), (1, stride), (0, 1))
     return y_BC1S.permute(0, 2, 3, 1).squeeze(1)
+
+
+max_pool = by_utterance(_max_pool)
+"""Maximum over 3 frames, stride: [B, T, C] -> [B, ceil(T / stride), C].
+
+The input must be at least 0 with 0 in the padding: then the padding never wins.
+"""
+
+_dot_product_attention = by_utterance(F.scaled_dot_product_attention)
 
 
 class SelfAttention(nn.Module):
@@ -184,9 +205,9 @@ class SelfAttention(nn.Module):
         """Attends; padding as a query gives values without meaning."""
         if self._is_small(x_BTD):
             qkv_BTP = self.query_key_value(x_BTD)
-            return cast(Tensor, self.output(attend(qkv_BTP, frames.lengths_B.tolist(), self.num_heads)))
+            return cast(Tensor, self.output(attend(qkv_BTP, frames.lengths_B, self.num_heads)))
         query_BHTE, key_BHTE, value_BHTE = self._project(x_BTD)
-        y_BHTE = F.scaled_dot_product_attention(query_BHTE, key_BHTE, value_BHTE, attn_mask=frames.attend_B11T)
+        y_BHTE = _dot_product_attention(query_BHTE, key_BHTE, value_BHTE, frames.attend_B11T)
         return cast(Tensor, self.output(y_BHTE.transpose(1, 2).flatten(2)))
 
     def _is_small(self, x_BTD: Tensor) -> bool:

@@ -17,6 +17,7 @@ from torch.autograd.function import once_differentiable
 
 from slr_models.models.base import ceil_div_lengths
 from slr_models.models.configs import NormKind
+from slr_models.models.stacking import is_stacked, stackable
 
 EPSILON = 1e-5
 BATCH_MOMENTUM = 0.1
@@ -45,11 +46,12 @@ class Frames:
     def of(lengths_B: Tensor, num_frames: int, dtype: torch.dtype) -> "Frames":
         """Masks for `lengths_B` valid frames of `num_frames`.
 
-        On an accelerator the masks are always made: to look at the lengths would wait for the device.
+        On an accelerator the masks are always made: to look at the lengths would wait for the device. Within a vmap
+        too: there each model has lengths of its own.
         """
         counts_B = lengths_B.clamp(min=1).to(dtype)
         valid_BT1 = attend_B11T = None
-        if lengths_B.device.type != "cpu" or not bool((lengths_B == num_frames).all()):
+        if lengths_B.device.type != "cpu" or is_stacked() or not bool((lengths_B == num_frames).all()):
             valid_BT = torch.arange(num_frames, device=lengths_B.device) < lengths_B[:, None]
             valid_BT1 = valid_BT[:, :, None].to(dtype)
             # A row without any key would make softmax 0/0; its outputs are padding, so any key will do.
@@ -82,15 +84,15 @@ class Frames:
 
 def _group_means(sums_RNC: Tensor, inverse_count_R11: Tensor, num_groups: int) -> Tensor:
     """Means over frames and the channels of a group, for N kinds of sums: [R, N, C], or [R, N, 1] of one group."""
-    rows, kinds, channels = sums_RNC.shape
+    *rows, kinds, channels = sums_RNC.shape
     size = channels // num_groups
     if size == 1:
         return sums_RNC * inverse_count_R11
-    grouped = sums_RNC.view(rows, kinds, num_groups, size).sum(3, keepdim=True)
-    means = grouped.mul_(inverse_count_R11[:, :, :, None]).mul_(1 / size)
+    grouped = sums_RNC.view(*rows, kinds, num_groups, size).sum(-1, keepdim=True)
+    means = grouped.mul_(inverse_count_R11[..., None]).mul_(1 / size)
     if num_groups == 1:
-        return means.view(rows, kinds, 1)
-    return means.expand(rows, kinds, num_groups, size).reshape(rows, kinds, channels)
+        return means.view(*rows, kinds, 1)
+    return means.expand(*rows, kinds, num_groups, size).reshape(sums_RNC.shape)
 
 
 class _MaskedNormalize(torch.autograd.Function):
@@ -98,6 +100,8 @@ class _MaskedNormalize(torch.autograd.Function):
 
     Two-pass statistics. Written by hand because autograd's chain of small operations costs more than the
     convolutions around it. Running statistics, where given, follow in place (with the unbiased variance).
+
+    The same for stacked models, M of them: [M, R, K, C] with weights [M, 1, 1, C] and running statistics [M, C].
     """
 
     @staticmethod
@@ -110,54 +114,68 @@ class _MaskedNormalize(torch.autograd.Function):
         inverse_count_R11: Tensor,
         num_groups: int,
         relu: bool,
-        running_C: tuple[Tensor, Tensor] | None,
+        running_mean_C: Tensor | None,
+        running_var_C: Tensor | None,
     ) -> Tensor:
         masked_RKC = x_RKC if valid_RK1 is None else x_RKC * valid_RK1
-        mean_R1C = _group_means(masked_RKC.sum(1, keepdim=True), inverse_count_R11, num_groups)
-        centred_RKC = masked_RKC - mean_R1C
-        if valid_RK1 is not None:
-            centred_RKC.mul_(valid_RK1)
-        square_sum_R1C = (centred_RKC * centred_RKC).sum(1, keepdim=True)
+        mean_R1C = _group_means(masked_RKC.sum(-2, keepdim=True), inverse_count_R11, num_groups)
+        centred_RKC = x_RKC - mean_R1C if valid_RK1 is None else masked_RKC.sub_(mean_R1C).mul_(valid_RK1)
+        square_sum_R1C = (centred_RKC * centred_RKC).sum(-2, keepdim=True)
         var_R1C = _group_means(square_sum_R1C, inverse_count_R11, num_groups)
         rstd_R1C = (var_R1C + EPSILON).rsqrt_()
-        y_RKC = torch.addcmul(bias_C, centred_RKC, rstd_R1C * weight_C)
+        scale_R1C = rstd_R1C * weight_C
+        y_RKC = torch.addcmul(bias_C, centred_RKC, scale_R1C)
         if relu:
             y_RKC.relu_()
         if valid_RK1 is not None:
             y_RKC.mul_(valid_RK1)
-        ctx.save_for_backward(centred_RKC, rstd_R1C, weight_C, valid_RK1, inverse_count_R11, y_RKC if relu else None)
+        ctx.save_for_backward(
+            centred_RKC, rstd_R1C, scale_R1C, weight_C, valid_RK1, inverse_count_R11, y_RKC if relu else None
+        )
         ctx.num_groups = num_groups
-        if running_C is not None:
+        if running_mean_C is not None and running_var_C is not None:
             # n / (n - 1), and 2 where one frame alone has no variance to correct.
-            unbias = 1 / (1 - inverse_count_R11.view(1)).clamp(min=0.5)
-            running_C[0].lerp_(mean_R1C.view(-1), BATCH_MOMENTUM)
-            running_C[1].lerp_(var_R1C.view(-1) * unbias, BATCH_MOMENTUM)
+            unbias = 1 / (1 - inverse_count_R11.view(*running_var_C.shape[:-1], 1)).clamp(min=0.5)
+            running_mean_C.lerp_(mean_R1C.view(running_mean_C.shape), BATCH_MOMENTUM)
+            running_var_C.lerp_(var_R1C.view(running_var_C.shape) * unbias, BATCH_MOMENTUM)
         return y_RKC
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad_RKC: Tensor) -> tuple[Tensor | None, ...]:
-        centred_RKC, rstd_R1C, weight_C, valid_RK1, inverse_count_R11, y_RKC = ctx.saved_tensors
+        centred_RKC, rstd_R1C, scale_R1C, weight_C, valid_RK1, inverse_count_R11, y_RKC = ctx.saved_tensors
         if y_RKC is not None:
             # The output is 0 in the padding too, so this also masks.
             grad_RKC = torch.ops.aten.threshold_backward(grad_RKC, y_RKC, 0)
         elif valid_RK1 is not None:
             grad_RKC = grad_RKC * valid_RK1
-        grad_sum_R1C = grad_RKC.sum(1, keepdim=True)
-        product_sum_R1C = (grad_RKC * centred_RKC).sum(1, keepdim=True)
-        grad_weight_C = (product_sum_R1C * rstd_R1C).sum((0, 1))
-        grad_bias_C = grad_sum_R1C.sum((0, 1))
-        sums_R2C = torch.cat((grad_sum_R1C, product_sum_R1C), 1) * weight_C
+        grad_sum_R1C = grad_RKC.sum(-2, keepdim=True)
+        product_sum_R1C = (grad_RKC * centred_RKC).sum(-2, keepdim=True)
+        stacked = weight_C.dim() > 1
+        grad_weight_C = (product_sum_R1C * rstd_R1C).sum((-3, -2), keepdim=stacked)
+        grad_bias_C = grad_sum_R1C.sum((-3, -2), keepdim=stacked)
+        sums_R2C = torch.cat((grad_sum_R1C, product_sum_R1C), -2) * weight_C
         means_R2C = _group_means(sums_R2C, inverse_count_R11, ctx.num_groups)
-        mean_grad_R1C, mean_product_R1C = means_R2C[:, :1], means_R2C[:, 1:]
-        grad_x_RKC = torch.addcmul(mean_grad_R1C * -rstd_R1C, grad_RKC, rstd_R1C * weight_C)
-        grad_x_RKC.addcmul_(centred_RKC, mean_product_R1C * (rstd_R1C * rstd_R1C * rstd_R1C), value=-1)
+        mean_grad_R1C, mean_product_R1C = means_R2C.chunk(2, -2)
+        grad_x_RKC = torch.addcmul((mean_grad_R1C * rstd_R1C).neg_(), grad_RKC, scale_R1C)
+        grad_x_RKC.addcmul_(centred_RKC, mean_product_R1C * rstd_R1C.pow(3), value=-1)
         if valid_RK1 is not None:
             grad_x_RKC.mul_(valid_RK1)
-        return grad_x_RKC, grad_weight_C, grad_bias_C, None, None, None, None, None
+        return grad_x_RKC, grad_weight_C, grad_bias_C, None, None, None, None, None, None
 
 
-_normalize = cast(Callable[..., Tensor], _MaskedNormalize.apply)
+_apply_normalize = cast(Callable[..., Tensor], _MaskedNormalize.apply)
+
+
+def _normalize_stacked(
+    x_MRKC: Tensor, weight_MC: Tensor, bias_MC: Tensor, valid_MRK1: Tensor, inverse_count_MR11: Tensor, *others: Any
+) -> Tensor:
+    """`_normalize` with the weights of each model, [M, R, K, C]."""
+    weight_M11C, bias_M11C = weight_MC[:, None, None], bias_MC[:, None, None]
+    return _apply_normalize(x_MRKC, weight_M11C, bias_M11C, valid_MRK1, inverse_count_MR11, *others)
+
+
+_normalize = stackable(_apply_normalize, _normalize_stacked)
 
 
 def full_precision(x: Tensor) -> Tensor:
@@ -210,6 +228,7 @@ class MaskedNorm(nn.Module):
                 self.num_groups,
                 self.relu,
                 None,
+                None,
             )
         if self.kind == "batch" and self.training:
             return self._batch_norm(x_BTC, frames)
@@ -232,6 +251,7 @@ class MaskedNorm(nn.Module):
             frames.inverse_total_111,
             channels,
             self.relu,
-            (self.running_mean, self.running_var),
+            self.running_mean,
+            self.running_var,
         )
         return y_1KC.view(batch, num_frames, channels)

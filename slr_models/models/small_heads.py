@@ -15,6 +15,8 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from slr_models.models.stacking import by_utterance
+
 LARGEST_HEAD = 16
 """Elements of a head up to which this is faster than torch's kernel; from 32 on it is not."""
 CHUNK_SCORES = 1 << 16
@@ -76,8 +78,10 @@ class _Attend(torch.autograd.Function):
         return grad_BTP, None, None
 
 
-attend = cast(Callable[[Tensor, Sequence[int], int], Tensor], _Attend.apply)
-"""Queries, keys and values side by side [B, T, 3 D], valid frames of each utterance, heads -> [B, T, D].
+_apply = cast(Callable[[Tensor, Sequence[int], int], Tensor], _Attend.apply)
+
+attend = by_utterance(lambda qkv_BTP, lengths_B, num_heads: _apply(qkv_BTP, lengths_B.tolist(), num_heads))
+"""Queries, keys and values side by side [B, T, 3 D], valid frames of each utterance [B], heads -> [B, T, D].
 
 Frames beyond an utterance's length are not attended to; as queries they give values without meaning.
 """

@@ -27,7 +27,7 @@ def test_output_and_gradient_equal_torch(lengths: list[int], num_chunks: int, mo
     valid_BT1 = (torch.arange(9) < torch.tensor(lengths)[:, None])[:, :, None].float()
     qkv_BTP = torch.randn(4, 9, 3 * SIZE, requires_grad=True)
     direction_BTD = torch.randn(4, 9, SIZE) * valid_BT1
-    y_BTD = attend(qkv_BTP, lengths, HEADS) * valid_BT1
+    y_BTD = attend(qkv_BTP, torch.tensor(lengths), HEADS) * valid_BT1
     expected_BTD = reference(qkv_BTP, lengths)
     torch.testing.assert_close(y_BTD, expected_BTD)
     gradients = [torch.autograd.grad(y, qkv_BTP, direction_BTD)[0] for y in (y_BTD, expected_BTD)]
@@ -36,11 +36,11 @@ def test_output_and_gradient_equal_torch(lengths: list[int], num_chunks: int, mo
 
 def test_frames_fewer_than_a_head_has_elements() -> None:
     qkv_BTP = torch.randn(1, 3, 3 * SIZE)
-    torch.testing.assert_close(attend(qkv_BTP, [3], HEADS), reference(qkv_BTP, [3]))
+    torch.testing.assert_close(attend(qkv_BTP, torch.tensor([3]), HEADS), reference(qkv_BTP, [3]))
 
 
 def test_padding_has_no_effect_not_even_infinite() -> None:
     qkv_BTP = torch.randn(2, 6, 3 * SIZE)
-    clean_TD = attend(qkv_BTP, [6, 4], HEADS)[1, :4]
+    clean_TD = attend(qkv_BTP, torch.tensor([6, 4]), HEADS)[1, :4]
     qkv_BTP[1, 4:] = 1e30
-    torch.testing.assert_close(attend(qkv_BTP, [6, 4], HEADS)[1, :4], clean_TD)
+    torch.testing.assert_close(attend(qkv_BTP, torch.tensor([6, 4]), HEADS)[1, :4], clean_TD)

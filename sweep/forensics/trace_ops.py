@@ -29,7 +29,7 @@ _FILLS = frozenset(
 )
 """Calls that put infinities in on purpose, such as into an attention mask."""
 _UNWRITTEN = frozenset(
-    "empty empty_like empty_permuted empty_quantized empty_strided new_empty new_empty_strided resize_ resize_as_".split()
+    "empty empty_like empty_permuted empty_strided new_empty new_empty_strided resize_ resize_as_".split()
 )
 """Calls that give memory as it happens to be: whatever stands in it is nobody's result."""
 _OVERWRITING = frozenset(

@@ -189,7 +189,7 @@ def _sweep(
     _meanwhile(functools.partial(_import_for_training, study))
     with cluster(options.address, study.resources) as ray:
         placement = Placement(study.resources, ray.nodes, ray.limits)
-        note_lanes(session.results_dir, placement.num_lanes)
+        note_lanes(session.results_dir, placement.num_trials)
         console.print(f"  {placement.line}", highlight=False)
         if ray.dashboard_url:
             console.print(f"  dashboard: {ray.dashboard_url}", highlight=False)
@@ -204,7 +204,7 @@ def _sweep(
 
             def changed(line: str) -> None:
                 say(f"from now on {line}")
-                note_lanes(session.results_dir, placement.num_lanes)
+                note_lanes(session.results_dir, placement.num_trials)
 
             with terminal, listed(session.results_dir, ray.metrics):
                 from sweep.running import runner

@@ -65,3 +65,16 @@ class Progress:
     grad_norm: float | None = None
     """Before clipping."""
     samples_per_s: float | None = None
+
+
+@dataclass(frozen=True)
+class Report:
+    """What a training has to tell: where it stands after an evaluation, or its result."""
+
+    trial_id: str
+    progress: Progress | None = None
+    result: TrialResult | None = None
+    is_last: bool = False
+    """Whether nothing follows; after a result, its cause may."""
+    note: str | None = None
+    """Why it began again at its first step since the report before, in a sentence for the user."""

@@ -89,7 +89,11 @@ class Placement:
         """The most main memory that a training took."""
         self._card_mib = self._card_room_mib = math.nan
         """The most memory of a GPU that a training took, and what the GPU had for the first one, which was alone."""
-        self._most = math.inf if resources.max_parallel is None else float(resources.max_parallel)
+        most = math.inf if resources.max_parallel is None else float(resources.max_parallel)
+        self.num_together = int(min(resources.stacked, most))
+        """The most trainings that one process has side by side: they share its cores, and its part of a GPU."""
+        self._most = most // self.num_together
+        """Processes."""
 
     @property
     def is_auto(self) -> bool:
@@ -107,25 +111,35 @@ class Placement:
         return sum(self.share.fitting(node) for node in self._nodes)
 
     @property
+    def num_trials(self) -> int:
+        """How many trainings run at once now, where there are enough."""
+        return self.num_lanes * self.num_together
+
+    @property
+    def least_trials(self) -> int:
+        """How many trainings will run at once at least, as far as GPUs and cores decide it."""
+        return self.least_lanes * self.num_together
+
+    @property
     def most_lanes(self) -> int:
-        """The most that may ever run at once, whatever their memory turns out to be."""
+        """The most processes that may ever run at once, whatever their memory turns out to be."""
         gpus = self._resources.gpus
         # With `auto` the cores alone limit what the GPUs may come to hold.
         return max(1, int(self._num_with(0.0 if gpus == "auto" else gpus)))
 
     @property
     def num_lanes(self) -> int:
-        """How many run at once now, one at least."""
+        """How many processes run at once now, one at least."""
         return 1 if self.is_measuring else max(1, int(min(self.num_fitting, self._most)))
 
     @property
     def least_lanes(self) -> int:
-        """How many will run at once at least, as far as GPUs and cores decide it."""
+        """How many processes will run at once at least, as far as GPUs and cores decide it."""
         return max(1, int(self._num_with(1.0))) if self.is_measuring else self.num_lanes
 
     @property
     def share(self) -> Slot:
-        """What the next training takes."""
+        """What the process of the next training, or trainings, takes."""
         own = Slot(self._resources.cpus, self._gpus)
         need_mib = self._host_need_mib
         if all(min(own.fitting(node), self._most) * need_mib <= node.memory_mib for node in self._nodes):
@@ -196,11 +210,15 @@ class Placement:
     def line(self) -> str:
         """How many run at once and what limits them, for a person."""
         at_once = f"{plural(self.num_lanes, 'trial')} at a time"
+        if self.num_together > 1:
+            at_once = (
+                f"{plural(self.num_lanes, 'process', 'processes')} at a time, each of up to {self.num_together} trials"
+            )
         if self.is_measuring:
             return f"{at_once}: the first one shows how much memory of a GPU it needs (gpus: auto)"
         asked = self._resources.max_parallel
         fits = self._have
-        if asked is not None and asked > self.num_fitting:
+        if asked is not None and asked > self.num_fitting * self.num_together:
             return f"{at_once}, fewer than the {asked} allowed: {fits}"
         if self.num_lanes < self.num_fitting:
             return f"{at_once}, as limited; {self.num_fitting} would fit: {fits}"
@@ -211,20 +229,21 @@ class Placement:
         """What there is, and how much of it a trial takes."""
         cpus, share, limits = self._resources.cpus, self.share, self._limits
         cores = limits.cores or plural(int(sum(node.cpus for node in self._nodes)), "core")
-        said = [f"{cores}, {cpus} a trial" if cpus > 1 else cores]
+        one, several = ("trial", "trials") if self.num_together == 1 else ("process", "processes")
+        said = [f"{cores}, {cpus} a {one}" if cpus > 1 else cores]
         if share.gpus:
             gpus = plural(int(sum(node.gpus for node in self._nodes)), "GPU")
             said.append(f"{gpus}{f' ({limits.gpus})' if limits.gpus else ''}, {self._part_words}")
         if share.memory_mib:
             room = sum(node.memory_mib for node in self._nodes) / 1024
             took = self._host_mib / 1024
-            said.append(f"{room:.3g} GiB of memory for trials, which take up to {took:.2g} GiB each, and head-room")
+            said.append(f"{room:.3g} GiB of memory for {several}, which take up to {took:.2g} GiB each, and head-room")
         return "; ".join(said)
 
     @property
     def _part_words(self) -> str:
         if self._resources.gpus != "auto":
-            return f"{self.share.gpus:g} a trial"
+            return f"{self.share.gpus:g} a {'trial' if self.num_together == 1 else 'process'}"
         if math.isnan(self._card_mib):
             return f"{self.share.num_on_gpu} a GPU"
         room = f"a trial takes up to {self._card_mib / 1024:.2g} of its {self._card_room_mib / 1024:.3g} GiB"

@@ -20,6 +20,7 @@ from sweep.study.design import Paired, cells, num_trainings, words
 from sweep.study.full_size import at_full_size
 from sweep.training.config import TrainingConfig, TrialConfig, eval_every_steps
 from sweep.training.optim import Constant
+from sweep.training.stacked import shape, train_together
 from sweep.training.train import Training
 from sweep.wording import duration
 
@@ -127,11 +128,27 @@ def plan(loaded: LoadedStudy, dataset: Dataset, options: RunOptions, *, is_here:
         f"evaluations {evals_rate:.0%} of its time; measured now on the {device.type}, one training alone; several at "
         f"once share memory bandwidth and may take longer)",
     ]
+    if placement.num_together > 1:
+        lines.append(_together_line(config, dataset, timing, placement.num_together))
     if study.resources.gpus and device.type == "cpu":
         lines.append("this machine has no GPU: the times above are a CPU's, the study itself needs GPUs")
     if study.budget.wall_time_s is not None:
         lines.append(f"wall time limit: {duration(study.budget.wall_time_s)}")
     return lines
+
+
+def _together_line(config: TrialConfig, dataset: Dataset, alone: Timing, num: int) -> str:
+    """What is gained by computing the gradients of several trainings together."""
+    if shape(config) is None:
+        return (
+            f"side by side: nothing is gained by resources.stacked: {num}, since the gradients of the first setting "
+            f"cannot be computed with others': that takes fp32, no dropout, and no model of your own"
+        )
+    trainings = [_timed_training(config, dataset, alone.device) for _ in range(num)]
+    steps = [record for _, record in train_together(trainings) if isinstance(record, StepRecord)]
+    step_s = statistics.median(r.time_s for r in steps if r.step > 1 and is_finite(r.time_s))
+    gain = f"{step_s / alone.step_s:.2f} of the time that a step takes alone"
+    return f"side by side: with {num} trainings in one process a step of each takes {1000 * step_s:.0f} ms, {gain}"
 
 
 def _placement_here(resources: Resources) -> Placement:
@@ -239,14 +256,17 @@ def _time_steps(config: TrialConfig, dataset: Dataset, options: RunOptions, num_
     """Trains a few steps."""
     torch.set_num_threads(num_threads)
     device = torch.device(options.device if torch.cuda.is_available() else "cpu")
-    training = config.training.model_copy(update={"eval_every_steps": DRY_RUN_STEPS})
-    # The schedule does not matter for the time, and may need more steps than these.
-    training = training.model_copy(update={"schedule": Constant(warmup_steps=0)})
-    timed = Training(
-        config.model_copy(update={"training": training}), dataset, seed=0, max_steps=DRY_RUN_STEPS, device=device
-    )
-    records = list(timed.records())
+    records = list(_timed_training(config, dataset, device).records())
     # The first step warms up.
     steps = [r.time_s for r in records if isinstance(r, StepRecord) and is_finite(r.time_s)][1:]
     evals = [record.time_s for record in records if isinstance(record, EvalRecord)]
     return Timing(statistics.median(steps), statistics.median(evals), device)
+
+
+def _timed_training(config: TrialConfig, dataset: Dataset, device: torch.device) -> Training:
+    """A training of a few steps."""
+    training = config.training.model_copy(update={"eval_every_steps": DRY_RUN_STEPS})
+    # The schedule does not matter for the time, and may need more steps than these.
+    training = training.model_copy(update={"schedule": Constant(warmup_steps=0)})
+    shortened = config.model_copy(update={"training": training})
+    return Training(shortened, dataset, seed=0, max_steps=DRY_RUN_STEPS, device=device)

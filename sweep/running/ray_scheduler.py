@@ -20,7 +20,7 @@ from ray.tune.schedulers import (
 
 from sweep.records import Phase
 from sweep.running.job import Job
-from sweep.running.trial_actor import END, PROGRESS_KEY, TIME_KEY, WORTH_KEY
+from sweep.running.trial_actor import END, IF_PRUNED_KEY, JOBS_KEY, TIME_KEY, WORTH_KEY
 from sweep.space import Dimension, Grid, Integer, LogUniform, Scalar, Uniform
 from sweep.study import LoadedStudy
 from sweep.study.scheduler import Asha, HyperBand, Median, Pbt, SchedulerConfig, mutable_dimensions
@@ -65,7 +65,7 @@ class StudyScheduler(TrialScheduler):
         return sum(trial.status == RayTrial.PAUSED for trial in self._trials)
 
     def on_trial_add(self, tune_controller: Any, trial: RayTrial) -> None:
-        job: Job = trial.config["job"]
+        job: Job = trial.config[JOBS_KEY][0]
         self._trials[trial] = job
         if job.phase == Phase.EXPLORE and not job.audit:
             self._seen.add(trial)
@@ -73,8 +73,8 @@ class StudyScheduler(TrialScheduler):
             self._inner.on_trial_add(self._view(tune_controller), trial)
 
     def on_trial_result(self, tune_controller: Any, trial: RayTrial, result: dict[str, Any]) -> str:
-        # Its last evaluation ends a training anyway.
-        if trial not in self._seen or PROGRESS_KEY not in result or result[TIME_KEY] >= END:
+        # Its last evaluation ends a training anyway, and so does its result.
+        if trial not in self._seen or IF_PRUNED_KEY not in result or result[TIME_KEY] >= END:
             decision: str = TrialScheduler.CONTINUE
             return decision
         self._depth += 1
@@ -150,7 +150,7 @@ class StudyScheduler(TrialScheduler):
 
     def _keep_identity(self, trial: RayTrial) -> None:
         """Puts a training's own number, seed and folder back into settings that it has taken over from another."""
-        own, given = self._trials[trial], trial.config["job"]
+        own, given = self._trials[trial], trial.config[JOBS_KEY][0]
         if given.trial_id == own.trial_id:
             return
         space = self._loaded.study.space
@@ -158,7 +158,7 @@ class StudyScheduler(TrialScheduler):
         job = dataclasses.replace(
             own, settings=settings, config=self._loaded.trial_config(settings), max_steps=given.max_steps
         )
-        trial.set_config({**trial.config, **settings, "job": job})
+        trial.set_config({**trial.config, **settings, JOBS_KEY: [job]})
         self._trials[trial] = job
 
 

@@ -29,7 +29,7 @@ from slr_models.errors import MachineError
 from sweep.machine import failure_in, refusal
 from sweep.records import Outcome, TrialResult
 from sweep.running.cluster import Cluster, environment
-from sweep.running.job import Job, RunOptions
+from sweep.running.job import Job, Report, RunOptions
 from sweep.running.placement import Placement, Slot
 from sweep.running.ray_scheduler import StudyScheduler, checkpoints_kept
 from sweep.running.session import StudySession
@@ -37,13 +37,12 @@ from sweep.running.trial import crashed_result, smaller_note
 from sweep.running.trial_actor import (
     FOOTPRINT_KEY,
     IF_PRUNED_KEY,
-    NOTE_KEY,
+    JOBS_KEY,
     PROBLEM_KEY,
-    PROGRESS_KEY,
-    RESULT_KEY,
+    REPORTS_KEY,
     TrialActor,
 )
-from sweep.running.view import ProgressView, trial_title
+from sweep.running.view import ProgressView, trials_title
 from sweep.training.config import eval_every_steps, with_micro_batch, with_smaller_micro_batch
 
 _T = TypeVar("_T")
@@ -83,7 +82,12 @@ class _LedgerSearcher(Searcher):
         self._told = told
         self._view = view
         self._scheduler = scheduler
-        self._jobs: dict[str, Job] = {}
+        self._jobs: dict[str, dict[str, Job]] = {}
+        """The trainings under way: those of a process by their ids, by Ray's id of it."""
+        self._apart: set[str] = set()
+        """Trainings that are to have a process for themselves, since one in which they were with others died."""
+        self._next: Job | None = None
+        """A training that was to start next, and could not start with those before it."""
         self._if_pruned: dict[str, TrialResult] = {}
         self._shares: dict[str, Slot] = {}
         """What each training was given at last, by its number in the study."""
@@ -98,7 +102,7 @@ class _LedgerSearcher(Searcher):
         return self._unless_machine_fails(lambda: self._suggested(trial_id))
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
-        self._unless_machine_fails(lambda: self._heard(self._jobs[trial_id], trial_id, result))
+        self._unless_machine_fails(lambda: self._heard(trial_id, result))
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         self._unless_machine_fails(lambda: self._ended(trial_id, result or {}, died=error))
@@ -121,35 +125,66 @@ class _LedgerSearcher(Searcher):
         if len(self._jobs) - num_paused >= self._placement.num_lanes + num_ahead:
             # Ray asks ahead. A search knows more, and time may be up, when the trial can really start.
             return None
-        job = self._session.next_job(num_paused)
-        if job is None:
+        jobs = self._next_jobs(num_paused)
+        if not jobs:
             return Searcher.FINISHED if self._session.done else None
-        self._jobs[trial_id] = job
-        share = self._placement.whole if job.trial_id in self._alone else self._placement.share
-        self._shares[job.trial_id] = share
-        if job.told is None:
-            self._view.started(job)
-        else:
-            self._view.explaining(job)
-        return {"job": job, SHARE_KEY: _bundle(share), **job.settings}
+        self._jobs[trial_id] = {job.trial_id: job for job in jobs}
+        share = self._placement.whole if jobs[0].trial_id in self._alone else self._placement.share
+        for job in jobs:
+            self._shares[job.trial_id] = share
+            if job.told is None:
+                self._view.started(job)
+            else:
+                self._view.explaining(job)
+        return {JOBS_KEY: jobs, SHARE_KEY: _bundle(share), **(jobs[0].settings if len(jobs) == 1 else {})}
 
-    def _heard(self, job: Job, trial_id: str, result: dict[str, Any]) -> None:
-        self._note(job, result)
-        if PROGRESS_KEY in result:
-            self._view.progressed(job, result[PROGRESS_KEY])
-            if IF_PRUNED_KEY in result:
-                self._if_pruned[trial_id] = result[IF_PRUNED_KEY]
-        elif RESULT_KEY in result:
-            self._session.tell(self._placed(job, result[RESULT_KEY]))
-            self._view.explaining(job)
+    def _next_jobs(self, num_paused: int) -> list[Job]:
+        """The trainings of the next process; none where nothing can start now."""
+        jobs, most = list[Job](), self._num_together
+        while len(jobs) < most:
+            job, self._next = self._next or self._session.next_job(num_paused), None
+            if job is None:
+                break
+            is_apart = job.told is not None or job.trial_id in self._apart
+            if is_apart and jobs:
+                self._next = job
+                break
+            jobs.append(job)
+            if is_apart:
+                break
+        return jobs
 
-    def _note(self, job: Job, result: dict[str, Any]) -> None:
+    @property
+    def _num_together(self) -> int:
+        """How many trainings the next process is to have: the lanes share out those that are left."""
+        share = math.ceil(self._session.num_waiting / self._placement.num_lanes)
+        return max(1, min(self._placement.num_together, share))
+
+    def _heard(self, trial_id: str, result: dict[str, Any]) -> None:
+        self._note(result)
+        for report in result[REPORTS_KEY]:
+            job = self._jobs[trial_id][report.trial_id]
+            self._note_of(job, report)
+            if report.progress is not None:
+                self._view.progressed(job, report.progress)
+                if IF_PRUNED_KEY in result:
+                    self._if_pruned[trial_id] = result[IF_PRUNED_KEY]
+            elif report.is_last:
+                del self._jobs[trial_id][report.trial_id]
+                self._over(job, report.result, "", died=False)
+            elif report.result is not None:
+                self._session.tell(self._placed(job, report.result))
+                self._view.explaining(job)
+
+    def _note(self, result: dict[str, Any]) -> None:
         if PROBLEM_KEY in result:
             raise MachineError(result[PROBLEM_KEY])
         if FOOTPRINT_KEY in result:
             self._place(self._placement.measured(result[FOOTPRINT_KEY]))
-        if result.get(NOTE_KEY) is not None:
-            self._view.retried(job, result[NOTE_KEY])
+
+    def _note_of(self, job: Job, report: Report) -> None:
+        if report.note is not None:
+            self._view.retried(job, report.note)
 
     def _placed(self, job: Job, result: TrialResult) -> TrialResult:
         """The result, knowing with how many it was to share its GPU, where that was found out on the way."""
@@ -171,19 +206,49 @@ class _LedgerSearcher(Searcher):
     def _place(self, changed: str | None) -> None:
         """Takes what changes for the trainings to come, if anything does."""
         if changed is not None:
-            self._session.lanes_changed(self._placement.least_lanes)
+            self._session.lanes_changed(self._placement.least_trials)
             self._told(changed)
 
     def _ended(self, trial_id: str, result: dict[str, Any], *, died: bool) -> None:
-        job = self._jobs.pop(trial_id)
+        jobs = self._jobs.pop(trial_id)
         if died:
             # With Ray itself all trainings end, and none of them has failed.
             self._check_ray()
-        self._note(job, result)
+        self._note(result)
         # A scheduler that ends a paused trial gives no result; one that ends a running one keeps its report from us.
         earlier = self._if_pruned.pop(trial_id, None)
         if_pruned = None if died else result.get(IF_PRUNED_KEY, earlier)
-        finished = result.get(RESULT_KEY, if_pruned)
+        last = {} if died else {report.trial_id: report for report in result.get(REPORTS_KEY, ())}
+        said = self._ray_trials.text(trial_id) if died else ""
+        # Those that are tried again are put before all others.
+        for job in reversed(jobs.values()):
+            if died and len(jobs) > 1 and self._session.result(job) is None:
+                self._part(job, said)
+                continue
+            report = last.get(job.trial_id)
+            if report is not None:
+                self._note_of(job, report)
+            finished = None if report is None else report.result
+            self._over(job, finished or if_pruned, said, died=died)
+
+    def _part(self, job: Job, said: str) -> None:
+        """Takes note that a process of several trainings died, whoever of them is to blame; each gets its own."""
+        if (refused := failure_in(said)) is not None:
+            raise MachineError(refused)
+        self._apart.add(job.trial_id)
+        self._session.lost(job)
+        why = "memory ran out, and Ray ended the process" if _LOW_MEMORY in said else "the process died"
+        self._view.retried(job, f"{why} that it shared with others; it goes on in one of its own")
+
+    def _over(self, job: Job, finished: TrialResult | None, said: str, *, died: bool) -> None:
+        """Takes the end of a training.
+
+        Args:
+            job: the training.
+            finished: its result, where it has one.
+            said: what Ray says of the end of its process.
+            died: whether that ended by itself.
+        """
         if finished is not None:
             finished = self._placed(job, finished)
         if (told := self._session.result(job)) is not None:
@@ -196,7 +261,7 @@ class _LedgerSearcher(Searcher):
                 self._view.explained(finished or told)
             return
         if finished is None:
-            finished = self._after_death(job, self._ray_trials.text(trial_id))
+            finished = self._after_death(job, said)
             if finished is None:
                 return
         elif self._found_no_memory(job, finished):
@@ -327,8 +392,8 @@ def run_trials(
     """
     if session.done:
         return True
-    session.lanes_changed(placement.least_lanes)
     resources = session.study.resources
+    session.lanes_changed(placement.least_trials)
     scheduler, kept = _scheduler(session, len(dataset.train))
     ray_trials = _RayTrials()
     searcher = _LedgerSearcher(session, options, placement, view, scheduler, ray_trials, ray.check, told)
@@ -348,8 +413,8 @@ def run_trials(
             scheduler=scheduler,
             num_samples=-1,
             reuse_actors=True,
-            trial_name_creator=lambda trial: trial_title(trial.config["job"]),
-            trial_dirname_creator=lambda trial: trial.config["job"].trial_id,
+            trial_name_creator=lambda trial: trials_title(trial.config[JOBS_KEY]),
+            trial_dirname_creator=lambda trial: trial.config[JOBS_KEY][0].trial_id,
         ),
         run_config=tune.RunConfig(
             name=RAY_FOLDER,

@@ -148,6 +148,12 @@ class StudySession:
         explored = self._ledger.explored
         return explored is not None and explored.terms == self._terms()
 
+    @property
+    def num_waiting(self) -> int:
+        """Trainings that could start now, as far as is known: all but those that follow from the results of others."""
+        to_ask = 0 if self._exhausted else max(self._num_trainings - len(self._asks(Phase.EXPLORE)), 0)
+        return len(self._queue) + to_ask
+
     def next_job(self, num_paused: int = 0) -> Job | None:
         """The next training to start; None if nothing can start now (see `done`).
 

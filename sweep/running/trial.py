@@ -40,7 +40,7 @@ from sweep.running.trial_records import TrialRecords
 from sweep.training.config import TrialConfig, with_micro_batch, with_smaller_micro_batch
 from sweep.training.peak_memory import peak_memory_mib, reset_peak_memory
 from sweep.training.snapshots import SnapshotRing
-from sweep.training.train import Training
+from sweep.training.train import GradientsDue, Training
 from sweep.wording import first_line
 
 _SAVED = "saved"
@@ -64,9 +64,9 @@ class TrialRunner:
         self.options = options
         self._floors: dict[tuple[int, ...], tuple[float, float]] = {}
 
-    def start(self, job: Job) -> "Trial":
-        """Begins a trial, or goes on with it from its last checkpoint."""
-        return Trial(job, self)
+    def start(self, job: Job, *, pauses: bool = False) -> "Trial":
+        """Begins a trial, or goes on with it from its last checkpoint; see `Trial`."""
+        return Trial(job, self, pauses=pauses)
 
     def floors(self, config: TrialConfig) -> tuple[float, float]:
         """`L_const` and `L_unif` of the training split for the model's output lengths, nats a label."""
@@ -94,10 +94,13 @@ class Trial:
     | `restore()` | instead of a beginning: goes on from such a folder, its own or another trial's         |
 
     What the machine fails at is no result: `MachineError` leaves the trial to be run again.
+
+    One that `pauses` also stops at gradients that can be computed with those of others: `Training.paused_records`.
     """
 
-    def __init__(self, job: Job, runner: TrialRunner) -> None:
+    def __init__(self, job: Job, runner: TrialRunner, *, pauses: bool = False) -> None:
         self.job = job
+        self._pauses = pauses
         self._runner = runner
         self._options = runner.options
         self._config = with_micro_batch(job.config, job.micro_batch)
@@ -107,7 +110,7 @@ class Trial:
         self._device = torch.device(self._options.device)
         self._training: Training | None = None
         self._monitor = StabilityMonitor(self._context(has_scaler=False), self._options.monitor)
-        self._stream: Iterator[StepRecord | EvalRecord | HealthSample] = iter(())
+        self._stream: Iterator[StepRecord | EvalRecord | HealthSample | GradientsDue] = iter(())
         self._snapshots: SnapshotRing | None = None
         self._case: Case | None = None
         self._result: TrialResult | None = None
@@ -117,15 +120,33 @@ class Trial:
         self._changed_at_step: int | None = None
         self._spent_before = (0.0, 0.0)
         self._started = time.perf_counter()
-        self._cpu_started = time.process_time()
+        self._cpu_started = self._left_at = time.process_time()
+        """Its CPU time counts from the first; while others go on, from the second on, it does not."""
 
-    def advance(self) -> Progress | TrialResult:
+    def advance(self) -> Progress | TrialResult | GradientsDue:
         """Trains to the next evaluation and saves what was recorded; at the end returns the result.
 
         Raises:
             MachineError: the machine failed, so that nobody can tell how the training would have gone.
         """
         self.note = None
+        self._cpu_started += time.process_time() - self._left_at
+        try:
+            return self._advance()
+        finally:
+            self._left_at = time.process_time()
+
+    def add_cpu_s(self, seconds: float) -> None:
+        """Takes note of CPU time that was spent on it while it paused."""
+        self._cpu_started -= seconds
+
+    @property
+    def training(self) -> Training:
+        """What is trained; not before the first `advance()`, nor once it has ended."""
+        assert self._training is not None, "a trial that is under way"
+        return self._training
+
+    def _advance(self) -> Progress | TrialResult | GradientsDue:
         while True:
             smaller = None
             try:
@@ -143,15 +164,17 @@ class Trial:
                     keep_traceback(self._options.results_dir, self.job.trial_id, error, "traceback.txt")
                     reached = ending.at_crash(self._monitor, error, self._num_steps), None
             if smaller is None:
-                return reached if isinstance(reached, Progress) else self._finish(*reached)
+                return self._finish(*reached) if isinstance(reached, tuple) else reached
             # Only now is the exception gone, which held what the training had in memory.
             self._begin_anew(smaller_note(smaller), smaller)
 
-    def _train_on(self) -> Progress | _Ending:
-        """Trains to the next evaluation, or to the end."""
+    def _train_on(self) -> Progress | GradientsDue | _Ending:
+        """Trains to the next evaluation, pause or to the end."""
         training = self._training or self._begin()
         for record in self._stream:
             match record:
+                case GradientsDue():
+                    return record
                 case EvalRecord():
                     self._records.evals.append(record)
                     self._monitor.observe_validation(record.step, record.val_loss)
@@ -229,7 +252,7 @@ class Trial:
                 group.update(values)
         self._snapshots = new_snapshots(self._options.results_dir, self._options.forensics)
         self._take_snapshot(training)
-        self._stream = training.records()
+        self._stream = training.paused_records() if self._pauses else training.records()
 
     def _ending_at(self, alarm: Verdict, record: StepRecord) -> _Ending | None:
         """How the trial ends at this step; None if it runs on, to see whether the alarm was right."""
@@ -255,7 +278,7 @@ class Trial:
             # Past its alarm a resumed training has no state left that a replay could start from.
             self._take_snapshot(training)
         self._training = training
-        self._stream = training.records()
+        self._stream = training.paused_records() if self._pauses else training.records()
         return training
 
     def _fresh(self) -> Training:

@@ -1,7 +1,6 @@
-"""Ray's handle on our trials: the process that trains them, one after another. Its imports are those of a training."""
+"""Ray's handle on our trials: the process that trains them, and imports what a training needs alone."""
 
 import gc
-import time
 from pathlib import Path
 from typing import Any
 
@@ -17,32 +16,32 @@ except ImportError:
 from slr_models.data.batch import Dataset
 from slr_models.errors import MachineError
 from sweep.records import TrialResult
-from sweep.running.job import Job, RunOptions
+from sweep.running.job import Job, Report, RunOptions
+from sweep.running.members import Members
 from sweep.running.trial import TrialRunner
-from sweep.running.view import trial_title
+from sweep.running.view import trial_title, trials_title
 from sweep.training.footprint import Footprint, footprint
 
-PROGRESS_KEY = "progress"
-"""Of a report after an evaluation; a report of the end has none."""
+JOBS_KEY = "jobs"
+"""Of a trial of Ray's: the trainings that it is of, which go on side by side in one process."""
+REPORTS_KEY = "reports"
+"""What the process's trainings tell, a list of `Report`."""
 TIME_KEY = "millionths"
 """How far a training has come: millionths of its own steps. Whole numbers, so that rungs are met exactly."""
 WORTH_KEY = "worth"
 """What its latest evaluation is worth; finite, lower is better."""
 END = 1_000_000
 """Of a training, for TIME_KEY."""
-RESULT_KEY = "trial_result"
-NOTE_KEY = "began_anew"
-"""Why the trial began again at its first step since the report before."""
 FOOTPRINT_KEY = "footprint"
-"""What the training has taken of memory so far."""
+"""What the process has taken of memory so far."""
 PROBLEM_KEY = "machine_failed"
-"""What the machine failed at, so that the trial has no result."""
+"""What the machine failed at, so that the trainings have no result."""
 IF_PRUNED_KEY = "if_pruned"
-"""What the trial comes to if a scheduler ends it at this evaluation."""
+"""What the training comes to if a scheduler ends it at this evaluation."""
 
 
 class TrialActor(tune.Trainable):
-    """A process that trains: one `step()` is the stretch up to the next evaluation."""
+    """A process that trains: one `step()` is the stretch up to the next evaluation of one of its trainings."""
 
     def setup(  # type: ignore[override]  # with_parameters adds the shared objects
         self,
@@ -57,79 +56,71 @@ class TrialActor(tune.Trainable):
         self._deadline = deadline
         self._is_scheduled = is_scheduled
         self._runner = TrialRunner(dataset, options)
-        self._start(config["job"])
+        self._start(config[JOBS_KEY])
 
-    def _start(self, job: Job) -> None:
-        self._trial = self._runner.start(job)
-        self._is_over = False
+    def _start(self, jobs: list[Job]) -> None:
+        self._members = Members(jobs, self._runner, self._deadline)
+        self._title = trials_title(jobs)
         # The dashboard shows it as the actor's log.
-        print(f"trial {trial_title(job)}", flush=True)
+        for job in jobs:
+            print(f"trial {trial_title(job)}", flush=True)
 
     def __repr__(self) -> str:
         # The dashboard asks once, when the actor is made, so it must hold for all trials to come.
         return f"trials of {self._runner.options.results_dir.name}"
 
     def step(self) -> dict[str, Any]:
-        try:
-            return self._report()
-        except MachineError as error:
-            return {PROBLEM_KEY: str(error), "done": True}
-
-    def _report(self) -> dict[str, Any]:
         if setproctitle is not None:
             # Ray names a process by the method that it runs, and does so again after each.
-            setproctitle(f"ray::{trial_title(self._trial.job)}")
-        if (told := self._trial.job.told) is not None:
-            from sweep.running.past_trial import explain_result
-
-            return self._end(explain_result(told, self._trial.job, self._runner), done=True)
-        if self._is_over:
-            return self._end(self._trial.explain(), done=True)
-        report = self._trial.advance()
-        if isinstance(report, TrialResult):
-            # The driver has the result before the search for its cause begins: nothing that happens then can lose it.
-            # The study's time, which trainings that have begun may overrun, is not spent on explanations.
-            self._is_over = self._trial.can_explain and time.time() < self._deadline
-            return self._end(report, done=not self._is_over)
-        said: dict[str, Any] = {PROGRESS_KEY: report, NOTE_KEY: self._trial.note, "done": False}
-        if self._is_scheduled:
-            said[TIME_KEY] = millionths(report.step, report.max_steps)
-            said[WORTH_KEY] = self._trial.worth
-            said[IF_PRUNED_KEY] = self._trial.pruned()
-        return said
-
-    def _end(self, result: TrialResult, *, done: bool) -> dict[str, Any]:
-        if done:
-            print(f"trial {result.trial_id}: {result.verdict.value} after step {result.num_steps}", flush=True)
-        said: dict[str, Any] = {RESULT_KEY: result, NOTE_KEY: self._trial.note, "done": done}
-        if result.num_steps:
-            said[FOOTPRINT_KEY] = self._footprint(result)
-        if self._is_scheduled:
-            said[TIME_KEY] = millionths(result.num_steps, result.max_steps)
-            said[WORTH_KEY] = result.objective
-        return said
+            setproctitle(f"ray::{self._title}")
+        try:
+            reports = self._members.advance()
+        except MachineError as error:
+            return {PROBLEM_KEY: str(error), "done": True}
+        said: dict[str, Any] = {REPORTS_KEY: reports, "done": self._members.are_over}
+        for report in reports:
+            result = report.result
+            if result is None:
+                continue
+            if report.is_last:
+                print(f"trial {result.trial_id}: {result.verdict.value} after step {result.num_steps}", flush=True)
+            if result.num_steps:
+                said[FOOTPRINT_KEY] = self._footprint(result)
+        return {**said, **self._for_scheduler(reports[0])} if self._is_scheduled else said
 
     def _footprint(self, result: TrialResult) -> Footprint:
         return footprint(torch.device(self._runner.options.device), result.peak_memory_mib)
 
+    def _for_scheduler(self, report: Report) -> dict[str, Any]:
+        """What a scheduler hears of a training; it has the process to itself."""
+        if (result := report.result) is not None:
+            return {TIME_KEY: millionths(result.num_steps, result.max_steps), WORTH_KEY: result.objective}
+        assert report.progress is not None, "a report without a result is one of an evaluation"
+        trial = self._members.only
+        return {
+            TIME_KEY: millionths(report.progress.step, report.progress.max_steps),
+            WORTH_KEY: trial.worth,
+            IF_PRUNED_KEY: trial.pruned(),
+        }
+
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         # The old trial's model goes before the new one's comes: peak memory is each trial's own, and several
         # trials share a GPU.
-        del self._trial
+        del self._members
         gc.collect()
         if torch.cuda.is_initialized():
             torch.cuda.empty_cache()
-        self._start(new_config["job"])
+        self._start(new_config[JOBS_KEY])
         return True
 
     # For schedulers that pause trials, or copy them. A study's own checkpoints lie beside a trial's records, so that
     # they outlive Ray's bookkeeping, and a trial that starts again finds them by itself.
 
     def save_checkpoint(self, checkpoint_dir: str) -> None:
-        self._trial.save(Path(checkpoint_dir))
+        self._members.only.save(Path(checkpoint_dir))
 
     def load_checkpoint(self, checkpoint: str) -> None:  # type: ignore[override]  # a folder, since one was saved
-        self._trial.restore(Path(checkpoint))
+        self._members.only.restore(Path(checkpoint))
 
 
 def millionths(step: int, max_steps: int) -> int:

@@ -1,5 +1,6 @@
 """What a view of a run hears, whoever shows it, and how trainings are called there."""
 
+from collections.abc import Sequence
 from typing import Protocol
 
 from sweep.records import TrialResult
@@ -53,3 +54,9 @@ def settings_line(settings: dict[str, bool | int | float | str]) -> str:
 def trial_title(job: Job) -> str:
     """Number and settings of a trial, as other programs show it: `0007 precision=fp16 lr=0.0012`."""
     return f"{job.trial_id} {settings_line(job.settings)}".rstrip()
+
+
+def trials_title(jobs: Sequence[Job]) -> str:
+    """The same for trainings of one process: those after the first by their number."""
+    more = f" and {len(jobs) - 1} more" if len(jobs) > 1 else ""
+    return f"{trial_title(jobs[0])}{more}"

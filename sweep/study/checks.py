@@ -56,6 +56,16 @@ def failed_checks(loaded: LoadedStudy) -> list[SettingProblem]:
     return list(dict.fromkeys(found))
 
 
+def resource_problems(study: Study) -> Iterator[SettingProblem]:
+    """What a trial may not use together."""
+    if study.resources.gpus == "auto" and study.resources.stacked > 1:
+        yield SettingProblem(
+            ("resources", "stacked"),
+            "resources.gpus: auto finds out how many processes share a GPU by the memory of a single training",
+            "say how much of a GPU one process takes, such as gpus: 1, or leave out resources.stacked",
+        )
+
+
 def budget_problems(study: Study) -> Iterator[SettingProblem]:
     """Why the budget cannot be spent."""
     budget = study.budget
@@ -74,6 +84,7 @@ def budget_problems(study: Study) -> Iterator[SettingProblem]:
 
 def _budget_and_name(study: Study) -> Iterator[SettingProblem]:
     yield from budget_problems(study)
+    yield from resource_problems(study)
     if (wrong := _unfit_for_a_folder(study.name)) is not None:
         yield SettingProblem(("name",), f"name is {study.name!r}, but it names a folder", wrong)
 

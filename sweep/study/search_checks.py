@@ -64,6 +64,12 @@ def _cmaes_problems(space: Space) -> Iterator[SettingProblem]:
 
 def scheduler_problems(study: Study, unknown: Collection[str]) -> Iterator[SettingProblem]:
     """What does not go with the scheduler."""
+    if study.scheduler is not None and study.resources.stacked > 1:
+        yield SettingProblem(
+            ("resources", "stacked"),
+            "a scheduler pauses and ends trainings one by one, and those of one process go on together",
+            "leave out resources.stacked or scheduler",
+        )
     if not isinstance(study.scheduler, Pbt):
         return
     key, kind = ("scheduler",), "scheduler.kind: pbt"

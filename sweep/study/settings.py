@@ -64,6 +64,10 @@ class Resources(Spec):
     share a GPU as its memory holds. Above 1, for a model of your own that uses them: whole numbers."""
     max_parallel: int | None = Field(None, ge=1, le=100_000)
     """Most trials at the same time; `--jobs` sets another number for one run. Null: as many as fit."""
+    stacked: int = Field(1, ge=1, le=1000)
+    """Trainings that go on side by side in one process, whose gradients are computed together where they are of one
+    shape: it saves time with small models (`docs/performance.md` says how much), and takes the memory of all of them.
+    Learning rate, clip, seed and scales of the first weights may differ; fp32 without dropout, not with a scheduler."""
     out_of_memory: Literal["fail", "accumulate"] = "fail"
     """What comes of a training that runs out of memory. `accumulate` tries it again with smaller micro-batches and more
     of them, so that an update is of the same utterances; its row says so in `micro_batch`."""

@@ -41,6 +41,44 @@ def infeasible_targets(model: ModelConfig, split: Split) -> npt.NDArray[np.bool_
 
 
 @dataclass(frozen=True)
+class Gradients:
+    """What the backward pass of a step leaves beside the gradients themselves; scalars on the training's device."""
+
+    loss: Tensor
+    blank_rate: Tensor
+    """Of the last micro-batch; NaN where it was not measured."""
+    input_dependence: Tensor
+    """Likewise."""
+    stopwatch: Stopwatch | None = None
+    """Of the passes of all trainings that were computed together; None where the step timed its own."""
+    num_together: int = 1
+
+
+@dataclass(frozen=True)
+class GradientsDue:
+    """The next step is about to compute its gradients, which may be computed together with those of others instead."""
+
+    micro_batches: list[list[int]]
+    """Their utterances."""
+    is_measured: bool
+    """Whether blank rate and input dependence are due."""
+
+
+@dataclass(frozen=True)
+class _OpenStep:
+    """A step that has begun: all that it needs but its gradients."""
+
+    lr: float
+    is_measured: bool
+    is_sampled: bool
+    """Whether the model's health is."""
+    is_compared: bool
+    """Whether its gradients are compared with full precision."""
+    loss_scale: Tensor
+    micro_batches: list[list[int]]
+
+
+@dataclass(frozen=True)
 class _Step:
     """What the host knows of a step whose values it has not read yet."""
 
@@ -51,7 +89,15 @@ class _Step:
     num_samples: int
     num_infeasible: int
     stopwatch: Stopwatch
+    shared: Gradients
+    """Computed with other trainings, where they have a stopwatch."""
     health: PendingHealth | None
+
+    @property
+    def elapsed_s(self) -> float:
+        """Its own part, and its share of what was computed together."""
+        together = self.shared.stopwatch
+        return self.stopwatch.elapsed_s + (together.elapsed_s / self.shared.num_together if together else 0.0)
 
 
 class Training:
@@ -99,7 +145,7 @@ class Training:
         self.step = 0
         self._dataset = dataset
         self._order_seed = seed if order_seed is None else order_seed
-        self._device = device
+        self.device = device
         self._epoch: int | None = None
         self._epoch_updates: list[list[int]] = []
         """The utterances of each update of that epoch."""
@@ -108,7 +154,8 @@ class Training:
         self._infeasible_valid = infeasible_targets(config.model, dataset.valid)
         self.model = config.model.build(dataset.num_features, dataset.groups, len(dataset.vocabulary), seed).to(device)
         self.model.train()
-        self._parameters = [p for p in self.model.parameters() if p.requires_grad]
+        self.parameters = {name: p for name, p in self.model.named_parameters() if p.requires_grad}
+        self._parameters = list(self.parameters.values())
         self.optimizer = training.optimizer.build(self._parameters)
         self.precision = training.precision.build(device)
         self._schedule = training.schedule.build(training.optimizer.lr, max_steps)
@@ -117,16 +164,27 @@ class Training:
         self._skips = SkipNamer()
         self._probe = HealthProbe(self.model, self.optimizer)
         self._last_eval_step = 0
-        self._unknown = torch.full((), math.nan, device=device)
+        self.unknown = torch.full((), math.nan, device=device)
+        """Stands for a measurement that was not made."""
         self._unchecked = torch.ones((), device=device)
         self._lag_steps = lag_steps
         self._reader: LateReader[_Step] = LateReader(lag_steps)
         self._ready: deque[StepRecord | HealthSample] = deque()
+        self._given: Gradients | None = None
         # Dropout draws from the global generator: seeded here, saved and restored with the state.
         torch.manual_seed(seed)
 
     def records(self) -> Iterator[StepRecord | EvalRecord | HealthSample]:
         """Trains on to the last step. The health of a sampled step follows its record."""
+        for record in self.paused_records():
+            if not isinstance(record, GradientsDue):
+                yield record
+
+    def paused_records(self) -> Iterator[StepRecord | EvalRecord | HealthSample | GradientsDue]:
+        """As `records()`, with a pause before the gradients of each step that `sweep.training.stacked` can compute.
+
+        Who has computed them by then calls `take_gradients`; else the training does so itself.
+        """
         while True:
             is_at_end = self.step >= self.max_steps
             if is_at_end or self._is_eval_due():
@@ -138,7 +196,15 @@ class Training:
             elif is_at_end:
                 return
             else:
-                self._train_step()
+                step = self._open_step()
+                self._given = None
+                if not step.is_sampled:
+                    yield GradientsDue(step.micro_batches, step.is_measured)
+                self._train_step(step, self._given)
+
+    def take_gradients(self, given: Gradients) -> None:
+        """Takes what was computed for the pause that the training is in: its parameters have their gradients."""
+        self._given = given
 
     @property
     def earlier_peak_memory_mib(self) -> float:
@@ -166,7 +232,7 @@ class Training:
             "clipper": self._clipper.state_dict(),
             "policy": self._policy.state_dict(),
             "rng": torch.get_rng_state(),
-            "cuda_rng": torch.cuda.get_rng_state(self._device) if self._device.type == "cuda" else None,
+            "cuda_rng": torch.cuda.get_rng_state(self.device) if self.device.type == "cuda" else None,
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -184,11 +250,9 @@ class Training:
         self._policy.load_state_dict(state["policy"])
         torch.set_rng_state(state["rng"])
         if state["cuda_rng"] is not None:
-            torch.cuda.set_rng_state(state["cuda_rng"], self._device)
+            torch.cuda.set_rng_state(state["cuda_rng"], self.device)
 
-    def _train_step(self) -> None:
-        """Computes the next step without waiting for its values; those that are due by now become records."""
-        stopwatch = Stopwatch(self._device)
+    def _open_step(self) -> _OpenStep:
         config = self.config.training
         lr = self._schedule.lr(self.step)
         for group in self.optimizer.param_groups:
@@ -199,10 +263,20 @@ class Training:
         # A second backward pass, in full precision: with every other sample.
         is_compared = is_sampled and every is not None and self.step // every % 2 == 0
         is_compared = is_compared and isinstance(config.precision, Fp16 | Fp16Unscaled)
-        loss_scale = self.precision.loss_scale()
-        micro_batches = self.next_batches()
-        with self._probe.watch() if is_sampled else nullcontext():
-            loss, *telemetry = self._backward(micro_batches, is_measured, is_compared)
+        return _OpenStep(lr, is_measured, is_sampled, is_compared, self.precision.loss_scale(), self.next_batches())
+
+    def _train_step(self, opened: _OpenStep, given: Gradients | None) -> None:
+        """Computes a step without waiting for its values; those that are due by now become records.
+
+        Args:
+            opened: the step.
+            given: what somebody else has computed of it.
+        """
+        stopwatch = Stopwatch(self.device)
+        micro_batches, is_measured = opened.micro_batches, opened.is_measured
+        with self._probe.watch() if opened.is_sampled else nullcontext():
+            gradients = given or self._backward(micro_batches, is_measured, opened.is_compared)
+            loss = gradients.loss
             self.precision.unscale_(self.optimizer)
             norm = grad_norm(self._parameters)
             refusal = self._policy.decide(loss, norm)
@@ -210,19 +284,20 @@ class Training:
             applied = self.precision.step(self.optimizer, refusal > 0)
         finite = self._params_finite(loss, norm, is_measured)
         self.step += 1
-        values = torch.stack([loss, norm, loss_scale, refusal, applied.float(), finite.float(), *telemetry])
-        health = self._probe.sample(self.step) if is_sampled else None
+        telemetry = [gradients.blank_rate, gradients.input_dependence]
+        values = torch.stack([loss, norm, opened.loss_scale, refusal, applied.float(), finite.float(), *telemetry])
+        health = self._probe.sample(self.step) if opened.is_sampled else None
         if health is not None:
             values = torch.cat([values, health.packed])
         stopwatch.stop()
         indices = [index for indices in micro_batches for index in indices]
         num_infeasible = int(self._infeasible_train[indices].sum())
-        step = _Step(self.step, lr, is_measured, len(indices), num_infeasible, stopwatch, health)
+        step = _Step(self.step, opened.lr, is_measured, len(indices), num_infeasible, stopwatch, gradients, health)
         self._note_all(self._reader.push(step, values))
 
     def _params_finite(self, loss: Tensor, norm: Tensor, is_measured: bool) -> Tensor:
         """Whether all weights are finite as this step leaves them; True if that was not looked at."""
-        if self._device.type == "cpu":
+        if self.device.type == "cpu":
             # The numbers are there already, and the look is dear: it is due when they look bad, refused or not.
             is_due = is_measured or not (math.isfinite(loss.item()) and math.isfinite(norm.item()))
         else:
@@ -230,19 +305,17 @@ class Training:
             is_due = True
         return params_finite(self._parameters) if is_due else self._unchecked
 
-    def _backward(
-        self, micro_batches: list[list[int]], is_measured: bool, is_compared: bool
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """Gradients of the scaled loss; the loss, and blank rate and input dependence of the last micro-batch."""
+    def _backward(self, micro_batches: list[list[int]], is_measured: bool, is_compared: bool) -> Gradients:
+        """Computes the gradients of the scaled loss."""
         for parameter in self._parameters:
             parameter.grad = None
         if not self.model.training:
             # A walk over all modules, which costs a small model some per cent of its step.
             self.model.train()
-        loss = torch.zeros((), device=self._device)
-        blanks = dependence = self._unknown
+        loss = torch.zeros((), device=self.device)
+        blanks = dependence = self.unknown
         for indices in micro_batches:
-            batch = collate(self._dataset.train, indices).to(self._device)
+            batch = self.batch(indices)
             with self.precision.forward_context():
                 logits_BSV, lengths_B, losses_B = self._forward(batch)
                 batch_loss = losses_B.mean()
@@ -255,10 +328,10 @@ class Training:
             if is_compared and indices is micro_batches[0]:
                 # Now the gradients are those of one micro-batch, which is enough to tell.
                 self._probe.compare_gradients(lambda: [self._full_precision_loss(micro_batches[0])])
-        return loss, blanks, dependence
+        return Gradients(loss, blanks, dependence)
 
     def _full_precision_loss(self, indices: list[int]) -> Tensor:
-        _, _, losses_B = self._forward(collate(self._dataset.train, indices).to(self._device))
+        _, _, losses_B = self._forward(self.batch(indices))
         return losses_B.mean()
 
     def _forward(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
@@ -293,7 +366,7 @@ class Training:
                 lr=step.lr,
                 num_samples=step.num_samples,
                 num_infeasible=step.num_infeasible,
-                time_s=step.stopwatch.elapsed_s,
+                time_s=step.elapsed_s,
                 blank_rate=blanks if step.is_measured else None,
                 input_dependence=dependence if step.is_measured else None,
                 params_finite=bool(finite),
@@ -313,6 +386,10 @@ class Training:
             self._epoch = epoch
         update = self._epoch_updates[position]
         return [update[i : i + config.batch_size] for i in range(0, len(update), config.batch_size)]
+
+    def batch(self, indices: list[int]) -> Batch:
+        """Utterances of the training split, on the training's device."""
+        return collate(self._dataset.train, indices).to(self.device)
 
     def _is_eval_due(self) -> bool:
         every = self.config.training.eval_every_steps or self._steps_per_epoch
@@ -340,7 +417,7 @@ class Training:
         dependence: list[float] = []
         for start in range(0, len(order), 2 * self.config.training.batch_size):
             indices = [int(i) for i in order[start : start + 2 * self.config.training.batch_size]]
-            batch = collate(split, indices).to(self._device)
+            batch = collate(split, indices).to(self.device)
             with self.precision.forward_context():
                 logits_BSV, lengths_B, losses_B = self._forward(batch)
             losses.append(losses_B)

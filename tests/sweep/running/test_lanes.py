@@ -127,8 +127,10 @@ def test_what_finds_no_memory_on_a_shared_gpu_is_tried_again_alone(tmp_path, her
 
             said = super().step()
             share = ray.get_runtime_context().get_assigned_resources().get("GPU", 0)
-            if runner.RESULT_KEY in said and self._trial.job.trial_id == "0003" and share < 1:
-                said[runner.RESULT_KEY] = dataclasses.replace(said[runner.RESULT_KEY], verdict=Outcome.OUT_OF_MEMORY)
+            (report,) = said[runner.REPORTS_KEY]
+            if report.result is not None and report.trial_id == "0003" and share < 1:
+                failed = dataclasses.replace(report.result, verdict=Outcome.OUT_OF_MEMORY)
+                said[runner.REPORTS_KEY] = [dataclasses.replace(report, result=failed)]
             return said
 
     monkeypatch.setattr(runner, "TrialActor", Crowded)

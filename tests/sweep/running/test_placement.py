@@ -54,6 +54,22 @@ def test_what_is_wanted_limits_what_fits(most: int | None, num: int, line: str) 
     assert (placement.num_lanes, placement.most_lanes, placement.line) == (num, num, line)
 
 
+@pytest.mark.parametrize(
+    ("most", "lanes", "together", "line"),
+    [
+        (None, 4, 8, "4 processes at a time, each of up to 8 trials: 4 cores"),
+        (16, 2, 8, "2 processes at a time, each of up to 8 trials, as limited; 4 would fit: 4 cores"),
+        (15, 1, 8, "1 process at a time, each of up to 8 trials, as limited; 4 would fit: 4 cores"),
+        (3, 1, 3, "1 process at a time, each of up to 3 trials, as limited; 4 would fit: 4 cores"),
+        (99, 4, 8, "4 processes at a time, each of up to 8 trials, fewer than the 99 allowed: 4 cores"),
+    ],
+)
+def test_the_most_trials_at_a_time_are_those_of_all_processes(most, lanes, together, line) -> None:
+    placement = Placement(Resources(max_parallel=most, stacked=8), [Node(4)])
+    assert (placement.num_lanes, placement.num_together, placement.line) == (lanes, together, line)
+    assert placement.num_trials == placement.least_trials == lanes * together <= (most or 32)
+
+
 def test_what_limits_the_cores_is_told() -> None:
     placement = Placement(Resources(cpus=2), [Node(4)], Limits("4 of 8 cores: CPU affinity"))
     assert placement.line == "2 trials at a time: 4 of 8 cores: CPU affinity, 2 a trial"

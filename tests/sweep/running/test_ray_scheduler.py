@@ -10,7 +10,7 @@ from ray.tune.schedulers import TrialScheduler
 from sweep import yaml_source
 from sweep.running.job import Job
 from sweep.running.ray_scheduler import StudyScheduler
-from sweep.running.trial_actor import PROGRESS_KEY, TIME_KEY, WORTH_KEY, millionths
+from sweep.running.trial_actor import IF_PRUNED_KEY, JOBS_KEY, TIME_KEY, WORTH_KEY, millionths
 from sweep.study import LoadedStudy, validate
 
 TEXT = """
@@ -62,7 +62,7 @@ class Controller:
         trial.status = RayTrial.PAUSED
 
     def stop_trial(self, trial: RayTrial) -> None:
-        name = trial.config["job"].trial_id
+        name = trial.config[JOBS_KEY][0].trial_id
         if trial.status == RayTrial.PAUSED:
             self.scheduler.on_trial_remove(self, trial)
         else:
@@ -111,7 +111,7 @@ class Controller:
         config = self._loaded.trial_config(settings)
         phase, audit = plan.get("phase", "explore"), plan.get("audit", False)
         job = Job(f"{number:04d}", number, number, 0, phase, settings, config, 40, audit)
-        trial = RayTrial("trainable", stub=True, trial_id=f"{number:08d}", config={"job": job, **settings})
+        trial = RayTrial("trainable", stub=True, trial_id=f"{number:08d}", config={JOBS_KEY: [job], **settings})
         self.trials.append(trial)
         self.evals[trial], self._plans[trial] = 0, plan
         self.scheduler.on_trial_add(self, trial)
@@ -120,9 +120,9 @@ class Controller:
         plan = self._plans[trial]
         if self.evals[trial] == plan.get("diverges_after", NUM_EVALS):
             trial.status = RayTrial.TERMINATED
-            self.ended[trial.config["job"].trial_id] = (self.evals[trial], False)
+            self.ended[trial.config[JOBS_KEY][0].trial_id] = (self.evals[trial], False)
             final = {**self._report(trial), WORTH_KEY: 2.5}
-            del final[PROGRESS_KEY]
+            del final[IF_PRUNED_KEY]
             self.scheduler.on_trial_complete(self, trial, final)
             return
         self.evals[trial] += 1
@@ -135,7 +135,7 @@ class Controller:
     def _report(self, trial: RayTrial) -> dict:
         evals = self.evals[trial]
         return {
-            PROGRESS_KEY: "",
+            IF_PRUNED_KEY: "",
             TIME_KEY: millionths(10 * evals, 10 * NUM_EVALS),
             WORTH_KEY: self._plans[trial]["worth"],
             "training_iteration": evals,
@@ -181,7 +181,7 @@ def test_confirmation_full_size_and_audited_trainings_are_left_alone(scheduler) 
     kept = [{"worth": 2.0, "phase": "confirm"}, {"worth": 2.0, "phase": "full_size"}, {"worth": 2.0, "audit": True}]
     ran = Controller(scheduler, [*jobs, *kept]).run()
     for trial in ran.trials[-3:]:
-        job = trial.config["job"]
+        job = trial.config[JOBS_KEY][0]
         assert ran.ended[job.trial_id] == (4, False)
         assert job.settings["training.optimizer.lr"] in (0.9, 0.001), "nor are their settings changed"
     assert len(ran.ended) == 12
@@ -194,7 +194,7 @@ def test_a_training_of_a_population_takes_over_settings_and_stays_itself() -> No
     assert ran.num_pauses > 8, "they take turns"
     changed = 0
     for number, trial in enumerate(ran.trials):
-        job: Job = trial.config["job"]
+        job: Job = trial.config[JOBS_KEY][0]
         assert (job.trial_id, job.number, job.group) == (f"{number:04d}", number, number)
         assert 1e-4 <= job.settings["training.optimizer.lr"] <= 1.0, "a factor of 1.2 does not lead out of the space"
         assert job.settings["training.clip.max_norm"] in (0.5, 1, 2)

@@ -30,12 +30,12 @@ from sweep.live.metrics import Metrics
 from sweep.live.views import Views
 from sweep.records import TrialResult
 from sweep.running import cluster, runner
-from sweep.running.job import Job, Progress, RunOptions
+from sweep.running.job import Job, Progress, Report, RunOptions
 from sweep.running.placement import Node, Placement
 from sweep.running.ray_scheduler import StudyScheduler
 from sweep.running.session import StudySession
 from sweep.running.trial import TrialRunner
-from sweep.running.trial_actor import RESULT_KEY, TrialActor
+from sweep.running.trial_actor import JOBS_KEY, REPORTS_KEY, TrialActor
 from sweep.search.bridge import JOURNAL_FILE
 from sweep.store.ledger_lines import LEDGER_FILE
 from sweep.study import LoadedStudy, Resources, validate
@@ -55,18 +55,18 @@ def last_reports(tmp_path, deadline: float) -> list[dict]:
     options = RunOptions(tmp_path, "wer", MonitorConfig(), True, "none", forensics=settings)
     actor = TrialActor.__new__(TrialActor)
     job = Job("0000", 0, 0, 0, "explore", {}, config, 20)
-    actor.setup({"job": job}, SyntheticConfig.model_validate(DATA).build(), options, 1, deadline)
+    actor.setup({JOBS_KEY: [job]}, SyntheticConfig.model_validate(DATA).build(), options, 1, deadline)
     reports = [actor.step()]
     while not reports[-1]["done"]:
         reports.append(actor.step())
-    return [report for report in reports if RESULT_KEY in report]
+    return [report for report in reports if report[REPORTS_KEY][0].result is not None]
 
 
 @pytest.mark.slow
 def test_no_explanation_begins_once_the_study_s_time_is_up(tmp_path) -> None:
     late = last_reports(tmp_path / "late", time.time() - 1)
     assert [report["done"] for report in late] == [True]
-    assert late[0][RESULT_KEY].verdict.is_diverged
+    assert late[0][REPORTS_KEY][0].result.verdict.is_diverged
     in_time = last_reports(tmp_path / "in-time", math.inf)
     assert [report["done"] for report in in_time] == [False, True]
 
@@ -162,7 +162,7 @@ def decisions(monkeypatch) -> list[tuple[str, str]]:
 
     def watched(self, controller, trial, result) -> str:
         decision = decide(self, controller, trial, result)
-        made.append((trial.config["job"].trial_id, decision))
+        made.append((trial.config[JOBS_KEY][0].trial_id, decision))
         return decision
 
     monkeypatch.setattr(StudyScheduler, "on_trial_result", watched)
@@ -352,10 +352,11 @@ def test_where_ray_ends_a_training_for_lack_of_memory_fewer_run_at_once(tmp_path
         assert lines == ["memory ran out: 1 trial at a time, as limited; 3 would fit: 3 cores"]
         assert searcher.suggest("ray4") is None, "two still run"
         for name in ("ray0", "ray2"):
-            job = searcher._jobs[name]
-            searcher.on_trial_complete(name, {runner.RESULT_KEY: runner.crashed_result(job, searcher._options, "")})
+            (job,) = searcher._jobs[name].values()
+            row = runner.crashed_result(job, searcher._options, "")
+            searcher.on_trial_complete(name, {REPORTS_KEY: [Report(job.trial_id, result=row, is_last=True)]})
         again = searcher.suggest("ray5")
-        assert isinstance(again, dict) and again["job"].trial_id == "0001" and searcher.suggest("ray6") is None
+        assert isinstance(again, dict) and again[JOBS_KEY][0].trial_id == "0001" and searcher.suggest("ray6") is None
 
 
 def test_a_crashed_training_is_not_taken_for_a_pruned_one(tmp_path) -> None:
@@ -363,14 +364,80 @@ def test_a_crashed_training_is_not_taken_for_a_pruned_one(tmp_path) -> None:
     session, view = StudySession(loaded, tmp_path, 16), _Watching()
     searcher = runner._LedgerSearcher(session, options(loaded, tmp_path), ONE, view, None, runner._RayTrials())
     for attempt in range(2):
-        job = searcher.suggest(f"ray{attempt}")["job"]
+        (job,) = searcher.suggest(f"ray{attempt}")[JOBS_KEY]
         row = dataclasses.replace(runner.crashed_result(job, options(loaded, tmp_path), ""), num_steps=5)
-        searcher.on_trial_result(f"ray{attempt}", {runner.IF_PRUNED_KEY: row, runner.PROGRESS_KEY: _progress()})
+        searcher.on_trial_result(
+            f"ray{attempt}", {runner.IF_PRUNED_KEY: row, REPORTS_KEY: [Report(job.trial_id, _progress())]}
+        )
         if attempt == 0:
             view.retried = lambda job, reason: None  # type: ignore[method-assign]
         searcher.on_trial_complete(trial_id=f"ray{attempt}", error=True)
     assert [r.verdict.value for r in view.results] == ["crashed"]
     session.close()
+
+
+STACKED = "search: {kind: random}\nbudget: {trials: 7, steps: 10}\nresources: {stacked: 3}\n"
+SPACE = "space: {training.optimizer.lr: {loguniform: [1.0e-3, 1.0e-1]}}\n"
+
+
+def _names(suggested: dict | str | None) -> list[str]:
+    assert isinstance(suggested, dict)
+    return [job.trial_id for job in suggested[JOBS_KEY]]
+
+
+def test_the_lanes_share_out_what_is_left(tmp_path) -> None:
+    loaded = validate(yaml_source.parse(STUDY + SPACE + STACKED, "s.yaml"))
+    placement = Placement(loaded.study.resources, [Node(cpus=2)])
+    with StudySession(loaded, tmp_path, 16) as session:
+        searcher = runner._LedgerSearcher(
+            session, options(loaded, tmp_path), placement, _Watching(), None, runner._RayTrials()
+        )
+        assert _names(searcher.suggest("a")) == ["0000", "0001", "0002"]
+        assert _names(searcher.suggest("b")) == ["0003", "0004"], "four are left for two lanes"
+        assert searcher.suggest("c") is None, "both lanes are taken"
+        for name in ("0003", "0004"):
+            row = runner.crashed_result(searcher._jobs["b"][name], searcher._options, "")
+            report = {REPORTS_KEY: [Report(name, result=row, is_last=True)]}
+            if name == "0003":
+                searcher.on_trial_result("b", report)
+            else:
+                searcher.on_trial_complete("b", report)
+        assert sorted(result.trial_id for result in session.results) == ["0003", "0004"]
+        assert _names(searcher.suggest("c")) == ["0005"]
+
+
+def test_trainings_whose_process_died_go_on_in_processes_of_their_own(tmp_path) -> None:
+    loaded = validate(yaml_source.parse(STUDY + SPACE + STACKED, "s.yaml"))
+    placement = Placement(loaded.study.resources, [Node(cpus=1)])
+    told: list[tuple[str, str]] = []
+    view = _Watching()
+    view.retried = lambda job, reason: told.append((job.trial_id, reason))  # type: ignore[method-assign]
+    with StudySession(loaded, tmp_path, 16) as session:
+        searcher = runner._LedgerSearcher(
+            session, options(loaded, tmp_path), placement, view, None, runner._RayTrials()
+        )
+        jobs = searcher.suggest("a")[JOBS_KEY]
+        row = runner.crashed_result(jobs[1], searcher._options, "")
+        searcher.on_trial_result("a", {REPORTS_KEY: [Report("0001", result=row, is_last=True)]})
+        searcher.on_trial_complete("a", error=True)
+        why = "the process died that it shared with others; it goes on in one of its own"
+        assert sorted(told) == [("0000", why), ("0002", why)] and [r.trial_id for r in session.results] == ["0001"]
+        for name in ("0000", "0002"):
+            assert _names(searcher.suggest(name)) == [name]
+            searcher.on_trial_complete(name, error=True)
+        assert [r.verdict.value for r in session.results if r.trial_id != "0001"] == ["crashed", "crashed"]
+        assert _names(searcher.suggest("b")) == ["0003", "0004", "0005"], "the others are together again"
+
+
+@pytest.mark.slow
+def test_stacked_trainings_of_a_study_end_as_they_would_alone(tmp_path, joined) -> None:
+    ends = {}
+    for kind, stacked in (("alone", 1), ("stacked", 3)):
+        text = f"{SPACE}{STACKED.partition('resources')[0]}resources: {{max_parallel: 3, stacked: {stacked}}}\n"
+        (tmp_path / kind).mkdir()
+        view = run(tmp_path / kind, text, joined)
+        ends[kind] = {r.trial_id: (r.verdict, r.num_steps, round(r.val_loss, 1)) for r in view.results}
+    assert ends["alone"] == ends["stacked"] and len(ends["alone"]) == 7
 
 
 @pytest.mark.slow

@@ -1,13 +1,25 @@
-"""What tests of whole runs share: a Ray cluster, and commands that run on it."""
+"""What tests of whole runs share: a Ray cluster, commands that run on it, and commands that run without Ray."""
 
+import contextlib
+import itertools
+import math
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from sweep.run import main
+from sweep.running.placement import Limits, Node, Placement
+
+if TYPE_CHECKING:
+    from slr_models.data.batch import Dataset
+    from sweep.running.cluster import Cluster
+    from sweep.running.job import RunOptions
+    from sweep.running.session import StudySession
+    from sweep.running.view import ProgressView
 
 CLUSTER = """
 import sys
@@ -15,7 +27,8 @@ import ray
 from sweep.running.cluster import cluster
 from sweep.study import Resources
 
-with cluster(None, Resources()):
+# One lane, so that its processes do not import what a training needs: most of them are loggers' and wait for none.
+with cluster(None, Resources(max_parallel=1)):
     print(ray.get_runtime_context().gcs_address, flush=True)
     sys.stdin.read()
 """
@@ -47,3 +60,54 @@ def run_here(ray_address: str, capsys: pytest.CaptureFixture[str]) -> Callable[.
         return code, *capsys.readouterr()
 
     return run
+
+
+@pytest.fixture
+def run_without_ray(capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
+    """As `run_here`, for what Ray has no part in: the trainings run in this process too, one after another.
+
+    A process of Ray's takes five seconds to import what a training needs, and a run there starts one a lane.
+    """
+    # They take seconds that most tests have no use for.
+    from sweep.run import driver
+    from sweep.running import runner
+    from sweep.running.cluster import Cluster
+
+    one_core = Cluster(None, (Node(cpus=1),), Limits(), (), (), False, lambda: None)
+
+    def run(study: Path, results: Path, *more: str) -> tuple[int, str, str]:
+        capsys.readouterr()
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(driver, "cluster", lambda address, resources: contextlib.nullcontext(one_core))
+            patch.setattr(runner, "run_trials", _one_after_another)
+            code = main([str(study), "--results", str(results), *more])
+        return code, *capsys.readouterr()
+
+    return run
+
+
+def _one_after_another(
+    session: "StudySession",
+    dataset: "Dataset",
+    options: "RunOptions",
+    ray: "Cluster",
+    placement: Placement,
+    view: "ProgressView",
+    end_at: float = math.inf,
+    told: Callable[[str], None] = lambda line: None,
+) -> bool:
+    """As `run_trials`: its searcher and its actor, with plain calls in place of Ray."""
+    from sweep.running import runner
+
+    searcher = runner._LedgerSearcher(session, options, placement, view, None, runner._RayTrials(), told=told)
+    for trial_id in map(str, itertools.count()):
+        config = searcher.suggest(trial_id)
+        if not isinstance(config, dict):
+            break
+        actor = runner.TrialActor.__new__(runner.TrialActor)
+        actor.setup(config, dataset, options, num_threads=1, deadline=math.inf)
+        while not (report := actor.step())["done"]:
+            searcher.on_trial_result(trial_id, report)
+        searcher.on_trial_complete(trial_id, report)
+    assert searcher.problem is None
+    return session.done

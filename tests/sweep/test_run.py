@@ -47,6 +47,9 @@ confirm: {settings: 1, seeds: 1}
 forensics: {trials: 1, replay_steps: 10, learning_replay_steps: 20, repeats: 1}
 """
 
+EXPLORING = ("--set", "confirm.settings=0", "--set", "forensics.trials=0")
+"""With nothing after the exploration."""
+
 
 @pytest.fixture
 def study(tmp_path: Path) -> Path:
@@ -68,7 +71,7 @@ def _usual() -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
 
 
-def test_a_study_runs_to_its_report_and_can_be_extended(study, tmp_path, run_here) -> None:
+def test_a_study_runs_to_its_report_and_can_be_extended(study, tmp_path, run_here, run_without_ray) -> None:
     done = run(study, tmp_path / "results", "--log", "tensorboard")
     assert done.returncode == 0, done.stderr
     folder = tmp_path / "results" / "tiny"
@@ -106,7 +109,7 @@ def test_a_study_runs_to_its_report_and_can_be_extended(study, tmp_path, run_her
 
     code, out, err = run_here(study, tmp_path / "results")
     assert code == 0 and "starting Ray" not in out, "a finished study is not run again"
-    code, out, err = run_here(study, tmp_path / "results", "--trials", "+2")
+    code, out, err = run_here(study, tmp_path / "results", "--trials", "+2", "--jobs", "1")
     assert (code, err) == (0, "")
     trials = store.read_trials(folder)
     assert (trials["phase"] == "explore").sum() == 6
@@ -126,21 +129,20 @@ def test_a_study_runs_to_its_report_and_can_be_extended(study, tmp_path, run_her
     if (folder / "recipe.yaml").is_file():
         recipe = yaml.safe_load((folder / "recipe.yaml").read_text())
         assert "space" not in recipe or not recipe["space"]
-        code, out, err = run_here(folder / "recipe.yaml", tmp_path / "again")
+        code, out, err = run_without_ray(folder / "recipe.yaml", tmp_path / "again")
         assert (code, err) == (0, "")
 
 
 def test_a_killed_driver_loses_no_finished_trial_and_the_same_command_goes_on(study, tmp_path, run_here) -> None:
     folder = tmp_path / "results" / "tiny"
-    process = subprocess.Popen(
-        command(study, tmp_path / "results"), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=_usual()
-    )
+    command_line = command(study, tmp_path / "results", *EXPLORING)
+    process = subprocess.Popen(command_line, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=_usual())
     _wait_for_results(folder, 1, process)
     process.send_signal(signal.SIGKILL)
     process.wait()
     before = _told(folder)
     # The workers of a killed driver may take a moment to go.
-    code, _, err = run_here(study, tmp_path / "results")
+    code, _, err = run_here(study, tmp_path / "results", *EXPLORING, "--jobs", "1")
     assert (code, err) == (0, "")
     after = _told(folder)
     assert after[: len(before)] == before, "nothing is lost, nothing is run twice"
@@ -345,14 +347,15 @@ def test_a_dry_run_prints_the_plan_and_writes_nothing(study, tmp_path, capsys) -
     assert not (tmp_path / "results").exists()
 
 
-def test_a_run_on_one_core_trains_one_at_a_time(study, tmp_path) -> None:
+@pytest.mark.ray
+def test_a_run_on_one_core_trains_one_at_a_time(study, tmp_path, capsys) -> None:
     allowed = os.sched_getaffinity(0)
     if len(allowed) < 2 or not hasattr(os, "sched_setaffinity"):
         pytest.skip("one core alone is here")
     os.sched_setaffinity(0, {min(allowed)})
     try:
-        done = run(study, tmp_path / "results", "--trials", "3", "--set", "confirm.settings=0")
-        planned = run(study, tmp_path / "results", "--dry-run", "--jobs", "2", "--set", "confirm.settings=0")
+        done = run(study, tmp_path / "results", "--trials", "3", *EXPLORING)
+        assert main([str(study), "--results", str(tmp_path / "results"), "--dry-run", "--jobs", "2", *EXPLORING]) == 0
     finally:
         os.sched_setaffinity(0, allowed)
     assert (done.returncode, done.stderr) == (0, "")
@@ -361,17 +364,18 @@ def test_a_run_on_one_core_trains_one_at_a_time(study, tmp_path) -> None:
     made = store.read_study(tmp_path / "results" / "tiny")["provenance"]
     assert made["num_lanes"] == 1 and (made["host"]["cores"], made["host"]["cores_limited"]) == (1, why)
     assert most_at_once(tmp_path / "results" / "tiny") == 1
-    assert f"\n1 trial at a time, fewer than the 2 allowed: {why}\n" in planned.stdout
-    assert "with 1 at a time on this machine" in planned.stdout
+    planned = capsys.readouterr().out
+    assert f"\n1 trial at a time, fewer than the 2 allowed: {why}\n" in planned
+    assert "with 1 at a time on this machine" in planned
 
 
 def test_jobs_limit_how_many_run_at_once_for_one_run(study, tmp_path, run_here) -> None:
-    few = ["--set", "confirm.settings=0", "--set", "resources.max_parallel=9"]
-    code, out, err = run_here(study, tmp_path / "results", *few, "--jobs", "1")
+    few = [*EXPLORING, "--set", "budget.steps=20", "--set", "resources.max_parallel=9"]
+    code, out, err = run_here(study, tmp_path / "results", *few, "--trials", "3", "--jobs", "1")
     assert (code, err) == (0, "") and "\n  1 trial at a time, as limited; " in out
     folder = tmp_path / "results" / "tiny"
     assert store.read_study(folder)["provenance"]["num_lanes"] == 1 and most_at_once(folder) == 1
-    code, out, err = run_here(study, tmp_path / "results", *few, "--trials", "+2")
+    code, out, err = run_here(study, tmp_path / "results", *few, "--trials", "+1")
     assert (code, err) == (0, "") and " at a time, fewer than the 9 allowed: " in out
 
 
@@ -525,7 +529,7 @@ def test_ray_reads_no_pickle_that_lies_in_its_folder(study, tmp_path, run_here) 
     names = ("tuner.pkl", "trainable.pkl", "searcher-state.pkl", "search_gen_state.json", "experiment_state-1.json")
     for name in (*names, ".validate_storage_marker", "0000/params.pkl", "0000/result.json", "0000/.metadata.pkl"):
         (of_ray / name).write_bytes(pickle.dumps(Evil()))
-    less = ("--set", "budget.trials=1", "--set", "budget.steps=20", "--set", "confirm.settings=0")
+    less = ("--trials", "1", "--set", "budget.steps=20", *EXPLORING)
     code, _, err = run_here(study, tmp_path / "results", *less)
     assert (code, err) == (0, "") and len(store.read_trials(of_ray.parent)) == 1
     assert not (tmp_path / "mark").exists()
@@ -553,9 +557,9 @@ def test_passwords_stand_in_no_file_of_the_results_or_of_ray(study, tmp_path) ->
             "HTTPS_PROXY": f"http://me:{password}@127.0.0.1:9",
         }
         loggers = ["--log", f"mlflow=http://me:{password}@127.0.0.1:{server.server_port}", "--log", "wandb"]
-        less = ["--set", "budget.trials=1", "--set", "budget.steps=20", "--set", "confirm.settings=0"]
+        less = ["--set", "budget.trials=1", "--set", "budget.steps=20", *EXPLORING]
         secrets = {secret.encode() for secret in (password, key, token)}
-        run_it = command(study, tmp_path / "results", *loggers, *less, "--set", "forensics.trials=0")
+        run_it = command(study, tmp_path / "results", *loggers, *less)
         pipe = subprocess.PIPE
         seen: set[str] = set()
         holding: set[Path] = set()

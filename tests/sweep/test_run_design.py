@@ -81,7 +81,7 @@ def test_a_killed_design_is_continued_to_its_verdicts(study, tmp_path, ray_addre
         os.kill(process.pid, signal.SIGKILL)
         process.wait()
     before = store.read_trials(folder) if (folder / "trials.parquet").is_file() else None
-    code, out, err = run_here(study, tmp_path / "r")
+    code, out, err = run_here(study, tmp_path / "r", "--jobs", "1")
     assert (code, err) == (0, "")
     assert "training (paired design, 4 blocks x 4 cells)" in out
     assert "block 3: model=" in out
@@ -106,11 +106,12 @@ def test_a_killed_design_is_continued_to_its_verdicts(study, tmp_path, ray_addre
     assert (folder / "report.html").stat().st_size > 100_000 and not (folder / "recipe.yaml").exists()
 
 
-def test_a_claim_of_a_finished_study_is_judged_without_training_and_marked(study, tmp_path, run_here) -> None:
+@pytest.mark.slow
+def test_a_claim_of_a_finished_study_is_judged_without_training_and_marked(study, tmp_path, run_without_ray) -> None:
     text = STUDY.replace("blocks: 4", "blocks: 2").replace("looks: 2", "looks: 1")
     study.write_text(text)
     folder = tmp_path / "r" / "tiny_claims"
-    code, out, err = run_here(study, tmp_path / "r")
+    code, out, err = run_without_ray(study, tmp_path / "r")
     assert (code, err) == (0, "")
     assert "exploratory" not in out and all(f["note"].count("Stated") == 0 for f in store.read_claims(folder))
     ledger = (folder / LEDGER_FILE).read_bytes()
@@ -118,7 +119,7 @@ def test_a_claim_of_a_finished_study_is_judged_without_training_and_marked(study
         "  - {name: learns, text: t, factor: model, response: wer, expected: higher, smallest_effect: 0.1}\nforensics"
     )
     study.write_text(text.replace("forensics", added))
-    code, out, err = run_here(study, tmp_path / "r")
+    code, out, err = run_without_ray(study, tmp_path / "r")
     assert (code, err) == (0, "")
     assert "claims changed after 8 trainings: learns; they are marked as exploratory" in out
     assert "starting Ray" not in out and (folder / LEDGER_FILE).read_bytes() == ledger
@@ -127,13 +128,13 @@ def test_a_claim_of_a_finished_study_is_judged_without_training_and_marked(study
     assert [name for name, note in notes.items() if "Stated after 8 trainings: exploratory" in note] == ["learns"]
     assert "Stated after 8 trainings: exploratory" in (folder / "report.html").read_text()
     study.write_text(text.split("claims:\n")[0] + "forensics: {trials: 0}\n")
-    code, out, err = run_here(study, tmp_path / "r")
+    code, out, err = run_without_ray(study, tmp_path / "r")
     assert (code, err) == (0, "")
     removed = "3 claims were removed or changed after trainings began: diverges, slower, learns."
     assert removed in out and store.read_claims(folder) == []
     study.write_text(text.replace("blocks: 2", "blocks: 3"))
     for more in ([], ["--dry-run"]):
-        code, _, err = run_here(study, tmp_path / "r", *more)
+        code, _, err = run_without_ray(study, tmp_path / "r", *more)
         assert code == 2 and "another version of this study (changed: design)" in err
 
 

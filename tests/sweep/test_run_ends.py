@@ -108,27 +108,24 @@ def test_the_death_of_a_ray_that_starts_is_told(study: Path, tmp_path: Path, ses
 
 
 @pytest.mark.ray
-def test_a_run_without_token_authentication_warns(study: Path, tmp_path: Path, session: Path) -> None:
-    run = start(study, tmp_path / "results", "--trials", "1", RAY_TMPDIR=str(session), RAY_AUTH_MODE="disabled")
-    code, out, err = run.end()
-    assert (code, err) == (0, "")
-    assert "warning: Ray runs without token authentication" in out and "unset RAY_AUTH_MODE" in out
-
-
-@pytest.mark.ray
-def test_a_run_ends_in_its_time_and_goes_on(study: Path, tmp_path: Path, session: Path) -> None:
+def test_a_run_ends_in_its_time_and_goes_on_and_without_a_token_it_warns(
+    study: Path, tmp_path: Path, session: Path
+) -> None:
     began = time.monotonic()
     run = start(study, tmp_path / "results", "--trials", "2000", "--time", "45s", RAY_TMPDIR=str(session))
     code, out, err = run.end()
     assert (code, err) == (75, "") and time.monotonic() - began < 60
     assert "--time 45s is over after" in out and out.rstrip().endswith("report.html")
+    assert "warning: Ray runs without token" not in out
     assert run.left_behind() == []
     # On a busy machine none may have ended.
     before = lines(run.folder, "tell")
     more = str(len(before) + 2)
-    run = start(study, tmp_path / "results", "--trials", more, "--time", "1h", RAY_TMPDIR=str(session))
-    code, _, err = run.end()
+    without_token = {"RAY_TMPDIR": str(session), "RAY_AUTH_MODE": "disabled"}
+    run = start(study, tmp_path / "results", "--trials", more, "--time", "1h", **without_token)
+    code, out, err = run.end()
     assert (code, err) == (0, "") and violations(before, run.folder) == [] and len(told(run.folder)) == int(more)
+    assert "warning: Ray runs without token authentication" in out and "unset RAY_AUTH_MODE" in out
 
 
 def test_a_time_that_is_none_is_a_mistake(study: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

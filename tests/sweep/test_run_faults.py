@@ -70,9 +70,10 @@ def can_mount() -> bool:
         return False
 
 
+@pytest.mark.ray
 @pytest.mark.skipif(not can_mount(), reason="file systems cannot be mounted here")
 def test_a_full_disk_ends_the_run_without_results_and_the_same_command_goes_on(
-    study, tmp_path, ray_address, run_here
+    study, tmp_path, run_without_ray
 ) -> None:
     folder = tmp_path / "results" / "tiny"
     # Its actors have to see the full disk too, so it starts a Ray of its own.
@@ -94,7 +95,7 @@ def test_a_full_disk_ends_the_run_without_results_and_the_same_command_goes_on(
     states = [trial.state.name for trial in optuna.load_study(study_name="tiny", storage=storage).trials]
     assert states.count("COMPLETE") == len(told)
 
-    code, out, err = run_here(study, tmp_path / "results")
+    code, out, err = run_without_ray(study, tmp_path / "results")
     assert (code, err) == (0, ""), err
     assert f"going on: {len(told)} trials are done" in out
     trials = store.read_trials(folder)
@@ -108,7 +109,7 @@ def test_a_run_killed_between_a_result_and_its_cause_looks_for_the_cause_when_it
     explained = ["forensics={trials: 1, replay_steps: 500, learning_replay_steps: 500, repeats: 9}"]
     study.write_text(study.read_text().replace("[5e-3, 3e-3, 2e-3]", "[300, 200, 100]"))
     folder = tmp_path / "results" / "tiny"
-    options = [part for one in explained for part in ("--set", one)]
+    options = [part for one in explained for part in ("--set", one)] + ["--jobs", "1"]
     command = [sys.executable, "-m", "sweep.run", study, "--results", tmp_path / "results", "--address", ray_address]
     process = subprocess.Popen([*command, *options], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
@@ -130,16 +131,17 @@ def test_a_run_killed_between_a_result_and_its_cause_looks_for_the_cause_when_it
     assert f"{trial_id} lr=" in out and "before; cause:" in out
 
 
-def test_crashed_trainings_are_trained_again_where_that_is_asked_for(study, tmp_path, run_here) -> None:
+@pytest.mark.slow
+def test_crashed_trainings_are_trained_again_where_that_is_asked_for(study, tmp_path, run_without_ray) -> None:
     folder = tmp_path / "results" / "tiny"
-    code, out, _ = run_here(study, tmp_path / "results", "--retry", "crashed")
+    code, out, _ = run_without_ray(study, tmp_path / "results", "--retry", "crashed")
     assert code == 0 and "--retry crashed: no training ended so" in out
     lines = (folder / "ledger.jsonl").read_text().splitlines()
     changed = [crashed(line) if '"trial_id": "0001"' in line and '"tell"' in line else line for line in lines]
     (folder / "ledger.jsonl").write_text("\n".join(changed) + "\n")
-    code, out, _ = run_here(study, tmp_path / "results")
+    code, out, _ = run_without_ray(study, tmp_path / "results")
     assert code == 0 and store.read_trials(folder)["verdict"].tolist() == ["stable", "crashed", "stable"]
-    code, out, err = run_here(study, tmp_path / "results", "--retry", "crashed")
+    code, out, err = run_without_ray(study, tmp_path / "results", "--retry", "crashed")
     assert (code, err) == (0, "") and "--retry crashed: 1 training runs again" in out
     assert store.read_trials(folder)["verdict"].tolist() == ["stable", "stable", "stable"]
     assert events(folder, "retry") == ["0001"] and events(folder, "tell").count("0001") == 2

@@ -143,6 +143,7 @@ def test_a_training_without_records_is_no_error(story) -> None:
     assert explanation.cause is Cause.UNKNOWN and "the records are gone" in explanation.text
 
 
+@pytest.fixture(scope="module")
 def late_rise(story):
     """Goes wrong at about step 85, and not before."""
     return story(
@@ -152,17 +153,16 @@ def late_rise(story):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("only_snapshot", "retrained"), [(None, (40, 80)), (30, (10, 50))])
-def test_what_has_to_be_trained_again_is_bounded_and_told_before(story, only_snapshot, retrained) -> None:
-    told = late_rise(story)
+def test_what_has_to_be_trained_again_is_bounded_and_told_before(late_rise, only_snapshot, retrained) -> None:
     plans = []
     known = {"with_snapshots": only_snapshot is not None, "only_snapshot": only_snapshot}
-    explanation = explained(told, on_plan=plans.append, **known)
+    explanation = explained(late_rise, on_plan=plans.append, **known)
     assert "the same steps from the state after step" in explanation.text, "the damage came from outside"
     (plan,) = plans
     num_retrained = plan - 400
     assert retrained[0] <= num_retrained <= retrained[1] and explanation.num_replayed_steps <= plan
     few = QUICK.model_copy(update={"retrain_steps": num_retrained - 1})
-    refused = explained(told, few, on_plan=plans.append, **known)
+    refused = explained(late_rise, few, on_plan=plans.append, **known)
     assert refused.cause is Cause.UNKNOWN and refused.num_replayed_steps == 0 and len(plans) == 1
     assert f"{num_retrained} steps have to be trained again" in refused.text
     assert "`python -m sweep.explain` does it" in refused.text
@@ -184,7 +184,7 @@ def test_a_budget_allows_one_replay_at_least() -> None:
 
 
 @pytest.mark.slow
-def test_operations_are_watched_only_where_a_value_was_not_finite(story, monkeypatch) -> None:
+def test_operations_are_watched_only_where_a_value_was_not_finite(story, late_rise, monkeypatch) -> None:
     watched = []
 
     def counted(training, dataset):
@@ -192,7 +192,7 @@ def test_operations_are_watched_only_where_a_value_was_not_finite(story, monkeyp
         return trace_step(training, dataset)
 
     monkeypatch.setattr(counterfactuals, "trace_step", counted)
-    assert explained(late_rise(story)).num_replayed_steps > 0
+    assert explained(late_rise).num_replayed_steps > 0
     assert watched == []
     explained(story(training={"precision": {"kind": "fp16"}}, model={"conv_scale": 1e6}))
     assert watched == [1]

@@ -11,6 +11,7 @@ import pytest
 
 from sweep import clean, compare, explain, store
 from sweep.live.metrics import tag
+from sweep.report import __main__ as report
 from sweep.report import build_report
 from sweep.watch.worker import build
 
@@ -46,7 +47,7 @@ def test_names_in_any_script_go_from_the_file_to_the_page(tmp_path, run_here, mo
     # The accents apart from their letters, as macOS hands them on: it is the same study.
     study.write_text(STUDY.replace(NAME, unicodedata.normalize("NFD", NAME)), encoding="utf-8")
     loggers = ("--log", "tensorboard", "--log", "mlflow", "--log", "wandb")
-    code, out, _ = run_here(study, tmp_path / "结果", *loggers)
+    code, out, _ = run_here(study, tmp_path / "结果", *loggers, "--jobs", "1")
     folder = tmp_path / "结果" / NAME
     assert code == 0 and out.startswith(f"{NAME}: reading synthetic data\n") and "  note:" not in out
     assert out.splitlines()[-1] == str(folder / "report.html")
@@ -76,8 +77,9 @@ def test_names_in_any_script_go_from_the_file_to_the_page(tmp_path, run_here, mo
     command = [sys.executable, "-m", "sweep.report", str(folder)]
     done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=120)
     assert (done.returncode, done.stderr) == (0, "") and done.stdout.isascii() and "gr\\xf6\\xdfe" in done.stdout
-    done = subprocess.run([*command, "--json"], capture_output=True, text=True, env=environment, timeout=120)
-    assert json.loads(done.stdout) == {"report": str(folder / "report.html")}
+    assert report.main([str(folder), "--json"]) == 0
+    said = capsys.readouterr().out
+    assert said.isascii() and json.loads(said) == {"report": str(folder / "report.html")}
 
 
 def test_a_tag_of_a_metric_is_ascii_and_each_name_has_its_own() -> None:

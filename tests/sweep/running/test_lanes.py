@@ -105,17 +105,10 @@ def test_what_does_not_fit_into_the_memory_twice_runs_alone_from_then_on(tmp_pat
     assert view.at_once[3:] == [1, 1, 1], "the first two began before anything was known"
 
 
-def test_the_first_has_the_gpu_alone_and_then_as_many_share_it_as_it_holds(tmp_path, here, monkeypatch) -> None:
-    actors_that_take(monkeypatch, Footprint(100.0, 3000.0, 80_000.0))
-    view = run(tmp_path, "resources: {gpus: auto}\n", here)
-    (line,) = view.lines
-    assert line.startswith("2 trials at a time: 2 cores; 1 GPU, 2 a GPU, whose memory holds 23")
-    shared = {result.trial_id: result.gpu_shared_by for result in view.results}
-    assert shared == {"0000": 1, **{f"{number:04d}": 2 for number in range(1, 6)}}
-    assert view.at_once[:2] == [1, 1] and max(view.at_once) == 2
+@pytest.fixture(scope="module")
+def on_a_gpu(tmp_path_factory: pytest.TempPathFactory, here: cluster.Cluster) -> _Counting:
+    """Trainings on a GPU that holds many of them; one of them says that it found no memory beside another."""
 
-
-def test_what_finds_no_memory_on_a_shared_gpu_is_tried_again_alone(tmp_path, here, monkeypatch) -> None:
     class Crowded(runner.TrialActor):
         def _footprint(self, result: TrialResult) -> Footprint:
             return Footprint(100.0, 3000.0, 80_000.0)
@@ -133,8 +126,22 @@ def test_what_finds_no_memory_on_a_shared_gpu_is_tried_again_alone(tmp_path, her
                 said[runner.REPORTS_KEY] = [dataclasses.replace(report, result=failed)]
             return said
 
-    monkeypatch.setattr(runner, "TrialActor", Crowded)
-    view = run(tmp_path, "resources: {gpus: auto}\n", here)
-    assert view.retried_because == ["the GPU that it shares has no memory left; it begins anew, with one alone"]
-    ends = {result.trial_id: (result.verdict is Outcome.OUT_OF_MEMORY, result.gpu_shared_by) for result in view.results}
-    assert len(ends) == 6 and ends["0003"] == (False, 1)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(runner, "TrialActor", Crowded)
+        return run(tmp_path_factory.mktemp("gpu"), "resources: {gpus: auto}\n", here)
+
+
+def test_the_first_has_the_gpu_alone_and_then_as_many_share_it_as_it_holds(on_a_gpu) -> None:
+    first, after_one_without_memory = on_a_gpu.lines
+    assert first.startswith("2 trials at a time: 2 cores; 1 GPU, 2 a GPU, whose memory holds 23")
+    assert "whose memory holds 22" in after_one_without_memory
+    shared = {result.trial_id: result.gpu_shared_by for result in on_a_gpu.results}
+    assert shared == {"0000": 1, "0001": 2, "0002": 2, "0003": 1, "0004": 2, "0005": 2}
+    assert on_a_gpu.at_once[:2] == [1, 1] and max(on_a_gpu.at_once) == 2
+
+
+def test_what_finds_no_memory_on_a_shared_gpu_is_tried_again_alone(on_a_gpu) -> None:
+    why = "the GPU that it shares has no memory left; it begins anew, with one alone"
+    assert on_a_gpu.retried_because == [why]
+    ends = {result.trial_id: (result.verdict, result.gpu_shared_by) for result in on_a_gpu.results}
+    assert len(ends) == 6 and ends["0003"][0] is not Outcome.OUT_OF_MEMORY and ends["0003"][1] == 1

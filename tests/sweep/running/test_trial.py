@@ -5,6 +5,7 @@ import math
 import os
 import re
 import resource
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -491,6 +492,24 @@ def test_a_training_writes_each_record_once_until_its_end(dataset, tmp_path) -> 
     assert store.read_steps(tmp_path, "0000").equals(before)
 
 
+SHORT = dataclasses.replace(job("0001", health_every_steps=4), max_steps=20)
+
+
+@pytest.fixture(scope="module")
+def half_done(dataset, tmp_path_factory) -> Path:
+    """The folder of a training that is under way, with its checkpoint."""
+    folder = tmp_path_factory.mktemp("half")
+    trial = TrialRunner(dataset, options(folder, checkpoints="last", early_stop=False)).start(SHORT)
+    assert isinstance(trial.advance(), Progress) and trial.note is None
+    return folder
+
+
+@pytest.fixture(scope="module")
+def whole(dataset, tmp_path_factory) -> TrialResult:
+    """Of that training, had nothing come between."""
+    return run(TrialRunner(dataset, options(tmp_path_factory.mktemp("whole"), early_stop=False)), SHORT)
+
+
 @pytest.mark.parametrize(
     ("name", "damage"),
     [
@@ -510,21 +529,19 @@ def test_a_training_writes_each_record_once_until_its_end(dataset, tmp_path) -> 
         ),
     ],
 )
-def test_a_trial_whose_state_is_of_no_use_begins_anew_and_says_so(dataset, tmp_path, name, damage) -> None:
-    kept = options(tmp_path, checkpoints="last", early_stop=False)
-    short = dataclasses.replace(job("0001", health_every_steps=4), max_steps=20)
-    trial = TrialRunner(dataset, kept).start(short)
-    assert isinstance(trial.advance(), Progress) and trial.note is None
+def test_a_trial_whose_state_is_of_no_use_begins_anew_and_says_so(
+    dataset, half_done, whole, tmp_path, name, damage
+) -> None:
+    shutil.copytree(half_done, tmp_path, dirs_exist_ok=True)
     if name.endswith(".parquet"):
         # As earlier versions left them.
         store.settle_records(tmp_path, "0001")
     damage(tmp_path / name)
-    resumed = TrialRunner(dataset, kept).start(short)
+    resumed = TrialRunner(dataset, options(tmp_path, checkpoints="last", early_stop=False)).start(SHORT)
     assert isinstance(first := resumed.advance(), Progress) and first.step == 10, "from its first step"
     assert resumed.note is not None and resumed.note.endswith("; it begins anew")
     assert isinstance(resumed.advance(), Progress) and resumed.note is None
     result = resumed.advance()
-    whole = run(TrialRunner(dataset, options(tmp_path / "whole", early_stop=False)), short)
     assert (result.wer, result.val_loss, result.num_steps) == (whole.wer, whole.val_loss, 20)
 
 

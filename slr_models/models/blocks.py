@@ -32,38 +32,33 @@ def dropout(x: Tensor, probability: float, training: bool) -> Tensor:
 class _Convolve(torch.autograd.Function):
     """Windows of frames side by side, zeros outside, times the kernels: [B, T, C] x [N, k, C] -> [B, S, N].
 
-    With stacked kernels [M, N, k, C], B is the utterances of all M models, one model after the other. By hand because
-    autograd's own steps around so small a product, above all the gradient of `unfold`, cost more than the product.
+    By hand because autograd's own steps around so small a product, above all the gradient of `unfold`, cost more than
+    the product.
     """
 
     @staticmethod
     def forward(ctx: Any, x_BTC: Tensor, weight_NKC: Tensor, stride: int) -> Tensor:
-        *models, out_channels, kernel_size, _ = weight_NKC.shape
+        out_channels, kernel_size, _ = weight_NKC.shape
         ctx.stride, ctx.num_frames = stride, x_BTC.shape[1]
         windows_BSW = x_BTC if kernel_size == stride == 1 else _windows(x_BTC, kernel_size, stride)
-        windows_RW = windows_BSW.reshape(*models, -1, windows_BSW.shape[2])
+        windows_RW = windows_BSW.reshape(-1, windows_BSW.shape[2])
         ctx.save_for_backward(windows_RW, weight_NKC)
-        y_RN = _product(windows_RW, weight_NKC.view(*models, out_channels, -1).mT)
+        y_RN = windows_RW.mm(weight_NKC.view(out_channels, -1).t())
         return y_RN.view(*windows_BSW.shape[:2], out_channels)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad_BSN: Tensor) -> tuple[Tensor | None, Tensor, None]:
         windows_RW, weight_NKC = ctx.saved_tensors
-        *models, out_channels, kernel_size, _ = weight_NKC.shape
-        grad_RN = grad_BSN.reshape(*models, -1, out_channels)
-        grad_weight_NKC = _product(grad_RN.mT, windows_RW).view(weight_NKC.shape)
+        grad_RN = grad_BSN.reshape(-1, grad_BSN.shape[2])
+        grad_weight_NKC = grad_RN.t().mm(windows_RW).view(weight_NKC.shape)
         if not ctx.needs_input_grad[0]:
             return None, grad_weight_NKC, None
-        grad_BSW = _product(grad_RN, weight_NKC.view(*models, out_channels, -1)).view(*grad_BSN.shape[:2], -1)
+        kernel_size = weight_NKC.shape[1]
+        grad_BSW = grad_RN.mm(weight_NKC.view(weight_NKC.shape[0], -1)).view(*grad_BSN.shape[:2], -1)
         if kernel_size == ctx.stride == 1:
             return grad_BSW, grad_weight_NKC, None
         return _windows_gradient(grad_BSW, kernel_size, ctx.stride, ctx.num_frames), grad_weight_NKC, None
-
-
-def _product(left: Tensor, right: Tensor) -> Tensor:
-    """left @ right, matrices or stacks of them."""
-    return left.mm(right) if left.dim() == 2 else left.bmm(right)
 
 
 def _windows(x_BTC: Tensor, kernel_size: int, stride: int) -> Tensor:
@@ -117,8 +112,12 @@ _apply_windows = cast(Callable[[Tensor, int, int], Tensor], _Windows.apply)
 
 def _convolve_stacked(x_MBTC: Tensor, weight_MNKC: Tensor, stride: int) -> Tensor:
     """`_convolve` with the kernels of each model, [M, B, S, N]."""
-    y_BSN = _apply_convolve(x_MBTC.flatten(0, 1), weight_MNKC, stride)
-    return y_BSN.view(*x_MBTC.shape[:2], *y_BSN.shape[1:])
+    models, batch, _, _ = x_MBTC.shape
+    kernel_size = weight_MNKC.shape[2]
+    x_UTC = x_MBTC.flatten(0, 1)
+    windows_USW = x_UTC if kernel_size == stride == 1 else _apply_windows(x_UTC, kernel_size, stride)
+    y_MRN = torch.bmm(windows_USW.reshape(models, -1, windows_USW.shape[2]), weight_MNKC.flatten(2).mT)
+    return y_MRN.view(models, batch, windows_USW.shape[1], -1)
 
 
 _convolve = stackable(_apply_convolve, _convolve_stacked)

@@ -84,15 +84,15 @@ class Frames:
 
 def _group_means(sums_RNC: Tensor, inverse_count_R11: Tensor, num_groups: int) -> Tensor:
     """Means over frames and the channels of a group, for N kinds of sums: [R, N, C], or [R, N, 1] of one group."""
-    *rows, kinds, channels = sums_RNC.shape
+    rows, kinds, channels = sums_RNC.shape
     size = channels // num_groups
     if size == 1:
         return sums_RNC * inverse_count_R11
-    grouped = sums_RNC.view(*rows, kinds, num_groups, size).sum(-1, keepdim=True)
-    means = grouped.mul_(inverse_count_R11[..., None]).mul_(1 / size)
+    grouped = sums_RNC.view(rows, kinds, num_groups, size).sum(3, keepdim=True)
+    means = grouped.mul_(inverse_count_R11[:, :, :, None]).mul_(1 / size)
     if num_groups == 1:
-        return means.view(*rows, kinds, 1)
-    return means.expand(*rows, kinds, num_groups, size).reshape(sums_RNC.shape)
+        return means.view(rows, kinds, 1)
+    return means.expand(rows, kinds, num_groups, size).reshape(rows, kinds, channels)
 
 
 class _MaskedNormalize(torch.autograd.Function):
@@ -101,7 +101,7 @@ class _MaskedNormalize(torch.autograd.Function):
     Two-pass statistics. Written by hand because autograd's chain of small operations costs more than the
     convolutions around it. Running statistics, where given, follow in place (with the unbiased variance).
 
-    The same for stacked models, M of them: [M, R, K, C] with weights [M, 1, 1, C] and running statistics [M, C].
+    Weights may also be [R, 1, C], those of each row, and running statistics [R, C].
     """
 
     @staticmethod
@@ -118,47 +118,47 @@ class _MaskedNormalize(torch.autograd.Function):
         running_var_C: Tensor | None,
     ) -> Tensor:
         masked_RKC = x_RKC if valid_RK1 is None else x_RKC * valid_RK1
-        mean_R1C = _group_means(masked_RKC.sum(-2, keepdim=True), inverse_count_R11, num_groups)
-        centred_RKC = x_RKC - mean_R1C if valid_RK1 is None else masked_RKC.sub_(mean_R1C).mul_(valid_RK1)
-        square_sum_R1C = (centred_RKC * centred_RKC).sum(-2, keepdim=True)
+        mean_R1C = _group_means(masked_RKC.sum(1, keepdim=True), inverse_count_R11, num_groups)
+        centred_RKC = masked_RKC - mean_R1C
+        if valid_RK1 is not None:
+            centred_RKC.mul_(valid_RK1)
+        square_sum_R1C = (centred_RKC * centred_RKC).sum(1, keepdim=True)
         var_R1C = _group_means(square_sum_R1C, inverse_count_R11, num_groups)
         rstd_R1C = (var_R1C + EPSILON).rsqrt_()
-        scale_R1C = rstd_R1C * weight_C
-        y_RKC = torch.addcmul(bias_C, centred_RKC, scale_R1C)
+        y_RKC = torch.addcmul(bias_C, centred_RKC, rstd_R1C * weight_C)
         if relu:
             y_RKC.relu_()
         if valid_RK1 is not None:
             y_RKC.mul_(valid_RK1)
-        ctx.save_for_backward(
-            centred_RKC, rstd_R1C, scale_R1C, weight_C, valid_RK1, inverse_count_R11, y_RKC if relu else None
-        )
+        ctx.save_for_backward(centred_RKC, rstd_R1C, weight_C, valid_RK1, inverse_count_R11, y_RKC if relu else None)
         ctx.num_groups = num_groups
         if running_mean_C is not None and running_var_C is not None:
             # n / (n - 1), and 2 where one frame alone has no variance to correct.
-            unbias = 1 / (1 - inverse_count_R11.view(*running_var_C.shape[:-1], 1)).clamp(min=0.5)
-            running_mean_C.lerp_(mean_R1C.view(running_mean_C.shape), BATCH_MOMENTUM)
-            running_var_C.lerp_(var_R1C.view(running_var_C.shape) * unbias, BATCH_MOMENTUM)
+            unbias_R1 = 1 / (1 - inverse_count_R11[:, 0]).clamp(min=0.5)
+            channels = running_mean_C.shape[-1]
+            running_mean_C.view(-1, channels).lerp_(mean_R1C[:, 0], BATCH_MOMENTUM)
+            running_var_C.view(-1, channels).lerp_(var_R1C[:, 0] * unbias_R1, BATCH_MOMENTUM)
         return y_RKC
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad_RKC: Tensor) -> tuple[Tensor | None, ...]:
-        centred_RKC, rstd_R1C, scale_R1C, weight_C, valid_RK1, inverse_count_R11, y_RKC = ctx.saved_tensors
+        centred_RKC, rstd_R1C, weight_C, valid_RK1, inverse_count_R11, y_RKC = ctx.saved_tensors
         if y_RKC is not None:
             # The output is 0 in the padding too, so this also masks.
             grad_RKC = torch.ops.aten.threshold_backward(grad_RKC, y_RKC, 0)
         elif valid_RK1 is not None:
             grad_RKC = grad_RKC * valid_RK1
-        grad_sum_R1C = grad_RKC.sum(-2, keepdim=True)
-        product_sum_R1C = (grad_RKC * centred_RKC).sum(-2, keepdim=True)
-        stacked = weight_C.dim() > 1
-        grad_weight_C = (product_sum_R1C * rstd_R1C).sum((-3, -2), keepdim=stacked)
-        grad_bias_C = grad_sum_R1C.sum((-3, -2), keepdim=stacked)
-        sums_R2C = torch.cat((grad_sum_R1C, product_sum_R1C), -2) * weight_C
+        grad_sum_R1C = grad_RKC.sum(1, keepdim=True)
+        product_sum_R1C = (grad_RKC * centred_RKC).sum(1, keepdim=True)
+        grad_weight_C, grad_bias_C = product_sum_R1C * rstd_R1C, grad_sum_R1C
+        if weight_C.dim() == 1:
+            grad_weight_C, grad_bias_C = grad_weight_C.sum((0, 1)), grad_bias_C.sum((0, 1))
+        sums_R2C = torch.cat((grad_sum_R1C, product_sum_R1C), 1) * weight_C
         means_R2C = _group_means(sums_R2C, inverse_count_R11, ctx.num_groups)
-        mean_grad_R1C, mean_product_R1C = means_R2C.chunk(2, -2)
-        grad_x_RKC = torch.addcmul((mean_grad_R1C * rstd_R1C).neg_(), grad_RKC, scale_R1C)
-        grad_x_RKC.addcmul_(centred_RKC, mean_product_R1C * rstd_R1C.pow(3), value=-1)
+        mean_grad_R1C, mean_product_R1C = means_R2C[:, :1], means_R2C[:, 1:]
+        grad_x_RKC = torch.addcmul(mean_grad_R1C * -rstd_R1C, grad_RKC, rstd_R1C * weight_C)
+        grad_x_RKC.addcmul_(centred_RKC, mean_product_R1C * (rstd_R1C * rstd_R1C * rstd_R1C), value=-1)
         if valid_RK1 is not None:
             grad_x_RKC.mul_(valid_RK1)
         return grad_x_RKC, grad_weight_C, grad_bias_C, None, None, None, None, None, None
@@ -168,11 +168,24 @@ _apply_normalize = cast(Callable[..., Tensor], _MaskedNormalize.apply)
 
 
 def _normalize_stacked(
-    x_MRKC: Tensor, weight_MC: Tensor, bias_MC: Tensor, valid_MRK1: Tensor, inverse_count_MR11: Tensor, *others: Any
+    x_MRKC: Tensor,
+    weight_MC: Tensor,
+    bias_MC: Tensor,
+    valid_MRK1: Tensor | None,
+    inverse_count_MR11: Tensor,
+    *others: Any,
 ) -> Tensor:
-    """`_normalize` with the weights of each model, [M, R, K, C]."""
-    weight_M11C, bias_M11C = weight_MC[:, None, None], bias_MC[:, None, None]
-    return _apply_normalize(x_MRKC, weight_M11C, bias_M11C, valid_MRK1, inverse_count_MR11, *others)
+    """`_normalize` with the weights of each model, [M, R, K, C]: the rows of all models are rows."""
+    rows = x_MRKC.shape[1]
+    y_LKC = _apply_normalize(
+        x_MRKC.flatten(0, 1),
+        weight_MC[:, None, None].expand(-1, rows, -1, -1).flatten(0, 1),
+        bias_MC[:, None, None].expand(-1, rows, -1, -1).flatten(0, 1),
+        None if valid_MRK1 is None else valid_MRK1.flatten(0, 1),
+        inverse_count_MR11.flatten(0, 1),
+        *others,
+    )
+    return y_LKC.view(x_MRKC.shape)
 
 
 _normalize = stackable(_apply_normalize, _normalize_stacked)

@@ -79,10 +79,12 @@ def _temporary_folders(process: psutil.Process) -> set[Path]:
 def processes(folder: Path) -> list[psutil.Process]:
     """The processes of a session that are alive."""
     found = []
+    # The run, and its guard: a run that has lost its name and environment to Ray looks like a process of Ray's.
+    not_ray = (os.getpid(), os.getppid())
     for process in psutil.process_iter():
         # Those of other users, and those that have just ended, cannot be asked.
         with contextlib.suppress(psutil.Error, OSError):
-            if process.pid != os.getpid() and _belongs_to(process, folder):
+            if process.pid not in not_ray and _belongs_to(process, folder):
                 found.append(process)
     return found
 

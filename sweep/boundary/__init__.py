@@ -3,4 +3,5 @@
 encoding.py   settings as points
 model.py      margins -> P(stable); process.py is its Gaussian process, result.py what a stable training comes to
 edges.py      where along one setting training stops being stable
+threads.py    one thread for all of it
 """

@@ -1,9 +1,7 @@
 """A Gaussian process regression (scikit-learn's) with priors on its length scales, amplitude and noise."""
 
-import functools
 import warnings
 from collections.abc import Callable
-from contextlib import AbstractContextManager
 from typing import Any
 
 import numpy as np
@@ -12,9 +10,9 @@ from scipy.optimize import minimize
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.gaussian_process import GaussianProcessRegressor
 from sklearn.gaussian_process.kernels import ConstantKernel, Matern, WhiteKernel
-from threadpoolctl import ThreadpoolController
 
 from sweep.boundary.encoding import Floats
+from sweep.boundary.threads import one_thread
 
 _LENGTH_SPREAD = 0.8
 """Prior spread of length scales, in nats."""
@@ -54,14 +52,14 @@ class Process:
             self._process = _most_probable(features, centred, lengths, noise)
         else:
             self._process = GaussianProcessRegressor(kernel=fitted._process.kernel_, optimizer=None)
-            with _one_thread():
+            with one_thread():
                 self._process.fit(features, centred)
         self.noise = float(self._process.kernel_.k2.noise_level)
         """Variance of one row about the noise-free value."""
 
     def predict(self, features: Floats) -> tuple[Floats, Floats]:
         """Mean and standard deviation of the noise-free value, [M] each, for features [M, F]."""
-        with _one_thread():
+        with one_thread():
             mean, std = self._process.predict(features, return_std=True)
         # The process counts the noise of one row as part of its own spread.
         return mean + self._offset, np.sqrt(np.maximum(std**2 - self.noise, 1e-12))
@@ -77,6 +75,7 @@ class Process:
         rows = np.concatenate([self.features, features])
         return Process(rows, np.concatenate([self.targets, mean]), fitted=self)
 
+    @one_thread()
     def left_out(self) -> tuple[Floats, Floats]:
         """Mean and standard deviation (noise included) of each row, predicted from those with other features, [N] each.
 
@@ -93,18 +92,6 @@ class Process:
             mean[rows] = self.targets[rows] - covariance @ weights[rows]
             variance[rows] = np.diag(covariance)
         return mean, np.sqrt(np.maximum(variance, 1e-12))
-
-
-@functools.cache
-def _threads() -> ThreadpoolController:
-    # Finding the libraries takes longer than a small fit.
-    return ThreadpoolController()
-
-
-def _one_thread() -> AbstractContextManager[object]:
-    # A few hundred rows gain nothing from more threads, and trainings run beside: measured 2 to 10 times slower.
-    limits: AbstractContextManager[object] = _threads().limit(limits=1)
-    return limits
 
 
 def _most_probable(features: Floats, targets: Floats, lengths: Floats | None, noise: float) -> GaussianProcessRegressor:
@@ -129,7 +116,7 @@ def _most_probable(features: Floats, targets: Floats, lengths: Floats | None, no
         return found.x, float(found.fun)
 
     process = GaussianProcessRegressor(kernel=kernel, optimizer=optimize)
-    with warnings.catch_warnings(), _one_thread():
+    with warnings.catch_warnings(), one_thread():
         # A length scale at its bound means only that a dimension does not matter.
         warnings.simplefilter("ignore", ConvergenceWarning)
         process.fit(features, targets)

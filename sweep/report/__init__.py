@@ -9,27 +9,42 @@ notebook.py   the same tables and figures in a notebook
 
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-__all__ = ["build_report"]
+if TYPE_CHECKING:
+    from sweep.report.contents.view import View
+
+__all__ = ["build_report", "write_report"]
 
 
 def build_report(results_dir: Path) -> Path:
     """Writes `report.html` into a results folder, of a finished, running or nearly empty study.
-
-    A section that cannot be made leaves the others as they are: a card in its place and a line on stderr say why. So do
-    a note on the page and a line on stderr for a damaged file of a single trial, or one that is derived.
 
     Raises:
         ResultsError: the folder is not the results folder of a study.
         OSError: the file cannot be written.
     """
     # Imported here: pandas, Plotly and scikit-learn take seconds that `python -m sweep.report --help` has no use for.
-    from sweep import store
     from sweep.report.contents.view import load_view
+
+    return write_report(load_view(results_dir))
+
+
+def write_report(view: "View") -> Path:
+    """Writes `report.html` into the folder of a view, which keeps what was asked of it before.
+
+    A section that cannot be made leaves the others as they are: a card in its place and a line on stderr say why. So do
+    a note on the page and a line on stderr for a damaged file of a single trial, or one that is derived.
+
+    Raises:
+        ResultsError: a file of the results folder is damaged.
+        OSError: the file cannot be written.
+    """
+    from sweep import store
     from sweep.report.page import render
 
-    path = results_dir / "report.html"
-    page = render(load_view(results_dir))
+    path = view.source.folder / "report.html"
+    page = render(view)
     store.write_text(path, page.html)
     for damage in page.damaged:
         print(f"warning: {damage}", file=sys.stderr)

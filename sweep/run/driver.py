@@ -119,12 +119,12 @@ def run(options: argparse.Namespace, console: Console) -> int:
         finished = _sweep(options, session, dataset, run_options, console, limit)
         out_of_time = not finished and limit.is_over
         # The first training did not wait for all that makes the answer.
-        from sweep.report import build_report
+        from sweep.report import write_report
         from sweep.report.sections.claims import headline
         from sweep.running.conclusion import conclude, details
 
-        answer, findings = conclude(session, loaded)
-        report = build_report(results_dir)
+        answer, findings, view = conclude(session, loaded)
+        report = write_report(view)
     done = len(session.results)
     if not finished:
         ended = f"--time {limit.text} is over" if out_of_time else "interrupted"

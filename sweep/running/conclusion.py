@@ -1,6 +1,5 @@
 """What follows from the finished trials at the end of a run: recommendation, recipe, map, claims."""
 
-import functools
 import math
 from collections.abc import Iterator, Sequence
 
@@ -9,11 +8,11 @@ from sweep.analysis.answer.recipe import recipe
 from sweep.analysis.answer.recommend import Recommendation, recommend
 from sweep.analysis.answer.safe_setting import Rule
 from sweep.analysis.answer.snippet import snippet
-from sweep.analysis.claims.verdict import ClaimFinding, judge, to_json
+from sweep.analysis.claims.verdict import ClaimFinding, to_json
 from sweep.analysis.cost.sharing import sharing, sharing_text
-from sweep.analysis.region.evidence import Evidence
-from sweep.analysis.region.region import region, region_tables
+from sweep.analysis.region.region import region_tables
 from sweep.records import NotKnown
+from sweep.report.contents.view import View, load_view
 from sweep.report.sections.claims import headline, terminal_lines
 from sweep.running.course import is_full_size_test
 from sweep.running.session import StudySession
@@ -21,8 +20,12 @@ from sweep.running.view import settings_line
 from sweep.study import LoadedStudy
 
 
-def conclude(session: StudySession, loaded: LoadedStudy) -> tuple[Recommendation, list[ClaimFinding]]:
-    """Writes what follows from the finished trials, besides the report; returns it, and what became of the claims."""
+def conclude(session: StudySession, loaded: LoadedStudy) -> tuple[Recommendation, Sequence[ClaimFinding], View]:
+    """Writes what follows from the finished trials, besides the report.
+
+    Returns:
+        It, what became of the claims, and what the report shows, which need not be found out again.
+    """
     results_dir, study = session.results_dir, session.study
     session.write_trials()
     content = store.read_study(results_dir)
@@ -30,9 +33,12 @@ def conclude(session: StudySession, loaded: LoadedStudy) -> tuple[Recommendation
     if session.stop_reason is not None:
         content["provenance"]["exploration_ended"] = session.stop_reason
     store.write_yaml(results_dir / "study.yaml", content)
-    trials = store.read_trials(results_dir)
-    evidence = Evidence(trials, study.searched)
-    answer = recommend(evidence, study.objective, Rule(study.safety.lr_factor, study.safety.p_stable))
+    view = load_view(results_dir)
+    evidence = view.evidence
+    if view.claims_answer:
+        answer = recommend(evidence, study.objective, Rule(study.safety.lr_factor, study.safety.p_stable))
+    else:
+        answer = view.recommendation
     recipe_path, snippet_path = results_dir / "recipe.yaml", results_dir / "recipe.py"
     # A design without a confirmation compares; what it would recommend, nobody has tried with fresh seeds.
     if answer.chosen is not None and study.recommends:
@@ -42,16 +48,14 @@ def conclude(session: StudySession, loaded: LoadedStudy) -> tuple[Recommendation
     else:
         recipe_path.unlink(missing_ok=True)
         snippet_path.unlink(missing_ok=True)
-    found = region(evidence)
-    if isinstance(found, NotKnown):
+    if isinstance(view.region, NotKnown):
         store.remove_map(results_dir)
     else:
-        store.write_map(results_dir, *region_tables(found))
+        store.write_map(results_dir, *region_tables(view.region))
     store.write_importance(results_dir, session.importances())
-    findings = judge(trials, study, functools.partial(store.read_evals, results_dir))
     if study.design is not None:
-        store.write_claims(results_dir, to_json(findings))
-    return answer, findings
+        store.write_claims(results_dir, to_json(view.findings))
+    return answer, view.findings, view
 
 
 def details(session: StudySession, answer: Recommendation, findings: Sequence[ClaimFinding] = ()) -> Iterator[str]:

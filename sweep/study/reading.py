@@ -26,6 +26,8 @@ class DataFacts(_Facts):
 
     valid_measures: str = ""
     """What the validation split measures, in a sentence."""
+    num_valid: int | None = None
+    """Utterances of the validation split."""
 
 
 class Provenance(_Facts):

@@ -23,7 +23,7 @@ import yaml
 from sweep import store
 from sweep.boundary.model import MarginModel
 from sweep.records import Outcome, TrialResult
-from sweep.report import build_report
+from sweep.report import write_report
 from sweep.report.contents.view import load_view
 from sweep.run import main
 from sweep.running.conclusion import conclude, details
@@ -227,11 +227,11 @@ def test_a_run_ends_with_the_recommendation_the_map_and_what_matters_in_its_fold
     content = loaded.study.model_dump(mode="json", by_alias=True)
     store.write_yaml(folder / "study.yaml", {**content, "provenance": {"exploration_ended": "an earlier run's"}})
     finish(session, folder, limit=2)
-    early, findings = conclude(session, loaded)
-    assert findings == []
+    early, findings, _ = conclude(session, loaded)
+    assert not findings
     assert early.safety is None and not (folder / "edges.parquet").exists() and store.read_importance(folder) == {}
     finish(session, folder)
-    answer, _ = conclude(session, loaded)
+    answer, *_ = conclude(session, loaded)
     session.close()
     assert answer.status == "confirmed" and answer.safety.meets and answer.safety.p_stable >= 0.95
     assert list(details(session, answer))[0].startswith("Safety rule met: P(stable) is")
@@ -268,13 +268,12 @@ def test_the_end_of_a_run_fits_the_model_of_the_boundary_once(study, tmp_path, m
         made(self, encoding, settings, margins)
 
     monkeypatch.setattr(MarginModel, "__init__", noted)
-    answer, _ = conclude(session, loaded)
+    answer, _, view = conclude(session, loaded)
+    write_report(view)
     session.close()
     assert answer.safety is not None and (folder / "edges.parquet").is_file()
     whole = load_view(folder).evidence.settings
     assert fitted.count(whole) == 1, "all others leave settings out"
-    build_report(folder)
-    assert fitted.count(whole) == 2
 
 
 @pytest.mark.slow
@@ -288,7 +287,7 @@ def test_a_recipe_of_a_study_with_a_full_size_can_be_trained(study, tmp_path) ->
     content = loaded.study.model_dump(mode="json", by_alias=True)
     store.write_yaml(folder / "study.yaml", {**content, "provenance": {}})
     finish(session, folder)
-    answer, _ = conclude(session, loaded)
+    answer, *_ = conclude(session, loaded)
     told = [line for line in details(session, answer) if "full size" in line]
     session.close()
     below, above = told

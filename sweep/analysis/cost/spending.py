@@ -1,6 +1,7 @@
 """Where the time of a study went: by its phases, what was not training, and by the parts of a training."""
 
 import math
+import statistics
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -9,7 +10,11 @@ import pandas as pd
 from sweep.analysis.cost.audit import AuditResult
 from sweep.analysis.cost.costs import with_known_times
 from sweep.records import Phase
+from sweep.study import Study
 from sweep.wording import duration, percent, plural
+
+MUCH = 0.2
+"""Share of a training's time beyond which evaluations take much of it."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +49,8 @@ class Parts:
     evals_s: float
     rest_s: float
     """Building the model, saving checkpoints and records, looking for alarms."""
+    median_evals_rate: float
+    """Share of its evaluations in the time of a trial, in [0, 1]: the median over trials."""
 
 
 @dataclass(frozen=True)
@@ -127,7 +134,8 @@ def _parts(trials: pd.DataFrame, timed: Iterable[Timed]) -> Parts | None:
     if not known:
         return None
     steps_s, evals_s, whole_s = (sum(column) for column in zip(*known, strict=True))
-    return Parts(len(known), steps_s, evals_s, max(whole_s - steps_s - evals_s, 0.0))
+    rates = (min(evals / whole, 1.0) for _, evals, whole in known)
+    return Parts(len(known), steps_s, evals_s, max(whole_s - steps_s - evals_s, 0.0), statistics.median(rates))
 
 
 def elapsed_text(found: Spending) -> str:
@@ -142,11 +150,43 @@ def elapsed_text(found: Spending) -> str:
     )
 
 
-def parts_text(found: Parts) -> str:
-    """What the parts of a training took, in a sentence."""
+def parts_text(found: Parts, how_evaluated: str) -> str:
+    """What the parts of a training took, in sentences; how to evaluate less, where evaluations took much.
+
+    Args:
+        found: the parts.
+        how_evaluated: as the function of this name tells it.
+    """
     whole = found.steps_s + found.evals_s + found.rest_s
-    return (
-        f"Of the time of {plural(found.num_trials, 'trial')} whose records were looked at, "
-        f"{percent(found.steps_s / whole)} went into training steps, {percent(found.evals_s / whole)} into evaluations "
-        f"and {percent(found.rest_s / whole)} into the rest: building the model, checkpoints, looking for alarms."
-    )
+    steps = f"raining steps took {percent(found.steps_s / whole)}"
+    rest = f"the rest {percent(found.rest_s / whole)}: building the model, checkpoints, looking for alarms"
+    looked_at = f"({plural(found.num_trials, 'trial')} whose records were looked at)"
+    if not found.evals_s:
+        return f"T{steps} of the trainings' time and {rest} {looked_at}."
+    share, median = percent(found.evals_s / whole), percent(found.median_evals_rate)
+    notes = [how_evaluated, "" if median == share else f"{median} in the median trial"]
+    told = f" ({'; '.join(filter(None, notes))})" if any(notes) else ""
+    text = f"Evaluations took {share} of the trainings' time{told}, t{steps} and {rest} {looked_at}."
+    if found.evals_s / whole <= MUCH:
+        return text
+    return f"{text} training.eval_subset bounds what each takes, training.eval_every_steps how many there are."
+
+
+def how_evaluated(study: Study, num_valid: int | None) -> str:
+    """How often a training of the study was evaluated, and on how much: `every 50 steps, all 120 utterances`.
+
+    Args:
+        study: what of its training is searched is left out.
+        num_valid: utterances of the validation split; None if unknown.
+    """
+    every, subset = study.training.eval_every_steps, study.training.eval_subset
+    is_all = subset is None or (num_valid is not None and subset >= num_valid)
+    words = {
+        "training.eval_every_steps": "every epoch" if every is None else f"every {plural(every, 'step')}",
+        "training.eval_subset": (
+            f"all {plural(num_valid, 'utterance') if num_valid else 'utterances'}"
+            if is_all
+            else f"{subset} of {num_valid or 'all'} utterances"
+        ),
+    }
+    return ", ".join(text for path, text in words.items() if path not in study.searched)

@@ -16,6 +16,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from sweep.boundary.encoding import Encoding, Floats
+from sweep.boundary.threads import one_thread
 from sweep.space import Scalar
 
 MIN_SETTINGS = 12
@@ -33,6 +34,7 @@ _TEST_LENGTH = 0.2
 _SEED = 0
 
 
+@one_thread()
 def noise_chances(
     encoding: Encoding, settings: Sequence[Mapping[str, Scalar | None]], values: Sequence[Sequence[float]]
 ) -> list[dict[str, float]] | None:
@@ -63,6 +65,7 @@ def noise_chances(
     return found
 
 
+@one_thread()
 def pair_chance(
     encoding: Encoding,
     settings: Sequence[Mapping[str, Scalar | None]],

@@ -56,6 +56,11 @@ def test_the_report_answers_first_and_holds_everything(results: Path, report: Pa
     assert path.stat().st_size < 3_000_000
 
 
+def test_the_share_of_evaluations_is_told(report: Path) -> None:
+    page = html.unescape(report.read_text(encoding="utf-8")).replace("\u00a0", " ")
+    assert "Evaluations took 4 % of the trainings' time (every epoch, all 40 utterances; 5 % in the median" in page
+
+
 def test_the_shown_recipe_is_the_recommended_study(results: Path, report: Path) -> None:
     page = report.read_text(encoding="utf-8")
     shown = re.search(r'<pre id="recipe"[^>]*>(.*?)</pre>', page, re.DOTALL)

@@ -80,3 +80,18 @@ def test_where_nothing_can_be_said_nothing_is() -> None:
     same = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
     same.optimize(lambda trial: 0 * (trial.suggest_float("a", 0, 1) + trial.suggest_float("b", 0, 1)), n_trials=20)
     assert importances(same) == {}, "every setting gave the same"
+
+
+def test_settings_are_resampled_only_for_an_importance_that_was_found(monkeypatch) -> None:
+    single = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
+    single.optimize(lambda trial: trial.suggest_float("lr", 0, 1), n_trials=20)
+    taken, estimates = [], importance._estimates
+
+    def noted(trials, num_trees):
+        taken.append(num_trees)
+        return estimates(trials, num_trees)
+
+    monkeypatch.setattr(importance, "_estimates", noted)
+    assert importances(single) == {} and taken == [importance.NUM_TREES]
+    assert importances(study(20)) and len(taken) == 2 + importance.NUM_RESAMPLES
+    assert set(taken[2:]) == {importance.TREES_OF_RESAMPLE}

@@ -6,7 +6,9 @@ import pytest
 
 from sweep.analysis.cost.audit import audit
 from sweep.analysis.cost.costs import costs
-from sweep.analysis.cost.spending import Timed, elapsed_text, parts_text, spending
+from sweep.analysis.cost.spending import Timed, elapsed_text, how_evaluated, parts_text, spending
+from sweep.study import validate
+from sweep.yaml_source import parse
 
 Table = Callable[..., pd.DataFrame]
 
@@ -55,7 +57,44 @@ def test_the_parts_of_a_training_come_from_its_records(table: Table) -> None:
     parts = spending(trials, audit(trials), timed, False, 10.0, 2).parts
     assert parts is not None and parts.num_trials == 1, "without steps or a wall time nothing can be split"
     assert (parts.steps_s, parts.evals_s, parts.rest_s) == pytest.approx((8.0, 1.0, 1.0))
-    assert "80 % went into training steps, 10 % into evaluations and 10 % into the rest" in parts_text(parts)
+    assert parts_text(parts, "every 5 steps, all 120 utterances") == (
+        "Evaluations took 10 % of the trainings' time (every 5 steps, all 120 utterances), training steps took 80 % "
+        "and the rest 10 %: building the model, checkpoints, looking for alarms (1 trial whose records were looked at)."
+    )
+
+
+def test_how_to_evaluate_less_is_told_where_evaluations_took_much(table: Table) -> None:
+    trials = table([{"wall_s": 20.0}, {}, {}])
+
+    def text(*evals_s: float) -> str:
+        timed = [Timed(f"t{number:03}", 5.0, seconds) for number, seconds in enumerate(evals_s)]
+        parts = spending(trials, audit(trials), timed, False, 10.0, 2).parts
+        assert parts is not None
+        return parts_text(parts, "every 5 steps")
+
+    assert "took 20 % of the trainings' time (every 5 steps), t" in text(4.0, 2.0, 2.0)
+    assert "eval_subset" not in text(4.0, 2.0, 2.0)
+    assert "training.eval_subset bounds what each takes" in text(4.0, 3.0, 3.0)
+    assert "took 15 % of the trainings' time (every 5 steps; 10 % in the median trial), t" in text(4.0, 1.0, 1.0)
+    assert text(0.0, 0.0, 0.0).startswith("Training steps took 38 % of the trainings' time and the rest 62 %: ")
+    assert "took 20 % of the trainings' time (every 5 steps), t" in text(4.0, math.nan, 2.0), "one was not measured"
+
+
+def test_how_trainings_were_evaluated_is_told_as_far_as_all_were_alike() -> None:
+    def told(training: str, space: str = "{}", num_valid: int | None = 120) -> str:
+        content = (
+            f"name: s\nmodel: {{kind: baseline}}\ndata: {{kind: synthetic}}\ntraining: {training}\nspace: {space}\n"
+            "budget: {steps: 10}\nsearch: {kind: random}\n"
+        )
+        return how_evaluated(validate(parse(content, "s.yaml")).study, num_valid)
+
+    assert told("{}") == "every epoch, all 120 utterances"
+    assert told("{eval_every_steps: 50, eval_subset: 25}") == "every 50 steps, 25 of 120 utterances"
+    assert told("{eval_every_steps: 50, eval_subset: 500}") == "every 50 steps, all 120 utterances"
+    assert told("{eval_subset: 25}", num_valid=None) == "every epoch, 25 of all utterances"
+    assert told("{}", num_valid=None) == "every epoch, all utterances"
+    searched = "{training.eval_every_steps: {choice: [5, 10]}}"
+    assert told("{}", searched) == "all 120 utterances"
 
 
 @pytest.mark.filterwarnings("error")

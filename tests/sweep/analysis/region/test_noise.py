@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 from pydantic import TypeAdapter
+from threadpoolctl import threadpool_info, threadpool_limits
 
 from sweep.analysis.region.noise import MIN_SETTINGS, noise_chances, pair_chance, told_apart
 from sweep.boundary.encoding import Encoding
@@ -66,6 +67,23 @@ def test_a_setting_that_was_tried_together_with_another_does_not_matter_for_that
         assert chances is not None
         named += chances[0]["clip"] < 0.05
     assert named < 5
+
+
+def test_the_linear_algebra_takes_one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    settings, rng = drawn(20, seed=4)
+    values = rng.random(20).tolist()
+    threads, eigh = [], np.linalg.eigh
+
+    def noted(matrix: Any) -> Any:
+        threads.append(max(library["num_threads"] for library in threadpool_info()))
+        return eigh(matrix)
+
+    monkeypatch.setattr(np.linalg, "eigh", noted)
+    with threadpool_limits(2):
+        noise_chances(ENCODING, settings, [values])
+        pair_chance(ENCODING, settings, values, ("lr", "clip"))
+        assert max(library["num_threads"] for library in threadpool_info()) == 2, "given back"
+    assert threads and set(threads) == {1}
 
 
 def test_all_seeds_of_a_setting_count_once() -> None:

@@ -7,7 +7,7 @@ import functools
 import math
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from enum import StrEnum
 from typing import Annotated, Any, Literal, TypeGuard, get_type_hints
 
@@ -190,6 +190,17 @@ class Learning(StrEnum):
     NOTHING = "nothing"
     UNKNOWN = "unknown"
     """What is known does not tell."""
+
+
+class Side(StrEnum):
+    """On which side of the settings that work a training failed."""
+
+    TOO_HOT = "too-hot"
+    """It broke, or was thrown about: smaller steps, or what else calms a training, would help."""
+    TOO_COLD = "too-cold"
+    """Nothing broke, but it was too slow for its budget: larger steps, or more of them, would help."""
+    UNTOLD = "untold"
+    """Nobody can tell, or neither: where the data are to blame, say."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -387,6 +398,16 @@ class HealthSample:
     """All of this step."""
 
 
+_SAID_BY: Mapping[str, dict[str, Any]] = {
+    "verdict": {"stable": bool},
+    "margin": {"margin_break": float, "margin_learn": float},
+}
+"""Columns that other fields of a result say, behind those: for readers without our code."""
+DERIVED_COLUMNS = frozenset(name for columns in _SAID_BY.values() for name in columns)
+_UNMEASURED_MARGIN = 0.3
+"""Stands for the distance from breaking of a training that was too slow to learn."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class TrialResult:
     """What one training came to: a row of trials.parquet. Fields are named and ordered as its columns.
@@ -420,6 +441,8 @@ class TrialResult:
     cause: str | None = None
     """Why it went bad, in plain words; None where it did not, or where nobody knows."""
     reason: str
+    side: Side | None = None
+    """Of a training that failed: on which side; None of one that did not, and where a crash or the like ended it."""
     audited: StrictBool = False
     """Whether the run went on to its end after an alarm that could have been wrong, so that the end tells; it is then
     called stable if it ended so."""
@@ -473,9 +496,27 @@ class TrialResult:
         return self.verdict.is_stable
 
     @property
+    def margin_break(self) -> float:
+        """As `margin`, of breaking alone: negative = did not break; NaN where nobody can tell."""
+        if self.side is Side.TOO_HOT or self.stable:
+            return self.margin
+        # How far it was from breaking, nothing that was measured tells.
+        return -_UNMEASURED_MARGIN if self.side is Side.TOO_COLD or self.verdict is Outcome.MEMORISED else NAN
+
+    @property
+    def margin_learn(self) -> float:
+        """As `margin`, of learning within the budget alone: negative = learned; NaN where it broke before that."""
+        return NAN if self.side is Side.TOO_HOT else self.margin
+
+    @property
     def pruned(self) -> bool:
         """Whether a scheduler ended it, so that it was not judged."""
         return self.verdict is Outcome.PRUNED
+
+    def with_cause(self, cause: str | None, forensics_s: float) -> "TrialResult":
+        """The same, knowing why it went bad, and on which side of the settings that work if the cause tells that."""
+        told = None if cause is None or self.side is None else _SIDE_OF_CAUSE.get(few_words(cause))
+        return replace(self, cause=cause, side=told or self.side, forensics_s=forensics_s)
 
     def cost(self, name: Cost) -> float:
         """What a step took, or the peak of memory; NaN where unknown."""
@@ -490,9 +531,7 @@ class TrialResult:
         for field in fields(cls):
             if field.name != "settings":
                 columns[field.name] = types[field.name]
-            if field.name == "verdict":
-                # Said by the verdict; a column of its own for readers without our code.
-                columns["stable"] = bool
+            columns |= _SAID_BY.get(field.name, {})
         return columns
 
     def row(self) -> dict[str, object]:
@@ -531,6 +570,28 @@ class Cause(StrEnum):
     EXCEPTION = "an exception"
     NOTHING = "nothing to explain"
     UNKNOWN = "unknown"
+
+
+_SIDE_OF_CAUSE: Mapping[str, Side] = {
+    Cause.LR_TOO_HIGH: Side.TOO_HOT,
+    Cause.NO_CLIPPING: Side.TOO_HOT,
+    Cause.INIT_TOO_LARGE: Side.TOO_HOT,
+    Cause.HALF_OVERFLOW_ATTENTION: Side.TOO_HOT,
+    Cause.HALF_OVERFLOW: Side.TOO_HOT,
+    Cause.HALF_GRADIENT_OVERFLOW: Side.TOO_HOT,
+    Cause.BAD_STEP_APPLIED: Side.TOO_HOT,
+    Cause.OPTIMIZER_STATE: Side.TOO_HOT,
+    Cause.SINGLE_BATCH: Side.TOO_HOT,
+    Cause.LR_TOO_LOW: Side.TOO_COLD,
+    Cause.CLIP_TOO_TIGHT: Side.TOO_COLD,
+    Cause.INIT_TOO_SMALL: Side.TOO_COLD,
+    Cause.HALF_UNDERFLOW: Side.TOO_COLD,
+    Cause.SKIP_THRESHOLD: Side.TOO_COLD,
+    Cause.INFEASIBLE_SAMPLE: Side.UNTOLD,
+    Cause.NONFINITE_FEATURES: Side.UNTOLD,
+    Cause.FEATURE_OUTLIER: Side.UNTOLD,
+}
+"""What each cause says of the side; the others leave it open."""
 
 
 class Place(StrEnum):

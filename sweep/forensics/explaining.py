@@ -356,7 +356,13 @@ def _conclude(
             head = f"{cause}, and other orders of the data survive: {what}"
         case _:
             head = f"{cause}: {what}"
-    tried = outcomes(replays.results, rescue, replays.start_step, case.trouble.learns_nothing)
+    tried = outcomes(
+        replays.results,
+        rescue,
+        replays.start_step,
+        learns_nothing=case.trouble.learns_nothing,
+        l_const=case.l_const,
+    )
     details = [f"the first value that was not finite: {where(first)}"] if first is not None else []
     if replays.good_step is not None:
         details.append(

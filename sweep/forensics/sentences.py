@@ -76,7 +76,9 @@ def overflow(trace: OpTrace) -> str:
     return f"{at}, {what} at step {first.step}"
 
 
-def outcomes(results: Sequence[Counterfactual], rescue: Change | None, start_step: int, learns_nothing: bool) -> str:
+def outcomes(
+    results: Sequence[Counterfactual], rescue: Change | None, start_step: int, *, learns_nothing: bool, l_const: float
+) -> str:
     """What the replays showed: the change that rescues, and those that do not."""
     from_step = f" from step {start_step}" if start_step else " from the start"
     failed = [r for r in results if not r.rescues and r.change != "same"]
@@ -84,7 +86,13 @@ def outcomes(results: Sequence[Counterfactual], rescue: Change | None, start_ste
     if rescue is None:
         return f"tried{from_step}, in vain: {others}" if others else ""
     best = next(r for r in results if r.change == rescue.name)
-    does = "makes it begin to learn" if learns_nothing else "rescues it"
+    does = "rescues it"
+    if learns_nothing:
+        does = "makes it begin to learn"
+        if best.end_loss >= l_const:
+            # It was merely slow: nobody has seen yet that it learns.
+            level = f"{number(best.end_loss)}, while learning nothing costs {number(l_const)}"
+            does = f"makes the loss fall faster, to {level}"
     does_not = f", {others} {'does' if len(failed) == 1 else 'do'} not" if failed else ""
     return f"{rescue.name}{from_step} {does} ({best.num_rescued} of {best.num_repeats}){does_not}"
 

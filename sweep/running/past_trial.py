@@ -1,6 +1,5 @@
 """Explains a trial of a results folder, by training it again where nothing cheaper tells."""
 
-import dataclasses
 import difflib
 import sys
 import time
@@ -123,7 +122,7 @@ def explain_result(result: TrialResult, job: Job, runner: TrialRunner) -> TrialR
             snapshots=None,
         )
     )
-    return dataclasses.replace(result, cause=cause, forensics_s=result.forensics_s + time.perf_counter() - started)
+    return result.with_cause(cause, result.forensics_s + time.perf_counter() - started)
 
 
 def _row(results_dir: Path, trials: pd.DataFrame, trial: str) -> dict[str, Any]:

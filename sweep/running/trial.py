@@ -23,6 +23,7 @@ from sweep.judging import ending
 from sweep.judging.detectors import RunContext
 from sweep.judging.monitor import StabilityMonitor, is_out_of_memory
 from sweep.judging.objective import interim, margin, objective
+from sweep.judging.sides import side
 from sweep.machine import is_of_machine, refusal, storing
 from sweep.records import (
     NAN,
@@ -200,7 +201,7 @@ class Trial:
         started = time.perf_counter()
         cause = replayed_cause(self._case)
         spent = self._result.forensics_s + time.perf_counter() - started
-        self._result = dataclasses.replace(self._result, cause=cause or self._result.cause, forensics_s=spent)
+        self._result = self._result.with_cause(cause or self._result.cause, spent)
         return self._result
 
     def pruned(self) -> TrialResult:
@@ -378,6 +379,7 @@ class Trial:
             ),
             numbers=verdict.numbers,
             learning=verdict.learning,
+            side=side(verdict.outcome, verdict.learning, records.steps, self._l_const),
             judged_with=verdict.basis.describe(),
             audited=alarm is not None,
             alarm=alarm,
@@ -409,7 +411,7 @@ class Trial:
         self._case = self._bad_case(verdict)
         cause = free_cause(self._case)
         self.can_explain = cause is None and may_replay(self._case)
-        self._result = dataclasses.replace(result, cause=cause, forensics_s=time.perf_counter() - started)
+        self._result = result.with_cause(cause, time.perf_counter() - started)
         return self._result
 
     def _bad_case(self, verdict: Verdict) -> Case:

@@ -7,7 +7,6 @@ It is checked before it is believed: each line by its checksum and types, all of
 (`ledger_lines`), and against the rest of the folder (`completeness`); nothing is written before.
 """
 
-import dataclasses
 import os
 import shutil
 from collections import defaultdict
@@ -141,7 +140,7 @@ class Ledger:
                 self._told_s = self._told_s if spent_s is None else spent_s
                 self.explained_s[trial_id] = forensics_s
                 told = self.results[trial_id]
-                self.results[trial_id] = dataclasses.replace(told, cause=cause, forensics_s=forensics_s)
+                self.results[trial_id] = told.with_cause(cause, forensics_s)
             case Explored() as explored:
                 self.explored = explored
             case Retry(trial_id):

@@ -13,7 +13,7 @@ import pyarrow as pa
 from pydantic import TypeAdapter
 
 from slr_models.errors import ResultsError
-from sweep.records import Phase, TrialResult
+from sweep.records import DERIVED_COLUMNS, Phase, TrialResult
 from sweep.store.completeness import JOURNAL_FILE, check_complete, check_journal, check_table, recorded_ids
 from sweep.store.files import atomic_path, said, spare
 from sweep.store.ledger_lines import (
@@ -115,7 +115,7 @@ def salvage_table(results_dir: Path) -> SalvagedTable:
 
 def _result(row: Mapping[str, Any]) -> TrialResult:
     """A row as a result, also where a bad cell of another row gave its column another type."""
-    cells = {name: _cell(value, name) for name, value in row.items() if name != "stable"}
+    cells = {name: _cell(value, name) for name, value in row.items() if name not in DERIVED_COLUMNS}
     known = {name: value for name, value in cells.items() if value is not None}
     settings = {name: known.pop(name) for name in list(known) if name not in TRIAL_SCHEMA.names}
     return _RESULT.validate_python({**known, "settings": settings})

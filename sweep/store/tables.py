@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 from pydantic import TypeAdapter, ValidationError
 
 from slr_models.errors import ResultsError
-from sweep.records import EvalRecord, HealthRecord, StepRecord, TrialResult
+from sweep.records import DERIVED_COLUMNS, EvalRecord, HealthRecord, StepRecord, TrialResult
 from sweep.store.files import atomic_path, check_is_file, check_is_folder, check_size, said, trial_name
 from sweep.store.ledger_lines import LEDGER_FILE, table_remedy, tells_results
 from sweep.store.parquet import is_text, read_table, refused
@@ -327,7 +327,7 @@ def _results(path: Path, table: pa.Table) -> list[TrialResult]:
     """The rows as results: what the model of a result refuses is refused here."""
     with refused(path, functools.partial(table_remedy, path.parent)):
         rows = table.to_pylist()
-        fixed = [name for name in table.column_names if name in TRIAL_SCHEMA.names and name != "stable"]
+        fixed = [name for name in table.column_names if name in TRIAL_SCHEMA.names and name not in DERIVED_COLUMNS]
         settings = [name for name in table.column_names if name not in TRIAL_SCHEMA.names]
         try:
             found = _RESULTS.validate_python(

@@ -2,7 +2,7 @@
 
 import math
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -29,6 +29,8 @@ UNFINISHED = 0.5
 """A validation loss above this multiple of the zero-information loss is that of a training under way."""
 LEARNED = 0.95
 """A loss below this multiple of the zero-information loss shows that something was learned."""
+EQUAL_SCORES = 0.01
+"""Expected WERs that are less apart than this are no reason to prefer a setting."""
 TURNED_UP = 1.1
 """A validation loss that ended above this multiple of its lowest has turned up."""
 
@@ -103,9 +105,10 @@ def recommend(evidence: Evidence, metric: Metric = "wer", safety: Rule | None = 
     """
     known, dims, groups = evidence.tried, evidence.dims, evidence.groups
     avoid = tuple(claims(known, dims)) if len(known) else ()
-    stable = [g for g in groups if g.all_stable]
+    every = [g for g in groups if g.all_stable]
+    stable = [g for g in every if not _only_memorises(g, known)]
     if not stable:
-        return _nothing(evidence.trials, known, avoid)
+        return _nothing(evidence.trials, known, avoid, num_memorising=len(every))
     by_wer = metric == "wer" and all(g.wer is not None for g in stable)
     around = neighbourhoods(stable, groups, dims)
     judgements = _Judgements(evidence, metric, safety, stable)
@@ -120,6 +123,8 @@ def recommend(evidence: Evidence, metric: Metric = "wer", safety: Rule | None = 
             c.group.group,
         ),
     )
+    if by_wer:
+        ranked = _of_equals(ranked, judgements.is_safe)
     chosen = ranked[0]
     safe = judgements.of(chosen.group)
     return Recommendation(
@@ -193,6 +198,27 @@ def _score(group: SettingGroup, around: Neighbourhood, trials: pd.DataFrame, by_
     if math.isnan(failed):
         failed = float(trials.loc[trials["stable"].astype(bool), "val_loss"].max())
     return (1 - around.risk) * measure.mean + around.risk * max(failed, measure.mean)
+
+
+def _of_equals(ranked: list[Candidate], is_safe: Callable[[SettingGroup], bool]) -> list[Candidate]:
+    """The ranking, with the lowest validation loss first of those that are level with the first one.
+
+    Level are equal mean WERs, equally confirmed and safe, whose scores differ by less than a point.
+    """
+    first = ranked[0].group
+
+    def is_level(candidate: Candidate) -> bool:
+        group = candidate.group
+        same = group.confirmed == first.confirmed and is_safe(group) == is_safe(first)
+        known = None not in (group.wer, first.wer, group.val_loss)
+        equal = known and group.wer.mean == first.wer.mean  # type: ignore[union-attr]  # known
+        return same and equal and candidate.score < ranked[0].score + EQUAL_SCORES
+
+    level = [candidate for candidate in ranked if is_level(candidate)]
+    if not level:
+        return ranked
+    best = min(level, key=lambda c: c.group.val_loss.mean)  # type: ignore[union-attr]  # known
+    return [best, *(c for c in ranked if c is not best)]
 
 
 def _headline(chosen: Candidate, names: Mapping[str, str], *, unsafe: bool) -> str:
@@ -324,18 +350,24 @@ def _open_notes(chosen: Candidate, every: pd.DataFrame) -> Iterator[str]:
         yield f"Of its other trainings nobody can tell: {why}."
 
 
+def _only_memorises(group: SettingGroup, trials: pd.DataFrame) -> bool:
+    """Whether only the training data were learned: held-out data show no more than learning nothing does."""
+    l_const = common_value(trials, "l_const")
+    train = float(trials.loc[trials["group"] == group.group, "final_train_loss"].astype(float).mean())
+    return group.val_loss is not None and group.val_loss.mean >= l_const > train / LEARNED
+
+
 def _memorising(group: SettingGroup, trials: pd.DataFrame) -> str:
     """What to do where held-out data show less than the training loss promises; empty where they do not.
 
-    So it is where the training loss fell clearly below that of learning nothing and the validation loss did not; or
-    where the training loss fell below the lowest validation loss, which the last one has left.
+    So it is where the training loss fell below the lowest validation loss, which the last one has left.
     """
     if group.val_loss is None:
         return ""
     mine, end = trials[trials["group"] == group.group], group.val_loss.mean
     l_const = common_value(trials, "l_const")
     train, lowest = (float(mine[name].astype(float).mean()) for name in ("final_train_loss", "best_val_loss"))
-    if not (end >= l_const > train / LEARNED or (end > TURNED_UP * lowest and train < lowest)):
+    if not (end > TURNED_UP * lowest and train < lowest):
         return ""
     relative = f", {percent(end / l_const)} of the loss of learning nothing" if l_const > 0 else ""
     return (
@@ -366,9 +398,18 @@ def _most_need(every: pd.DataFrame) -> str:
     return _ADVICE.get(Outcome(most), "") if 2 * count > len(every) else ""
 
 
-def _nothing(every: pd.DataFrame, trials: pd.DataFrame, avoid: tuple[Caution, ...]) -> Recommendation:
+def _nothing(
+    every: pd.DataFrame, trials: pd.DataFrame, avoid: tuple[Caution, ...], *, num_memorising: int
+) -> Recommendation:
     sureness: tuple[str, ...] = ()
-    if every.empty:
+    if num_memorising:
+        what = "The one setting that was" if num_memorising == 1 else f"All {num_memorising} settings that were"
+        learned = "learned its" if num_memorising == 1 else "learned their"
+        headline = (
+            f"No setting can be recommended. {what} stable in every seed {learned} training data alone: held-out data "
+            f"show no more than learning nothing. {_ADVICE[Outcome.MEMORISED].partition('. ')[2]}"
+        )
+    elif every.empty:
         headline = "No trial has finished yet, so there is nothing to recommend."
     elif trials.empty:
         headline = f"No setting can be recommended: none of {plural(len(every), 'trial')} was judged{_why_open(every)}"

@@ -6,13 +6,14 @@ from functools import cached_property
 import numpy as np
 import pandas as pd
 
+from sweep.analysis.region.sides import MAX_PLACED, own_sides, sides_by_neighbours
 from sweep.analysis.region.thinning import informative
 from sweep.analysis.trials.dimensions import Dimension, dimensions, learning_rate, panel_dimension
 from sweep.analysis.trials.groups import SettingGroup, setting_groups
 from sweep.analysis.trials.tried import of_space, settings_of, telling
 from sweep.boundary.encoding import Encoding, edge_path
 from sweep.boundary.model import MarginModel
-from sweep.records import NotKnown
+from sweep.records import NotKnown, Side
 from sweep.space import Settings, Space
 from sweep.wording import plural
 
@@ -107,3 +108,22 @@ class Evidence:
         if not stable.any():
             return NotKnown(f"None of {num} was stable, so there is no stable region to map.")
         return informative(self.space, self.settings, known["margin"].astype(float).tolist())
+
+    @cached_property
+    def sides(self) -> dict[str, Side]:
+        """On which side of what works each failed trial lies, by its id.
+
+        Where it does not tell by itself, stable trainings at larger or at smaller learning rates alone do.
+        """
+        own = own_sides(self.trials)
+        found = {str(i): side for i, side in zip(self.trials["trial_id"], own, strict=True) if side is not None}
+        if self.lr is None or isinstance(self.model, NotKnown) or self.model.encoding.axis(self.lr.path) is None:
+            return found
+        ids = [str(i) for i in self.telling["trial_id"]]
+        open_ones = [
+            (trial_id, setting)
+            for trial_id, setting in zip(ids, self.settings, strict=True)
+            if found.get(trial_id) is Side.UNTOLD and self.lr.path in setting
+        ][:MAX_PLACED]
+        placed = sides_by_neighbours(self.model, self.lr.path, [setting for _, setting in open_ones])
+        return found | {trial_id: side for (trial_id, _), side in zip(open_ones, placed, strict=True)}

@@ -27,7 +27,7 @@ from sweep.analysis.trials.answers import answers
 from sweep.analysis.trials.dimensions import plain
 from sweep.analysis.trials.outcomes import failed, judged
 from sweep.judging.detectors.base import RunContext
-from sweep.records import NAN, Cause, Explanation, Numbers, Outcome, Phase
+from sweep.records import NAN, Cause, Explanation, Numbers, Outcome, Phase, Side
 from sweep.report.contents.files import Files
 from sweep.study.reading import StoredStudy
 from sweep.study.settings import Study
@@ -69,6 +69,8 @@ class Failures:
     """How the failed ones ended, the most frequent first."""
     causes: tuple[tuple[Cause, int], ...]
     """What was found where somebody looked, the most frequent first."""
+    sides: Mapping[Side, int]
+    """How many failed on which side of what works; those that a crash or the like ended have none."""
     num_failed: int
     num_broken: int
     """Failed trials whose numbers were not sound any more."""
@@ -109,6 +111,7 @@ def failures(
     return Failures(
         outcomes=tuple(kinds.most_common()),
         causes=causes_of([str(t) for t in bad["trial_id"]], explanations),
+        sides=Counter(side for i in bad["trial_id"] if (side := evidence.sides.get(str(i))) is not None),
         num_failed=len(bad),
         num_broken=numbers.count(Numbers.BROKEN),
         num_sound=numbers.count(Numbers.SOUND),

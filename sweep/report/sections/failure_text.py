@@ -2,11 +2,12 @@
 
 import math
 import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from sweep.analysis.failures.by_setting import SettingFailures, SettingPart
 from sweep.analysis.failures.half_precision import nearest_modules
 from sweep.analysis.trials.answers import answers_by_outcome, basis_text
+from sweep.records import Side
 from sweep.report.contents.failures import Failures, HalfPrecision
 from sweep.report.contents.view import View
 from sweep.report.panels import headroom_panels, loss_scale_panels
@@ -54,7 +55,7 @@ def lead(failures: Failures) -> str:
         return f"None of {plural(failures.num_judged, 'judged training')} failed."
     most = ", ".join(f"{count} {outcome.value}" for outcome, count in failures.outcomes)
     text = f"{failures.num_failed} of {plural(failures.num_judged, 'judged training')} failed: {most}."
-    text += f" {_numbers_text(failures.num_broken, failures.num_sound)}"
+    text += f" {_numbers_text(failures.num_broken, failures.num_sound)}{_sides_text(failures.sides)}"
     if not failures.causes:
         return text
     looked = "In the one" if failures.num_explained == 1 else f"In the {failures.num_explained}"
@@ -66,6 +67,17 @@ def _numbers_text(num_broken: int, num_sound: int) -> str:
     """How many failed trainings broke, and how many failed although nothing did."""
     broke = f"In {num_broken} the numbers broke" if num_broken else "In none the numbers broke"
     return f"{broke}; {num_sound} kept sound numbers, but did not learn, lost it again, or memorised the training data."
+
+
+def _sides_text(sides: Mapping[Side, int]) -> str:
+    """How many failed at too large steps, and how many at too small ones; empty where none has a side."""
+    words = {
+        Side.TOO_HOT: "too hot (diverged, thrown about, or beyond the steps that work)",
+        Side.TOO_COLD: "too cold (nothing broke, but the budget was too short for such small steps)",
+        Side.UNTOLD: "on a side that nobody can tell",
+    }
+    told = [f"{sides[side]} {what}" for side, what in words.items() if sides.get(side)]
+    return f" They failed {', '.join(told)}." if told else ""
 
 
 def thickness(settings: Sequence[SettingFailures]) -> Callable[[SettingPart], int]:

@@ -109,6 +109,10 @@ def trial_columns(view: View) -> list[Column]:
         ("Learning", [one.learning or "" for one in said], "what became of what was to be learned"),
     ):
         columns.append(Column(title, texts, texts, hover, titles=[one.judged_with for one in said]))
+    if sides := view.evidence.sides:
+        told = [sides[i].value if i in sides else "" for i in map(str, trials["trial_id"])]
+        hover = "of a failed training: too hot broke or was thrown about, too cold was too slow for its budget"
+        columns.append(Column("Side", told, told, hover))
     if view.is_experiment:
         same = "trainings of a block share drawn settings, seed and order of the data"
         columns.append(numbers("block", "block", value_text, same))

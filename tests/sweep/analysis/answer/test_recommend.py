@@ -132,10 +132,6 @@ def test_a_setting_of_which_a_seed_is_open_says_so(table: Table) -> None:
 @pytest.mark.parametrize(
     ("losses", "told"),
     [
-        (
-            {"final_train_loss": 0.4, "val_loss": 3.3, "best_val_loss": 2.9},
-            "ended at 3.3, 110 % of the loss of learning",
-        ),
         ({"final_train_loss": 0.4, "val_loss": 1.8, "best_val_loss": 1.2}, "after 1.2 at its lowest"),
         ({"final_train_loss": 1.0, "val_loss": 1.8, "best_val_loss": 1.75}, ""),
         ({"final_train_loss": 2.99, "val_loss": 3.1, "best_val_loss": 3.1}, ""),
@@ -146,6 +142,26 @@ def test_a_setting_that_memorises_is_not_told_to_train_longer(table: Table, loss
     notes = " ".join(recommend(evidence(table([{LR: 1e-3, **losses}]))).notes)
     assert ("It memorises its training data" in notes and "take more data" in notes) == bool(told) and told in notes
     assert ("Train it for longer" in notes) != bool(told)
+
+
+ONLY_MEMORISED = {"final_train_loss": 0.4, "val_loss": 3.3, "best_val_loss": 2.9, "wer": 0.1}
+
+
+def test_what_learned_its_training_data_alone_is_never_recommended(table: Table) -> None:
+    answer = recommend(evidence(table([{LR: 1e-3, **ONLY_MEMORISED}, {LR: 3e-3, "wer": 0.4, "val_loss": 1.0}])))
+    assert answer.setting[LR] == 3e-3 and not answer.alternatives
+    for num, what in ((1, "The one setting that was"), (2, "All 2 settings that were")):
+        rows = [{LR: 1e-3 * (1 + k), "group": k, **ONLY_MEMORISED} for k in range(num)]
+        none = recommend(evidence(table([*rows, {LR: 9e-2, "group": 9, "verdict": "diverged-loss"}])))
+        assert none.status == "none" and none.chosen is None
+        assert what in none.headline and "training data alone" in none.headline and "Take more data" in none.headline
+
+
+def test_of_equal_wers_the_validation_loss_decides(table: Table) -> None:
+    rows = [{LR: 1e-3, "wer": 0.0, "val_loss": 0.2}, {LR: 1.1e-3, "wer": 0.0, "val_loss": 0.05}]
+    assert recommend(evidence(table(rows))).setting[LR] == 1.1e-3
+    rows = [{LR: 1e-3, "wer": 0.0, "val_loss": 0.2}, {LR: 1.1e-3, "wer": 0.1, "val_loss": 0.05}]
+    assert recommend(evidence(table(rows))).setting[LR] == 1e-3
 
 
 def test_validation_loss_stands_in_for_a_missing_wer(table: Table) -> None:

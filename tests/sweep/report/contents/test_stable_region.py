@@ -369,12 +369,12 @@ def test_a_recommended_setting_that_memorises_is_told_where_to_stop(tmp_path: Pa
     rows = pq.read_table(folder / "trials.parquet").to_pylist()
     for row in rows:
         if row["trial_id"] in chosen.group.trial_ids:
-            row |= {"val_loss": 3.72, "best_val_loss": 2.5, "final_train_loss": 0.5}
-            losses = {100: 2.9, 200: 2.5, 400: 3.72}
+            row |= {"val_loss": 2.79, "best_val_loss": 2.2, "final_train_loss": 0.5}
+            losses = {100: 2.9, 200: 2.2, 400: 2.79}
             evals = [EvalRecord(step, loss, 1, 0, 0, 10, 0.5, 0.5, 0.1) for step, loss in losses.items()]
             store.write_evals(folder, row["trial_id"], evals)
     store.write_trials(folder, rows)
     answer = text_of(page_of(folder), "answer")
     assert "It memorises its training data: the training loss fell to 0.5 nats a label, but the validation" in answer
-    assert "loss ended at 3.72, 120 % of the loss of learning nothing, after 2.5 at its lowest." in answer
+    assert "loss ended at 2.79, 90 % of the loss of learning nothing, after 2.2 at its lowest." in answer
     assert "Its validation loss was lowest at step 200." in answer and "Train it for longer" not in answer

@@ -1,0 +1,1 @@
+"""What the shipped models need to train reliably."""

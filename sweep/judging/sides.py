@@ -4,8 +4,9 @@
 |--------------------------------------------------------------------------|----------|
 | it diverged, or lost what it had learned                                 | too hot  |
 | its losses rose clearly above their beginning, whatever came after       | too hot  |
-| its losses were still falling at the end, above the zero-information level | too cold |
-| they rest at one level                                                   | untold   |
+| its losses rest at their beginning, above the zero-information level     | too cold |
+| its losses were still falling at the end, above that level               | too cold |
+| they rest at another level                                               | untold   |
 
 A training that learned nothing at either side may rest at the zero-information level. Its cause says more
 (`TrialResult.with_cause`), and so do its neighbours (`sweep.analysis.failures.sides`).
@@ -20,10 +21,14 @@ _NO_SIDE = (Outcome.CRASHED, Outcome.OUT_OF_MEMORY, Outcome.INFEASIBLE_DATA, Out
 """Ends that larger or smaller steps have no part in."""
 LEVEL_STEPS = 20
 """Losses whose median is a level."""
-START_STEPS = 5
-"""First losses whose median is the beginning: later ones may have moved."""
+PEAK_STEPS = 5
+"""Losses whose median is a height that was reached, and not that of one batch."""
 RISEN_FACTOR = 1.3
-"""A level above this multiple of the beginning has clearly risen; other draws of the weights lie within a tenth."""
+"""A height above this multiple of the first loss, which no update has touched, has clearly risen."""
+RESTING_FACTOR = 0.97
+"""A last level above this multiple of the first losses' has not left it."""
+FINITE_RATE = 0.9
+"""So many of the losses have to be finite."""
 FALLING_FACTOR = 0.97
 """A last level below this multiple of that in the middle was still falling."""
 ABOVE_FACTOR = 1.02
@@ -43,17 +48,20 @@ def side(outcome: Outcome, learning: Learning, steps: Sequence[StepRecord], l_co
         return None
     if outcome.is_diverged or learning is Learning.LOST:
         return Side.TOO_HOT
-    return _by_losses([r.loss for r in steps if is_finite(r.loss)], l_const)
+    losses = [r.loss for r in steps if is_finite(r.loss)]
+    # Where many are not finite, the others do not tell its course.
+    return _by_losses(losses, l_const) if len(losses) > FINITE_RATE * len(steps) else Side.UNTOLD
 
 
 def _by_losses(losses: Sequence[float], l_const: float) -> Side:
     if len(losses) < 2 * LEVEL_STEPS:
         return Side.UNTOLD
-    start = median(losses[:START_STEPS])
-    levels = [median(losses[i : i + START_STEPS]) for i in range(START_STEPS, len(losses) - START_STEPS + 1)]
-    if start > 0 and max(levels) > RISEN_FACTOR * start:
+    start, end = losses[0], median(losses[-LEVEL_STEPS:])
+    peaks = (median(losses[i : i + PEAK_STEPS]) for i in range(1, len(losses) - PEAK_STEPS + 1))
+    if start > 0 and max(peaks) > RISEN_FACTOR * start:
         return Side.TOO_HOT
-    end, middle = median(losses[-LEVEL_STEPS:]), median(losses[len(losses) // 2 - LEVEL_STEPS :][:LEVEL_STEPS])
-    # Where the level is not known, a loss that falls is all that there is to go by.
+    middle = median(losses[len(losses) // 2 - LEVEL_STEPS :][:LEVEL_STEPS])
+    # Where the level of knowing nothing is unknown, a loss that falls is all that there is to go by.
     is_above = not end <= ABOVE_FACTOR * l_const
-    return Side.TOO_COLD if is_above and end < FALLING_FACTOR * middle else Side.UNTOLD
+    rests = l_const < end and end > RESTING_FACTOR * median(losses[:PEAK_STEPS])
+    return Side.TOO_COLD if is_above and (rests or end < FALLING_FACTOR * middle) else Side.UNTOLD

@@ -14,7 +14,7 @@ from sweep.yaml_source import KeyPath
 
 Effect = Literal["difference", "ratio", "slope", "mean"]
 
-_AT_MOST_ONE = ("stable", "skipped_rate")
+_AT_MOST_ONE = ("stable", "broken", "learned", "skipped_rate")
 """Shares that cannot exceed 1, as a WER can."""
 _ABOVE_ZERO = ("val_loss", "steps_to_loss", "step_time_s", "samples_per_s", "peak_memory_mib", "train_loss")
 """Responses that have ratios."""

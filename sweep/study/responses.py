@@ -5,6 +5,8 @@ from typing import Literal
 
 ResponseName = Literal[
     "stable",
+    "broken",
+    "learned",
     "wer",
     "val_loss",
     "steps_to_loss",
@@ -35,6 +37,16 @@ _LOSS = "that of a failed training counts as learning nothing (L_const) or more,
 
 RESPONSES: dict[ResponseName, Response] = {
     "stable": Response("share of stable trainings", "points", "1 for a stable training, 0 for any other", True),
+    "broken": Response(
+        "share of broken trainings",
+        "points",
+        "1 for a training that failed too hot (it diverged, lost what it had learned, or was thrown about), 0 for any "
+        "other",
+        True,
+    ),
+    "learned": Response(
+        "share of trainings that learned", "points", "1 for a training that ended with something learned, else 0", True
+    ),
     "wer": Response("WER", "points", "WER at the end, at most 100 %; that of a failed training counts as 100 %", True),
     "val_loss": Response("validation loss", "nats/label", f"validation loss at the end; {_LOSS}"),
     "train_loss": Response("training loss", "nats/label", f"training loss at the end; {_LOSS}"),

@@ -5,6 +5,8 @@ No training is left out because it went badly (intention to treat), and no numbe
 | response      | unit            | a training that was not stable                                              |
 |---------------|-----------------|-----------------------------------------------------------------------------|
 | stable        | 1 or 0          | 0                                                                           |
+| learned       | 1 or 0          | 1 if something was learned and kept all the same                            |
+| broken        | 1 or 0          | 1 if it failed too hot, else 0                                              |
 | wer           | share of labels | 1; more than 1 counts as 1 for every training: nothing beats saying nothing |
 | val_loss      | nats a label    | its own, but at least l_const, that of learning nothing, and at most l_unif,|
 |               |                 | that of a uniform output (1e6 would drown every mean); l_unif if not finite |
@@ -12,7 +14,7 @@ No training is left out because it went badly (intention to treat), and no numbe
 | steps_to_loss | steps           | max_steps, as any that never reached the loss ("censored")                  |
 | leading_infs, skipped_rate, step_time_s, samples_per_s, peak_memory_mib | as measured, whatever the end       |
 
-An open end (too short, unjudged, still calibrating) is neither stable nor a failure: how well it went, the first five,
+An open end (too short, unjudged, still calibrating) is neither stable nor a failure: how well it went, the first seven,
 nobody knows, while the others are as measured.
 
 `edge_lr` is a property of several trainings: see edges.py. NaN is a number that nobody knows: a block with one is
@@ -26,15 +28,18 @@ import numpy.typing as npt
 import pandas as pd
 
 from slr_models.errors import ResultsError
+from sweep.analysis.trials.answers import answers
 from sweep.analysis.trials.outcomes import OPEN_ENDS
+from sweep.analysis.trials.sides import own_sides
 from sweep.analysis.trials.speed import samples_per_s
+from sweep.records import Learning, Side
 from sweep.study.claim import Claim
 from sweep.study.settings import Study
 
 Evals = Callable[[str], pd.DataFrame]
 """A trial's evaluations by its id, as `store.read_evals` gives them; ResultsError where there are none."""
 
-QUALITY = ("stable", "wer", "val_loss", "train_loss", "steps_to_loss")
+QUALITY = ("stable", "learned", "wer", "val_loss", "train_loss", "steps_to_loss")
 """Responses that compare how well trainings went, of which two that failed say nothing."""
 
 NOT_JUDGED = ("crashed", "out-of-memory", "pruned")
@@ -51,7 +56,7 @@ def response(trials: pd.DataFrame, evals: Evals, claim: Claim, study: Study) -> 
         study: of the results folder; its training section is used where a setting is no column.
     """
     values = _values(claim.response, trials, evals, claim, study).astype(float)
-    unknown = (*NOT_JUDGED, *OPEN_ENDS) if claim.response in QUALITY else NOT_JUDGED
+    unknown = (*NOT_JUDGED, *OPEN_ENDS) if claim.response in (*QUALITY, "broken") else NOT_JUDGED
     return values.where(~trials["verdict"].isin(unknown))
 
 
@@ -67,6 +72,10 @@ def _values(name: str, trials: pd.DataFrame, evals: Evals, claim: Claim, study: 
     match name:
         case "stable":
             return stable.astype(float)
+        case "learned":
+            return pd.Series([float(one.learning == Learning.LEARNED) for one in answers(trials)], index=trials.index)
+        case "broken":
+            return pd.Series([float(side is Side.TOO_HOT) for side in own_sides(trials)], index=trials.index)
         case "wer":
             return trials["wer"].astype(float).clip(upper=1.0).where(stable, 1.0)
         case "val_loss":

@@ -6,10 +6,11 @@ from functools import cached_property
 import numpy as np
 import pandas as pd
 
-from sweep.analysis.region.sides import MAX_PLACED, own_sides, sides_by_neighbours
+from sweep.analysis.region.sides import MAX_PLACED, sides_by_neighbours
 from sweep.analysis.region.thinning import informative
 from sweep.analysis.trials.dimensions import Dimension, dimensions, learning_rate, panel_dimension
 from sweep.analysis.trials.groups import SettingGroup, setting_groups
+from sweep.analysis.trials.sides import own_sides
 from sweep.analysis.trials.tried import of_space, settings_of, telling
 from sweep.boundary.encoding import Encoding, edge_path
 from sweep.boundary.model import MarginModel

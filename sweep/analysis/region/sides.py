@@ -1,13 +1,11 @@
-"""On which side of what works failed trainings lie: as each says by itself, else by where the stable ones are."""
+"""On which side of what works failed trainings lie that do not tell by themselves: by where the stable ones are."""
 
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-import pandas as pd
 
-from sweep.analysis.trials.dimensions import plain
 from sweep.boundary.model import MarginModel
-from sweep.records import Outcome, Side
+from sweep.records import Side
 from sweep.space import Scalar
 
 LIKELY = 0.5
@@ -15,20 +13,6 @@ LIKELY = 0.5
 MAX_PLACED = 400
 """Trainings that are placed by their neighbours; the sides of others that do not tell stay open."""
 _NUM_PLACES = 33
-
-
-def own_sides(trials: pd.DataFrame) -> list[Side | None]:
-    """What each training tells of its side; a table of an earlier version only that one diverged."""
-    told = trials["side"] if "side" in trials else [None] * len(trials)
-    rows = zip(map(plain, told), map(Outcome, trials["verdict"]), strict=True)
-    return [Side(side) if side is not None else _by_outcome(outcome) for side, outcome in rows]
-
-
-def _by_outcome(outcome: Outcome) -> Side | None:
-    if outcome.is_diverged:
-        return Side.TOO_HOT
-    has_side = outcome in (Outcome.STALLED, Outcome.BLANK_COLLAPSE, Outcome.SKIP_STARVED)
-    return Side.UNTOLD if has_side else None
 
 
 def sides_by_neighbours(model: MarginModel, along: str, settings: Sequence[Mapping[str, Scalar]]) -> list[Side]:

@@ -4,7 +4,7 @@
 |--------------------------------------------------------------------------|----------|
 | it diverged, or lost what it had learned                                 | too hot  |
 | its losses rose clearly above their beginning, whatever came after       | too hot  |
-| its losses rest at their beginning, above the zero-information level     | too cold |
+| its losses never came near the zero-information level                    | too cold |
 | its losses were still falling at the end, above that level               | too cold |
 | they rest at another level                                               | untold   |
 
@@ -25,8 +25,8 @@ PEAK_STEPS = 5
 """Losses whose median is a height that was reached, and not that of one batch."""
 RISEN_FACTOR = 1.3
 """A height above this multiple of the first loss, which no update has touched, has clearly risen."""
-RESTING_FACTOR = 0.97
-"""A last level above this multiple of the first losses' has not left it."""
+FAR_FACTOR = 1.3
+"""A last level above this multiple of the zero-information loss is that of a training that hardly moved."""
 FINITE_RATE = 0.9
 """So many of the losses have to be finite."""
 FALLING_FACTOR = 0.97
@@ -63,5 +63,5 @@ def _by_losses(losses: Sequence[float], l_const: float) -> Side:
     middle = median(losses[len(losses) // 2 - LEVEL_STEPS :][:LEVEL_STEPS])
     # Where the level of knowing nothing is unknown, a loss that falls is all that there is to go by.
     is_above = not end <= ABOVE_FACTOR * l_const
-    rests = l_const < end and end > RESTING_FACTOR * median(losses[:PEAK_STEPS])
-    return Side.TOO_COLD if is_above and (rests or end < FALLING_FACTOR * middle) else Side.UNTOLD
+    is_falling = is_above and end < FALLING_FACTOR * middle
+    return Side.TOO_COLD if is_falling or end > FAR_FACTOR * l_const else Side.UNTOLD

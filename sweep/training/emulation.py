@@ -22,7 +22,12 @@ What differs from a GPU: the order of summation; a bias is added before the one 
 they meet the values); inside LSTM and GRU the state stays fp32 from frame to frame; split-K partial sums
 are not rounded (`allow_fp16_reduced_precision_reduction`); in-place and `out=` variants are left alone, as
 by CUDA autocast. Unlisted ops for which torch has no half kernel on CPUs run in fp32 and are rounded; those that
-are not known here are refused. Compiled modules, and what activation checkpointing computes again, are not emulated.
+are not known here are refused.
+
+Compiled modules are emulated, and so are scripted ones (but torch's own backward pass of a scripted softmax fails).
+Unseen are: what activation checkpointing computes again, in the backward pass; a `torch.autocast("cuda")` made before
+the emulation, as a decorator is, which torch turns into one that is off, and warns; and
+`torch.amp.custom_fwd(device_type="cuda", cast_inputs=...)`, which torch lets cast tensors of a GPU alone.
 
 Source of the lists: `ATen/autocast_mode.h` of PyTorch, whose names follow below in its order. An op that the
 installed torch does not list for CUDA is not treated either.
@@ -75,7 +80,7 @@ _PROMOTE = "addcdiv addcmul atan2 bilinear cross dot vdot grid_sampler index_put
 _BANNED = ["binary_cross_entropy"]
 
 _NO_HALF_KERNEL = "avg_pool3d rrelu special_i1 special_i1e".split()
-"""Unlisted ops (or listed under promote) that have kernels for half on GPUs alone, forward or backward."""
+"""Unlisted ops that have kernels for half on GPUs alone, forward or backward."""
 
 _NO_HALF_KERNEL_ERROR = re.compile(
     "(not implemented for|Unsupported dtype|support tensors of type:) '?(Half|BFloat16|ComplexHalf)"

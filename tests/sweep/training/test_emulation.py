@@ -289,6 +289,20 @@ def test_what_an_operation_is_made_of_is_treated() -> None:
         assert F.interpolate(x[None], 2, mode="area").dtype is HALF
 
 
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+def test_compiled_and_mapped_modules_are_emulated() -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(4, 4), nn.LayerNorm(4), nn.Linear(4, 4))
+    x = torch.randn(3, 4)
+    with emulated_autocast(HALF):
+        y = model(x)
+        compiled = torch.compile(model, backend="aot_eager")(x)
+        mapped = torch.func.vmap(lambda row: row @ model[0].weight)(x)
+    assert compiled.dtype is mapped.dtype is HALF
+    torch.testing.assert_close(compiled, y, rtol=0, atol=0)
+
+
 def test_what_has_no_half_kernel_on_cpus_is_rounded_from_fp32() -> None:
     x = torch.rand(1, 1, 4, 4, 4, generator=torch.Generator().manual_seed(0)).half().requires_grad_()
     with emulated_autocast(HALF):

@@ -34,8 +34,10 @@ installed torch does not list for CUDA is not treated either.
 """
 
 import functools
+import os
 import re
 import threading
+import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -107,8 +109,8 @@ def emulated_autocast(dtype: torch.dtype) -> Iterator[None]:
     `torch.autocast("cuda", enabled=False)`. `torch.autocast(x.device.type, dtype=...)` switches it on again.
 
     Raises:
-        SettingError: the model enables autocast for "cuda" itself, which torch refuses to do on a CPU; it calls what
-            CUDA autocast bans; or torch has no half kernel on CPUs for an op that it calls.
+        NotEmulatedError: the model enables autocast for "cuda" itself, which torch refuses to do on a CPU; it calls
+            what CUDA autocast bans; or torch has no half kernel on CPUs for an op that it calls.
     """
     _install()
     previous = [(device, torch.is_autocast_enabled(device), torch.get_autocast_dtype(device)) for device in _DEVICES]
@@ -122,12 +124,12 @@ def emulated_autocast(dtype: torch.dtype) -> Iterator[None]:
         with torch._C._ForceDispatchKeyGuard(include | _KEY, exclude - _KEY):
             yield
     except RuntimeError as error:
-        if _NO_HALF_KERNEL_ERROR.search(str(error)) is None:
+        if isinstance(error, NotEmulatedError) or _NO_HALF_KERNEL_ERROR.search(str(error)) is None:
             raise
         name = "fp16" if dtype is torch.float16 else "bf16"
-        raise SettingError(
-            f"precision `{name}` is emulated on the CPU, where torch cannot compute one of the model's operations in "
-            f"half ({str(error).splitlines()[0]}); give it `x.float()`, or run this precision on a GPU."
+        raise NotEmulatedError(
+            f"precision `{name}` is emulated on the CPU, where torch cannot compute an operation of the model in half "
+            f"({str(error).splitlines()[0]}{_place(error)}); give it `x.float()`, or run this precision on a GPU."
         ) from error
     finally:
         for device, was_enabled, previous_dtype in previous:
@@ -136,6 +138,18 @@ def emulated_autocast(dtype: torch.dtype) -> Iterator[None]:
         _thread.half_weights = half_weights
 
 
+class NotEmulatedError(SettingError, RuntimeError):
+    """A model cannot run in emulated half precision as it is. A RuntimeError, too, as what a GPU refuses."""
+
+
+def _place(error: Exception) -> str:
+    """Where the code outside of torch is that met an error."""
+    frames = traceback.extract_tb(error.__traceback__)
+    outside = [f for f in frames if not f.filename.startswith((_TORCH, __file__))]
+    return f" at {outside[-1].filename}:{outside[-1].lineno}" if outside else ""
+
+
+_TORCH = os.path.dirname(torch.__file__)
 _DEVICES = ("cuda", "cpu")
 _thread = threading.local()
 """`half_weights` is each weight that the emulation in this thread has cast, with its copy; None where none runs."""
@@ -202,7 +216,7 @@ def _banned(op: OpOverload) -> _Kernel:
         if _dtype_in_force() is None:
             with torch._C._ExcludeDispatchKeyGuard(_AUTOCAST):
                 return op(*args, **kwargs)
-        raise SettingError(
+        raise NotEmulatedError(
             f"torch.nn.functional.{op._opname} overflows in half precision, and CUDA autocast refuses it: call "
             f"{op._opname}_with_logits on what the sigmoid is given, or wrap the call in "
             "`torch.autocast(x.device.type, enabled=False)` and give it float32."
@@ -332,7 +346,7 @@ def _refuse_autocast_for_cuda() -> None:
 
     def refuse_or_tell() -> bool:
         if getattr(_thread, "half_weights", None) is not None:
-            raise SettingError(
+            raise NotEmulatedError(
                 "the model enables torch.autocast for the device 'cuda', but this training runs on the CPU; "
                 "write `torch.autocast(x.device.type, ...)` for a tensor x of the model: it is the same on a GPU, and "
                 "the emulation follows it here."

@@ -8,8 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from slr_models.errors import SettingError
-from sweep.training.emulation import emulated_autocast
+from sweep.training.emulation import NotEmulatedError, emulated_autocast
 
 torch.set_num_threads(1)  # the tensors are tiny: threads only cost
 
@@ -273,7 +272,7 @@ def test_a_part_can_have_another_half() -> None:
 
 @pytest.mark.parametrize("dtype", [None, HALF, BF16])
 def test_autocast_for_cuda_by_the_model_is_refused(dtype: torch.dtype | None) -> None:
-    with emulated_autocast(HALF), pytest.raises(SettingError, match=r"torch\.autocast\(x\.device\.type"):
+    with emulated_autocast(HALF), pytest.raises(NotEmulatedError, match=r"torch\.autocast\(x\.device\.type"):
         torch.autocast("cuda", dtype=dtype)
 
 
@@ -315,7 +314,10 @@ def test_what_has_no_half_kernel_on_cpus_is_rounded_from_fp32() -> None:
 
 
 def test_what_cannot_be_computed_in_half_is_refused_in_one_sentence() -> None:
-    with pytest.raises(SettingError, match=r"precision `bf16` .* give it `x\.float\(\)`"), emulated_autocast(BF16):
+    with (
+        pytest.raises(NotEmulatedError, match=r"`bf16` .* at .*test_emulation.py:\d+\); give it `x\.float\(\)`"),
+        emulated_autocast(BF16),
+    ):
         torch.fft.rfft(_product(BF16))
     with pytest.raises(RuntimeError, match="shapes cannot be multiplied"), emulated_autocast(HALF):
         torch.ones(2, 3) @ torch.ones(2, 3)
@@ -324,7 +326,7 @@ def test_what_cannot_be_computed_in_half_is_refused_in_one_sentence() -> None:
 def test_a_loss_that_cuda_autocast_bans_is_refused() -> None:
     p = torch.full((2,), 0.5)
     with emulated_autocast(HALF):
-        with pytest.raises(SettingError, match="binary_cross_entropy_with_logits"):
+        with pytest.raises(NotEmulatedError, match="binary_cross_entropy_with_logits"):
             F.binary_cross_entropy(p, p)
         with torch.autocast(p.device.type, enabled=False):
             assert F.binary_cross_entropy(p, p).dtype is torch.float32

@@ -1,13 +1,14 @@
 """The emulation against real half arithmetic of the CPU, and against the rules of CUDA autocast."""
 
 from collections.abc import Callable
+from threading import Thread
 
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from sweep.training.emulation import emulated_autocast
+from sweep.training.emulation import NotEmulatedError, emulated_autocast
 
 torch.set_num_threads(1)  # the tensors are tiny: threads only cost
 
@@ -219,20 +220,116 @@ def test_a_weight_used_twice_is_cast_once_and_gets_both_gradients() -> None:
     assert torch.isinf(weight.grad).all()  # 4e4 + 4e4 met in half
 
 
-def test_the_mode_ends_with_its_context() -> None:
+def test_the_emulation_ends_with_its_context() -> None:
     with pytest.raises(ZeroDivisionError), emulated_autocast(HALF):
-        assert torch.is_autocast_enabled("cuda")
+        assert torch.is_autocast_enabled("cuda") and torch.is_autocast_enabled("cpu")
         raise ZeroDivisionError
-    assert not torch.is_autocast_enabled("cuda")
+    assert not torch.is_autocast_enabled("cuda") and not torch.is_autocast_enabled("cpu")
     assert (torch.ones(2, 2) @ torch.ones(2, 2)).dtype is torch.float32
 
 
-def test_a_part_can_be_kept_in_fp32() -> None:
+def test_autocast_of_the_cpu_is_torchs_own_elsewhere() -> None:
+    x = _product()
+    with emulated_autocast(HALF):
+        assert x.softmax(-1).dtype is torch.float32
+        other = Thread(target=lambda: found.append((x.float() @ x.float()).dtype))
+        found: list[torch.dtype] = []
+        other.start()
+        other.join()
+    assert found == [torch.float32]
+    with torch.autocast("cpu", BF16):
+        assert x.bfloat16().softmax(-1).dtype is BF16
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without CUDA")
+def test_autocast_for_cuda_is_torchs_own_elsewhere() -> None:
+    with emulated_autocast(HALF):
+        pass
+    with pytest.warns(UserWarning, match="(?i)cuda.* is not available"):
+        torch.autocast("cuda")
+
+
+@pytest.mark.parametrize("device", ["cuda", "cpu"])
+def test_a_part_can_be_kept_in_fp32(device: str) -> None:
     x = torch.ones(2, 2)
     with emulated_autocast(HALF):
-        with torch.autocast("cuda", enabled=False):
+        with torch.autocast(device, enabled=False):
             assert (x @ x).dtype is torch.float32
+            assert x.half().square().dtype is HALF
+            with torch.autocast("cpu", enabled=True):
+                assert (x @ x).dtype is (HALF if device == "cpu" else torch.float32)
         assert (x @ x).dtype is HALF
+
+
+def test_a_part_can_have_another_half() -> None:
+    x = torch.ones(2, 2, requires_grad=True)
+    with emulated_autocast(HALF):
+        assert (x @ x).dtype is HALF
+        with torch.autocast(x.device.type, dtype=BF16):
+            assert (x @ x).dtype is BF16
+        assert (x @ x).dtype is HALF
+
+
+@pytest.mark.parametrize("dtype", [None, HALF, BF16])
+def test_autocast_for_cuda_by_the_model_is_refused(dtype: torch.dtype | None) -> None:
+    with emulated_autocast(HALF), pytest.raises(NotEmulatedError, match=r"torch\.autocast\(x\.device\.type"):
+        torch.autocast("cuda", dtype=dtype)
+
+
+def test_what_an_operation_is_made_of_is_treated() -> None:
+    """As CUDA autocast does, which meets the power inside of a square, and the sum inside of a reduction of a shape."""
+    x = torch.full((2, 4), 300.0, dtype=HALF)
+    with emulated_autocast(HALF):
+        assert (x * torch.rsqrt(x.square().mean(-1, keepdim=True))).isfinite().all()
+        assert torch.isfinite(F.pairwise_distance(x, -x)).all()
+        assert (x * 100).sum_to_size(1, 4).isfinite().all()
+        assert torch.linalg.matrix_power(torch.eye(4), 3).dtype is HALF
+        assert torch.linalg.cross(x[:, :3], x[:, :3]).dtype is HALF
+        assert F.interpolate(x[None], 2, mode="area").dtype is HALF
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+def test_compiled_and_mapped_modules_are_emulated() -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(4, 4), nn.LayerNorm(4), nn.Linear(4, 4))
+    x = torch.randn(3, 4)
+    with emulated_autocast(HALF):
+        y = model(x)
+        compiled = torch.compile(model, backend="aot_eager")(x)
+        mapped = torch.func.vmap(lambda row: row @ model[0].weight)(x)
+    assert compiled.dtype is mapped.dtype is HALF
+    torch.testing.assert_close(compiled, y, rtol=0, atol=0)
+
+
+def test_what_has_no_half_kernel_on_cpus_is_rounded_from_fp32() -> None:
+    x = torch.rand(1, 1, 4, 4, 4, generator=torch.Generator().manual_seed(0)).half().requires_grad_()
+    with emulated_autocast(HALF):
+        y = F.avg_pool3d(x, 2)
+        z = F.rrelu(x, training=True)
+    assert y.dtype is z.dtype is HALF
+    torch.testing.assert_close(y, F.avg_pool3d(x.float(), 2).half(), rtol=0, atol=0)
+    (y.sum() + z.sum()).backward()
+    assert x.grad is not None and x.grad.dtype is HALF
+
+
+def test_what_cannot_be_computed_in_half_is_refused_in_one_sentence() -> None:
+    with (
+        pytest.raises(NotEmulatedError, match=r"`bf16` .* at .*test_emulation.py:\d+\); give it `x\.float\(\)`"),
+        emulated_autocast(BF16),
+    ):
+        torch.fft.rfft(_product(BF16))
+    with pytest.raises(RuntimeError, match="shapes cannot be multiplied"), emulated_autocast(HALF):
+        torch.ones(2, 3) @ torch.ones(2, 3)
+
+
+def test_a_loss_that_cuda_autocast_bans_is_refused() -> None:
+    p = torch.full((2,), 0.5)
+    with emulated_autocast(HALF):
+        with pytest.raises(NotEmulatedError, match="binary_cross_entropy_with_logits"):
+            F.binary_cross_entropy(p, p)
+        with torch.autocast(p.device.type, enabled=False):
+            assert F.binary_cross_entropy(p, p).dtype is torch.float32
 
 
 @pytest.mark.gpu

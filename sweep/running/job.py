@@ -68,7 +68,7 @@ class Progress:
 
 
 @dataclass(frozen=True)
-class Report:
+class TrialReport:
     """What a training has to tell: where it stands after an evaluation, or its result."""
 
     trial_id: str

@@ -8,7 +8,7 @@ import torch
 from slr_models.errors import MachineError
 from sweep.machine import is_of_machine
 from sweep.records import TrialResult
-from sweep.running.job import Job, Report
+from sweep.running.job import Job, TrialReport
 from sweep.running.trial import Trial, TrialRunner
 from sweep.training.stacked import compute_together, shape
 from sweep.training.train import GradientsDue
@@ -44,7 +44,7 @@ class Members:
         (member,) = self._members
         return member.trial
 
-    def advance(self) -> list[Report]:
+    def advance(self) -> list[TrialReport]:
         """Goes on until there is something to tell.
 
         Raises:
@@ -58,7 +58,7 @@ class Members:
             for member in training:
                 if member not in self._due:
                     reached = member.train(self._deadline)
-                    if isinstance(reached, Report):
+                    if isinstance(reached, TrialReport):
                         reports.append(reached)
                     else:
                         self._due[member] = reached
@@ -103,7 +103,7 @@ class _Member:
         """Whether nothing is left of it but the search for its cause."""
         return self._result is not None
 
-    def train(self, deadline: float) -> Report | GradientsDue:
+    def train(self, deadline: float) -> TrialReport | GradientsDue:
         """Trains to the next evaluation, the end, or gradients that are due."""
         reached = self.trial.advance()
         if isinstance(reached, TrialResult):
@@ -113,9 +113,9 @@ class _Member:
             return self._report()
         if isinstance(reached, GradientsDue):
             return reached
-        return Report(self._job.trial_id, progress=reached, note=self.trial.note)
+        return TrialReport(self._job.trial_id, progress=reached, note=self.trial.note)
 
-    def explain(self, deadline: float) -> Report:
+    def explain(self, deadline: float) -> TrialReport:
         """Looks for its cause, if there is time."""
         self.is_over = True
         if self._job.told is not None:
@@ -126,5 +126,5 @@ class _Member:
             self._result = self.trial.explain()
         return self._report()
 
-    def _report(self) -> Report:
-        return Report(self._job.trial_id, result=self._result, is_last=self.is_over, note=self.trial.note)
+    def _report(self) -> TrialReport:
+        return TrialReport(self._job.trial_id, result=self._result, is_last=self.is_over, note=self.trial.note)

@@ -29,7 +29,7 @@ from slr_models.errors import MachineError
 from sweep.machine import failure_in, refusal
 from sweep.records import Outcome, TrialResult
 from sweep.running.cluster import Cluster, environment
-from sweep.running.job import Job, Report, RunOptions
+from sweep.running.job import Job, RunOptions, TrialReport
 from sweep.running.placement import Placement, Slot
 from sweep.running.ray_scheduler import StudyScheduler, checkpoints_kept
 from sweep.running.session import StudySession
@@ -182,7 +182,7 @@ class _LedgerSearcher(Searcher):
         if FOOTPRINT_KEY in result:
             self._place(self._placement.measured(result[FOOTPRINT_KEY]))
 
-    def _note_of(self, job: Job, report: Report) -> None:
+    def _note_of(self, job: Job, report: TrialReport) -> None:
         if report.note is not None:
             self._view.retried(job, report.note)
 

@@ -16,7 +16,7 @@ except ImportError:
 from slr_models.data.batch import Dataset
 from slr_models.errors import MachineError
 from sweep.records import TrialResult
-from sweep.running.job import Job, Report, RunOptions
+from sweep.running.job import Job, RunOptions, TrialReport
 from sweep.running.members import Members
 from sweep.running.trial import TrialRunner
 from sweep.running.view import trial_title, trials_title
@@ -25,7 +25,7 @@ from sweep.training.footprint import Footprint, footprint
 JOBS_KEY = "jobs"
 """Of a trial of Ray's: the trainings that it is of, which go on side by side in one process."""
 REPORTS_KEY = "reports"
-"""What the process's trainings tell, a list of `Report`."""
+"""What the process's trainings tell, a list of `TrialReport`."""
 TIME_KEY = "millionths"
 """How far a training has come: millionths of its own steps. Whole numbers, so that rungs are met exactly."""
 WORTH_KEY = "worth"
@@ -91,7 +91,7 @@ class TrialActor(tune.Trainable):
     def _footprint(self, result: TrialResult) -> Footprint:
         return footprint(torch.device(self._runner.options.device), result.peak_memory_mib)
 
-    def _for_scheduler(self, report: Report) -> dict[str, Any]:
+    def _for_scheduler(self, report: TrialReport) -> dict[str, Any]:
         """What a scheduler hears of a training; it has the process to itself."""
         if (result := report.result) is not None:
             return {TIME_KEY: millionths(result.num_steps, result.max_steps), WORTH_KEY: result.objective}

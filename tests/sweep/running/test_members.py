@@ -12,7 +12,7 @@ from sweep import store
 from sweep.forensics.settings import ForensicsConfig
 from sweep.judging.monitor import MonitorConfig
 from sweep.running import members
-from sweep.running.job import Job, Report, RunOptions
+from sweep.running.job import Job, RunOptions, TrialReport
 from sweep.running.members import Members
 from sweep.running.trial import TrialRunner
 from sweep.training.config import TrialConfig
@@ -44,14 +44,14 @@ def runner(dataset, tmp_path, forensics: ForensicsConfig | None = None) -> Trial
     return TrialRunner(dataset, RunOptions(tmp_path, "wer", MonitorConfig(), True, "none", forensics=given))
 
 
-def all_reports(members: Members) -> list[Report]:
+def all_reports(members: Members) -> list[TrialReport]:
     reports = []
     while not members.are_over:
         reports += members.advance()
     return reports
 
 
-def last(reports: list[Report]) -> dict[str, Report]:
+def last(reports: list[TrialReport]) -> dict[str, TrialReport]:
     return {report.trial_id: report for report in reports if report.is_last}
 
 

@@ -30,7 +30,7 @@ from sweep.live.metrics import Metrics
 from sweep.live.views import Views
 from sweep.records import TrialResult
 from sweep.running import cluster, runner
-from sweep.running.job import Job, Progress, Report, RunOptions
+from sweep.running.job import Job, Progress, RunOptions, TrialReport
 from sweep.running.placement import Node, Placement
 from sweep.running.ray_scheduler import StudyScheduler
 from sweep.running.session import StudySession
@@ -354,7 +354,7 @@ def test_where_ray_ends_a_training_for_lack_of_memory_fewer_run_at_once(tmp_path
         for name in ("ray0", "ray2"):
             (job,) = searcher._jobs[name].values()
             row = runner.crashed_result(job, searcher._options, "")
-            searcher.on_trial_complete(name, {REPORTS_KEY: [Report(job.trial_id, result=row, is_last=True)]})
+            searcher.on_trial_complete(name, {REPORTS_KEY: [TrialReport(job.trial_id, result=row, is_last=True)]})
         again = searcher.suggest("ray5")
         assert isinstance(again, dict) and again[JOBS_KEY][0].trial_id == "0001" and searcher.suggest("ray6") is None
 
@@ -367,7 +367,7 @@ def test_a_crashed_training_is_not_taken_for_a_pruned_one(tmp_path) -> None:
         (job,) = searcher.suggest(f"ray{attempt}")[JOBS_KEY]
         row = dataclasses.replace(runner.crashed_result(job, options(loaded, tmp_path), ""), num_steps=5)
         searcher.on_trial_result(
-            f"ray{attempt}", {runner.IF_PRUNED_KEY: row, REPORTS_KEY: [Report(job.trial_id, _progress())]}
+            f"ray{attempt}", {runner.IF_PRUNED_KEY: row, REPORTS_KEY: [TrialReport(job.trial_id, _progress())]}
         )
         if attempt == 0:
             view.retried = lambda job, reason: None  # type: ignore[method-assign]
@@ -397,7 +397,7 @@ def test_the_lanes_share_out_what_is_left(tmp_path) -> None:
         assert searcher.suggest("c") is None, "both lanes are taken"
         for name in ("0003", "0004"):
             row = runner.crashed_result(searcher._jobs["b"][name], searcher._options, "")
-            report = {REPORTS_KEY: [Report(name, result=row, is_last=True)]}
+            report = {REPORTS_KEY: [TrialReport(name, result=row, is_last=True)]}
             if name == "0003":
                 searcher.on_trial_result("b", report)
             else:
@@ -418,7 +418,7 @@ def test_trainings_whose_process_died_go_on_in_processes_of_their_own(tmp_path) 
         )
         jobs = searcher.suggest("a")[JOBS_KEY]
         row = runner.crashed_result(jobs[1], searcher._options, "")
-        searcher.on_trial_result("a", {REPORTS_KEY: [Report("0001", result=row, is_last=True)]})
+        searcher.on_trial_result("a", {REPORTS_KEY: [TrialReport("0001", result=row, is_last=True)]})
         searcher.on_trial_complete("a", error=True)
         why = "the process died that it shared with others; it goes on in one of its own"
         assert sorted(told) == [("0000", why), ("0002", why)] and [r.trial_id for r in session.results] == ["0001"]

@@ -17,6 +17,7 @@ OUTPUT_STRIDE = 4
 """Input frames an output frame of the built-in models; at 8 some real sentences have too few frames for CTC."""
 
 NormKind = Literal["batch", "group", "layer"]
+AttentionKernel = Literal["sdpa", "written_out"]
 
 
 class NetworkSpec(Spec, ABC):
@@ -70,6 +71,10 @@ class TeacherConfig(NetworkSpec):
     """Layers (attention and feed-forward) after the convolutions."""
     attention: bool = True
     """Whether frames attend to each other, before the convolutions and in the encoder layers."""
+    attention_kernel: AttentionKernel = "sdpa"
+    """How attention is computed: `sdpa` by torch's `scaled_dot_product_attention`, which keeps the scores in fp32, or
+    `written_out` as softmax(QK^T)V, as `nn.MultiheadAttention` does where it returns its weights: in half precision
+    the scores are half then, and in fp16 they can overflow."""
     num_heads: int = Field(default=8, ge=1, le=64)
     """Heads of each attention, at every width."""
     hidden_size: int = Field(default=1024, ge=1, le=65_536)

@@ -26,6 +26,7 @@ NORMS: Sequence[NormKind] = ("batch", "group", "layer")
 TINY_CONFIGS: list[BuiltIn] = [
     *(TeacherConfig(width=TINY, norm=norm) for norm in NORMS),
     TeacherConfig(width=TINY, attention=False),
+    TeacherConfig(width=TINY, attention_kernel="written_out"),
     *(MobileNetConfig(width=TINY, norm=norm) for norm in NORMS),
     *(MobileNetTeacherConfig(width=TINY, norm=norm) for norm in NORMS),
 ]
@@ -38,7 +39,8 @@ FAMILIES: list[BuiltIn] = [
 
 def name(config: BuiltIn) -> str:
     without_attention = isinstance(config, TeacherConfig) and not config.attention
-    return f"{config.kind}-{config.norm}" + ("-no-attention" if without_attention else "")
+    written_out = isinstance(config, TeacherConfig) and config.attention_kernel == "written_out"
+    return f"{config.kind}-{config.norm}{'-no-attention' * without_attention}{'-written-out' * written_out}"
 
 
 def build(config: BuiltIn, seed: int = 0) -> CtcModel:

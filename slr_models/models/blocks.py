@@ -283,5 +283,7 @@ def scale_weights(model: nn.Module, init_scale: float, conv_scale: float) -> Non
     for module in model.modules():
         if isinstance(module, Conv | DepthwiseConv):
             module.weight.mul_(init_scale * conv_scale)
-        elif isinstance(module, nn.Linear):
-            module.weight.mul_(init_scale)
+        elif isinstance(module, nn.Linear | nn.LSTM):
+            for weights in module.parameters(recurse=False):
+                if weights.ndim > 1:
+                    weights.mul_(init_scale)

@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from pydantic import Field, JsonValue
 
@@ -22,6 +22,9 @@ AttentionKernel = Literal["sdpa", "written_out"]
 
 class NetworkSpec(Spec, ABC):
     """Settings that the built-in models share, and how one is built."""
+
+    is_stackable: ClassVar[bool] = True
+    """Whether `torch.func.vmap` can run it over the stacked weights of several."""
 
     width: float = Field(default=1.0, ge=0.0625, le=2.0)
     """Factor on every channel count. 1 is the full-size model; 0.125 a proxy that trains on a CPU."""
@@ -111,6 +114,26 @@ class MobileNetTeacherConfig(NetworkSpec):
         return large(self, groups, vocabulary_size)
 
 
+class CnnBiLstmConfig(NetworkSpec):
+    """Settings of the field's usual network: two convolutions with pooling, then a bidirectional LSTM."""
+
+    kind: Literal["cnn_bilstm"] = "cnn_bilstm"
+    is_stackable: ClassVar[bool] = False
+    norm: NormKind = "batch"
+    """Normalization of the convolutional part, by default the field's; its statistics come from valid frames only."""
+    hidden_size: int = Field(default=1024, ge=1, le=65_536)
+    """Channels of the convolutions, and of both directions of the LSTM together, at width 1; the width scales it,
+    rounded to a multiple of 8."""
+    num_lstm_layers: int = Field(default=2, ge=1, le=16)
+    """Bidirectional layers."""
+
+    def network(self, groups: Sequence[FeatureGroup], vocabulary_size: int) -> "CtcModel":
+        """See `NetworkSpec.network`."""
+        from slr_models.models.cnn_bilstm import CnnBiLstm
+
+        return CnnBiLstm(self, groups, vocabulary_size)
+
+
 class CustomModelConfig(Spec):
     """A model made by the user's function `factory(num_features=, groups=, vocabulary_size=, **options)`."""
 
@@ -139,6 +162,7 @@ class CustomModelConfig(Spec):
 
 
 ModelConfig = Annotated[
-    TeacherConfig | MobileNetConfig | MobileNetTeacherConfig | CustomModelConfig, Field(discriminator="kind")
+    TeacherConfig | MobileNetConfig | MobileNetTeacherConfig | CnnBiLstmConfig | CustomModelConfig,
+    Field(discriminator="kind"),
 ]
 """Any model configuration; `kind` says which."""

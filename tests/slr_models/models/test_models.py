@@ -7,16 +7,25 @@ import pytest
 import torch
 from pydantic import TypeAdapter, ValidationError
 from torch import Tensor, nn
+from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from slr_models.data.batch import FeatureGroup
 from slr_models.errors import SettingError
-from slr_models.models import CtcModel, MobileNetConfig, MobileNetTeacherConfig, ModelConfig, TeacherConfig
+from slr_models.models import (
+    CnnBiLstmConfig,
+    CtcModel,
+    MobileNetConfig,
+    MobileNetTeacherConfig,
+    ModelConfig,
+    TeacherConfig,
+)
 from slr_models.models.blocks import Conv, DepthwiseConv, SelfAttention
+from slr_models.models.cnn_bilstm import BiLstm, halve, reversed_positions
 from slr_models.models.configs import NormKind
 from slr_models.models.norm import Frames
 from sweep.testing import ModelCase, ModelKit
 
-BuiltIn = TeacherConfig | MobileNetConfig | MobileNetTeacherConfig
+BuiltIn = TeacherConfig | MobileNetConfig | MobileNetTeacherConfig | CnnBiLstmConfig
 
 NUM_FEATURES = 20
 GROUPS = (FeatureGroup("hands", 0, 12), FeatureGroup("pose", 12, 20))
@@ -29,11 +38,13 @@ TINY_CONFIGS: list[BuiltIn] = [
     TeacherConfig(width=TINY, attention_kernel="written_out"),
     *(MobileNetConfig(width=TINY, norm=norm) for norm in NORMS),
     *(MobileNetTeacherConfig(width=TINY, norm=norm) for norm in NORMS),
+    *(CnnBiLstmConfig(width=TINY, norm=norm) for norm in NORMS),
 ]
 FAMILIES: list[BuiltIn] = [
     TeacherConfig(width=TINY),
     MobileNetConfig(width=TINY),
     MobileNetTeacherConfig(width=TINY),
+    CnnBiLstmConfig(width=TINY, norm="group"),
 ]
 
 
@@ -66,6 +77,7 @@ def one_thread() -> None:
         (TeacherConfig(), 40e6, 50e6, 50, 100),
         (MobileNetConfig(), 15.7e6 * 0.95, 15.7e6 * 1.05, 20, 20),
         (MobileNetTeacherConfig(), 40e6, 50e6, 50, 100),
+        (CnnBiLstmConfig(), 22e6, 23e6, 6, 6),
     ],
     ids=lambda value: value.kind if isinstance(value, BuiltIn) else "",
 )
@@ -117,11 +129,11 @@ def test_initial_scales(config: BuiltIn) -> None:
             factor = 1.0
             if isinstance(before, Conv | DepthwiseConv):
                 factor = 2.0
-            elif isinstance(before, nn.Linear) and key == "weight":
+            elif isinstance(before, nn.Linear | nn.LSTM) and key.startswith("weight"):
                 factor = 0.5
             torch.testing.assert_close(scaled_weight, weight * factor, atol=0, rtol=0)
         assert all(parameter.ndim == 1 for parameter in before.parameters(recurse=False)) or isinstance(
-            before, Conv | DepthwiseConv | nn.Linear
+            before, Conv | DepthwiseConv | nn.Linear | nn.LSTM
         ), "a weight that no scale reaches"
 
 
@@ -188,6 +200,26 @@ def test_groups_must_partition_the_features(config: BuiltIn, groups: tuple[Featu
 def test_a_vocabulary_needs_a_label() -> None:
     with pytest.raises(SettingError, match="at least one label"):
         MobileNetConfig().build(NUM_FEATURES, GROUPS, 1, 0)
+
+
+@pytest.mark.parametrize("lengths", [(37, 37, 37), (37, 1, 22)])
+def test_the_lstm_of_each_direction_meets_the_valid_frames_alone(lengths: tuple[int, ...]) -> None:
+    """As torch's bidirectional layer does over a packed sequence."""
+    ours, torchs = BiLstm(6, 8), nn.LSTM(6, 4, batch_first=True, bidirectional=True)
+    weights = dict(ours.lstm.state_dict())
+    weights |= {f"{key}_reverse": value for key, value in ours.reversed_lstm.state_dict().items()}
+    torchs.load_state_dict(weights)
+    x_BSC, lengths_B = torch.randn(3, 37, 6), torch.tensor(lengths)
+    packed, _ = torchs(pack_padded_sequence(x_BSC, lengths_B, batch_first=True, enforce_sorted=False))
+    expected_BSD, _ = pad_packed_sequence(packed, batch_first=True, total_length=37)
+    y_BSD = ours(x_BSC, reversed_positions(lengths_B, 37))
+    is_valid_BS = torch.arange(37) < lengths_B[:, None]
+    torch.testing.assert_close(y_BSD[is_valid_BS], expected_BSD[is_valid_BS], atol=1e-6, rtol=1e-6)
+
+
+def test_pooling_keeps_a_last_odd_frame() -> None:
+    x_BTC = torch.tensor([[[1.0], [3.0], [2.0]]])
+    assert halve(x_BTC).flatten().tolist() == [3.0, 2.0]
 
 
 def test_kind_selects_the_configuration() -> None:

@@ -85,8 +85,13 @@ class CnnBiLstm(CtcModel):
 
     @property
     def num_layers(self) -> int:
-        """The feature embedding, convolutions, BiLSTM layers (both directions are one) and the classifier."""
+        """See `CtcModel.num_layers`."""
         return 2 + len(self.convs) + len(self.lstms)
+
+    @property
+    def total_layers(self) -> int:
+        """See `CtcModel.total_layers`."""
+        return self.num_layers + len(self.embedding.linears) - 1 + len(self.lstms)
 
     def output_lengths(self, lengths_B: Tensor) -> Tensor:
         """ceil(length / 4)."""

@@ -21,7 +21,11 @@ AttentionKernel = Literal["sdpa", "written_out"]
 
 
 class NetworkSpec(Spec, ABC):
-    """Settings that the built-in models share, and how one is built."""
+    """Settings that the built-in models share, and how one is built.
+
+    Sizes that a model's description names are those of its defaults for 225 features in three groups and a vocabulary
+    of 1232; layers are counted as `CtcModel.num_layers` says.
+    """
 
     is_stackable: ClassVar[bool] = True
     """Whether `torch.func.vmap` can run it over the stacked weights of several."""
@@ -65,7 +69,7 @@ class NetworkSpec(Spec, ABC):
 
 
 class TeacherConfig(NetworkSpec):
-    """Settings of the teacher; the defaults have 44 M parameters and 70 layers (four feature groups)."""
+    """Settings of the teacher: 43.7 M parameters; 31 layers on the longest path, 69 in total."""
 
     kind: Literal["teacher"] = "teacher"
     num_modules: int = Field(default=9, ge=1, le=32)
@@ -91,7 +95,7 @@ class TeacherConfig(NetworkSpec):
 
 
 class MobileNetConfig(NetworkSpec):
-    """Settings of the baseline: 15.7 M parameters and 20 layers at width 1."""
+    """Settings of the baseline: 15.6 M parameters; 65 layers on the longest path (its source: 20 rows), 67 in total."""
 
     kind: Literal["baseline"] = "baseline"
 
@@ -103,7 +107,10 @@ class MobileNetConfig(NetworkSpec):
 
 
 class MobileNetTeacherConfig(NetworkSpec):
-    """Settings of the scaled-up baseline: the teacher's size and depth without its branches and attention."""
+    """Settings of the scaled-up baseline, of the teacher's size without its branches and attention.
+
+    44.4 M parameters; 182 layers on the longest path, 184 in total.
+    """
 
     kind: Literal["mobilenet_teacher"] = "mobilenet_teacher"
 
@@ -115,7 +122,10 @@ class MobileNetTeacherConfig(NetworkSpec):
 
 
 class CnnBiLstmConfig(NetworkSpec):
-    """Settings of the field's usual network: two convolutions with pooling, then a bidirectional LSTM."""
+    """Settings of the field's usual network: two convolutions with pooling, then a bidirectional LSTM.
+
+    21.9 M parameters; 6 layers on the longest path, 10 in total.
+    """
 
     kind: Literal["cnn_bilstm"] = "cnn_bilstm"
     is_stackable: ClassVar[bool] = False

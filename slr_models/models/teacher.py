@@ -164,10 +164,17 @@ class Teacher(CtcModel):
 
     @property
     def num_layers(self) -> int:
-        """Convolutions, each parallel branch counted, linear layers, and attentions (one each)."""
-        num_linear = len(self.embedding.linears) + 2 + 2 * len(self.encoder)
-        num_attention = 0 if self.fusion is None else 1 + len(self.encoder)
-        return len(self.stem_convs) + 6 * len(self.inceptions) + num_linear + num_attention
+        """See `CtcModel.num_layers`: an Inception module is two deep."""
+        return 1 + self._num_attentions + len(self.stem_convs) + 2 * len(self.inceptions) + 2 * len(self.encoder) + 2
+
+    @property
+    def total_layers(self) -> int:
+        """See `CtcModel.total_layers`: an Inception module has six, as its source counts them."""
+        return self.num_layers + len(self.embedding.linears) - 1 + 4 * len(self.inceptions)
+
+    @property
+    def _num_attentions(self) -> int:
+        return 0 if self.fusion is None else 1 + len(self.encoder)
 
     def output_lengths(self, lengths_B: Tensor) -> Tensor:
         """ceil(length / 4)."""

@@ -72,20 +72,61 @@ def one_thread() -> None:
 
 
 @pytest.mark.parametrize(
-    ("config", "least", "most", "least_layers", "most_layers"),
+    ("config", "parameters", "num_layers", "total_layers"),
     [
-        (TeacherConfig(), 40e6, 50e6, 50, 100),
-        (MobileNetConfig(), 15.7e6 * 0.95, 15.7e6 * 1.05, 20, 20),
-        (MobileNetTeacherConfig(), 40e6, 50e6, 50, 100),
-        (CnnBiLstmConfig(), 22e6, 23e6, 6, 6),
+        (TeacherConfig(), 44.40e6, 31, 70),
+        (MobileNetConfig(), 15.98e6, 65, 68),
+        (MobileNetTeacherConfig(), 44.73e6, 182, 185),
+        (CnnBiLstmConfig(), 22.57e6, 6, 11),
     ],
     ids=lambda value: value.kind if isinstance(value, BuiltIn) else "",
 )
-def test_full_size(config: BuiltIn, least: float, most: float, least_layers: int, most_layers: int) -> None:
+def test_full_size(config: BuiltIn, parameters: float, num_layers: int, total_layers: int) -> None:
+    """At 1629 features in four groups and a vocabulary of 1232."""
     groups = tuple(FeatureGroup(str(i), round(i * 407.25), round((i + 1) * 407.25)) for i in range(4))
-    model = config.build(1629, groups, 1232, 0)
-    assert least <= sum(parameter.numel() for parameter in model.parameters()) <= most
-    assert least_layers <= model.num_layers <= most_layers
+    assert config.num_parameters(groups, 1232) == pytest.approx(parameters, rel=5e-4)
+    with torch.device("meta"):
+        model = config.network(groups, 1232)
+    assert (model.num_layers, model.total_layers) == (num_layers, total_layers)
+
+
+def matrices_on_the_longest_path(model: CtcModel) -> int:
+    """Of the autograd graph of its logits: how many operations on the way take a matrix or a kernel."""
+    features_BTF, lengths_B = features([16, 9])
+    first = model(features_BTF.requires_grad_(), lengths_B).grad_fn
+    matrices = {id(weight) for weight in model.parameters() if weight.ndim > 1}
+    # Of a node: whether it is a matrix in another shape, and else the length of the longest path to the features.
+    found: dict[object, tuple[bool, int | None]] = {}
+    pending = [first]
+    while pending:
+        node = pending[-1]
+        before = [other for other, _ in node.next_functions if other is not None]
+        if missing := [other for other in before if other not in found]:
+            pending += missing
+            continue
+        pending.pop()
+        lengths = [length for _, length in map(found.__getitem__, before) if length is not None]
+        has_matrix = any(is_matrix for is_matrix, _ in map(found.__getitem__, before))
+        if not before:
+            variable = node.variable
+            found[node] = id(variable) in matrices, 0 if variable is features_BTF else None
+        elif lengths:
+            found[node] = False, max(lengths) + has_matrix
+        else:
+            found[node] = has_matrix, None
+    longest = found[first][1]
+    assert longest is not None
+    return longest
+
+
+@pytest.mark.parametrize(
+    "config", [TeacherConfig(width=TINY), TeacherConfig(width=TINY, attention=False, num_modules=2), *FAMILIES[1:3]]
+)
+def test_layers_are_those_on_the_longest_path(config: BuiltIn) -> None:
+    model = build(config)
+    # An attention is one layer with its two products.
+    attentions = sum(isinstance(module, SelfAttention) for module in model.modules())
+    assert model.num_layers == matrices_on_the_longest_path(model) - attentions
 
 
 def test_teacher_layers_are_those_that_it_holds() -> None:
@@ -95,8 +136,14 @@ def test_teacher_layers_are_those_that_it_holds() -> None:
     # A module's merged pointwise convolution stands for three branches: two more than it is modules.
     convolutions = sum(isinstance(module, Conv) for module in modules) + 2 * 9
     linears = sum(isinstance(module, nn.Linear) for module in modules) - 2 * attentions
-    assert model.num_layers == convolutions + linears + attentions
-    assert build(TeacherConfig(width=TINY, num_modules=3, attention=False)).num_layers < 50
+    assert model.total_layers == convolutions + linears + attentions
+
+
+@pytest.mark.parametrize("config", FAMILIES[1:], ids=name)
+def test_layers_in_all_are_the_modules_that_hold_weights(config: BuiltIn) -> None:
+    model = build(config)
+    kinds = (Conv, DepthwiseConv, nn.Linear, nn.LSTM)
+    assert model.total_layers == sum(isinstance(module, kinds) for module in model.modules())
 
 
 class TestModels(ModelKit):

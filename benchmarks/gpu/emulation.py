@@ -18,7 +18,7 @@ from sweep.training.config import TrialConfig
 from sweep.training.train import Training
 
 CPU = torch.device("cpu")
-MODELS = ("baseline", "teacher")
+MODELS = ("baseline", "teacher", "cnn_bilstm")
 LEARNING_RATE = 1e-4
 LOSS_TOLERANCE = 0.01
 """Of the loss of each step. Where no update is left out, emulated fp16 and fp32 differ by at most 0.004 in the same

@@ -8,7 +8,7 @@ from pydantic import TypeAdapter
 from slr_models.data import SyntheticConfig
 from sweep.training.config import TrialConfig
 
-MODELS = ("teacher", "baseline", "mobilenet_teacher")
+MODELS = ("teacher", "baseline", "mobilenet_teacher", "cnn_bilstm")
 """Every shipped one."""
 
 

@@ -7,6 +7,7 @@ base.py      what every network offers (`CtcModel`)
 from typing import TYPE_CHECKING, Any
 
 from slr_models.models.configs import (
+    CnnBiLstmConfig,
     CustomModelConfig,
     MobileNetConfig,
     MobileNetTeacherConfig,
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from slr_models.models.base import CtcModel
 
 __all__ = [
+    "CnnBiLstmConfig",
     "CtcModel",
     "CustomModelConfig",
     "MobileNetConfig",

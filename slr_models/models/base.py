@@ -37,13 +37,32 @@ class CtcModel(nn.Module, ABC):
 
     @property
     def num_layers(self) -> int:
-        """Layers with weights; here the linear and convolutional ones of torch.
+        """Layers with weights on the longest path from the features to the logits.
 
-        The built-in models count as their sources do (each says how): biases, norms and pools count nothing, an
-        attention counts one with its projections.
+        All models are counted alike. A layer is a linear layer, a convolution, a recurrent layer, or an attention with
+        its projections; biases, norms and pools are none. Of parallel branches the longest counts, be they those of a
+        module, the embeddings of the feature groups, or the directions of a recurrent layer. `total_layers` has the
+        same layers, each branch counted.
+
+        Here torch's own layers are counted as if they followed one another; a model with branches says it itself.
         """
-        kinds = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.LSTM, nn.GRU, nn.MultiheadAttention)
-        return sum(isinstance(module, kinds) for module in self.modules())
+        return _count_layers(self, all_directions=False)
+
+    @property
+    def total_layers(self) -> int:
+        """Layers with weights in all, see `num_layers`."""
+        return _count_layers(self, all_directions=True)
+
+
+_LAYERS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.MultiheadAttention)
+
+
+def _count_layers(module: nn.Module, all_directions: bool) -> int:
+    if isinstance(module, nn.RNNBase):
+        return module.num_layers * (2 if all_directions and module.bidirectional else 1)
+    if isinstance(module, _LAYERS):
+        return 1
+    return sum(_count_layers(child, all_directions) for child in module.children())
 
 
 def ceil_div_lengths(lengths_B: Tensor, stride: int) -> Tensor:

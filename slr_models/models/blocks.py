@@ -1,8 +1,10 @@
 """Layers that the models share: convolution and pooling over frames, attention, and the feature embedding.
 
-Dimension legend: B batch, T input frames, S frames after a stride, C channels, D model size, F features.
+Dimension legend: B batch, T input frames, S frames after a stride, C channels, D model size, F features; of attention:
+H heads, E = D / H, N utterances times heads.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any, cast
 
@@ -12,6 +14,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from slr_models.data.batch import FeatureGroup
+from slr_models.models.configs import AttentionKernel
 from slr_models.models.norm import Frames, full_precision
 from slr_models.models.small_heads import LARGEST_HEAD, attend
 from slr_models.models.stacking import by_utterance, stackable
@@ -181,15 +184,39 @@ max_pool = by_utterance(_max_pool)
 The input must be at least 0 with 0 in the padding: then the padding never wins.
 """
 
-_dot_product_attention = by_utterance(F.scaled_dot_product_attention)
+
+def _written_out_attention(
+    query_BHTE: Tensor, key_BHTE: Tensor, value_BHTE: Tensor, attend_B11T: Tensor | None
+) -> Tensor:
+    """softmax(QK^T)V in the order of `nn.MultiheadAttention` with `need_weights=True`: scaled queries, scores, product.
+
+    Under autocast the scores are half, while `scaled_dot_product_attention` keeps them in float32.
+    """
+    batch, num_heads, _, head = query_BHTE.shape
+    query_NTE, key_NTE, value_NTE = (x_BHTE.flatten(0, 1) for x_BHTE in (query_BHTE, key_BHTE, value_BHTE))
+    query_NTE = query_NTE * math.sqrt(1.0 / head)
+    if attend_B11T is None:
+        scores_NTT = torch.bmm(query_NTE, key_NTE.transpose(1, 2))
+    else:
+        mask_B11T = torch.zeros_like(attend_B11T, dtype=query_NTE.dtype).masked_fill(~attend_B11T, -torch.inf)
+        mask_N1T = mask_B11T.expand(batch, num_heads, -1, -1).flatten(0, 1)
+        scores_NTT = torch.baddbmm(mask_N1T, query_NTE, key_NTE.transpose(1, 2))
+    return torch.bmm(scores_NTT.softmax(2), value_NTE).view(query_BHTE.shape)
+
+
+_KERNELS: dict[AttentionKernel, Callable[..., Tensor]] = {
+    "sdpa": by_utterance(F.scaled_dot_product_attention),
+    "written_out": by_utterance(_written_out_attention),
+}
 
 
 class SelfAttention(nn.Module):
     """Multi-head self-attention over valid frames, [B, T, D] -> [B, T, D]."""
 
-    def __init__(self, size: int, num_heads: int) -> None:
+    def __init__(self, size: int, num_heads: int, kernel: AttentionKernel = "sdpa") -> None:
         super().__init__()
         self.num_heads = num_heads
+        self.kernel = kernel
         self.query_key_value = nn.Linear(size, 3 * size)
         self.output = nn.Linear(size, size)
 
@@ -206,11 +233,13 @@ class SelfAttention(nn.Module):
             qkv_BTP = self.query_key_value(x_BTD)
             return cast(Tensor, self.output(attend(qkv_BTP, frames.lengths_B, self.num_heads)))
         query_BHTE, key_BHTE, value_BHTE = self._project(x_BTD)
-        y_BHTE = _dot_product_attention(query_BHTE, key_BHTE, value_BHTE, frames.attend_B11T)
+        y_BHTE = _KERNELS[self.kernel](query_BHTE, key_BHTE, value_BHTE, frames.attend_B11T)
         return cast(Tensor, self.output(y_BHTE.transpose(1, 2).flatten(2)))
 
     def _is_small(self, x_BTD: Tensor) -> bool:
         """Whether the heads are so small that torch's kernel is slow. Half precision, also emulated, goes its way."""
+        if self.kernel != "sdpa":
+            return False
         is_plain = x_BTD.device.type == "cpu" and x_BTD.dtype == torch.float32 and not torch.is_autocast_enabled("cuda")
         return is_plain and x_BTD.shape[2] // self.num_heads <= LARGEST_HEAD
 
@@ -254,5 +283,7 @@ def scale_weights(model: nn.Module, init_scale: float, conv_scale: float) -> Non
     for module in model.modules():
         if isinstance(module, Conv | DepthwiseConv):
             module.weight.mul_(init_scale * conv_scale)
-        elif isinstance(module, nn.Linear):
-            module.weight.mul_(init_scale)
+        elif isinstance(module, nn.Linear | nn.LSTM):
+            for weights in module.parameters(recurse=False):
+                if weights.ndim > 1:
+                    weights.mul_(init_scale)

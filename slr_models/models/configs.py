@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from pydantic import Field, JsonValue
 
@@ -17,10 +17,18 @@ OUTPUT_STRIDE = 4
 """Input frames an output frame of the built-in models; at 8 some real sentences have too few frames for CTC."""
 
 NormKind = Literal["batch", "group", "layer"]
+AttentionKernel = Literal["sdpa", "written_out"]
 
 
 class NetworkSpec(Spec, ABC):
-    """Settings that the built-in models share, and how one is built."""
+    """Settings that the built-in models share, and how one is built.
+
+    Sizes that a model's description names are those of its defaults for 225 features in three groups and a vocabulary
+    of 1232; layers are counted as `CtcModel.num_layers` says.
+    """
+
+    is_stackable: ClassVar[bool] = True
+    """Whether `torch.func.vmap` can run it over the stacked weights of several."""
 
     width: float = Field(default=1.0, ge=0.0625, le=2.0)
     """Factor on every channel count. 1 is the full-size model; 0.125 a proxy that trains on a CPU."""
@@ -61,7 +69,7 @@ class NetworkSpec(Spec, ABC):
 
 
 class TeacherConfig(NetworkSpec):
-    """Settings of the teacher; the defaults have 44 M parameters and 70 layers (four feature groups)."""
+    """Settings of the teacher: 43.7 M parameters; 31 layers on the longest path, 69 in total."""
 
     kind: Literal["teacher"] = "teacher"
     num_modules: int = Field(default=9, ge=1, le=32)
@@ -70,6 +78,10 @@ class TeacherConfig(NetworkSpec):
     """Layers (attention and feed-forward) after the convolutions."""
     attention: bool = True
     """Whether frames attend to each other, before the convolutions and in the encoder layers."""
+    attention_kernel: AttentionKernel = "sdpa"
+    """How attention is computed: `sdpa` by torch's `scaled_dot_product_attention`, which keeps the scores in fp32, or
+    `written_out` as softmax(QK^T)V, as `nn.MultiheadAttention` does where it returns its weights: in half precision
+    the scores are half then, and in fp16 they can overflow."""
     num_heads: int = Field(default=8, ge=1, le=64)
     """Heads of each attention, at every width."""
     hidden_size: int = Field(default=1024, ge=1, le=65_536)
@@ -83,7 +95,7 @@ class TeacherConfig(NetworkSpec):
 
 
 class MobileNetConfig(NetworkSpec):
-    """Settings of the baseline: 15.7 M parameters and 20 layers at width 1."""
+    """Settings of the baseline: 15.6 M parameters; 65 layers on the longest path (its source: 20 rows), 67 in total."""
 
     kind: Literal["baseline"] = "baseline"
 
@@ -95,7 +107,10 @@ class MobileNetConfig(NetworkSpec):
 
 
 class MobileNetTeacherConfig(NetworkSpec):
-    """Settings of the scaled-up baseline: the teacher's size and depth without its branches and attention."""
+    """Settings of the scaled-up baseline, of the teacher's size without its branches and attention.
+
+    44.4 M parameters; 182 layers on the longest path, 184 in total.
+    """
 
     kind: Literal["mobilenet_teacher"] = "mobilenet_teacher"
 
@@ -104,6 +119,29 @@ class MobileNetTeacherConfig(NetworkSpec):
         from slr_models.models.mobilenet import large
 
         return large(self, groups, vocabulary_size)
+
+
+class CnnBiLstmConfig(NetworkSpec):
+    """Settings of the field's usual network: two convolutions with pooling, then a bidirectional LSTM.
+
+    21.9 M parameters; 6 layers on the longest path, 10 in total.
+    """
+
+    kind: Literal["cnn_bilstm"] = "cnn_bilstm"
+    is_stackable: ClassVar[bool] = False
+    norm: NormKind = "batch"
+    """Normalization of the convolutional part, by default the field's; its statistics come from valid frames only."""
+    hidden_size: int = Field(default=1024, ge=1, le=65_536)
+    """Channels of the convolutions, and of both directions of the LSTM together, at width 1; the width scales it,
+    rounded to a multiple of 8."""
+    num_lstm_layers: int = Field(default=2, ge=1, le=16)
+    """Bidirectional layers."""
+
+    def network(self, groups: Sequence[FeatureGroup], vocabulary_size: int) -> "CtcModel":
+        """See `NetworkSpec.network`."""
+        from slr_models.models.cnn_bilstm import CnnBiLstm
+
+        return CnnBiLstm(self, groups, vocabulary_size)
 
 
 class CustomModelConfig(Spec):
@@ -134,6 +172,7 @@ class CustomModelConfig(Spec):
 
 
 ModelConfig = Annotated[
-    TeacherConfig | MobileNetConfig | MobileNetTeacherConfig | CustomModelConfig, Field(discriminator="kind")
+    TeacherConfig | MobileNetConfig | MobileNetTeacherConfig | CnnBiLstmConfig | CustomModelConfig,
+    Field(discriminator="kind"),
 ]
 """Any model configuration; `kind` says which."""

@@ -114,6 +114,11 @@ class InvertedResidual(nn.Module):
         self.project = Conv(expanded, out_channels)
         self.project_norm = MaskedNorm(norm, out_channels, relu=False)
 
+    @property
+    def num_layers(self) -> int:
+        """Two or three convolutions, and two layers of the gate."""
+        return 2 + (self.expand is not None) + 2 * (self.squeeze_excite is not None)
+
     def _activate(self, x_BTC: Tensor) -> Tensor:
         """Hard-swish where the row has it; ReLU is part of the norms."""
         return F.hardswish(x_BTC) if self.hard_swish else x_BTC
@@ -164,11 +169,13 @@ class MobileNet(CtcModel):
 
     @property
     def num_layers(self) -> int:
-        """Rows as in the paper's table, where an inverted residual is one (it holds two or three convolutions).
+        """See `CtcModel.num_layers`; the paper's table has an inverted residual as one row."""
+        return 5 + sum(cast(InvertedResidual, block).num_layers for block in self.blocks)
 
-        The feature embedding, stem, blocks, last convolution, fully connected layer and classifier.
-        """
-        return 5 + len(self.blocks)
+    @property
+    def total_layers(self) -> int:
+        """See `CtcModel.total_layers`."""
+        return self.num_layers + len(self.embedding.linears) - 1
 
     def output_lengths(self, lengths_B: Tensor) -> Tensor:
         """ceil(length / 4)."""

@@ -25,7 +25,7 @@ from slr_models.models.blocks import (
     scale_channels,
     scale_weights,
 )
-from slr_models.models.configs import OUTPUT_STRIDE, NormKind, TeacherConfig
+from slr_models.models.configs import OUTPUT_STRIDE, AttentionKernel, NormKind, TeacherConfig
 from slr_models.models.norm import Frames, MaskedNorm, full_precision
 
 
@@ -107,11 +107,11 @@ class Inception(nn.Module):
 class EncoderLayer(nn.Module):
     """Pre-norm attention (if any) and feed-forward layer with residuals, [B, S, D] -> [B, S, D]."""
 
-    def __init__(self, size: int, num_heads: int, attention: bool, dropout_probability: float) -> None:
+    def __init__(self, size: int, num_heads: int, kernel: AttentionKernel | None, dropout_probability: float) -> None:
         super().__init__()
         self.dropout_probability = dropout_probability
-        self.attention_norm = nn.LayerNorm(size) if attention else None
-        self.attention = SelfAttention(size, num_heads) if attention else None
+        self.attention_norm = nn.LayerNorm(size) if kernel is not None else None
+        self.attention = SelfAttention(size, num_heads, kernel) if kernel is not None else None
         self.feed_forward_norm = nn.LayerNorm(size)
         self.expand = nn.Linear(size, FEED_FORWARD_FACTOR * size)
         self.contract = nn.Linear(FEED_FORWARD_FACTOR * size, size)
@@ -132,13 +132,14 @@ class Teacher(CtcModel):
     def __init__(self, config: TeacherConfig, groups: Sequence[FeatureGroup], vocabulary_size: int) -> None:
         super().__init__()
         width, norm, heads = config.width, config.norm, config.num_heads
+        kernel = config.attention_kernel if config.attention else None
         self.dropout_probability = config.dropout
         embedding = scale_channels(EMBEDDING_CHANNELS, width, heads)
         hidden = scale_channels(config.hidden_size, width, heads)
         stem = [scale_channels(channels, width) for channels in STEM_CHANNELS]
         self.embedding = GroupEmbedding(groups, embedding)
-        self.fusion_norm = nn.LayerNorm(embedding) if config.attention else None
-        self.fusion = SelfAttention(embedding, heads) if config.attention else None
+        self.fusion_norm = nn.LayerNorm(embedding) if kernel is not None else None
+        self.fusion = SelfAttention(embedding, heads, kernel) if kernel is not None else None
         self.stem_convs = nn.ModuleList(
             [
                 Conv(embedding, stem[0], kernel_size=7, stride=2),
@@ -155,7 +156,7 @@ class Teacher(CtcModel):
             channels = branches.out_channels
         self.projection = nn.Linear(channels, hidden)
         self.encoder = nn.ModuleList(
-            EncoderLayer(hidden, heads, config.attention, config.dropout) for _ in range(config.num_encoder_layers)
+            EncoderLayer(hidden, heads, kernel, config.dropout) for _ in range(config.num_encoder_layers)
         )
         self.final_norm = nn.LayerNorm(hidden)
         self.classifier = nn.Linear(hidden, vocabulary_size)
@@ -163,10 +164,17 @@ class Teacher(CtcModel):
 
     @property
     def num_layers(self) -> int:
-        """Convolutions, each parallel branch counted, linear layers, and attentions (one each)."""
-        num_linear = len(self.embedding.linears) + 2 + 2 * len(self.encoder)
-        num_attention = 0 if self.fusion is None else 1 + len(self.encoder)
-        return len(self.stem_convs) + 6 * len(self.inceptions) + num_linear + num_attention
+        """See `CtcModel.num_layers`: an Inception module is two deep."""
+        return 1 + self._num_attentions + len(self.stem_convs) + 2 * len(self.inceptions) + 2 * len(self.encoder) + 2
+
+    @property
+    def total_layers(self) -> int:
+        """See `CtcModel.total_layers`: an Inception module has six, as its source counts them."""
+        return self.num_layers + len(self.embedding.linears) - 1 + 4 * len(self.inceptions)
+
+    @property
+    def _num_attentions(self) -> int:
+        return 0 if self.fusion is None else 1 + len(self.encoder)
 
     def output_lengths(self, lengths_B: Tensor) -> Tensor:
         """ceil(length / 4)."""

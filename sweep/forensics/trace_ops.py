@@ -182,12 +182,16 @@ class _Observer:
         outputs = [t for t in tensors_in(result) if t.is_floating_point()]
         if outputs:
             self._last_output = outputs[-1]
+        made = outputs
+        if name == "baddbmm" and len(args) == 3:
+            # What infinities a mask brings into a product are not of its making.
+            inputs, made = tensors_in(args[1:]), [outputs[0].where(args[0].isfinite(), 0.0)]
         if name == "softmax" and self._score_path == self._path:
             self._candidate_is_attention = True
         for tensor in outputs:
             self._label(tensor, name)
-        if (self._candidate is None or self._is_weak) and name not in _NO_RESULTS and not all_finite(outputs):
-            self._consider(name, func, args, kwargs, before or summarize(inputs), outputs)
+        if (self._candidate is None or self._is_weak) and name not in _NO_RESULTS and not all_finite(made):
+            self._consider(name, func, args, kwargs, before or summarize(inputs), made)
         return result
 
     @property

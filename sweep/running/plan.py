@@ -142,7 +142,7 @@ def _together_line(config: TrialConfig, dataset: Dataset, alone: Timing, num: in
     if shape(config) is None:
         return (
             f"side by side: nothing is gained by resources.stacked: {num}, since the gradients of the first setting "
-            f"cannot be computed with others': that takes fp32, no dropout, and no model of your own"
+            f"cannot be computed with others': that takes fp32, no dropout, no LSTM and no model of your own"
         )
     trainings = [_timed_training(config, dataset, alone.device) for _ in range(num)]
     steps = [record for _, record in train_together(trainings) if isinstance(record, StepRecord)]

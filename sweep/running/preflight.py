@@ -38,6 +38,8 @@ class Checked:
 
     num_parameters: int
     num_layers: int
+    """On the longest path."""
+    total_layers: int
     l_const: float
     l_unif: float
     warnings: tuple[str, ...]
@@ -59,6 +61,7 @@ def preflight(loaded: LoadedStudy, dataset: Dataset, options: RunOptions) -> Che
     return Checked(
         num_parameters=sum(p.numel() for p in model.parameters()),
         num_layers=model.num_layers,
+        total_layers=model.total_layers,
         l_const=l_const,
         l_unif=l_unif,
         warnings=tuple(_warnings(loaded, config, dataset)),

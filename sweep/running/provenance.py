@@ -49,7 +49,11 @@ def write_study(session: StudySession, dataset: Dataset, checked: Checked) -> No
             "vocabulary_size": len(dataset.vocabulary),
             "num_features": dataset.num_features,
         },
-        "model": {"num_parameters": checked.num_parameters, "num_layers": checked.num_layers},
+        "model": {
+            "num_parameters": checked.num_parameters,
+            "num_layers": checked.num_layers,
+            "total_layers": checked.total_layers,
+        },
         "l_const": checked.l_const,
         "l_unif": checked.l_unif,
     }

@@ -24,7 +24,7 @@ from slr_models.wer import ErrorCounts, count_errors
 from sweep.records import EvalRecord, HealthSample, StepRecord
 from sweep.training.config import Beam, TrialConfig, steps_per_epoch
 from sweep.training.health import HealthProbe, PendingHealth
-from sweep.training.late import LateReader, Stopwatch
+from sweep.training.late import GPU_LAG_STEPS, LateReader, Stopwatch
 from sweep.training.optim import SkipNamer
 from sweep.training.optim.clippers import grad_norm
 from sweep.training.optim.policies import refusal_reason
@@ -158,7 +158,8 @@ class Training:
         self._parameters = list(self.parameters.values())
         self.optimizer = training.optimizer.build(self._parameters)
         self.precision = training.precision.build(device)
-        self._schedule = training.schedule.build(training.optimizer.lr, max_steps)
+        lag = (GPU_LAG_STEPS if device.type == "cuda" else 0) if lag_steps is None else lag_steps
+        self._schedule = training.schedule.build(training.optimizer.lr, max_steps, lag)
         self._clipper = training.clip.build()
         self._policy = training.bad_batch.build()
         self._skips = SkipNamer()
@@ -214,6 +215,7 @@ class Training:
     def skip_step(self) -> None:
         """Leaves out the next step: its batch is not trained on, and no record tells of it."""
         self.step += 1
+        self._schedule.observe_step(self.step, False)
 
     def state_dict(self) -> dict[str, Any]:
         """All state, loadable with `torch.load(weights_only=True)`. Waits for the steps begun.
@@ -347,6 +349,7 @@ class Training:
     def _note(self, step: _Step, values: list[float]) -> None:
         """Makes records of a step whose values have been read; they come in the order of the steps."""
         loss, norm, loss_scale, refusal, applied, finite, blanks, dependence, *health = values
+        self._schedule.observe_step(step.step, bool(applied))
         reason = self._skips.name(
             applied=bool(applied),
             refusal=refusal_reason(refusal),

@@ -173,6 +173,8 @@ def _train(training: Mapping[str, Any], plateau: bool) -> Lines:
     every = training.get("eval_every_steps")
     evaluation = ", evaluate, eval_every_steps" + (f"={every}" if every else "") if plateau else ""
     count = training["accumulate"]
+    counted = _counts_applied(training)
+    at = "num_applied" if counted else "step"
     # A default must not stand before an argument without one.
     device = ', device="cuda"' if every or not plateau else ', *, device="cuda"'
     lines = [
@@ -191,9 +193,10 @@ def _train(training: Mapping[str, Any], plateau: bool) -> Lines:
         *(["    policy = RobustZ()"] if training["bad_batch"]["kind"] == "robust_z" else []),
         *(["    plateau = Plateau()"] if plateau else []),
         "    model.train()",
+        *(["    num_applied = 0"] if counted else []),
         "    for step in range(max_steps):",
         "        for group in optimizer.param_groups:",
-        f'            group["lr"] = lr_at(step, max_steps){" * plateau.factor" if plateau else ""}',
+        f'            group["lr"] = lr_at({at}, max_steps){" * plateau.factor" if plateau else ""}',
         "        optimizer.zero_grad(set_to_none=True)",
         *_indented(_backward(training["precision"]["kind"], count), 2),
         *_indented(_update(training), 2),
@@ -287,8 +290,23 @@ def _update(training: Mapping[str, Any]) -> Lines:
         "adaptive": ["adaptive_clip.clip_(parameters, norm)"],
     }.get(clip["kind"], [])
     applied = [*applied, "scaler.step(optimizer)" if scaled else "optimizer.step()"]
+    counts_applied = _counts_applied(training)
+    if counts_applied and (condition or not scaled):
+        applied.append("num_applied += 1")
     lines += [condition, *_indented(applied)] if condition else applied
+    if counts_applied and scaled and not condition:
+        return [
+            *lines,
+            "loss_scale = scaler.get_scale()",
+            "scaler.update()",
+            "num_applied += scaler.get_scale() >= loss_scale  # it falls where the scaler left the step out",
+        ]
     return [*lines, "scaler.update()"] if scaled else lines
+
+
+def _counts_applied(training: Mapping[str, Any]) -> bool:
+    """Whether updates that are left out do not move the schedule."""
+    return bool(training["schedule"].get("count") == "applied")
 
 
 def _indented(lines: Lines, depth: int = 1) -> Lines:

@@ -33,6 +33,18 @@ def _text(value: Any) -> str:
     return str(value)
 
 
+def _size(model: Mapping[str, Any], data: Mapping[str, Any]) -> dict[str, Any]:
+    """How large the model is, and for which input."""
+    size = dict(model)
+    features, labels, total = data.get("num_features"), data.get("vocabulary_size"), size.pop("total_layers", None)
+    if "num_parameters" in size and features is not None and labels is not None:
+        size["num_parameters"] = f"{size['num_parameters']} at {features} features and a vocabulary of {labels}"
+    # Without a total it is a number from before all models were counted alike.
+    if total is not None:
+        size["num_layers"] = f"{size.get('num_layers')} on the longest path, {total} in total"
+    return size
+
+
 def study_sections(view: View) -> list[tuple[str, list[tuple[str, str]]]]:
     """Titled lists of facts: data, model and training, search, software and machine."""
     study, made = view.stored.content, view.stored.made
@@ -46,7 +58,7 @@ def study_sections(view: View) -> list[tuple[str, list[tuple[str, str]]]]:
     sections = [
         ("Data", data_facts | floors),
         ("Data settings", study.get("data")),
-        ("Model", {**dict(made.get("model") or {}), "settings": study.get("model")}),
+        ("Model", {**_size(dict(made.get("model") or {}), data_facts), "settings": study.get("model")}),
         ("Training, where it is not searched", study.get("training")),
         (
             "Search",

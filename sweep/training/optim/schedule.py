@@ -2,10 +2,13 @@
 
 Every schedule warms up linearly: with `warmup_steps` = n, update number k <= n uses k / n of the base rate
 (one_cycle rises along a cosine instead). `lr(step)` counts from 0: `step` updates were attempted before
-this one.
+this one. With `count: applied` those that were skipped do not count, neither for the warm-up nor for what follows,
+so that a schedule with an end (cosine, one_cycle) may not reach it.
 """
 
 import math
+from abc import ABC, abstractmethod
+from collections import deque
 from collections.abc import Callable
 from typing import Annotated, Any, Literal, Protocol
 
@@ -20,6 +23,9 @@ class Schedule(Protocol):
 
     def lr(self, step: int) -> float:
         """Learning rate of the update that follows `step` earlier attempts; past the last step it stays."""
+
+    def observe_step(self, step: int, applied: bool) -> None:
+        """Takes note of what came of attempt number `step`, from 1 on, in their order; may come late."""
 
     def observe_eval(self, val_loss: float) -> None:
         """Takes note of an evaluation; NaN and infinite losses count as no improvement."""
@@ -39,6 +45,9 @@ class _FixedSchedule:
 
     def lr(self, step: int) -> float:
         return self._lr(step)
+
+    def observe_step(self, step: int, applied: bool) -> None:
+        pass
 
     def observe_eval(self, val_loss: float) -> None:
         pass
@@ -64,6 +73,9 @@ class _PlateauSchedule:
     def lr(self, step: int) -> float:
         return self._lr(step) * self._factor**self._num_reductions
 
+    def observe_step(self, step: int, applied: bool) -> None:
+        pass
+
     def observe_eval(self, val_loss: float) -> None:
         if math.isfinite(val_loss) and val_loss < self._best:
             self._best = val_loss
@@ -87,20 +99,86 @@ class _PlateauSchedule:
         self._num_reductions = state["num_reductions"]
 
 
-class Constant(Spec):
+class _AppliedSchedule:
+    """A schedule whose steps are the applied ones.
+
+    A skipped step is left out of the count `lag_steps` steps after it, also where it is known earlier: rates do not
+    depend on who has looked.
+    """
+
+    def __init__(self, schedule: Schedule, lag_steps: int) -> None:
+        self._schedule = schedule
+        self._lag_steps = lag_steps
+        self._num_skipped = 0
+        self._skipped: deque[int] = deque()
+        """Those that are not in that number yet."""
+
+    def lr(self, step: int) -> float:
+        due = sum(skipped <= step - self._lag_steps for skipped in self._skipped)
+        return self._schedule.lr(step - self._num_skipped - due)
+
+    def observe_step(self, step: int, applied: bool) -> None:
+        if not applied:
+            self._skipped.append(step)
+        while self._skipped and self._skipped[0] <= step - self._lag_steps:
+            self._skipped.popleft()
+            self._num_skipped += 1
+
+    def observe_eval(self, val_loss: float) -> None:
+        self._schedule.observe_eval(val_loss)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {
+            "num_skipped": self._num_skipped,
+            "skipped": list(self._skipped),
+            "schedule": self._schedule.state_dict(),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self._num_skipped = state["num_skipped"]
+        self._skipped = deque(state["skipped"])
+        self._schedule.load_state_dict(state["schedule"])
+
+
+class _ScheduleSpec(Spec, ABC):
+    """What all schedules have."""
+
+    count: Literal["steps", "applied"] = "steps"
+    """What moves the schedule on: every step, or applied updates alone, so that skipped ones do not eat the warm-up. On
+    a GPU, which is not waited for, a skipped step counts until it is read, four steps later."""
+
+    def build(self, base_lr: float, max_steps: int, lag_steps: int = 0) -> Schedule:
+        """Makes the schedule of one training.
+
+        Args:
+            base_lr: rate that its shares are of.
+            max_steps: length of the training, in steps.
+            lag_steps: steps after which `observe_step` has heard of a step.
+
+        Raises:
+            SettingError: the warm-up does not end within the training.
+        """
+        schedule = self._by_steps(base_lr, max_steps)
+        return _AppliedSchedule(schedule, lag_steps) if self.count == "applied" else schedule
+
+    @abstractmethod
+    def _by_steps(self, base_lr: float, max_steps: int) -> Schedule:
+        """As `build`, where every step counts."""
+
+
+class Constant(_ScheduleSpec):
     """The base rate throughout, after the warm-up."""
 
     kind: Literal["constant"] = "constant"
     warmup_steps: int = Field(default=0, ge=0, le=1_000_000_000)
     """Updates of the linear rise to the base rate."""
 
-    def build(self, base_lr: float, max_steps: int) -> Schedule:
-        """Raises SettingError if the warm-up does not end within the training."""
+    def _by_steps(self, base_lr: float, max_steps: int) -> Schedule:
         _require_warmup_ends(self.warmup_steps, max_steps)
         return _FixedSchedule(lambda step: base_lr * _warmup(step, self.warmup_steps))
 
 
-class Cosine(Spec):
+class Cosine(_ScheduleSpec):
     """Half a cosine from the base rate down to `final_ratio` of it, reached at the last step."""
 
     kind: Literal["cosine"] = "cosine"
@@ -109,8 +187,7 @@ class Cosine(Spec):
     final_ratio: float = Field(default=0.0, ge=0, lt=1)
     """Rate of the last step, as a share of the base rate."""
 
-    def build(self, base_lr: float, max_steps: int) -> Schedule:
-        """Raises SettingError if the warm-up does not end within the training."""
+    def _by_steps(self, base_lr: float, max_steps: int) -> Schedule:
         _require_warmup_ends(self.warmup_steps, max_steps)
         last_of_warmup = max(self.warmup_steps - 1, 0)
 
@@ -122,7 +199,7 @@ class Cosine(Spec):
         return _FixedSchedule(lr)
 
 
-class OneCycle(Spec):
+class OneCycle(_ScheduleSpec):
     """One rise and one fall, both along a cosine (Smith & Topin 2018); defaults as PyTorch's OneCycleLR."""
 
     kind: Literal["one_cycle"] = "one_cycle"
@@ -133,8 +210,7 @@ class OneCycle(Spec):
     final_ratio: float = Field(default=4e-6, ge=0, lt=1)
     """Rate of the last step, as a share of the base rate."""
 
-    def build(self, base_lr: float, max_steps: int) -> Schedule:
-        """Raises SettingError if the rise does not end within the training."""
+    def _by_steps(self, base_lr: float, max_steps: int) -> Schedule:
         _require_warmup_ends(self.warmup_steps, max_steps)
         peak = self.warmup_steps - 1
 
@@ -146,7 +222,7 @@ class OneCycle(Spec):
         return _FixedSchedule(lr)
 
 
-class Plateau(Spec):
+class Plateau(_ScheduleSpec):
     """The base rate, cut each time the validation loss stops improving."""
 
     kind: Literal["plateau"] = "plateau"
@@ -157,8 +233,7 @@ class Plateau(Spec):
     patience_evals: int = Field(default=3, ge=1, le=1_000_000)
     """Evaluations in a row without a new best loss that bring a cut."""
 
-    def build(self, base_lr: float, max_steps: int) -> Schedule:
-        """Raises SettingError if the warm-up does not end within the training."""
+    def _by_steps(self, base_lr: float, max_steps: int) -> Schedule:
         _require_warmup_ends(self.warmup_steps, max_steps)
         return _PlateauSchedule(
             lambda step: base_lr * _warmup(step, self.warmup_steps), self.factor, self.patience_evals

@@ -6,6 +6,7 @@ import torch.nn.functional as F
 
 from slr_models.data.batch import FeatureGroup
 from slr_models.models.blocks import Conv, DepthwiseConv, GroupEmbedding, SelfAttention, max_pool, scale_channels
+from slr_models.models.configs import AttentionKernel
 from slr_models.models.norm import Frames
 
 
@@ -37,25 +38,32 @@ def test_max_pool_equals_torch(stride: int) -> None:
     torch.testing.assert_close(max_pool(x_BTC, stride), expected_BCS.transpose(1, 2))
 
 
-def test_attention_equals_multihead_attention() -> None:
-    attention = SelfAttention(16, 4)
-    reference = torch.nn.MultiheadAttention(16, 4, batch_first=True)
+KERNELS: tuple[AttentionKernel, ...] = ("sdpa", "written_out")
+
+
+@pytest.mark.parametrize("kernel", KERNELS)
+@pytest.mark.parametrize("size", [16, 128])
+def test_attention_equals_multihead_attention(kernel: AttentionKernel, size: int) -> None:
+    attention = SelfAttention(size, 4, kernel)
+    reference = torch.nn.MultiheadAttention(size, 4, batch_first=True)
     with torch.no_grad():
         reference.in_proj_weight.copy_(attention.query_key_value.weight)
         reference.in_proj_bias.copy_(attention.query_key_value.bias)
         reference.out_proj.weight.copy_(attention.output.weight)
         reference.out_proj.bias.copy_(attention.output.bias)
-    x_BTD = torch.randn(2, 7, 16)
-    lengths_B = torch.tensor([7, 3])
-    frames = Frames.of(lengths_B, 7, torch.float32)
-    is_padding_BT = torch.arange(7) >= lengths_B[:, None]
-    y_BTD = attention(x_BTD, frames)
-    expected_BTD = reference(x_BTD, x_BTD, x_BTD, key_padding_mask=is_padding_BT, need_weights=False)[0]
-    torch.testing.assert_close(y_BTD[~is_padding_BT], expected_BTD[~is_padding_BT], atol=1e-5, rtol=1e-5)
+    x_BTD = torch.randn(2, 7, size)
+    needs_weights = kernel == "written_out"
+    for lengths_B in (torch.tensor([7, 3]), torch.tensor([7, 7])):
+        frames = Frames.of(lengths_B, 7, torch.float32)
+        is_padding_BT = torch.arange(7) >= lengths_B[:, None]
+        y_BTD = attention(x_BTD, frames)
+        expected_BTD = reference(x_BTD, x_BTD, x_BTD, key_padding_mask=is_padding_BT, need_weights=needs_weights)[0]
+        torch.testing.assert_close(y_BTD[~is_padding_BT], expected_BTD[~is_padding_BT], atol=1e-5, rtol=1e-5)
 
 
-def test_attention_of_an_empty_row_is_finite() -> None:
-    attention = SelfAttention(16, 4)
+@pytest.mark.parametrize("kernel", KERNELS)
+def test_attention_of_an_empty_row_is_finite(kernel: AttentionKernel) -> None:
+    attention = SelfAttention(16, 4, kernel)
     x_BTD = torch.randn(2, 5, 16, requires_grad=True)
     y_BTD = attention(x_BTD, Frames.of(torch.tensor([5, 0]), 5, torch.float32))
     y_BTD.sum().backward()

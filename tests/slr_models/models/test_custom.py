@@ -6,10 +6,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch import nn
 
 from slr_models.data.batch import FeatureGroup
 from slr_models.errors import SettingError
-from slr_models.models import CustomModelConfig
+from slr_models.models import CtcModel, CustomModelConfig
 
 GROUPS = (FeatureGroup("all", 0, 6),)
 MODULE = """
@@ -107,3 +108,20 @@ def test_groups_are_checked() -> None:
 def test_factory_is_an_import_string(factory: str) -> None:
     with pytest.raises(ValueError, match="factory"):
         CustomModelConfig(factory=factory, output_stride=2)
+
+
+def test_torchs_layers_of_a_users_model_are_counted() -> None:
+    class Mine(CtcModel):
+        def __init__(self) -> None:
+            super().__init__()
+            self.attention = nn.MultiheadAttention(8, 2)
+            self.lstm = nn.LSTM(8, 4, num_layers=2, bidirectional=True)
+            self.body = nn.Sequential(nn.Conv1d(8, 8, 3), nn.BatchNorm1d(8), nn.Linear(8, 5))
+
+        def forward(self, features_BTF: torch.Tensor, lengths_B: torch.Tensor) -> torch.Tensor:
+            raise NotImplementedError
+
+        def output_lengths(self, lengths_B: torch.Tensor) -> torch.Tensor:
+            raise NotImplementedError
+
+    assert (Mine().num_layers, Mine().total_layers) == (5, 7)

@@ -7,16 +7,25 @@ import pytest
 import torch
 from pydantic import TypeAdapter, ValidationError
 from torch import Tensor, nn
+from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from slr_models.data.batch import FeatureGroup
 from slr_models.errors import SettingError
-from slr_models.models import CtcModel, MobileNetConfig, MobileNetTeacherConfig, ModelConfig, TeacherConfig
+from slr_models.models import (
+    CnnBiLstmConfig,
+    CtcModel,
+    MobileNetConfig,
+    MobileNetTeacherConfig,
+    ModelConfig,
+    TeacherConfig,
+)
 from slr_models.models.blocks import Conv, DepthwiseConv, SelfAttention
+from slr_models.models.cnn_bilstm import BiLstm, halve, reversed_positions
 from slr_models.models.configs import NormKind
 from slr_models.models.norm import Frames
 from sweep.testing import ModelCase, ModelKit
 
-BuiltIn = TeacherConfig | MobileNetConfig | MobileNetTeacherConfig
+BuiltIn = TeacherConfig | MobileNetConfig | MobileNetTeacherConfig | CnnBiLstmConfig
 
 NUM_FEATURES = 20
 GROUPS = (FeatureGroup("hands", 0, 12), FeatureGroup("pose", 12, 20))
@@ -26,19 +35,23 @@ NORMS: Sequence[NormKind] = ("batch", "group", "layer")
 TINY_CONFIGS: list[BuiltIn] = [
     *(TeacherConfig(width=TINY, norm=norm) for norm in NORMS),
     TeacherConfig(width=TINY, attention=False),
+    TeacherConfig(width=TINY, attention_kernel="written_out"),
     *(MobileNetConfig(width=TINY, norm=norm) for norm in NORMS),
     *(MobileNetTeacherConfig(width=TINY, norm=norm) for norm in NORMS),
+    *(CnnBiLstmConfig(width=TINY, norm=norm) for norm in NORMS),
 ]
 FAMILIES: list[BuiltIn] = [
     TeacherConfig(width=TINY),
     MobileNetConfig(width=TINY),
     MobileNetTeacherConfig(width=TINY),
+    CnnBiLstmConfig(width=TINY, norm="group"),
 ]
 
 
 def name(config: BuiltIn) -> str:
     without_attention = isinstance(config, TeacherConfig) and not config.attention
-    return f"{config.kind}-{config.norm}" + ("-no-attention" if without_attention else "")
+    written_out = isinstance(config, TeacherConfig) and config.attention_kernel == "written_out"
+    return f"{config.kind}-{config.norm}{'-no-attention' * without_attention}{'-written-out' * written_out}"
 
 
 def build(config: BuiltIn, seed: int = 0) -> CtcModel:
@@ -59,19 +72,61 @@ def one_thread() -> None:
 
 
 @pytest.mark.parametrize(
-    ("config", "least", "most", "least_layers", "most_layers"),
+    ("config", "parameters", "num_layers", "total_layers"),
     [
-        (TeacherConfig(), 40e6, 50e6, 50, 100),
-        (MobileNetConfig(), 15.7e6 * 0.95, 15.7e6 * 1.05, 20, 20),
-        (MobileNetTeacherConfig(), 40e6, 50e6, 50, 100),
+        (TeacherConfig(), 44.40e6, 31, 70),
+        (MobileNetConfig(), 15.98e6, 65, 68),
+        (MobileNetTeacherConfig(), 44.73e6, 182, 185),
+        (CnnBiLstmConfig(), 22.57e6, 6, 11),
     ],
     ids=lambda value: value.kind if isinstance(value, BuiltIn) else "",
 )
-def test_full_size(config: BuiltIn, least: float, most: float, least_layers: int, most_layers: int) -> None:
+def test_full_size(config: BuiltIn, parameters: float, num_layers: int, total_layers: int) -> None:
+    """At 1629 features in four groups and a vocabulary of 1232."""
     groups = tuple(FeatureGroup(str(i), round(i * 407.25), round((i + 1) * 407.25)) for i in range(4))
-    model = config.build(1629, groups, 1232, 0)
-    assert least <= sum(parameter.numel() for parameter in model.parameters()) <= most
-    assert least_layers <= model.num_layers <= most_layers
+    assert config.num_parameters(groups, 1232) == pytest.approx(parameters, rel=5e-4)
+    with torch.device("meta"):
+        model = config.network(groups, 1232)
+    assert (model.num_layers, model.total_layers) == (num_layers, total_layers)
+
+
+def matrices_on_the_longest_path(model: CtcModel) -> int:
+    """Of the autograd graph of its logits: how many operations on the way take a matrix or a kernel."""
+    features_BTF, lengths_B = features([16, 9])
+    first = model(features_BTF.requires_grad_(), lengths_B).grad_fn
+    matrices = {id(weight) for weight in model.parameters() if weight.ndim > 1}
+    # Of a node: whether it is a matrix in another shape, and else the length of the longest path to the features.
+    found: dict[object, tuple[bool, int | None]] = {}
+    pending = [first]
+    while pending:
+        node = pending[-1]
+        before = [other for other, _ in node.next_functions if other is not None]
+        if missing := [other for other in before if other not in found]:
+            pending += missing
+            continue
+        pending.pop()
+        lengths = [length for _, length in map(found.__getitem__, before) if length is not None]
+        has_matrix = any(is_matrix for is_matrix, _ in map(found.__getitem__, before))
+        if not before:
+            variable = node.variable
+            found[node] = id(variable) in matrices, 0 if variable is features_BTF else None
+        elif lengths:
+            found[node] = False, max(lengths) + has_matrix
+        else:
+            found[node] = has_matrix, None
+    longest = found[first][1]
+    assert longest is not None
+    return longest
+
+
+@pytest.mark.parametrize(
+    "config", [TeacherConfig(width=TINY), TeacherConfig(width=TINY, attention=False, num_modules=2), *FAMILIES[1:3]]
+)
+def test_layers_are_those_on_the_longest_path(config: BuiltIn) -> None:
+    model = build(config)
+    # An attention is one layer with its two products.
+    attentions = sum(isinstance(module, SelfAttention) for module in model.modules())
+    assert model.num_layers == matrices_on_the_longest_path(model) - attentions
 
 
 def test_teacher_layers_are_those_that_it_holds() -> None:
@@ -81,8 +136,14 @@ def test_teacher_layers_are_those_that_it_holds() -> None:
     # A module's merged pointwise convolution stands for three branches: two more than it is modules.
     convolutions = sum(isinstance(module, Conv) for module in modules) + 2 * 9
     linears = sum(isinstance(module, nn.Linear) for module in modules) - 2 * attentions
-    assert model.num_layers == convolutions + linears + attentions
-    assert build(TeacherConfig(width=TINY, num_modules=3, attention=False)).num_layers < 50
+    assert model.total_layers == convolutions + linears + attentions
+
+
+@pytest.mark.parametrize("config", FAMILIES[1:], ids=name)
+def test_layers_in_all_are_the_modules_that_hold_weights(config: BuiltIn) -> None:
+    model = build(config)
+    kinds = (Conv, DepthwiseConv, nn.Linear, nn.LSTM)
+    assert model.total_layers == sum(isinstance(module, kinds) for module in model.modules())
 
 
 class TestModels(ModelKit):
@@ -115,11 +176,11 @@ def test_initial_scales(config: BuiltIn) -> None:
             factor = 1.0
             if isinstance(before, Conv | DepthwiseConv):
                 factor = 2.0
-            elif isinstance(before, nn.Linear) and key == "weight":
+            elif isinstance(before, nn.Linear | nn.LSTM) and key.startswith("weight"):
                 factor = 0.5
             torch.testing.assert_close(scaled_weight, weight * factor, atol=0, rtol=0)
         assert all(parameter.ndim == 1 for parameter in before.parameters(recurse=False)) or isinstance(
-            before, Conv | DepthwiseConv | nn.Linear
+            before, Conv | DepthwiseConv | nn.Linear | nn.LSTM
         ), "a weight that no scale reaches"
 
 
@@ -186,6 +247,26 @@ def test_groups_must_partition_the_features(config: BuiltIn, groups: tuple[Featu
 def test_a_vocabulary_needs_a_label() -> None:
     with pytest.raises(SettingError, match="at least one label"):
         MobileNetConfig().build(NUM_FEATURES, GROUPS, 1, 0)
+
+
+@pytest.mark.parametrize("lengths", [(37, 37, 37), (37, 1, 22)])
+def test_the_lstm_of_each_direction_meets_the_valid_frames_alone(lengths: tuple[int, ...]) -> None:
+    """As torch's bidirectional layer does over a packed sequence."""
+    ours, torchs = BiLstm(6, 8), nn.LSTM(6, 4, batch_first=True, bidirectional=True)
+    weights = dict(ours.lstm.state_dict())
+    weights |= {f"{key}_reverse": value for key, value in ours.reversed_lstm.state_dict().items()}
+    torchs.load_state_dict(weights)
+    x_BSC, lengths_B = torch.randn(3, 37, 6), torch.tensor(lengths)
+    packed, _ = torchs(pack_padded_sequence(x_BSC, lengths_B, batch_first=True, enforce_sorted=False))
+    expected_BSD, _ = pad_packed_sequence(packed, batch_first=True, total_length=37)
+    y_BSD = ours(x_BSC, reversed_positions(lengths_B, 37))
+    is_valid_BS = torch.arange(37) < lengths_B[:, None]
+    torch.testing.assert_close(y_BSD[is_valid_BS], expected_BSD[is_valid_BS], atol=1e-6, rtol=1e-6)
+
+
+def test_pooling_keeps_a_last_odd_frame() -> None:
+    x_BTC = torch.tensor([[[1.0], [3.0], [2.0]]])
+    assert halve(x_BTC).flatten().tolist() == [3.0, 2.0]
 
 
 def test_kind_selects_the_configuration() -> None:

@@ -28,6 +28,7 @@ CONFIGS: list[NetworkSpec] = [
     TeacherConfig(width=WIDTH, num_modules=1, attention=False),
     # Heads large enough for torch's own attention.
     TeacherConfig(width=WIDTH, num_modules=1, num_heads=2),
+    TeacherConfig(width=WIDTH, num_modules=1, attention_kernel="written_out"),
     *(MobileNetConfig(width=WIDTH, norm=norm) for norm in NORMS),
     *(MobileNetTeacherConfig(width=0.0625, norm=norm) for norm in NORMS),
 ]

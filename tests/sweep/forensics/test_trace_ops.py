@@ -84,11 +84,43 @@ def test_scores_of_attention_are_told_from_the_layer_around_them(story) -> None:
     assert trace.is_attention and trace.full_absmax > 65504 > trace.first.input_absmax
 
 
+@pytest.mark.parametrize("batch_size, operation", [(4, "baddbmm"), (1, "bmm")])
+def test_scores_of_the_written_out_attention_are_named(story, batch_size, operation) -> None:
+    """With padding they are added to a mask, whose infinities are not theirs."""
+    for kernel in ("sdpa", "written_out"):
+        model = {"attention_kernel": kernel}
+        told = story(training={"precision": {"kind": "fp16"}, "batch_size": batch_size}, model=model)
+        training = told.start()
+        with torch.no_grad():
+            training.model.fusion.query_key_value.weight[: 2 * training.model.fusion.output.in_features] *= 1000
+        trace = trace_step(training, told.dataset)
+        if kernel == "sdpa":
+            assert trace.first is None or trace.first.place is Place.BACKWARD
+        else:
+            assert (trace.first.operation, trace.first.path) == (operation, "fusion")
+            assert trace.is_attention and trace.full_absmax > 65504 > trace.first.output_absmax
+            assert trace.first.num_inf > 0 and trace.first.num_nan == 0
+
+
+def test_scores_of_the_written_out_attention_are_named_in_fp32_too(story) -> None:
+    told = story(model={"attention_kernel": "written_out"})
+    training = told.start()
+    with torch.no_grad():
+        training.model.fusion.query_key_value.weight[: 2 * training.model.fusion.output.in_features] *= 1e21
+    trace = trace_step(training, told.dataset)
+    assert (trace.first.operation, trace.first.path, trace.is_attention) == ("baddbmm", "fusion", True)
+
+
 def test_infinities_of_a_mask_are_no_fault(story) -> None:
     told = story()
     training = told.start()
     training.model.fusion = _WrittenOut(training.model.fusion, 1.0)
     assert trace_step(training, told.dataset).first is None
+    written_out = story(model={"attention_kernel": "written_out"})
+    assert trace_step(written_out.start(), written_out.dataset).first is None
+    half = {"precision": {"kind": "fp16"}}
+    later = first_step(story, training=half, model={"attention_kernel": "written_out", "conv_scale": 1e6})
+    assert (later.first.operation, later.first.path, later.is_attention) == ("linear", "stem_convs.0", False)
 
 
 class _Buffered(nn.Module):

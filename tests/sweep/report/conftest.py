@@ -78,7 +78,7 @@ PROVENANCE: dict[str, Any] = {
         "vocabulary_size": 11,
         "num_features": 176,
     },
-    "model": {"num_parameters": 711_000, "num_layers": 70},
+    "model": {"num_parameters": 711_000, "num_layers": 31, "total_layers": 70},
     "l_const": L_CONST,
     "l_unif": L_UNIF,
 }

@@ -8,6 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from slr_models.models.blocks import SelfAttention
+from slr_models.models.norm import Frames
 from sweep.training.emulation import NotEmulatedError, emulated_autocast
 
 torch.set_num_threads(1)  # the tensors are tiny: threads only cost
@@ -193,6 +195,34 @@ def test_exposed_attention_scores_overflow_and_fused_ones_do_not() -> None:
         fused, _ = attention(x, x, x, need_weights=False)
     assert not torch.isfinite(exposed).all()
     assert torch.isfinite(fused).all()
+
+
+@pytest.mark.parametrize("lengths", [(9, 9), (9, 4)])
+@pytest.mark.parametrize("head", [8, 32])
+def test_written_out_scores_of_the_teacher_overflow_and_its_other_attention_does_not(
+    lengths: tuple[int, int], head: int
+) -> None:
+    fused, written_out = SelfAttention(2 * head, 2), SelfAttention(2 * head, 2, "written_out")
+    written_out.load_state_dict(fused.state_dict())
+    x_BTD = torch.randn(2, 9, 2 * head, generator=torch.Generator().manual_seed(0))
+    frames = Frames.of(torch.tensor(lengths), 9, torch.float32)
+
+    def outputs() -> tuple[Tensor, Tensor]:
+        both = fused(x_BTD, frames), written_out(x_BTD, frames)
+        return tuple(y_BTD[torch.arange(9) < frames.lengths_B[:, None]].float() for y_BTD in both)
+
+    torch.testing.assert_close(*outputs(), rtol=1e-5, atol=1e-5)
+    with emulated_autocast(HALF):
+        torch.testing.assert_close(*outputs(), rtol=1e-2, atol=2e-3)
+    with torch.no_grad():
+        for attention in (fused, written_out):
+            # Queries and keys of some hundreds, which fp16 holds; their products it does not.
+            attention.query_key_value.weight[: 4 * head] *= 1000
+    torch.testing.assert_close(*outputs(), rtol=1e-4, atol=1e-4)
+    with emulated_autocast(HALF):
+        assert torch.isfinite(outputs()[0]).all() and not torch.isfinite(outputs()[1]).all()
+    with emulated_autocast(BF16):
+        assert torch.isfinite(outputs()[1]).all()
 
 
 @pytest.mark.parametrize("layer", [nn.LSTM, nn.GRU])

@@ -48,6 +48,10 @@ CASES: dict[str, dict[str, Any]] = {
             "schedule": {"kind": "one_cycle", "warmup_steps": 4},
         },
     },
+    "cnn_bilstm_fp16": {
+        "model": {"kind": "cnn_bilstm", "width": 0.0625},
+        "training": {"precision": {"kind": "fp16"}},
+    },
 }
 
 

@@ -123,6 +123,13 @@ def test_what_cannot_be_computed_with_others() -> None:
     assert shape(config(batch_size=2, accumulate=3, optimizer={"kind": "sgd", "lr": 1.0})) == shape(config())
 
 
+def test_an_lstm_is_left_alone_as_torch_cannot_stack_it(dataset) -> None:
+    lstm = config({"kind": "cnn_bilstm"})
+    assert shape(lstm) is None
+    with pytest.raises(RuntimeError):
+        together(dataset, [lstm, lstm], [0, 1], max_steps=1)
+
+
 def test_a_pause_that_nobody_uses_changes_nothing(dataset) -> None:
     paused = [r for r in start(dataset, config()).paused_records() if not isinstance(r, GradientsDue)]
     assert repr(without_time(paused)) == repr(without_time(start(dataset, config()).records()))

@@ -105,8 +105,12 @@ def test_a_seed_fixes_everything_and_another_seed_changes_it(dataset) -> None:
             "accumulate": 2,
             "eval_every_steps": 2,
         },
+        {
+            "precision": {"kind": "fp16", "initial_scale": 2.0**30},
+            "schedule": {"kind": "cosine", "warmup_steps": 4, "count": "applied"},
+        },
     ],
-    ids=["fp16", "everything-with-state"],
+    ids=["fp16", "everything-with-state", "applied-updates-counted"],
 )
 def test_a_resumed_training_is_bit_identical(dataset, settings, tmp_path) -> None:
     whole = list(start(dataset, config(**settings), max_steps=12).records())
@@ -171,6 +175,33 @@ def test_a_state_taken_between_late_records_loses_and_repeats_none(dataset, tmp_
     assert same(whole, before + list(second.records()))
 
 
+@pytest.mark.parametrize("lag_steps", [0, 3])
+def test_calibration_of_the_loss_scale_eats_no_warm_up_that_counts_applied_updates(dataset, lag_steps) -> None:
+    settings = {"precision": {"kind": "fp16", "initial_scale": 2.0**30}, "eval_every_steps": 7}
+    counted = config(**settings, schedule={"kind": "constant", "warmup_steps": 6, "count": "applied"})
+    steps = [
+        r for r in start(dataset, counted, max_steps=20, lag_steps=lag_steps).records() if isinstance(r, StepRecord)
+    ]
+    skipped = [r.step for r in steps if not r.applied]
+    assert len(skipped) > 6, "the whole warm-up would be eaten"
+    for record in steps:
+        known = sum(step < record.step - lag_steps for step in skipped)
+        assert record.lr == pytest.approx(2e-3 * min(1.0, (record.step - known) / 6))
+
+
+def test_a_look_at_the_state_moves_no_schedule_that_hears_late_of_skips(dataset) -> None:
+    settings = config(
+        precision={"kind": "fp16", "initial_scale": 2.0**30},
+        schedule={"kind": "constant", "warmup_steps": 6, "count": "applied"},
+    )
+    plain = list(start(dataset, settings, max_steps=12, lag_steps=3).records())
+    training, looked_at = start(dataset, settings, max_steps=12, lag_steps=3), []
+    for record in training.records():
+        looked_at.append(record)
+        training.state_dict()
+    assert same(plain, looked_at)
+
+
 def test_sampling_health_changes_nothing_and_comes_after_its_step(dataset) -> None:
     fp16 = {"precision": {"kind": "fp16"}}
     plain = list(start(dataset, config(**fp16, health_every_steps=None), max_steps=8).records())
@@ -204,6 +235,16 @@ def test_full_precision_has_no_flushed_gradients_to_count(dataset) -> None:
     assert [r.step for r in samples] == [1, 2, 3]
     assert HealthMetric.FLUSH_RATE not in {r.metric for r in samples[1].records}
     assert HealthMetric.UPDATE_RATIO in {r.metric for r in samples[1].records}
+
+
+def test_a_step_that_is_left_out_is_no_applied_update(dataset) -> None:
+    settings = config(schedule={"kind": "constant", "warmup_steps": 3, "count": "applied"})
+    training = start(dataset, settings, max_steps=4)
+    stream = training.records()
+    rates = [next(stream).lr]
+    training.skip_step()
+    rates += [record.lr for record in stream if isinstance(record, StepRecord)]
+    assert rates == pytest.approx([2e-3 / 3, 2e-3 * 2 / 3, 2e-3])
 
 
 def test_a_skipped_step_leaves_its_batch_out(dataset) -> None:
@@ -392,7 +433,15 @@ def test_beam_search_decodes_as_well(dataset) -> None:
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 @pytest.mark.filterwarnings("ignore:Synchronization debug mode")
-@pytest.mark.parametrize("settings", [*LATE.values(), {"clip": {"kind": "agc"}}, {"precision": {"kind": "bf16"}}])
+@pytest.mark.parametrize(
+    "settings",
+    [
+        *LATE.values(),
+        {"clip": {"kind": "agc"}},
+        {"precision": {"kind": "bf16"}},
+        {"schedule": {"kind": "cosine", "warmup_steps": 4, "count": "applied"}},
+    ],
+)
 def test_no_step_on_a_gpu_waits_for_the_device(settings, monkeypatch) -> None:
     """Every operation that synchronizes raises. torch's own CTC loss, which copies its lengths so, is left out."""
 

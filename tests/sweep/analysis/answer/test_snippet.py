@@ -130,7 +130,7 @@ def by_ours(training: TrainingConfig, bad: tuple[int, ...] = ()) -> tuple[list[t
         norm = grad_norm(parameters)
         refusal = policy.decide(loss, norm)
         clipper.clip_(parameters, norm, refusal > 0)
-        precision.step(optimizer, refusal > 0)
+        schedule.observe_step(step + 1, bool(precision.step(optimizer, refusal > 0)))
         every = training.eval_every_steps or 3
         if (step + 1) % every == 0 or step + 1 == NUM_STEPS:
             schedule.observe_eval(next(losses))
@@ -219,6 +219,20 @@ def test_it_says_what_the_loss_sees_where_that_is_not_the_logits(normalization: 
     text = snippet(config(normalization=normalization).model_dump(mode="json"), MODEL)
     assert f"logits go through {first} before" in text and f"({normalization})" in text
     assert "logits" not in snippet(config().model_dump(mode="json"), MODEL)
+
+
+@pytest.mark.parametrize("policy", POLICIES, ids=lambda p: p["kind"])
+@pytest.mark.parametrize("kind", ["fp32", "fp16"])
+def test_applied_updates_are_counted(kind: str, policy: dict[str, Any]) -> None:
+    schedule = {"kind": "cosine", "warmup_steps": 6, "count": "applied"}
+    training = config(
+        schedule=schedule, bad_batch=policy, precision={"kind": kind}, optimizer=OPTIMIZERS[2], clip={"kind": "off"}
+    )
+    bad = (1, 2, 9) if policy["kind"] != "never_skip" or kind == "fp16" else ()
+    assert_same(training, bad, tolerance=5e-3)
+    _, rates = by_snippet(training, bad)
+    _, rates_by_steps = by_snippet(config(**{**training.model_dump(), "schedule": {**schedule, "count": "steps"}}), bad)
+    assert (rates == rates_by_steps) == (not bad)
 
 
 def test_an_unknown_kind_is_an_error() -> None:

@@ -11,6 +11,7 @@ from sweep.training.optim import Constant, Cosine, OneCycle, Plateau, ScheduleCo
 
 BASE, STEPS = 0.4, 100
 ALL = [Constant(warmup_steps=10), Cosine(warmup_steps=10), OneCycle(warmup_steps=10), Plateau(warmup_steps=10)]
+APPLIED = [config.model_copy(update={"count": "applied"}) for config in ALL]
 
 
 @pytest.mark.parametrize("config", ALL)
@@ -24,18 +25,19 @@ def test_warm_up_rises_to_the_base_rate_and_stays_within_it(config: ScheduleConf
     assert rates[STEPS - 1] == rates[STEPS + 4]
 
 
-@pytest.mark.parametrize("config", ALL)
+@pytest.mark.parametrize("config", ALL + APPLIED)
 def test_round_trip_and_resume(config: ScheduleConfig) -> None:
     adapter: TypeAdapter[ScheduleConfig] = TypeAdapter(ScheduleConfig)
     assert adapter.validate_python(adapter.dump_python(config)) == config
-    schedule, resumed = config.build(BASE, STEPS), config.build(BASE, STEPS)
-    for loss in (3.0, 4.0, math.nan, 4.0, 5.0):
+    schedule, resumed = config.build(BASE, STEPS, lag_steps=3), config.build(BASE, STEPS, lag_steps=3)
+    for step, loss in enumerate((3.0, 4.0, math.nan, 4.0, 5.0), start=1):
+        schedule.observe_step(step, applied=step == 2)
         schedule.observe_eval(loss)
     resumed.load_state_dict(schedule.state_dict())
     for later in (schedule, resumed):
         for loss in (4.0, 4.0):
             later.observe_eval(loss)
-    assert [schedule.lr(s) for s in range(STEPS)] == [resumed.lr(s) for s in range(STEPS)]
+    assert [schedule.lr(s) for s in range(5, STEPS)] == [resumed.lr(s) for s in range(5, STEPS)]
 
 
 @pytest.mark.parametrize("config", ALL)
@@ -43,6 +45,24 @@ def test_a_warm_up_that_never_ends_is_an_error(config: ScheduleConfig) -> None:
     with pytest.raises(SettingError, match="10 >= 10"):
         config.build(BASE, 10)
     config.build(BASE, 11)
+
+
+@pytest.mark.parametrize("config", ALL)
+@pytest.mark.parametrize("lag_steps", [0, 3])
+def test_skipped_updates_do_not_move_a_schedule_that_counts_applied_ones(
+    config: ScheduleConfig, lag_steps: int
+) -> None:
+    by_steps = config.build(BASE, STEPS)
+    rates = [by_steps.lr(step) for step in range(STEPS)]
+    by_applied = config.model_copy(update={"count": "applied"}).build(BASE, STEPS, lag_steps)
+    skipped = {1, 2, 3, 7, 30}
+    for step in range(60):
+        # A skipped step is known so many steps later, and no earlier although somebody may look.
+        known = sum(number <= step - lag_steps for number in skipped)
+        assert by_applied.lr(step) == by_applied.lr(step) == rates[step - known]
+        for schedule in (by_steps, by_applied):
+            schedule.observe_step(step + 1, applied=step + 1 not in skipped)
+        assert by_steps.lr(step) == rates[step]
 
 
 def test_constant_without_warm_up() -> None:

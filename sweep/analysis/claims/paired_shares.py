@@ -29,7 +29,7 @@ UNLIKELY = 0.02
 """Part of the error that goes to values of r that are not tried."""
 STEPS_PER_ERROR = 4
 """Values of r that are tried in a standard error of its estimate: between them, far less than UNLIKELY is missed."""
-STEP, STEPS_BEYOND = 0.005, 8
+STEP, STEPS_BEYOND = 0.001, 30
 """How far beyond an end it is looked whether p rises again: by up to 0.025 (32 pairs)."""
 RESOLUTION = 1e-5
 """To so much are the ends known."""

@@ -1,19 +1,23 @@
-"""What a claim on stability can come to at best, which its design decides before anything is trained.
+"""What a claim can come to at best, which its design decides before anything is trained.
 
 Shares of stable trainings move in steps of one pair. The exact test needs enough pairs that differ, and the interval
-has a width even where no pair does; so a design may be too small for a claim whatever comes out.
+has a width even where no pair does; so a design may be too small for a claim whatever comes out. Of WER, losses and
+steps that are claimed to be equal it decides how many failures may go unseen (blind.py).
 """
 
 from dataclasses import dataclass
 
 import numpy as np
 
+from sweep.analysis.claims.blind import enough_without_failure, unseen_failures
 from sweep.analysis.claims.bounded import stable_effect
 from sweep.analysis.claims.pairs import Pairs
+from sweep.analysis.claims.responses import QUALITY
+from sweep.analysis.claims.sentences import amount, scaled
 from sweep.analysis.claims.sequential import levels_at, look_blocks
 from sweep.analysis.claims.verdict import verdict_of
 from sweep.study.claim import Claim
-from sweep.wording import number
+from sweep.wording import number, percent
 
 _MOST_PAIRS = 100
 """Pairs up to which a design that is large enough is looked for; p = 2^(1 - pairs) if all differ the same way."""
@@ -29,12 +33,15 @@ class Attainable:
 
 
 def is_foreseeable(claim: Claim) -> bool:
-    """Whether `attainable` speaks of a claim with one training a level: a difference of stable shares, against 0."""
-    return bool(claim.response == "stable" and claim.effect == "difference" and not claim.by and claim.null == 0)
+    """Whether `attainable` speaks of a claim with one training a level: a difference of stable shares, against 0, or
+    an equality of another response of quality."""
+    if claim.response != "stable":
+        return claim.response in QUALITY and claim.expected == "equal" and claim.effect != "slope" and not claim.by
+    return claim.effect == "difference" and not claim.by and claim.null == 0
 
 
 def attainable(claim: Claim, blocks: int, looks: int, num_claims: int) -> Attainable:
-    """What it takes to support a claim on the stable share, with one training a level in every block.
+    """What it takes to support a claim, with one training a level in every block.
 
     Args:
         claim: for which `is_foreseeable`.
@@ -44,6 +51,8 @@ def attainable(claim: Claim, blocks: int, looks: int, num_claims: int) -> Attain
     """
     fractions = tuple(size / blocks for size in look_blocks(blocks, looks))
     among_all, alone = (levels_at(fractions, claim.alpha / among)[-1] for among in (num_claims, 1))
+    if claim.response != "stable":
+        return _without_failures(claim, blocks, alone)
     if claim.expected == "equal":
         return _equal(claim, blocks, among_all, alone)
     first, last = fewest_apart(claim, blocks, among_all), fewest_apart(claim, blocks, alone)
@@ -84,6 +93,24 @@ def _equal(claim: Claim, blocks: int, among_all: float, alone: float) -> Attaina
     return Attainable(
         True, f"the interval is +-{number(100 * narrowest(blocks, among_all))} points if none of {blocks} pairs differs"
     )
+
+
+def _without_failures(claim: Claim, blocks: int, level: float) -> Attainable:
+    """Equality where no pair of a whole design fails: what a failure may cost, so that those unseen do not matter."""
+    share, smallest = unseen_failures(blocks, level), scaled(claim, claim.smallest_effect)
+    is_wer, is_mean = claim.response == "wer", claim.effect == "mean"
+    # A mean that is equal to the value is at most this far from the WER of a failure.
+    if is_wer and is_mean and share * (least := 1 - claim.null - smallest) >= smallest:
+        return Attainable(
+            False,
+            f"cannot be supported: if none of {blocks} trainings fails, up to {percent(share)} may, which matters; "
+            f"it needs at least {enough_without_failure(smallest / least, level)}",
+        )
+    seen = f"if none of {blocks} {'trainings' if is_mean else 'pairs'} fails{'' if is_mean else ' at one level alone'}"
+    if is_wer and share <= smallest:
+        return Attainable(True, f"{seen}, up to {percent(share)} may, too few to matter")
+    cost = amount(claim, smallest / share)
+    return Attainable(True, f"{seen}, up to {percent(share)} may: equal only if a failure costs less than {cost}")
 
 
 def _supported(claim: Claim, num: int, apart: int, level: float) -> bool:

@@ -1,10 +1,10 @@
 """Effects on the share of stable trainings: every value is 0 or 1, so small samples need exact procedures.
 
-The interval adds one made-up block at either end of what is possible, as Bonett and Price (Biometrical Journal 54,
-2012) do for the difference of paired shares: mean and variance of N + 2 blocks. With one training a level it is their
-interval; with averages over several trainings, or differences of differences, it is the same idea, and wider. The
-p value is exact: McNemar's (the binomial one of the discordant pairs), or, for block effects other than -1, 0 and 1,
-that of all sign flips of the blocks. Where it does not exclude "no effect", the interval is widened to hold it.
+With one training a level, interval and p value are exact (paired_shares.py), also for averages where all trainings of a
+block agree; so are those of the share of one level (Clopper and Pearson). For other averages, and differences of
+differences, the interval adds one made-up block at either end of what is possible, as Bonett and Price (Biometrical
+Journal 54, 2012) do: mean and variance of N + 2 blocks. The p value is that of all sign flips of the blocks. Where it
+does not exclude "no effect", the interval is widened to hold it.
 """
 
 import math
@@ -13,6 +13,7 @@ import numpy as np
 from scipy.stats import binomtest, norm
 
 from sweep.analysis.claims.effects import Effect, unknown
+from sweep.analysis.claims.paired_shares import share_interval, share_p
 from sweep.analysis.claims.pairs import Floats, Pairs
 from sweep.analysis.trials.outcomes import clopper_pearson
 
@@ -27,7 +28,7 @@ def stable_effect(pairs: Pairs, value: float, level: float) -> Effect:
     """
     num = len(pairs)
     if num < 2:
-        return unknown(float(pairs.effects.mean()) if num else math.nan, BONETT_PRICE, "At least two pairs are needed.")
+        return unknown(float(pairs.effects.mean()) if num else math.nan, EXACT, "At least two pairs are needed.")
     single = pairs.cells == 1 and len(pairs.weights) == 1
     if single:
         return _share(int(pairs.effects.sum()), num, value, level)
@@ -35,15 +36,18 @@ def stable_effect(pairs: Pairs, value: float, level: float) -> Effect:
     ends = np.array([pairs.weights[pairs.weights < 0].sum(), pairs.weights[pairs.weights > 0].sum()])
     padded = np.concatenate([pairs.effects, ends])
     center, spread = float(padded.mean()), float(padded.std())
+    if len(pairs.weights) == 2 and np.isin(pairs.effects, (-1.0, 0.0, 1.0)).all():
+        better, worse = int((pairs.effects > 0).sum()), int((pairs.effects < 0).sum())
+        low, high = share_interval(num, better, worse, level)
+        return Effect(estimate, low, high, share_p(num, better, worse, value, level), spread, *NAMES)
     low, high = padded_interval(pairs.effects, float(ends[0]), float(ends[1]), level)
-    binary = pairs.cells == 1 and len(pairs.weights) == 2
-    # The exact tests are of no difference; another value (or a mean of several cells) is tested by the interval alone.
+    # The exact test is of no difference; another value (or a mean of several cells) is tested by the interval alone.
     if value == 0 and ends[0] < 0:
-        p = mcnemar_p(pairs.effects) if binary else sign_flip_p(pairs.effects, pairs.cells)
+        p = sign_flip_p(pairs.effects, pairs.cells)
         low, high = agreeing(low, high, p, level)
     else:
         p = 2 * float(norm.sf(abs(center - value) / (spread / math.sqrt(len(padded)))))
-    return Effect(estimate, low, high, p, spread, *(NAMES if binary else FLIP_NAMES))
+    return Effect(estimate, low, high, p, spread, *FLIP_NAMES)
 
 
 def padded_interval(effects: Floats, least: float, most: float, level: float) -> tuple[float, float]:
@@ -105,9 +109,9 @@ def _share(count: int, num: int, value: float, level: float) -> Effect:
     return Effect(count / num, low, high, p, math.sqrt(smoothed * (1 - smoothed)), *SHARE_NAMES)
 
 
-BONETT_PRICE = "exact McNemar test, Bonett-Price interval of the difference of paired shares"
+EXACT = "exact unconditional test and interval of the difference of paired shares"
 NAMES = (
-    BONETT_PRICE,
+    EXACT,
     "Blocks are independent; within one, both levels share setting, weights and data order.",
 )
 FLIP_NAMES = (

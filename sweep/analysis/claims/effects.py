@@ -2,8 +2,9 @@
 
 | response                    | effect                         | procedure                                           |
 |-----------------------------|--------------------------------|-----------------------------------------------------|
-| stable, one cell a level    | difference                     | Bonett-Price interval, exact McNemar p (bounded.py) |
-| stable, averaged or with by | difference, interaction, slope | the same on block effects, exact sign-flip p        |
+| stable, one cell a level    | difference                     | exact interval and p (paired_shares.py)             |
+| stable, averaged or with by | difference, interaction, slope | Bonett-Price interval of block effects, exact       |
+|                             |                                | sign-flip p (bounded.py)                            |
 | stable                      | mean                           | Clopper-Pearson interval, exact binomial p          |
 | edge_lr                     | difference, mean, interaction  | normal model of interval-censored edges (edges.py)  |
 | all others                  | all                            | Student's t on block effects; from BOOTSTRAP_FROM   |

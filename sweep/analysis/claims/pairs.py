@@ -5,6 +5,7 @@ A claim looks at some columns of it (the levels of its factor, or of two factors
 those levels, and at one contrast of the columns: the block's effect.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -15,7 +16,7 @@ import pandas as pd
 
 from slr_models.errors import ResultsError
 from sweep.analysis.claims.named import level_text
-from sweep.analysis.claims.responses import NOT_JUDGED, QUALITY, Evals, censored, response
+from sweep.analysis.claims.responses import NOT_JUDGED, QUALITY, Evals, censored, of_failed, response
 from sweep.analysis.trials.outcomes import OPEN_ENDS
 from sweep.records import Phase
 from sweep.study.claim import LR_PATH, Claim
@@ -62,6 +63,8 @@ class Pairs:
     """Blocks of `blocks` in which the levels gave the very same training; counted likewise."""
     failed: npt.NDArray[np.bool_] | None = None
     """Whether a training behind a value was not stable, [N, C]; None where that does not matter."""
+    cost_of_failure: float = math.nan
+    """How far a failed level moves a block's effect, at most; NaN where `failed` is None."""
 
     @property
     def reference(self) -> Floats:
@@ -140,10 +143,14 @@ def pairs(trials: pd.DataFrame, claim: Claim, study: Study, evals: Evals, blocks
     values = table[complete]
     shown = np.exp(values) if ratio else values
     used = np.flatnonzero(complete).astype(np.int64)
-    failed, barren, identical = None, 0, 0
+    failed, cost, barren, identical = None, math.nan, 0, 0
     if claim.response in QUALITY:
         good = rows["stable"].astype(bool)
         failed = np.column_stack([~good[mask].groupby(rows["block"][mask]).all().reindex(used) for mask in masks])
+        worst = of_failed(rows, claim.response)[rows["block"].isin(used)]
+        worst = np.log(worst) if ratio else worst
+        means = np.array([worst[mask[worst.index]].mean() for mask in masks])
+        cost = float(np.max(np.abs(weights * (means - values.mean(axis=0))))) if len(used) else math.nan
         barren = int((~good[looked_at].groupby(rows["block"][looked_at]).any().reindex(used)).sum())
         compared = looked_at & rows["block"].isin(used)
         identical = _num_identical(rows[compared], _rest(levels[compared], (claim.factor,)))
@@ -164,6 +171,7 @@ def pairs(trials: pd.DataFrame, claim: Claim, study: Study, evals: Evals, blocks
         barren=barren,
         identical=identical,
         failed=failed,
+        cost_of_failure=cost,
     )
 
 

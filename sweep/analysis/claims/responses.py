@@ -67,6 +67,19 @@ def censored(trials: pd.DataFrame, values: pd.Series, name: str) -> pd.Series:
     return values >= trials["max_steps"].astype(float)
 
 
+def of_failed(trials: pd.DataFrame, name: str) -> pd.Series:
+    """What each training would count as if it had failed and learned nothing; for the responses of quality."""
+    match name:
+        case "stable":
+            return pd.Series(0.0, index=trials.index)
+        case "wer":
+            return pd.Series(1.0, index=trials.index)
+        case "steps_to_loss":
+            return trials["max_steps"].astype(float)
+        case _:
+            return trials["l_const"].astype(float)
+
+
 def _values(name: str, trials: pd.DataFrame, evals: Evals, claim: Claim, study: Study) -> pd.Series:
     stable = trials["stable"].astype(bool)
     match name:

@@ -16,6 +16,8 @@ OPENINGS = {
     "equivalent": "No difference that matters",
     "undecided": "Undecided",
 }
+NO_ROOM = "Not testable"
+"""Opens the sentence of a claim whose reference leaves no room for it."""
 
 _FAR_MORE = 10
 """Times the planned pairs: nobody runs so many, so their exact number says nothing."""
@@ -24,7 +26,9 @@ _LARGEST_LOG = 700.0
 """Of a ratio; a float ends at exp(709)."""
 
 
-def sentence(claim: Claim, verdict: str, effect: Effect, pairs: Pairs, *, corrected: bool) -> str:
+def sentence(
+    claim: Claim, verdict: str, effect: Effect, pairs: Pairs, *, corrected: bool, why: str = "", testable: bool = True
+) -> str:
     """What a reader takes away.
 
     Args:
@@ -33,6 +37,8 @@ def sentence(claim: Claim, verdict: str, effect: Effect, pairs: Pairs, *, correc
         effect: on the scale of `Pairs.effects`.
         pairs: that it was estimated from.
         corrected: whether the interval allows for several looks or claims.
+        why: it is undecided in spite of the interval, a sentence; empty where the interval decides.
+        testable: whether it can be told at all, from where the reference is.
     """
     if not len(pairs):
         return f"{OPENINGS[verdict]}: no pair is complete yet."
@@ -47,7 +53,9 @@ def sentence(claim: Claim, verdict: str, effect: Effect, pairs: Pairs, *, correc
     )
     told = f"{levels}; {found}" if claim.effect != "mean" else f"mean {amount(claim, effect.estimate)}"
     statement = _statement(claim, verdict, effect)
-    return f"{OPENINGS[verdict]}: {statement} ({told}, {reach}; {plural(len(pairs), 'pair')})."
+    opening = OPENINGS[verdict] if testable else NO_ROOM
+    judged = f"{opening}: {statement} ({told}, {reach}; {plural(len(pairs), 'pair')})."
+    return f"{judged} {why}".rstrip()
 
 
 def amount(claim: Claim, effect: float, *, signed: bool = False) -> str:
@@ -82,7 +90,7 @@ def power_sentence(claim: Claim, effect: Effect, level: float, planned: int) -> 
     if needed is None:
         return "How many pairs would decide it is not known: too few say how much the effect scatters."
     goal = "rule out" if claim.expected == "equal" else "detect"
-    effect_text = f"{goal} an effect of {_size(claim)} with 80 % power, scattering as so far"
+    effect_text = f"{goal} an effect of {size_text(claim)} with 80 % power, scattering as so far"
     if needed > _FAR_MORE * planned:
         return f"Far more pairs than the {planned} planned, some {number(needed, 2)}, would {effect_text}."
     return f"About {plural(needed, 'pair')} would {effect_text}; {planned} are planned."
@@ -96,6 +104,15 @@ def as_factor(log_ratio: float) -> float:
 def scaled(claim: Claim, given: float) -> float:
     """The claim's `null` or `smallest_effect` on the scale of `Pairs.effects`."""
     return math.log(given) if claim.effect == "ratio" else given
+
+
+def size_text(claim: Claim) -> str:
+    """The smallest effect that matters."""
+    given = claim.smallest_effect
+    if claim.effect == "ratio":
+        return f"a factor of {number(given)}"
+    per = " a doubling" if claim.effect == "slope" else ""
+    return _with_unit(claim, _plain(claim, given, signed=False)) + per
 
 
 class _Phrases(NamedTuple):
@@ -130,7 +147,7 @@ def _statement(claim: Claim, verdict: str, effect: Effect) -> str:
         case "supported", _:
             return phrases.there + at
         case _, "equal":
-            size, beyond = _size(claim), effect.low > value + smallest or effect.high < value - smallest
+            size, beyond = size_text(claim), effect.low > value + smallest or effect.high < value - smallest
             sure = f" by more than {size}" if beyond else f" (whether by {size} or more is not sure)"
             return phrases.there + sure + at
         case _:
@@ -138,7 +155,7 @@ def _statement(claim: Claim, verdict: str, effect: Effect) -> str:
 
 
 def _of_levels(claim: Claim, effect: Effect, at: str, *, rises: bool, against: bool) -> _Phrases:
-    noun, other, size = _noun(claim), level_text(claim.factor, claim.levels[1]), _size(claim)
+    noun, other, size = _noun(claim), level_text(claim.factor, claim.levels[1]), size_text(claim)
     up, verb, back = ("raise", "raises", "lowers") if rises else ("lower", "lowers", "raises")
     value = scaled(claim, claim.null)
     is_there = effect.low > value or effect.high < value
@@ -157,7 +174,7 @@ def _of_interaction(claim: Claim, *, rises: bool, against: bool) -> _Phrases:
     first, second = (level_text(claim.by, level) for level in claim.by_levels)
     what = f"the effect of {level_text(claim.factor, claim.levels[1])} on {_noun(claim)}"
     side, back = ("higher", "lower") if rises else ("lower", "higher")
-    size, apart = _size(claim), f"with {second} than with {first}"
+    size, apart = size_text(claim), f"with {second} than with {first}"
     return _Phrases(
         f"whether {what} differs by {size} between {first} and {second} is open",
         f"whether {what} is {side} by {size} {apart} is open",
@@ -168,7 +185,7 @@ def _of_interaction(claim: Claim, *, rises: bool, against: bool) -> _Phrases:
 
 
 def _of_quantity(claim: Claim, *, rises: bool, against: bool) -> _Phrases:
-    value, size, noun = amount(claim, scaled(claim, claim.null)), _size(claim), _noun(claim)
+    value, size, noun = amount(claim, scaled(claim, claim.null)), size_text(claim), _noun(claim)
     effect = f"the effect of {level_text(claim.factor, claim.levels[-1])} on {noun}"
     if claim.effect == "slope":
         what = f"the change of {noun} with {claim.factor}"
@@ -191,15 +208,6 @@ def _of_quantity(claim: Claim, *, rises: bool, against: bool) -> _Phrases:
 
 def _noun(claim: Claim) -> str:
     return f"the {response(claim).name}"
-
-
-def _size(claim: Claim) -> str:
-    """The smallest effect that matters."""
-    given = claim.smallest_effect
-    if claim.effect == "ratio":
-        return f"a factor of {number(given)}"
-    per = " a doubling" if claim.effect == "slope" else ""
-    return _with_unit(claim, _plain(claim, given, signed=False)) + per
 
 
 def _where(claim: Claim) -> str:

@@ -18,6 +18,7 @@ from typing import Any, Literal
 
 import pandas as pd
 
+from sweep.analysis.claims.blind import failures_unseen, no_room, rests_on_none, untested
 from sweep.analysis.claims.bounded import stable_effect
 from sweep.analysis.claims.edges import edge_effect
 from sweep.analysis.claims.effects import Effect, continuous, unknown
@@ -25,7 +26,7 @@ from sweep.analysis.claims.endings import endings
 from sweep.analysis.claims.mixed_logistic import interaction_odds_ratio
 from sweep.analysis.claims.named import response
 from sweep.analysis.claims.pairs import Pairs, num_finished, pairs
-from sweep.analysis.claims.responses import QUALITY, Evals
+from sweep.analysis.claims.responses import Evals
 from sweep.analysis.claims.sentences import as_factor, power_sentence, scaled, sentence, span
 from sweep.analysis.claims.sequential import levels_at, look, look_blocks
 from sweep.analysis.claims.stated import note_of
@@ -34,7 +35,7 @@ from sweep.study.claim import Claim
 from sweep.study.settings import Study
 from sweep.wording import number, percent, plural
 
-RULES = 2
+RULES = 3
 """Number of the rules by which claims are settled; a study that other rules ended is judged again."""
 
 Word = Literal["supported", "refuted", "equivalent", "undecided"]
@@ -90,6 +91,10 @@ class Judged:
     """Nominal level of the last look, for the power."""
     look: int
     pairs: Pairs
+    why: str = ""
+    """It is undecided in spite of its interval; empty where the interval decides."""
+    testable: bool = True
+    """Whether the reference leaves room for what is claimed."""
     all_pairs: Pairs | None = None
     """Of all finished blocks, where they are more than those that it was judged by."""
 
@@ -246,43 +251,21 @@ def _possible(effect: Effect, seen: Pairs, claim: Claim) -> Effect:
     return dataclasses.replace(effect, low=max(effect.low, least), high=min(effect.high, most))
 
 
-def blind(claim: Claim, seen: Pairs) -> str:
-    """Why these pairs could not have shown the effect, so that seeing none says nothing; empty if they could."""
-    if claim.response not in QUALITY or claim.effect == "mean" or not len(seen):
-        return ""
-    num = plural(len(seen), "pair")
-    if seen.identical == len(seen):
-        return f"In all {num} the levels gave the very same training: the factor never acted, which tests nothing."
-    if 2 * seen.barren > len(seen):
-        return f"In {seen.barren} of {num} no training was stable: where nothing learns, nothing can be compared."
-    if claim.response == "stable" and claim.effect == "difference" and not claim.by:
-        share, smallest = float(seen.reference.mean()), claim.smallest_effect
-        if claim.expected == "higher" and share > 1 - smallest:
-            return (
-                f"{seen.labels[0]} is stable in {percent(share)} already, which leaves no room for a rise that matters."
-            )
-        if claim.expected == "lower" and share < smallest:
-            return f"{seen.labels[0]} is stable in {percent(share)} only, which leaves no room for a fall that matters."
-    return ""
-
-
 def _judged(claim: Claim, seen: Pairs, level: float, last_level: float, at: int) -> Judged:
     effect = estimate_effect(claim, seen, level)
     verdict = verdict_of(claim, effect, level)
-    value = scaled(claim, claim.null)
-    # Refuted by an effect the other way is seen; all else that says "no such effect" rests on seeing none.
-    is_equal = claim.expected == "equal"
-    unseen = verdict == "equivalent" or (verdict == "supported" and is_equal)
-    unseen = unseen or (verdict == "refuted" and not is_equal and effect.low <= value <= effect.high)
-    if unseen and blind(claim, seen):
-        verdict = "undecided"
-    return Judged(verdict, effect, level, last_level, at, seen)
+    full = no_room(claim, seen)
+    why = full
+    if not full and rests_on_none(claim, effect, verdict):
+        why = untested(claim, seen) or failures_unseen(claim, seen, level)
+    return Judged("undecided" if why else verdict, effect, level, last_level, at, seen, why, testable=not full)
 
 
 def _finding(
     claim: Claim, judged: Judged, planned: int, looks: int, ended: str, stated: str, *, corrected: bool
 ) -> ClaimFinding:
     effect, seen = judged.effect, judged.pairs
+    powerless = judged.why or seen.identical == len(seen) > 0
     back = as_factor if claim.effect == "ratio" else float
     return ClaimFinding(
         claim=claim,
@@ -299,9 +282,17 @@ def _finding(
         settled_at=judged.look if judged.verdict != "undecided" else None,
         test=effect.test,
         assumptions=effect.assumptions,
-        power="" if seen.identical == len(seen) > 0 else power_sentence(claim, effect, judged.last_level, planned),
+        power="" if powerless else power_sentence(claim, effect, judged.last_level, planned),
         pairs=seen,
-        sentence=sentence(claim, judged.verdict, effect, seen, corrected=corrected),
+        sentence=sentence(
+            claim,
+            judged.verdict,
+            effect,
+            seen,
+            corrected=corrected,
+            why=judged.why,
+            testable=judged.testable,
+        ),
         endings=ended,
         note=" ".join(filter(None, (*_notes(claim, judged), stated))),
     )
@@ -311,8 +302,8 @@ def _notes(claim: Claim, judged: Judged) -> list[str]:
     seen, notes = judged.pairs, []
     if judged.look == 0:
         notes.append("No look has been reached: nothing is judged yet.")
-    if why := blind(claim, seen):
-        notes.append(why)
+    if why := untested(claim, seen):
+        notes += [why] if why != judged.why else []
     elif seen.barren:
         notes.append(f"In {seen.barren} of {plural(len(seen), 'pair')} no training was stable: they count as equal.")
     if seen.crashed:

@@ -46,8 +46,8 @@ def test_a_plan_says_what_a_claim_on_stability_takes_where_the_design_decides_it
     assert told[0] == "claims, judged after 40 blocks:"
     assert told[1].endswith("where model=teacher: lower by 15 points against 0 (alpha 0.05)")
     assert told[2] == (
-        "    at best: needs at least 7 of 40 pairs that differ, all one way (18 points); "
-        "6 once the other claims are settled"
+        "    at best: needs at least 6 of 40 pairs that differ, all one way (15 points); "
+        "4 once the other claims are settled"
     )
     assert [line.strip().split(":")[0] for line in told[3:]] == ["averaged", "slower"], "no more is known of these"
     assert list(hopeless(study())) == []

@@ -1,5 +1,6 @@
 """Estimates and intervals against other implementations and by hand, and what degenerate pairs may say."""
 
+import dataclasses
 import math
 
 import numpy as np
@@ -8,10 +9,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import binomtest, ttest_1samp
 
-from sweep.analysis.claims.bounded import mcnemar_p, sign_flip_p, stable_effect
+from sweep.analysis.claims.bounded import mcnemar_p, padded_interval, sign_flip_p, stable_effect
 from sweep.analysis.claims.edges import edge_effect
 from sweep.analysis.claims.effects import continuous
 from sweep.analysis.claims.mixed_logistic import interaction_odds_ratio
+from sweep.analysis.claims.paired_shares import share_interval
 from sweep.analysis.claims.pairs import Floats, Pairs
 from sweep.analysis.claims.power import pairs_needed
 
@@ -39,25 +41,39 @@ def counts(both: int, only_reference: int, only_other: int, neither: int) -> Pai
     return seen(np.array(rows, dtype=float).reshape(-1, 2))
 
 
-def test_the_interval_of_paired_shares_is_that_of_bonett_and_price() -> None:
+def test_the_interval_of_effects_between_two_ends_is_that_of_bonett_and_price() -> None:
     # By hand: 2/25 and 10/25 after one more of each discordant pair; 8/25 -+ 1.96 sqrt((12/25 - (8/25)^2) / 25).
-    effect = stable_effect(counts(1, 1, 9, 12), 0.0, 0.05)
-    assert (effect.low, effect.high) == pytest.approx((0.0791, 0.5609), abs=1e-4)
-    assert effect.p == pytest.approx(0.0215, abs=1e-4)
-    assert effect.estimate == pytest.approx(8 / 23)
+    low, high = padded_interval(counts(1, 1, 9, 12).effects, -1.0, 1.0, 0.05)
+    assert (low, high) == pytest.approx((0.0791, 0.5609), abs=1e-4)
 
 
-def test_the_interval_excludes_no_effect_only_where_the_exact_test_does() -> None:
-    # Alone it would be 0.0134 to 0.5084.
-    effect = stable_effect(counts(1, 1, 7, 12), 0.0, 0.05)
-    assert effect.p == pytest.approx(0.0703, abs=1e-4)
-    assert (effect.low, effect.high) == pytest.approx((0.0, 0.5084), abs=1e-4)
+def test_that_interval_excludes_no_effect_only_where_the_exact_test_does() -> None:
+    effects = np.array([1.0] * 5 + [0.5] * 3 + [-1.0] + [0.0] * 15)
+    effect = stable_effect(dataclasses.replace(averaged(effects), cells=2), 0.0, 0.05)
+    alone = padded_interval(effects, -1.0, 1.0, 0.05)
+    assert effect.p == pytest.approx(0.0508, abs=1e-4)
+    assert (effect.low, effect.high) == (0.0, alone[1]) and alone[0] > 0
+    clear = stable_effect(dataclasses.replace(averaged(effects), cells=2), 0.0, 0.06)
+    assert clear.low == padded_interval(effects, -1.0, 1.0, 0.06)[0] > 0
+
+
+def averaged(effects: Floats) -> Pairs:
+    """Pairs with the effects of averages over several trainings."""
+    return seen(np.column_stack([np.zeros(len(effects)), effects]))
+
+
+def test_averages_are_judged_as_single_trainings_where_those_of_a_block_agree() -> None:
+    effects = np.array([1.0, 1.0, 0.0, 0.0, -1.0, 0.0, 1.0, 1.0])
+    single, mean = averaged(effects), dataclasses.replace(averaged(effects), cells=3)
+    effect = stable_effect(single, 0.0, 0.05)
+    assert stable_effect(mean, 0.0, 0.05) == effect
+    assert (effect.low, effect.high) == share_interval(8, 4, 1, 0.05)
 
 
 def test_pairs_that_all_agree_are_not_certain() -> None:
     few, many = stable_effect(counts(2, 0, 0, 0), 0.0, 0.05), stable_effect(counts(100, 0, 0, 20), 0.0, 0.05)
     assert few.low < -0.5 < 0.5 < few.high
-    assert many.high == pytest.approx(3 / 120, abs=0.003)  # the rule of three
+    assert many.high == pytest.approx(3.7 / 120, abs=0.001)  # as the rule of three, of 2.5 %
     assert few.p == many.p == 1.0
 
 

@@ -52,57 +52,13 @@ def test_the_verdict_follows_from_the_interval(
     assert verdict_of(claim(expected=expected, response="wer", value=2.0), shifted, 0.05) == verdict
 
 
-def judged(frame: pd.DataFrame, study: dict[str, Any], evals: Evals) -> tuple[str, str]:
-    (found,) = judge(frame, study, evals)
-    return found.verdict, found.note
-
-
-def test_trainings_that_all_failed_do_not_show_that_nothing_changed(
-    paired: Table, study: Make, claim: Make, no_evals: Evals
-) -> None:
-    equal = study(claims=[claim(response="val_loss", expected="equal")])
-    blocks = range(24)
-    failed = paired("val_loss", [(3.1 + 0.001 * (b % 3), 3.1 + 0.001 * (b % 5)) for b in blocks])
-    assert judged(failed, equal, no_evals)[0] == "supported"
-    failed["stable"] = False
-    verdict, note = judged(failed, equal, no_evals)
-    assert verdict == "undecided" and "In 24 of 24 pairs no training was stable" in note
-    failed["stable"] = failed["block"] >= 8  # a third
-    verdict, note = judged(failed, equal, no_evals)
-    assert verdict == "supported" and "In 8 of 18 pairs no training was stable: they count as equal." in note
-    # What is seen is seen, also if most pairs say nothing.
-    lost = paired("stable", [(b < 10, False) for b in blocks])
-    assert judged(lost, study(claims=[claim()]), no_evals)[0] == "supported"
-
-
-def test_the_very_same_training_twice_tests_nothing(paired: Table, study: Make, claim: Make, no_evals: Evals) -> None:
-    wanted = study(claims=[claim(expected="equal", smallest_effect=0.3)])
-    same = paired("val_loss", [(1.0 + 0.1 * b, 1.0 + 0.1 * b) for b in range(24)])
-    assert judged(same, wanted, no_evals)[0] == "supported"
-    same["final_train_loss"] = same["val_loss"]
-    verdict, note = judged(same, wanted, no_evals)
-    assert verdict == "undecided" and "In all 24 pairs the levels gave the very same training" in note
-
-
-def test_a_reference_that_never_fails_leaves_no_room_to_rise(
-    paired: Table, study: Make, claim: Make, no_evals: Evals
-) -> None:
-    rises = study(claims=[claim(expected="higher", smallest_effect=0.2)])
-    verdict, note = judged(paired("stable", [(True, True)] * 24), rises, no_evals)
-    assert verdict == "undecided" and "fp32 is stable in 100 % already, which leaves no room" in note
-    # It falls, which is plain to see.
-    assert judged(paired("stable", [(True, b > 11) for b in range(24)]), rises, no_evals)[0] == "refuted"
-    # A reference that fails at times does leave room.
-    assert judged(paired("stable", [(b > 7, b > 7) for b in range(24)]), rises, no_evals)[0] == "equivalent"
-
-
 def test_an_early_verdict_comes_with_what_all_pairs_say(
     paired: Table, study: Make, claim: Make, no_evals: Evals
 ) -> None:
     frame = paired("stable", [(True, False)] * 18 + [(True, True)] * 6)
     (found,) = judge(frame, study(claims=[claim()]), no_evals)
     assert (found.verdict, found.num_pairs) == ("supported", 12)
-    assert "With all 24 pairs trained: -75 points, -90 to -49 (95 % interval" in found.note
+    assert "With all 24 pairs trained: -75 points, -90 to -51 (95 % interval" in found.note
 
 
 def test_a_ratio_is_judged_on_its_logarithm(claim: Make) -> None:
@@ -123,16 +79,16 @@ def test_pairs_that_nobody_runs_are_not_counted_one_by_one(claim: Make) -> None:
 
 def test_a_claim_is_refuted_in_plain_words(paired: Table, study: Make, claim: Make, no_evals: Evals) -> None:
     values = [(0.2 + 0.01 * (b % 5), 0.2 + 0.01 * (b % 3)) for b in range(24)]
-    wanted = claim(response="wer", expected="higher", smallest_effect=0.1, text="fp16 costs accuracy")
+    wanted = claim(response="wer", expected="higher", smallest_effect=0.25, text="fp16 costs accuracy")
     (found,) = judge(paired("wer", values), study(claims=[wanted]), no_evals)
     assert found.verdict == "equivalent"
-    assert found.settled_at == found.look == 3 or found.settled_at == found.look == 2
+    assert found.settled_at == found.look == 3, "at 12 pairs too many failures may be unseen"
     assert found.sentence.startswith(
-        "No difference that matters: fp16 changes the WER by less than 10 points either way ("
+        "No difference that matters: fp16 changes the WER by less than 25 points either way ("
     )
     assert "fp32: 22 %, fp16: 21 %; difference -0." in found.sentence
     assert "95 % interval over all looks and claims" in found.sentence
-    assert "12 pairs)." in found.sentence
+    assert "18 pairs)." in found.sentence
 
 
 def test_a_clear_claim_settles_at_an_early_look_and_stays(

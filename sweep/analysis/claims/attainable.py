@@ -12,7 +12,7 @@ import numpy as np
 from sweep.analysis.claims.blind import enough_without_failure, unseen_failures
 from sweep.analysis.claims.bounded import stable_effect
 from sweep.analysis.claims.pairs import Pairs
-from sweep.analysis.claims.responses import QUALITY
+from sweep.analysis.claims.responses import QUALITY, YES_OR_NO
 from sweep.analysis.claims.sentences import amount, scaled
 from sweep.analysis.claims.sequential import levels_at, look_blocks
 from sweep.analysis.claims.verdict import verdict_of
@@ -33,9 +33,9 @@ class Attainable:
 
 
 def is_foreseeable(claim: Claim) -> bool:
-    """Whether `attainable` speaks of a claim with one training a level: a difference of stable shares, against 0, or
-    an equality of another response of quality."""
-    if claim.response != "stable":
+    """Whether `attainable` speaks of a claim with one training a level: a difference of shares of trainings against 0,
+    or an equality of another response of quality."""
+    if claim.response not in YES_OR_NO:
         return claim.response in QUALITY and claim.expected == "equal" and claim.effect != "slope" and not claim.by
     return claim.effect == "difference" and not claim.by and claim.null == 0
 
@@ -51,7 +51,7 @@ def attainable(claim: Claim, blocks: int, looks: int, num_claims: int) -> Attain
     """
     fractions = tuple(size / blocks for size in look_blocks(blocks, looks))
     among_all, alone = (levels_at(fractions, claim.alpha / among)[-1] for among in (num_claims, 1))
-    if claim.response != "stable":
+    if claim.response not in YES_OR_NO:
         return _without_failures(claim, blocks, alone)
     if claim.expected == "equal":
         return _equal(claim, blocks, among_all, alone)

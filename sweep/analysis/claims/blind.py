@@ -13,7 +13,7 @@ import math
 from sweep.analysis.claims.effects import Effect
 from sweep.analysis.claims.named import response
 from sweep.analysis.claims.pairs import Pairs
-from sweep.analysis.claims.responses import QUALITY
+from sweep.analysis.claims.responses import QUALITY, YES_OR_NO
 from sweep.analysis.claims.sentences import amount, scaled, size_text
 from sweep.analysis.trials.outcomes import clopper_pearson
 from sweep.study.claim import Claim
@@ -66,7 +66,7 @@ def failures_unseen(claim: Claim, seen: Pairs, level: float) -> str:
         seen: what it saw.
         level: two-sided.
     """
-    if seen.failed is None or claim.response == "stable" or not len(seen):
+    if seen.failed is None or claim.response in YES_OR_NO or not len(seen):
         return ""
     failed = seen.failed | seen.censored
     apart = failed.any(axis=1) if claim.effect == "mean" else failed.any(axis=1) & ~failed.all(axis=1)

@@ -22,7 +22,7 @@ def stable_effect(pairs: Pairs, value: float, level: float) -> Effect:
     """The mean over blocks of a contrast of stable trainings.
 
     Args:
-        pairs: of the response `stable`.
+        pairs: of a response that is 0 or 1.
         value: what the mean is tested against.
         level: two-sided, in (0, 1).
     """

@@ -39,6 +39,9 @@ from sweep.study.settings import Study
 Evals = Callable[[str], pd.DataFrame]
 """A trial's evaluations by its id, as `store.read_evals` gives them; ResultsError where there are none."""
 
+YES_OR_NO = ("stable", "learned", "broken")
+"""Responses that are 1 or 0."""
+
 QUALITY = ("stable", "learned", "wer", "val_loss", "train_loss", "steps_to_loss")
 """Responses that compare how well trainings went, of which two that failed say nothing."""
 
@@ -70,7 +73,7 @@ def censored(trials: pd.DataFrame, values: pd.Series, name: str) -> pd.Series:
 def of_failed(trials: pd.DataFrame, name: str) -> pd.Series:
     """What each training would count as if it had failed and learned nothing; for the responses of quality."""
     match name:
-        case "stable":
+        case "stable" | "learned":
             return pd.Series(0.0, index=trials.index)
         case "wer":
             return pd.Series(1.0, index=trials.index)

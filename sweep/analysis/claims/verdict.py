@@ -26,7 +26,7 @@ from sweep.analysis.claims.endings import endings
 from sweep.analysis.claims.mixed_logistic import interaction_odds_ratio
 from sweep.analysis.claims.named import response
 from sweep.analysis.claims.pairs import Pairs, num_finished, pairs
-from sweep.analysis.claims.responses import Evals
+from sweep.analysis.claims.responses import YES_OR_NO, Evals
 from sweep.analysis.claims.sentences import as_factor, power_sentence, scaled, sentence, span
 from sweep.analysis.claims.sequential import levels_at, look, look_blocks
 from sweep.analysis.claims.stated import note_of
@@ -235,7 +235,7 @@ def estimate_effect(claim: Claim, seen: Pairs, level: float) -> Effect:
     value = scaled(claim, claim.null)
     if claim.response == "edge_lr":
         return edge_effect(seen, value, level)
-    if claim.response == "stable":
+    if claim.response in YES_OR_NO:
         return stable_effect(seen, value, level)
     effect = continuous(seen.effects, value, level)
     if len(seen) and seen.censored.all():
@@ -331,7 +331,7 @@ def _notes(claim: Claim, judged: Judged) -> list[str]:
         notes.append(
             f"In {beyond} of {plural(len(seen), 'pair')} an edge lies beyond the learning rates that were tried."
         )
-    if claim.response == "stable" and claim.by and seen.cells == 1 and len(seen):
+    if claim.response in YES_OR_NO and claim.by and seen.cells == 1 and len(seen):
         odds = interaction_odds_ratio(seen, claim.alpha)
         notes.append(
             f"Mixed logistic model: odds ratio of the interaction {number(odds.estimate)} "

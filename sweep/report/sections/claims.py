@@ -9,6 +9,7 @@ import numpy as np
 from markupsafe import Markup
 
 from sweep.analysis.claims.named import is_ratio, response, response_text, shown
+from sweep.analysis.claims.responses import YES_OR_NO
 from sweep.analysis.claims.stated import removed_note
 from sweep.analysis.claims.verdict import ClaimFinding, Word
 from sweep.report.contents.view import View
@@ -265,12 +266,12 @@ def _plots(finding: ClaimFinding) -> tuple[Markup, ...]:
     values = np.asarray(pairs.values, dtype=float)
     titles = by_levels(claim) if claim.by else [""]
     names = levels(claim) if claim.by else list(pairs.labels)
-    as_squares = claim.response == "stable" and len(names) == 2 and bool(np.isin(values, (0.0, 1.0)).all())
+    as_squares = claim.response in YES_OR_NO and len(names) == 2 and bool(np.isin(values, (0.0, 1.0)).all())
     drawn = []
     for index, title in enumerate(titles):
         part = slice(index * len(names), (index + 1) * len(names))
         if as_squares:
-            drawn.append(draw_squares(squares_info(title, names, values[:, part], "stable")))
+            drawn.append(draw_squares(squares_info(title, names, values[:, part], claim.response)))
             continue
         # Edges come as logarithms: a reader knows learning rates.
         edges = claim.response == "edge_lr"

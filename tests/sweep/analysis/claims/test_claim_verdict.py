@@ -52,6 +52,20 @@ def test_the_verdict_follows_from_the_interval(
     assert verdict_of(claim(expected=expected, response="wer", value=2.0), shifted, 0.05) == verdict
 
 
+def test_a_precaution_that_slows_down_is_no_precaution_refuted(
+    trials: Callable[..., pd.DataFrame], study: Make, claim: Make, no_evals: Evals
+) -> None:
+    hot = {"verdict": "diverged-loss", "stable": False, "side": "too-hot"}
+    cold = {"verdict": "stalled", "stable": False, "side": "too-cold"}
+    rows = [(block, f"precision={level}", end) for block in range(24) for level, end in (("fp32", hot), ("fp16", cold))]
+    frame, stated = trials(rows), {"expected": "lower", "smallest_effect": 0.1}
+    (broken,) = judge(frame, study(claims=[claim(response="broken", **stated)]), no_evals)
+    assert broken.verdict == "supported" and broken.num_pairs in (12, 24)
+    (learned,) = judge(frame, study(claims=[claim(response="learned", expected="higher")]), no_evals)
+    assert learned.verdict == "undecided", "nothing learned at either level"
+    assert broken.test == learned.test, "both are shares of paired trainings"
+
+
 def test_an_early_verdict_comes_with_what_all_pairs_say(
     paired: Table, study: Make, claim: Make, no_evals: Evals
 ) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Hashable, Sequence
 import torch
 
 from slr_models.errors import MachineError
-from sweep.machine import is_of_machine
+from sweep.machine import is_of_machine, refusal
 from sweep.records import TrialResult
 from sweep.running.job import Job, TrialReport
 from sweep.running.trial import Trial, TrialRunner
@@ -78,9 +78,9 @@ class Members:
             except (torch.AcceleratorError, MachineError):
                 raise
             except Exception as error:
-                # Whoever is to blame, such as one whose memory ran out, meets it again by itself.
                 if is_of_machine(error):
-                    raise
+                    raise MachineError(refusal(error)) from error
+                # Whoever is to blame, such as one whose memory ran out, meets it again by itself.
             for member in members:
                 member.trial.add_cpu_s((time.process_time() - started) / len(members))
         self._due.clear()

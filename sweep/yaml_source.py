@@ -167,6 +167,17 @@ def dump(content: Mapping[str, Any]) -> str:
     return text
 
 
+_BEGINNING, _END = "--- # whole if its last line is ...", "..."
+
+
+def dump_whole(content: Mapping[str, Any]) -> str:
+    """As `dump`, with marks at its beginning and end: `parse` refuses it if the end is missing.
+
+    A file that is cut between two lines would else be one with fewer settings.
+    """
+    return f"{_BEGINNING}\n{dump(content)}{_END}\n"
+
+
 @dataclass(frozen=True)
 class YamlSource:
     """A parsed file: its content and where each key stands."""
@@ -260,6 +271,8 @@ def parse(text: str, name: str) -> YamlSource:
         raise SettingError(SettingProblem((), "the file is empty", wanted, where=name))
     if not isinstance(content, dict):
         raise SettingError(SettingProblem((), wanted, got=type(content).__name__, where=name))
+    if text.startswith(_BEGINNING) and text.rstrip().rpartition("\n")[2] != _END:
+        raise SettingError(SettingProblem((), f"the file is cut off: its last line, {_END}, is missing", where=name))
     lines: dict[KeyPath, int] = {}
     _collect_lines(node, (), lines)
     return YamlSource(name, content, lines)

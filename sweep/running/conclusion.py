@@ -32,7 +32,7 @@ def conclude(session: StudySession, loaded: LoadedStudy) -> tuple[Recommendation
     content["provenance"].pop("exploration_ended", None)
     if session.stop_reason is not None:
         content["provenance"]["exploration_ended"] = session.stop_reason
-    store.write_yaml(results_dir / "study.yaml", content)
+    store.write_study(results_dir, content)
     view = load_view(results_dir)
     evidence = view.evidence
     if view.claims_answer:

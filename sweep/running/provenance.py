@@ -59,14 +59,14 @@ def write_study(session: StudySession, dataset: Dataset, checked: Checked) -> No
     }
     if session.claims_withdrawn_after:
         content["provenance"][WITHDRAWN_KEY] = session.claims_withdrawn_after
-    store.write_yaml(results_dir / "study.yaml", content)
+    store.write_study(results_dir, content)
 
 
 def note_lanes(results_dir: Path, num_lanes: int) -> None:
     """How many trainings can run at once is known only where Ray runs."""
     content = store.read_study(results_dir)
     content["provenance"]["num_lanes"] = num_lanes
-    store.write_yaml(results_dir / "study.yaml", content)
+    store.write_study(results_dir, content)
 
 
 def _cores() -> dict[str, int | str]:

@@ -42,7 +42,7 @@ def sign(results_dir: Path, study_code: Sequence[str]) -> str | None:
     content["provenance"][_RECORD] = {"names": list(study_code)}
     if isinstance(signature, str):
         content["provenance"][_RECORD]["signature"] = signature
-    store.write_yaml(path, content)
+    store.write_study(results_dir, content)
     return signature.reason if isinstance(signature, NotKnown) else None
 
 

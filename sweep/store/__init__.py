@@ -38,6 +38,7 @@ from sweep.store.documents import (
     write_claims,
     write_explanation,
     write_importance,
+    write_study,
 )
 from sweep.store.files import atomic_path, without_nonfinite, write_text, write_yaml
 from sweep.store.schemas import (
@@ -119,6 +120,7 @@ __all__ = [
     "write_importance",
     "write_map",
     "write_steps",
+    "write_study",
     "write_text",
     "write_trials",
     "write_yaml",

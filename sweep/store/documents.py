@@ -115,6 +115,11 @@ def _with_nan(content: Any) -> Any:
     return {name: _with_nan(value) for name, value in content.items()} | unknown
 
 
+def write_study(results_dir: Path, content: Mapping[str, Any]) -> None:
+    """Writes study.yaml, so that `read_study` tells one that was cut off."""
+    write_text(results_dir / STUDY_FILE, yaml_source.dump_whole(content))
+
+
 def read_study(results_dir: Path) -> dict[str, Any]:
     """study.yaml: the study as validated, with the key `provenance`.
 

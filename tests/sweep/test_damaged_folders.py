@@ -65,7 +65,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     file = folder.parent / "study.yaml"
     file.write_text(STUDY)
     ledger = Ledger(folder)
-    store.write_yaml(folder / "study.yaml", {**stored(load(file).study), "provenance": {"l_const": 2.0}})
+    store.write_study(folder, {**stored(load(file).study), "provenance": {"l_const": 2.0}})
     results = [finished(number) for number in range(8)]
     for r in results:
         ledger.ask(Ask(r.trial_id, r.number, r.group, r.seed, r.phase, r.settings))
@@ -427,8 +427,8 @@ def test_a_document_that_multiplies_when_it_is_read_is_refused(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     levels = "".join(f"l{n}: &l{n} [{', '.join([f'*l{n - 1}'] * 9)}]\n" for n in range(1, 12))
-    with (folder / "study.yaml").open("a") as file:
-        file.write(f"l0: &l0 [lol]\n{levels}")
+    whole = (folder / "study.yaml").read_text()
+    (folder / "study.yaml").write_text(f"{whole.removesuffix('...' + chr(10))}l0: &l0 [lol]\n{levels}")
     assert "values" in one_error(capsys, report([str(folder)]), "study.yaml")
 
 

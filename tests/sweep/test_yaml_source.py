@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from slr_models.errors import SettingError
-from sweep.yaml_source import dump, load, parse, parse_scalar
+from sweep.yaml_source import dump, dump_whole, load, parse, parse_scalar
 
 
 @pytest.mark.parametrize(
@@ -184,3 +184,16 @@ def test_a_tag_that_a_text_does_not_fit_is_told_of(text: str) -> None:
 def test_what_is_written_is_read_back_as_it_was(value: str) -> None:
     content = {"text": value, "list": [value, 1e-05, 1e300, -3, True, None], "number": 1e-4}
     assert parse(dump(content), "s.yaml").content == content
+
+
+def test_a_file_with_marks_is_refused_wherever_it_is_cut() -> None:
+    content = {"name": "s", "budget": {"trials": 3}, "notes": ["one", "...", "two"]}
+    text = dump_whole(content)
+    assert parse(text, "study.yaml").content == content
+    assert parse(dump(content), "study.yaml").content == content, "that of an earlier version has no marks"
+    lines = text.splitlines(keepends=True)
+    for kept in range(1, len(lines)):
+        with pytest.raises(SettingError):
+            parse("".join(lines[:kept]), "study.yaml")
+    with pytest.raises(SettingError, match="study.yaml: the file is cut off: its last line, ..., is missing"):
+        parse("".join(lines[:2]), "study.yaml")

@@ -72,12 +72,12 @@ def _numbers_text(num_broken: int, num_sound: int) -> str:
 def _sides_text(sides: Mapping[Side, int]) -> str:
     """How many failed at too large steps, and how many at too small ones; empty where none has a side."""
     words = {
-        Side.TOO_HOT: "too hot (diverged, thrown about, or beyond the steps that work)",
-        Side.TOO_COLD: "too cold (nothing broke, but the budget was too short for such small steps)",
+        Side.TOO_HOT: "too hot (it broke, was thrown about, or lies beyond the steps that work)",
+        Side.TOO_COLD: "too cold (nothing broke, but it was too slow for its budget)",
         Side.UNTOLD: "on a side that nobody can tell",
     }
-    told = [f"{sides[side]} {what}" for side, what in words.items() if sides.get(side)]
-    return f" They failed {', '.join(told)}." if told else ""
+    told = [f"{sides[side]} failed {what}" for side, what in words.items() if sides.get(side)]
+    return f" {', '.join(told)}." if told else ""
 
 
 def thickness(settings: Sequence[SettingFailures]) -> Callable[[SettingPart], int]:

@@ -1,6 +1,7 @@
 """Result folders as a study leaves them, made without training anything."""
 
 import math
+import os
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,7 @@ from sweep.records import (
 )
 from sweep.report import build_report
 
-CHROMIUM = Path("/usr/bin/chromium")
+CHROMIUM = Path(os.environ.get("CHROMIUM", "/usr/bin/chromium"))
 L_CONST, L_UNIF, MAX_STEPS = 3.1, 9.4, 400
 ALARM_STEP = 180
 """Where a run that learns nothing is stopped; every fourth runs on."""

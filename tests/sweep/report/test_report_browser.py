@@ -26,7 +26,7 @@ def test_a_reader_can_use_the_page(opened: Opened, report: Path) -> None:
     page.select_option("#only", "")
 
     page.click("#table th:has-text('learning rate') button")
-    values = [float(text) for text in page.locator("#table tbody tr td:nth-child(7)").all_inner_texts()]
+    values = [float(text) for text in page.locator("#table tbody tr td:nth-child(8)").all_inner_texts()]
     assert len(values) == 39 and values == sorted(values)
     assert page.get_attribute("#table th:has-text('learning rate')", "aria-sort") == "ascending"
 

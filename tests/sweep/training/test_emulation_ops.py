@@ -88,8 +88,8 @@ def op_db() -> Sequence[Any]:
         patch.setitem(sys.modules, "expecttest", sys.modules.get("expecttest", stand_in))
         # Else the import forbids the rest of the process to set torch's switches.
         patch.setattr(torch.backends, "disable_global_flags", lambda: None)
-        if "distutils.core" in sys.modules:
-            # It imports setuptools, which insists on its own distutils; another test's library has imported Python's.
+        if sys.version_info < (3, 12):
+            # It imports setuptools, which insists on its own distutils where another test's library has Python's.
             patch.setenv("SETUPTOOLS_USE_DISTUTILS", "stdlib")
         module = pytest.importorskip(
             "torch.testing._internal.common_methods_invocations", reason="this torch came without its tests' inputs"

@@ -117,7 +117,8 @@ class Trial:
         self._result: TrialResult | None = None
         self.can_explain = False
         self.note: str | None = None
-        """Why it began anew at its latest `advance()`, in a sentence for the user; None where it did not."""
+        """Why it began anew since the latest report, in a sentence for the user; None where it did not."""
+        self._is_paused = False
         self._changed_at_step: int | None = None
         self._spent_before = (0.0, 0.0)
         self._started = time.perf_counter()
@@ -130,12 +131,15 @@ class Trial:
         Raises:
             MachineError: the machine failed, so that nobody can tell how the training would have gone.
         """
-        self.note = None
+        if not self._is_paused:
+            self.note = None
         self._cpu_started += time.process_time() - self._left_at
         try:
-            return self._advance()
+            reached = self._advance()
         finally:
             self._left_at = time.process_time()
+        self._is_paused = isinstance(reached, GradientsDue)
+        return reached
 
     def add_cpu_s(self, seconds: float) -> None:
         """Takes note of CPU time that was spent on it while it paused."""

@@ -134,3 +134,13 @@ def test_a_trial_that_goes_on_from_its_checkpoint_joins_the_others(dataset, tmp_
         4 * p.numel() * 3 for p in first._members[0].trial.training.model.parameters()
     ), "the weights of one training alone"
     assert len(store.read_steps(tmp_path, "0001")) == 10
+
+
+def test_a_trial_that_begins_anew_says_so_with_its_next_report(dataset, tmp_path) -> None:
+    kept = dataclasses.replace(runner(dataset, tmp_path).options, checkpoints="last")
+    Members([job(0), job(1)], TrialRunner(dataset, kept), math.inf).advance()
+    (tmp_path / "checkpoints" / "0001" / "last.pt").write_bytes(b"damaged")
+    reports = all_reports(Members([job(0), job(1)], TrialRunner(dataset, kept), math.inf))
+    notes = [report.note for report in reports if report.trial_id == "0001"]
+    assert notes[0] is not None and "begins anew" in notes[0] and not any(notes[1:])
+    assert all(report.note is None for report in reports if report.trial_id == "0000")

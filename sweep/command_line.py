@@ -279,22 +279,12 @@ def signals_interrupt() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def signal_handlers_kept() -> Iterator[None]:
-    """Puts the handlers of both signals back at the end: for calls that leave some of their own."""
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        _put_back(before)
-
-
-@contextlib.contextmanager
 def loading() -> Iterator[None]:
     """Within, Ctrl-C and SIGTERM end this program at once: for imports, which may swallow an exception or mangle it.
 
     They take a sixth less where nothing looks for garbage: everything that they make stays.
     """
-    with _no_garbage_collection(), _left_at_once():
+    with _no_garbage_collection(), left_at_once():
         yield
 
 
@@ -310,7 +300,8 @@ def _no_garbage_collection() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _left_at_once() -> Iterator[None]:
+def left_at_once() -> Iterator[None]:
+    """Within, Ctrl-C and SIGTERM end this program at once, after what `before_leaving` names."""
     if not _is_main_thread():
         yield
         return

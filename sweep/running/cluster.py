@@ -10,8 +10,10 @@ import logging
 import math
 import os
 import sys
+import threading
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future
 from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,7 +27,7 @@ from ray._raylet import (  # type: ignore[attr-defined]  # parts of the compiled
 )
 
 from slr_models.errors import MachineError, SettingError
-from sweep.command_line import EXIT_INTERRUPTED, EXIT_MACHINE, before_leaving, signal_handlers_kept, signals_interrupt
+from sweep.command_line import EXIT_MACHINE, before_leaving, left_at_once, signals_interrupt
 from sweep.running.guard import MARK, remove
 from sweep.running.placement import Limits, Node, Placement
 from sweep.running.private_ray import RAY_IN_IT, on_loopback, session_folder, silent, token_settings
@@ -126,15 +128,17 @@ def _started(resources: Resources) -> Iterator[tuple[Any, RayWatch]]:
         stack.enter_context(environment(token))
         watch = RayWatch(on_death=lambda: remove(folder))
         with _left(watch), watch, before_leaving(watch.stop):
-            yield _start(folder, resources), watch
+            with watch.starting():
+                context = _start(folder, resources)
+            yield context, watch
 
 
 def _start(folder: Path, resources: Resources) -> Any:
     here = this_machine(resources)
     try:
         # Ray puts a handler of SIGTERM that would end this process amid a trial.
-        with environment({MARK: str(folder), **_preloaded(resources, here)}), signal_handlers_kept():
-            return ray.init(
+        with environment({MARK: str(folder), **_preloaded(resources, here)}):
+            return _initialized(
                 # Not a cluster that happens to run here, or that RAY_ADDRESS names.
                 address="local",
                 include_dashboard=True,
@@ -147,12 +151,31 @@ def _start(folder: Path, resources: Resources) -> Any:
                 num_gpus=int(here.gpus),
                 _memory=None if math.isinf(here.memory_mib) else int(here.memory_mib * 2**20),
             )
-    except (SystemExit, KeyboardInterrupt):
-        # Ray's own handler of SIGTERM raises the first.
-        raise _StartInterrupted from None
     except Exception as error:
         # Ray raises bare exceptions where its processes do not come up in time.
         raise _not_started(error) from error
+
+
+def _initialized(**options: Any) -> Any:
+    """What `ray.init` gives, called in a thread of its own; Ctrl-C and SIGTERM end this program at once meanwhile.
+
+    Where an exception of theirs hits what Ray does to start its processes, Python drops it and a lock stays held for
+    ever, and Ray puts a handler of its own. The guard takes away what has been started.
+    """
+    context: Future[Any] = Future()
+
+    def initialize() -> None:
+        try:
+            context.set_result(ray.init(**options))
+        except BaseException as error:
+            context.set_exception(error)
+        # On Linux, what a thread has started with PR_SET_PDEATHSIG, as Ray does, dies with that thread.
+        threading.main_thread().join()
+
+    # One that nobody waits for at the end.
+    threading.Thread(target=initialize, name="ray-init", daemon=True).start()
+    with left_at_once():
+        return context.result()
 
 
 def _preloaded(resources: Resources, here: Node) -> dict[str, str]:
@@ -184,10 +207,7 @@ def _joined(address: str) -> Iterator[tuple[Any, RayWatch]]:
     here = address.rpartition(":")[0] in (LOOPBACK, "localhost", "[::1]")
     with on_loopback() if here else nullcontext(), _left(watch):
         try:
-            with signal_handlers_kept():
-                context = ray.init(address=address, log_to_driver=False, logging_level=logging.CRITICAL)
-        except (SystemExit, KeyboardInterrupt):
-            raise _StartInterrupted from None
+            context = _initialized(address=address, log_to_driver=False, logging_level=logging.CRITICAL)
         except (ConnectionError, ValueError) as error:
             raise SettingError(
                 f"--address {address}: no Ray cluster answers there, or it wants another RAY_AUTH_TOKEN, with "
@@ -202,21 +222,16 @@ def _joined(address: str) -> Iterator[tuple[Any, RayWatch]]:
 @contextmanager
 def _left(watch: RayWatch) -> Iterator[None]:
     """Leaves Ray at the end; what fails because it has died is told as that."""
-    half_started = False
     try:
         yield
-    except BaseException as error:
-        half_started = isinstance(error, _StartInterrupted)
+    except BaseException:
         if watch.died is not None:
             raise watch.died from None
         raise
     finally:
-        # To shut down what has lost its processes takes a minute, also when the interpreter takes it apart; what was
-        # not wholly set up makes it crash.
+        # To shut down what has lost its processes takes a minute, also when the interpreter takes it apart.
         if watch.died is not None:
             atexit.register(_end_now, EXIT_MACHINE)
-        elif half_started:
-            atexit.register(_end_now, EXIT_INTERRUPTED)
         else:
             _end_autoscaler()
             ray.shutdown()
@@ -228,10 +243,6 @@ def _end_autoscaler() -> None:
         with suppress(psutil.Error):
             if any(argument.endswith("autoscaler/_private/monitor.py") for argument in child.cmdline()):
                 child.kill()
-
-
-class _StartInterrupted(KeyboardInterrupt):
-    """Amid the start of Ray."""
 
 
 def _end_now(code: int) -> None:

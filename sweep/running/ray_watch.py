@@ -37,7 +37,7 @@ class RayWatch:
     """Watches the processes that Ray cannot live without, from a thread of its own, while it is entered.
 
     When one is gone, `on_death` is called, and then the main thread is interrupted, wherever it is: `died` says why.
-    Where it waits inside of Ray and does not come back, the process is ended all the same.
+    Where it waits inside of Ray and does not come back, or Ray was still starting, the process is ended at once.
     """
 
     def __init__(self, on_death: Callable[[], None] = lambda: None) -> None:
@@ -49,6 +49,16 @@ class RayWatch:
         self._address: tuple[str, int] | None = None
         self._thread = threading.Thread(target=self._run, name="ray-watch", daemon=True)
         self._before: signal._HANDLER = None
+        self._is_starting = False
+
+    @contextmanager
+    def starting(self) -> Iterator[None]:
+        """Within, Ray starts: its compiled part would end the process its way, before anybody is told why."""
+        self._is_starting = True
+        try:
+            yield
+        finally:
+            self._is_starting = False
 
     def __enter__(self) -> "RayWatch":
         if _is_main_thread() and hasattr(signal, "SIGUSR2"):
@@ -124,12 +134,14 @@ class RayWatch:
 
     def _end(self, error: RayDiedError) -> None:
         self.died = self.died or error
-        with _compiled_code_silent():
-            self._on_death()
-            if self._before is not None:
-                # Its number is known: this thread ends before the main thread does.
-                signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGUSR2)
-            has_ended = self._over.wait(_GRACE_S)
+        has_ended = False
+        if not self._is_starting:
+            with _compiled_code_silent():
+                self._on_death()
+                if self._before is not None:
+                    # Its number is known: this thread ends before the main thread does.
+                    signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGUSR2)
+                has_ended = self._over.wait(_GRACE_S)
         if not has_ended:
             if sys.stdout.isatty():
                 # The moving lines have hidden the cursor.

@@ -404,7 +404,7 @@ _SAID_BY: Mapping[str, dict[str, Any]] = {
 }
 """Columns that other fields of a result say, behind those: for readers without our code."""
 DERIVED_COLUMNS = frozenset(name for columns in _SAID_BY.values() for name in columns)
-_UNMEASURED_MARGIN = 0.3
+UNMEASURED_MARGIN = 0.3
 """Stands for the distance from breaking of a training that was too slow to learn."""
 
 
@@ -501,7 +501,7 @@ class TrialResult:
         if self.side is Side.TOO_HOT or self.stable:
             return self.margin
         # How far it was from breaking, nothing that was measured tells.
-        return -_UNMEASURED_MARGIN if self.side is Side.TOO_COLD or self.verdict is Outcome.MEMORISED else NAN
+        return -UNMEASURED_MARGIN if self.side is Side.TOO_COLD or self.verdict is Outcome.MEMORISED else NAN
 
     @property
     def margin_learn(self) -> float:

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from scipy.optimize import minimize
 from scipy.special import log_ndtr, ndtr
 
-from sweep.boundary.encoding import Encoding, Floats
+from sweep.boundary.encoding import Encoding, Floats, edge_path
 from sweep.boundary.process import Process
 from sweep.space import Scalar, Space
 
@@ -44,7 +44,7 @@ class MarginModel:
         self.encoding = encoding
         margin = np.asarray(margins, dtype=float)
         self._stable = margin < 0
-        self._process = Process(encoding.encode(settings), spread(margin))
+        self._process = Process(encoding.encode(settings), spread(margin), parts=_parts(encoding))
         self._shift, self._slope = self._calibration()
 
     @classmethod
@@ -109,6 +109,19 @@ class MarginModel:
 
         found = minimize(loss, np.zeros(2), method="L-BFGS-B", bounds=[(-2, 2), (-2, 2)])
         return float(found.x[0]), math.exp(found.x[1])
+
+
+def _parts(encoding: Encoding) -> list[list[int]]:
+    """Columns of which parts of the margin depend alone: all numbers, whatever the categories, and the edge dimension.
+
+    So a precision of which nothing hot was trained is not taken to be stable at learning rates that break the others.
+    """
+    columns = range(len(encoding.owners))
+    along = edge_path(encoding)
+    numbers = [column for column in columns if encoding.axis(encoding.owners[column]) is not None]
+    edge = [column for column in columns if encoding.owners[column] == along]
+    parts = [numbers] if numbers == edge else [numbers, edge]
+    return [part for part in parts if part and len(part) < len(columns)]
 
 
 def spread(margin: Floats) -> Floats:

@@ -1,7 +1,7 @@
 """A Gaussian process regression (scikit-learn's) with priors on its length scales, amplitude and noise."""
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -9,15 +9,20 @@ from scipy.linalg import cho_factor, cho_solve
 from scipy.optimize import minimize
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.gaussian_process import GaussianProcessRegressor
-from sklearn.gaussian_process.kernels import ConstantKernel, Matern, WhiteKernel
+from sklearn.gaussian_process.kernels import ConstantKernel, Kernel, Matern, WhiteKernel
 
 from sweep.boundary.encoding import Floats
+from sweep.boundary.kernels import OnColumns
 from sweep.boundary.threads import one_thread
 
+_LENGTH = 0.5
+"""Prior median of length scales, in units of a feature's range."""
 _LENGTH_SPREAD = 0.8
 """Prior spread of length scales, in nats."""
 _AMPLITUDE_SPREAD = _NOISE_SPREAD = 1.0
 """Prior spreads of the variances, in nats."""
+_VARIANCES, _LENGTHS = (1e-6, 1e3), (0.02, 50.0)
+"""Bounds."""
 
 
 class Process:
@@ -29,6 +34,7 @@ class Process:
         targets: Floats,
         *,
         lengths: Floats | None = None,
+        parts: Sequence[Sequence[int]] = (),
         noise: float = 0.05,
         fitted: "Process | None" = None,
     ) -> None:
@@ -40,7 +46,8 @@ class Process:
         Args:
             features: [N, F].
             targets: [N].
-            lengths: prior median of the length scale of each feature, [F], in units of its range; None: 0.5 each.
+            lengths: prior median of the length scale of each feature, [F], in units of its range; None: _LENGTH each.
+            parts: columns of features. The function is a sum of one of all features and one of each of these.
             noise: prior median of the noise variance, as a share of the targets' variance.
             fitted: a process whose length scales, amplitude and noise to take.
         """
@@ -49,7 +56,7 @@ class Process:
         self._offset: float = float(targets.mean()) if fitted is None else fitted._offset
         centred = targets - self._offset
         if fitted is None:
-            self._process = _most_probable(features, centred, lengths, noise)
+            self._process = _most_probable(features, centred, lengths, parts, noise)
         else:
             self._process = GaussianProcessRegressor(kernel=fitted._process.kernel_, optimizer=None)
             with one_thread():
@@ -94,15 +101,22 @@ class Process:
         return mean, np.sqrt(np.maximum(variance, 1e-12))
 
 
-def _most_probable(features: Floats, targets: Floats, lengths: Floats | None, noise: float) -> GaussianProcessRegressor:
+def _most_probable(
+    features: Floats, targets: Floats, lengths: Floats | None, parts: Sequence[Sequence[int]], noise: float
+) -> GaussianProcessRegressor:
     num_features = features.shape[1]
     variance = max(float(targets.var()), 1e-4)
-    scales = np.full(num_features, 0.5) if lengths is None else lengths
-    middle = np.log([variance, *scales, noise * variance])
-    spread = np.array([_AMPLITUDE_SPREAD, *[_LENGTH_SPREAD] * num_features, _NOISE_SPREAD])
-    kernel = ConstantKernel(variance, (1e-6, 1e3)) * Matern(scales, (0.02, 50.0), nu=2.5) + WhiteKernel(
-        noise * variance, (1e-6, 10.0)
-    )
+    scales = np.full(num_features, _LENGTH) if lengths is None else lengths
+    share = variance / (1 + len(parts))
+    kernel: Kernel = ConstantKernel(share, _VARIANCES) * Matern(scales, _LENGTHS, nu=2.5)
+    middles, spreads = [share, *scales], [_AMPLITUDE_SPREAD, *[_LENGTH_SPREAD] * num_features]
+    for columns in parts:
+        own = scales[list(columns)]
+        kernel += OnColumns(ConstantKernel(share, _VARIANCES) * Matern(own, _LENGTHS, nu=2.5), columns)
+        middles += [share, *own]
+        spreads += [_AMPLITUDE_SPREAD, *[_LENGTH_SPREAD] * len(own)]
+    kernel += WhiteKernel(noise * variance, (1e-6, 10.0))
+    middle, spread = np.log([*middles, noise * variance]), np.array([*spreads, _NOISE_SPREAD])
 
     def optimize(
         negative_likelihood: Callable[[Floats], tuple[float, Floats]], start: Floats, bounds: Floats

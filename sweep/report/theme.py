@@ -49,6 +49,9 @@ MAP_COLOURS: tuple[tuple[str, str], ...] = (
 """Chance of a stable training from 0 to 1, in equal steps: (light, dark). Orange to blue is told apart by every eye;
 the colours are weak, so that marks on top keep their contrast."""
 
+EDGE_COLOURS: dict[str, tuple[str, str]] = {"hot": ("#b84a00", "#f0763a"), "cold": ("#0067a3", "#56b4e9")}
+"""Lines on the map: (light, dark). The cold one is dashed."""
+
 PAGE_COLOURS: dict[str, tuple[str, str]] = {
     "paper": ("#ffffff", "#14171a"),
     "panel": ("#f6f7f8", "#1c2024"),
@@ -117,7 +120,7 @@ def light(name: str) -> str:
 def dark_swaps() -> dict[str, str]:
     """Light colour -> dark colour, for figures that are already built."""
     swaps = {mark.light: mark.dark for mark in MARKS.values()}
-    return swaps | dict(PAGE_COLOURS.values()) | dict(MAP_COLOURS) | dict(TRIAL_COLOURS)
+    return swaps | dict(PAGE_COLOURS.values()) | dict(EDGE_COLOURS.values()) | dict(MAP_COLOURS) | dict(TRIAL_COLOURS)
 
 
 def css_variables(dark: bool) -> str:
@@ -126,6 +129,7 @@ def css_variables(dark: bool) -> str:
     pairs = [(f"--{name}", both[dark]) for name, both in PAGE_COLOURS.items()]
     pairs += [(f"--o-{o.value}", m.dark if dark else m.light) for o, m in MARKS.items()]
     pairs += [(f"--v-{name}", both[dark]) for name, both in VERDICT_COLOURS.items()]
+    pairs += [(f"--edge-{name}", both[dark]) for name, both in EDGE_COLOURS.items()]
     pairs += [(f"--p-{step}", both[dark]) for step, both in enumerate(MAP_COLOURS)]
     return "".join(f"{name}:{value};" for name, value in pairs)
 

@@ -76,13 +76,16 @@ TRIAL_SCHEMA = pa.schema(
 """The fixed columns; a column a searched setting follows, named by its dotted path."""
 
 
-MAP_SCHEMA = pa.schema([("p_stable", pa.float64())], metadata={"schema_version": SCHEMA_VERSION})
-"""The fixed column; `level` (the value of the setting that panels are split by) and the two axes stand beside it."""
+MAP_SCHEMA = pa.schema(
+    [(name, pa.float64()) for name in ("p_stable", "p_break", "p_learn")], metadata={"schema_version": SCHEMA_VERSION}
+)
+"""The fixed columns; `level` (the value of the setting that panels are split by) and the two axes stand beside it."""
 
 
 EDGE_SCHEMA = pa.schema(
     [
         ("along", pa.string()),
+        ("boundary", pa.string()),
         ("side", pa.string()),
         ("value", pa.float64()),
         ("inner", pa.float64()),

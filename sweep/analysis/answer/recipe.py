@@ -66,6 +66,7 @@ def recipe(
             "rule_met": safe.meets,
             "why": safe.why,
             "p_stable": round(safe.p_stable, 4),
+            "p_break": round(safe.p_break, 4),
             # No edge within the range, or no learning rate: there is no number to give.
             "hot_edge_lr": None if safe.edge is None else float(f"{safe.edge:.4g}"),
             "margin_decades": round(safe.margin_decades, 3) if math.isfinite(safe.margin_decades) else None,

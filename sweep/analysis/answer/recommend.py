@@ -18,6 +18,7 @@ from sweep.analysis.trials.dimensions import Dimension
 from sweep.analysis.trials.groups import SettingGroup
 from sweep.analysis.trials.outcomes import judged, open_ends_text
 from sweep.analysis.trials.tried import as_searched
+from sweep.boundary.model import MarginModel
 from sweep.records import Metric, NotKnown, Outcome
 from sweep.space import Settings
 from sweep.wording import number, percent, plural, setting_text, value_text
@@ -152,26 +153,27 @@ class _Judgements:
         safety: Rule | None,
         stable: Sequence[SettingGroup],
     ) -> None:
-        # Without a rule nobody asks for the model, which takes seconds to fit.
-        model = evidence.model if safety is not None else NotKnown("There is no safety rule.")
-        self._model = None if isinstance(model, NotKnown) else model
+        self._models: tuple[MarginModel, MarginModel] | None = None
+        """Of the boundary, and of breaking."""
         self._safe: set[int] = set()
         self.scores: dict[int, float] = {}
         """By group, as `Candidate.score`; empty where there is no model."""
-        if self._model is None or safety is None:
+        # Without a rule nobody asks for the models, which take seconds to fit.
+        if safety is None or isinstance(evidence.model, NotKnown) or isinstance(evidence.breaking, NotKnown):
             return
+        model, breaking = self._models = evidence.model, evidence.breaking
         self._rule = safety
-        self._expected = ExpectedResults(evidence.tried, self._model.encoding, metric)
+        self._expected = ExpectedResults(evidence.tried, model.encoding, metric)
         settings = [self._settings(g) for g in stable]
-        scores = self._expected.cautious(settings, self._model.p_stable(settings))
+        scores = self._expected.cautious(settings, model.p_stable(settings))
         self.scores = {g.group: float(score) for g, score in zip(stable, scores, strict=True)}
-        kept = keeps_rule(self._model, settings, self._rule)
+        kept = keeps_rule(breaking, settings, self._rule)
         self._safe = {g.group for g, keeps in zip(stable, kept.tolist(), strict=True) if keeps}
 
     @property
     def num_safe(self) -> int | None:
         """How many of the settings keep the rule; None where there is no model."""
-        return None if self._model is None else len(self._safe)
+        return None if self._models is None else len(self._safe)
 
     def is_safe(self, group: SettingGroup) -> bool:
         """Whether it keeps the rule; False where nobody knows."""
@@ -179,13 +181,13 @@ class _Judgements:
 
     def of(self, group: SettingGroup) -> SafeSetting | None:
         """All that is known of one; None where there is no model."""
-        if self._model is None:
+        if self._models is None:
             return None
-        return judge(self._model, self._settings(group), self._rule, self._expected, group.group)
+        return judge(*self._models, self._settings(group), self._rule, self._expected, group.group)
 
     def _settings(self, group: SettingGroup) -> Settings:
-        assert self._model is not None, "settings are typed by the model's space"
-        space = self._model.encoding.space
+        assert self._models is not None, "settings are typed by the model's space"
+        space = self._models[0].encoding.space
         typed = {path: as_searched(value, space[path]) for path, value in group.setting.items()}
         return {path: value for path, value in typed.items() if value is not None}
 

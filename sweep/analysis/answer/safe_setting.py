@@ -43,7 +43,7 @@ class Rule:
     lr_factor: float
     """Least factor from the learning rate up to its hot edge, or to the range's end where no edge is seen; >= 1."""
     p_stable: float
-    """Least chance that a training with a fresh seed is stable, in [0, 1]."""
+    """Least chance that a training with a fresh seed does not break, in [0, 1]."""
 
 
 @dataclass(frozen=True)
@@ -54,11 +54,14 @@ class SafeSetting:
     """Dotted path -> value; inactive settings are absent."""
     p_stable: float
     """Chance that a training with a fresh seed is stable, as the model of the boundary has it."""
+    p_break: float
+    """Chance that it breaks; a training may also be too slow to learn."""
     margin_decades: float
     """From its learning rate up to its hot edge, in powers of ten; inf where there is none above it within the range,
     NaN where no learning rate is searched."""
     edge: float | None
-    """The hot edge of its own slice: the learning rate above which P(stable) is below 0.5; None where there is none."""
+    """The hot edge of its own slice: the learning rate above which it breaks more often than not; None where there is
+    none."""
     expected: float | None
     """Expected WER or validation loss (nats a label) of a stable training; None where too few are known."""
     meets: bool
@@ -80,17 +83,18 @@ def safe_setting(evidence: Evidence, rule: Rule, metric: Metric = "wer") -> Safe
 
     Candidates are the settings that were stable in every seed, the best of these with their learning rate lowered to
     `lr_factor` below their edge (the range's end where no edge is seen), and a sample of the whole space. A setting of
-    which a seed was unstable is none. The result is taken cautiously (`ExpectedResults.cautious`): an unstable
-    training counts as a complete failure. Where no candidate keeps the rule, the tried one with the highest P(stable)
-    is given, with `meets` False. Equal trials give an equal answer, whatever their order.
+    which a seed was unstable is none. The rule is about breaking alone. The result is taken cautiously
+    (`ExpectedResults.cautious`): an unstable training counts as a complete failure. Where no candidate keeps the rule,
+    the tried one with the highest P(stable) is given, with `meets` False. Equal trials give an equal answer, whatever
+    their order.
 
     Args:
         evidence: the trials, and what was searched.
         rule: the safety rule.
         metric: what stable settings are ranked by; the validation loss stands in where a WER is missing.
     """
-    model = evidence.model
-    if isinstance(model, NotKnown):
+    model, breaking = evidence.model, evidence.breaking
+    if isinstance(model, NotKnown) or isinstance(breaking, NotKnown):
         return None
     tried, unstable = _tried(evidence)
     if not tried:
@@ -100,31 +104,31 @@ def safe_setting(evidence: Evidence, rule: Rule, metric: Metric = "wer") -> Safe
     worth_tried = expected.cautious(tried, p_tried)
     stricter = Rule(_SPARE * rule.lr_factor, rule.p_stable)
     best = np.argsort(worth_tried, kind="stable")[:_NUM_LOWERED]
-    untried = [cooler for i in best.tolist() for cooler in _lowered(model, tried[i], stricter)]
+    untried = [cooler for i in best.tolist() for cooler in _lowered(breaking, tried[i], stricter)]
     if expected.known:
         untried += [readable(model.encoding, s) for s in model.encoding.sobol(_NUM_SAMPLE, _SEED)]
     untried = [s for s in untried if s not in unstable and s not in tried]
     candidates = [*tried, *untried]
-    kept = np.concatenate([keeps_rule(model, tried, rule), keeps_rule(model, untried, stricter)])
+    kept = np.concatenate([keeps_rule(breaking, tried, rule), keeps_rule(breaking, untried, stricter)])
     worth = expected.cautious(candidates, model.p_stable(candidates))
     worth[len(tried) :] /= _GAIN
     for index in sorted(np.flatnonzero(kept).tolist(), key=lambda i: (worth[i], i)):
-        found = judge(model, candidates[index], rule, expected, _group(evidence, candidates[index]))
+        found = judge(model, breaking, candidates[index], rule, expected, _group(evidence, candidates[index]))
         if found.meets:
             return found
     safest = tried[int(np.lexsort((worth_tried, -p_tried))[0])]
-    return judge(model, safest, rule, expected, _group(evidence, safest))
+    return judge(model, breaking, safest, rule, expected, _group(evidence, safest))
 
 
-def keeps_rule(model: MarginModel, settings: Sequence[Mapping[str, Scalar]], rule: Rule) -> npt.NDArray[np.bool_]:
+def keeps_rule(breaking: MarginModel, settings: Sequence[Mapping[str, Scalar]], rule: Rule) -> npt.NDArray[np.bool_]:
     """Whether each setting keeps the rule, [M], to within the steps at which the way up to the edge is looked at."""
     if not settings:
         return np.zeros(0, dtype=np.bool_)
-    kept = model.p_stable(settings) >= rule.p_stable
-    along = _learning_rate(model)
+    kept = breaking.p_stable(settings) >= rule.p_stable
+    along = _learning_rate(breaking)
     if along is None:
         return kept
-    scale = _scale(model, along)
+    scale = _scale(breaking, along)
     # Nobody knows what lies beyond the range.
     kept &= np.array([along not in s or _reaches(scale, float(s[along]), rule) for s in settings], dtype=np.bool_)
     for rung in np.linspace(0.0, math.log(rule.lr_factor), _NUM_RUNGS)[1:].tolist():
@@ -132,26 +136,27 @@ def keeps_rule(model: MarginModel, settings: Sequence[Mapping[str, Scalar]], rul
         if not len(rows):
             break
         hotter = [_hotter(settings[i], along, math.exp(rung)) for i in rows.tolist()]
-        kept[rows] = model.p_stable(hotter) >= 0.5
+        kept[rows] = breaking.p_stable(hotter) >= 0.5
     return kept
 
 
 def judge(
     model: MarginModel,
+    breaking: MarginModel,
     setting: Mapping[str, Scalar],
     rule: Rule,
     expected: ExpectedResults,
     tried_group: int | None,
 ) -> SafeSetting:
-    """Holds one setting against the rule."""
-    p = float(model.p_stable([setting])[0])
+    """Holds one setting against the rule, as the models of the boundary and of breaking have it."""
+    p_break = 1 - float(breaking.p_stable([setting])[0])
     along = _learning_rate(model)
     lr = None if along is None else setting.get(along)
-    edge = None if lr is None else hot_edge(model, setting)
+    edge = None if lr is None else hot_edge(breaking, setting)
     margin = math.nan
     if lr is not None and edge is not None:
         margin = edge if math.isinf(edge) else math.log10(edge / float(lr))
-    likely = p >= rule.p_stable
+    likely = 1 - p_break >= rule.p_stable
     clear = math.isnan(margin) or margin >= math.log10(rule.lr_factor)
     if margin == math.inf and along is not None and lr is not None:
         # Nobody knows what lies beyond the range.
@@ -159,12 +164,13 @@ def judge(
     result = float(expected.of_stable([setting])[0])
     return SafeSetting(
         setting=dict(setting),
-        p_stable=p,
+        p_stable=float(model.p_stable([setting])[0]),
+        p_break=p_break,
         margin_decades=margin,
         edge=None if edge is None or math.isinf(edge) else edge,
         expected=None if math.isnan(result) else result,
         meets=likely and clear,
-        why=_why(model, rule, p, lr, edge, likely, clear),
+        why=_why(model, rule, p_break, lr, edge, likely, clear),
         tried_group=tried_group,
     )
 
@@ -177,11 +183,18 @@ def chance_text(p: float) -> str:
     return "below 0.01" if p < 0.01 else f"{math.floor(p * 100) / 100:.2f}"
 
 
+def risk_text(p: float) -> str:
+    """P(breaking) as finely as a few dozen trainings can tell it: `0.03`, `below 0.01`."""
+    if p < 0.01:
+        return "below 0.01"
+    # Rounded up: a rule that asks for 0.05 at most is not kept by 0.053.
+    return "above 0.99" if p > 0.99 else f"{math.ceil(p * _EXACT * 100) / 100:.2f}"
+
+
 def _why(
-    model: MarginModel, rule: Rule, p: float, lr: Scalar | None, edge: float | None, likely: bool, clear: bool
+    model: MarginModel, rule: Rule, p_break: float, lr: Scalar | None, edge: float | None, likely: bool, clear: bool
 ) -> str:
-    only = "" if likely else "only "
-    parts = [f"P(stable) is {only}{chance_text(p)} (at least {number(rule.p_stable, 2)} asked)"]
+    parts = [f"P(breaking) is {risk_text(p_break)} (at most {number(1 - rule.p_stable, 2)} asked)"]
     if lr is not None and edge is not None:
         asked = f"at least {number(rule.lr_factor, 2)} asked"
         if edge == math.inf:
@@ -192,7 +205,7 @@ def _why(
             advice = "" if clear else ": widen the range"
             parts.append(f"{so_far}, {_times(high / float(lr), clear)} the learning rate ({asked}){advice}")
         elif edge == -math.inf:
-            parts.append(f"no learning rate is stable with these settings ({asked})")
+            parts.append(f"every learning rate breaks with these settings ({asked})")
         elif edge <= float(lr):
             parts.append(f"the learning rate lies above its hot edge {number(edge)} ({asked})")
         else:

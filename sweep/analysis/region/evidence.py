@@ -13,8 +13,8 @@ from sweep.analysis.trials.groups import SettingGroup, setting_groups
 from sweep.analysis.trials.sides import own_sides
 from sweep.analysis.trials.tried import of_space, settings_of, telling
 from sweep.boundary.encoding import Encoding, edge_path
-from sweep.boundary.model import MarginModel
-from sweep.records import NotKnown, Side
+from sweep.boundary.model import MIN_ROWS, MarginModel
+from sweep.records import UNMEASURED_MARGIN, NotKnown, Side
 from sweep.space import Settings, Space
 from sweep.wording import plural
 
@@ -109,6 +109,49 @@ class Evidence:
         if not stable.any():
             return NotKnown(f"None of {num} was stable, so there is no stable region to map.")
         return informative(self.space, self.settings, known["margin"].astype(float).tolist())
+
+    @cached_property
+    def breaking(self) -> MarginModel | NotKnown:
+        """The model of breaking alone: its P(stable) is the chance that a training does not break, learn it or not."""
+        return self.model if isinstance(self.model, NotKnown) else informative(self.space, *self.breaking_rows)
+
+    @cached_property
+    def learning(self) -> MarginModel | NotKnown:
+        """The model of learning within the budget: its P(stable) is the chance that a training which does not break
+        learns."""
+        if isinstance(self.model, NotKnown):
+            return self.model
+        if (num := len(self.learning_rows[0])) < MIN_ROWS:
+            return NotKnown(f"Only {plural(num, 'training')} did not break: too few to tell what learns.")
+        return informative(self.space, *self.learning_rows)
+
+    @property
+    def breaking_rows(self) -> tuple[list[Settings], list[float]]:
+        """Settings of the trainings, and their distances from breaking: negative = did not break.
+
+        A failed training whose side nobody can tell is left out; where that is most of them, all count as broken. Of
+        one that was merely too slow, or only memorised, the distance was not measured.
+        """
+        known = [(setting, margin, broke) for setting, margin, broke in self._ends if broke is not None]
+        margins = [margin if margin < 0 or broke else -UNMEASURED_MARGIN for _, margin, broke in known]
+        return [setting for setting, *_ in known], margins
+
+    @property
+    def learning_rows(self) -> tuple[list[Settings], list[float]]:
+        """Settings of the trainings that did not break, and their distances from learning: negative = learned."""
+        unbroken = [(setting, margin) for setting, margin, broke in self._ends if broke is False]
+        return [setting for setting, _ in unbroken], [margin for _, margin in unbroken]
+
+    @property
+    def _ends(self) -> list[tuple[Settings, float, bool | None]]:
+        """Of each row of `telling`: settings, margin, and whether it broke; None where nobody can tell."""
+        ids = self.telling["trial_id"].astype(str)
+        margins: list[float] = self.telling["margin"].astype(float).tolist()
+        sides = [self.sides.get(i) if margin >= 0 else None for i, margin in zip(ids, margins, strict=True)]
+        untold, failed = sides.count(Side.UNTOLD), sum(margin >= 0 for margin in margins)
+        broke = {Side.TOO_HOT: True, Side.UNTOLD: True if 2 * untold > failed else None}
+        rows = zip(self.settings, margins, sides, strict=True)
+        return [(setting, margin, False if side is None else broke.get(side, False)) for setting, margin, side in rows]
 
     @cached_property
     def sides(self) -> dict[str, Side]:

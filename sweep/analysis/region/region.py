@@ -2,7 +2,7 @@
 
 import itertools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -16,7 +16,7 @@ from sweep.analysis.region.thinning import informative
 from sweep.analysis.trials.dimensions import Dimension, map_axes
 from sweep.boundary.edges import SURE as EDGE_SURE
 from sweep.boundary.edges import Edge, edges, mean_width, profile
-from sweep.boundary.encoding import Encoding, edge_path
+from sweep.boundary.encoding import Encoding, Floats, edge_path
 from sweep.boundary.model import MarginModel
 from sweep.records import NotKnown
 from sweep.space import Scalar, Settings
@@ -43,6 +43,9 @@ _NUM_VOLUME = 4096
 _NUM_OPEN_SLICES = 64
 _NUM_BINS = 10
 _NUM_FOLDS = 5
+_NUM_DIVISIONS = 5
+_FEW = 150
+"""Trainings up to which they are divided into folds so often."""
 _SEED = 0
 
 
@@ -58,6 +61,10 @@ class RegionPanel:
     """Along the other axis; empty where there is none, or where it is inactive here."""
     p_stable: tuple[tuple[float, ...], ...]
     """[len(y_values) or 1][len(x_values)]"""
+    p_break: tuple[tuple[float, ...], ...]
+    """Chance that a training breaks, of the same shape."""
+    p_learn: tuple[tuple[float, ...], ...]
+    """Chance that one which does not break learns within its budget, of the same shape; empty where nobody knows."""
     fixed: Mapping[str, Any]
     """The other settings' values in this slice."""
 
@@ -72,13 +79,31 @@ class Plane:
 
 
 @dataclass(frozen=True)
+class BoundaryEdge:
+    """Where one of the two boundaries is crossed: the chance to break, or to learn within the budget, is 0.5."""
+
+    boundary: Literal["break", "learn"]
+    edge: Edge
+
+
+@dataclass(frozen=True)
+class Stretch:
+    """A part of the edge dimension's range, in shares of its axis."""
+
+    begin: float
+    end: float
+    open: bool
+    """Whether P(stable) lies between 0.1 and 0.9 there; else it is above."""
+
+
+@dataclass(frozen=True)
 class EdgeRow:
     """The edges along the edge dimension in one slice."""
 
     at: Mapping[str, Any]
     """All other settings, dotted path -> value; inactive ones are absent."""
-    edges: tuple[Edge, ...]
-    """From low to high."""
+    edges: tuple[BoundaryEdge, ...]
+    """Of both boundaries, from low to high."""
     always: Literal["stable", "unstable"] | None
     """What the whole range is where there is no edge."""
     num_near: int
@@ -87,6 +112,8 @@ class EdgeRow:
     """Length of the stretch where P(stable) is at least 0.5: decades on a logarithmic axis, else units."""
     sure: bool = True
     """Where there is no edge: whether P(stable) is at least 0.9 (or at most 0.1) all along."""
+    stretches: tuple[Stretch, ...] = ()
+    """Where P(stable) is above 0.1, from low to high."""
 
 
 @dataclass(frozen=True)
@@ -135,6 +162,11 @@ class Region:
     influences: tuple[Influence, ...]
     interactions: tuple[Interaction, ...]
     calibration: MapCalibration
+    """Of P(stable)."""
+    break_calibration: MapCalibration
+    """Of the chance to break."""
+    learn_calibration: MapCalibration | None
+    """Of the chance that what does not break learns; None where nobody knows."""
     open_width: float
     """Mean width of an edge, from P(stable) of 0.9 to 0.1, over slices of the space: decades (units on an axis that is
     not logarithmic)."""
@@ -144,15 +176,26 @@ class Region:
     """P(stable) over every other pair of numeric settings, those first that decide most; MAX_PLANES at most."""
 
 
+@dataclass(frozen=True)
+class _Chances:
+    """The models that a region is read from."""
+
+    stable: MarginModel
+    breaking: MarginModel
+    learning: MarginModel | None
+
+
 def region(evidence: Evidence) -> Region | NotKnown:
     """Everything that the model of the boundary says about where training is stable.
 
     In panels and edge rows, settings that are not varied stand at a typical place: the mean of the tried stable
     settings on each setting's own scale, the most frequent value of a category.
     """
-    model, panel = evidence.model, evidence.panel
+    model, breaking, learning, panel = evidence.model, evidence.breaking, evidence.learning, evidence.panel
     if isinstance(model, NotKnown):
         return model
+    assert not isinstance(breaking, NotKnown), "it is known where the model of both is"
+    chances = _Chances(model, breaking, None if isinstance(learning, NotKnown) else learning)
     by_path = {dim.path: dim for dim in evidence.dims}
     along_path = edge_path(model.encoding)
     assert along_path is not None, "there is no model without a numeric setting"
@@ -168,20 +211,22 @@ def region(evidence: Evidence) -> Region | NotKnown:
         along=along,
         y=y,
         panel=panel,
-        panels=_panels(model, along, y, panel, middle),
-        edges=tuple(_edge_row(model, along, at, int(num)) for at, num in zip(slices, near, strict=True)),
+        panels=_panels(chances, along, y, panel, middle),
+        edges=tuple(_edge_row(chances, along, at, int(num)) for at, num in zip(slices, near, strict=True)),
         volumes=_volumes(model, panel),
         influences=strongest,
         interactions=pairs,
         calibration=_calibration(model.encoding, tried, known["margin"].astype(float).tolist()),
+        break_calibration=_calibration(model.encoding, *evidence.breaking_rows),
+        learn_calibration=None if chances.learning is None else _calibration(model.encoding, *evidence.learning_rows),
         open_width=mean_width(model, along_path, _NUM_OPEN_SLICES, _SEED),
         num_trainings=len(model.left_out()[1]),
-        others=_others(model, (along, y), panel, middle, [by_path[path] for path in order]),
+        others=_others(chances, (along, y), panel, middle, [by_path[path] for path in order]),
     )
 
 
 def hot_edge(model: MarginModel, setting: Mapping[str, Scalar | None]) -> float | None:
-    """The value of the edge dimension at which a setting's own slice turns from stable to unstable above it.
+    """The value of the edge dimension above which, in a setting's own slice, P(stable) of a model is below 0.5.
 
     Below the setting if that has itself crossed it. inf where there is none, -inf where the whole slice is unstable,
     None where the edge dimension is inactive.
@@ -205,36 +250,39 @@ def region_tables(found: Region) -> tuple[pd.DataFrame, pd.DataFrame]:
     """The map as two plain tables.
 
     Returns:
-        The grid, a row a point: `level`, the axes by their dotted paths, `p_stable`. And the edges, a row an edge:
-        the other settings by their dotted paths, `along`, `side`, `value`, `inner`, `outer`, `width`, `always`,
-        `num_near`, `stable_decades`; a slice without an edge has one row without a side.
+        The grid, a row a point: `level`, the axes by their dotted paths, `p_stable`, `p_break`, `p_learn`. And the
+        edges, a row an edge: the other settings by their dotted paths, `along`, `boundary`, `side`, `value`, `inner`,
+        `outer`, `width`, `always`, `num_near`, `stable_decades`; a slice without an edge has one row without a side.
     """
     grid = [
         {
             "level": panel.level,
             found.along.path: x,
             **({found.y.path: y} if found.y is not None else {}),
-            "p_stable": p,
+            "p_stable": panel.p_stable[j][i],
+            "p_break": panel.p_break[j][i],
+            "p_learn": panel.p_learn[j][i] if panel.p_learn else math.nan,
         }
         for panel in found.panels
-        for y, row in zip(panel.y_values or (None,), panel.p_stable, strict=True)
-        for x, p in zip(panel.x_values, row, strict=True)
+        for j, y in enumerate(panel.y_values or (None,))
+        for i, x in enumerate(panel.x_values)
     ]
     rows = [
         {
             **row.at,
             "along": found.along.path,
-            "side": edge.side if edge else None,
-            "value": edge.value if edge else math.nan,
-            "inner": edge.inner if edge else math.nan,
-            "outer": edge.outer if edge else math.nan,
-            "width": edge.width if edge else math.nan,
+            "boundary": one.boundary if one else None,
+            "side": one.edge.side if one else None,
+            "value": one.edge.value if one else math.nan,
+            "inner": one.edge.inner if one else math.nan,
+            "outer": one.edge.outer if one else math.nan,
+            "width": one.edge.width if one else math.nan,
             "always": row.always,
             "num_near": row.num_near,
             "stable_decades": row.stable_decades,
         }
         for row in found.edges
-        for edge in row.edges or (None,)
+        for one in row.edges or (None,)
     ]
     return _uniform(pd.DataFrame(grid)), _uniform(pd.DataFrame(rows))
 
@@ -249,7 +297,7 @@ def _uniform(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def _others(
-    model: MarginModel,
+    chances: _Chances,
     drawn: tuple[Dimension, Dimension | None],
     panel: Dimension | None,
     middle: Settings,
@@ -260,14 +308,14 @@ def _others(
     along = drawn[0]
     numeric = [along, *(dim for dim in numeric if dim is not along)]
     pairs = [pair for pair in itertools.combinations(numeric, 2) if set(pair) != set(drawn)]
-    planes = (Plane(x, y, _panels(model, x, y, panel, middle)) for x, y in pairs[:MAX_PLANES])
+    planes = (Plane(x, y, _panels(chances, x, y, panel, middle)) for x, y in pairs[:MAX_PLANES])
     return tuple(plane for plane in planes if plane.panels)
 
 
 def _panels(
-    model: MarginModel, along: Dimension, y: Dimension | None, panel: Dimension | None, middle: Settings
+    chances: _Chances, along: Dimension, y: Dimension | None, panel: Dimension | None, middle: Settings
 ) -> tuple[RegionPanel, ...]:
-    encoding = model.encoding
+    encoding = chances.stable.encoding
     levels: list[Settings] = [{panel.path: v} for v in encoding.space[panel.path].ends] if panel else [{}]
     # Which settings are active may depend on the level.
     places = [active(encoding.space, encoding.paths, {**middle, **level}) for level in levels]
@@ -282,35 +330,55 @@ def _panels(
         ys = [y_scale.from_unit(place) for place in np.linspace(0, 1, _NUM_Y).tolist()] if y_scale else []
         rows: list[Settings] = [{y.path: v} for v in ys] if y is not None and ys else [{}]
         grid = [{**at, **row, along.path: x} for row in rows for x in xs]
-        p = model.p_stable(grid).reshape(len(rows), len(xs))
+        shape = (len(rows), len(xs))
         shown = {along.path, *([y.path] if y_scale and y else []), *([panel.path] if panel else [])}
         found.append(
             RegionPanel(
                 level=level[panel.path] if panel else None,
                 x_values=tuple(xs),
                 y_values=tuple(ys),
-                p_stable=tuple(tuple(float(v) for v in row) for row in p),
+                p_stable=_rows(chances.stable.p_stable(grid), shape),
+                p_break=_rows(1 - chances.breaking.p_stable(grid), shape),
+                p_learn=() if chances.learning is None else _rows(chances.learning.p_stable(grid), shape),
                 fixed={path: value for path, value in at.items() if path not in shown},
             )
         )
     return tuple(found)
 
 
-def _edge_row(model: MarginModel, along: Dimension, at: Settings, num_near: int) -> EdgeRow:
-    scale = model.encoding.axis(along.path)
+def _rows(p: Floats, shape: tuple[int, int]) -> tuple[tuple[float, ...], ...]:
+    return tuple(tuple(row) for row in p.reshape(shape).tolist())
+
+
+def _edge_row(chances: _Chances, along: Dimension, at: Settings, num_near: int) -> EdgeRow:
+    scale = chances.stable.encoding.axis(along.path)
     assert scale is not None, "edges lie along a numeric dimension"
-    found = edges(model, along.path, at)
-    _, p = profile(model, along.path, at)
-    is_sure = bool((p >= EDGE_SURE).all() or (p <= 1 - EDGE_SURE).all())
+    found = [BoundaryEdge("break", edge) for edge in edges(chances.breaking, along.path, at)]
+    if chances.learning is not None:
+        found += [BoundaryEdge("learn", edge) for edge in edges(chances.learning, along.path, at)]
+    places, p = profile(chances.stable, along.path, at)
     length = scale.decades if scale.log else scale.high - scale.low
     return EdgeRow(
         at=at,
-        edges=found,
-        always=None if found else _always(model, along.path, at),
+        edges=tuple(sorted(found, key=lambda one: one.edge.value)),
+        always=None if found else "stable" if p.mean() >= 0.5 else "unstable",
         num_near=num_near,
         stable_decades=float((p >= 0.5).mean()) * length,
-        sure=is_sure,
+        sure=bool((p >= EDGE_SURE).all() or (p <= 1 - EDGE_SURE).all()),
+        stretches=tuple(_stretches(places, p)),
     )
+
+
+def _stretches(places: Floats, p: Floats) -> Iterator[Stretch]:
+    """Runs of places [N] with P(stable) [N] above 0.1; each reaches halfway to its neighbours."""
+    kinds = np.where(p >= EDGE_SURE, 2, np.where(p > 1 - EDGE_SURE, 1, 0))
+    ends = np.concatenate([[0.0], (places[1:] + places[:-1]) / 2, [1.0]])
+    begin = 0
+    for kind, run in itertools.groupby(kinds.tolist()):
+        end = begin + len(list(run))
+        if kind:
+            yield Stretch(float(ends[begin]), float(ends[end]), open=kind == 1)
+        begin = end
 
 
 def _always(model: MarginModel, along: str, at: Settings | Mapping[str, Any]) -> Literal["stable", "unstable"]:
@@ -327,7 +395,7 @@ def _volumes(model: MarginModel, panel: Dimension | None) -> tuple[Volume, ...]:
     return tuple(_volume(v, p[here == repr(v)]) for v in levels if (here == repr(v)).any())
 
 
-def _volume(level: Any, p: "np.ndarray[Any, np.dtype[np.float64]]") -> Volume:
+def _volume(level: Any, p: Floats) -> Volume:
     unsure = (p > 1 - SURE) & (p < SURE)
     return Volume(level, float((p >= 0.5).mean()), float((p >= SURE).mean()), float(unsure.mean()))
 
@@ -335,19 +403,25 @@ def _volume(level: Any, p: "np.ndarray[Any, np.dtype[np.float64]]") -> Volume:
 def _calibration(encoding: Encoding, settings: Sequence[Settings], margins: Sequence[float]) -> MapCalibration:
     """Of N trainings, each predicted by a model of the other folds' settings. All seeds of a setting go together.
 
-    The model's own `left_out` would flatter it: its length scales, noise and Platt pair have seen every training.
+    The model's own `left_out` would flatter it: its length scales, noise and Platt pair have seen every training. Few
+    trainings are divided several times, since the scores of one division are a matter of chance.
     """
     features, group = np.unique(encoding.encode(settings), axis=0, return_inverse=True)
-    fold = (np.random.default_rng(_SEED).permutation(len(features)) % _NUM_FOLDS)[group]
+    rng = np.random.default_rng(_SEED)
     stable = np.asarray(margins) < 0
-    p = np.empty(len(settings))
-    for held_out in range(_NUM_FOLDS):
-        seen, unseen = np.flatnonzero(fold != held_out).tolist(), np.flatnonzero(fold == held_out).tolist()
-        others = informative(encoding.space, [settings[i] for i in seen], [margins[i] for i in seen])
-        p[unseen] = others.p_stable([settings[i] for i in unseen])
+    briers, eces = [], []
+    for _ in range(_NUM_DIVISIONS if len(settings) <= _FEW else 1):
+        fold = (rng.permutation(len(features)) % _NUM_FOLDS)[group]
+        p = np.empty(len(settings))
+        for held_out in range(_NUM_FOLDS):
+            seen, unseen = np.flatnonzero(fold != held_out).tolist(), np.flatnonzero(fold == held_out).tolist()
+            others = informative(encoding.space, [settings[i] for i in seen], [margins[i] for i in seen])
+            p[unseen] = others.p_stable([settings[i] for i in unseen])
+        bins = np.minimum((p * _NUM_BINS).astype(int), _NUM_BINS - 1)
+        gaps = [abs(float((p[bins == b] - stable[bins == b]).sum())) for b in np.unique(bins)]
+        briers.append(float(((p - stable) ** 2).mean()))
+        eces.append(sum(gaps) / len(p))
     rate = float(stable.mean())
-    bins = np.minimum((p * _NUM_BINS).astype(int), _NUM_BINS - 1)
-    gaps = [abs(float((p[bins == b] - stable[bins == b]).sum())) for b in np.unique(bins)]
     return MapCalibration(
-        num=len(p), brier=float(((p - stable) ** 2).mean()), base_brier=rate * (1 - rate), ece=sum(gaps) / len(p)
+        num=len(settings), brier=float(np.mean(briers)), base_brier=rate * (1 - rate), ece=float(np.mean(eces))
     )

@@ -14,7 +14,7 @@ from sweep.analysis.region.region import RegionPanel as Grid
 from sweep.analysis.trials.dimensions import Dimension
 from sweep.records import Outcome
 from sweep.report.figures.panel import Panel, axis_style, base_figure, column, log_axis, widened
-from sweep.report.theme import MAP_COLOURS, MARKS, light
+from sweep.report.theme import EDGE_COLOURS, MAP_COLOURS, MARKS, light
 from sweep.wording import number, percent, plural, value_text
 
 _DIGITS = 3
@@ -87,11 +87,13 @@ def _add_contours(figure: go.Figure, info: MapInfo, grid: Grid | None) -> None:
     if grid is None or not grid.y_values:
         return
     assert info.y is not None, "contours need two axes"
-    place = {"x": list(grid.x_values), "y": list(grid.y_values), "z": _rounded(grid)}
+    place = {"x": list(grid.x_values), "y": list(grid.y_values)}
     last = len(MAP_COLOURS) - 1
     figure.add_trace(
         go.Contour(
             **place,
+            z=_rounded(grid.p_stable),
+            text=_in_words(grid),
             zmin=0,
             zmax=1,
             autocontour=False,
@@ -99,26 +101,45 @@ def _add_contours(figure: go.Figure, info: MapInfo, grid: Grid | None) -> None:
             colorscale=[[step / last, both[0]] for step, both in enumerate(MAP_COLOURS)],
             showscale=False,
             hovertemplate=f"{info.x.name} %{{x:.3g}}, {info.y.name} %{{y:.3g}}:<br>%{{z:.0%}} chance of a stable "
-            "training<extra></extra>",
+            "training<br>%{text}<extra></extra>",
             name="chance",
         )
     )
-    for level, width in ((0.95, 1.0), (0.5, 2.5)):
-        figure.add_trace(
-            go.Contour(
-                **place,
-                autocontour=False,
-                contours={"start": level, "end": level, "size": 1, "coloring": "none"},
-                line={"color": light("ink"), "width": width},
-                showscale=False,
-                hoverinfo="skip",
-                name=f"{level:.0%}",
+    lines = [
+        (grid.p_stable, 0.95, "95 %", {"color": light("ink"), "width": 1.0}),
+        (grid.p_break, 0.5, "hot edge", {"color": EDGE_COLOURS["hot"][0], "width": 2.5}),
+        (grid.p_learn, 0.5, "cold edge", {"color": EDGE_COLOURS["cold"][0], "width": 2.5, "dash": "dash"}),
+    ]
+    for values, level, name, line in lines:
+        if values:
+            figure.add_trace(
+                go.Contour(
+                    **place,
+                    z=_rounded(values),
+                    autocontour=False,
+                    contours={"start": level, "end": level, "size": 1, "coloring": "none"},
+                    line=line,
+                    showscale=False,
+                    hoverinfo="skip",
+                    name=name,
+                )
             )
-        )
 
 
-def _rounded(grid: Grid) -> list[list[float]]:
-    return [[round(p, _DIGITS) for p in row] for row in grid.p_stable]
+def _rounded(values: Sequence[Sequence[float]]) -> list[list[float]]:
+    return [[round(p, _DIGITS) for p in row] for row in values]
+
+
+def _in_words(grid: Grid) -> list[list[str]]:
+    """The other two chances of each place."""
+    learns = grid.p_learn or ((math.nan,) * len(grid.x_values),) * len(grid.p_break)
+    return [
+        [
+            f"{b:.0%} to break" + ("" if math.isnan(p) else f", {p:.0%} to learn if it does not")
+            for b, p in zip(breaks, learn, strict=True)
+        ]
+        for breaks, learn in zip(grid.p_break, learns, strict=True)
+    ]
 
 
 def _add_curve(figure: go.Figure, info: MapInfo, grid: Grid | None) -> None:
@@ -129,16 +150,24 @@ def _add_curve(figure: go.Figure, info: MapInfo, grid: Grid | None) -> None:
         )  # fmt: skip
     if grid is None:
         return
-    figure.add_trace(
-        go.Scatter(
-            x=list(grid.x_values),
-            y=_rounded(grid)[0],
-            mode="lines",
-            line={"color": light("ink"), "width": 2.5},
-            hovertemplate=f"{info.x.name} %{{x:.3g}}: %{{y:.0%}} chance of a stable training<extra></extra>",
-            name="chance",
-        )
-    )
+    curves = [
+        (grid.p_break, "chance to break", {"color": EDGE_COLOURS["hot"][0], "width": 1.5}),
+        (grid.p_learn, "chance to learn, if it does not break",
+         {"color": EDGE_COLOURS["cold"][0], "width": 1.5, "dash": "dash"}),
+        (grid.p_stable, "chance of a stable training", {"color": light("ink"), "width": 2.5}),
+    ]  # fmt: skip
+    for values, name, line in curves:
+        if values:
+            figure.add_trace(
+                go.Scatter(
+                    x=list(grid.x_values),
+                    y=_rounded(values)[0],
+                    mode="lines",
+                    line=line,
+                    hovertemplate=f"{info.x.name} %{{x:.3g}}: %{{y:.0%}} {name}<extra></extra>",
+                    name=name,
+                )
+            )
 
 
 def _chance_at(grid: Grid | None, x: float) -> float:

@@ -92,9 +92,9 @@ def safety_card(view: View) -> SafetyCard | None:
     lr, below = view.evidence.lr, safety.edge is not None and safety.margin_decades > 0
     edge = ""
     if lr is not None and safety.edge is not None:
-        edge = f"The upper edge of the {lr.name} lies at {number(safety.edge)}."
+        edge = f"The hot edge of the {lr.name} lies at {number(safety.edge)}."
     elif lr is not None and safety.margin_decades > 0:
-        edge = f"No upper edge of the {lr.name} up to {number(lr.high)}."
+        edge = f"No hot edge of the {lr.name} up to {number(lr.high)}."
     return SafetyCard(
         chance=chance_percent(safety.p_stable),
         edge=edge,

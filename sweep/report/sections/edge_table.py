@@ -3,20 +3,10 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from sweep.analysis.region.region import EdgeRow, Region
+from sweep.analysis.region.region import EdgeRow, Region, Stretch
 from sweep.analysis.trials.dimensions import Dimension
 from sweep.boundary.edges import Edge
 from sweep.wording import number, setting_text, value_text
-
-
-@dataclass(frozen=True)
-class Stretch:
-    """A part of the edge dimension's range, in percent of its axis."""
-
-    left: float
-    width: float
-    open: bool
-    """Whether P(stable) lies between 10 and 90 % there; else the stretch is stable."""
 
 
 @dataclass(frozen=True)
@@ -27,7 +17,7 @@ class EdgeLine:
     """A text for each of the table's `columns`."""
     cold: str
     cold_interval: str
-    """Where P(stable) is 10 and 90 %; empty where there is no edge."""
+    """Where the chance of its boundary is 10 and 90 %; empty where there is no edge."""
     hot: str
     hot_interval: str
     length: str
@@ -71,8 +61,8 @@ def edge_table(region: Region, names: Mapping[str, str]) -> EdgeTable:
 
 
 def _line(row: EdgeRow, differ: Sequence[str], along: Dimension) -> EdgeLine:
-    cold = [edge for edge in row.edges if edge.side == "cold"]
-    hot = [edge for edge in row.edges if edge.side == "hot"]
+    cold = [one.edge for one in row.edges if one.edge.side == "cold"]
+    hot = [one.edge for one in row.edges if one.edge.side == "hot"]
     unstable = row.always == "unstable"
     unknown = row.always is not None and not row.sure
     nothing = "not known yet" if unknown else "never stable" if unstable else "no edge in range"
@@ -84,7 +74,7 @@ def _line(row: EdgeRow, differ: Sequence[str], along: Dimension) -> EdgeLine:
         hot_interval=_intervals(hot),
         length=f"{row.stable_decades:.1f}" if along.log else number(row.stable_decades, 2),
         num_near=row.num_near,
-        stretches=tuple(_stretches(row, along)),
+        stretches=row.stretches,
         reading=_reading(row, cold, hot),
     )
 
@@ -98,7 +88,7 @@ def _intervals(edges: Sequence[Edge]) -> str:
 
 
 def interval_text(edge: Edge) -> str:
-    """`0.006 to 0.03`: where P(stable) passes 90 and 10 %."""
+    """`0.006 to 0.03`: where the chance of its boundary passes 90 and 10 %."""
     low, high = sorted((edge.inner, edge.outer))
     return f"{number(low, 2)} to {number(high, 2)}"
 
@@ -106,31 +96,5 @@ def interval_text(edge: Edge) -> str:
 def _reading(row: EdgeRow, cold: Sequence[Edge], hot: Sequence[Edge]) -> str:
     if row.always is not None:
         return f"{row.always if row.sure else f'probably {row.always}'} over the whole range"
-    parts = [f"stable above {number(e.value, 2)}" for e in cold] + [f"unstable above {number(e.value, 2)}" for e in hot]
+    parts = [f"works above {number(e.value, 2)}" for e in cold] + [f"fails above {number(e.value, 2)}" for e in hot]
     return ", ".join(parts)
-
-
-def _stretches(row: EdgeRow, along: Dimension) -> list[Stretch]:
-    """Stable stretches between the edges' open ones."""
-    if row.always is not None:
-        return [Stretch(0.0, 100.0, open=not row.sure)] if row.always == "stable" else []
-
-    def place(value: float) -> float:
-        return 100 * min(max(along.scale(value) or 0.0, 0.0), 1.0)
-
-    found: list[Stretch] = []
-    begin = 0.0
-    for edge in row.edges:
-        inner, outer = place(edge.inner), place(edge.outer)
-        if edge.side == "hot":
-            found += _stretch(begin, inner, open=False) + _stretch(max(begin, inner), outer, open=True)
-        else:
-            found += _stretch(outer, inner, open=True)
-        begin = inner if edge.side == "cold" else outer
-    if row.edges[-1].side == "cold":
-        found += _stretch(begin, 100.0, open=False)
-    return found
-
-
-def _stretch(left: float, right: float, *, open: bool) -> list[Stretch]:
-    return [Stretch(round(left, 2), round(right - left, 2), open)] if right > left else []

@@ -47,7 +47,7 @@ def map_content(view: View) -> Content:
             "ended": exploration_ended(view),
             "volumes": region.volumes if region else (),
             "edges": edge_table(region, view.names) if region else None,
-            "reliability": calibration_text(region.calibration) if region else "",
+            "reliability": reliability_text(region) if region else "",
         },
         panels,
     )
@@ -151,6 +151,16 @@ def fixed_text(region: Region, grids: Sequence[RegionPanel], names: Mapping[str,
     if len(set(texts.values())) == 1 and len(texts) == len(grids):
         return f"The colours are for {next(iter(texts.values()))}."
     return f"The colours are for {'; '.join(f'{text} ({level})' for level, text in texts.items())}."
+
+
+def reliability_text(region: Region) -> str:
+    """How well the models foretell what they have not seen."""
+    parts = [("breaking", region.break_calibration), ("learning", region.learn_calibration)]
+    gains = [
+        f"{name} {percent(1 - one.brier / one.base_brier)}" for name, one in parts if one is not None and one.base_brier
+    ]
+    alone = f" Of one boundary alone it is smaller by: {', '.join(gains)}." if gains else ""
+    return calibration_text(region.calibration) + alone
 
 
 def calibration_text(calibration: MapCalibration) -> str:

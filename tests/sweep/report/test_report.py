@@ -16,7 +16,7 @@ from sweep import store
 from sweep.records import Cause, Explanation, HealthMetric, HealthRecord, Outcome
 from sweep.report import build_report
 from sweep.report.command import main
-from sweep.report.theme import MAP_COLOURS, MARKS, PAGE_COLOURS, TRIAL_COLOURS, dark_swaps, svg_symbol
+from sweep.report.theme import EDGE_COLOURS, MAP_COLOURS, MARKS, PAGE_COLOURS, TRIAL_COLOURS, dark_swaps, svg_symbol
 
 Make = Callable[..., Path]
 
@@ -173,7 +173,11 @@ def test_every_outcome_has_a_visible_and_distinct_mark() -> None:
 
 def test_each_light_colour_has_one_dark_counterpart() -> None:
     pairs = (
-        {(m.light, m.dark) for m in MARKS.values()} | set(PAGE_COLOURS.values()) | set(MAP_COLOURS) | set(TRIAL_COLOURS)
+        {(m.light, m.dark) for m in MARKS.values()}
+        | set(PAGE_COLOURS.values())
+        | set(EDGE_COLOURS.values())
+        | set(MAP_COLOURS)
+        | set(TRIAL_COLOURS)
     )
     assert len(pairs) == len(dark_swaps())
 

@@ -68,9 +68,10 @@ def test_edges_panels_and_volumes_of_a_known_boundary(table: Table) -> None:
     model, found = made(table, SPACE, lambda s: log_lr(s) + (2 if s[P] == "fp32" else 3), 64)
     assert found.along.path == LR and found.y is not None and found.y.path == CLIP and found.num_trainings == 64
     for row in found.edges:
-        (edge,) = row.edges
+        (one,) = row.edges
+        edge = one.edge
         truth = -2 if row.at[P] == "fp32" else -3
-        assert edge.side == "hot" and math.log10(edge.value) == pytest.approx(truth, abs=0.2)
+        assert (one.boundary, edge.side) == ("break", "hot") and math.log10(edge.value) == pytest.approx(truth, abs=0.2)
         assert row.always is None and row.stable_decades == pytest.approx(5 + truth, abs=0.25)
         assert (SCALE in row.at) == (row.at[P] == "fp16") and LR not in row.at
     assert 4 <= len(found.edges) <= 48
@@ -118,8 +119,8 @@ def test_calibration_predicts_settings_that_no_part_of_the_model_has_seen(table:
 def test_a_band_has_a_cold_and_a_hot_edge(table: Table) -> None:
     model, found = made(table, LRS, lambda s: abs(log_lr(s) + 2.5) - 1.0, 40)
     (row,) = found.edges
-    assert [edge.side for edge in row.edges] == ["cold", "hot"]
-    assert [math.log10(edge.value) for edge in row.edges] == pytest.approx([-3.5, -1.5], abs=0.25)
+    assert [one.edge.side for one in row.edges] == ["cold", "hot"]
+    assert [math.log10(one.edge.value) for one in row.edges] == pytest.approx([-3.5, -1.5], abs=0.25)
     assert row.at == {} and row.num_near == 40 and found.y is None and found.panel is None
     (panel,) = found.panels
     assert panel.y_values == () and len(panel.p_stable) == 1 and panel.level is None
@@ -129,6 +130,64 @@ def test_a_band_has_a_cold_and_a_hot_edge(table: Table) -> None:
     assert volume.level is None and volume.share == pytest.approx(0.4, abs=0.06)
 
 
+def two_sided(table: Table) -> pd.DataFrame:
+    """Too slow below 1e-4, breaks above 1e-2."""
+    rows = []
+    for setting in Encoding(space_of(LRS)).sobol(40, 5):
+        hot, cold = log_lr(setting) + 2, -4 - log_lr(setting)
+        margin = float(np.clip(max(hot, cold), -1, 1)) or 0.01
+        failed = ("diverged-loss", "too-hot") if hot > cold else ("stalled", "too-cold")
+        verdict, side = ("stable", None) if margin < 0 else failed
+        rows.append({**setting, "margin": margin, "verdict": verdict, "side": side})
+    return table(rows)
+
+
+def test_breaking_and_learning_have_a_boundary_each(table: Table) -> None:
+    known = evidence(two_sided(table), LRS)
+    found = region(known)
+    (row,) = found.edges
+    assert [(one.boundary, one.edge.side) for one in row.edges] == [("learn", "cold"), ("break", "hot")]
+    assert [math.log10(one.edge.value) for one in row.edges] == pytest.approx([-4, -2], abs=0.25)
+    (panel,) = found.panels
+    (stable,), (breaks,), (learns,) = panel.p_stable, panel.p_break, panel.p_learn
+    assert breaks[0] < 0.1 < 0.9 < breaks[-1], "what is too slow does not break"
+    assert stable[0] < 0.1 and learns[0] < 0.1 and stable[-1] < 0.1
+    assert isinstance(known.breaking, MarginModel)
+    assert hot_edge(known.breaking, {LR: 1e-5}) == pytest.approx(1e-2, rel=0.6)
+    assert [(s.open, s.begin < s.end) for s in row.stretches] == [(True, True), (False, True), (True, True)]
+    assert found.break_calibration.brier < 0.06 and found.learn_calibration is not None
+    assert found.break_calibration.num == 40 and found.learn_calibration.num == 24
+
+
+def test_a_failure_without_a_side_is_of_neither_boundary_unless_most_are(table: Table) -> None:
+    space = {CLIP: {"loguniform": [0.1, 10.0]}}
+
+    def rows(verdict: str, side: str) -> list[dict[str, Any]]:
+        good = [{CLIP: 0.1 * 1.2**k, "margin": -0.5, "verdict": "stable", "side": None} for k in range(12)]
+        return good + [{CLIP: 1.2 + k, "margin": 0.5, "verdict": verdict, "side": side} for k in range(8)]
+
+    odd = {CLIP: 0.15, "margin": 0.5, "verdict": "stalled", "side": "untold"}
+    known = evidence(table([*rows("diverged-loss", "too-hot"), odd]), space)
+    assert len(known.breaking_rows[0]) == 20 and len(known.learning_rows[0]) == 12
+    lost = evidence(table(rows("stalled", "untold")), space)
+    assert len(lost.breaking_rows[0]) == 20 and sum(margin > 0 for margin in lost.breaking_rows[1]) == 8
+    assert isinstance(lost.learning, MarginModel), "none of them was slow"
+
+
+def test_where_all_but_a_few_broke_nobody_knows_what_learns(table: Table) -> None:
+    trials = table(
+        [
+            {LR: 10 ** (-k / 2), "margin": -0.5 if k > 9 else 0.5, "verdict": "stable" if k > 9 else "diverged-loss"}
+            for k in range(12)
+        ]
+    )
+    known = evidence(trials, {LR: {"loguniform": [1e-6, 1.0]}})
+    assert known.learning == NotKnown("Only 2 trainings did not break: too few to tell what learns.")
+    found = region(known)
+    assert found.learn_calibration is None and all(panel.p_learn == () for panel in found.panels)
+    assert region_tables(found)[0]["p_learn"].isna().all()
+
+
 def test_a_corner_is_stable_everywhere_on_one_side(table: Table) -> None:
     """Unstable only where both are high: below a clip norm of 1 no learning rate is too hot."""
     space = {**LRS, CLIP: {"grid": [0.1, 0.3, 3.0, 10.0]}}
@@ -136,7 +195,7 @@ def test_a_corner_is_stable_everywhere_on_one_side(table: Table) -> None:
     by_clip = {row.at[CLIP]: row for row in found.edges}
     assert set(by_clip) == {0.1, 0.3, 3.0, 10.0}, "a grid of four takes its own values"
     assert by_clip[0.1].always == "stable" and by_clip[0.1].edges == () and by_clip[0.1].stable_decades == 5.0
-    assert math.log10(by_clip[10.0].edges[0].value) == pytest.approx(-3, abs=0.3)
+    assert math.log10(by_clip[10.0].edges[0].edge.value) == pytest.approx(-3, abs=0.3)
     assert hot_edge(model, {LR: 1e-4, CLIP: 0.1}) == math.inf
     assert found.interactions and set(found.interactions[0].paths) == {LR, CLIP}
 
@@ -146,7 +205,7 @@ def test_an_island_is_seen_and_all_else_is_unstable(table: Table) -> None:
     island: Margin = lambda s: math.hypot(log_lr(s) + 2.5, 2 * math.log10(s[CLIP])) - 1.0  # noqa: E731
     model, found = made(table, space, island, 96)
     middle = next(row for row in found.edges if row.at[CLIP] == 1.0)
-    assert [edge.side for edge in middle.edges] == ["cold", "hot"]
+    assert [one.edge.side for one in middle.edges] == ["cold", "hot"]
     outside = next(row for row in found.edges if row.at[CLIP] > 4)
     assert outside.always == "unstable" and outside.stable_decades == 0.0
     assert hot_edge(model, {LR: 1e-4, CLIP: 10.0}) == -math.inf
@@ -211,12 +270,23 @@ def test_what_says_nothing_about_settings_is_left_out(table: Table) -> None:
 def test_tables_have_a_row_a_point_and_a_row_an_edge(table: Table) -> None:
     _, found = made(table, SPACE, lambda s: log_lr(s) + (2 if s[P] == "fp32" else 9), 48)
     grid, rows = region_tables(found)
-    assert list(grid.columns) == ["level", LR, CLIP, "p_stable"] and len(grid) == 2 * 25 * 41
+    assert list(grid.columns) == ["level", LR, CLIP, "p_stable", "p_break", "p_learn"] and len(grid) == 2 * 25 * 41
     assert grid["p_stable"].between(0, 1).all()
     last = found.panels[-1]
     assert grid["p_stable"].iloc[-1] == last.p_stable[-1][-1] and grid[LR].iloc[-1] == 1.0
     assert len(rows) == sum(max(1, len(row.edges)) for row in found.edges)
-    assert {"along", "side", "value", "inner", "outer", "width", "always", "num_near", "stable_decades"} < set(rows)
+    assert {
+        "along",
+        "boundary",
+        "side",
+        "value",
+        "inner",
+        "outer",
+        "width",
+        "always",
+        "num_near",
+        "stable_decades",
+    } < set(rows)
     unstable = rows[rows[P] == "fp16"]
     assert (unstable["always"] == "unstable").all() and unstable["side"].isna().all()
     assert rows[rows[P] == "fp32"][SCALE].isna().all()

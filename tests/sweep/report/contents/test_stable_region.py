@@ -1,4 +1,5 @@
 import base64
+import dataclasses
 import gzip
 import html
 import json
@@ -15,7 +16,17 @@ from sweep import store
 from sweep.analysis.answer.pareto import pareto_front
 from sweep.analysis.figures.stability_map import MapCell, MapInfo, MapPanel
 from sweep.analysis.region.matters import Curve, Matters, SettingPair, Together
-from sweep.analysis.region.region import EdgeRow, Influence, Interaction, MapCalibration, Region, RegionPanel, Volume
+from sweep.analysis.region.region import (
+    BoundaryEdge,
+    EdgeRow,
+    Influence,
+    Interaction,
+    MapCalibration,
+    Region,
+    RegionPanel,
+    Stretch,
+    Volume,
+)
 from sweep.analysis.region.transfer_fit import WidthFit
 from sweep.analysis.trials.dimensions import Dimension
 from sweep.boundary.edges import Edge
@@ -29,9 +40,9 @@ from sweep.report.figures.stability_map import stability_map_panels
 from sweep.report.figures.together import together_panel
 from sweep.report.figures.transfer import transfer_panel
 from sweep.report.sections.answer import chance_percent
-from sweep.report.sections.edge_table import Stretch, edge_table
+from sweep.report.sections.edge_table import edge_table
 from sweep.report.sections.matters import pairs_text, told_text
-from sweep.report.sections.region_text import calibration_text, map_notes, open_text, transfer_lines
+from sweep.report.sections.region_text import calibration_text, map_notes, open_text, reliability_text, transfer_lines
 from sweep.report.theme import dark_swaps
 from sweep.wording import number
 
@@ -52,25 +63,32 @@ def cell(number: int, x: float, y: float, outcome: Outcome) -> MapCell:
 
 def panel(level: Any, fixed: Mapping[str, Any], ys: tuple[float, ...] = (0.1, 10.0)) -> RegionPanel:
     p = tuple((0.97123, 0.6, 0.01) for _ in ys or (None,))
-    return RegionPanel(level, (1e-4, 1e-2, 1.0), ys, p, fixed)
+    p_break, p_learn = (tuple(row for _ in ys or (None,)) for row in ((0.02, 0.3, 0.99), (0.98, 0.9, 0.5)))
+    return RegionPanel(level, (1e-4, 1e-2, 1.0), ys, p, p_break, p_learn, fixed)
 
 
 def region(**changes: Any) -> Region:
     """A made-up map: a cold edge at 1e-3 and a hot one at 1e-1 with fp32, always stable with fp16."""
-    cold, hot = Edge("cold", 1e-3, 1e-2, 1e-4, 2.0), Edge("hot", 1e-1, 1e-2, 1.0, 2.0)
+    cold = BoundaryEdge("learn", Edge("cold", 1e-3, 1e-2, 1e-4, 2.0))
+    hot = BoundaryEdge("break", Edge("hot", 1e-1, 1e-2, 1.0, 2.0))
+    open_ones, whole = (Stretch(0.0, 0.5, open=True), Stretch(0.5, 1.0, open=True)), (Stretch(0.0, 1.0, open=False),)
     values: dict[str, Any] = {
         "along": LR,
         "y": CLIP,
         "panel": PRECISION,
         "panels": (panel("fp32", {INIT.path: 1.0}), panel("fp16", {INIT.path: 2.0})),
         "edges": (
-            EdgeRow({PRECISION.path: "fp32", CLIP.path: 1.0, INIT.path: 1.0}, (cold, hot), None, 7, 2.0),
-            EdgeRow({PRECISION.path: "fp16", CLIP.path: 1.0, INIT.path: 1.0}, (), "stable", 3, 4.0),
+            EdgeRow(
+                {PRECISION.path: "fp32", CLIP.path: 1.0, INIT.path: 1.0}, (cold, hot), None, 7, 2.0, True, open_ones
+            ),
+            EdgeRow({PRECISION.path: "fp16", CLIP.path: 1.0, INIT.path: 1.0}, (), "stable", 3, 4.0, True, whole),
         ),
         "volumes": (Volume("fp32", 0.5, 0.3, 0.4), Volume("fp16", 1.0, 0.9, 0.1)),
         "influences": (Influence(LR.path, LR.name, 0.7, 0.8), Influence(CLIP.path, CLIP.name, 0.0, 0.2)),
         "interactions": (Interaction((LR.path, CLIP.path), 0.12),),
         "calibration": MapCalibration(40, 0.06, 0.24, 0.05),
+        "break_calibration": MapCalibration(38, 0.03, 0.2, 0.04),
+        "learn_calibration": MapCalibration(30, 0.1, 0.2, 0.06),
         "open_width": 0.4,
         "num_trainings": 40,
     }
@@ -91,10 +109,15 @@ def test_the_map_lies_under_the_marks_with_both_lines_and_the_recommended_place(
     recommended = {PRECISION.path: "fp32", LR.path: 3e-3, CLIP.path: 0.5, INIT.path: 1.0}
     fp32, fp16 = stability_map_panels(info(), region().panels, PRECISION.path, recommended)
     drawn = traces(fp32.figure)
-    assert list(drawn) == ["chance", "95%", "50%", "stable", "stalled", "recommended"]
+    assert list(drawn) == ["chance", "95 %", "hot edge", "cold edge", "stable", "stalled", "recommended"]
     assert drawn["chance"]["z"] == [[0.971, 0.6, 0.01]] * 2 and drawn["chance"]["x"] == [1e-4, 1e-2, 1.0]
-    assert drawn["50%"]["line"]["width"] > drawn["95%"]["line"]["width"]
-    assert (drawn["50%"]["contours"]["start"], drawn["95%"]["contours"]["start"]) == (0.5, 0.95)
+    assert drawn["hot edge"]["z"][0] == [0.02, 0.3, 0.99] and drawn["cold edge"]["z"][0] == [0.98, 0.9, 0.5]
+    assert drawn["hot edge"]["line"]["width"] > drawn["95 %"]["line"]["width"] and drawn["cold edge"]["line"]["dash"]
+    assert [drawn[name]["contours"]["start"] for name in ("hot edge", "cold edge", "95 %")] == [0.5, 0.5, 0.95]
+    assert drawn["chance"]["text"][0][1] == "30% to break, 90% to learn if it does not"
+    unknown = [dataclasses.replace(grid, p_learn=()) for grid in region().panels]
+    without = traces(stability_map_panels(info(), unknown, PRECISION.path, {})[0].figure)
+    assert "cold edge" not in without and without["chance"]["text"][0][1] == "30% to break"
     assert (drawn["recommended"]["x"], drawn["recommended"]["y"]) == ([3e-3], [0.5])
     assert "recommended" not in traces(fp16.figure), "it has another precision"
     assert fp32.summary.startswith("learning rate against clip norm: 1 of 2 trials stable; the chance")
@@ -107,7 +130,8 @@ def test_the_map_of_one_setting_is_a_curve_with_the_trials_on_either_side() -> N
     grids = (panel("fp32", {}, ()), panel("fp16", {}, ()))
     fp32, fp16 = stability_map_panels(info(y=None), grids, PRECISION.path, {PRECISION.path: "fp32", LR.path: 9e-3})
     drawn = traces(fp32.figure)
-    assert drawn["chance"]["y"] == [0.971, 0.6, 0.01] and drawn["chance"]["mode"] == "lines"
+    assert drawn["chance of a stable training"]["y"] == [0.971, 0.6, 0.01]
+    assert drawn["chance to break"]["y"][2] == 0.99 and drawn["chance to learn, if it does not break"]["y"][2] == 0.5
     assert drawn["stable"]["y"][0] > 1 > 0 > drawn["stalled"]["y"][0]
     assert 0.4 < traces(fp16.figure)["pruned"]["y"][0] < 0.6, "of an open end nobody can tell"
     notes = map_notes(info(y=None), NotKnown("Too few."), (), {}, NAMES)
@@ -140,30 +164,11 @@ def test_a_slice_shows_its_edges_and_its_stable_stretch() -> None:
     fp32, fp16 = table.lines
     assert (fp32.cold, fp32.cold_interval) == ("0.001", "0.0001 to 0.01")
     assert (fp32.hot, fp32.hot_interval) == ("0.1", "0.01 to 1")
-    assert fp32.stretches == (Stretch(0.0, 50.0, open=True), Stretch(50.0, 50.0, open=True))
-    assert fp32.reading == "stable above 0.001, unstable above 0.1"
-    assert (fp16.cold, fp16.hot, fp16.stretches) == ("no edge in range",) * 2 + ((Stretch(0.0, 100.0, open=False),),)
+    assert fp32.stretches == region().edges[0].stretches
+    assert fp32.reading == "works above 0.001, fails above 0.1"
+    assert (fp16.cold, fp16.hot) == ("no edge in range",) * 2
     never = edge_table(region(edges=(EdgeRow({}, (), "unstable", 0, 0.0),)), NAMES).lines[0]
     assert (never.cold, never.stretches, never.reading) == ("never stable", (), "unstable over the whole range")
-
-
-@pytest.mark.parametrize(
-    ("edges", "stretches"),
-    [
-        ([("hot", 1e-2, 1e-3, 1e-1)], [(0, 25, False), (25, 50, True)]),
-        ([("cold", 1e-2, 1e-1, 1e-3)], [(25, 50, True), (75, 25, False)]),
-        (
-            [("cold", 2e-4, 2e-4, 2e-4), ("hot", 1e-2, 1e-2, 1e-2), ("cold", 1e-1, 1e-1, 1e-1)],
-            [(7.53, 42.47, False), (75, 25, False)],
-        ),
-    ],
-)
-def test_the_bar_of_a_slice_covers_its_stable_stretches(edges: list[Any], stretches: list[Any]) -> None:
-    row = EdgeRow({}, tuple(Edge(side, value, inner, outer, 1.0) for side, value, inner, outer in edges), None, 1, 1.0)
-    found = edge_table(region(edges=(row,)), NAMES).lines[0].stretches
-    assert [(round(s.left, 1), round(s.width, 1), s.open) for s in found] == [
-        (round(left, 1), round(width, 1), is_open) for left, width, is_open in stretches
-    ]
 
 
 def test_plain_words_on_how_well_the_map_is_known() -> None:
@@ -172,6 +177,8 @@ def test_plain_words_on_how_well_the_map_is_known() -> None:
     assert "off by 5 percentage points" in text
     assert "do not rely on the colours" in calibration_text(MapCalibration(9, 0.3, 0.24, 0.2))
     assert text.startswith("Each of 40 trainings was predicted from the settings of the other four fifths, ")
+    assert reliability_text(region()).endswith("Of one boundary alone it is smaller by: breaking 85 %, learning 50 %.")
+    assert reliability_text(region(learn_calibration=None)).endswith("alone it is smaller by: breaking 85 %.")
     assert open_text(region()) == "An edge is 0.4 decades wide on average, from a chance of 90 % to 10 %."
     assert open_text(region(open_width=math.nan)) == ""
     assert [chance_percent(p) for p in (1.0, 0.979, 0.001)] == ["over 99 %", "97 %", "under 1 %"]
@@ -289,7 +296,7 @@ def test_a_report_tells_where_training_is_stable(report: Path) -> None:
     page = report.read_text(encoding="utf-8")
     answer = text_of(page, "answer")
     assert "chance that a fresh training is stable" in answer and "Safety rule" in answer
-    assert "The upper edge of the learning rate lies at" in answer and "decades" in answer
+    assert "The hot edge of the learning rate lies at" in answer and "decades" in answer
     region_text = text_of(page, "map")
     assert "How much of the searched space is stable" in region_text
     assert "Edges of the learning rate" in region_text and "Brier score" in region_text
@@ -357,7 +364,7 @@ def test_full_size_trainings_stand_apart_from_the_searched_space(tmp_path: Path,
 def test_a_study_of_one_number_has_a_curve(tmp_path: Path, make_results: Make) -> None:
     page = page_of(make_results(tmp_path, space={LR.path: {"loguniform": [1e-4, 1e-1], "when": {}}}))
     drawn = {trace["name"]: trace for trace in figures_of(page)["map-0"]["data"]}
-    assert drawn["chance"]["mode"] == "lines" and len(drawn["chance"]["x"]) > 20
+    assert drawn["chance of a stable training"]["mode"] == "lines" and len(drawn["chance to break"]["x"]) > 20
     assert "chance of a stable training" in text_of(page, "map")
 
 

@@ -32,7 +32,7 @@ class NetworkSpec(Spec, ABC):
 
     width: float = Field(default=1.0, ge=0.0625, le=2.0)
     """Factor on every channel count. 1 is the full-size model; 0.125 a proxy that trains on a CPU."""
-    norm: NormKind = "group"
+    norm: NormKind = "batch"
     """Normalization of the convolutional part; its statistics come from valid frames only."""
     dropout: float = Field(default=0.0, ge=0.0, lt=1.0)
     """Probability of zeroing an activation in training."""

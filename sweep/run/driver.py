@@ -27,7 +27,7 @@ from sweep.run import place
 from sweep.run.lanes import check_this_machine, with_jobs
 from sweep.run.time_limit import TimeLimit, time_limit
 from sweep.running.cluster import cluster
-from sweep.running.continuing import check_same_study, trials_given, with_trials
+from sweep.running.continuing import as_begun, check_same_study, trials_given, with_trials
 from sweep.running.job import RunOptions
 from sweep.running.placement import Placement
 from sweep.running.preflight import preflight
@@ -38,6 +38,7 @@ from sweep.running.view import ProgressView
 from sweep.search import StabilitySearch
 from sweep.store.lock import HELD_FILE, without_flock
 from sweep.study import LoadedStudy, Study, load, read_study
+from sweep.study.changed_defaults import left_open
 from sweep.study.code import named_by, told
 from sweep.study.design import cells
 from sweep.wording import first_line
@@ -57,7 +58,8 @@ def run(options: argparse.Namespace, console: Console) -> int:
     loaded = _load(options)
     results_dir = place.results_dir(options.results, loaded.study.name)
     place.check_place(results_dir, writes=not options.dry_run)
-    check_same_study(results_dir, loaded.study)
+    loaded = as_begun(loaded, results_dir)
+    is_new = check_same_study(results_dir, loaded.study) is None
     loaded = LoadedStudy(with_trials(loaded.study, options.trials, results_dir), loaded.source)
     loaded = with_jobs(loaded, options.jobs)
     study = loaded.study
@@ -88,6 +90,8 @@ def run(options: argparse.Namespace, console: Console) -> int:
         device="cuda" if study.resources.gpus else "cpu",
     )
     checked = preflight(loaded, dataset, run_options)
+    for changed in left_open(loaded) if is_new else ():
+        console.print(f"  note: {changed.note}", highlight=False, style="yellow")
     for warning in checked.warnings:
         console.print(f"  note: {warning}", highlight=False, style="yellow")
     if options.dry_run:

@@ -14,7 +14,8 @@ from sweep import store
 from sweep.analysis.claims.stated import record
 from sweep.records import Phase
 from sweep.store.ledger_lines import LEDGER_FILE, RECOVER
-from sweep.study import Study, budget_problems, complete, of_content
+from sweep.study import LoadedStudy, Study, budget_problems, complete, of_content
+from sweep.study.changed_defaults import with_defaults_of
 from sweep.wording import clipped
 
 # A study may change in these without becoming another one.
@@ -31,6 +32,17 @@ _FREE_KEYS = (
 )
 _FREE_BUDGET_KEYS = ("trials", "wall_time_s")
 _FREE_SEARCH_KEYS = ("stop_width",)
+
+
+def as_begun(loaded: LoadedStudy, results_dir: Path) -> LoadedStudy:
+    """The study with the defaults that it had when it was begun, where that was done with an earlier version.
+
+    Raises:
+        ResultsError: what the folder holds of it is damaged.
+    """
+    if not (results_dir / "study.yaml").exists():
+        return loaded
+    return with_defaults_of(loaded, store.read_study(results_dir))
 
 
 def check_same_study(results_dir: Path, study: Study) -> dict[str, Any] | None:

@@ -41,9 +41,9 @@ TINY_CONFIGS: list[BuiltIn] = [
     *(CnnBiLstmConfig(width=TINY, norm=norm) for norm in NORMS),
 ]
 FAMILIES: list[BuiltIn] = [
-    TeacherConfig(width=TINY),
-    MobileNetConfig(width=TINY),
-    MobileNetTeacherConfig(width=TINY),
+    TeacherConfig(width=TINY, norm="group"),
+    MobileNetConfig(width=TINY, norm="group"),
+    MobileNetTeacherConfig(width=TINY, norm="group"),
     CnnBiLstmConfig(width=TINY, norm="group"),
 ]
 

@@ -49,7 +49,7 @@ def dataset():
 def job(trial_id: str = "0000", seed: int = 0, **training) -> Job:
     config = TrialConfig.model_validate(
         {
-            "model": {"kind": "baseline", "width": 0.0625},
+            "model": {"kind": "baseline", "width": 0.0625, "norm": "group"},
             "data": DATA,
             "training": {
                 "batch_size": 4,

@@ -17,7 +17,7 @@ from sweep.training.train import Training
 
 GOLDEN = Path(__file__).with_name("golden_losses.json")
 NUM_STEPS = 10
-SMALL_TEACHER = {"kind": "teacher", "width": 0.0625, "num_modules": 3}
+SMALL_TEACHER = {"kind": "teacher", "width": 0.0625, "num_modules": 3, "norm": "group"}
 CASES: dict[str, dict[str, Any]] = {
     "teacher_fp32": {"model": SMALL_TEACHER, "training": {}},
     "teacher_fp16_calibrating": {
@@ -33,7 +33,7 @@ CASES: dict[str, dict[str, Any]] = {
         },
     },
     "baseline_sgd_agc_skip_above": {
-        "model": {"kind": "baseline", "width": 0.0625},
+        "model": {"kind": "baseline", "width": 0.0625, "norm": "group"},
         "training": {
             "optimizer": {"kind": "sgd"},
             "clip": {"kind": "agc"},
@@ -41,7 +41,7 @@ CASES: dict[str, dict[str, Any]] = {
         },
     },
     "mobilenet_teacher_adam_value_one_cycle": {
-        "model": {"kind": "mobilenet_teacher", "width": 0.0625},
+        "model": {"kind": "mobilenet_teacher", "width": 0.0625, "norm": "group"},
         "training": {
             "optimizer": {"kind": "adam"},
             "clip": {"kind": "value"},

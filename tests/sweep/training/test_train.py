@@ -30,7 +30,7 @@ DATA = {
 def config(**training) -> TrialConfig:
     return TrialConfig.model_validate(
         {
-            "model": {"kind": "baseline", "width": 0.0625, "dropout": 0.1},
+            "model": {"kind": "baseline", "width": 0.0625, "dropout": 0.1, "norm": "group"},
             "data": DATA,
             "training": {"batch_size": 4, "optimizer": {"kind": "adamw", "lr": 2e-3}, **training},
         }

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from scipy.stats import permutation_test, ttest_ind
 
-from sweep.analysis.claims.bounded import agreeing, mcnemar_p, padded_interval, sign_flip_p
+from sweep.analysis.claims.bounded import agreeing, difference_interval, mcnemar_p, sign_flip_p
 from sweep.analysis.claims.pairs import Floats
 from sweep.analysis.comparison.changes import ALPHA, Incomparable, StudyChange, Told, least_fisher_p, share_difference
 from sweep.analysis.comparison.shared import Shared, StudyRun, TrialPair, at, in_part, matched, unguided
@@ -212,7 +212,7 @@ def _points(value: float) -> str:
 def _paired(pairs: Sequence[TrialPair], flag: Flag) -> tuple[float, float, float, float, float, str]:
     """Estimate, 95 % interval, p, least possible p and test of the mean difference of pairs.
 
-    The interval adds a made-up unit at either end of what is possible, as that of a paired design's claims does.
+    The interval is that of a paired design's claims: exact where all pairs of a unit agree.
     """
     units: dict[Any, list[float]] = {}
     for pair in pairs:
@@ -222,7 +222,7 @@ def _paired(pairs: Sequence[TrialPair], flag: Flag) -> tuple[float, float, float
     cells = math.lcm(*(len(values) for values in units.values()))
     p = mcnemar_p(effects) if single else sign_flip_p(effects, cells)
     apart = int((effects != 0).sum())
-    low, high = agreeing(*padded_interval(effects, -1.0, 1.0, ALPHA), p, ALPHA)
+    low, high = agreeing(*difference_interval(effects, ALPHA), p, ALPHA)
     changed = [int((effects > 0).sum()), int((effects < 0).sum())]
     kind = "pairs" if single else "groups of pairs"
     name = "exact McNemar test" if single else "exact sign-flip test"

@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 
 from sweep.analysis.answer.unsafe import fisher_p
+from sweep.analysis.claims.paired_shares import share_interval
 from sweep.analysis.comparison.changes import StudyChange
 from sweep.analysis.comparison.shared import StudyRun, shared_part
 from sweep.analysis.comparison.stability import (
@@ -65,6 +66,18 @@ def test_trainings_of_the_same_settings_are_compared_pair_by_pair(table: Table) 
     assert overall.p == pytest.approx(2 * 0.5**8) and overall.verdict == "regression"
     assert "12 pairs: 0 more and 8 less often" in overall.test
     assert overall.low <= -8 / 12 <= overall.high < 0
+
+
+@pytest.mark.parametrize(("better", "worse"), [(0, 0), (0, 3), (1, 8), (0, 12), (5, 4)])
+def test_the_interval_of_pairs_is_exact_and_holds_no_difference_where_its_test_does(
+    table: Table, better: int, worse: int
+) -> None:
+    rest = 12 - better - worse
+    a = study(table, ["stalled"] * better + ["stable"] * (worse + rest))
+    b = study(table, ["stable"] * better + ["stalled"] * worse + ["stable"] * rest)
+    overall = found(a, b)[1][0]
+    low, high = share_interval(12, better, worse, 0.05)
+    assert (overall.low, overall.high) == ((low, high) if overall.p <= 0.05 else (min(low, 0), max(high, 0)))
 
 
 def test_repeated_seeds_of_a_setting_are_one_unit(table: Table) -> None:

@@ -157,7 +157,7 @@ def test_mistakes_are_one_clear_line(tmp_path: Path, capsys: pytest.CaptureFixtu
         (tmp_path / "link", "are the same folder", 2),
         (unborn, "B has no finished trial yet", 4),
         (elsewhere, "A and B have no value in common of: learning rate", 4),
-        (few, "at the same settings: so few settings cannot show anything: it takes at least 7", 4),
+        (few, "WER at the same settings: 0 points (no interval), but so few settings cannot show anything", 4),
         (edited, "bring the file back as it was", 2),
     ):
         code, out, err = run(capsys, a, other, "--json")

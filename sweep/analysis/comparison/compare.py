@@ -101,7 +101,11 @@ def compare(a: StudyRun, b: StudyRun) -> Comparison:
     )
     if all(math.isnan(change.p) for change in comparison.changes) and not claims and not same:
         reasons = [f"{one.subject}: {one.why.rstrip('.')}" for one in found if isinstance(one, Incomparable)]
-        reasons += [f"{one.subject}: {one.power.text}" for one in comparison.changes if one.power is not None]
+        reasons += [
+            f"{one.subject}: {one.difference}, but {one.power.text}"
+            for one in comparison.changes
+            if one.power is not None
+        ]
         raise NothingToCompareError(
             f"A and B have nothing that can be compared ({'; '.join(reasons)}; no claim is in both)"
         )

@@ -118,7 +118,7 @@ def _compare(a: StudyRun, b: StudyRun, pairs: Sequence[_Pair], name: Name) -> St
     seen = signed_ranks(differences, ALPHA)
     smallest = _smallest(a, b, name)
     text = functools.partial(_size_text, is_loss=is_loss)
-    interval = "no interval of so few" if math.isinf(seen.low) else f"{text(seen.low)} to {text(seen.high)}"
+    interval = "no interval" if math.isinf(seen.low) else f"{text(seen.low)} to {text(seen.high)}"
     means = [float(mean) for mean in scale.mean(axis=0)]
     unit = "block" if a.is_design and b.is_design else "setting"
     unknown = f", {plural(len(pairs) - len(known), 'pair')} not known" if len(known) < len(pairs) else ""

@@ -72,7 +72,7 @@ def test_what_is_plain_is_told(table: Table) -> None:
 
 def test_so_few_settings_are_called_nothing_and_the_power_line_says_why(table: Table) -> None:
     four = changes(study(table, losses(WORSE[:4])), study(table, losses(BETTER[:4])))["validation loss"]
-    assert four.verdict == "open" and four.num_tests == 0 and four.difference == "0.17 times (no interval of so few)"
+    assert four.verdict == "open" and four.num_tests == 0 and four.difference == "0.17 times (no interval)"
     assert four.power is not None
     assert four.power.text == "so few settings cannot show anything: it takes at least 7, all of which go one way"
     one = changes(study(table, losses(WORSE[:1])), study(table, losses(BETTER[:1])))["validation loss"]

@@ -48,7 +48,7 @@ def _write(path: Path, text: str) -> None:
 COMMAND = Command(
     name="compare",
     summary="tell what changed from one study to another",
-    description="Tell what changed from one study to another: stable region, best result, outcomes, cost, claims. "
+    description="Tell what changed from one study to another: stable region, losses and WER, outcomes, cost, claims. "
     "Exit code 1 where something became worse beyond chance, 4 where nothing can be compared.",
     add_arguments=_add_arguments,
     work=_work,

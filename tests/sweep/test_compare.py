@@ -5,6 +5,8 @@ import os
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from sweep import store
@@ -54,14 +56,18 @@ def test_a_regression_comes_first_with_its_evidence_and_exit_code_1(
     b = write(tmp_path / "b", ["stable"] * 4 + ["diverged-nonfinite"] * 10, training={"batch_size": 16})
     code, out, _ = run(capsys, a, b, "--output", tmp_path / "found.json")
     assert code == 1
-    assert "2 regressions, 0 improvements" in out.splitlines()[2]
+    assert "3 regressions, 0 improvements" in out.splitlines()[2]
     assert out.index("stable share: -71 points (") < out.index("What was compared")
     assert "14 of 14 (100 %, 77 to 100 %) -> 4 of 14 (29 %, 8 to 58 %)" in out
     assert "shares of 14 trainings of the same settings in A and B, pair by pair" in out
     assert "training.batch_size: 8 -> 16" in out
     assert "diverged-nonfinite: 0 of 14 (0 %, 0 to 23 %) -> 10 of 14 (71 %, 42 to 92 %)  [new in B]" in out
     found = json.loads((tmp_path / "found.json").read_text())
-    assert [one["subject"] for one in found["regression"]] == ["stable share", "share of diverged-nonfinite"]
+    assert [one["subject"] for one in found["regression"]] == [
+        "stable share",
+        "share of diverged-nonfinite",
+        "WER at the same settings",
+    ]
     assert found["regression"][0]["p_corrected"] < 0.05 and found["regression"][0]["estimate"] == pytest.approx(
         -10 / 14
     )
@@ -74,7 +80,52 @@ def test_an_improvement_is_none(tmp_path: Path, capsys: pytest.CaptureFixture[st
     a = write(tmp_path / "a", ["stable"] * 4 + ["diverged-nonfinite"] * 10)
     b = write(tmp_path / "b", ["stable"] * 14)
     code, out, _ = run(capsys, a, b)
-    assert code == 0 and "0 regressions, 2 improvements" in out and "[gone in B]" in out
+    assert code == 0 and "0 regressions, 3 improvements" in out and "[gone in B]" in out
+
+
+def better_wer(folder: Path) -> Path:
+    """The same trainings with a tenth of the WER."""
+    path = folder / "trials.parquet"
+    table = store.read_trials(folder)
+    pq.write_table(pa.Table.from_pandas(table.assign(wer=table["wer"] / 10), pq.read_schema(path)), path)
+    return folder
+
+
+def test_results_at_the_same_settings_are_told_with_their_power_and_a_regression_of_them_counts(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    a, b = write(tmp_path / "a", ["stable"] * 12), better_wer(write(tmp_path / "b", ["stable"] * 12))
+    code, out, _ = run(capsys, b, a)
+    assert code == 1 and "1 regression, 0 improvements" in out
+    assert "  WER at the same settings: +45.0 points (+45.0 to +45.0)\n" in out
+    assert (
+        "      mean 5.0 % -> mean 50.0 %; exact Wilcoxon test of 12 settings: 0 lower, 12 higher, p = 0.00049\n" in out
+    )
+    assert "5 points of WER does not matter" in out
+    code, out, _ = run(capsys, a, b)
+    assert code == 0 and "0 regressions, 1 improvement" in out
+    assert (
+        "power: with 12 pairs a fall of 66 points would be told in 80 % of such comparisons; no rise from 100 %" in out
+    )
+    code, out, _ = run(capsys, a, b, "--json")
+    (told,) = json.loads(out)["improvement"]
+    assert told["estimate"] == pytest.approx(-0.45) and told["smallest"] == 0.05 and "power_at" not in told
+    assert told["power"]["fall"] is None and told["power"]["text"].startswith("too many settings gave the same")
+    assert json.loads(out)["too_small"] == []
+
+
+def test_a_table_of_an_earlier_version_is_compared_by_what_it_has(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    a, b = write(tmp_path / "a", ["stable"] * 12), better_wer(write(tmp_path / "b", ["stable"] * 12))
+    for folder in (a, b):
+        path = folder / "trials.parquet"
+        newer = ["numbers", "learning", "judged_with", "margin_break", "margin_learn", "side", "final_train_loss",
+                 "val_loss", "l_const", "l_unif"]  # fmt: skip
+        pq.write_table(pq.read_table(path).drop_columns(newer), path)
+    code, out, _ = run(capsys, a, b)
+    assert code == 0 and "0 regressions, 1 improvement" in out
+    assert "validation loss at the same settings: not known of both trainings of any setting" in out
 
 
 def test_equal_studies_show_no_difference(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -98,6 +149,7 @@ def test_mistakes_are_one_clear_line(tmp_path: Path, capsys: pytest.CaptureFixtu
     unborn = write(tmp_path / "unborn", [])
     elsewhere = write(tmp_path / "elsewhere", ["stable"] * 6, space={LR: {"loguniform": [1.0, 2.0]}})
     edited = write(tmp_path / "edited", ["stable"] * 6, space={LR: {"loguniform": [1.0, -2.0]}})
+    few = write(tmp_path / "few", ["stable"] * 3)
     for other, message, wanted in (
         (tmp_path / "none", "is not a folder", 2),
         (tmp_path / "empty", "is not the results folder of a study", 2),
@@ -105,6 +157,7 @@ def test_mistakes_are_one_clear_line(tmp_path: Path, capsys: pytest.CaptureFixtu
         (tmp_path / "link", "are the same folder", 2),
         (unborn, "B has no finished trial yet", 4),
         (elsewhere, "A and B have no value in common of: learning rate", 4),
+        (few, "WER at the same settings: 0 points (no interval), but so few settings cannot show anything", 4),
         (edited, "bring the file back as it was", 2),
     ):
         code, out, err = run(capsys, a, other, "--json")

@@ -65,6 +65,18 @@ def padded_interval(effects: Floats, least: float, most: float, level: float) ->
     return min(max(center - reach, least), estimate), max(min(center + reach, most), estimate)
 
 
+def difference_interval(effects: Floats, level: float) -> tuple[float, float]:
+    """The interval of a difference of shares: exact where all trainings of a block agree.
+
+    Args:
+        effects: one a block, [N], each in [-1, 1].
+        level: two-sided, in (0, 1).
+    """
+    if not np.isin(effects, (-1.0, 0.0, 1.0)).all():
+        return padded_interval(effects, -1.0, 1.0, level)
+    return share_interval(len(effects), int((effects > 0).sum()), int((effects < 0).sum()), level)
+
+
 def agreeing(low: float, high: float, p: float, level: float) -> tuple[float, float]:
     """An interval that holds 0 where the test of no effect allows it at that level."""
     return (min(low, 0.0), max(high, 0.0)) if p > level else (low, high)

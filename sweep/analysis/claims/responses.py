@@ -22,6 +22,7 @@ left out, and the finding says so.
 """
 
 from collections.abc import Callable
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -83,6 +84,18 @@ def of_failed(trials: pd.DataFrame, name: str) -> pd.Series:
             return trials["l_const"].astype(float)
 
 
+def final_results(trials: pd.DataFrame, name: Literal["wer", "val_loss", "train_loss"]) -> pd.Series:
+    """What each training ended with, failures counted as above; NaN where nobody knows."""
+    match name:
+        case "wer":
+            values = trials["wer"].astype(float).clip(upper=1.0).where(trials["stable"].astype(bool), 1.0)
+        case "val_loss":
+            values = _loss(trials["val_loss"], trials)
+        case "train_loss":
+            values = _loss(trials["final_train_loss"], trials)
+    return values.where(~trials["verdict"].isin((*NOT_JUDGED, *OPEN_ENDS)))
+
+
 def _values(name: str, trials: pd.DataFrame, evals: Evals, claim: Claim, study: Study) -> pd.Series:
     stable = trials["stable"].astype(bool)
     match name:
@@ -92,12 +105,8 @@ def _values(name: str, trials: pd.DataFrame, evals: Evals, claim: Claim, study: 
             return pd.Series([float(one.learning == Learning.LEARNED) for one in answers(trials)], index=trials.index)
         case "broken":
             return pd.Series([float(side is Side.TOO_HOT) for side in own_sides(trials)], index=trials.index)
-        case "wer":
-            return trials["wer"].astype(float).clip(upper=1.0).where(stable, 1.0)
-        case "val_loss":
-            return _loss(trials["val_loss"], trials)
-        case "train_loss":
-            return _loss(trials["final_train_loss"], trials)
+        case "wer" | "val_loss" | "train_loss":
+            return final_results(trials, name)
         case "steps_to_loss":
             rows = zip(trials["trial_id"], stable, trials["l_const"], trials["max_steps"], strict=True)
             share = claim.loss_fraction

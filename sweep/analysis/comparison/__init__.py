@@ -1,1 +1,1 @@
-"""What changed between two studies: stable region, edges, best result, outcomes, cost, claims."""
+"""What changed between two studies: stable region, edges, losses and WER, best result, outcomes, cost, claims."""

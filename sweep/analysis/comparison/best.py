@@ -1,6 +1,7 @@
 """The recommended settings of two studies and their results over fresh seeds."""
 
 import math
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -12,7 +13,7 @@ from sweep.analysis.answer.recommend import Recommendation, recommend
 from sweep.analysis.answer.safe_setting import chance_text, safety_rule
 from sweep.analysis.claims.stated import tested
 from sweep.analysis.comparison.changes import Incomparable, StudyChange, Told, told
-from sweep.analysis.comparison.settings import Difference
+from sweep.analysis.comparison.settings import Difference, other_data
 from sweep.analysis.comparison.shared import StudyRun
 from sweep.analysis.comparison.stability import share_text
 from sweep.analysis.trials.groups import Spread
@@ -60,17 +61,17 @@ def best_change(
     subject = f"{_NAMES[metric]} of the recommended setting"
     if first.chosen is None or second.chosen is None:
         return Incomparable(subject, f"{'A' if first.chosen is None else 'B'} recommends no setting")
-    data = [one.path for one in settings if one.title == "data" and one.in_both]
-    if data:
-        others = f" and {len(data) - 1} more" if len(data) > 1 else ""
-        return Incomparable(subject, f"the data are not the same ({data[0]}{others})")
+    if other := other_data(settings):
+        return Incomparable(subject, other)
     values = [_fresh_values(run, r, metric) for run, r in ((a, first), (b, second))]
     if min(len(one) for one in values) < 2:
         seeds = " and ".join(f"{name} {len(one)}" for name, one in zip("AB", values, strict=True))
         return Incomparable(subject, f"cannot be told from so few fresh seeds with a result ({seeds}; 2 are needed)")
     if max(float(np.ptp(one)) for one in values) == 0:
         return Incomparable(subject, "all fresh seeds gave the same result, so nobody knows how results scatter")
-    found = ttest_ind(values[1], values[0], equal_var=False)
+    with warnings.catch_warnings():  # that all seeds of one study gave the same
+        warnings.simplefilter("ignore", RuntimeWarning)
+        found = ttest_ind(values[1], values[0], equal_var=False)
     interval = found.confidence_interval(0.95)
     estimate, low, high = float(values[1].mean() - values[0].mean()), float(interval.low), float(interval.high)
     if metric == "wer":

@@ -1,5 +1,6 @@
 """Two studies -> everything that changed between them."""
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -8,6 +9,7 @@ from sweep.analysis.comparison.best import best_change, best_facts, claim_facts,
 from sweep.analysis.comparison.changes import Incomparable, StudyChange, Told, Verdict, corrected
 from sweep.analysis.comparison.cost import cost_facts
 from sweep.analysis.comparison.edges import edge_changes, maps, place_text, volume
+from sweep.analysis.comparison.results import shared_results
 from sweep.analysis.comparison.settings import Difference, differences
 from sweep.analysis.comparison.shared import Shared, StudyRun, in_part, shared_part
 from sweep.analysis.comparison.stability import fair_sample, new_outcomes, outcome_changes, share_changes, shared_panel
@@ -65,6 +67,9 @@ def compare(a: StudyRun, b: StudyRun) -> Comparison:
         else:
             basis.append(f"shares of {fair.text}")
             found += [*share_changes(a, b, shared, fair), *outcome_changes(fair)]
+        results = shared_results(a, b, shared, settings)
+        basis.append(results.basis)
+        found += results.found
         both = maps(a, b, shared)
         if isinstance(both, NotKnown):
             found.append(Incomparable("edges", both.reason))
@@ -94,8 +99,13 @@ def compare(a: StudyRun, b: StudyRun) -> Comparison:
         claims=tuple(claims),
         num_claims_same=same,
     )
-    if not comparison.changes and not claims and not same:
+    if all(math.isnan(change.p) for change in comparison.changes) and not claims and not same:
         reasons = [f"{one.subject}: {one.why.rstrip('.')}" for one in found if isinstance(one, Incomparable)]
+        reasons += [
+            f"{one.subject}: {one.difference}, but {one.power.text}"
+            for one in comparison.changes
+            if one.power is not None
+        ]
         raise NothingToCompareError(
             f"A and B have nothing that can be compared ({'; '.join(reasons)}; no claim is in both)"
         )

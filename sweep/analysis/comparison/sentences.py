@@ -17,6 +17,7 @@ MAX_SETTINGS = 6
 KINDS: tuple[tuple[str, Verdict, str], ...] = (
     ("Regressions", "regression", "red"),
     ("Improvements", "improvement", "green"),
+    ("Differences too small to matter", "too_small", ""),
     ("No difference that can be told", "open", ""),
 )
 """Heading, verdict and rich style of the changes."""
@@ -34,7 +35,9 @@ def as_json(found: Comparison, before: Path, after: Path) -> dict[str, Any]:
 
 
 def _change_json(change: StudyChange) -> dict[str, Any]:
-    return {**asdict(change), "p_corrected": change.p_corrected}
+    content = asdict(change)
+    del content["power_at"]
+    return {**content, "p_corrected": change.p_corrected}
 
 
 def lines(found: Comparison, before: Path, after: Path) -> Iterator[Line]:
@@ -56,7 +59,8 @@ def lines(found: Comparison, before: Path, after: Path) -> Iterator[Line]:
     for sentence in found.basis:
         yield f"  {sentence}", ""
     yield (
-        f"  95 % intervals; p corrected for all tests, so that any false alarm has a chance of about {percent(ALPHA)}",
+        f"  95 % intervals; p corrected for all tests, so that any false alarm has a chance of about {percent(ALPHA)}; "
+        "loss and WER count as two tests",
         "",
     )
     yield from _setting_lines(found.settings)
@@ -70,9 +74,10 @@ def lines(found: Comparison, before: Path, after: Path) -> Iterator[Line]:
 
 
 def _verdict(found: Comparison) -> Line:
-    worse, better, open_ = (len(found.of(verdict)) for _, verdict, _ in KINDS)
+    worse, better, small, open_ = (len(found.of(verdict)) for _, verdict, _ in KINDS)
     text = (
-        f"{plural(worse, 'regression')}, {plural(better, 'improvement')}, {open_} without a difference that can be told"
+        f"{plural(worse, 'regression')}, {plural(better, 'improvement')}, "
+        f"{f'{small} too small to matter, ' if small else ''}{open_} without a difference that can be told"
     )
     return text, "bold red" if worse else "bold green"
 
@@ -85,6 +90,8 @@ def _heading(title: str) -> Iterator[Line]:
 def _change_lines(change: StudyChange, style: str) -> Iterator[Line]:
     yield f"  {change.subject}: {change.difference}", style
     yield f"      {change.before} -> {change.after}; {change.test}, {_p_text(change)}", ""
+    if change.power is not None:
+        yield f"      power: {change.power.text}", ""
 
 
 def _p_text(change: StudyChange) -> str:

@@ -1,6 +1,6 @@
 """Which settings, data and software differ between two studies, by dotted path."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -58,6 +58,13 @@ def differences(a: StoredStudy, b: StoredStudy) -> tuple[Difference, ...]:
         if first.get(path, ABSENT) != second.get(path, ABSENT)
     ]
     return tuple(sorted(found, key=lambda one: TITLES.index(one.title)))
+
+
+def other_data(found: Sequence[Difference]) -> str:
+    """Why results cannot be compared, since they are of other data; empty where nothing is known to differ."""
+    data = [one.path for one in found if one.title == "data" and one.in_both]
+    others = f" and {len(data) - 1} more" if len(data) > 1 else ""
+    return f"the data are not the same ({data[0]}{others})" if data else ""
 
 
 def _facts(stored: StoredStudy) -> dict[str, Any]:

@@ -155,30 +155,41 @@ def unguided(run: StudyRun, trials: pd.DataFrame) -> pd.DataFrame:
     return trials.drop_duplicates("group")
 
 
+Row = Mapping[str, Any]
+"""Of the table of trials."""
+
+
 @dataclass(frozen=True)
 class TrialPair:
-    """A setting that was trained in both studies."""
+    """A training of each study at the same setting."""
 
-    before: Mapping[str, Any]
-    """A's row of the table of trials."""
-    after: Mapping[str, Any]
+    before: Row
+    """Of A."""
+    after: Row
     unit: Any
     """Pairs of one unit are not independent: one block of a design, or one setting."""
 
 
 def matched(a: StudyRun, b: StudyRun, first: pd.DataFrame, second: pd.DataFrame) -> list[TrialPair]:
     """Trials of the very same searched setting, paired in their order."""
-    paths = sorted({*a.space, *b.space})
-    waiting: dict[Any, list[Mapping[str, Any]]] = {}
-    for row in _rows(second):
-        waiting.setdefault(_setting_key(row, b, paths), []).append(row)
     pairs = []
-    for row in _rows(first):
-        key = _setting_key(row, a, paths)
-        if waiting.get(key):
+    for key, rows, others in same_settings(a, b, first, second):
+        for row, other in zip(rows, others, strict=False):
             unit = ("block", row["block"]) if a.is_design and b.is_design else ("setting", key)
-            pairs.append(TrialPair(row, waiting[key].pop(0), unit))
+            pairs.append(TrialPair(row, other, unit))
     return pairs
+
+
+def same_settings(
+    a: StudyRun, b: StudyRun, first: pd.DataFrame, second: pd.DataFrame
+) -> list[tuple[Any, list[Row], list[Row]]]:
+    """The searched settings that are in some trials of both studies: what tells them apart, A's trials, B's trials."""
+    paths = sorted({*a.space, *b.space})
+    parts: tuple[dict[Any, list[Row]], dict[Any, list[Row]]] = ({}, {})
+    for part, run, trials in zip(parts, (a, b), (first, second), strict=True):
+        for row in _rows(trials):
+            part.setdefault(_setting_key(row, run, paths), []).append(row)
+    return [(key, rows, parts[1][key]) for key, rows in parts[0].items() if key in parts[1]]
 
 
 def at(trials: pd.DataFrame, run: StudyRun, path: str, level: Any) -> pd.DataFrame:
@@ -186,11 +197,11 @@ def at(trials: pd.DataFrame, run: StudyRun, path: str, level: Any) -> pd.DataFra
     return at_level(trials, path, level) if path in run.space else trials
 
 
-def _rows(trials: pd.DataFrame) -> Iterable[Mapping[str, Any]]:
+def _rows(trials: pd.DataFrame) -> Iterable[Row]:
     return [{str(key): value for key, value in row.items()} for row in trials.to_dict("records")]
 
 
-def _setting_key(row: Mapping[str, Any], run: StudyRun, paths: Iterable[str]) -> tuple[Any, ...]:
+def _setting_key(row: Row, run: StudyRun, paths: Iterable[str]) -> tuple[Any, ...]:
     # A setting that a study does not search has its fixed value.
     return tuple(_key(plain(row[p]) if p in run.space and p in row else value_at(run.stored.content, p)) for p in paths)
 

@@ -3,15 +3,25 @@
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
 from scipy.stats import permutation_test, ttest_ind
 
-from sweep.analysis.claims.bounded import agreeing, mcnemar_p, padded_interval, sign_flip_p
+from sweep.analysis.claims.bounded import agreeing, difference_interval, mcnemar_p, sign_flip_p
 from sweep.analysis.claims.pairs import Floats
-from sweep.analysis.comparison.changes import ALPHA, Incomparable, StudyChange, Told, least_fisher_p, share_difference
+from sweep.analysis.comparison.changes import (
+    ALPHA,
+    Incomparable,
+    Power,
+    StudyChange,
+    Told,
+    least_fisher_p,
+    share_difference,
+)
+from sweep.analysis.comparison.power import independent_power, mean_power, paired_power
 from sweep.analysis.comparison.shared import Shared, StudyRun, TrialPair, at, in_part, matched, unguided
 from sweep.analysis.trials.dimensions import Dimension, dimensions, panel_dimension
 from sweep.analysis.trials.groups import mean_interval
@@ -63,10 +73,10 @@ def fair_sample(a: StudyRun, b: StudyRun, shared: Shared) -> FairSample | NotKno
     if a.is_design:
         cells = {*free[0]["cell"].dropna()} & {*free[1]["cell"].dropna()}
         free = (free[0][free[0]["cell"].isin(cells)], free[1][free[1]["cell"].isin(cells)])
-    if min(len(part) for part in free) < MIN_SAMPLE:
+    if few := _too_few(*free, by_block=a.is_design):
         return NotKnown(
-            f"too few trainings whose settings were chosen without regard to outcomes (A {len(free[0])}, "
-            f"B {len(free[1])}; {MIN_SAMPLE} are needed), and {len(pairs)} of the same setting"
+            f"too few trainings whose settings were chosen without regard to outcomes ({few}), and {len(pairs)} of the "
+            "same setting"
         )
     text = (
         f"trainings whose settings were chosen without regard to outcomes (A {len(free[0])}, B {len(free[1])}); where "
@@ -87,9 +97,8 @@ def share_changes(a: StudyRun, b: StudyRun, shared: Shared, fair: FairSample) ->
     for level in levels if len(levels) > 1 else ():
         part = _at_level(a, b, fair, panel, level)
         subject = f"stable share, {panel.name} {value_text(level)}"
-        if min(len(part.first), len(part.second)) < MIN_SAMPLE:
-            few = f"too few such trainings (A {len(part.first)}, B {len(part.second)}; {MIN_SAMPLE} are needed)"
-            yield Incomparable(subject, few)
+        if few := _too_few(part.first, part.second, by_block=part.by_block):
+            yield Incomparable(subject, f"too few such trainings ({few})")
         else:
             yield _compare(subject, part, lambda row: bool(row["stable"]), "lower")
 
@@ -139,6 +148,14 @@ def _range(low: float, high: float) -> str:
     return f"{100 * low:.0f} to {100 * high:.0f} %"
 
 
+def _too_few(first: pd.DataFrame, second: pd.DataFrame, *, by_block: bool) -> str:
+    """How many there are and are needed; empty where they are enough."""
+    if min(len(first), len(second)) < MIN_SAMPLE:
+        return f"A {len(first)}, B {len(second)}; {MIN_SAMPLE} are needed"
+    blocks = [part["block"].nunique() for part in (first, second)] if by_block else [2]
+    return f"A {blocks[0]}, B {plural(blocks[1], 'block')}; 2 are needed" if min(blocks) < 2 else ""
+
+
 def _ended_as(outcome: Outcome) -> Flag:
     return lambda row: str(row["verdict"]) == outcome.value
 
@@ -154,19 +171,25 @@ def _compare(subject: str, fair: FairSample, flag: Flag, worse_if: Literal["lowe
     flags = [_flags(part, flag) for part in (fair.first, fair.second)]
     a, b = (share(own > 0) for own in flags)
     before, after = share_text(a), share_text(b)
+    power_at: Callable[[float], Power]
     if fair.pairs:
-        estimate, low, high, p, least, test = _paired(fair.pairs, flag)
+        effects, cells = _effects(fair.pairs, flag)
+        estimate, low, high, p, least, test = _paired(effects, cells)
+        power_at = _paired_power(effects, cells, a.rate)
     elif fair.by_block:
         means = [
             np.asarray(own.groupby(part["block"]).mean(), dtype=np.float64)
             for own, part in zip(flags, (fair.first, fair.second), strict=True)
         ]
         estimate, low, high, p, least = _of_blocks(*means)
-        test = f"permutation test of {len(means[0])} and {plural(len(means[1]), 'block')}"
+        blocks = f"{len(means[0])} and {plural(len(means[1]), 'block')}"
+        test = f"permutation test of {blocks}"
+        power_at = partial(mean_power, blocks, a.rate, *_welch_error(*means))
         before, after = (_block_text(s, one) for s, one in zip((a, b), means, strict=True))
     else:
         p, low, high = share_difference(a, b)
         estimate, least, test = b.rate - a.rate, least_fisher_p(a, b), "Fisher's exact test"
+        power_at = partial(independent_power, a, b.total)
     return StudyChange(
         subject=subject,
         before=before,
@@ -180,6 +203,8 @@ def _compare(subject: str, fair: FairSample, flag: Flag, worse_if: Literal["lowe
         test=test,
         p=p,
         least_p=least,
+        # Of one way of failing among several, nobody asks.
+        power_at=power_at if worse_if == "lower" else None,
     )
 
 
@@ -209,22 +234,40 @@ def _points(value: float) -> str:
     return "0" if round(100 * value) == 0 else f"{100 * value:+.0f}"
 
 
-def _paired(pairs: Sequence[TrialPair], flag: Flag) -> tuple[float, float, float, float, float, str]:
-    """Estimate, 95 % interval, p, least possible p and test of the mean difference of pairs.
-
-    The interval adds a made-up unit at either end of what is possible, as that of a paired design's claims does.
-    """
+def _effects(pairs: Sequence[TrialPair], flag: Flag) -> tuple[Floats, int]:
+    """The mean difference of each independent unit of pairs, [N], and of how many pairs a unit is; 1 where all are."""
     units: dict[Any, list[float]] = {}
     for pair in pairs:
         units.setdefault(pair.unit, []).append(float(flag(pair.after)) - float(flag(pair.before)))
-    effects = np.array([np.mean(values) for values in units.values()])
-    single = all(len(values) == 1 for values in units.values())
-    cells = math.lcm(*(len(values) for values in units.values()))
+    return np.array([np.mean(values) for values in units.values()]), math.lcm(*map(len, units.values()))
+
+
+def _paired(effects: Floats, cells: int) -> tuple[float, float, float, float, float, str]:
+    """Estimate, 95 % interval, p, least possible p and test of the mean difference of units.
+
+    The interval is that of a paired design's claims: exact where all pairs of a unit agree.
+    """
+    single = cells == 1
     p = mcnemar_p(effects) if single else sign_flip_p(effects, cells)
     apart = int((effects != 0).sum())
-    low, high = agreeing(*padded_interval(effects, -1.0, 1.0, ALPHA), p, ALPHA)
+    low, high = agreeing(*difference_interval(effects, ALPHA), p, ALPHA)
     changed = [int((effects > 0).sum()), int((effects < 0).sum())]
     kind = "pairs" if single else "groups of pairs"
     name = "exact McNemar test" if single else "exact sign-flip test"
     test = f"{name} of {number(len(effects))} {kind}: {changed[0]} more and {changed[1]} less often"
     return float(effects.mean()), low, high, p, 2.0 ** (1 - apart) if apart else 1.0, test
+
+
+def _paired_power(effects: Floats, cells: int, base: float) -> Callable[[float], Power]:
+    num = len(effects)
+    if cells == 1:
+        return partial(paired_power, num, int((effects != 0).sum()), base)
+    error = float(effects.std(ddof=1)) / math.sqrt(num) if num > 1 else 0.0
+    return partial(mean_power, f"{num} groups of pairs", base, error, num - 1)
+
+
+def _welch_error(first: Floats, second: Floats) -> tuple[float, float]:
+    """Standard error of the difference of two means, and its degrees of freedom (Welch, Biometrika 34, 1947)."""
+    parts = [float(np.var(part, ddof=1)) / len(part) for part in (first, second)]
+    known = sum(part**2 / (len(own) - 1) for part, own in zip(parts, (first, second), strict=True))
+    return math.sqrt(sum(parts)), sum(parts) ** 2 / known if known else math.inf

@@ -55,6 +55,12 @@ def test_too_few_or_too_equal_seeds_tell_nothing(
     assert isinstance(found, Incomparable) and why in found.why
 
 
+def test_equal_seeds_of_one_study_are_compared_without_a_warning(table: Table) -> None:
+    """Warnings are errors here."""
+    found = change(study(table, [0.6621, 0.64]), study(table, [0.6217, 0.6217]))
+    assert isinstance(found, StudyChange) and found.low < found.estimate < found.high
+
+
 def test_results_on_other_data_are_not_compared(table: Table) -> None:
     one = study(table, [0.2, 0.3])
     found = change(one, one, (Difference("data", "data.alphabet_size", 6, 10),))

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from sweep.analysis.answer.unsafe import fisher_p
-from sweep.analysis.comparison.changes import StudyChange, corrected, least_fisher_p, mover, share_difference
+from sweep.analysis.comparison.changes import Power, StudyChange, corrected, least_fisher_p, mover, share_difference
 from sweep.analysis.trials.outcomes import Share, clopper_pearson
 
 CHANGE = StudyChange("stable share", "", "", "", -0.4, -0.6, -0.1, "share", "lower", "test", p=0.01, least_p=1e-6)
@@ -24,6 +24,18 @@ def test_a_change_is_a_regression_only_beyond_chance_and_in_the_bad_direction() 
     assert dataclasses.replace(CHANGE, p=math.nan).verdict == "open"
     assert dataclasses.replace(CHANGE, num_tests=6).verdict == "open"
     assert dataclasses.replace(CHANGE, num_tests=0).verdict == "open"
+
+
+def test_a_change_that_does_not_matter_is_neither() -> None:
+    assert dataclasses.replace(CHANGE, smallest=0.4).verdict == "too_small"
+    assert dataclasses.replace(CHANGE, smallest=0.39).verdict == "regression"
+    assert dataclasses.replace(CHANGE, smallest=0.4, p=0.06).verdict == "open"
+
+
+def test_the_power_is_that_at_the_corrected_level() -> None:
+    asked = dataclasses.replace(CHANGE, power_at=lambda level: Power(f"at {level:.4f}"))
+    counted, *_, left_out = corrected([asked, CHANGE, CHANGE, dataclasses.replace(asked, least_p=1.0)])
+    assert counted.power == Power("at 0.0167") and left_out.power == Power("at 0.0125"), "it would be a fourth test"
 
 
 def test_tests_that_cannot_show_anything_cost_the_others_nothing() -> None:

@@ -5,7 +5,9 @@ import pandas as pd
 import pytest
 
 from sweep.analysis.answer.unsafe import fisher_p
+from sweep.analysis.claims.paired_shares import share_interval
 from sweep.analysis.comparison.changes import StudyChange
+from sweep.analysis.comparison.power import independent_power, paired_power
 from sweep.analysis.comparison.shared import StudyRun, shared_part
 from sweep.analysis.comparison.stability import (
     FairSample,
@@ -15,6 +17,7 @@ from sweep.analysis.comparison.stability import (
     share_changes,
     shared_panel,
 )
+from sweep.analysis.trials.outcomes import share
 from sweep.records import NotKnown
 from sweep.study.reading import of_content
 
@@ -67,12 +70,35 @@ def test_trainings_of_the_same_settings_are_compared_pair_by_pair(table: Table) 
     assert overall.low <= -8 / 12 <= overall.high < 0
 
 
+@pytest.mark.parametrize(("better", "worse"), [(0, 0), (0, 3), (1, 8), (0, 12), (5, 4)])
+def test_the_interval_of_pairs_is_exact_and_holds_no_difference_where_its_test_does(
+    table: Table, better: int, worse: int
+) -> None:
+    rest = 12 - better - worse
+    a = study(table, ["stalled"] * better + ["stable"] * (worse + rest))
+    b = study(table, ["stable"] * better + ["stalled"] * worse + ["stable"] * rest)
+    overall = found(a, b)[1][0]
+    low, high = share_interval(12, better, worse, 0.05)
+    assert (overall.low, overall.high) == ((low, high) if overall.p <= 0.05 else (min(low, 0), max(high, 0)))
+
+
+def test_the_power_of_shares_is_that_of_the_test_they_are_held_to(table: Table) -> None:
+    a, b = study(table, ["stable"] * 18 + ["stalled"] * 2), study(table, ["stable"] * 12 + ["stalled"] * 8)
+    other = study(table, ["stable"] * 12 + ["stalled"] * 8, start=2e-3)
+    paired, independent = (found(a, after)[1][0].power_at for after in (b, other))
+    assert paired is not None and independent is not None
+    assert paired(0.05) == paired_power(20, 6, 0.9, 0.05)
+    assert independent(0.05) == independent_power(share([True] * 18 + [False] * 2), 20, 0.05)
+    assert found(a, b)[1][-1].subject == "share of stalled" and found(a, b)[1][-1].power_at is None
+
+
 def test_repeated_seeds_of_a_setting_are_one_unit(table: Table) -> None:
     rows = [{LR: 1e-3 * (1 + i // 2), KIND: "fp32", "group": i // 2} for i in range(12)]
     bad = [{**row, "verdict": "stalled"} for row in rows]
     a, b = (run_of({"space": SPACE, "search": {"kind": "random"}}, table(r)) for r in (rows, bad))
     _, (overall, *_) = found(a, b)
     assert overall.p == pytest.approx(2 * 0.5**6), "six settings, not twelve trainings"
+    assert overall.power_at is not None and "6 groups of pairs of one study" in overall.power_at(0.05).text
 
 
 def test_blocks_of_designs_with_other_settings_are_the_units(table: Table) -> None:
@@ -98,8 +124,22 @@ def test_blocks_of_designs_with_other_settings_are_the_units(table: Table) -> No
     assert fair.by_block and "10 and 10 blocks" in overall.test
     assert fisher_p([[18, 2], [4, 16]]) < 1e-4 < overall.p < 0.02, "twenty trainings of ten blocks are not twenty"
     assert overall.verdict == "regression"
+    assert overall.power_at is not None
+    assert "with 10 and 10 blocks a fall of 50 points would be told" in overall.power_at(0.05).text
     _, (same, *_) = found(design(10, 1e-3), design(10, 2e-3))
     assert same.verdict == "open" and (same.low, same.high) == (-1, 1)
+
+
+def test_one_block_alone_is_too_few(table: Table) -> None:
+    def design(blocks: int, start: float) -> StudyRun:
+        rows = [{"block": i // 6, "cell": f"seed={i % 6}", LR: start * 1.01 ** (i // 6)} for i in range(6 * blocks)]
+        factors = {"seed": {str(i): {"training.seed": i} for i in range(6)}}
+        content = {"space": {LR: SPACE[LR]}, "design": {"kind": "paired", "blocks": 4, "factors": factors}}
+        return run_of(content, table(rows))
+
+    a, b = design(1, 1e-3), design(3, 2e-3)
+    why = fair_sample(a, b, shared_part(a, b))
+    assert isinstance(why, NotKnown) and "(A 1, B 3 blocks; 2 are needed)" in why.reason
 
 
 def test_what_a_search_found_by_its_outcomes_is_not_compared(table: Table) -> None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from sweep.analysis.region.evidence import Evidence
@@ -44,6 +45,7 @@ _NUM_OPEN_SLICES = 64
 _NUM_BINS = 10
 _NUM_FOLDS = 5
 _NUM_DIVISIONS = 5
+_NUM_DRAWS, _LIMIT = 500, 0.9
 _FEW = 150
 """Trainings up to which they are divided into folds so often."""
 _SEED = 0
@@ -141,6 +143,8 @@ class MapCalibration:
     """The same of someone who always says the stable share."""
     ece: float
     """Expected calibration error over ten bins of P, in [0, 1]; few trainings make it too large by themselves."""
+    chance_ece: float
+    """The same, at the 90th percentile, of a model whose chances are all true and the same."""
 
     @property
     def beats_base(self) -> bool:
@@ -409,7 +413,7 @@ def _calibration(encoding: Encoding, settings: Sequence[Settings], margins: Sequ
     features, group = np.unique(encoding.encode(settings), axis=0, return_inverse=True)
     rng = np.random.default_rng(_SEED)
     stable = np.asarray(margins) < 0
-    briers, eces = [], []
+    briers, eces, chance_eces = [], [], []
     for _ in range(_NUM_DIVISIONS if len(settings) <= _FEW else 1):
         fold = (rng.permutation(len(features)) % _NUM_FOLDS)[group]
         p = np.empty(len(settings))
@@ -417,11 +421,23 @@ def _calibration(encoding: Encoding, settings: Sequence[Settings], margins: Sequ
             seen, unseen = np.flatnonzero(fold != held_out).tolist(), np.flatnonzero(fold == held_out).tolist()
             others = informative(encoding.space, [settings[i] for i in seen], [margins[i] for i in seen])
             p[unseen] = others.p_stable([settings[i] for i in unseen])
-        bins = np.minimum((p * _NUM_BINS).astype(int), _NUM_BINS - 1)
-        gaps = [abs(float((p[bins == b] - stable[bins == b]).sum())) for b in np.unique(bins)]
         briers.append(float(((p - stable) ** 2).mean()))
-        eces.append(sum(gaps) / len(p))
+        eces.append(_ece(p, stable[None])[0])
+        drawn = rng.random((_NUM_DRAWS, len(p))) < p
+        chance_eces.append(float(np.quantile(_ece(p, drawn), _LIMIT)))
     rate = float(stable.mean())
     return MapCalibration(
-        num=len(settings), brier=float(np.mean(briers)), base_brier=rate * (1 - rate), ece=float(np.mean(eces))
+        num=len(settings),
+        brier=float(np.mean(briers)),
+        base_brier=rate * (1 - rate),
+        ece=float(np.mean(eces)),
+        chance_ece=float(np.mean(chance_eces)),
     )
+
+
+def _ece(p: Floats, outcomes_DN: npt.NDArray[np.bool_]) -> Floats:
+    """Expected calibration error of N chances for each of D sets of outcomes, [D]."""
+    bins = np.minimum((p * _NUM_BINS).astype(int), _NUM_BINS - 1)
+    gaps = (p - outcomes_DN) @ np.eye(_NUM_BINS)[bins]
+    error: Floats = np.abs(gaps).sum(axis=1) / len(p)
+    return error

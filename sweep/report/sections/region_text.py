@@ -176,7 +176,8 @@ def calibration_text(calibration: MapCalibration) -> str:
         f"Each of {plural(calibration.num, 'training')} was predicted from the settings of the other four fifths, by a "
         "model that had not seen its own: the mean squared error of the chances (Brier score) is "
         f"{number(calibration.brier, 2)}, {verdict}. A stated chance is off by {number(100 * calibration.ece, 2)} "
-        "percentage points on average (ECE)."
+        f"percentage points on average (ECE); chances that are all true would show up to "
+        f"{number(100 * calibration.chance_ece, 2)} in nine of ten such studies."
     )
 
 

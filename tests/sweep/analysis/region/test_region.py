@@ -109,6 +109,7 @@ def test_calibration_predicts_settings_that_no_part_of_the_model_has_seen(table:
     trials = table(rows)
     known = evidence(trials, LRS)
     model, found = known.model, region(known).calibration
+    assert 0 < found.chance_ece < 0.3
     assert found.num == 60 and found.base_brier == pytest.approx(0.25, abs=0.02)
     p, stable = model.left_out()
     assert found.brier > float(((p - stable) ** 2).mean()) and found.brier > 0.95 * found.base_brier

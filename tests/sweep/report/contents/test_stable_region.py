@@ -86,9 +86,9 @@ def region(**changes: Any) -> Region:
         "volumes": (Volume("fp32", 0.5, 0.3, 0.4), Volume("fp16", 1.0, 0.9, 0.1)),
         "influences": (Influence(LR.path, LR.name, 0.7, 0.8), Influence(CLIP.path, CLIP.name, 0.0, 0.2)),
         "interactions": (Interaction((LR.path, CLIP.path), 0.12),),
-        "calibration": MapCalibration(40, 0.06, 0.24, 0.05),
-        "break_calibration": MapCalibration(38, 0.03, 0.2, 0.04),
-        "learn_calibration": MapCalibration(30, 0.1, 0.2, 0.06),
+        "calibration": MapCalibration(40, 0.06, 0.24, 0.05, 0.07),
+        "break_calibration": MapCalibration(38, 0.03, 0.2, 0.04, 0.07),
+        "learn_calibration": MapCalibration(30, 0.1, 0.2, 0.06, 0.07),
         "open_width": 0.4,
         "num_trainings": 40,
     }
@@ -174,8 +174,8 @@ def test_a_slice_shows_its_edges_and_its_stable_stretch() -> None:
 def test_plain_words_on_how_well_the_map_is_known() -> None:
     text = calibration_text(region().calibration)
     assert "Brier score) is 0.06, 75 % smaller than that of always naming the overall rate (0.24)" in text
-    assert "off by 5 percentage points" in text
-    assert "do not rely on the colours" in calibration_text(MapCalibration(9, 0.3, 0.24, 0.2))
+    assert "off by 5 percentage points on average (ECE); chances that are all true would show up to 7 in nine" in text
+    assert "do not rely on the colours" in calibration_text(MapCalibration(9, 0.3, 0.24, 0.2, 0.07))
     assert text.startswith("Each of 40 trainings was predicted from the settings of the other four fifths, ")
     assert reliability_text(region()).endswith("Of one boundary alone it is smaller by: breaking 85 %, learning 50 %.")
     assert reliability_text(region(learn_calibration=None)).endswith("alone it is smaller by: breaking 85 %.")

@@ -11,6 +11,9 @@ from sweep.analysis.region.noise import noise_chances, told_apart
 from sweep.boundary.encoding import edge_path
 from sweep.wording import number, plural
 
+HARDLY_BEGUN = 0.9
+"""A model with a higher WER has hardly begun to recognise signs."""
+
 
 def trainings_needed(rule: Rule) -> int:
     """Judged trainings from which on a setting can keep the rule: N justify no more than (N + 1) / (N + 2)."""
@@ -28,9 +31,9 @@ def too_few_text(evidence: Evidence, rule: Rule | None) -> str:
     if more <= 0:
         return ""
     return (
-        f"Too few trainings for the safety rule, whatever comes of them: to call a setting surely stable, with a "
-        f"chance of at least {number(rule.p_stable, 2)}, takes {needed} judged trainings of {MIN_SETTINGS} settings or "
-        f"more, and there are {num} of {num_settings}. {more} more may do: --trials +{more}."
+        f"Too few trainings for the safety rule, whatever comes of them: its chance of at least "
+        f"{number(rule.p_stable, 2)} takes {needed} judged trainings of {MIN_SETTINGS} settings or more, and there are "
+        f"{num} of {num_settings}. {more} more may do: --trials +{more}."
     )
 
 
@@ -42,8 +45,9 @@ def alike_text(evidence: Evidence) -> str:
         return ""
     wer, loss = (known[name].to_numpy(dtype=float) for name in ("wer", "val_loss"))
     by_wer = bool(np.isfinite(wer).all())
+    if by_wer and wer.min() > HARDLY_BEGUN:
+        return ""
     worst = failure("val_loss", known["l_const"].dropna().astype(float))
-    # An equal WER alone may be that of models which have hardly begun.
     spans = ([float(np.ptp(wer))] if by_wer else []) + [float(np.ptp(loss)) / worst]
     if not max(spans) < EQUAL:
         return ""

@@ -45,7 +45,7 @@ class Rules:
     def max_rounds(self) -> int:
         """Seeds that the last two can come to if all others drop out at the first look."""
         left = max(self.max_trainings - self.num_leaders * self.seeds, 0)
-        return self.seeds + left // min(self.num_leaders, 2)
+        return self.seeds + left // max(min(self.num_leaders, 2), 1)
 
     @property
     def level(self) -> float:

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import pandas as pd
 
-from sweep.analysis.answer.enough import alike_text, too_few_text
+from sweep.analysis.answer.enough import HARDLY_BEGUN, alike_text, too_few_text
 from sweep.analysis.answer.expected import ExpectedResults
 from sweep.analysis.answer.neighbours import NUM_NEAREST, Neighbourhood, neighbourhoods
 from sweep.analysis.answer.race import failure, rules
@@ -394,7 +394,7 @@ def _notes(
             "learning nothing. Train it for longer before you judge its WER."
         )
     wer = chosen.group.wer
-    if wer is not None and wer.mean > 0.9:
+    if wer is not None and wer.mean > HARDLY_BEGUN:
         notes.append(
             "The WER is still above 90 %: the model has hardly begun to recognise signs, so stability is "
             "all that this study speaks about."

@@ -66,12 +66,10 @@ def details(session: StudySession, answer: Recommendation, findings: Sequence[Cl
         yield headline(findings)
     yield from terminal_lines(findings)
     if session.study.recommends:
-        yield from filter(None, (answer.expected, answer.runner_up, answer.alike))
         if answer.safety is not None:
             margin = answer.safety.margin_decades
             yield answer.safety.why + (f" Margin: {margin:.2f} decades." if math.isfinite(margin) else "")
-        if answer.too_few:
-            yield answer.too_few
+        yield from filter(None, (answer.too_few, answer.expected, answer.runner_up, answer.alike))
     if text := sharing_text(sharing(store.read_trials(session.results_dir), session.study)):
         yield text
     if session.full_size_problem is not None:

@@ -65,9 +65,11 @@ def details(session: StudySession, answer: Recommendation, findings: Sequence[Cl
     if findings and session.study.recommends:
         yield headline(findings)
     yield from terminal_lines(findings)
-    if answer.safety is not None and session.study.recommends:
-        margin = answer.safety.margin_decades
-        yield answer.safety.why + (f" Margin: {margin:.2f} decades." if math.isfinite(margin) else "")
+    if session.study.recommends:
+        if answer.safety is not None:
+            margin = answer.safety.margin_decades
+            yield answer.safety.why + (f" Margin: {margin:.2f} decades." if math.isfinite(margin) else "")
+        yield from filter(None, (answer.too_few, answer.expected, answer.runner_up, answer.alike))
     if text := sharing_text(sharing(store.read_trials(session.results_dir), session.study)):
         yield text
     if session.full_size_problem is not None:

@@ -4,17 +4,18 @@ Both are functions of the ledger alone, so a killed study that goes on wants wha
 derived with is imported where it is used: the first training does not wait for it.
 """
 
-from collections.abc import Iterable, Iterator
+import math
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import pandas as pd
 
 from sweep.boundary.encoding import edge_path
-from sweep.records import NotKnown, Phase, TrialResult
+from sweep.records import Metric, NotKnown, Phase, TrialResult
 from sweep.space import Dimension, Scalar, Settings
 from sweep.store.ledger import Ledger
 from sweep.store.ledger_lines import Ask
-from sweep.study import Study
+from sweep.study import Study, num_leaders
 from sweep.study.full_size import FullSize, at_full_size
 
 FRESH_SEED_OFFSET = 10_000
@@ -42,67 +43,110 @@ class Wanted:
     """Of a design: its levels."""
 
 
-def confirmations(study: Study, ledger: Ledger) -> list[Wanted]:
-    """Fresh seeds that are still to be trained: of the recommended setting, then of the best ones.
+@dataclass(frozen=True)
+class Leader:
+    """A setting that is to be confirmed."""
 
-    Call it when nothing is under way. A setting of which a fresh seed was unstable gives way to the next one.
+    group: int | None
+    """None for settings that were never tried."""
+    settings: Settings
+    recommended: bool
+    """Whether it is the one that is recommended now, rather than one of the best."""
+
+
+def leaders(study: Study, ledger: Ledger) -> list[Leader]:
+    """The recommended setting, then the best ones; ask when the exploration has ended.
+
+    A setting of which a fresh seed was unstable gives way to the next one. What this says changes only with
+    `leaders_state`; it takes seconds.
     """
     if study.confirm.settings == 0 or not ledger.results:
         return []
-    wanted = [*_recommended(study, ledger), *_best(study, ledger)]
-    return [w for i, w in enumerate(wanted) if (w.group, w.seed) not in {(e.group, e.seed) for e in wanted[:i]}]
+    recommended = _recommended(study, ledger)
+    first = [] if recommended is None else [recommended]
+    failed = _failed_fresh(ledger)
+    others = [group for group in _ranking(study, ledger) if group not in {leader.group for leader in first}]
+    within_reach = [g for g in others[: study.confirm.settings + SPARE_CONFIRMATIONS] if g not in failed]
+    best = [Leader(group, settings_of(ledger, group), recommended=False) for group in within_reach]
+    return [*first, *best][: num_leaders(study)]
 
 
-def _best(study: Study, ledger: Ledger) -> Iterator[Wanted]:
-    confirm = study.confirm
-    failed = {r.group for r in ledger.results.values() if r.phase == Phase.CONFIRM and _failed(r)}
-    within_reach = _ranking(study, ledger)[: confirm.settings + SPARE_CONFIRMATIONS]
-    for group in [group for group in within_reach if group not in failed][: confirm.settings]:
-        yield from _fresh_seeds(study, ledger, group, settings_of(ledger, group), recommended=False)
+def leaders_state(ledger: Ledger) -> object:
+    """What the leaders follow from, to be compared with an earlier one."""
+    asked = ledger.asks_by_phase
+    return len(asked[Phase.EXPLORE]), {a.group for a in asked[Phase.CONFIRM] if a.recommended}, _failed_fresh(ledger)
 
 
-def _recommended(study: Study, ledger: Ledger) -> Iterator[Wanted]:
-    """Fresh seeds of the setting with the stated safety margin.
+def confirmations(study: Study, ledger: Ledger, every: Sequence[Leader]) -> list[Wanted]:
+    """Trainings of the leaders that may start now, in their order: seed by seed, all over the same fresh seeds."""
+    if not every:
+        return []
+    from sweep.analysis.answer.race import failure, next_seeds, rules, standing
+
+    first = study.seed + FRESH_SEED_OFFSET
+    asked: dict[int, int] = {}
+    told: dict[int, dict[int, float]] = {}
+    for place, leader in enumerate(every):
+        asks = (
+            [a for a in ledger.asks_by_group[leader.group] if a.phase == Phase.CONFIRM]
+            if leader.group is not None
+            else []
+        )
+        seeds = {a.seed - first: ledger.results.get(a.trial_id) for a in asks}
+        asked[place] = next(n for n in range(len(seeds) + 1) if n not in seeds)
+        told[place] = {n: _result(r, study.objective) for n, r in seeds.items() if r is not None}
+    race = rules(study, failure(study.objective, [r.l_const for r in ledger.results.values()]))
+    return [
+        Wanted(Phase.CONFIRM, every[place].group, every[place].settings, first + n, every[place].recommended)
+        for place, n in next_seeds(asked, standing(told, race), race)
+    ]
+
+
+def _result(result: TrialResult, metric: Metric) -> float:
+    """Lower is better; NaN where nobody knows."""
+    value = result.wer if metric == "wer" else result.val_loss
+    return value if result.stable and math.isfinite(value) else math.nan
+
+
+def _recommended(study: Study, ledger: Ledger) -> Leader | None:
+    """The setting with the stated safety margin.
 
     It is chosen anew only after more exploration, or where it failed; in between it stands in the ledger.
     """
     if not study.confirm.recommended:
-        return
+        return None
     asks = ledger.asks
     unstable = {r.group for r in ledger.results.values() if _failed(r)}
     last = max((i for i, ask in enumerate(asks) if ask.phase == Phase.EXPLORE), default=-1)
     chosen = list(dict.fromkeys(ask.group for ask in asks[last + 1 :] if ask.recommended))
     if chosen and chosen[-1] not in unstable:
-        yield from _fresh_seeds(study, ledger, chosen[-1], settings_of(ledger, chosen[-1]), recommended=True)
-    if chosen and (chosen[-1] not in unstable or len(chosen) > SPARE_CONFIRMATIONS):
-        return
+        return Leader(chosen[-1], settings_of(ledger, chosen[-1]), recommended=True)
+    if len(chosen) > SPARE_CONFIRMATIONS:
+        return None
     from sweep.analysis.answer.safe_setting import Rule, safe_setting
     from sweep.analysis.region.evidence import Evidence
 
     evidence = Evidence(table(ledger.results.values()), study.searched)
     found = safe_setting(evidence, Rule(study.safety.lr_factor, study.safety.p_stable), study.objective)
     if found is None:
-        return
+        return None
     # A model learns nothing from a setting that crashed, and may name it again.
     tried = (ask.group for ask in asks if ask.phase != Phase.FULL_SIZE and ask.settings == found.setting)
     group = next(tried, None) if found.tried_group is None else found.tried_group
-    if group not in unstable:
-        settings = dict(found.setting) if group is None else settings_of(ledger, group)
-        yield from _fresh_seeds(study, ledger, group, settings, recommended=True)
+    if group in unstable:
+        return None
+    return Leader(group, dict(found.setting) if group is None else settings_of(ledger, group), recommended=True)
+
+
+def _failed_fresh(ledger: Ledger) -> set[int]:
+    """Groups of which a fresh seed was unstable."""
+    asks = ledger.asks_by_phase[Phase.CONFIRM]
+    return {a.group for a in asks if a.trial_id in ledger.results and _failed(ledger.results[a.trial_id])}
 
 
 def _failed(result: TrialResult) -> bool:
     """Whether a training was judged and was not stable; of an open end nobody can tell."""
     return not (result.stable or result.verdict.is_open)
-
-
-def _fresh_seeds(
-    study: Study, ledger: Ledger, group: int | None, settings: Settings, *, recommended: bool
-) -> Iterator[Wanted]:
-    present = sum(ask.group == group and ask.phase == Phase.CONFIRM for ask in ledger.asks)
-    first = study.seed + FRESH_SEED_OFFSET
-    for seed in range(first + present, first + study.confirm.seeds):
-        yield Wanted(Phase.CONFIRM, group, settings, seed, recommended)
 
 
 def _ranking(study: Study, ledger: Ledger) -> list[int]:

@@ -73,7 +73,8 @@ def _confirmed(study: Study) -> str:
         return "confirmation is off"
     best = "the best setting" if confirm.settings == 1 else f"the {confirm.settings} best settings"
     safe = " and the recommended one" if confirm.recommended and study.searched else ""
-    return f"{best}{safe} x {confirm.seeds} fresh seeds"
+    more = "" if confirm.max_trainings is None else ", and more seeds of those that cannot be told apart"
+    return f"{best}{safe} x {confirm.seeds} fresh seeds{more}"
 
 
 def _full_size_phase(loaded: LoadedStudy, dataset: Dataset, options: RunOptions) -> Iterator[PlannedPhase]:

@@ -2,7 +2,7 @@
 
 explore:   the search asks for a setting -> `repeats` trainings of it -> one result told to the search;
            with a design: its next training, until all its blocks are trained or its claims are settled
-confirm:   when all of those are done, the best settings and the recommended one, over fresh seeds
+confirm:   when all of those are done, the best settings and the recommended one, seed by seed over the same fresh ones
 full_size: then, where the study asks for it, tests of the predicted edge at another size (`course` chooses both)
 
 A group is a setting. A recommended setting that was never explored gets a group of its own, and so do those at full
@@ -28,7 +28,16 @@ from sweep.forensics import allowance
 from sweep.judging.objective import interim
 from sweep.records import NotKnown, Outcome, Phase, TrialResult
 from sweep.running.continuing import check_same_study, essence, with_record
-from sweep.running.course import Wanted, confirmations, full_size_tests, is_full_size_test, settings_of
+from sweep.running.course import (
+    Leader,
+    Wanted,
+    confirmations,
+    full_size_tests,
+    is_full_size_test,
+    leaders,
+    leaders_state,
+    settings_of,
+)
 from sweep.running.job import Job
 from sweep.search import Nsga2Search
 from sweep.search.bridge import OptunaBridge, SettingResult
@@ -89,11 +98,13 @@ class StudySession:
         """Trainings of earlier runs that run again."""
         self._queue: list[Ask] = [a for a in self._ledger.asks if a.trial_id not in self._ledger.results]
         self._unexplained = self._left_unexplained()
-        self._running: set[str] = set()
+        self._running: dict[str, Phase] = {}
         self._num_lanes = 1
         """Most trainings that ran at once so far, or as many as were said to."""
         self._last_look: int | None = None
         """The last look of a design at which its claims were judged."""
+        self._leaders: tuple[object, list[Leader]] | None = None
+        """What they follow from, and the settings that are confirmed."""
         self._settled: tuple[int, int] | None = None
         """Asks and results under which nothing was left to do after the exploration."""
         self.full_size_problem: str | None = None
@@ -127,8 +138,7 @@ class StudySession:
         explored, confirmed, tested = (len(self._asks(p)) for p in (Phase.EXPLORE, Phase.CONFIRM, Phase.FULL_SIZE))
         if not self._exhausted:
             explored = max(explored, self._num_trainings)
-        if not self._ledger.asks or self._ledger.asks[-1].phase == Phase.EXPLORE:
-            confirmed = max(confirmed, num_confirmations(self.study))
+        confirmed = max(confirmed, num_confirmations(self.study))
         if self.study.full_size is not None:
             now = sum(is_full_size_test(self.study.full_size, ask) for ask in self._ledger.asks)
             tested += max(self.study.full_size.trainings - now, 0)
@@ -152,7 +162,7 @@ class StudySession:
     def num_waiting(self) -> int:
         """Trainings that could start now, as far as is known: all but those that follow from the results of others."""
         to_ask = 0 if self._exhausted else max(self._num_trainings - len(self._asks(Phase.EXPLORE)), 0)
-        return len(self._queue) + to_ask
+        return len(self._queue) + (to_ask or len(self._confirmations()))
 
     def next_job(self, num_paused: int = 0) -> Job | None:
         """The next training to start; None if nothing can start now (see `done`).
@@ -169,7 +179,7 @@ class StudySession:
         if not self._queue:
             return None
         ask = self._queue.pop(0)
-        self._running.add(ask.trial_id)
+        self._running[ask.trial_id] = ask.phase
         self._num_lanes = max(self._num_lanes, len(self._running) - num_paused)
         return self._job(ask)
 
@@ -192,7 +202,7 @@ class StudySession:
     def tell(self, result: TrialResult) -> None:
         """Takes a finished training: ledger first, then the search and the table."""
         self._ledger.tell(result, spent_s=self._elapsed())
-        self._running.discard(result.trial_id)
+        self._running.pop(result.trial_id, None)
         if self._bridge is not None and result.phase == Phase.EXPLORE:
             told = self._setting_result(result.group)
             if told is not None:
@@ -214,7 +224,7 @@ class StudySession:
 
     def lost(self, job: Job) -> bool:
         """Takes note that a training's process died; returns whether it is going to be tried again."""
-        self._running.discard(job.trial_id)
+        self._running.pop(job.trial_id, None)
         self._attempts[job.trial_id] = self._attempts.get(job.trial_id, 0) + 1
         if self._attempts[job.trial_id] >= MAX_ATTEMPTS:
             return False
@@ -223,13 +233,13 @@ class StudySession:
 
     def try_smaller(self, job: Job, micro_batch: int) -> None:
         """Takes note that a training ran out of memory, and is going to be tried again with smaller micro-batches."""
-        self._running.discard(job.trial_id)
+        self._running.pop(job.trial_id, None)
         self._micro_batches[job.trial_id] = micro_batch
         self._next(job)
 
     def again(self, job: Job) -> None:
         """Takes note that a training is going to be tried again, as if it had not been."""
-        self._running.discard(job.trial_id)
+        self._running.pop(job.trial_id, None)
         store.remove_trial(self.results_dir, job.trial_id)
         self._next(job)
 
@@ -467,15 +477,27 @@ class StudySession:
 
     def _ask_after_exploration(self) -> list[Ask]:
         state = (len(self._ledger.asks), len(self._ledger.results))
-        if self._running or state == self._settled:
+        if state == self._settled:
             return []
-        wanted = confirmations(self.study, self._ledger)
+        # One at a time: what comes after it may follow from what is told until then.
+        wanted = self._confirmations()[:1]
+        if not wanted and self._running:
+            return []
         if not wanted:
             tests = full_size_tests(self.study, self._ledger)
             self.full_size_problem = tests.reason if isinstance(tests, NotKnown) else None
             wanted = [] if isinstance(tests, NotKnown) else tests
         self._settled = None if wanted else state
         return [self._ask(one) for one in wanted]
+
+    def _confirmations(self) -> list[Wanted]:
+        """Confirming trainings that could start now; none before the whole exploration is told."""
+        if Phase.EXPLORE in (*self._running.values(), *(ask.phase for ask in self._queue)):
+            return []
+        state = leaders_state(self._ledger)
+        if self._leaders is None or self._leaders[0] != state:
+            self._leaders = state, leaders(self.study, self._ledger)
+        return confirmations(self.study, self._ledger, self._leaders[1])
 
     def _elapsed(self) -> float:
         return self._ledger.spent_s + self._clock() - self._started

@@ -13,7 +13,7 @@ from sweep.study.checks import budget_problems
 from sweep.study.loaded import LoadedStudy, apply_settings
 from sweep.study.loading import complete, load, load_stored, stored, validate
 from sweep.study.reading import StoredStudy, of_content, read_study
-from sweep.study.settings import Resources, Study, num_confirmations, num_settings
+from sweep.study.settings import Resources, Study, num_confirmations, num_leaders, num_settings
 
 __all__ = [
     "LoadedStudy",
@@ -26,6 +26,7 @@ __all__ = [
     "load",
     "load_stored",
     "num_confirmations",
+    "num_leaders",
     "num_settings",
     "of_content",
     "read_study",

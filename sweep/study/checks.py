@@ -19,8 +19,9 @@ from sweep.study.fields import field_named, is_open, specs_in
 from sweep.study.loaded import LoadedStudy
 from sweep.study.messages import may_mean, suggest
 from sweep.study.search_checks import full_size_problems, scheduler_problems, search_problems
-from sweep.study.settings import MAX_TRIALS, Study
+from sweep.study.settings import MAX_TRIALS, Study, num_leaders
 from sweep.training.config import TrialConfig
+from sweep.wording import plural
 from sweep.yaml_source import KeyPath
 
 MAX_CORNERS = 20_000
@@ -82,8 +83,20 @@ def budget_problems(study: Study) -> Iterator[SettingProblem]:
         )
 
 
+def _confirm_problems(study: Study) -> Iterator[SettingProblem]:
+    """Too few trainings for the seeds that every confirmed setting gets."""
+    most, least = study.confirm.max_trainings, num_leaders(study) * study.confirm.seeds
+    if most is not None and most < least:
+        yield SettingProblem(
+            ("confirm", "max_trainings"),
+            f"confirm.max_trainings is {most}, but {study.confirm.seeds} fresh seeds of "
+            f"{plural(num_leaders(study), 'setting')} take {least}",
+        )
+
+
 def _budget_and_name(study: Study) -> Iterator[SettingProblem]:
     yield from budget_problems(study)
+    yield from _confirm_problems(study)
     yield from resource_problems(study)
     if (wrong := _unfit_for_a_folder(study.name)) is not None:
         yield SettingProblem(("name",), f"name is {study.name!r}, but it names a folder", wrong)

@@ -74,14 +74,18 @@ class Resources(Spec):
 
 
 class Confirm(Spec):
-    """Trains the best settings again, over seeds that the search has not seen."""
+    """Trains the best settings again, over seeds that the search has not seen and that they share."""
 
     settings: int = Field(1, ge=0, le=1000)
     """How many of the best settings; 0 turns confirmation off."""
     seeds: int = Field(3, ge=1, le=1000)
-    """Fresh seeds of each."""
+    """Fresh seeds of each, before one may drop out that is worse than another one beyond chance."""
     recommended: bool = True
     """Whether the setting that `safety` recommends is trained too, also where the search never tried it."""
+    max_trainings: int | None = Field(None, ge=1, le=MAX_TRIALS)
+    """Trainings that this may take: further seeds of the settings that are left, until one is better beyond chance or
+    all are equal within what matters. Settings of which a fresh seed is unstable give way to the next and do not count.
+    Null: none beyond `seeds` of each."""
 
 
 class Safety(Spec):
@@ -169,12 +173,18 @@ class Study(Spec):
         return self.design is None or self.confirm.settings > 0
 
 
-def num_confirmations(study: Study) -> int:
-    """Trainings that confirm, at most as long as every fresh seed is stable."""
+def num_leaders(study: Study) -> int:
+    """Settings that are confirmed, at most as long as every fresh seed is stable."""
     confirm = study.confirm
     # A study of one setting has nothing to recommend besides the best.
-    recommended = confirm.recommended and bool(study.searched)
-    return (confirm.settings + recommended) * confirm.seeds if confirm.settings else 0
+    return confirm.settings + (confirm.recommended and bool(study.searched)) if confirm.settings else 0
+
+
+def num_confirmations(study: Study) -> int:
+    """Trainings that confirm, at most as long as every fresh seed is stable."""
+    if num_leaders(study) < 2 or study.confirm.max_trainings is None:
+        return num_leaders(study) * study.confirm.seeds
+    return study.confirm.max_trainings
 
 
 def num_settings(study: Study) -> int:

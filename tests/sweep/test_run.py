@@ -71,6 +71,27 @@ def _usual() -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
 
 
+def test_the_leaders_race_over_the_same_fresh_seeds_and_the_answer_names_the_runner_up(
+    study, tmp_path, run_without_ray
+) -> None:
+    race = "{settings: 1, seeds: 2, max_trainings: 6}"
+    study.write_text(STUDY.replace("{settings: 1, seeds: 1}", race).replace("trials: 4", "trials: 5"))
+    code, out, err = run_without_ray(study, tmp_path, "--set", "forensics.trials=0")
+    assert (code, err) == (0, "")
+    folder = tmp_path / "tiny"
+    trials = store.read_trials(folder)
+    fresh = trials[trials["phase"] == "confirm"]
+    seeds = fresh.groupby("group")["seed"].apply(list)
+    assert len(seeds) == 2 and 4 <= len(fresh) <= 6, "two leaders"
+    assert seeds.iloc[0] == seeds.iloc[1], "pairs"
+    assert "Too few trainings for the safety rule" in out and "--trials +" in out
+    answer = load_view(folder).recommendation
+    assert answer.runner_up and answer.runner_up in out and answer.expected in out
+    assert answer.runner_up.split(" (")[0] in (folder / "report.html").read_text()
+    code, out, err = run_without_ray(study, tmp_path, "--set", "forensics.trials=0")
+    assert code == 0 and "starting Ray" not in out, "it is decided"
+
+
 def test_a_study_runs_to_its_report_and_can_be_extended(study, tmp_path, run_here, run_without_ray) -> None:
     done = run(study, tmp_path / "results", "--log", "tensorboard")
     assert done.returncode == 0, done.stderr

@@ -3,13 +3,16 @@
 import math
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import pandas as pd
 
+from sweep.analysis.answer.enough import HARDLY_BEGUN, alike_text, too_few_text
 from sweep.analysis.answer.expected import ExpectedResults
 from sweep.analysis.answer.neighbours import NUM_NEAREST, Neighbourhood, neighbourhoods
+from sweep.analysis.answer.race import failure, rules
+from sweep.analysis.answer.runner_up import runner_up_text
 from sweep.analysis.answer.safe_setting import Rule, SafeSetting, judge, keeps_rule
 from sweep.analysis.answer.unsafe import Caution, claims, common_failure
 from sweep.analysis.region.evidence import Evidence
@@ -21,6 +24,7 @@ from sweep.analysis.trials.tried import as_searched
 from sweep.boundary.model import MarginModel
 from sweep.records import Metric, NotKnown, Outcome
 from sweep.space import Settings
+from sweep.study import Study
 from sweep.wording import number, percent, plural, setting_text, value_text
 
 BORDER = 0.03
@@ -85,6 +89,16 @@ class Recommendation:
     """Whether the chosen setting goes on learning its training data alone, as one of the notes says."""
     safety: SafeSetting | None = None
     """The chosen setting held against the safety rule; None without one, or without a model of the boundary."""
+    num_picked_from: int = 1
+    """Confirmed settings that the chosen one was picked from: the intervals of its results allow for that."""
+    expected: str = ""
+    """What a fresh training comes to, from the fresh seeds alone, in a sentence; empty without two of them."""
+    runner_up: str = ""
+    """What separates it from the next best one, in a sentence; empty where there is none, or nobody asked."""
+    too_few: str = ""
+    """That the trainings are too few for the safety rule, and how many more it takes; empty where they are enough."""
+    alike: str = ""
+    """That all settings did alike, in a sentence; empty where they did not."""
 
     @property
     def setting(self) -> dict[str, Any]:
@@ -92,10 +106,13 @@ class Recommendation:
         return {} if self.chosen is None else dict(self.chosen.group.setting)
 
 
-def recommend(evidence: Evidence, metric: Metric = "wer", safety: Rule | None = None) -> Recommendation:
+def recommend(
+    evidence: Evidence, metric: Metric = "wer", safety: Rule | None = None, study: Study | None = None
+) -> Recommendation:
     """Chooses among the settings whose every seed was stable; says so plainly where there is none.
 
-    The order: confirmed with fresh seeds and safe, confirmed, safe, the others; within each by expected result.
+    The order: confirmed with fresh seeds and safe, confirmed, safe, the others; within each by expected result. That of
+    settings which are confirmed and safe is the mean over their fresh seeds alone, by which no search chose them.
     Open ends and trials that a scheduler gave other settings on the way say nothing here, nor do those at full size.
 
     Args:
@@ -103,6 +120,7 @@ def recommend(evidence: Evidence, metric: Metric = "wer", safety: Rule | None = 
         metric: what stable settings are ranked by; the validation loss stands in where a WER is missing.
         safety: the safety rule; None for none. Without a model of the boundary (few trainings, or no numeric setting)
             there is none either.
+        study: whose race over fresh seeds the runner-up is told by; None: nothing is told of one.
     """
     known, dims, groups = evidence.tried, evidence.dims, evidence.groups
     avoid = tuple(claims(known, dims)) if len(known) else ()
@@ -114,6 +132,10 @@ def recommend(evidence: Evidence, metric: Metric = "wer", safety: Rule | None = 
     around = neighbourhoods(stable, groups, dims)
     judgements = _Judgements(evidence, metric, safety, stable)
     scores = judgements.scores or {g.group: _score(g, around[g.group], known, by_wer) for g in stable}
+    nothing_failed = len(every) == len(groups)
+    for group in stable:
+        if group.confirmed and (nothing_failed or judgements.is_safe(group)):
+            scores[group.group] = _measured(group, by_wer)
     ranked = sorted(
         (Candidate(g, around[g.group], scores[g.group]) for g in stable),
         key=lambda c: (
@@ -126,20 +148,34 @@ def recommend(evidence: Evidence, metric: Metric = "wer", safety: Rule | None = 
     )
     if by_wer:
         ranked = _of_equals(ranked, judgements.is_safe)
+    num_confirmed = sum(c.group.confirmed for c in ranked)
+    ranked[0] = replace(ranked[0], group=ranked[0].group.picked_from(max(num_confirmed, 1)))
     chosen = ranked[0]
     safe = judgements.of(chosen.group)
+    expected = _expected(chosen.group, by_wer, num_confirmed)
+    runner_up = ""
+    if study is not None and len(ranked) > 1:
+        by: Metric = "wer" if by_wer else "val_loss"
+        race = rules(study, failure(by, known["l_const"].dropna().astype(float)))
+        is_safer = judgements.is_safe(chosen.group) and not judgements.is_safe(ranked[1].group)
+        runner_up = runner_up_text(chosen.group, ranked[1].group, evidence.names, by, race, is_safer=is_safer)
     return Recommendation(
         status="confirmed" if chosen.group.confirmed else "unconfirmed",
         headline=_headline(chosen, evidence.names, unsafe=safe is not None and not safe.meets),
         chosen=chosen,
         alternatives=tuple(ranked[1:]),
         num_candidates=len(ranked),
-        sureness=tuple(_sureness(chosen)),
+        sureness=tuple(_sureness(chosen, expected)),
         method=_method(len(groups), ranked, judgements.num_safe, by_wer, len(dims)),
         avoid=avoid,
         memorises=bool(_memorising(chosen.group, known)),
         notes=(*_notes(chosen, groups, dims, known), *_open_notes(chosen, evidence.trials)),
         safety=safe,
+        num_picked_from=max(num_confirmed, 1),
+        expected=expected,
+        runner_up=runner_up,
+        too_few=too_few_text(evidence, safety),
+        alike=alike_text(evidence),
     )
 
 
@@ -190,6 +226,11 @@ class _Judgements:
         space = self._models[0].encoding.space
         typed = {path: as_searched(value, space[path]) for path, value in group.setting.items()}
         return {path: value for path, value in typed.items() if value is not None}
+
+
+def _measured(group: SettingGroup, by_wer: bool) -> float:
+    measure = group.wer if by_wer else group.val_loss
+    return math.inf if measure is None else measure.mean
 
 
 def _score(group: SettingGroup, around: Neighbourhood, trials: pd.DataFrame, by_wer: bool) -> float:
@@ -243,7 +284,24 @@ def result_text(group: SettingGroup) -> str:
     return "no validation result"
 
 
-def _sureness(chosen: Candidate) -> list[str]:
+def _expected(group: SettingGroup, by_wer: bool, num_confirmed: int) -> str:
+    spread = group.wer if by_wer else group.val_loss
+    if not group.fresh.total or spread is None or spread.num < 2:
+        return ""
+    name = "WER" if by_wer else "validation loss"
+    texts = [
+        percent(value, 1) if by_wer else number(value)
+        for value in (spread.mean, spread.low, spread.high, spread.ci_low, spread.ci_high)
+    ]
+    unit = "" if by_wer else " nats a label"
+    picked = f", corrected for the choice among {num_confirmed} confirmed settings" if num_confirmed > 1 else ""
+    return (
+        f"Over the {spread.num} fresh seeds alone the {name} is {texts[0]}{unit} on average "
+        f"({texts[1]} to {texts[2]}); the 95 % interval of its mean is {texts[3]} to {texts[4]}{picked}."
+    )
+
+
+def _sureness(chosen: Candidate, expected: str) -> list[str]:
     group, around = chosen.group, chosen.around
     lines = []
     seeds = group.fresh if group.fresh.total else group.stable
@@ -255,11 +313,8 @@ def _sureness(chosen: Candidate) -> list[str]:
     )
     if not group.fresh.total:
         lines.append("The search chose this setting by its result, so expect a fresh seed to do a little worse.")
-    elif group.wer is not None and group.wer.num > 1:
-        lines.append(
-            f"Over those seeds the WER runs from {percent(group.wer.low, 1)} to {percent(group.wer.high, 1)}; the 95 % "
-            f"interval of its mean is {percent(group.wer.ci_low)} to {percent(group.wer.ci_high)}."
-        )
+    elif expected:
+        lines.append(expected)
     near = around.nearest
     if near.total:
         was = "was" if near.count == 1 else "were"
@@ -299,6 +354,12 @@ def _method(num_groups: int, ranked: list[Candidate], num_safe: int | None, by_w
             "both this and the chance of that are what all trials together let expect (Gaussian processes), with one "
             "standard error added, so that a single lucky seed does not win."
         )
+    if confirmed > 1:
+        parts.append(
+            "The confirmed ones that keep the safety rule, or all if nothing failed, are ranked by their fresh seeds "
+            "alone, which they share: intervals of their differences are Student's t over pairs of equal seeds, at "
+            "95 % over all looks and settings together (Bonferroni)."
+        )
     parts.append(f"The {NUM_NEAREST} nearest are counted above.")
     return " ".join(parts)
 
@@ -335,7 +396,7 @@ def _notes(
             "learning nothing. Train it for longer before you judge its WER."
         )
     wer = chosen.group.wer
-    if wer is not None and wer.mean > 0.9:
+    if wer is not None and wer.mean > HARDLY_BEGUN:
         notes.append(
             "The WER is still above 90 %: the model has hardly begun to recognise signs, so stability is "
             "all that this study speaks about."

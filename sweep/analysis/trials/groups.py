@@ -3,17 +3,18 @@
 import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, get_args
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 from scipy.stats import bootstrap, t
 
+from sweep.analysis.trials.columns import finite_or_nan
 from sweep.analysis.trials.dimensions import Dimension, plain
 from sweep.analysis.trials.outcomes import Share, judged, share
-from sweep.records import Outcome, Phase
+from sweep.records import Metric, Outcome, Phase
 
 BOOTSTRAP_FROM = 20
 """Values from which on their own spread is enough to resample."""
@@ -30,7 +31,7 @@ class Spread:
     num: int
     ci_low: float = math.nan
     ci_high: float = math.nan
-    """95 % interval of the mean (`mean_interval`); NaN for one value, which tells nothing of it."""
+    """Interval of the mean, 95 % if nothing else is said (`mean_interval`); NaN for one value, which tells nothing."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +55,8 @@ class SettingGroup:
     """Share of steps that changed the weights, in [0, 1]; the same seeds as `wer`."""
     best_trial_id: str
     """The trial with the lowest objective."""
+    fresh_results: Mapping[Metric, Mapping[int, float]]
+    """Final WER and validation loss of each fresh seed, by seed; NaN where unknown."""
 
     @property
     def all_stable(self) -> bool:
@@ -64,6 +67,16 @@ class SettingGroup:
     def confirmed(self) -> bool:
         """Whether fresh seeds were tried and all seeds, fresh or not, were stable."""
         return self.fresh.total > 0 and self.all_stable
+
+    def picked_from(self, num: int) -> "SettingGroup":
+        """The same, chosen by its fresh seeds among so many settings: intervals that hold for all of them at once.
+
+        That is Bonferroni's correction, which asks nothing of how the settings depend on each other.
+        """
+        if num == 1 or not self.fresh.total:
+            return self
+        wer, val_loss = (spread(self.fresh_results[name].values(), 1 - 0.05 / num) for name in ("wer", "val_loss"))
+        return replace(self, wer=wer, val_loss=val_loss)
 
 
 def setting_groups(trials: pd.DataFrame, dims: Sequence[Dimension]) -> list[SettingGroup]:
@@ -89,22 +102,30 @@ def _setting_group(group: int, rows: Sequence[Mapping[Any, Any]], dims: Sequence
         val_loss=spread(row["val_loss"] for row in measured),
         applied=spread(row["applied_update_rate"] for row in measured),
         best_trial_id=str(min(rows, key=lambda row: float(row["objective"]))["trial_id"]),
+        fresh_results={
+            name: {int(row["seed"]): finite_or_nan(row[name]) for row in fresh} for name in get_args(Metric)
+        },
     )
 
 
-def spread(values: Iterable[float | None]) -> Spread | None:
-    """Mean and range of the finite values; None if there is none, or if any of them is infinite."""
+def spread(values: Iterable[float | None], level: float = 0.95) -> Spread | None:
+    """Mean and range of the finite values; None if there is none, or if any of them is infinite.
+
+    Args:
+        values: of the seeds.
+        level: chance that the interval of the mean holds it.
+    """
     measured = [float(value) for value in values if value is not None and value == value]
     if not measured or not all(map(math.isfinite, measured)):
         return None
     if len(measured) == 1:
         return Spread(measured[0], measured[0], measured[0], 1)
     known = np.array(measured)
-    return Spread(float(known.mean()), float(known.min()), float(known.max()), len(known), *mean_interval(known))
+    return Spread(float(known.mean()), float(known.min()), float(known.max()), len(known), *mean_interval(known, level))
 
 
-def mean_interval(values: npt.NDArray[np.floating[Any]]) -> tuple[float, float]:
-    """The two-sided 95 % interval of the mean of some seeds' values, which cannot be negative; NaN for fewer than two.
+def mean_interval(values: npt.NDArray[np.floating[Any]], level: float = 0.95) -> tuple[float, float]:
+    """The two-sided interval of the mean of some seeds' values, which cannot be negative; NaN for fewer than two.
 
     From BOOTSTRAP_FROM values on: percentile bootstrap, seed 0. Below that Student's t: resampling three values cannot
     show what a fourth may be like. Of 4,000 simulated samples of three, the bootstrap's interval held the true mean
@@ -115,7 +136,8 @@ def mean_interval(values: npt.NDArray[np.floating[Any]]) -> tuple[float, float]:
     if np.ptp(values) == 0:
         return float(values[0]), float(values[0])
     if len(values) >= BOOTSTRAP_FROM:
-        found = bootstrap((values,), np.mean, method="percentile", n_resamples=4999, rng=np.random.default_rng(0))
+        rng = np.random.default_rng(0)
+        found = bootstrap((values,), np.mean, confidence_level=level, method="percentile", n_resamples=4999, rng=rng)
         return float(found.confidence_interval.low), float(found.confidence_interval.high)
-    reach = float(t.ppf(0.975, len(values) - 1) * values.std(ddof=1) / math.sqrt(len(values)))
+    reach = float(t.ppf((1 + level) / 2, len(values) - 1) * values.std(ddof=1) / math.sqrt(len(values)))
     return max(float(values.mean()) - reach, 0.0), float(values.mean()) + reach

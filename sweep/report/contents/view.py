@@ -184,6 +184,7 @@ class View:
             self.evidence.nothing() if self.claims_answer else self.evidence,
             self.study.objective,
             safety_rule(self.stored),
+            self.study,
         )
 
     @cached_property

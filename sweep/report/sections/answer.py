@@ -178,6 +178,8 @@ def results_from(view: View) -> str:
     seeds = plural(fresh, "fresh seed") if fresh else plural(chosen.group.stable.total, "seed")
     by = "" if fresh else ", by which the search chose it"
     kind = f"bootstrap from {BOOTSTRAP_FROM} seeds on, Student's t below"
+    if (num := view.recommendation.num_picked_from) > 1:
+        kind += f"; Bonferroni for the choice among {num}"
     known = any(spread and math.isfinite(spread.ci_low) for spread in (chosen.group.wer, chosen.group.val_loss))
     interval = f"; with the 95 % interval of the mean ({kind})" if known else ""
     return f"Means over {seeds}{by}{interval}."

@@ -194,6 +194,126 @@ def test_a_setting_that_fails_its_confirmation_gives_way_to_the_next_best(tmp_pa
     session.close()
 
 
+RACE = TEXT.replace("settings: 1, seeds: 3", "settings: 2, seeds: 2, max_trainings: 20")
+"""The two best settings race, for ten seeds each at most."""
+
+
+def raced(session: StudySession, job: Job, tmp_path, gap: float) -> TrialResult:
+    """Fresh seeds differ by one point, those of the group with the higher learning rate are better by the gap."""
+    result = outcome(job, tmp_path)
+    if job.phase == "confirm":
+        rates = sorted(a.settings["training.optimizer.lr"] for a in session._ledger.asks if a.phase == "confirm")
+        is_hotter = job.settings["training.optimizer.lr"] == rates[-1]
+        luck = (0.0, 0.011, 0.004, 0.009, 0.002)[(job.seed + 3 * is_hotter) % 5]
+        result = dataclasses.replace(result, wer=0.3 + luck - gap * is_hotter)
+    return result
+
+
+def race(session: StudySession, tmp_path, gap: float, lanes: int = 1) -> list[Job]:
+    """Runs the study with so many lanes, which end one after another."""
+    seen, running = [], []
+    while True:
+        while len(running) < lanes and (job := session.next_job()) is not None:
+            seen.append(job)
+            running.append(job)
+        if not running:
+            return seen
+        job = running.pop(0)
+        session.tell(raced(session, job, tmp_path, gap))
+
+
+@pytest.mark.parametrize(("gap", "num"), [(0.1, 6), (0.005, 20)])
+def test_the_leaders_race_until_one_is_better_beyond_chance_or_the_budget_is_spent(tmp_path, gap, num) -> None:
+    session = begin(tmp_path, RACE)
+    assert session.num_planned == 6 + 20
+    confirming = [job for job in race(session, tmp_path, gap) if job.phase == "confirm"]
+    assert len(confirming) == num and session.num_planned == 6 + num
+    assert [j.seed for j in confirming] == [FRESH_SEED_OFFSET + k // 2 for k in range(num)], "both over each seed"
+    assert len({j.group for j in confirming[::2]}) == 1 == len({j.group for j in confirming[1::2]})
+    session.close()
+    again = begin(tmp_path, RACE)
+    assert again.done
+    again.close()
+
+
+def test_equal_leaders_end_the_race(tmp_path) -> None:
+    session = begin(tmp_path, RACE)
+    confirming = 0
+    while (job := session.next_job()) is not None:
+        confirming += job.phase == "confirm"
+        session.tell(dataclasses.replace(outcome(job, tmp_path), wer=0.3))
+    assert 4 <= confirming < 20
+    session.close()
+
+
+@pytest.mark.parametrize("num_told", [7, 9, 10, 11])
+def test_a_race_that_a_kill_cut_short_goes_on_from_what_was_told(tmp_path, num_told) -> None:
+    whole = begin(tmp_path / "whole", RACE)
+    wanted = [(j.group, j.seed, j.phase) for j in race(whole, tmp_path, 0.1)]
+    whole.close()
+    session = begin(tmp_path / "killed", RACE)
+    for _ in range(num_told):
+        job = session.next_job()
+        session.tell(raced(session, job, tmp_path, 0.1))
+    session.next_job()
+    session.close()
+    again = begin(tmp_path / "killed", RACE)
+    race(again, tmp_path, 0.1)
+    assert sorted((r.group, r.seed, r.phase) for r in again.results) == sorted(wanted)
+    again.close()
+
+
+def test_no_lane_is_idle_while_a_round_ends(tmp_path) -> None:
+    session = begin(tmp_path, RACE)
+    while session.num_waiting and (job := session.next_job()).phase == "explore":
+        session.tell(raced(session, job, tmp_path, 0.005))
+    jobs = [job, *(session.next_job() for _ in range(3))]
+    assert [j.seed - FRESH_SEED_OFFSET for j in jobs] == [0, 0, 1, 1] and session.next_job() is None
+    for told in (jobs[0], jobs[1]):
+        session.tell(raced(session, told, tmp_path, 0.005))
+    assert session.num_waiting == 2, "the third round may start while the second one is under way"
+    third = [session.next_job(), session.next_job()]
+    assert [j.seed - FRESH_SEED_OFFSET for j in third] == [2, 2] and session.next_job() is None
+    session.tell(raced(session, jobs[2], tmp_path, 0.005))
+    assert session.next_job() is None, "no more than a round ahead"
+    session.close()
+
+
+def test_lanes_spend_no_more_than_the_budget_of_a_race(tmp_path) -> None:
+    session = begin(tmp_path, RACE)
+    jobs = race(session, tmp_path, 0.005, lanes=7)
+    assert sum(j.phase == "confirm" for j in jobs) == 20
+    session.close()
+
+
+def test_a_leader_that_fails_gives_way_at_once(tmp_path) -> None:
+    session = begin(tmp_path, RACE.replace("seeds: 2, max_trainings: 20", "seeds: 3"))
+    explored_first(session, tmp_path, 6)
+    first, second = session.next_job(), session.next_job()
+    session.tell(outcome(first, tmp_path, stable=False))
+    spare = session.next_job()
+    assert spare.group not in (first.group, second.group) and spare.seed == FRESH_SEED_OFFSET
+    for job in (second, spare):
+        session.tell(outcome(job, tmp_path))
+    jobs = run_all(session, tmp_path)
+    assert {j.group for j in jobs} == {second.group, spare.group} and len(jobs) == 4, "its other seeds are not trained"
+    session.close()
+
+
+def test_a_longer_race_goes_on_where_the_shorter_one_ended(tmp_path) -> None:
+    short = begin(tmp_path, RACE.replace("max_trainings: 20", "max_trainings: 4"))
+    assert sum(j.phase == "confirm" for j in race(short, tmp_path, 0.005)) == 4
+    short.close()
+    longer = begin(tmp_path, RACE)
+    assert [j.seed for j in race(longer, tmp_path, 0.005)][:2] == [FRESH_SEED_OFFSET + 2] * 2
+    longer.close()
+
+
+def test_a_race_has_room_for_the_seeds_of_all(tmp_path) -> None:
+    with pytest.raises(SettingError, match=r"confirm.max_trainings is 5, but 3 fresh seeds of 2 settings take 6"):
+        load(TEXT.replace("seeds: 3, recommended: false", "seeds: 3, max_trainings: 5"))
+
+
 def edge_of(results_dir: Path) -> float:
     trials = store.read_trials(results_dir)
     model = Evidence(trials, space_of({"training.optimizer.lr": {"loguniform": [1e-4, 1]}})).model
@@ -257,8 +377,10 @@ def test_a_study_killed_while_it_confirms_goes_on_with_the_same_recommended_sett
 def test_confirmations_that_a_kill_cut_short_are_asked_for(tmp_path, num_asks) -> None:
     session = begin(tmp_path, SAFE)
     explored_first(session, tmp_path)
-    session.next_job()
+    while session.next_job() is not None:
+        pass
     wanted = {(a.group, a.seed) for a in session._ledger.asks[12:]}
+    assert len(wanted) == 6
     session.close()
     ledger = tmp_path / "ledger.jsonl"
     lines = ledger.read_bytes().splitlines(keepends=True)

@@ -255,7 +255,7 @@ def test_a_run_ends_with_the_recommendation_the_map_and_what_matters_in_its_fold
     answer, *_ = conclude(session, loaded)
     session.close()
     assert answer.status == "confirmed" and answer.safety.meets and answer.safety.p_stable >= 0.95
-    assert list(details(session, answer))[0].startswith("Safety rule met: P(stable) is")
+    assert list(details(session, answer))[0].startswith("Safety rule met: P(breaking) is")
     assert "Margin: " in list(details(session, answer))[0]
     assert "exploration_ended" not in store.read_study(folder)["provenance"]
     recipe = yaml.safe_load((folder / "recipe.yaml").read_text())

@@ -22,7 +22,7 @@ def trainings_needed(rule: Rule) -> int:
 
 def too_few_text(evidence: Evidence, rule: Rule | None) -> str:
     """That no setting could keep the safety rule whatever became of it, and how many more trainings would let one."""
-    num, num_settings = len(evidence.telling), evidence.telling["group"].nunique()
+    num, num_settings = len(evidence.breaking_rows[0]), evidence.telling["group"].nunique()
     # Without a numeric setting no number of trainings makes a map.
     if rule is None or not num or edge_path(evidence.encoding) is None:
         return ""

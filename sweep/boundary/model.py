@@ -96,7 +96,10 @@ class MarginModel:
         return -mean / std
 
     def _calibration(self) -> tuple[float, float]:
-        """Shift and slope of the scores under which the left-out settings are most likely (Platt, in probits)."""
+        """Shift and slope of the scores under which the left-out settings are most likely (Platt, in probits).
+
+        It never makes the scores surer: the length scales have seen every training, also those that are left out.
+        """
         scores, stable = self._left_out_scores(), self._stable
         if stable.all() or not stable.any():
             return 0.0, 1.0
@@ -107,7 +110,7 @@ class MarginModel:
             prior = (shift**2 + log_slope**2) / (2 * _CALIBRATION_SPREAD**2)
             return float(-log_ndtr(signed).sum() + prior)
 
-        found = minimize(loss, np.zeros(2), method="L-BFGS-B", bounds=[(-2, 2), (-2, 2)])
+        found = minimize(loss, np.zeros(2), method="L-BFGS-B", bounds=[(-2, 2), (-2, 0)])
         return float(found.x[0]), math.exp(found.x[1])
 
 

@@ -19,8 +19,8 @@ _LENGTH = 0.5
 """Prior median of length scales, in units of a feature's range."""
 _LENGTH_SPREAD = 0.8
 """Prior spread of length scales, in nats."""
-_AMPLITUDE_SPREAD = _NOISE_SPREAD = 1.0
-"""Prior spreads of the variances, in nats."""
+_AMPLITUDE_SPREAD = 1.0
+"""Prior spread of variances, in nats."""
 _VARIANCES, _LENGTHS = (1e-6, 1e3), (0.02, 50.0)
 """Bounds."""
 
@@ -35,7 +35,8 @@ class Process:
         *,
         lengths: Floats | None = None,
         parts: Sequence[Sequence[int]] = (),
-        noise: float = 0.05,
+        noise: float = 0.2,
+        noise_spread: float = 0.7,
         fitted: "Process | None" = None,
     ) -> None:
         """Fits N rows.
@@ -48,7 +49,9 @@ class Process:
             targets: [N].
             lengths: prior median of the length scale of each feature, [F], in units of its range; None: _LENGTH each.
             parts: columns of features. The function is a sum of one of all features and one of each of these.
-            noise: prior median of the noise variance, as a share of the targets' variance.
+            noise: prior median of the noise variance, as a share of the targets' variance. With less, length scales
+                are found under which the rows explain each other, and others do not follow (docs/LOG.md).
+            noise_spread: prior spread of it, in nats.
             fitted: a process whose length scales, amplitude and noise to take.
         """
         self.features = features
@@ -56,7 +59,7 @@ class Process:
         self._offset: float = float(targets.mean()) if fitted is None else fitted._offset
         centred = targets - self._offset
         if fitted is None:
-            self._process = _most_probable(features, centred, lengths, parts, noise)
+            self._process = _most_probable(features, centred, lengths, parts, noise, noise_spread)
         else:
             self._process = GaussianProcessRegressor(kernel=fitted._process.kernel_, optimizer=None)
             with one_thread():
@@ -102,7 +105,12 @@ class Process:
 
 
 def _most_probable(
-    features: Floats, targets: Floats, lengths: Floats | None, parts: Sequence[Sequence[int]], noise: float
+    features: Floats,
+    targets: Floats,
+    lengths: Floats | None,
+    parts: Sequence[Sequence[int]],
+    noise: float,
+    noise_spread: float,
 ) -> GaussianProcessRegressor:
     num_features = features.shape[1]
     variance = max(float(targets.var()), 1e-4)
@@ -116,7 +124,7 @@ def _most_probable(
         middles += [share, *own]
         spreads += [_AMPLITUDE_SPREAD, *[_LENGTH_SPREAD] * len(own)]
     kernel += WhiteKernel(noise * variance, (1e-6, 10.0))
-    middle, spread = np.log([*middles, noise * variance]), np.array([*spreads, _NOISE_SPREAD])
+    middle, spread = np.log([*middles, noise * variance]), np.array([*spreads, noise_spread])
 
     def optimize(
         negative_likelihood: Callable[[Floats], tuple[float, Floats]], start: Floats, bounds: Floats

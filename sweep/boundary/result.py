@@ -13,8 +13,8 @@ from sweep.space import Scalar
 MIN_STABLE = 3
 """Fewer stable trainings say nothing about where results are good."""
 
-_NOISE = 0.7
-"""Results scatter over seeds more than margins do: prior ratio of that variance to all of it."""
+_NOISE, _NOISE_SPREAD = 0.7, 1.0
+"""Results scatter over seeds more than margins do: prior ratio of that variance to all of it; its spread, in nats."""
 _NUMBER_LENGTH, _CATEGORY_LENGTH = 0.7, 2.5
 """Prior length scales, in units of the range: results seldom differ much between values without an order."""
 
@@ -41,7 +41,7 @@ class ResultModel:
         self._middle, self._scale = float(values.mean()), max(float(values.std()), 1e-9)
         lengths = np.array([_CATEGORY_LENGTH if encoding.axis(o) is None else _NUMBER_LENGTH for o in encoding.owners])
         targets = (values - self._middle) / self._scale
-        process = Process(encoding.encode(settings), targets, lengths=lengths, noise=_NOISE)
+        process = Process(encoding.encode(settings), targets, lengths=lengths, noise=_NOISE, noise_spread=_NOISE_SPREAD)
         self._process = process.believing(encoding.encode(pending))
 
     def predict(self, settings: Sequence[Mapping[str, Scalar | None]]) -> tuple[Floats, Floats]:

@@ -23,8 +23,9 @@ LEVEL_STEPS = 20
 """Losses whose median is a level."""
 PEAK_STEPS = 5
 """Losses whose median is a height that was reached, and not that of one batch."""
-RISEN_FACTOR = 1.3
-"""A height above this multiple of the first loss, which no update has touched, has clearly risen."""
+RISEN_FACTOR = 2.0
+"""A height above this multiple of the first loss, which no update has touched, has clearly risen; batches alone, of
+large initial weights, scatter by 1.3."""
 FAR_FACTOR = 1.3
 """A last level above this multiple of the zero-information loss is that of a training that hardly moved."""
 FINITE_RATE = 0.9

@@ -33,6 +33,13 @@ def falling(start: float, end: float, num: int = 100) -> list[float]:
         (Outcome.STALLED, Learning.NOTHING, falling(6.0, 5.95), Side.TOO_COLD),
         (Outcome.STALLED, Learning.NOTHING, [5.7, *falling(90.0, 3.1)], Side.TOO_HOT),
         (Outcome.STALLED, Learning.NOTHING, [2.9] * 100, Side.UNTOLD),
+        # A learning rate of 6e-5 with four times the usual weights: the first batch happened to be an easy one.
+        (
+            Outcome.STALLED,
+            Learning.NOTHING,
+            [4.3, *[5.7, 4.8, 5.7, 5.6, 4.9] * 2, *falling(4.9, 2.9, 60), *[2.9] * 30],
+            Side.UNTOLD,
+        ),
         (Outcome.STALLED, Learning.NOTHING, falling(6.0, 4.0, 30), Side.UNTOLD),
         (Outcome.STALLED, Learning.NOTHING, [5.0, math.nan] * 60, Side.UNTOLD),
         (Outcome.STABLE, Learning.LEARNED, falling(6.0, 0.1), None),

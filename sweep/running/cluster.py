@@ -172,9 +172,9 @@ def _initialized(**options: Any) -> Any:
         # On Linux, what a thread has started with PR_SET_PDEATHSIG, as Ray does, dies with that thread.
         threading.main_thread().join()
 
-    # One that nobody waits for at the end.
-    threading.Thread(target=initialize, name="ray-init", daemon=True).start()
     with left_at_once():
+        # One that nobody waits for at the end.
+        threading.Thread(target=initialize, name="ray-init", daemon=True).start()
         return context.result()
 
 

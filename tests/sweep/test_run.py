@@ -285,7 +285,7 @@ def test_the_end_of_a_run_fits_the_model_of_the_boundary_once(study, tmp_path, m
     fitted, made = [], MarginModel.__init__
 
     def noted(self, encoding, settings, margins) -> None:
-        fitted.append(list(settings))
+        fitted.append((list(settings), tuple(margins)))
         made(self, encoding, settings, margins)
 
     monkeypatch.setattr(MarginModel, "__init__", noted)
@@ -294,7 +294,8 @@ def test_the_end_of_a_run_fits_the_model_of_the_boundary_once(study, tmp_path, m
     session.close()
     assert answer.safety is not None and (folder / "edges.parquet").is_file()
     whole = load_view(folder).evidence.settings
-    assert fitted.count(whole) == 1, "all others leave settings out"
+    of_all = [margins for settings, margins in fitted if settings == whole]
+    assert 1 <= len(of_all) == len(set(of_all)) <= 2, "of the boundary and of breaking; all others leave settings out"
 
 
 @pytest.mark.slow

@@ -16,7 +16,7 @@ from sweep.store.ledger_lines import LEDGER_FILE
 
 STUDY = """
 name: tiny_claims
-model: {kind: baseline, width: 0.0625}
+model: {kind: baseline, width: 0.0625, norm: group}
 data: {kind: synthetic, vocabulary_size: 4, num_train: 48, num_valid: 8, frames_per_label: 6, max_labels: 3}
 training: {batch_size: 4, eval_every_steps: 5}
 space: {training.optimizer.lr: {loguniform: [1e-3, 1]}}

@@ -18,7 +18,7 @@ from sweep import store
 
 STUDY = """
 name: tiny
-model: {kind: baseline, width: 0.0625}
+model: {kind: baseline, width: 0.0625, norm: group}
 data: {kind: synthetic, vocabulary_size: 4, num_train: 48, num_valid: 8, frames_per_label: 6, max_labels: 3}
 training: {batch_size: 4, eval_every_steps: 15, clip: {kind: 'off'}}
 space:

@@ -68,7 +68,7 @@ def rules(study: Study, failure: float) -> Rules:
 
 
 @dataclass(frozen=True)
-class Difference:
+class PairedDifference:
     """How much lower, which is better, results are than those of another setting, over the seeds of both."""
 
     mean: float
@@ -88,7 +88,7 @@ class Difference:
         return max(-self.low, self.high) < EQUAL * race.failure
 
 
-def difference(ours: Mapping[int, float], theirs: Mapping[int, float], race: Rules) -> Difference:
+def difference(ours: Mapping[int, float], theirs: Mapping[int, float], race: Rules) -> PairedDifference:
     """Compares the results of two settings over the seeds in which both are known.
 
     Args:
@@ -99,14 +99,14 @@ def difference(ours: Mapping[int, float], theirs: Mapping[int, float], race: Rul
     lower = np.array([theirs[seed] - ours[seed] for seed in sorted(ours.keys() & theirs.keys())])
     lower = lower[np.isfinite(lower)]
     if len(lower) < 2:
-        return Difference(float(lower.mean()) if len(lower) else math.nan, -math.inf, math.inf, len(lower))
+        return PairedDifference(float(lower.mean()) if len(lower) else math.nan, -math.inf, math.inf, len(lower))
     spread = max(float(lower.std(ddof=1)), _LEAST_SPREAD * race.failure)
     mean, reach = float(lower.mean()), float(t.ppf(1 - race.level / 2, len(lower) - 1)) * spread / math.sqrt(len(lower))
-    return Difference(mean, mean - reach, mean + reach, len(lower))
+    return PairedDifference(mean, mean - reach, mean + reach, len(lower))
 
 
 @dataclass(frozen=True)
-class Standing:
+class RaceStanding:
     """How a race stands."""
 
     left: tuple[int, ...]
@@ -117,7 +117,7 @@ class Standing:
     """Whether one is better beyond chance than all others, or all that are left are equal within what matters."""
 
 
-def standing(results: Mapping[int, Mapping[int, float]], race: Rules) -> Standing:
+def standing(results: Mapping[int, Mapping[int, float]], race: Rules) -> RaceStanding:
     """Follows from the told results alone: looks at every round from the first `seeds` ones on.
 
     Args:
@@ -135,10 +135,10 @@ def standing(results: Mapping[int, Mapping[int, float]], race: Rules) -> Standin
         difference(_first(results[a], num_rounds), _first(results[b], num_rounds), race).is_equal(race)
         for a, b in combinations(left, 2)
     )
-    return Standing(tuple(left), num_rounds, is_decided)
+    return RaceStanding(tuple(left), num_rounds, is_decided)
 
 
-def next_seeds(asked: Mapping[int, int], now: Standing, race: Rules) -> Sequence[tuple[int, int]]:
+def next_seeds(asked: Mapping[int, int], now: RaceStanding, race: Rules) -> Sequence[tuple[int, int]]:
     """(group, number of the fresh seed) of the trainings that may start now, in their order.
 
     The first `seeds` of every leader; then, until it is decided, further rounds of those that are left. A training of

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Mapping
 
-from sweep.analysis.answer.race import Difference, Rules, difference
+from sweep.analysis.answer.race import PairedDifference, Rules, difference
 from sweep.analysis.trials.groups import SettingGroup
 from sweep.records import Metric
 from sweep.wording import number, plural, setting_text
@@ -67,5 +67,5 @@ def _text(value: float, metric: Metric) -> str:
     return number(value, 2) if math.isfinite(value) else "n/a"
 
 
-def _mirrored(found: Difference, metric: Metric) -> str:
+def _mirrored(found: PairedDifference, metric: Metric) -> str:
     return f"{_text(-found.high, metric)} to {_text(-found.low, metric)} over {found.num} paired seeds"

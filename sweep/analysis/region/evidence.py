@@ -113,7 +113,10 @@ class Evidence:
     @cached_property
     def breaking(self) -> MarginModel | NotKnown:
         """The model of breaking alone: its P(stable) is the chance that a training does not break, learn it or not."""
-        return self.model if isinstance(self.model, NotKnown) else informative(self.space, *self.breaking_rows)
+        if isinstance(self.model, NotKnown) or self.breaking_rows[1] == [margin for _, margin, _ in self._ends]:
+            # Every failure is one that broke.
+            return self.model
+        return informative(self.space, *self.breaking_rows)
 
     @cached_property
     def learning(self) -> MarginModel | NotKnown:

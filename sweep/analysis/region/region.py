@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from sweep.analysis.region.evidence import Evidence
+from sweep.analysis.region.evidence import MIN_SETTINGS, MIN_TRAININGS, Evidence
 from sweep.analysis.region.influence import Influence, Interaction, influences
 from sweep.analysis.region.slices import active, edge_slices, nearest_slice, typical
 from sweep.analysis.region.thinning import informative
@@ -167,10 +167,10 @@ class Region:
     interactions: tuple[Interaction, ...]
     calibration: MapCalibration
     """Of P(stable)."""
-    break_calibration: MapCalibration
-    """Of the chance to break."""
+    break_calibration: MapCalibration | None
+    """Of the chance to break; None where too few trainings tell of it."""
     learn_calibration: MapCalibration | None
-    """Of the chance that what does not break learns; None where nobody knows."""
+    """Of the chance that what does not break learns; likewise."""
     open_width: float
     """Mean width of an edge, from P(stable) of 0.9 to 0.1, over slices of the space: decades (units on an axis that is
     not logarithmic)."""
@@ -221,8 +221,8 @@ def region(evidence: Evidence) -> Region | NotKnown:
         influences=strongest,
         interactions=pairs,
         calibration=_calibration(model.encoding, tried, known["margin"].astype(float).tolist()),
-        break_calibration=_calibration(model.encoding, *evidence.breaking_rows),
-        learn_calibration=None if chances.learning is None else _calibration(model.encoding, *evidence.learning_rows),
+        break_calibration=_calibration_of_part(model.encoding, *evidence.breaking_rows),
+        learn_calibration=_calibration_of_part(model.encoding, *evidence.learning_rows),
         open_width=mean_width(model, along_path, _NUM_OPEN_SLICES, _SEED),
         num_trainings=len(model.left_out()[1]),
         others=_others(chances, (along, y), panel, middle, [by_path[path] for path in order]),
@@ -402,6 +402,15 @@ def _volumes(model: MarginModel, panel: Dimension | None) -> tuple[Volume, ...]:
 def _volume(level: Any, p: Floats) -> Volume:
     unsure = (p > 1 - SURE) & (p < SURE)
     return Volume(level, float((p >= 0.5).mean()), float((p >= SURE).mean()), float(unsure.mean()))
+
+
+def _calibration_of_part(
+    encoding: Encoding, settings: Sequence[Settings], margins: Sequence[float]
+) -> MapCalibration | None:
+    """As `_calibration`; None where trainings or settings are fewer than a map needs, or all ended alike."""
+    if len(settings) < MIN_TRAININGS or len(np.unique(encoding.encode(settings), axis=0)) < MIN_SETTINGS:
+        return None
+    return _calibration(encoding, settings, margins) if len({margin < 0 for margin in margins}) == 2 else None
 
 
 def _calibration(encoding: Encoding, settings: Sequence[Settings], margins: Sequence[float]) -> MapCalibration:

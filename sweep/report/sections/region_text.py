@@ -156,9 +156,7 @@ def fixed_text(region: Region, grids: Sequence[RegionPanel], names: Mapping[str,
 def reliability_text(region: Region) -> str:
     """How well the models foretell what they have not seen."""
     parts = [("breaking", region.break_calibration), ("learning", region.learn_calibration)]
-    gains = [
-        f"{name} {percent(1 - one.brier / one.base_brier)}" for name, one in parts if one is not None and one.base_brier
-    ]
+    gains = [f"{name} {percent(1 - one.brier / one.base_brier)}" for name, one in parts if one is not None]
     alone = f" Of one boundary alone it is smaller by: {', '.join(gains)}." if gains else ""
     return calibration_text(region.calibration) + alone
 

@@ -82,7 +82,8 @@ def test_models_are_trained_and_judged_in_every_precision_of_the_cpu() -> None:
         (model, precision) for model in MODELS for precision in ("fp32", "bf16", "fp16")
     ]
     for row in rows:
-        assert isinstance(row, ModelRun) and row.num_steps == QUICK.training_steps and row.outcome == "too-short"
+        assert isinstance(row, ModelRun) and row.num_steps == QUICK.training_steps
+        assert row.outcome in ("too-short", "calibrating")
         assert row.samples_per_s > 0 and math.isfinite(row.end_loss)
         assert ("emulated" in row.implementation) == (row.precision != "fp32")
 

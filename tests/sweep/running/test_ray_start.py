@@ -38,6 +38,8 @@ def test_what_raises_in_the_start_of_ray_cannot_hold_an_interrupt_up(tmp_path, n
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         env={**os.environ, "RAY_TMPDIR": str(tmp_path)},
+        # What a shell starts in the background ignores it.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )
     assert run.stdout is not None and run.stdout.readline() == b"starting\n"
     run.send_signal(number)

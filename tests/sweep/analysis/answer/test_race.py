@@ -11,8 +11,8 @@ from scipy.stats import ttest_rel
 from sweep.analysis.answer.race import (
     EQUAL,
     LEVEL,
+    RaceStanding,
     Rules,
-    Standing,
     difference,
     next_seeds,
     standing,
@@ -50,29 +50,29 @@ def test_two_seeds_that_came_out_the_same_show_nothing() -> None:
 
 def test_the_worse_one_drops_out_and_the_race_is_decided() -> None:
     clear = {7: by_seed(0.20, 0.22, 0.21), 9: by_seed(0.40, 0.43, 0.41)}
-    assert standing(clear, PAIR) == Standing((7,), 3, True)
+    assert standing(clear, PAIR) == RaceStanding((7,), 3, True)
     close = {7: by_seed(0.20, 0.22, 0.21), 9: by_seed(0.24, 0.21, 0.25)}
-    assert standing(close, PAIR) == Standing((7, 9), 3, False)
+    assert standing(close, PAIR) == RaceStanding((7, 9), 3, False)
 
 
 def test_equal_ones_end_the_race() -> None:
     equal = {7: by_seed(*[0.2] * 4), 9: by_seed(*[0.2 + EQUAL / 10] * 4)}
-    assert standing(equal, PAIR) == Standing((7, 9), 4, True)
+    assert standing(equal, PAIR) == RaceStanding((7, 9), 4, True)
     in_nats = Rules(2, 3, 20, failure=0.1)
     assert standing(equal, in_nats).left == (7,), "what matters is a share of a complete failure"
 
 
 def test_nothing_is_decided_before_every_leader_has_its_seeds() -> None:
     early = {7: by_seed(0.20, 0.22, 0.21), 9: by_seed(0.80, 0.83)}
-    assert standing(early, PAIR) == Standing((7, 9), 2, False)
-    assert standing({7: {}, 9: {}}, PAIR) == Standing((7, 9), 0, False)
-    assert standing({7: by_seed(0.2, 0.2, 0.2)}, PAIR) == Standing((7,), 3, True), "there is nobody to race against"
+    assert standing(early, PAIR) == RaceStanding((7, 9), 2, False)
+    assert standing({7: {}, 9: {}}, PAIR) == RaceStanding((7, 9), 0, False)
+    assert standing({7: by_seed(0.2, 0.2, 0.2)}, PAIR) == RaceStanding((7,), 3, True), "there is nobody to race against"
 
 
 def test_who_dropped_out_stays_out_when_another_one_comes_in_late() -> None:
     three = Rules(3, 3, 30, 1.0)
     late = {7: by_seed(0.20, 0.22, 0.21, 0.2), 9: by_seed(0.60, 0.62, 0.611), 11: by_seed(0.2)}
-    assert standing(late, three) == Standing((7, 11), 1, False)
+    assert standing(late, three) == RaceStanding((7, 11), 1, False)
 
 
 def test_trainings_go_seed_by_seed_and_one_round_ahead() -> None:

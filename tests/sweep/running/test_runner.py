@@ -73,7 +73,7 @@ def test_no_explanation_begins_once_the_study_s_time_is_up(tmp_path) -> None:
 
 STUDY = """
 name: s
-model: {kind: baseline, width: 0.0625}
+model: {kind: baseline, width: 0.0625, norm: group}
 data: {kind: synthetic, vocabulary_size: 4, num_train: 16, num_valid: 4, frames_per_label: 6, max_labels: 3}
 training:
   batch_size: 4

@@ -42,6 +42,7 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
+import sweep
 from slr_models.errors import MachineError, NothingToCompareError, SettingError, UserError
 from sweep.machine import refusal
 
@@ -112,6 +113,7 @@ class Command:
                 sys.stdout.flush()
                 return code
         except KeyboardInterrupt:
+            _end_deaf()
             print(self.interrupted, file=sys.stderr)
             return EXIT_INTERRUPTED
         except NothingToCompareError as error:
@@ -339,6 +341,13 @@ def _on_sigterm(number: int, frame: FrameType | None) -> None:
         on_ctrl_c(signal.SIGINT, frame)
     else:
         _on_ctrl_c(number, frame)
+
+
+def _end_deaf() -> None:
+    """Where this is the program, it is ending: a further Ctrl-C would say once more that it was interrupted."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        if _is_main_thread() and signal.getsignal(number) is sweep._leave_at_once:
+            signal.signal(number, signal.SIG_IGN)
 
 
 def _leave(_number: int, _frame: FrameType | None) -> None:

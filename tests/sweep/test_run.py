@@ -462,7 +462,8 @@ def test_a_mistake_is_one_clear_error_and_leaves_nothing_behind(study, tmp_path,
 def test_a_model_that_does_not_fit_is_found_before_any_trial(study, tmp_path, capsys) -> None:
     study.write_text(
         STUDY.replace(
-            "model: {kind: baseline, width: 0.0625}", "model: {kind: custom, factory: 'os:getcwd', output_stride: 4}"
+            "model: {kind: baseline, width: 0.0625, norm: group}",
+            "model: {kind: custom, factory: 'os:getcwd', output_stride: 4}",
         )
     )
     assert main([str(study), "--results", str(tmp_path / "results")]) == 2

@@ -9,7 +9,7 @@
 | they rest at another level                                               | untold   |
 
 A training that learned nothing at either side may rest at the zero-information level. Its cause says more
-(`TrialResult.with_cause`), and so do its neighbours (`sweep.analysis.failures.sides`).
+(`TrialResult.with_cause`), and so do its neighbours (`sweep.analysis.region.sides`).
 """
 
 from collections.abc import Sequence

@@ -136,7 +136,6 @@ def _started(resources: Resources) -> Iterator[tuple[Any, RayWatch]]:
 def _start(folder: Path, resources: Resources) -> Any:
     here = this_machine(resources)
     try:
-        # Ray puts a handler of SIGTERM that would end this process amid a trial.
         with environment({MARK: str(folder), **_preloaded(resources, here)}):
             return _initialized(
                 # Not a cluster that happens to run here, or that RAY_ADDRESS names.
@@ -159,8 +158,9 @@ def _start(folder: Path, resources: Resources) -> Any:
 def _initialized(**options: Any) -> Any:
     """What `ray.init` gives, called in a thread of its own; Ctrl-C and SIGTERM end this program at once meanwhile.
 
-    Where an exception of theirs hits what Ray does to start its processes, Python drops it and a lock stays held for
-    ever, and Ray puts a handler of its own. The guard takes away what has been started.
+    In the main thread an exception of theirs may hit what Python does around a fork, which drops it and leaves a lock
+    held for ever; and Ray puts a handler of SIGTERM there that would end this process amid a trial. The guard takes
+    away what has been started.
     """
     context: Future[Any] = Future()
 

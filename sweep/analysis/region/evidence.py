@@ -128,7 +128,7 @@ class Evidence:
             return NotKnown(f"Only {plural(num, 'training')} did not break: too few to tell what learns.")
         return informative(self.space, *self.learning_rows)
 
-    @property
+    @cached_property
     def breaking_rows(self) -> tuple[list[Settings], list[float]]:
         """Settings of the trainings, and their distances from breaking: negative = did not break.
 
@@ -139,22 +139,22 @@ class Evidence:
         margins = [margin if margin < 0 or broke else -UNMEASURED_MARGIN for _, margin, broke in known]
         return [setting for setting, *_ in known], margins
 
-    @property
+    @cached_property
     def learning_rows(self) -> tuple[list[Settings], list[float]]:
         """Settings of the trainings that did not break, and their distances from learning: negative = learned."""
         unbroken = [(setting, margin) for setting, margin, broke in self._ends if broke is False]
         return [setting for setting, _ in unbroken], [margin for _, margin in unbroken]
 
-    @property
+    @cached_property
     def _ends(self) -> list[tuple[Settings, float, bool | None]]:
         """Of each row of `telling`: settings, margin, and whether it broke; None where nobody can tell."""
         ids = self.telling["trial_id"].astype(str)
         margins: list[float] = self.telling["margin"].astype(float).tolist()
         sides = [self.sides.get(i) if margin >= 0 else None for i, margin in zip(ids, margins, strict=True)]
         untold, failed = sides.count(Side.UNTOLD), sum(margin >= 0 for margin in margins)
-        broke = {Side.TOO_HOT: True, Side.UNTOLD: True if 2 * untold > failed else None}
+        broke: dict[Side | None, bool | None] = {Side.TOO_HOT: True, Side.UNTOLD: True if 2 * untold > failed else None}
         rows = zip(self.settings, margins, sides, strict=True)
-        return [(setting, margin, False if side is None else broke.get(side, False)) for setting, margin, side in rows]
+        return [(setting, margin, broke.get(side, False)) for setting, margin, side in rows]
 
     @cached_property
     def sides(self) -> dict[str, Side]:

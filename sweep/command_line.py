@@ -42,7 +42,6 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
-import sweep
 from slr_models.errors import MachineError, NothingToCompareError, SettingError, UserError
 from sweep.machine import refusal
 
@@ -346,7 +345,9 @@ def _on_sigterm(number: int, frame: FrameType | None) -> None:
 def _end_deaf() -> None:
     """Where this is the program, it is ending: a further Ctrl-C would say once more that it was interrupted."""
     for number in (signal.SIGINT, signal.SIGTERM):
-        if _is_main_thread() and signal.getsignal(number) is sweep._leave_at_once:
+        # The handler that `sweep/__init__.py` puts in a program.
+        is_ours = getattr(signal.getsignal(number), "__module__", None) == __package__
+        if is_ours and _is_main_thread():
             signal.signal(number, signal.SIG_IGN)
 
 

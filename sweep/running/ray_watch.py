@@ -134,8 +134,10 @@ class RayWatch:
 
     def _end(self, error: RayDiedError) -> None:
         self.died = self.died or error
-        has_ended = False
-        if not self._is_starting:
+        if self._is_starting:
+            # A Ctrl-C in a terminal ends what starts as well, and this program says so itself.
+            has_ended = self._over.wait(_LOOK_S)
+        else:
             with _compiled_code_silent():
                 self._on_death()
                 if self._before is not None:

@@ -187,6 +187,8 @@ class Learning(StrEnum):
     MEMORISED = "memorised"
     """The training loss fell, but the validation loss ended at the zero-information level or above, or turned up for
     good and lost most of what it had gained."""
+    LITTLE = "little"
+    """Ended below the zero-information loss, but not as far below as was asked (`MonitorConfig.stable_below`)."""
     NOTHING = "nothing"
     UNKNOWN = "unknown"
     """What is known does not tell."""

@@ -531,6 +531,10 @@ class EndJudge:
             return End(Outcome.UNJUDGED, reason, Learning.UNKNOWN)
         level = loss.end()
         evidence = EndEvidence(level, self.stable_below * self._uninformed)
+        little = self.rule(StalledConfig()).learned_below
+        if is_known(l_const) and self.stable_below < little and loss.is_below(little * l_const, l_const):
+            reason = f"learned too little: {where}; stable asks for less than {number(self.stable_below)} times"
+            return End(Outcome.STALLED, reason, Learning.LITTLE, evidence)
         if not is_known(l_const) and (num_classes := self._rests_at_uniform) is not None:
             where += f"; that is ln {num_classes}, the loss of a constant output of {num_classes} balanced classes"
         return End(Outcome.STALLED, f"learned nothing: {where}", learning, evidence)

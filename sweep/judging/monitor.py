@@ -42,6 +42,7 @@ from sweep.judging.detectors.base import (
 from sweep.judging.detectors.skip_starved import SkipWindow
 from sweep.judging.detectors.statistics import LEVEL_DELAY
 from sweep.judging.end_verdict import NORMS_MASK, End, EndEvidence, EndJudge, EndMemory
+from sweep.judging.objective import USUAL_STABLE_BELOW
 from sweep.judging.quiet import num_quiet, pass_over
 from sweep.records import Basis, Finding, Numbers, Outcome, StepRecord, Verdict, is_finite
 from sweep.redaction import redacted
@@ -80,7 +81,7 @@ class MonitorConfig(Spec):
     of the budget: `blank_collapse` stops a dead output from 45 % on, and anything else, like `stalled`, from 85 % on.
     Without a known budget they judge the end alone. The end is judged by the same settings, and by the usual ones of a
     rule that is left out."""
-    stable_below: float = Field(0.95, gt=0)
+    stable_below: float = Field(USUAL_STABLE_BELOW, gt=0)
     """Multiple of the zero-information loss; a run must end below it to be called stable, and by two standard
     errors below that loss itself. Where that loss is unknown, the loss at which the run began (the median of its first
     five) takes its place, with four standard errors, because that is noisy too."""

@@ -6,6 +6,10 @@ from sweep.records import Metric
 
 STABLE_CAP = 2.0
 """No stable training is worth more (worse) than this."""
+USUAL_STABLE_BELOW = 0.95
+"""Multiple of the zero-information loss below which a training has to end to be called stable, if nobody says another."""
+NEVER_STABLE = 1.05 / USUAL_STABLE_BELOW
+"""Multiple of that bound where the distance is 0: noise of the last losses does not carry a stable training there."""
 UNSTABLE_INTERIM = 3.0
 """What an evaluation is worth whose loss is not finite: as an unstable training that ended at once."""
 
@@ -47,11 +51,19 @@ def interim(metric: Metric, *, wer: float, val_loss: float, l_const: float) -> f
     return objective(metric, stable=True, wer=wer, val_loss=val_loss, l_const=l_const, survived_rate=1.0)
 
 
-def margin(*, stable: bool, stopped: bool, end_loss: float, l_const: float, survived_rate: float) -> float:
+def margin(
+    *,
+    stable: bool,
+    stopped: bool,
+    end_loss: float,
+    l_const: float,
+    survived_rate: float,
+    stable_below: float = USUAL_STABLE_BELOW,
+) -> float:
     """Signed distance from instability in [-1, 1]; negative is stable.
 
-    A training that ran to its end lies at `log10(end_loss / (1.05 l_const))`; one that was stopped, and is not
-    stable, at `0.3 + 0.7 (1 - survived_rate)`. The sign always agrees with the verdict: where the distance does
+    A training that ran to its end lies at `log10(end_loss / (NEVER_STABLE stable_below l_const))`; one that was
+    stopped, and is not stable, at `0.3 + 0.7 (1 - survived_rate)`. The sign always agrees with the verdict: where the distance does
     not, or cannot be known, it is 0.01, the smallest that has a sign.
 
     Args:
@@ -60,6 +72,7 @@ def margin(*, stable: bool, stopped: bool, end_loss: float, l_const: float, surv
         end_loss: median training loss of the last steps, nats a label; may be NaN or infinite.
         l_const: the zero-information loss, nats a label; unknown unless finite and positive.
         survived_rate: share of its budget that the training lived through, in [0, 1]; NaN counts as 0.
+        stable_below: multiple of `l_const` below which a training has to end to be called stable.
     """
     if stopped and not stable:
         return 0.3 + 0.7 * _lost_rate(survived_rate)
@@ -69,7 +82,7 @@ def margin(*, stable: bool, stopped: bool, end_loss: float, l_const: float, surv
         distance = 0.0
     else:
         # The difference of logarithms cannot overflow as the quotient can.
-        distance = math.log10(max(end_loss, 1e-12)) - math.log10(l_const) - math.log10(1.05)
+        distance = math.log10(max(end_loss, 1e-12)) - math.log10(l_const) - math.log10(NEVER_STABLE * stable_below)
     return max(min(distance, -0.01), -1.0) if stable else min(max(distance, 0.01), 1.0)
 
 

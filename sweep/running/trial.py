@@ -369,6 +369,7 @@ class Trial:
             end_loss=val_loss if verdict.outcome is Outcome.MEMORISED else records.end_loss(),
             l_const=self._l_const,
             survived_rate=survived,
+            stable_below=self._options.monitor.stable_below,
         )
         return worth, distance
 

@@ -5,7 +5,7 @@ derived with is imported where it is used: the first training does not wait for 
 """
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import pandas as pd
@@ -22,6 +22,8 @@ FRESH_SEED_OFFSET = 10_000
 """Fresh seeds start so far above the study's first seed, away from those of the exploration."""
 BEYOND_EDGE = 3.0
 """The second training at full size lies this factor above the predicted edge, where it should diverge."""
+NEAR = 0.1
+"""Settings that differ by less than this share of each range, and in no category, are the same place for a race."""
 SPARE_CONFIRMATIONS = 2
 """So many settings after the first may be confirmed in place of those that fail."""
 
@@ -65,10 +67,31 @@ def leaders(study: Study, ledger: Ledger) -> list[Leader]:
     recommended = _recommended(study, ledger)
     first = [] if recommended is None else [recommended]
     failed = _failed_fresh(ledger)
-    others = [group for group in _ranking(study, ledger) if group not in {leader.group for leader in first}]
+    ranked = [group for group in _ranking(study, ledger) if group not in {leader.group for leader in first}]
+    others = _apart_first(study, [leader.settings for leader in first], {g: settings_of(ledger, g) for g in ranked})
     within_reach = [g for g in others[: study.confirm.settings + SPARE_CONFIRMATIONS] if g not in failed]
     best = [Leader(group, settings_of(ledger, group), recommended=False) for group in within_reach]
     return [*first, *best][: num_leaders(study)]
+
+
+def _apart_first(study: Study, before: Sequence[Settings], ranked: Mapping[int, Settings]) -> list[int]:
+    """Ranked groups, those last that lie near `before` or near a better one.
+
+    A search that closes in on a good place tries it again and again: a race among such settings decides nothing.
+    """
+    import numpy as np
+
+    from sweep.boundary.encoding import Encoding
+
+    features = Encoding(study.searched).encode([*before, *ranked.values()])
+    kept, apart, near = list(features[: len(before)]), [], []
+    for group, place in zip(ranked, features[len(before) :], strict=True):
+        if any(np.abs(place - other).max() < NEAR for other in kept):
+            near.append(group)
+        else:
+            kept.append(place)
+            apart.append(group)
+    return apart + near
 
 
 def leaders_state(ledger: Ledger) -> object:

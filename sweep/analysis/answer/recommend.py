@@ -246,7 +246,7 @@ def _score(group: SettingGroup, around: Neighbourhood, trials: pd.DataFrame, by_
 def _of_equals(ranked: list[Candidate], is_safe: Callable[[SettingGroup], bool]) -> list[Candidate]:
     """The ranking, with the lowest validation loss first of those that are level with the first one.
 
-    Level are equal mean WERs, equally confirmed and safe, whose scores differ by less than a point.
+    Level are mean WERs and scores that differ by less than a point, equally confirmed and safe.
     """
     first = ranked[0].group
 
@@ -254,7 +254,7 @@ def _of_equals(ranked: list[Candidate], is_safe: Callable[[SettingGroup], bool])
         group = candidate.group
         same = group.confirmed == first.confirmed and is_safe(group) == is_safe(first)
         known = None not in (group.wer, first.wer, group.val_loss)
-        equal = known and group.wer.mean == first.wer.mean  # type: ignore[union-attr]  # known
+        equal = known and abs(group.wer.mean - first.wer.mean) < EQUAL_SCORES  # type: ignore[union-attr]  # known
         return same and equal and candidate.score < ranked[0].score + EQUAL_SCORES
 
     level = [candidate for candidate in ranked if is_level(candidate)]

@@ -127,7 +127,7 @@ class Outcome(StrEnum):
     | diverged-loss      | diverged | sound   | the loss rose and stayed up: nothing was learned, or it was lost   |
     | skip-starved       | failed   | sound   | most batches are skipped, so hardly any update is applied          |
     | blank-collapse     | failed   | sound   | every frame is blank whatever the input: nothing is learned        |
-    | stalled            | failed   | sound   | the loss stays where it was, or at the zero-information level      |
+    | stalled            | failed   | sound   | nothing was learned, or less than was asked: the loss stays up      |
     | memorised          | failed   | sound   | only the training data were learned: held-out data show nothing    |
     | infeasible-data    | failed   | sound   | targets longer than CTC can align                                  |
     | out-of-memory      | failed   |         | the process ran out of memory                                      |

@@ -7,6 +7,7 @@ from typing import Any
 
 from sweep.analysis.figures.stability_map import MapInfo
 from sweep.analysis.region.region import MapCalibration, Region, RegionPanel
+from sweep.analysis.trials.columns import common_value
 from sweep.records import NotKnown
 from sweep.report.contents.full_size import FullSizeTraining
 from sweep.report.contents.transfer import Transfer
@@ -47,6 +48,7 @@ def map_content(view: View) -> Content:
             "ended": exploration_ended(view),
             "volumes": region.volumes if region else (),
             "edges": edge_table(region, view.names) if region else None,
+            "learned": learned_text(view),
             "reliability": reliability_text(region) if region else "",
         },
         panels,
@@ -151,6 +153,15 @@ def fixed_text(region: Region, grids: Sequence[RegionPanel], names: Mapping[str,
     if len(set(texts.values())) == 1 and len(texts) == len(grids):
         return f"The colours are for {next(iter(texts.values()))}."
     return f"The colours are for {'; '.join(f'{text} ({level})' for level, text in texts.items())}."
+
+
+def learned_text(view: View) -> str:
+    """What counts as learned, in brackets."""
+    below, l_const = view.stored.study.monitor.stable_below, common_value(view.trials, "l_const")
+    if math.isnan(l_const):
+        return f" (learned: the loss ends below {number(below)} times its beginning)"
+    times = f"{number(below)} times the loss of learning nothing"
+    return f" (learned: the loss ends below {number(below * l_const)}, {times})"
 
 
 def reliability_text(region: Region) -> str:

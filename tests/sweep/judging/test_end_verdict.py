@@ -8,7 +8,7 @@ from collections.abc import Iterable
 import numpy as np
 import pytest
 
-from sweep.judging import RunContext, StabilityMonitor
+from sweep.judging import MonitorConfig, RunContext, StabilityMonitor
 from sweep.records import Learning, Numbers, Outcome, SkipReason, StepRecord, Verdict
 
 SEEDS = range(6)
@@ -521,3 +521,14 @@ def test_the_largest_numbers_of_both_signs_fit_into_a_checkpoint() -> None:
         monitor.observe(StepRecord(k, 1e308 if k % 2 else -1e308))
     json.dumps(monitor.state_dict(), allow_nan=False)
     assert monitor.finish().stop_step is None
+
+
+@pytest.mark.parametrize(("end", "learning"), [(1.2, Learning.LEARNED), (2.7, Learning.LITTLE), (3.3, Learning.NOTHING)])
+def test_a_training_that_learned_less_than_was_asked_is_not_said_to_have_learned_nothing(end, learning) -> None:
+    monitor = StabilityMonitor(RunContext(l_const=3.3), MonitorConfig(stable_below=0.7))
+    for step, loss in enumerate(noisy(exponential(300, 6.0, end), 0), start=1):
+        monitor.observe(StepRecord(step, float(loss)))
+    verdict = monitor.finish()
+    assert verdict.learning is learning and verdict.stable == (learning is Learning.LEARNED)
+    assert ("learned too little" in verdict.reason) == (learning is Learning.LITTLE)
+    assert ("less than 0.7 times" in verdict.reason) == (learning is Learning.LITTLE)

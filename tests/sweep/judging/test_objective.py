@@ -66,6 +66,17 @@ def test_the_margin_of_a_full_training_is_its_distance_from_learning_nothing() -
     assert margin(stable=False, stopped=True, end_loss=9, l_const=2.0, survived_rate=0.5) == pytest.approx(0.65)
 
 
+def test_the_margin_is_measured_from_where_a_stable_training_has_to_end() -> None:
+    def distance(end_loss: float, stable_below: float) -> float:
+        stable = end_loss < stable_below * 2.0
+        return margin(
+            stable=stable, stopped=False, end_loss=end_loss, l_const=2.0, survived_rate=1, stable_below=stable_below
+        )
+
+    assert distance(1.0, 0.8) == pytest.approx(distance(1.0, 0.95) + math.log10(0.95 / 0.8))
+    assert distance(1.7, 0.95) < 0 < distance(1.7, 0.8)
+
+
 @given(st.sampled_from(["wer", "val_loss"]), st.floats(0, 1e6), st.floats(0, 1e6), ANY)
 def test_an_evaluation_without_a_finite_loss_is_worse_than_every_other(metric, wer, val_loss, l_const) -> None:
     healthy = interim(metric, wer=wer, val_loss=val_loss, l_const=l_const)

@@ -160,6 +160,8 @@ def test_what_learned_its_training_data_alone_is_never_recommended(table: Table)
 def test_of_equal_wers_the_validation_loss_decides(table: Table) -> None:
     rows = [{LR: 1e-3, "wer": 0.0, "val_loss": 0.2}, {LR: 1.1e-3, "wer": 0.0, "val_loss": 0.05}]
     assert recommend(evidence(table(rows))).setting[LR] == 1.1e-3
+    rows = [{LR: 1e-3, "wer": 0.0, "val_loss": 0.2}, {LR: 1.1e-3, "wer": 0.002, "val_loss": 0.05}]
+    assert recommend(evidence(table(rows))).setting[LR] == 1.1e-3, "a label of hundreds is no difference"
     rows = [{LR: 1e-3, "wer": 0.0, "val_loss": 0.2}, {LR: 1.1e-3, "wer": 0.1, "val_loss": 0.05}]
     assert recommend(evidence(table(rows))).setting[LR] == 1e-3
 

@@ -40,6 +40,13 @@ def test_the_stable_ones_beside_it_tell_where_a_training_failed(table: Table) ->
     assert found and all(side is (Side.TOO_COLD if lr < 1e-3 else Side.TOO_HOT) for lr, side in found.items())
 
 
+def test_a_failure_amid_what_works_lies_at_the_edge_that_is_nearer_by_far(table: Table) -> None:
+    rows = band(40)
+    within = [{LR: lr, "margin": 0.01, "side": "untold", "verdict": "stalled"} for lr in (7e-3, 1e-3, 1.4e-4)]
+    found = sides([*rows, *within], table)
+    assert [found[row[LR]] for row in within] == [Side.TOO_HOT, Side.UNTOLD, Side.TOO_COLD]
+
+
 def test_what_a_training_says_itself_holds(table: Table) -> None:
     rows = band()
     rows[0]["side"], rows[-1]["side"] = "too-hot", "too-cold"

@@ -44,8 +44,8 @@ REPORT = Path(__file__).with_suffix(".md")
 STUDY = Path(__file__).parents[2] / "studies" / "teacher_stability.yaml"
 SEARCH_SEEDS = (0, 1, 2)
 FRESH_SEED, NUM_FRESH, NUM_LEADERS = 20_000, 6, 5
-GRID_SEED, NUM_GRID_SEEDS, GRID_POINTS_A_DECADE = 30_000, 3, 8
-GRID_BELOW, GRID_ABOVE = 0.001, 0.3
+GRID_SEED, NUM_GRID_SEEDS, GRID_POINTS_A_DECADE = 30_000, 3, 6
+GRID_BELOW, GRID_ABOVE = 0.003, 0.3
 """Learning rates of the dense grid: around the hot edges, which lie between."""
 LR, PRECISION = "training.optimizer.lr", "training.precision.kind"
 
@@ -145,8 +145,12 @@ def lines(work: Path, study: Path) -> Iterator[str]:
         searches.append(one)
         c = one.region.calibration
         skills.append(skill(c))
-        parts = " | ".join(f"{skill(part):.2f}" for part in (one.region.break_calibration, one.region.learn_calibration))
-        setting = ", ".join(f"{value:.3g}" if isinstance(value, float) else str(value) for value in one.answer.setting.values())
+        parts = " | ".join(
+            f"{skill(part):.2f}" for part in (one.region.break_calibration, one.region.learn_calibration)
+        )
+        setting = ", ".join(
+            f"{value:.3g}" if isinstance(value, float) else str(value) for value in one.answer.setting.values()
+        )
         yield (
             f"| {seed} | {len(one.trials)} | {float(took.read_text()) / 60:.1f} | {skills[-1]:.2f} | {parts} "
             f"| {100 * c.ece:.1f} | {100 * c.chance_ece:.1f} | {setting} ({one.answer.status}) |"
@@ -189,7 +193,9 @@ def lines(work: Path, study: Path) -> Iterator[str]:
 def main() -> None:
     """Prints the tables and writes them."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--work", type=Path, required=True, help="results of what is trained; what is there is not trained again")
+    parser.add_argument(
+        "--work", type=Path, required=True, help="results of what is trained; what is there is not trained again"
+    )
     parser.add_argument("--study", type=Path, default=STUDY)
     arguments = parser.parse_args()
     arguments.work.mkdir(parents=True, exist_ok=True)

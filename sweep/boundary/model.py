@@ -81,6 +81,11 @@ class MarginModel:
         mean, std = self._process.predict(features)
         return self._probability(-mean / np.sqrt(std**2 + self._process.noise))
 
+    def drawn_probits(self, settings: Sequence[Mapping[str, Scalar | None]], num: int, seed: int) -> Floats:
+        """The probit of P(stable) at M settings, of functions drawn from the model, [num, M]; 0 where P is 0.5."""
+        drawn = self._process.draws(self.encoding.encode(settings), num, seed)
+        return self._shift - self._slope * drawn / math.sqrt(self._process.noise)
+
     def left_out(self) -> tuple[Floats, npt.NDArray[np.bool_]]:
         """Calibrated P(stable) of each training, predicted from all other *settings*, and what came of it, [N] each."""
         return self._probability(self._left_out_scores()), self._stable

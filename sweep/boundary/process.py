@@ -74,6 +74,17 @@ class Process:
         # The process counts the noise of one row as part of its own spread.
         return mean + self._offset, np.sqrt(np.maximum(std**2 - self.noise, 1e-12))
 
+    def draws(self, features: Floats, num: int, seed: int) -> Floats:
+        """Noise-free functions drawn from the process, at M rows of features [M, F]: [num, M]."""
+        with one_thread():
+            mean, covariance = self._process.predict(features, return_cov=True)
+            covariance = covariance - self.noise * np.eye(len(features))
+            # As numpy draws, but for a matrix that rounding has left with negative eigenvalues.
+            values, vectors = np.linalg.eigh(covariance)
+            normal = np.random.default_rng(seed).standard_normal((num, len(features)))
+            drawn: Floats = mean + self._offset + (normal * np.sqrt(np.maximum(values, 0.0))) @ vectors.T
+        return drawn
+
     def believing(self, features: Floats) -> "Process":
         """The process as if these rows [M, F] had come out at their mean: only its uncertainty changes.
 

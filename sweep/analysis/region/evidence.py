@@ -1,5 +1,6 @@
 """What all answers about a study rest on: its trials, what it searched, and the model of the boundary, made once."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -22,6 +23,26 @@ MIN_TRAININGS = 8
 """Fewer trainings make no map."""
 MIN_SETTINGS = 6
 """Fewer settings make no map, however many seeds they have: with these, four fifths of them can still be fitted."""
+
+
+@dataclass(frozen=True)
+class _End:
+    """What became of a training that tells."""
+
+    setting: Settings
+    margin: float
+    broke: bool | None
+    """None where nobody can tell."""
+    near: Side
+    """The edge that one which was only just stable is near by."""
+
+
+def _far(end: _End, other: Side) -> float:
+    """The margin of a training that did not fail on a side: no measure of it where the training failed, or nearly did,
+    on the other one."""
+    if end.margin >= 0:
+        return -UNMEASURED_MARGIN
+    return min(end.margin, -UNMEASURED_MARGIN) if end.near is other else end.margin
 
 
 @dataclass(frozen=True, eq=False)
@@ -113,7 +134,7 @@ class Evidence:
     @cached_property
     def breaking(self) -> MarginModel | NotKnown:
         """The model of breaking alone: its P(stable) is the chance that a training does not break, learn it or not."""
-        if isinstance(self.model, NotKnown) or self.breaking_rows[1] == [margin for _, margin, _ in self._ends]:
+        if isinstance(self.model, NotKnown) or self.breaking_rows[1] == [end.margin for end in self._ends]:
             # Every failure is one that broke.
             return self.model
         return informative(self.space, *self.breaking_rows)
@@ -135,26 +156,46 @@ class Evidence:
         A failed training whose side nobody can tell is left out; where that is most of them, all count as broken. Of
         one that was merely too slow, or only memorised, the distance was not measured.
         """
-        known = [(setting, margin, broke) for setting, margin, broke in self._ends if broke is not None]
-        margins = [margin if margin < 0 or broke else -UNMEASURED_MARGIN for _, margin, broke in known]
-        return [setting for setting, *_ in known], margins
+        known = [end for end in self._ends if end.broke is not None]
+        margins = [end.margin if end.broke else _far(end, Side.TOO_COLD) for end in known]
+        return [end.setting for end in known], margins
 
     @cached_property
     def learning_rows(self) -> tuple[list[Settings], list[float]]:
         """Settings of the trainings that did not break, and their distances from learning: negative = learned."""
-        unbroken = [(setting, margin) for setting, margin, broke in self._ends if broke is False]
-        return [setting for setting, _ in unbroken], [margin for _, margin in unbroken]
+        unbroken = [end for end in self._ends if end.broke is False]
+        margins = [end.margin if end.margin >= 0 else _far(end, Side.TOO_HOT) for end in unbroken]
+        return [end.setting for end in unbroken], margins
 
     @cached_property
-    def _ends(self) -> list[tuple[Settings, float, bool | None]]:
-        """Of each row of `telling`: settings, margin, and whether it broke; None where nobody can tell."""
+    def _ends(self) -> list["_End"]:
+        """Of each row of `telling`."""
         ids = self.telling["trial_id"].astype(str)
         margins: list[float] = self.telling["margin"].astype(float).tolist()
         sides = [self.sides.get(i) if margin >= 0 else None for i, margin in zip(ids, margins, strict=True)]
         untold, failed = sides.count(Side.UNTOLD), sum(margin >= 0 for margin in margins)
         broke: dict[Side | None, bool | None] = {Side.TOO_HOT: True, Side.UNTOLD: True if 2 * untold > failed else None}
-        rows = zip(self.settings, margins, sides, strict=True)
-        return [(setting, margin, broke.get(side, False)) for setting, margin, side in rows]
+        return [
+            _End(setting, margin, broke.get(side, False), near)
+            for setting, margin, side, near in zip(
+                self.settings, margins, sides, self._near_sides(margins), strict=True
+            )
+        ]
+
+    def _near_sides(self, margins: Sequence[float]) -> list[Side]:
+        """Which edge each training that was only just stable is near by; untold for all others."""
+        found = [Side.UNTOLD] * len(margins)
+        if self.lr is None or isinstance(self.model, NotKnown) or self.model.encoding.axis(self.lr.path) is None:
+            return found
+        close = [
+            row
+            for row, (setting, margin) in enumerate(zip(self.settings, margins, strict=True))
+            if -UNMEASURED_MARGIN < margin < 0 and self.lr.path in setting
+        ][:MAX_PLACED]
+        near = sides_by_neighbours(self.model, self.lr.path, [self.settings[row] for row in close])
+        for row, side in zip(close, near, strict=True):
+            found[row] = side
+        return found
 
     @cached_property
     def sides(self) -> dict[str, Side]:

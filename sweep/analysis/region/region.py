@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from sweep.analysis.region.contrast import Contrast, contrasts
 from sweep.analysis.region.evidence import MIN_SETTINGS, MIN_TRAININGS, Evidence
 from sweep.analysis.region.influence import Influence, Interaction, influences
 from sweep.analysis.region.slices import active, edge_slices, nearest_slice, typical
@@ -176,6 +177,8 @@ class Region:
     not logarithmic)."""
     num_trainings: int
     """Those that the model learned from."""
+    contrasts: tuple[Contrast, ...] = ()
+    """How far the hot edges of the panel setting's values lie apart, at the typical place of all others."""
     others: tuple[Plane, ...] = ()
     """P(stable) over every other pair of numeric settings, those first that decide most; MAX_PLANES at most."""
 
@@ -225,6 +228,9 @@ def region(evidence: Evidence) -> Region | NotKnown:
         learn_calibration=_calibration_of_part(model.encoding, *evidence.learning_rows),
         open_width=mean_width(model, along_path, _NUM_OPEN_SLICES, _SEED),
         num_trainings=len(model.left_out()[1]),
+        contrasts=contrasts(breaking, along_path, panel.path, model.encoding.space[panel.path].ends, middle)
+        if panel
+        else (),
         others=_others(chances, (along, y), panel, middle, [by_path[path] for path in order]),
     )
 

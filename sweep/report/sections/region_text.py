@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from sweep.analysis.figures.stability_map import MapInfo
+from sweep.analysis.region.contrast import LEVEL, Contrast
 from sweep.analysis.region.region import MapCalibration, Region, RegionPanel
 from sweep.analysis.trials.columns import common_value
 from sweep.records import NotKnown
@@ -48,6 +49,7 @@ def map_content(view: View) -> Content:
             "ended": exploration_ended(view),
             "volumes": region.volumes if region else (),
             "edges": edge_table(region, view.names) if region else None,
+            "contrasts": contrast_lines(region) if region else [],
             "learned": learned_text(view),
             "reliability": reliability_text(region) if region else "",
         },
@@ -153,6 +155,27 @@ def fixed_text(region: Region, grids: Sequence[RegionPanel], names: Mapping[str,
     if len(set(texts.values())) == 1 and len(texts) == len(grids):
         return f"The colours are for {next(iter(texts.values()))}."
     return f"The colours are for {'; '.join(f'{text} ({level})' for level, text in texts.items())}."
+
+
+def contrast_lines(region: Region) -> list[str]:
+    """How far the hot edges of two categories lie apart, a sentence each."""
+    if region.panel is None:
+        return []
+    unit = " decades" if region.along.log else ""
+    return [
+        f"The hot edge of {region.panel.name} {value_text(one.level)} lies {abs(one.distance):.2f}{unit} "
+        f"{'above' if one.distance > 0 else 'below'} that of {value_text(one.reference)} ({percent(LEVEL)} interval "
+        f"{one.low:+.2f} to {one.high:+.2f}): {_contrast_reading(one, unit)}"
+        for one in region.contrasts
+    ]
+
+
+def _contrast_reading(one: Contrast, unit: str) -> str:
+    if one.at_end:
+        return "one of them may lie beyond the searched range."
+    if one.is_told:
+        return f"{'higher' if one.distance > 0 else 'lower'} beyond chance."
+    return f"no difference can be told, and one of more than {number(max(-one.low, one.high), 2)}{unit} is unlikely."
 
 
 def learned_text(view: View) -> str:

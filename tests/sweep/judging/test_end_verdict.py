@@ -523,7 +523,9 @@ def test_the_largest_numbers_of_both_signs_fit_into_a_checkpoint() -> None:
     assert monitor.finish().stop_step is None
 
 
-@pytest.mark.parametrize(("end", "learning"), [(1.2, Learning.LEARNED), (2.7, Learning.LITTLE), (3.3, Learning.NOTHING)])
+@pytest.mark.parametrize(
+    ("end", "learning"), [(1.2, Learning.LEARNED), (2.7, Learning.LITTLE), (3.3, Learning.NOTHING)]
+)
 def test_a_training_that_learned_less_than_was_asked_is_not_said_to_have_learned_nothing(end, learning) -> None:
     monitor = StabilityMonitor(RunContext(l_const=3.3), MonitorConfig(stable_below=0.7))
     for step, loss in enumerate(noisy(exponential(300, 6.0, end), 0), start=1):

@@ -238,7 +238,9 @@ def test_the_leaders_race_until_one_is_better_beyond_chance_or_the_budget_is_spe
 
 def test_leaders_are_not_the_same_place_twice(tmp_path) -> None:
     rates = "search: {kind: random, try_first: [{lr: 1e-3}, {lr: 1.1e-3}, {lr: 1.2e-3}, {lr: 3e-2}]}"
-    session = begin(tmp_path, RACE.replace("search: {kind: random, seed: 3}", rates.replace("lr:", "training.optimizer.lr:")))
+    session = begin(
+        tmp_path, RACE.replace("search: {kind: random, seed: 3}", rates.replace("lr:", "training.optimizer.lr:"))
+    )
     leaders = set()
     while (job := session.next_job()) is not None:
         lr = job.settings["training.optimizer.lr"]

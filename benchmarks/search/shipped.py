@@ -1,15 +1,15 @@
-"""Does the shipped study answer? Run it with three search seeds, and hold its map and its answer against fresh trainings.
+"""Does the shipped study answer? Run with three search seeds, its map and its answer are held against fresh trainings.
 
     python -m benchmarks.search.shipped --work DIR    # about an hour on two quiet CPU cores; the same command goes on
 
-| asked                                                                     | held against                              |
-|---------------------------------------------------------------------------|-------------------------------------------|
-| how many trainings, in how long                                           | the clock                                 |
-| how far the map foretells settings left out                               | the report's own score, per search seed   |
-| does the recommended setting train alike in every seed                    | six seeds that no search has used         |
-| is another leading setting better                                         | the five best ranked, over the same seeds |
-| where is the hot edge of each precision                                   | a dense grid of learning rates, all others |
-|                                                                           | at the study's own values, three seeds     |
+| asked                                                | held against                                               |
+|------------------------------------------------------|------------------------------------------------------------|
+| how many trainings, in how long                      | the clock                                                  |
+| how far the map foretells settings left out          | the report's own score                                     |
+| does the recommended setting train alike every time  | six seeds that no search has used                          |
+| is another leading setting better                    | the five best ranked, over the same seeds                  |
+| where is the hot edge of each precision              | a dense grid of learning rates, three seeds, all else at   |
+|                                                      | the study file's own values                                |
 
 Every training is one of the tool itself. Prints the tables and writes benchmarks/search/shipped.md.
 """
@@ -38,7 +38,8 @@ from sweep.boundary.edges import edges
 from sweep.boundary.model import MarginModel
 from sweep.records import NotKnown
 from sweep.store import read_trials
-from sweep.study.reading import StoredStudy, read_study
+from sweep.study.reading import read_study
+from sweep.wording import number
 
 REPORT = Path(__file__).with_suffix(".md")
 STUDY = Path(__file__).parents[2] / "studies" / "teacher_stability.yaml"
@@ -54,24 +55,23 @@ LR, PRECISION = "training.optimizer.lr", "training.precision.kind"
 class Answered:
     """One finished study, read as its report reads it."""
 
-    folder: Path
-    stored: StoredStudy
     trials: pd.DataFrame
     evidence: Evidence
     region: Region
     answer: Recommendation
+    seconds: float
+    """How long it took."""
 
 
-def read(folder: Path) -> Answered:
+def read(folder: Path, seconds: float) -> Answered:
     """A results folder of a search."""
-    stored, trials = read_study(folder), read_trials(folder)
-    study = stored.study
+    study, trials = read_study(folder).study, read_trials(folder)
     evidence = Evidence(trials, study.searched)
     found = region(evidence)
     if isinstance(found, NotKnown):
         raise SystemExit(f"{folder}: {found.why}")
     answer = recommend(evidence, study.objective, Rule(study.safety.lr_factor, study.safety.p_stable), study)
-    return Answered(folder, stored, trials, evidence, found, answer)
+    return Answered(trials, evidence, found, answer, seconds)
 
 
 def train(content: dict[str, Any], name: str, work: Path) -> tuple[Path, float]:
@@ -128,12 +128,8 @@ def skill(score: Any) -> float:
     return math.nan if score is None else 1 - score.brier / score.base_brier
 
 
-def lines(work: Path, study: Path) -> Iterator[str]:
-    """Trains what is missing; the report."""
-    content = yaml.safe_load(study.read_text(encoding="utf-8"))
-    yield "| search seed | trainings | minutes | skill | of breaking | of learning | ECE | true chances up to | recommended |"
-    yield "|---|---|---|---|---|---|---|---|---|"
-    searches, skills = [], []
+def searches(content: dict[str, Any], work: Path) -> Iterator[Answered]:
+    """The study under each search seed; beside its folder stands how long it took."""
     for seed in SEARCH_SEEDS:
         own = copy.deepcopy(content)
         own["search"]["seed"] = seed
@@ -141,35 +137,46 @@ def lines(work: Path, study: Path) -> Iterator[str]:
         took = work / f"search_{seed}.seconds"
         if not took.exists():
             took.write_text(f"{seconds:.0f}", encoding="utf-8")
-        one = read(folder)
-        searches.append(one)
-        c = one.region.calibration
-        skills.append(skill(c))
+        yield read(folder, float(took.read_text(encoding="utf-8")))
+
+
+def map_lines(every: Sequence[Answered]) -> Iterator[str]:
+    """How well each map foretells what it has not seen."""
+    yield "| search seed | trainings | minutes | skill | breaking | learning | ECE | true chances up to | answer |"
+    yield "|---|---|---|---|---|---|---|---|---|"
+    for seed, one in zip(SEARCH_SEEDS, every, strict=True):
+        found = one.region.calibration
         parts = " | ".join(
             f"{skill(part):.2f}" for part in (one.region.break_calibration, one.region.learn_calibration)
         )
-        setting = ", ".join(
-            f"{value:.3g}" if isinstance(value, float) else str(value) for value in one.answer.setting.values()
-        )
+        values = (number(v) if isinstance(v, float) else str(v) for v in one.answer.setting.values())
         yield (
-            f"| {seed} | {len(one.trials)} | {float(took.read_text()) / 60:.1f} | {skills[-1]:.2f} | {parts} "
-            f"| {100 * c.ece:.1f} | {100 * c.chance_ece:.1f} | {setting} ({one.answer.status}) |"
+            f"| {seed} | {len(one.trials)} | {one.seconds / 60:.1f} | {skill(found):.2f} | {parts} "
+            f"| {100 * found.ece:.1f} | {100 * found.chance_ece:.1f} | {', '.join(values)} ({one.answer.status}) |"
         )
+    skills = [skill(one.region.calibration) for one in every]
     yield f"\nMean skill {np.mean(skills):.2f} ({min(skills):.2f} to {max(skills):.2f})."
-    yield f"\nThe five best ranked settings of each search, {NUM_FRESH} fresh seeds each; the recommended one first:\n"
-    yield "| search seed | rank | stable | WER, mean | WER, worst | training loss, lowest to highest | factor |"
+
+
+def leader_lines(content: dict[str, Any], work: Path, every: Sequence[Answered]) -> Iterator[str]:
+    """The best ranked settings of each search over fresh seeds."""
+    yield f"The {NUM_LEADERS} best ranked settings of each search over {NUM_FRESH} fresh seeds; first the recommended:\n"
+    yield "| search seed | rank | stable | WER, mean | WER, worst | training loss | factor |"
     yield "|---|---|---|---|---|---|---|"
-    for seed, one in zip(SEARCH_SEEDS, searches, strict=True):
-        ranked = [one.answer.chosen, *one.answer.alternatives][:NUM_LEADERS]
-        settings = [{k: v for k, v in c.group.setting.items() if v is not None} for c in ranked if c is not None]
+    for seed, one in zip(SEARCH_SEEDS, every, strict=True):
+        ranked = [c for c in (one.answer.chosen, *one.answer.alternatives) if c is not None][:NUM_LEADERS]
+        settings = [{path: v for path, v in c.group.setting.items() if v is not None} for c in ranked]
         folder, _ = train(repeated(content, settings, FRESH_SEED, NUM_FRESH), f"leaders_{seed}", work)
-        trials = read_trials(folder)
-        for rank, (_, rows) in enumerate(trials.groupby("group"), start=1):
-            loss, wer = rows["final_train_loss"].astype(float), rows["wer"].astype(float)
+        for rank, (_, rows) in enumerate(read_trials(folder).groupby("group"), start=1):
+            loss, wer = rows["final_train_loss"].astype(float), 100 * rows["wer"].astype(float)
             yield (
-                f"| {seed} | {rank} | {int(rows['stable'].sum())} of {len(rows)} | {100 * wer.mean():.1f} % | {100 * wer.max():.1f} % "
-                f"| {loss.min():.3f} to {loss.max():.3f} | {loss.max() / loss.min():.1f} |"
+                f"| {seed} | {rank} | {int(rows['stable'].sum())} of {len(rows)} | {wer.mean():.1f} % "
+                f"| {wer.max():.1f} % | {loss.min():.4f} to {loss.max():.4f} | {loss.max() / loss.min():.1f} |"
             )
+
+
+def edge_lines(content: dict[str, Any], work: Path, every: Sequence[Answered]) -> Iterator[str]:
+    """The hot edge of each precision: of a dense grid, and of each map."""
     at = usual(content)
     num = round(GRID_POINTS_A_DECADE * math.log10(GRID_ABOVE / GRID_BELOW)) + 1
     rates = [float(f"{rate:.3g}") for rate in np.geomspace(GRID_BELOW, GRID_ABOVE, num)]
@@ -177,17 +184,31 @@ def lines(work: Path, study: Path) -> Iterator[str]:
     settings = [{**at, PRECISION: p, LR: rate} for p, rate in itertools.product(precisions, rates)]
     folder, _ = train(repeated(content, settings, GRID_SEED, NUM_GRID_SEEDS), "grid", work)
     trials = read_trials(folder)
-    yield f"\nHot edges: {num} learning rates from {rates[0]} to {rates[-1]}, {NUM_GRID_SEEDS} seeds each, and the maps' own (decades off):\n"
-    yield "| precision | grid | " + " | ".join(f"search {seed}: stable, breaking" for seed in SEARCH_SEEDS) + " |"
+    yield (
+        f"Hot edges of {num} learning rates from {rates[0]} to {rates[-1]}, {NUM_GRID_SEEDS} seeds each, and those of "
+        "the maps (decades off), of what is stable and of what breaks:\n"
+    )
+    yield "| precision | grid | " + " | ".join(f"search seed {seed}" for seed in SEARCH_SEEDS) + " |"
     yield "|---|---|" + "---|" * len(SEARCH_SEEDS)
     for precision in precisions:
         truth = grid_edge(trials[trials[PRECISION] == precision])
         cells = []
-        for one in searches:
+        for one in every:
             models = (one.evidence.model, one.evidence.breaking)
             found = [map_edge(m, {**at, PRECISION: precision}) for m in models if isinstance(m, MarginModel)]
             cells.append(", ".join(f"{10**edge:.3g} ({edge - truth:+.2f})" for edge in found))
         yield f"| {precision} | {10**truth:.3g} | " + " | ".join(cells) + " |"
+
+
+def lines(work: Path, study: Path) -> Iterator[str]:
+    """Trains what is missing; the report."""
+    content = yaml.safe_load(study.read_text(encoding="utf-8"))
+    every = list(searches(content, work))
+    yield from map_lines(every)
+    yield ""
+    yield from leader_lines(content, work, every)
+    yield ""
+    yield from edge_lines(content, work, every)
 
 
 def main() -> None:
@@ -204,7 +225,7 @@ def main() -> None:
         print(line, flush=True)
         text.append(line)
     if arguments.study == STUDY:
-        head = f"<!-- Written by python -m benchmarks.search.shipped; CPU, {sys.platform}. -->\n\n# Does the shipped study answer?\n\n"
+        head = "<!-- Written by python -m benchmarks.search.shipped -->\n\n# Does the shipped study answer?\n\n"
         REPORT.write_text(head + "\n".join(text) + "\n", encoding="utf-8")
 
 

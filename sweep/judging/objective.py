@@ -7,7 +7,7 @@ from sweep.records import Metric
 STABLE_CAP = 2.0
 """No stable training is worth more (worse) than this."""
 USUAL_STABLE_BELOW = 0.95
-"""Multiple of the zero-information loss below which a training has to end to be called stable, if nobody says another."""
+"""Multiple of the zero-information loss below which a stable training ends, unless another is given."""
 NEVER_STABLE = 1.05 / USUAL_STABLE_BELOW
 """Multiple of that bound where the distance is 0: noise of the last losses does not carry a stable training there."""
 UNSTABLE_INTERIM = 3.0
@@ -63,8 +63,8 @@ def margin(
     """Signed distance from instability in [-1, 1]; negative is stable.
 
     A training that ran to its end lies at `log10(end_loss / (NEVER_STABLE stable_below l_const))`; one that was
-    stopped, and is not stable, at `0.3 + 0.7 (1 - survived_rate)`. The sign always agrees with the verdict: where the distance does
-    not, or cannot be known, it is 0.01, the smallest that has a sign.
+    stopped, and is not stable, at `0.3 + 0.7 (1 - survived_rate)`. The sign always agrees with the verdict: where the
+    distance does not, or cannot be known, it is 0.01, the smallest that has a sign.
 
     Args:
         stable: the verdict.

@@ -22,34 +22,21 @@ It works in plain Optuna. Each trial says how far it was from instability:
 
 import math
 from collections.abc import Container, Mapping, Sequence
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import optuna
-from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.distributions import BaseDistribution
 from optuna.samplers import BaseSampler, RandomSampler
 from optuna.trial import FrozenTrial, TrialState
-from pydantic import TypeAdapter
 
 from sweep.boundary.edges import mean_width
 from sweep.boundary.encoding import Encoding, Floats, edge_path
 from sweep.boundary.model import MIN_ROWS, MarginModel
 from sweep.boundary.result import MIN_STABLE, ResultModel
 from sweep.records import SearchMode
-from sweep.search.distributions import distribution
-from sweep.space import (
-    MAX_VALUES,
-    Choice,
-    Dimension,
-    Grid,
-    Integer,
-    LogUniform,
-    Settings,
-    Space,
-    Uniform,
-    contains,
-    is_active,
-)
+from sweep.search.parameters import Given, Parameters
+from sweep.space import Settings, is_active
 
 SAFE_ENOUGH = 0.85
 """An exploiting trial is expected to be stable with at least this probability, so that few diverge."""
@@ -68,8 +55,6 @@ _NUM_SLICES = 32
 _ONLY_STABLE_KNOWN = 0.3
 """Stands for the margin of a trial that says only whether it was stable, or says so with the wrong sign."""
 
-_DIMENSION = TypeAdapter[Dimension](Dimension)
-
 
 class StabilitySampler(BaseSampler):
     """Start-up on Sobol points, then the boundary, then (in part) the best result inside the stable region.
@@ -84,7 +69,7 @@ class StabilitySampler(BaseSampler):
 
     def __init__(
         self,
-        space: Mapping[str, Dimension | BaseDistribution | Mapping[str, Any]] | None = None,
+        space: Mapping[str, Given] | None = None,
         seed: int | None = None,
         *,
         mode: SearchMode = "balanced",
@@ -92,6 +77,7 @@ class StabilitySampler(BaseSampler):
         stop_width: float = 0.25,
         randomised: bool = True,
         along: str | None = None,
+        failed_is_unstable: bool = False,
     ) -> None:
         """Prepares a sampler; it keeps no state that a study does not hold.
 
@@ -108,7 +94,25 @@ class StabilitySampler(BaseSampler):
             randomised: whether the straddle rule's z is drawn for each trial; else it is 1.96.
             along: the dimension along which edges are told; None: the learning rate (the name's last part is `lr` or
                 `learning_rate`), else the first numeric one.
+            failed_is_unstable: whether a trial that failed (its objective raised, or returned NaN) or was pruned, and
+                says nothing of its stability, counts as an unstable one; else it says nothing.
+
+        Raises:
+            ValueError: an argument is wrong; which one is named.
         """
+        if mode not in get_args(SearchMode):
+            raise ValueError(f"mode must be one of {', '.join(get_args(SearchMode))}, got {mode!r}")
+        if num_startup < 1:
+            raise ValueError(f"num_startup must be at least 1, got {num_startup}")
+        if not stop_width >= 0:
+            raise ValueError(f"stop_width must be at least 0, got {stop_width}")
+        if seed is not None and seed < 0:
+            raise ValueError(f"seed must be at least 0, got {seed}")
+        if space is not None and along is not None:
+            if along not in space:
+                raise ValueError(f"along = {along!r} is no parameter of the space: it has {', '.join(space)}")
+            if Encoding(Parameters(space).space).axis(along) is None:
+                raise ValueError(f"along = {along!r} has no order: edges lie along a number")
         self._given = space
         self._seed = int(np.random.SeedSequence().generate_state(1)[0]) if seed is None else seed
         self._mode: SearchMode = mode
@@ -116,12 +120,16 @@ class StabilitySampler(BaseSampler):
         self._stop_width = stop_width
         self._randomised = randomised
         self._along = along
+        self._failed_is_unstable = failed_is_unstable
         self._fitted: tuple[object, MarginModel | None] = (None, None)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Without the model, which is fitted anew where it is needed: it can be neither pickled nor copied."""
+        return {**self.__dict__, "_fitted": (None, None)}
 
     def infer_relative_search_space(self, study: optuna.Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
         """Every parameter that is known, the conditional ones too."""
-        known = self._known(study)
-        return {n: g if isinstance(g, BaseDistribution) else distribution(_dimension(g)) for n, g in known.items()}
+        return self._parameters(study).distributions
 
     def sample_relative(
         self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
@@ -134,8 +142,9 @@ class StabilitySampler(BaseSampler):
         _check_one_objective(study)
         if not search_space:
             return {}
+        parameters = self._parameters(study)
         # A wrapper such as Optuna's PartialFixedSampler asks for a part of the parameters.
-        proposed = self._propose(study, trial, search_space)
+        proposed = parameters.params(self._propose(study, parameters, trial, search_space))
         return {name: value for name, value in proposed.items() if name in search_space}
 
     def sample_independent(
@@ -156,39 +165,46 @@ class StabilitySampler(BaseSampler):
         Raises:
             ValueError: too few trials of the study have finished, or a setting does not lie in the space.
         """
-        encoding = self._encoding(study)
+        parameters = self._parameters(study)
+        trials = study.get_trials(deepcopy=False)
+        # Without a given space, what some trials did without is a condition of the program's own.
+        optional = {
+            name
+            for name in parameters.space
+            if self._given is None and any(t.params.keys() - {name} == t.params.keys() for t in trials if t.params)
+        }
         for setting in params:
-            _check_setting(setting, encoding.space)
+            _check_setting(setting, parameters, optional)
         if not params:
             return np.empty(0)
-        model = self._model(study, encoding)
+        model = self._model(study, parameters)
         if model is None:
-            raise ValueError(
-                f"P(stable) needs {MIN_ROWS} finished trials with the user attribute 'margin', "
-                f"got {len(_rows(study.get_trials(deepcopy=False)))}"
-            )
-        return model.p_stable(params)
+            num = len(self._rows(parameters, trials))
+            raise ValueError(f"P(stable) needs {MIN_ROWS} finished trials with the user attribute 'margin', got {num}")
+        return model.p_stable([parameters.setting(setting) for setting in params])
 
     def open_width(self, study: optuna.Study) -> float:
         """Mean width of an edge, from P(stable) = 0.9 to 0.1 (see `stop_width`); NaN while there is no model."""
-        encoding = self._encoding(study)
-        along = self._along or edge_path(encoding)
-        model = self._model(study, encoding)
+        parameters = self._parameters(study)
+        along = self._along or edge_path(Encoding(parameters.space))
+        model = self._model(study, parameters)
         if model is None or along is None:
             return math.nan
         return mean_width(model, along, _NUM_SLICES, self._seed)
 
     def is_mapped(self, study: optuna.Study) -> bool:
         """Whether the boundary is known well enough; never during the start-up or where all trials ended alike."""
-        told = [margins for t in study.get_trials(deepcopy=False) if t.state.is_finished() and (margins := _margins(t))]
+        finished = [t for t in study.get_trials(deepcopy=False) if t.state.is_finished()]
+        told = [margins for t in finished if (margins := self._margins(t))]
         if self._mode == "exploit" or len(told) < self._num_startup or len({max(m) < 0 for m in told}) < 2:
             return False
         return self.open_width(study) < self._stop_width
 
     def is_used_up(self, study: optuna.Study) -> bool:
         """Whether the space is finite and each of its settings was asked for."""
-        every = self._encoding(study).all_settings(_NUM_CANDIDATES)
-        tried = [t.params for t in study.get_trials(deepcopy=False)]
+        parameters = self._parameters(study)
+        every = Encoding(parameters.space).all_settings(_NUM_CANDIDATES)
+        tried = [parameters.setting(t.params) for t in study.get_trials(deepcopy=False)]
         return every is not None and all(setting in tried for setting in every)
 
     def stop_when_mapped(self, study: optuna.Study, trial: FrozenTrial) -> None:
@@ -196,52 +212,75 @@ class StabilitySampler(BaseSampler):
         if self.is_mapped(study):
             study.stop()
 
-    def _propose(self, study: optuna.Study, trial: FrozenTrial, asked: Container[str]) -> Settings:
-        encoding = self._encoding(study)
+    def _propose(
+        self, study: optuna.Study, parameters: Parameters, trial: FrozenTrial, asked: Container[str]
+    ) -> Settings:
+        encoding = Encoding(parameters.space)
         rng = np.random.default_rng([self._seed, trial.number])
         trials = study.get_trials(deepcopy=False)
-        model = self._model(study, encoding)
+        model = self._model(study, parameters)
+        held = parameters.setting(_held(trials, trial, parameters, asked))
         if trial.number < self._num_startup or model is None:
-            return encoding.sobol(trial.number + 1, self._seed)[-1]
-        pending = [t.params for t in trials if t.state == TrialState.RUNNING and t.number != trial.number and t.params]
+            return _holding([encoding.sobol(trial.number + 1, self._seed)[-1]], held, parameters)[0]
+        pending = [
+            parameters.setting(t.params)
+            for t in trials
+            if t.state == TrialState.RUNNING and t.number != trial.number and t.params
+        ]
+        tried = [parameters.setting(t.params) for t in trials if t.params]
         if self._exploits(trial.number):
-            chosen = self._most_improving(study, encoding, model, pending, rng)
+            chosen = self._most_improving(study, parameters, model, pending, held, rng)
             if chosen is not None:
                 return chosen
-        candidates = _candidates(encoding, trials, None, rng)
+        candidates = _holding(_candidates(encoding, tried, None, rng), held, parameters)
         features = encoding.encode(candidates)
         mean, std = model.believing(pending).predict(features)
         z = _BOLDNESS * math.sqrt(rng.chisquare(2)) if self._randomised else 1.96
         # Trials crowded on an edge teach nothing new, and an edge between close neighbours looks like noise.
-        # Only the parameters asked for tell trials apart.
-        columns = [owner in asked for owner in encoding.owners]
-        tried = encoding.encode([t.params for t in trials if t.params])
-        near = _distance(features[:, columns], tried[:, columns]) < _RESOLUTION
+        near = _distance(features, encoding.encode(tried)) < _RESOLUTION
         worth = z * std - np.abs(mean)
         return candidates[int(np.argmax(worth if near.all() else np.where(near, -np.inf, worth)))]
 
-    def _known(self, study: optuna.Study) -> Mapping[str, Dimension | BaseDistribution | Mapping[str, Any]]:
+    def _parameters(self, study: optuna.Study) -> Parameters:
         if self._given is not None:
-            return self._given
+            return Parameters(self._given)
         found: dict[str, BaseDistribution] = {}
         for trial in study.get_trials(deepcopy=False):
             if trial.state != TrialState.WAITING:
                 found |= trial.distributions
-        return found
+        return Parameters(found)
 
-    def _encoding(self, study: optuna.Study) -> Encoding:
-        return Encoding({name: _dimension(given) for name, given in self._known(study).items()})
-
-    def _model(self, study: optuna.Study, encoding: Encoding) -> MarginModel | None:
+    def _model(self, study: optuna.Study, parameters: Parameters) -> MarginModel | None:
         """The model of the study's finished trials; None where there are too few."""
-        trials = study.get_trials(deepcopy=False)
-        rows = _rows(trials)
+        encoding = Encoding(parameters.space)
+        rows = self._rows(parameters, study.get_trials(deepcopy=False))
         key = (study.study_name, encoding.owners, [(list(s.items()), margin) for s, margin in rows])
         if key != self._fitted[0]:
             enough = len(rows) >= MIN_ROWS
             model = MarginModel(encoding, [s for s, _ in rows], [m for _, m in rows]) if enough else None
             self._fitted = (key, model)
         return self._fitted[1]
+
+    def _rows(self, parameters: Parameters, trials: Sequence[FrozenTrial]) -> list[tuple[Settings, float]]:
+        """Settings and margin of each finished training.
+
+        Raises:
+            ValueError: trials have finished, and not one of them says how stable it was.
+        """
+        finished = [t for t in trials if t.state.is_finished()]
+        rows = [(parameters.setting(t.params), margin) for t in finished for margin in self._margins(t)]
+        if not rows and sum(t.state == TrialState.COMPLETE for t in trials) >= MIN_ROWS:
+            raise ValueError(
+                "none of the finished trials says how stable it was: in the objective, call "
+                "trial.set_user_attr('margin', m) with m in [-1, 1], negative for a stable training"
+            )
+        return rows
+
+    def _margins(self, trial: FrozenTrial) -> list[float]:
+        """The margins that a finished trial tells, one a seed; none where it tells nothing."""
+        told = _told_margins(trial)
+        ended_badly = trial.state in (TrialState.FAIL, TrialState.PRUNED)
+        return [_ONLY_STABLE_KNOWN] if not told and ended_badly and self._failed_is_unstable else told
 
     def _exploits(self, number: int) -> bool:
         if self._mode == "balanced":
@@ -251,9 +290,10 @@ class StabilitySampler(BaseSampler):
     def _most_improving(
         self,
         study: optuna.Study,
-        encoding: Encoding,
+        parameters: Parameters,
         model: MarginModel,
-        pending: Sequence[Mapping[str, Any]],
+        pending: Sequence[Settings],
+        held: Settings,
         rng: np.random.Generator,
     ) -> Settings | None:
         """The setting, among those that are likely stable, that is expected to improve the best result most.
@@ -263,15 +303,17 @@ class StabilitySampler(BaseSampler):
         trials = study.get_trials(deepcopy=False)
         sign = 1.0 if study.direction == optuna.study.StudyDirection.MINIMIZE else -1.0
         stable = [
-            (t.params, sign * t.value)
+            (parameters.setting(t.params), sign * t.value)
             for t in trials
-            if t.value is not None and math.isfinite(t.value) and (_worst(_margins(t)) or 0.0) < 0
+            if t.value is not None and math.isfinite(t.value) and max(_told_margins(t), default=0.0) < 0
         ]
         if len(stable) < MIN_STABLE:
             return None
         settings, results = zip(*stable, strict=True)
         best = settings[int(np.argmin(results))]
-        candidates = _candidates(encoding, trials, best, rng)
+        encoding = Encoding(parameters.space)
+        tried = [parameters.setting(t.params) for t in trials if t.params]
+        candidates = _holding(_candidates(encoding, tried, best, rng), held, parameters)
         features = encoding.encode(candidates)
         p = model.p_stable_features(features)
         likely = p >= SAFE_ENOUGH
@@ -286,25 +328,53 @@ def _check_one_objective(study: optuna.Study) -> None:
         raise ValueError("StabilitySampler needs a study with one objective, got several directions")
 
 
-def _check_setting(setting: Mapping[str, Any], space: Space) -> None:
-    unknown = [name for name in setting if name not in space]
+def _check_setting(given: Mapping[str, Any], parameters: Parameters, optional: Container[str]) -> None:
+    space = parameters.space
+    unknown = [name for name in given if name not in space]
     if unknown:
         raise ValueError(f"{unknown[0]!r} is no parameter of the study: it has {', '.join(space)}")
-    for name, dimension in space.items():
-        if name not in setting:
-            if is_active(dimension, dict(setting)):
-                raise ValueError(f"the setting {dict(setting)} lacks the parameter {name!r}")
-        elif not contains(dimension, setting[name]):
-            raise ValueError(f"{name} = {setting[name]!r} lies outside of what the study searches")
+    for name, value in given.items():
+        if not parameters.holds(name, value):
+            raise ValueError(f"{name} = {value!r} lies outside of what the study searches")
+    setting = parameters.setting(given)
+    lacking = [name for name, dim in space.items() if name not in given and is_active(dim, setting)]
+    if missing := [name for name in lacking if name not in optional]:
+        raise ValueError(f"the setting {dict(given)} lacks the parameter {missing[0]!r}")
+
+
+def _held(
+    trials: Sequence[FrozenTrial], trial: FrozenTrial, parameters: Parameters, asked: Container[str]
+) -> dict[str, Any]:
+    """Values that this trial has already, or will have: of an enqueued one, and those that a wrapper fixes."""
+    fixed: dict[str, Any] = {
+        name: value for name, value in trial.system_attrs.get("fixed_params", {}).items() if name in parameters.space
+    }
+    for name in parameters.space:
+        if name not in asked and name not in fixed:
+            # What a wrapper fixes is not told; the newest trial that has it knows.
+            newest = next((t for t in reversed(trials) if name in t.params and t.number != trial.number), None)
+            if newest is not None:
+                fixed[name] = newest.params[name]
+    return {name: value for name, value in fixed.items() if parameters.holds(name, value)}
+
+
+def _holding(candidates: Sequence[Settings], held: Settings, parameters: Parameters) -> list[Settings]:
+    """The candidates with some values held; conditional ones that do not exist under these are left out."""
+    if not held:
+        return list(candidates)
+    found = []
+    for candidate in candidates:
+        setting = {**candidate, **held}
+        found.append({name: value for name, value in setting.items() if is_active(parameters.space[name], setting)})
+    return found
 
 
 def _candidates(
-    encoding: Encoding, trials: Sequence[FrozenTrial], best: Mapping[str, Any] | None, rng: np.random.Generator
+    encoding: Encoding, tried: Sequence[Settings], best: Settings | None, rng: np.random.Generator
 ) -> list[Settings]:
     """Settings to choose from: spread over the space, and some near the best; of a finite space, all that are left."""
     every = encoding.all_settings(_NUM_CANDIDATES)
     if every is not None:
-        tried = [t.params for t in trials if t.params]
         # When all were tried, one of them has to be tried again.
         return [setting for setting in every if setting not in tried] or every
     spread = encoding.sobol(_NUM_CANDIDATES, int(rng.integers(2**31)), overhang=_OVERHANG)
@@ -316,68 +386,33 @@ def _distance(features: Floats, others: Floats) -> Floats:
     return np.asarray(np.sqrt(((features[:, None] - others[None]) ** 2).sum(axis=2).min(axis=1)), dtype=float)
 
 
-def _rows(trials: Sequence[FrozenTrial]) -> list[tuple[dict[str, Any], float]]:
-    """Settings and margin of each finished training.
+def _told_margins(trial: FrozenTrial) -> list[float]:
+    """The margins that a trial tells by itself, one a seed; a margin that is NaN is that of an unstable training.
 
     Raises:
-        ValueError: trials have finished, and not one of them says how stable it was.
+        ValueError: an attribute is of the wrong kind.
     """
-    rows = [(t.params, margin) for t in trials if t.state.is_finished() for margin in _margins(t)]
-    if not rows and sum(t.state == TrialState.COMPLETE for t in trials) >= MIN_ROWS:
-        raise ValueError(
-            "none of the finished trials says how stable it was: in the objective, call "
-            "trial.set_user_attr('margin', m) with m in [-1, 1], negative for a stable training"
-        )
-    return rows
-
-
-def _margins(trial: FrozenTrial) -> list[float]:
-    """The margins that a trial tells, one a seed; none where it tells nothing, or nothing finite."""
     attributes = trial.user_attrs
     stable = attributes.get("stable")
+    if stable is not None and not isinstance(stable, bool | np.bool_):
+        raise ValueError(f"trial {trial.number}: the user attribute 'stable' is {stable!r}; it must be True or False")
     if "margins" in attributes:
-        given = [float(margin) for margin in attributes["margins"]]
+        given = _numbers(trial, "margins", attributes["margins"])
     elif "margin" in attributes:
-        given = [float(attributes["margin"])]
-        if stable is not None and math.isfinite(given[0]) and (given[0] < 0) != bool(stable):
+        given = _numbers(trial, "margin", [attributes["margin"]])
+        if stable is not None and (given[0] < 0) != stable:
             given = [-_ONLY_STABLE_KNOWN if stable else _ONLY_STABLE_KNOWN]
     elif stable is not None:
         given = [-_ONLY_STABLE_KNOWN if stable else _ONLY_STABLE_KNOWN]
     else:
         given = []
-    return [min(max(margin, -1.0), 1.0) for margin in given if math.isfinite(margin)]
+    return [min(max(margin, -1.0), 1.0) for margin in given]
 
 
-def _worst(margins: Sequence[float]) -> float | None:
-    return max(margins, default=None)
-
-
-def _check_listable(given: BaseDistribution, num_steps: float) -> None:
-    if num_steps >= MAX_VALUES:
-        raise ValueError(f"StabilitySampler knows up to {MAX_VALUES} steps of a dimension, got {given}: leave step out")
-
-
-def _dimension(given: Dimension | BaseDistribution | Mapping[str, Any]) -> Dimension:
-    match given:
-        case FloatDistribution(low=low, high=high, log=log, step=step):
-            if low == high or step:
-                _check_listable(given, (high - low) / (step or 1.0))
-                return Grid(grid=tuple(low + (step or 0.0) * k for k in range(round((high - low) / (step or 1.0)) + 1)))
-            return LogUniform(loguniform=(low, high)) if log else Uniform(uniform=(low, high))
-        case IntDistribution(low=low, high=high, log=log, step=step):
-            if low == high or step != 1:
-                _check_listable(given, (high - low) / step)
-                return Grid(grid=tuple(range(low, high + 1, step)))
-            return Integer.model_validate({"int": (low, high), "log": log})
-        case CategoricalDistribution(choices=choices):
-            if any(choice is None for choice in choices):
-                raise ValueError(
-                    f"StabilitySampler knows choices of numbers, texts and booleans, got {choices}: write 'none'"
-                )
-            return Choice.model_validate({"choice": choices})
-        case BaseDistribution():
-            raise ValueError(f"StabilitySampler knows no distribution such as {given}")
-        case Choice() | Grid() | Uniform() | LogUniform() | Integer():
-            return given
-        case _:
-            return _DIMENSION.validate_python(given)
+def _numbers(trial: FrozenTrial, name: str, values: Any) -> list[float]:
+    is_list = isinstance(values, Sequence) and not isinstance(values, str)
+    if not is_list or any(isinstance(v, bool) or not isinstance(v, int | float | np.number) for v in values):
+        kind = "a list of numbers" if name == "margins" else "a number"
+        shown = values[0] if name == "margin" else values
+        raise ValueError(f"trial {trial.number}: the user attribute {name!r} is {shown!r}; it must be {kind}")
+    return [_ONLY_STABLE_KNOWN if math.isnan(value) else float(value) for value in values]

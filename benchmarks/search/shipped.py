@@ -160,7 +160,7 @@ def map_lines(every: Sequence[Answered]) -> Iterator[str]:
 
 def leader_lines(content: dict[str, Any], work: Path, every: Sequence[Answered]) -> Iterator[str]:
     """The best ranked settings of each search over fresh seeds."""
-    yield f"The {NUM_LEADERS} best ranked settings of each search over {NUM_FRESH} fresh seeds; first the recommended:\n"
+    yield f"The {NUM_LEADERS} best ranked settings of each search, {NUM_FRESH} fresh seeds; first the recommended:\n"
     yield "| search seed | rank | stable | WER, mean | WER, worst | training loss | factor |"
     yield "|---|---|---|---|---|---|---|"
     for seed, one in zip(SEARCH_SEEDS, every, strict=True):

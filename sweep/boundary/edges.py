@@ -1,7 +1,7 @@
 """Where along one dimension training stops being stable: its edges, with intervals, in slices of a space."""
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -74,25 +74,35 @@ def slices(encoding: Encoding, along: str, num: int, seed: int) -> list[Settings
     return [{path: value for path, value in setting.items() if path != along} for setting in found[:num]]
 
 
-def mean_width(model: MarginModel, along: str, num_slices: int, seed: int) -> float:
-    """Mean over slices of the width of an edge: how much about the boundary is still open; NaN without a slice.
+def mean_width(model: MarginModel, along: str, at: Sequence[Mapping[str, Scalar | None]]) -> float:
+    """Mean over slices of the width of an edge: how much about the boundary is still open.
 
     In each slice the stretch where P(stable) is neither above 0.9 nor below 0.1, over its number of edges (at
-    least one): decades on a logarithmic axis, else units.
+    least one): decades on a logarithmic axis, else units. Slices that are surely stable or surely unstable all along
+    have no edge and do not count; NaN where that is all of them.
     """
     scale = model.encoding.axis(along)
     assert scale is not None, "edges lie along a numeric dimension"
-    length = scale.decades if scale.log else scale.high - scale.low
-    places = np.linspace(0, 1, _NUM_PLACES).tolist()
-    found = slices(model.encoding, along, num_slices, seed)
-    if not found:
+    if not at:
         return math.nan
-    p = model.p_stable([{**at, along: scale.from_unit(place)} for at in found for place in places])
-    p = p.reshape(len(found), len(places))
+    length = scale.decades if scale.log else scale.high - scale.low
+    p = _profiles(model, along, at)
     is_open = ((p < SURE) & (p > 1 - SURE)).mean(axis=1)
     above = p >= 0.5
     num_edges = (above[:, 1:] != above[:, :-1]).sum(axis=1)
-    return length * float((is_open / np.maximum(num_edges, 1)).mean())
+    counts = (is_open > 0) | (num_edges > 0)
+    if not counts.any():
+        return math.nan
+    return length * float((is_open / np.maximum(num_edges, 1))[counts].mean())
+
+
+def _profiles(model: MarginModel, along: str, at: Sequence[Mapping[str, Scalar | None]]) -> Floats:
+    """P(stable) along a dimension in each of S slices, [S, 201]."""
+    scale = model.encoding.axis(along)
+    assert scale is not None, "edges lie along a numeric dimension"
+    places = np.linspace(0, 1, _NUM_PLACES).tolist()
+    settings = [{**one, along: scale.from_unit(place)} for one in at for place in places]
+    return model.p_stable(settings).reshape(len(at), len(places))
 
 
 def _crossing(places: Floats, p: Floats, left: int, level: float) -> float:

@@ -32,6 +32,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from sweep.boundary.edges import mean_width
 from sweep.boundary.encoding import Encoding, Floats, edge_path
+from sweep.boundary.known import stable_slices, what_is_open
 from sweep.boundary.model import MIN_ROWS, MarginModel
 from sweep.boundary.result import MIN_STABLE, ResultModel
 from sweep.records import SearchMode
@@ -51,7 +52,6 @@ _OVERHANG = 0.05
 """Part of its range by which each number of a candidate may pass an end, to be put on it: a corner is a candidate."""
 _NUM_CANDIDATES = 2048
 _NUM_NEAR_BEST = 512
-_NUM_SLICES = 32
 _ONLY_STABLE_KNOWN = 0.3
 """Stands for the margin of a trial that says only whether it was stable, or says so with the wrong sign."""
 
@@ -89,8 +89,8 @@ class StabilitySampler(BaseSampler):
             mode: `map` asks about the boundary alone; `exploit` about the best result where training is
                 stable; `balanced` spends every third trial after the start-up on the best result.
             num_startup: evenly spread trials before the model takes over.
-            stop_width: the map is known once the mean width of an edge, from P(stable) = 0.9 to 0.1, falls below this:
-                decades on a logarithmic axis, else in units of the dimension.
+            stop_width: the map is not known before the mean width of an edge, from P(stable) = 0.9 to 0.1, falls below
+                this: decades on a logarithmic axis, else in units of the dimension.
             randomised: whether the straddle rule's z is drawn for each trial; else it is 1.96.
             along: the dimension along which edges are told; None: the learning rate (the name's last part is `lr` or
                 `learning_rate`), else the first numeric one.
@@ -184,21 +184,41 @@ class StabilitySampler(BaseSampler):
         return model.p_stable([parameters.setting(setting) for setting in params])
 
     def open_width(self, study: optuna.Study) -> float:
-        """Mean width of an edge, from P(stable) = 0.9 to 0.1 (see `stop_width`); NaN while there is no model."""
+        """Mean width of an edge where something stable was found, from P(stable) = 0.9 to 0.1 (see `stop_width`); NaN
+        while there is no model, or no edge."""
         parameters = self._parameters(study)
-        along = self._along or edge_path(Encoding(parameters.space))
-        model = self._model(study, parameters)
+        along, model = self._edge_path(parameters), self._model(study, parameters)
         if model is None or along is None:
             return math.nan
-        return mean_width(model, along, _NUM_SLICES, self._seed)
+        stable, _ = self._ended(study, parameters)
+        return mean_width(model, along, stable_slices(model.encoding, along, stable))
 
     def is_mapped(self, study: optuna.Study) -> bool:
-        """Whether the boundary is known well enough; never during the start-up or where all trials ended alike."""
+        """Whether the boundary is known well enough (`sweep.boundary.known`); never during the start-up or where all
+        trials ended alike."""
         finished = [t for t in study.get_trials(deepcopy=False) if t.state.is_finished()]
         told = [margins for t in finished if (margins := self._margins(t))]
         if self._mode == "exploit" or len(told) < self._num_startup or len({max(m) < 0 for m in told}) < 2:
             return False
-        return self.open_width(study) < self._stop_width
+        parameters = self._parameters(study)
+        along, model = self._edge_path(parameters), self._model(study, parameters)
+        if model is None or along is None:
+            return False
+        stable, later = self._ended(study, parameters)
+        return what_is_open(model, along, stable, later, self._stop_width) is None
+
+    def _edge_path(self, parameters: Parameters) -> str | None:
+        return self._along or edge_path(Encoding(parameters.space))
+
+    def _ended(self, study: optuna.Study, parameters: Parameters) -> tuple[list[Settings], list[Settings]]:
+        """Settings of the stable trials, and of all that were told after the start-up."""
+        told = [
+            (trial.number, parameters.setting(trial.params), max(margins))
+            for trial in study.get_trials(deepcopy=False)
+            if trial.state.is_finished() and (margins := self._margins(trial))
+        ]
+        stable = [setting for _, setting, margin in told if margin < 0]
+        return stable, [setting for number, setting, _ in told if number >= self._num_startup]
 
     def is_used_up(self, study: optuna.Study) -> bool:
         """Whether the space is finite and each of its settings was asked for."""

@@ -18,6 +18,7 @@ from sweep.analysis.region.thinning import informative
 from sweep.analysis.trials.dimensions import Dimension, map_axes
 from sweep.boundary.edges import SURE as EDGE_SURE
 from sweep.boundary.edges import Edge, edges, mean_width, profile
+from sweep.boundary.edges import slices as some_slices
 from sweep.boundary.encoding import Encoding, Floats, edge_path
 from sweep.boundary.model import MarginModel
 from sweep.records import NotKnown
@@ -226,7 +227,7 @@ def region(evidence: Evidence) -> Region | NotKnown:
         calibration=_calibration(model.encoding, tried, known["margin"].astype(float).tolist()),
         break_calibration=_calibration_of_part(model.encoding, *evidence.breaking_rows),
         learn_calibration=_calibration_of_part(model.encoding, *evidence.learning_rows),
-        open_width=mean_width(model, along_path, _NUM_OPEN_SLICES, _SEED),
+        open_width=mean_width(model, along_path, some_slices(model.encoding, along_path, _NUM_OPEN_SLICES, _SEED)),
         num_trainings=len(model.left_out()[1]),
         contrasts=contrasts(breaking, along_path, panel.path, model.encoding.space[panel.path].ends, middle)
         if panel

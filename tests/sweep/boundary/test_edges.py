@@ -41,7 +41,7 @@ def test_a_band_has_a_cold_and_a_hot_edge_near_the_truth(kind) -> None:
 
 
 def test_more_trainings_leave_less_open() -> None:
-    few, many = (mean_width(model_of(num), LR, 16, seed=0) for num in (16, 96))
+    few, many = (mean_width(one := model_of(num), LR, slices(one.encoding, LR, 16, seed=0)) for num in (16, 96))
     assert many < 0.6 * few
     assert 0 < many < 1
 

@@ -100,8 +100,9 @@ class StabilitySearch(SearchSpec):
     num_startup: int = Field(14, ge=4, le=100_000)
     """Evenly spread settings before the model takes over."""
     stop_width: float = Field(0.25, ge=0)
-    """The search ends once the mean width of an edge, from P(stable) = 0.9 to 0.1, falls below this: decades of the
-    learning rate, or units of the first numeric dimension where there is none. 0: never."""
+    """The search does not end before the mean width of an edge, from P(stable) = 0.9 to 0.1, falls below this, where
+    something stable was found: decades of the learning rate, or units of the first numeric dimension where there is
+    none. Besides, settings left out have to be foretold, and each edge tried (`sweep.boundary.known`). 0: never."""
     randomised: bool = True
     """Whether the weight of what is uncertain against what is near the boundary is drawn anew for each setting."""
 
@@ -126,8 +127,9 @@ class StabilitySearch(SearchSpec):
         if not sampler.is_mapped(study):
             return None
         return (
-            f"the map is known: an edge is {number(sampler.open_width(study), 2)} wide from P(stable) = 0.9 to 0.1, "
-            f"on average, which is below search.stop_width = {self.stop_width:g}"
+            f"the map is known: an edge is {number(sampler.open_width(study), 2)} wide from P(stable) = 0.9 to 0.1, on "
+            f"average, which is below search.stop_width = {self.stop_width:g}, each was tried, and settings left out are "
+            "foretold"
         )
 
 

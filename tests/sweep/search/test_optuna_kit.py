@@ -100,7 +100,7 @@ def test_the_exploiting_variant_exploits(mode: str, is_exploiting: bool) -> None
 
 def test_a_part_of_the_parameters_can_be_fixed() -> None:
     """Optuna's wrapper asks for the others alone."""
-    sampler = Telling(StabilitySampler(seed=0, num_startup=NUM_STARTUP), (-0.5, 0.5))
+    sampler = Telling(StabilitySampler(seed=0, num_startup=NUM_STARTUP, mode="map"), (-0.5, 0.5))
     study = optuna.create_study(sampler=sampler)
 
     def objective(trial: optuna.Trial) -> float:

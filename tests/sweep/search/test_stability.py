@@ -176,7 +176,7 @@ def test_seeds_do_not_shorten_the_startup() -> None:
         return margin
 
     study.optimize(three_seeds, n_trials=20, callbacks=[sampler.stop_when_mapped])
-    assert len(study.trials) == 8
+    assert len(study.trials) == 9, "one beyond the start-up lies at the edge"
 
 
 class Rule:

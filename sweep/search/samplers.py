@@ -128,8 +128,8 @@ class StabilitySearch(SearchSpec):
             return None
         return (
             f"the map is known: an edge is {number(sampler.open_width(study), 2)} wide from P(stable) = 0.9 to 0.1, on "
-            f"average, which is below search.stop_width = {self.stop_width:g}, each was tried, and settings left out are "
-            "foretold"
+            f"average, which is below search.stop_width = {self.stop_width:g}, each was tried, and settings left out "
+            "are foretold"
         )
 
 

@@ -365,8 +365,10 @@ def _edge_row(chances: _Chances, along: Dimension, at: Settings, num_near: int) 
     scale = chances.stable.encoding.axis(along.path)
     assert scale is not None, "edges lie along a numeric dimension"
     found = [BoundaryEdge("break", edge) for edge in edges(chances.breaking, along.path, at)]
-    if chances.learning is not None:
-        found += [BoundaryEdge("learn", edge) for edge in edges(chances.learning, along.path, at)]
+    if chances.learning is not None and (learns := edges(chances.learning, along.path, at)):
+        unbroken = chances.breaking.p_stable([{**at, along.path: edge.value} for edge in learns]) >= 0.5
+        # Where training breaks nobody knows what would be learned.
+        found += [BoundaryEdge("learn", edge) for edge, counts in zip(learns, unbroken, strict=True) if counts]
     places, p = profile(chances.stable, along.path, at)
     length = scale.decades if scale.log else scale.high - scale.low
     return EdgeRow(

@@ -108,7 +108,7 @@ def _add_contours(figure: go.Figure, info: MapInfo, grid: Grid | None) -> None:
     lines = [
         (grid.p_stable, 0.95, "95 %", {"color": light("ink"), "width": 1.0}),
         (grid.p_break, 0.5, "hot edge", {"color": EDGE_COLOURS["hot"][0], "width": 2.5}),
-        (grid.p_learn, 0.5, "cold edge", {"color": EDGE_COLOURS["cold"][0], "width": 2.5, "dash": "dash"}),
+        (_learned_unbroken(grid), 0.5, "cold edge", {"color": EDGE_COLOURS["cold"][0], "width": 2.5, "dash": "dash"}),
     ]
     for values, level, name, line in lines:
         if values:
@@ -128,6 +128,15 @@ def _add_contours(figure: go.Figure, info: MapInfo, grid: Grid | None) -> None:
 
 def _rounded(values: Sequence[Sequence[float]]) -> list[list[float]]:
     return [[round(p, _DIGITS) for p in row] for row in values]
+
+
+def _learned_unbroken(grid: Grid) -> tuple[tuple[float, ...], ...]:
+    """The chance to learn where training does not break; NaN elsewhere, where nobody knows it."""
+    rows = zip(grid.p_learn, grid.p_break, strict=True) if grid.p_learn else ()
+    return tuple(
+        tuple(p if broken < 0.5 else math.nan for p, broken in zip(learn, breaks, strict=True))
+        for learn, breaks in rows
+    )
 
 
 def _in_words(grid: Grid) -> list[list[str]]:

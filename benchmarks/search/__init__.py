@@ -1,1 +1,1 @@
-"""Searches for the stable region, against a dense truth of real trainings and live."""
+"""Searches for the stable region: against a dense truth of real trainings, on made surfaces, live, as shipped."""

@@ -1,8 +1,8 @@
 """Searches: which settings to try next.
 
 samplers.py    their settings, read without Optuna
-stability.py   `StabilitySampler`, which maps the boundary in plain Optuna as well; parameters.py: Optuna's parameters as
-               a space, and back
+stability.py   `StabilitySampler`, which maps the boundary in plain Optuna as well (parameters.py: Optuna's parameters
+               as a space, and back)
 bridge.py      tells Optuna the truth about every setting (journal.py: where it lies, distributions.py: from what it is
                drawn); importance.py: what mattered
 """

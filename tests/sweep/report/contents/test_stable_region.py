@@ -15,6 +15,7 @@ import pytest
 from sweep import store
 from sweep.analysis.answer.pareto import pareto_front
 from sweep.analysis.figures.stability_map import MapCell, MapInfo, MapPanel
+from sweep.analysis.region.contrast import Contrast
 from sweep.analysis.region.matters import Curve, Matters, SettingPair, Together
 from sweep.analysis.region.region import (
     BoundaryEdge,
@@ -42,7 +43,14 @@ from sweep.report.figures.transfer import transfer_panel
 from sweep.report.sections.answer import chance_percent
 from sweep.report.sections.edge_table import edge_table
 from sweep.report.sections.matters import pairs_text, told_text
-from sweep.report.sections.region_text import calibration_text, map_notes, open_text, reliability_text, transfer_lines
+from sweep.report.sections.region_text import (
+    calibration_text,
+    contrast_lines,
+    map_notes,
+    open_text,
+    reliability_text,
+    transfer_lines,
+)
 from sweep.report.theme import dark_swaps
 from sweep.wording import number
 
@@ -111,7 +119,8 @@ def test_the_map_lies_under_the_marks_with_both_lines_and_the_recommended_place(
     drawn = traces(fp32.figure)
     assert list(drawn) == ["chance", "95 %", "hot edge", "cold edge", "stable", "stalled", "recommended"]
     assert drawn["chance"]["z"] == [[0.971, 0.6, 0.01]] * 2 and drawn["chance"]["x"] == [1e-4, 1e-2, 1.0]
-    assert drawn["hot edge"]["z"][0] == [0.02, 0.3, 0.99] and drawn["cold edge"]["z"][0] == [0.98, 0.9, 0.5]
+    assert drawn["hot edge"]["z"][0] == [0.02, 0.3, 0.99]
+    assert drawn["cold edge"]["z"][0] == [0.98, 0.9, None], "none where training breaks"
     assert drawn["hot edge"]["line"]["width"] > drawn["95 %"]["line"]["width"] and drawn["cold edge"]["line"]["dash"]
     assert [drawn[name]["contours"]["start"] for name in ("hot edge", "cold edge", "95 %")] == [0.5, 0.5, 0.95]
     assert drawn["chance"]["text"][0][1] == "30% to break, 90% to learn if it does not"
@@ -385,3 +394,19 @@ def test_a_recommended_setting_that_memorises_is_told_where_to_stop(tmp_path: Pa
     assert "It memorises its training data: the training loss fell to 0.5 nats a label, but the validation" in answer
     assert "loss ended at 2.79, 90 % of the loss of learning nothing, after 2.2 at its lowest." in answer
     assert "Its validation loss was lowest at step 200." in answer and "Train it for longer" not in answer
+
+
+def test_hot_edges_of_categories_are_told_against_each_other() -> None:
+    assert contrast_lines(region()) == []
+    found = contrast_lines(
+        region(
+            contrasts=(
+                Contrast("bf16", "fp32", -0.02, -0.2, 0.1, at_end=False),
+                Contrast("fp16", "fp32", -0.5, -0.7, -0.3, at_end=False),
+                Contrast("fp8", "fp32", -2.0, -3.0, -1.0, at_end=True),
+            )
+        )
+    )
+    assert "precision bf16 lies 0.02 decades below that of fp32 (95 % interval -0.20 to +0.10)" in found[0]
+    assert found[0].endswith("no difference can be told, and one of more than 0.2 decades is unlikely.")
+    assert found[1].endswith("lower beyond chance.") and found[2].endswith("beyond the searched range.")

@@ -23,7 +23,7 @@ import numpy as np
 
 from benchmarks.search.made_surfaces import HELD_OUT, KINDS, Floats, surface
 from benchmarks.search.peers import be_quiet
-from benchmarks.search.scores import replay
+from benchmarks.search.scores import calibration_error, replay
 from sweep.boundary.model import MarginModel
 
 REPORT = Path(__file__).with_suffix(".md")
@@ -54,9 +54,7 @@ def judge(model: MarginModel, features: Floats, truth: Floats) -> tuple[float, f
     p = model.p_stable_features(features)
     good = truth >= 0.5
     accuracy = float(((p >= 0.5)[good].mean() + (p < 0.5)[~good].mean()) / 2)
-    bins = np.minimum((p * 10).astype(int), 9)
-    error = sum(abs(float((p - truth)[bins == k].sum())) for k in np.unique(bins)) / len(p)
-    return accuracy, error, float(((p >= 0.95) & (truth < 0.9)).mean())
+    return accuracy, calibration_error(p, truth), float(((p >= 0.95) & (truth < 0.9)).mean())
 
 
 def run(job: tuple[str, int, str]) -> Row:

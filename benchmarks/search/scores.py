@@ -197,8 +197,9 @@ def stretch(stable: Flags) -> tuple[float, float]:
     return (begin - half) / last if begin else 0.0, (end + half) / last if end < last else 1.0
 
 
-def calibration_error(p: Floats, outcome: Flags) -> float:
-    """Expected calibration error: distance of mean P from the share that came true, over ten bins by their weight."""
+def calibration_error(p: Floats, outcome: Flags | Floats) -> float:
+    """Expected calibration error: distance of mean P from the share that came true (or from the mean true chance), over
+    ten bins by their weight."""
     bins = np.minimum((p * 10).astype(int), 9)
     errors = [abs(float(p[bins == k].sum() - outcome[bins == k].sum())) for k in np.unique(bins)]
     return sum(errors) / len(p)

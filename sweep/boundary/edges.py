@@ -34,11 +34,7 @@ class Edge:
 
 def profile(model: MarginModel, along: str, at: Mapping[str, Scalar | None]) -> tuple[Floats, Floats]:
     """P(stable) along a dimension, all others fixed: places in [0, 1] of the dimension's axis and P, [201] each."""
-    scale = model.encoding.axis(along)
-    assert scale is not None, "edges lie along a numeric dimension"
-    places = np.linspace(0, 1, _NUM_PLACES)
-    settings = [{**at, along: scale.from_unit(place)} for place in places.tolist()]
-    return places, model.p_stable(settings)
+    return np.linspace(0, 1, _NUM_PLACES), _profiles(model, along, [at])[0]
 
 
 def edges(model: MarginModel, along: str, at: Mapping[str, Scalar | None]) -> tuple[Edge, ...]:

@@ -15,6 +15,7 @@ from typing import Any
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from pydantic import TypeAdapter
 
+from sweep.boundary.encoding import Encoding
 from sweep.search.distributions import distribution
 from sweep.space import Choice, Dimension, Grid, Integer, LogUniform, Scalar, Settings, Space, Uniform, contains
 
@@ -35,13 +36,13 @@ class Parameters:
         Raises:
             ValueError: one is of a kind that is not known.
         """
-        self._dims = {name: _dimension(one) for name, one in given.items()}
+        self.space: Space = {name: _dimension(one) for name, one in given.items()}
+        """Name -> dimension."""
         self.distributions: dict[str, BaseDistribution] = {
-            name: one if isinstance(one, BaseDistribution) else distribution(self._dims[name])
+            name: one if isinstance(one, BaseDistribution) else distribution(self.space[name])
             for name, one in given.items()
         }
-        self.space: Space = self._dims
-        """Name -> dimension."""
+        self.encoding = Encoding(self.space)
 
     def setting(self, params: Mapping[str, Any]) -> Settings:
         """The setting of a trial's parameters; those that are not known here are left out.
@@ -49,7 +50,7 @@ class Parameters:
         Raises:
             ValueError: a value is none of a parameter's choices.
         """
-        return {name: self._inside(name, value) for name, value in params.items() if name in self._dims}
+        return {name: self._inside(name, value) for name, value in params.items() if name in self.space}
 
     def holds(self, name: str, value: Any) -> bool:
         """Whether a parameter may have a value."""
@@ -58,7 +59,7 @@ class Parameters:
             # True == 1 in Python; choices may hold both.
             same = (c for c in given.choices if c is value or c == value)
             return any(isinstance(c, bool) == isinstance(value, bool) for c in same)
-        return contains(self._dims[name], value)
+        return contains(self.space[name], value)
 
     def params(self, setting: Mapping[str, Scalar]) -> dict[str, Any]:
         """A setting as values that Optuna's distributions hold."""

@@ -111,7 +111,7 @@ class StabilitySampler(BaseSampler):
         if space is not None and along is not None:
             if along not in space:
                 raise ValueError(f"along = {along!r} is no parameter of the space: it has {', '.join(space)}")
-            if Encoding(Parameters(space).space).axis(along) is None:
+            if Parameters(space).encoding.axis(along) is None:
                 raise ValueError(f"along = {along!r} has no order: edges lie along a number")
         self._given = space
         self._seed = int(np.random.SeedSequence().generate_state(1)[0]) if seed is None else seed
@@ -171,7 +171,7 @@ class StabilitySampler(BaseSampler):
         optional = {
             name
             for name in parameters.space
-            if self._given is None and any(t.params.keys() - {name} == t.params.keys() for t in trials if t.params)
+            if self._given is None and any(t.params and name not in t.params for t in trials)
         }
         for setting in params:
             _check_setting(setting, parameters, optional)
@@ -190,40 +190,38 @@ class StabilitySampler(BaseSampler):
         along, model = self._edge_path(parameters), self._model(study, parameters)
         if model is None or along is None:
             return math.nan
-        stable, _ = self._ended(study, parameters)
+        stable = [setting for _, setting, margin in self._ended(study, parameters) if margin < 0]
         return mean_width(model, along, stable_slices(model.encoding, along, stable))
 
     def is_mapped(self, study: optuna.Study) -> bool:
         """Whether the boundary is known well enough (`sweep.boundary.known`); never during the start-up or where all
         trials ended alike."""
-        finished = [t for t in study.get_trials(deepcopy=False) if t.state.is_finished()]
-        told = [margins for t in finished if (margins := self._margins(t))]
-        if self._mode == "exploit" or len(told) < self._num_startup or len({max(m) < 0 for m in told}) < 2:
-            return False
         parameters = self._parameters(study)
+        ended = self._ended(study, parameters)
+        if self._mode == "exploit" or len(ended) < self._num_startup or len({m < 0 for *_, m in ended}) < 2:
+            return False
         along, model = self._edge_path(parameters), self._model(study, parameters)
         if model is None or along is None:
             return False
-        stable, later = self._ended(study, parameters)
+        stable = [setting for _, setting, margin in ended if margin < 0]
+        later = [setting for number, setting, _ in ended if number >= self._num_startup]
         return what_is_open(model, along, stable, later, self._stop_width) is None
 
     def _edge_path(self, parameters: Parameters) -> str | None:
-        return self._along or edge_path(Encoding(parameters.space))
+        return self._along or edge_path(parameters.encoding)
 
-    def _ended(self, study: optuna.Study, parameters: Parameters) -> tuple[list[Settings], list[Settings]]:
-        """Settings of the stable trials, and of all that were told after the start-up."""
-        told = [
+    def _ended(self, study: optuna.Study, parameters: Parameters) -> list[tuple[int, Settings, float]]:
+        """Number, setting and worst margin of each trial that tells how stable it was."""
+        return [
             (trial.number, parameters.setting(trial.params), max(margins))
             for trial in study.get_trials(deepcopy=False)
             if trial.state.is_finished() and (margins := self._margins(trial))
         ]
-        stable = [setting for _, setting, margin in told if margin < 0]
-        return stable, [setting for number, setting, _ in told if number >= self._num_startup]
 
     def is_used_up(self, study: optuna.Study) -> bool:
         """Whether the space is finite and each of its settings was asked for."""
         parameters = self._parameters(study)
-        every = Encoding(parameters.space).all_settings(_NUM_CANDIDATES)
+        every = parameters.encoding.all_settings(_NUM_CANDIDATES)
         tried = [parameters.setting(t.params) for t in study.get_trials(deepcopy=False)]
         return every is not None and all(setting in tried for setting in every)
 
@@ -235,7 +233,7 @@ class StabilitySampler(BaseSampler):
     def _propose(
         self, study: optuna.Study, parameters: Parameters, trial: FrozenTrial, asked: Container[str]
     ) -> Settings:
-        encoding = Encoding(parameters.space)
+        encoding = parameters.encoding
         rng = np.random.default_rng([self._seed, trial.number])
         trials = study.get_trials(deepcopy=False)
         model = self._model(study, parameters)
@@ -249,7 +247,7 @@ class StabilitySampler(BaseSampler):
         ]
         tried = [parameters.setting(t.params) for t in trials if t.params]
         if self._exploits(trial.number):
-            chosen = self._most_improving(study, parameters, model, pending, held, rng)
+            chosen = self._most_improving(study, parameters, model, pending, tried, held, rng)
             if chosen is not None:
                 return chosen
         candidates = _holding(_candidates(encoding, tried, None, rng), held, parameters)
@@ -272,7 +270,7 @@ class StabilitySampler(BaseSampler):
 
     def _model(self, study: optuna.Study, parameters: Parameters) -> MarginModel | None:
         """The model of the study's finished trials; None where there are too few."""
-        encoding = Encoding(parameters.space)
+        encoding = parameters.encoding
         rows = self._rows(parameters, study.get_trials(deepcopy=False))
         key = (study.study_name, encoding.owners, [(list(s.items()), margin) for s, margin in rows])
         if key != self._fitted[0]:
@@ -313,6 +311,7 @@ class StabilitySampler(BaseSampler):
         parameters: Parameters,
         model: MarginModel,
         pending: Sequence[Settings],
+        tried: Sequence[Settings],
         held: Settings,
         rng: np.random.Generator,
     ) -> Settings | None:
@@ -331,8 +330,7 @@ class StabilitySampler(BaseSampler):
             return None
         settings, results = zip(*stable, strict=True)
         best = settings[int(np.argmin(results))]
-        encoding = Encoding(parameters.space)
-        tried = [parameters.setting(t.params) for t in trials if t.params]
+        encoding = parameters.encoding
         candidates = _holding(_candidates(encoding, tried, best, rng), held, parameters)
         features = encoding.encode(candidates)
         p = model.p_stable_features(features)

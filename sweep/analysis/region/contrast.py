@@ -78,5 +78,4 @@ def contrasts(
 def _hot_edges(probits: Floats, start: int, places: Floats) -> Floats:
     """Where each of D functions, [D, places], first falls below 0 from the start upwards, [D]; else 1."""
     below = probits[:, start:] < 0
-    first = np.where(below.any(axis=1), below.argmax(axis=1) + start, len(places) - 1)
-    return np.where(below.any(axis=1), places[first], 1.0)
+    return np.where(below.any(axis=1), places[start + below.argmax(axis=1)], 1.0)

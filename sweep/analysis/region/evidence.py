@@ -168,7 +168,7 @@ class Evidence:
         return [end.setting for end in unbroken], margins
 
     @cached_property
-    def _ends(self) -> list["_End"]:
+    def _ends(self) -> list[_End]:
         """Of each row of `telling`."""
         ids = self.telling["trial_id"].astype(str)
         margins: list[float] = self.telling["margin"].astype(float).tolist()
@@ -184,16 +184,21 @@ class Evidence:
 
     def _near_sides(self, margins: Sequence[float]) -> list[Side]:
         """Which edge each training that was only just stable is near by; untold for all others."""
-        found = [Side.UNTOLD] * len(margins)
+        close = [row for row, margin in enumerate(margins) if -UNMEASURED_MARGIN < margin < 0]
+        near = dict(zip(close, self._beside([self.settings[row] for row in close]), strict=True))
+        return [near.get(row, Side.UNTOLD) for row in range(len(margins))]
+
+    def _beside(self, settings: Sequence[Settings]) -> list[Side]:
+        """On which side each setting lies by where training is stable (`sides_by_neighbours`).
+
+        Untold without a map along a learning rate, where a setting has none, and beyond the first MAX_PLACED.
+        """
+        found = [Side.UNTOLD] * len(settings)
         if self.lr is None or isinstance(self.model, NotKnown) or self.model.encoding.axis(self.lr.path) is None:
             return found
-        close = [
-            row
-            for row, (setting, margin) in enumerate(zip(self.settings, margins, strict=True))
-            if -UNMEASURED_MARGIN < margin < 0 and self.lr.path in setting
-        ][:MAX_PLACED]
-        near = sides_by_neighbours(self.model, self.lr.path, [self.settings[row] for row in close])
-        for row, side in zip(close, near, strict=True):
+        placed = [row for row, setting in enumerate(settings) if self.lr.path in setting][:MAX_PLACED]
+        sides = sides_by_neighbours(self.model, self.lr.path, [settings[row] for row in placed])
+        for row, side in zip(placed, sides, strict=True):
             found[row] = side
         return found
 
@@ -205,13 +210,6 @@ class Evidence:
         """
         own = own_sides(self.trials)
         found = {str(i): side for i, side in zip(self.trials["trial_id"], own, strict=True) if side is not None}
-        if self.lr is None or isinstance(self.model, NotKnown) or self.model.encoding.axis(self.lr.path) is None:
-            return found
-        ids = [str(i) for i in self.telling["trial_id"]]
-        open_ones = [
-            (trial_id, setting)
-            for trial_id, setting in zip(ids, self.settings, strict=True)
-            if found.get(trial_id) is Side.UNTOLD and self.lr.path in setting
-        ][:MAX_PLACED]
-        placed = sides_by_neighbours(self.model, self.lr.path, [setting for _, setting in open_ones])
-        return found | {trial_id: side for (trial_id, _), side in zip(open_ones, placed, strict=True)}
+        ids = (str(i) for i in self.telling["trial_id"])
+        open_ones = {i: s for i, s in zip(ids, self.settings, strict=True) if found.get(i) is Side.UNTOLD}
+        return found | dict(zip(open_ones, self._beside(list(open_ones.values())), strict=True))

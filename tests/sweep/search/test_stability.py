@@ -370,7 +370,7 @@ def test_what_trials_tell_is_read_in_every_form() -> None:
         study.add_trial(told({"kind": "fp32", "lr": 0.02, "depth": depth}, state=TrialState.PRUNED))
     settings = [{"kind": k, "lr": lr, "depth": 3} for k in ("fp32", "fp16") for lr in (1e-3, 0.5)]
     good, hot, mixed, wrong = sampler.p_stable(settings, study=study)
-    assert good > 0.7 and hot < 0.1 and wrong < 0.25 and 0.2 < mixed < 0.9
+    assert good > 0.75 and hot < 0.1 and wrong < 0.21 and 0.2 < mixed < 0.9
     assert sampler.p_stable([], study=study).shape == (0,)
     inside = {"kind": "fp32", "lr": 1e-3, "depth": 3}
     for setting, message in (

@@ -190,6 +190,7 @@ WAYS = [(signal.SIGINT, heed_sigint), (signal.SIGTERM, heed_sigint), (signal.SIG
 """Ctrl-C, a job scheduler, and the same for what a script started in the background."""
 
 
+# A signal that comes in the moment before a sleep begins is heard when that ends: they sleep shortly.
 WAITING = """
 import sys, time
 from pathlib import Path
@@ -197,7 +198,8 @@ from sweep.command_line import Command
 
 def work(options):
     Path("begun").touch()
-    time.sleep(300)
+    while True:
+        time.sleep(0.05)
 
 sys.exit(Command(name="x", summary="", description="", work=work).main([]))
 """
@@ -221,7 +223,8 @@ class Slow:
 
 def work(options):
     Slow()
-    time.sleep(300)
+    while True:
+        time.sleep(0.05)
 
 sys.exit(Command(name="x", summary="", description="", work=work).main([]))
 """
@@ -240,10 +243,12 @@ def work(options):
     with before_leaving(lambda: print("tidied", flush=True)):
         try:
             Path("begun").touch()
-            time.sleep(300)
+            while True:
+                time.sleep(0.05)
         finally:
             print("hanging", flush=True)
-            time.sleep(300)
+            while True:
+                time.sleep(0.05)
 
 sys.exit(Command(name="x", summary="", description="", work=work).main([]))
 """

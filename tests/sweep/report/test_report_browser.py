@@ -82,9 +82,8 @@ def test_several_trials_are_compared_in_one_figure(opened: Opened, report: Path)
 
 def test_the_map_has_its_edge_and_leads_to_the_trials(opened: Opened, report: Path) -> None:
     page, trouble = opened(report, 1280, "light")
-    assert page.locator("#map-0 .contourlayer .contour").count() == 3
-    edge = page.locator("#map-0 .contourlevel path").last
-    assert edge.evaluate("node => getComputedStyle(node).stroke") == "rgb(27, 31, 35)"
+    lines = page.locator("#map-0 .contourlevel path").evaluate_all("all => all.map(n => getComputedStyle(n).stroke)")
+    assert {"rgb(27, 31, 35)", "rgb(184, 74, 0)"} <= set(lines), "95 % stable, and the hot edge"
     plot = page.locator("#map-0 .nsewdrag").bounding_box()
     page.mouse.click(plot["x"] + 0.5 * plot["width"], plot["y"] + 0.03 * plot["height"])
     mark = page.locator("#map-0 .scatterlayer .trace .point").first.bounding_box()
@@ -103,7 +102,7 @@ def test_the_map_can_be_drawn_over_any_two_settings(opened: Opened, tmp_path: Pa
     assert every[0] == "learning rate and clip norm" and pairs < set(every) and len(every) == 3
     page.select_option("#plane", label="learning rate and width")
     page.locator("#map1-0 .ytitle", has_text="width").wait_for()
-    assert page.locator("#map1-0 .contourlayer .contour").count() == 3 and not page.is_visible("#map-0")
+    assert page.locator("#map1-0 .contourlayer .contour").count() >= 3 and not page.is_visible("#map-0")
     page.locator("#map1-0 .scatterlayer .point").first.wait_for()
     assert trouble == []
 

@@ -94,11 +94,9 @@ def mean_width(model: MarginModel, along: str, at: Sequence[Mapping[str, Scalar 
 
 def _profiles(model: MarginModel, along: str, at: Sequence[Mapping[str, Scalar | None]]) -> Floats:
     """P(stable) along a dimension in each of S slices, [S, 201]."""
-    scale = model.encoding.axis(along)
-    assert scale is not None, "edges lie along a numeric dimension"
-    places = np.linspace(0, 1, _NUM_PLACES).tolist()
-    settings = [{**one, along: scale.from_unit(place)} for one in at for place in places]
-    return model.p_stable(settings).reshape(len(at), len(places))
+    features = np.repeat(model.encoding.encode(at), _NUM_PLACES, axis=0)
+    features[:, model.encoding.owners.index(along)] = np.tile(np.linspace(0, 1, _NUM_PLACES), len(at))
+    return model.p_stable_features(features).reshape(len(at), _NUM_PLACES)
 
 
 def _crossing(places: Floats, p: Floats, left: int, level: float) -> float:

@@ -106,6 +106,7 @@ class Encoding:
             owners += [path] * (1 if self._axes[path] is not None else len(space[path].ends))
         self.owners = tuple(owners)
         """The dimension of each feature."""
+        self._is_numeric = np.array([self._axes[path] is not None for path in self.paths])
 
     @property
     def num_features(self) -> int:
@@ -142,31 +143,63 @@ class Encoding:
             result.append(setting)
         return result
 
-    def sobol(self, num: int, seed: int, *, overhang: float = 0.0) -> list[Settings]:
-        """`num` settings spread evenly: scrambled Sobol points, the first ones of a sequence that a seed fixes.
+    def encode_places(self, places: Floats) -> Floats:
+        """Features of the settings at N places of the unit cube, [N, F]: `encode(decode(places))`, but fast."""
+        columns: dict[str, Floats] = {}
+        chosen: dict[str, npt.NDArray[np.int64]] = {}
+        active: dict[str, npt.NDArray[np.bool_]] = {}
+        for path, place in zip(self.paths, places.T, strict=True):
+            dimension, scale, levels = self.space[path], self._axes[path], self._levels[path]
+            active[path] = np.ones(len(places), dtype=bool)
+            for other, values in dimension.when.items():
+                allowed = [k for k, level in enumerate(self._levels[other]) if level in values]
+                active[path] &= active[other] & np.isin(chosen[other], allowed)
+            if levels:
+                chosen[path] = np.minimum((place * len(levels)).astype(int), len(levels) - 1)
+            if scale is None:
+                columns[path] = (
+                    math.sqrt(0.5) * (chosen[path][:, None] == np.arange(len(levels))) * active[path][:, None]
+                )
+                continue
+            if levels:
+                own = np.array([scale.to_unit(float(level)) for level in levels])[chosen[path]]
+            elif isinstance(dimension, Integer):
+                own = _whole_places(dimension, scale, place)
+            else:
+                own = place
+            columns[path] = np.where(active[path], own, 0.5)[:, None]
+        return np.concatenate([columns[path] for path in self.paths], axis=1) if columns else np.zeros((len(places), 0))
+
+    def sobol(self, num: int, seed: int) -> list[Settings]:
+        """`num` settings spread evenly: scrambled Sobol points, the first ones of a sequence that a seed fixes."""
+        return self.decode(self.sobol_places(num, seed))
+
+    def sobol_places(self, num: int, seed: int, *, overhang: float = 0.0) -> Floats:
+        """As `sobol`, their places in the unit cube, [num, D].
 
         Numbers are spread over their range and `overhang` times its length beyond both of its ends; what lies beyond
         is put on the end.
         """
         if not self.paths:
-            return [{} for _ in range(num)]
+            return np.zeros((num, 0))
         # Its import takes longer than all the rest of a study's.
         from scipy.stats import qmc
 
         sequence = qmc.Sobol(len(self.paths), scramble=True, rng=seed)
         # Whole powers of two keep the sequence balanced, and scipy quiet.
         places = sequence.random_base2(max(0, math.ceil(math.log2(max(num, 1)))))[:num]
-        numeric = np.array([self._axes[path] is not None for path in self.paths])
         wide = np.clip(places * (1 + 2 * overhang) - overhang, 0.0, 1.0)
-        return self.decode(np.where(numeric, wide, places))
+        return np.where(self._is_numeric, wide, places)
 
-    def near(self, setting: Mapping[str, Scalar | None], num: int, rng: np.random.Generator) -> list[Settings]:
-        """`num` settings around one: numbers a few hundredths to tenths of their range away, the rest the same."""
-        middle = np.array([self._place(path, setting.get(path)) for path in self.paths])
+    def places_near(self, setting: Mapping[str, Scalar | None], num: int, rng: np.random.Generator) -> Floats:
+        """Places of `num` settings around one, [num, D].
+
+        Numbers lie a few hundredths to tenths of their range away, all else is the same.
+        """
+        middle = np.array([self.place(path, setting.get(path)) for path in self.paths])
         reach = rng.choice([0.03, 0.1, 0.2], size=(num, 1))
-        numeric = np.array([self._axes[path] is not None for path in self.paths])
-        places = middle + np.where(numeric, reach * rng.standard_normal((num, len(middle))), 0.0)
-        return self.decode(np.clip(places, 0.0, 1.0))
+        places = middle + np.where(self._is_numeric, reach * rng.standard_normal((num, len(middle))), 0.0)
+        return np.asarray(np.clip(places, 0.0, 1.0))
 
     def all_settings(self, limit: int) -> list[Settings] | None:
         """Every setting of a space without continuous dimensions; None above `limit` of them."""
@@ -183,25 +216,37 @@ class Encoding:
         assert scale is not None, "what has no list of values has a scale"
         if isinstance(dimension, Integer):
             low, high = dimension.int_
-            # Each whole number owns the stretch that is rounded to it.
-            wide = Axis(low - 0.5, high + 0.5, scale.log)
-            return min(max(round(wide.from_unit(place)), low), high)
+            return min(max(round(_owning(dimension, scale).from_unit(place)), low), high)
         return min(max(scale.from_unit(place), scale.low), scale.high)
 
-    def _place(self, path: str, value: Scalar | None) -> float:
+    def place(self, path: str, value: Scalar | None) -> float:
         """Where in the unit cube a value lies; the middle for an inactive dimension."""
-        scale = self._axes[path]
+        scale, levels = self._axes[path], self._levels[path]
         if value is None:
             return 0.5
-        if scale is not None:
-            return scale.to_unit(float(value))
-        levels = self.space[path].ends
-        return (next(i for i, level in enumerate(levels) if _same(value, level)) + 0.5) / len(levels)
+        if levels:
+            return (next(i for i, level in enumerate(levels) if _same(value, level)) + 0.5) / len(levels)
+        assert scale is not None, "what has no list of values has a scale"
+        dimension = self.space[path]
+        return (_owning(dimension, scale) if isinstance(dimension, Integer) else scale).to_unit(float(value))
 
 
 def _same(value: Scalar | None, level: Scalar) -> bool:
     # True == 1 in Python; a space may hold both.
     return value == level and isinstance(value, bool) == isinstance(level, bool)
+
+
+def _owning(dimension: Integer, scale: Axis) -> Axis:
+    """On which each whole number owns the stretch that is rounded to it."""
+    low, high = dimension.int_
+    return Axis(low - 0.5, high + 0.5, scale.log)
+
+
+def _whole_places(dimension: Integer, scale: Axis, places: Floats) -> Floats:
+    """Where on their scale the whole numbers lie that own N places, [N]."""
+    whole = [round(_owning(dimension, scale).from_unit(place)) for place in places.tolist()]
+    low, high = dimension.int_
+    return np.array([scale.to_unit(min(max(value, low), high)) for value in whole])
 
 
 def _levels(dimension: Dimension, scale: Axis | None) -> tuple[Scalar, ...]:

@@ -6,6 +6,7 @@ two-sided by nature: too hot diverges, too cold stalls, and both have a positive
 
 import math
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -30,7 +31,12 @@ class MarginModel:
     """The fitted model. Two settings with equal features are the same setting under other seeds."""
 
     def __init__(
-        self, encoding: Encoding, settings: Sequence[Mapping[str, Scalar | None]], margins: Sequence[float]
+        self,
+        encoding: Encoding,
+        settings: Sequence[Mapping[str, Scalar | None]],
+        margins: Sequence[float],
+        *,
+        like: "MarginModel | None" = None,
     ) -> None:
         """Fits N trainings.
 
@@ -38,6 +44,7 @@ class MarginModel:
             encoding: of the space.
             settings: of each training.
             margins: in [-1, 1], finite; negative = stable.
+            like: a model of the same space whose length scales, amplitudes and noise to take.
 
         Raises:
             ValueError: fewer than MIN_ROWS trainings.
@@ -47,8 +54,10 @@ class MarginModel:
         self.encoding = encoding
         margin = np.asarray(margins, dtype=float)
         self._stable = margin < 0
-        self._process = Process(encoding.encode(settings), spread(margin), parts=_parts(encoding))
-        self._shift, self._slope = self._calibration()
+        fitted = None if like is None else like._process
+        self._process: Process = Process(
+            encoding.encode(settings), spread(margin), parts=_parts(encoding), fitted=fitted
+        )
 
     @classmethod
     def fit(
@@ -84,7 +93,8 @@ class MarginModel:
     def drawn_probits(self, settings: Sequence[Mapping[str, Scalar | None]], num: int, seed: int) -> Floats:
         """The probit of P(stable) at M settings, of functions drawn from the model, [num, M]; 0 where P is 0.5."""
         drawn = self._process.draws(self.encoding.encode(settings), num, seed)
-        return self._shift - self._slope * drawn / math.sqrt(self._process.noise)
+        shift, slope = self._calibration
+        return shift - slope * drawn / math.sqrt(self._process.noise)
 
     def left_out(self) -> tuple[Floats, npt.NDArray[np.bool_]]:
         """Calibrated P(stable) of each training, predicted from all other *settings*, and what came of it, [N] each."""
@@ -96,13 +106,15 @@ class MarginModel:
 
     def _probability(self, scores: Floats) -> Floats:
         most = (len(self._stable) + 1) / (len(self._stable) + 2)
-        return np.clip(ndtr(self._shift + self._slope * scores), 1 - most, most)
+        shift, slope = self._calibration
+        return np.clip(ndtr(shift + slope * scores), 1 - most, most)
 
     def _left_out_scores(self) -> Floats:
         """Standardized distance on the stable side, each setting predicted from the others."""
         mean, std = self._process.left_out()
         return -mean / std
 
+    @cached_property
     def _calibration(self) -> tuple[float, float]:
         """Shift and slope of the scores under which the left-out settings are most likely (Platt, in probits).
 

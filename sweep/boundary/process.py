@@ -1,18 +1,17 @@
-"""A Gaussian process regression (scikit-learn's) with priors on its length scales, amplitude and noise."""
+"""A Gaussian process regression with priors on its length scales, amplitudes and noise.
 
-import warnings
-from collections.abc import Callable, Sequence
-from typing import Any
+scikit-learn does the same; the tests compare the two, and `benchmarks.speed.suggestion` says how much longer it takes.
+"""
+
+import math
+from collections.abc import Sequence
 
 import numpy as np
-from scipy.linalg import cho_factor, cho_solve
+from scipy.linalg import cho_factor, cho_solve, solve_triangular
+from scipy.linalg.lapack import dpotrf, dpotri
 from scipy.optimize import minimize
-from sklearn.exceptions import ConvergenceWarning
-from sklearn.gaussian_process import GaussianProcessRegressor
-from sklearn.gaussian_process.kernels import ConstantKernel, Kernel, Matern, WhiteKernel
 
 from sweep.boundary.encoding import Floats
-from sweep.boundary.kernels import OnColumns
 from sweep.boundary.threads import one_thread
 
 _LENGTH = 0.5
@@ -21,12 +20,18 @@ _LENGTH_SPREAD = 0.8
 """Prior spread of length scales, in nats."""
 _AMPLITUDE_SPREAD = 1.0
 """Prior spread of variances, in nats."""
-_VARIANCES, _LENGTHS = (1e-6, 1e3), (0.02, 50.0)
+_VARIANCES, _LENGTHS, _NOISES = (1e-6, 1e3), (0.02, 50.0), (1e-6, 10.0)
 """Bounds."""
+_JITTER = 1e-10
+"""Added to the variance of each row, so that equal rows do not make the covariance singular."""
 
 
 class Process:
-    """A fitted process: rows of features [N, F] -> targets [N]."""
+    """A fitted process: rows of features [N, F] -> targets [N].
+
+    The function is a sum of parts, each with a Matern kernel (nu = 5/2), a variance, and a length scale for each of
+    the features that it depends on (Rasmussen and Williams, Gaussian Processes for Machine Learning, 2006).
+    """
 
     def __init__(
         self,
@@ -41,7 +46,7 @@ class Process:
     ) -> None:
         """Fits N rows.
 
-        Length scales, amplitude and noise are the most probable ones: maximum likelihood alone overfits the dozen
+        Length scales, amplitudes and noise are the most probable ones: maximum likelihood alone overfits the dozen
         rows that a design begins with.
 
         Args:
@@ -52,37 +57,43 @@ class Process:
             noise: prior median of the noise variance, as a share of the targets' variance. With less, length scales
                 are found under which the rows explain each other, and others do not follow (docs/LOG.md).
             noise_spread: prior spread of it, in nats.
-            fitted: a process whose length scales, amplitude and noise to take.
+            fitted: a process whose length scales, amplitudes and noise to take; its mean, too.
         """
         self.features = features
         self.targets = targets
-        self._offset: float = float(targets.mean()) if fitted is None else fitted._offset
-        centred = targets - self._offset
         if fitted is None:
-            self._process = _most_probable(features, centred, lengths, parts, noise, noise_spread)
+            self._offset: float = float(targets.mean())
+            self._parts = [np.arange(features.shape[1]), *(np.array(columns, dtype=int) for columns in parts)]
+            self._theta = self._most_probable(lengths, noise, noise_spread)
         else:
-            self._process = GaussianProcessRegressor(kernel=fitted._process.kernel_, optimizer=None)
-            with one_thread():
-                self._process.fit(features, centred)
-        self.noise = float(self._process.kernel_.k2.noise_level)
+            self._offset, self._parts, self._theta = fitted._offset, fitted._parts, fitted._theta
+        self.noise = math.exp(self._theta[-1])
         """Variance of one row about the noise-free value."""
+        covariance = self._covariance(features, features)
+        covariance[np.diag_indices_from(covariance)] += self.noise + _JITTER
+        with one_thread():
+            self._factor: Floats = cho_factor(covariance, lower=True, overwrite_a=True, check_finite=False)[0]
+            self._weights: Floats = cho_solve((self._factor, True), targets - self._offset, check_finite=False)
 
+    @one_thread()
     def predict(self, features: Floats) -> tuple[Floats, Floats]:
         """Mean and standard deviation of the noise-free value, [M] each, for features [M, F]."""
-        with one_thread():
-            mean, std = self._process.predict(features, return_std=True)
-        # The process counts the noise of one row as part of its own spread.
-        return mean + self._offset, np.sqrt(np.maximum(std**2 - self.noise, 1e-12))
+        shared = self._covariance(self.features, features)
+        mean = self._weights @ shared + self._offset
+        explained = solve_triangular(self._factor, shared, lower=True, overwrite_b=True, check_finite=False)
+        variance = self._variance - np.einsum("nm,nm->m", explained, explained)
+        return mean, np.sqrt(np.maximum(variance, 1e-12))
 
+    @one_thread()
     def draws(self, features: Floats, num: int, seed: int) -> Floats:
         """Noise-free functions drawn from the process, at M rows of features [M, F]: [num, M]."""
-        with one_thread():
-            mean, covariance = self._process.predict(features, return_cov=True)
-            covariance = covariance - self.noise * np.eye(len(features))
-            # As numpy draws, but for a matrix that rounding has left with negative eigenvalues.
-            values, vectors = np.linalg.eigh(covariance)
-            normal = np.random.default_rng(seed).standard_normal((num, len(features)))
-            drawn: Floats = mean + self._offset + (normal * np.sqrt(np.maximum(values, 0.0))) @ vectors.T
+        shared = self._covariance(self.features, features)
+        explained = solve_triangular(self._factor, shared, lower=True, check_finite=False)
+        covariance = self._covariance(features, features) - explained.T @ explained
+        # As numpy draws, but for a matrix that rounding has left with negative eigenvalues.
+        values, vectors = np.linalg.eigh(covariance)
+        normal = np.random.default_rng(seed).standard_normal((num, len(features)))
+        drawn: Floats = self._weights @ shared + self._offset + (normal * np.sqrt(np.maximum(values, 0.0))) @ vectors.T
         return drawn
 
     def believing(self, features: Floats) -> "Process":
@@ -100,57 +111,106 @@ class Process:
     def left_out(self) -> tuple[Floats, Floats]:
         """Mean and standard deviation (noise included) of each row, predicted from those with other features, [N] each.
 
-        Rasmussen and Williams, Gaussian Processes for Machine Learning (2006), section 5.4.2, in blocks.
+        Rasmussen and Williams (2006), section 5.4.2, in blocks.
         """
-        factor = (self._process.L_, True)
-        weights: Floats = cho_solve(factor, self.targets - self._offset)
-        inverse: Floats = cho_solve(factor, np.eye(len(self.targets)))
-        mean, variance = np.empty(len(self.targets)), np.empty(len(self.targets))
-        _, group = np.unique(self.features, axis=0, return_inverse=True)
-        for key in np.unique(group):
+        inverse = _inverse(self._factor)
+        variance = 1 / np.diag(inverse)
+        mean = self.targets - variance * self._weights
+        _, group, sizes = np.unique(self.features, axis=0, return_inverse=True, return_counts=True)
+        for key in np.flatnonzero(sizes > 1):
             rows = np.flatnonzero(group == key)
-            covariance: Floats = cho_solve(cho_factor(inverse[np.ix_(rows, rows)], lower=True), np.eye(len(rows)))
-            mean[rows] = self.targets[rows] - covariance @ weights[rows]
+            covariance = np.linalg.inv(inverse[np.ix_(rows, rows)])
+            mean[rows] = self.targets[rows] - covariance @ self._weights[rows]
             variance[rows] = np.diag(covariance)
         return mean, np.sqrt(np.maximum(variance, 1e-12))
 
+    @property
+    def _variance(self) -> float:
+        """Of the noise-free value, before any row is known."""
+        return float(sum(math.exp(own[0]) for own in self._split(self._theta)))
 
-def _most_probable(
-    features: Floats,
-    targets: Floats,
-    lengths: Floats | None,
-    parts: Sequence[Sequence[int]],
-    noise: float,
-    noise_spread: float,
-) -> GaussianProcessRegressor:
-    num_features = features.shape[1]
-    variance = max(float(targets.var()), 1e-4)
-    scales = np.full(num_features, _LENGTH) if lengths is None else lengths
-    share = variance / (1 + len(parts))
-    kernel: Kernel = ConstantKernel(share, _VARIANCES) * Matern(scales, _LENGTHS, nu=2.5)
-    middles, spreads = [share, *scales], [_AMPLITUDE_SPREAD, *[_LENGTH_SPREAD] * num_features]
-    for columns in parts:
-        own = scales[list(columns)]
-        kernel += OnColumns(ConstantKernel(share, _VARIANCES) * Matern(own, _LENGTHS, nu=2.5), columns)
-        middles += [share, *own]
-        spreads += [_AMPLITUDE_SPREAD, *[_LENGTH_SPREAD] * len(own)]
-    kernel += WhiteKernel(noise * variance, (1e-6, 10.0))
-    middle, spread = np.log([*middles, noise * variance]), np.array([*spreads, noise_spread])
+    def _split(self, theta: Floats) -> list[Floats]:
+        """Logarithms of the variance and the length scales of each part."""
+        ends = np.cumsum([1 + len(columns) for columns in self._parts])
+        return [theta[end - 1 - len(columns) : end] for end, columns in zip(ends, self._parts, strict=True)]
 
-    def optimize(
-        negative_likelihood: Callable[[Floats], tuple[float, Floats]], start: Floats, bounds: Floats
-    ) -> tuple[Floats, float]:
+    def _covariance(self, first: Floats, second: Floats) -> Floats:
+        """Of the noise-free values at N and M rows, [N, M]."""
+        total = np.zeros((len(first), len(second)))
+        for columns, own in zip(self._parts, self._split(self._theta), strict=True):
+            scale = np.exp(-own[1:])
+            a, b = first[:, columns] * scale, second[:, columns] * scale
+            squares = (a**2).sum(axis=1)[:, None] + (b**2).sum(axis=1) - 2 * (a @ b.T)
+            total += math.exp(own[0]) * _matern(np.maximum(squares, 0.0))[0]
+        return total
+
+    @one_thread()
+    def _most_probable(self, lengths: Floats | None, noise: float, noise_spread: float) -> Floats:
+        """Logarithms of variance and length scales of each part, and of the noise, under which likelihood times prior
+        is highest."""
+        num, num_features = self.features.shape
+        targets = self.targets - self._offset
+        spread_of_targets = max(float(self.targets.var()), 1e-4)
+        scales = np.full(num_features, _LENGTH) if lengths is None else lengths
+        middles: list[float] = []
+        spreads: list[float] = []
+        bounds: list[tuple[float, float]] = []
+        for columns in self._parts:
+            middles += [spread_of_targets / len(self._parts), *scales[columns]]
+            spreads += [_AMPLITUDE_SPREAD, *[_LENGTH_SPREAD] * len(columns)]
+            bounds += [_VARIANCES, *[_LENGTHS] * len(columns)]
+        middle, spread = np.log([*middles, noise * spread_of_targets]), np.array([*spreads, noise_spread])
+        limits = np.log([*bounds, _NOISES])
+        # Of each pair of rows once.
+        first, second = np.tril_indices(num, -1)
+        squares = ((self.features[first] - self.features[second]) ** 2).T
+        of_parts = [squares[columns] for columns in self._parts]
+
         def loss(theta: Floats) -> tuple[float, Floats]:
-            value, gradient = negative_likelihood(theta)
+            """Negative logarithm, and its gradient."""
             off = (theta - middle) / spread
-            return float(value + 0.5 * (off**2).sum()), gradient + off / spread
+            total, variance = np.zeros(len(first)), 0.0
+            parts = []
+            for own_squares, own in zip(of_parts, self._split(theta), strict=True):
+                amplitude, inverse_squares = math.exp(own[0]), np.exp(-2 * own[1:])
+                kernel, slope = _matern(inverse_squares @ own_squares)
+                total += amplitude * kernel
+                variance += amplitude
+                parts.append((amplitude, inverse_squares, kernel, slope))
+            noise = math.exp(theta[-1])
+            covariance = np.zeros((num, num), order="F")
+            covariance[first, second] = total
+            covariance[np.diag_indices(num)] = variance + noise + _JITTER
+            factor, failed = dpotrf(covariance, lower=True, overwrite_a=True)
+            if failed:
+                return math.inf, np.zeros_like(theta)
+            weights = cho_solve((factor, True), targets, check_finite=False)
+            value = 0.5 * float(targets @ weights) + float(np.log(np.diag(factor)).sum()) + 0.5 * float(off @ off)
+            # Rasmussen and Williams (2006), equation 5.9; each pair counts twice.
+            inverse, _ = dpotri(factor, lower=True, overwrite_c=True)
+            pull = inverse[first, second] - weights[first] * weights[second]
+            alone = 0.5 * float(np.trace(inverse) - weights @ weights)
+            gradient: list[Floats] = []
+            for own_squares, (amplitude, inverse_squares, kernel, slope) in zip(of_parts, parts, strict=True):
+                gradient.append(np.array([amplitude * (float(pull @ kernel) + alone)]))
+                gradient.append(-2 * amplitude * inverse_squares * (own_squares @ (pull * slope)))
+            gradient.append(np.array([noise * alone]))
+            return value, np.concatenate(gradient) + off / spread
 
-        found: Any = minimize(loss, start, jac=True, method="L-BFGS-B", bounds=bounds.tolist())
-        return found.x, float(found.fun)
+        start = np.clip(middle, *limits.T)
+        found: Floats = minimize(loss, start, jac=True, method="L-BFGS-B", bounds=limits.tolist()).x
+        return found
 
-    process = GaussianProcessRegressor(kernel=kernel, optimizer=optimize)
-    with warnings.catch_warnings(), one_thread():
-        # A length scale at its bound means only that a dimension does not matter.
-        warnings.simplefilter("ignore", ConvergenceWarning)
-        process.fit(features, targets)
-    return process
+
+def _matern(squares: Floats) -> tuple[Floats, Floats]:
+    """The kernel of variance 1 at squared distances, and its derivative with respect to these."""
+    root = np.sqrt(5 * squares)
+    decay = np.exp(-root)
+    return (1 + root + 5 / 3 * squares) * decay, -5 / 6 * (1 + root) * decay
+
+
+def _inverse(factor: Floats) -> Floats:
+    """Of the matrix whose lower Cholesky factor this is, [N, N]."""
+    below, _ = dpotri(factor, lower=True)
+    below = np.tril(below)
+    return np.asarray(below + np.tril(below, -1).T)

@@ -4,10 +4,12 @@ import math
 from collections.abc import Mapping, Sequence
 
 import numpy as np
+import numpy.typing as npt
 from scipy.special import ndtr
 
 from sweep.boundary.encoding import Encoding, Floats
 from sweep.boundary.process import Process
+from sweep.boundary.thinning import spread_out
 from sweep.space import Scalar
 
 MIN_STABLE = 3
@@ -17,6 +19,8 @@ _NOISE, _NOISE_SPREAD = 0.7, 1.0
 """Results scatter over seeds more than margins do: prior ratio of that variance to all of it; its spread, in nats."""
 _NUMBER_LENGTH, _CATEGORY_LENGTH = 0.7, 2.5
 """Prior length scales, in units of the range: results seldom differ much between values without an order."""
+_MOST_FITTED, _MOST_KEPT = 150, 400
+"""So many trainings at most have their say in length scales and noise, and in all else."""
 
 
 class ResultModel:
@@ -41,7 +45,12 @@ class ResultModel:
         self._middle, self._scale = float(values.mean()), max(float(values.std()), 1e-9)
         lengths = np.array([_CATEGORY_LENGTH if encoding.axis(o) is None else _NUMBER_LENGTH for o in encoding.owners])
         targets = (values - self._middle) / self._scale
-        process = Process(encoding.encode(settings), targets, lengths=lengths, noise=_NOISE, noise_spread=_NOISE_SPREAD)
+        features = encoding.encode(settings)
+        most = _telling(features, values, _MOST_FITTED)
+        process = Process(features[most], targets[most], lengths=lengths, noise=_NOISE, noise_spread=_NOISE_SPREAD)
+        if len(values) > len(most):
+            kept = _telling(features, values, _MOST_KEPT)
+            process = Process(features[kept], targets[kept], fitted=process)
         self._process = process.believing(encoding.encode(pending))
 
     def predict(self, settings: Sequence[Mapping[str, Scalar | None]]) -> tuple[Floats, Floats]:
@@ -59,3 +68,12 @@ class ResultModel:
         z = (best - mean) / std
         gain: Floats = std * (z * ndtr(z) + np.exp(-(z**2) / 2) / math.sqrt(2 * math.pi))
         return gain * self._scale
+
+
+def _telling(features: Floats, results: Floats, most: int) -> npt.NDArray[np.int64]:
+    """The rows of at most so many trainings: one half have the best results, the other is spread evenly."""
+    if len(results) <= most:
+        return np.arange(len(results))
+    order = np.argsort(results, kind="stable")
+    best, rest = order[: most // 2], order[most // 2 :]
+    return np.sort(np.concatenate([best, rest[spread_out(features[rest], most - len(best))]]))

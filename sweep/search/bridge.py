@@ -96,6 +96,8 @@ class OptunaBridge:
         self._space = _renamed(space, self._keys)
         self._order = ordered(self._space)
         self._config = config.model_copy(update={"try_first": tuple(map(self._by_key, config.try_first))})
+        # One for all settings: it remembers what it has computed of the trials so far.
+        self._mapping = self._config.sampler(0, self._space) if isinstance(self._config, StabilitySearch) else None
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         self._has_cost = isinstance(config, Nsga2Search)
         metrics = [objective, config.cost] if isinstance(config, Nsga2Search) else [objective]
@@ -140,8 +142,8 @@ class OptunaBridge:
     def ask(self) -> tuple[int, Settings] | None:
         """The next group and its settings; None when a grid is exhausted or the map is known (see `stop_reason`)."""
         group = self._num_asked
-        if isinstance(self._config, StabilitySearch):
-            self.stop_reason = self._config.stop_reason(self._study, self._space)
+        if isinstance(self._config, StabilitySearch) and self._mapping is not None:
+            self.stop_reason = self._config.stop_reason(self._study, self._mapping)
             if self.stop_reason is not None:
                 return None
         fixed: Settings | None = {}
@@ -211,7 +213,7 @@ class OptunaBridge:
         self._study.tell(trial, state=TrialState.PRUNED)
 
     def _start(self, group: int, fixed: Mapping[str, Scalar]) -> Settings:
-        self._study.sampler = self._config.sampler(group, self._space)
+        self._study.sampler = self._mapping or self._config.sampler(group, self._space)
         if fixed:
             self._study.enqueue_trial(dict(fixed))
         trial = self._study.ask()

@@ -119,9 +119,8 @@ class StabilitySearch(SearchSpec):
             randomised=self.randomised,
         )
 
-    def stop_reason(self, study: "optuna.Study", space: Space) -> str | None:
+    def stop_reason(self, study: "optuna.Study", sampler: "StabilitySampler") -> str | None:
         """Why no further setting is needed; None while one is."""
-        sampler = self.sampler(0, space)
         if sampler.is_used_up(study):
             return "every setting of the space was tried"
         if not sampler.is_mapped(study):

@@ -25,13 +25,16 @@ from collections.abc import Container, Mapping, Sequence
 from typing import Any, get_args
 
 import numpy as np
+import numpy.typing as npt
 import optuna
 from optuna.distributions import BaseDistribution
 from optuna.samplers import BaseSampler, RandomSampler
 from optuna.trial import FrozenTrial, TrialState
+from scipy.spatial import KDTree
 
 from sweep.boundary.edges import mean_width
-from sweep.boundary.encoding import Encoding, Floats, edge_path
+from sweep.boundary.encoding import Floats, edge_path
+from sweep.boundary.growing import GrowingModel
 from sweep.boundary.known import stable_slices, what_is_open
 from sweep.boundary.model import MIN_ROWS, MarginModel
 from sweep.boundary.result import MIN_STABLE, ResultModel
@@ -111,9 +114,9 @@ class StabilitySampler(BaseSampler):
         if space is not None and along is not None:
             if along not in space:
                 raise ValueError(f"along = {along!r} is no parameter of the space: it has {', '.join(space)}")
-            if Parameters(space).encoding.axis(along) is None:
+            if Parameters({along: space[along]}).encoding.axis(along) is None:
                 raise ValueError(f"along = {along!r} has no order: edges lie along a number")
-        self._given = space
+        self._parameters_given = None if space is None else Parameters(space)
         self._seed = int(np.random.SeedSequence().generate_state(1)[0]) if seed is None else seed
         self._mode: SearchMode = mode
         self._num_startup = num_startup
@@ -122,10 +125,11 @@ class StabilitySampler(BaseSampler):
         self._along = along
         self._failed_is_unstable = failed_is_unstable
         self._fitted: tuple[object, MarginModel | None] = (None, None)
+        self._growing: tuple[object, GrowingModel] | None = None
 
     def __getstate__(self) -> dict[str, Any]:
-        """Without the model, which is fitted anew where it is needed: it can be neither pickled nor copied."""
-        return {**self.__dict__, "_fitted": (None, None)}
+        """Without the model, which is fitted anew where it is needed."""
+        return {**self.__dict__, "_fitted": (None, None), "_growing": None}
 
     def infer_relative_search_space(self, study: optuna.Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
         """Every parameter that is known, the conditional ones too."""
@@ -171,7 +175,7 @@ class StabilitySampler(BaseSampler):
         optional = {
             name
             for name in parameters.space
-            if self._given is None and any(t.params and name not in t.params for t in trials)
+            if self._parameters_given is None and any(t.params and name not in t.params for t in trials)
         }
         for setting in params:
             _check_setting(setting, parameters, optional)
@@ -239,7 +243,7 @@ class StabilitySampler(BaseSampler):
         model = self._model(study, parameters)
         held = parameters.setting(_held(trials, trial, parameters, asked))
         if trial.number < self._num_startup or model is None:
-            return _holding([encoding.sobol(trial.number + 1, self._seed)[-1]], held, parameters)[0]
+            return _holding(encoding.sobol(trial.number + 1, self._seed)[-1], held, parameters)
         pending = [
             parameters.setting(t.params)
             for t in trials
@@ -250,18 +254,17 @@ class StabilitySampler(BaseSampler):
             chosen = self._most_improving(study, parameters, model, pending, tried, held, rng)
             if chosen is not None:
                 return chosen
-        candidates = _holding(_candidates(encoding, tried, None, rng), held, parameters)
-        features = encoding.encode(candidates)
-        mean, std = model.believing(pending).predict(features)
+        candidates = _Candidates(parameters, tried, None, held, rng)
+        mean, std = model.believing(pending).predict(candidates.features)
         z = _BOLDNESS * math.sqrt(rng.chisquare(2)) if self._randomised else 1.96
         # Trials crowded on an edge teach nothing new, and an edge between close neighbours looks like noise.
-        near = _distance(features, encoding.encode(tried)) < _RESOLUTION
+        near = _are_near(candidates.features, encoding.encode(tried))
         worth = z * std - np.abs(mean)
-        return candidates[int(np.argmax(worth if near.all() else np.where(near, -np.inf, worth)))]
+        return candidates.setting(int(np.argmax(worth if near.all() else np.where(near, -np.inf, worth))))
 
     def _parameters(self, study: optuna.Study) -> Parameters:
-        if self._given is not None:
-            return Parameters(self._given)
+        if self._parameters_given is not None:
+            return self._parameters_given
         found: dict[str, BaseDistribution] = {}
         for trial in study.get_trials(deepcopy=False):
             if trial.state != TrialState.WAITING:
@@ -272,10 +275,12 @@ class StabilitySampler(BaseSampler):
         """The model of the study's finished trials; None where there are too few."""
         encoding = parameters.encoding
         rows = self._rows(parameters, study.get_trials(deepcopy=False))
-        key = (study.study_name, encoding.owners, [(list(s.items()), margin) for s, margin in rows])
+        key = (study.study_name, encoding.owners, rows)
         if key != self._fitted[0]:
-            enough = len(rows) >= MIN_ROWS
-            model = MarginModel(encoding, [s for s, _ in rows], [m for _, m in rows]) if enough else None
+            if self._growing is None or self._growing[0] != key[:2]:
+                self._growing = key[:2], GrowingModel(encoding)
+            settings, margins = [s for s, _ in rows], [m for _, m in rows]
+            model = self._growing[1].of(settings, margins) if len(rows) >= MIN_ROWS else None
             self._fitted = (key, model)
         return self._fitted[1]
 
@@ -331,14 +336,14 @@ class StabilitySampler(BaseSampler):
         settings, results = zip(*stable, strict=True)
         best = settings[int(np.argmin(results))]
         encoding = parameters.encoding
-        candidates = _holding(_candidates(encoding, tried, best, rng), held, parameters)
-        features = encoding.encode(candidates)
+        candidates = _Candidates(parameters, tried, best, held, rng)
+        features = candidates.features
         p = model.p_stable_features(features)
         likely = p >= SAFE_ENOUGH
         if not likely.any():
             return None
         gain = ResultModel(encoding, settings, results, pending).expected_improvement(features)
-        return candidates[int(np.argmax(np.where(likely, p * gain, -1.0)))]
+        return candidates.setting(int(np.argmax(np.where(likely, p * gain, -1.0))))
 
 
 def _check_one_objective(study: optuna.Study) -> None:
@@ -376,32 +381,58 @@ def _held(
     return {name: value for name, value in fixed.items() if parameters.holds(name, value)}
 
 
-def _holding(candidates: Sequence[Settings], held: Settings, parameters: Parameters) -> list[Settings]:
-    """The candidates with some values held; conditional ones that do not exist under these are left out."""
-    if not held:
-        return list(candidates)
-    found = []
-    for candidate in candidates:
-        setting = {**candidate, **held}
-        found.append({name: value for name, value in setting.items() if is_active(parameters.space[name], setting)})
-    return found
+def _holding(setting: Settings, held: Settings, parameters: Parameters) -> Settings:
+    """The setting with some values held; conditional ones that do not exist under these are left out."""
+    full = {**setting, **held}
+    return {name: value for name, value in full.items() if is_active(parameters.space[name], full)}
 
 
-def _candidates(
-    encoding: Encoding, tried: Sequence[Settings], best: Settings | None, rng: np.random.Generator
-) -> list[Settings]:
-    """Settings to choose from: spread over the space, and some near the best; of a finite space, all that are left."""
-    every = encoding.all_settings(_NUM_CANDIDATES)
-    if every is not None:
-        # When all were tried, one of them has to be tried again.
-        return [setting for setting in every if setting not in tried] or every
-    spread = encoding.sobol(_NUM_CANDIDATES, int(rng.integers(2**31)), overhang=_OVERHANG)
-    return spread if best is None else spread + encoding.near(best, _NUM_NEAR_BEST, rng)
+class _Candidates:
+    """Settings to choose from: spread over the space, and some near the best; of a finite space, all that are left.
+
+    They are features alone until one is chosen: making thousands of settings takes longer than all else.
+    """
+
+    def __init__(
+        self,
+        parameters: Parameters,
+        tried: Sequence[Settings],
+        best: Settings | None,
+        held: Settings,
+        rng: np.random.Generator,
+    ) -> None:
+        encoding = parameters.encoding
+        self._parameters, self._held = parameters, held
+        self._listed = encoding.all_settings(_NUM_CANDIDATES)
+        if self._listed is not None:
+            known = {tuple(sorted(one.items())) for one in tried}
+            left = [one for one in self._listed if tuple(sorted(one.items())) not in known]
+            # When all were tried, one of them has to be tried again.
+            self._listed = [_holding(one, held, parameters) for one in left or self._listed]
+            self.features = encoding.encode(self._listed)
+            """[M, F]."""
+            return
+        places = encoding.sobol_places(_NUM_CANDIDATES, int(rng.integers(2**31)), overhang=_OVERHANG)
+        if best is not None:
+            places = np.concatenate([places, encoding.places_near(best, _NUM_NEAR_BEST, rng)])
+        for name, value in held.items():
+            places[:, encoding.paths.index(name)] = encoding.place(name, value)
+        self._places = places
+        self.features = encoding.encode_places(places)
+
+    def setting(self, number: int) -> Settings:
+        """One of them."""
+        if self._listed is not None:
+            return self._listed[number]
+        (chosen,) = self._parameters.encoding.decode(self._places[number : number + 1])
+        return _holding(chosen, self._held, self._parameters)
 
 
-def _distance(features: Floats, others: Floats) -> Floats:
-    """Distance of each of M points to the nearest of N others, [M], both in F features."""
-    return np.asarray(np.sqrt(((features[:, None] - others[None]) ** 2).sum(axis=2).min(axis=1)), dtype=float)
+def _are_near(features: Floats, others: Floats) -> npt.NDArray[np.bool_]:
+    """Which of M points lie within _RESOLUTION of any of N others, [M], both in F features."""
+    if not len(others):
+        return np.zeros(len(features), dtype=bool)
+    return np.asarray(KDTree(others).query(features, distance_upper_bound=_RESOLUTION)[0] < _RESOLUTION)
 
 
 def _told_margins(trial: FrozenTrial) -> list[float]:

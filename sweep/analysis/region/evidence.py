@@ -8,13 +8,13 @@ import numpy as np
 import pandas as pd
 
 from sweep.analysis.region.sides import MAX_PLACED, sides_by_neighbours
-from sweep.analysis.region.thinning import informative
 from sweep.analysis.trials.dimensions import Dimension, dimensions, learning_rate, panel_dimension
 from sweep.analysis.trials.groups import SettingGroup, setting_groups
 from sweep.analysis.trials.sides import own_sides
 from sweep.analysis.trials.tried import of_space, settings_of, telling
 from sweep.boundary.encoding import Encoding, edge_path
 from sweep.boundary.model import MIN_ROWS, MarginModel
+from sweep.boundary.thinning import informative
 from sweep.records import UNMEASURED_MARGIN, NotKnown, Side
 from sweep.space import Settings, Space
 from sweep.wording import plural

@@ -14,13 +14,13 @@ from sweep.analysis.region.contrast import Contrast, contrasts
 from sweep.analysis.region.evidence import MIN_SETTINGS, MIN_TRAININGS, Evidence
 from sweep.analysis.region.influence import Influence, Interaction, influences
 from sweep.analysis.region.slices import active, edge_slices, nearest_slice, typical
-from sweep.analysis.region.thinning import informative
 from sweep.analysis.trials.dimensions import Dimension, map_axes
 from sweep.boundary.edges import SURE as EDGE_SURE
 from sweep.boundary.edges import Edge, edges, mean_width, profile
 from sweep.boundary.edges import slices as some_slices
 from sweep.boundary.encoding import Encoding, Floats, edge_path
 from sweep.boundary.model import MarginModel
+from sweep.boundary.thinning import informative
 from sweep.records import NotKnown
 from sweep.space import Scalar, Settings
 

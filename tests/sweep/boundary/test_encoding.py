@@ -71,7 +71,7 @@ def test_a_design_fills_every_level_and_every_part_of_the_range() -> None:
 
 
 def test_a_design_may_reach_the_very_ends_of_the_ranges() -> None:
-    design = ENCODING.sobol(256, seed=0, overhang=0.05)
+    design = ENCODING.decode(ENCODING.sobol_places(256, seed=0, overhang=0.05))
     places = ENCODING.encode(design)[:, ENCODING.owners.index("lr")]
     # 5 % of 110 % lie beyond each end.
     assert 9 <= (places == 0.0).sum() <= 14 and 9 <= (places == 1.0).sum() <= 14
@@ -81,10 +81,30 @@ def test_a_design_may_reach_the_very_ends_of_the_ranges() -> None:
 
 def test_settings_near_another_keep_its_categories_and_stay_in_range() -> None:
     middle = {"kind": "fp16", "scale": 4096, "lr": 1.0, "share": 0.0, "depth": 2, "batch": 8}
-    near = ENCODING.near(middle, 100, np.random.default_rng(0))
+    near = ENCODING.decode(ENCODING.places_near(middle, 100, np.random.default_rng(0)))
     assert {s["kind"] for s in near} == {"fp16"} and len(near) == 100
     assert all(contains(SPACE[path], value) for s in near for path, value in s.items())
     assert 0.01 < np.median([s["lr"] for s in near]) and len({s["lr"] for s in near}) > 30
+
+
+@given(st.lists(PLACES, min_size=1, max_size=20))
+@settings(max_examples=200, deadline=None)
+def test_places_have_the_features_of_their_settings(places) -> None:
+    rows = np.array(places)
+    np.testing.assert_allclose(ENCODING.encode_places(rows), ENCODING.encode(ENCODING.decode(rows)), atol=1e-12)
+
+
+@given(PLACES)
+@settings(max_examples=200, deadline=None)
+def test_the_place_of_a_value_is_one_of_those_that_give_it(places) -> None:
+    (setting,) = ENCODING.decode(np.array([places]))
+    back = [ENCODING.place(path, setting.get(path)) for path in ENCODING.paths]
+    (again,) = ENCODING.decode(np.array([back]))
+    assert again == pytest.approx(setting)
+
+
+def test_no_setting_has_no_features() -> None:
+    assert Encoding({}).encode_places(np.zeros((3, 0))).shape == (3, 0)
 
 
 def test_all_settings_of_a_finite_space() -> None:

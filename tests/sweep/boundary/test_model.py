@@ -107,7 +107,7 @@ def test_left_out_scores_are_those_of_the_textbook_s_inverse(num: int) -> None:
     _, _, places, margins = trainings(line, num, 0.1, seed=4)
     places[num // 2] = places[0]
     process = Process(places, margins)
-    kernel = process._process.kernel_(places) + 1e-10 * np.eye(num)
+    kernel = process._covariance(places, places) + (process.noise + 1e-10) * np.eye(num)
     inverse = np.linalg.inv(kernel)
     weights = inverse @ (margins - margins.mean())
     mean, std = process.left_out()

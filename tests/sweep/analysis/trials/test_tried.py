@@ -3,9 +3,9 @@ from collections.abc import Callable
 
 import pandas as pd
 
-from sweep.analysis.region.thinning import MAX_TRAININGS, informative
 from sweep.analysis.trials.tried import settings_of, space_of, telling
 from sweep.boundary.encoding import Encoding
+from sweep.boundary.thinning import MAX_TRAININGS, informative
 
 LR = "training.optimizer.lr"
 Table = Callable[..., pd.DataFrame]

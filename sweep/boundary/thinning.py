@@ -1,6 +1,6 @@
 """A model of the boundary from at most so many trainings as a Gaussian process takes in seconds."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -16,40 +16,61 @@ MAX_TRAININGS = 400
 def informative(
     space: Space, settings: Sequence[Mapping[str, Scalar]], margins: Sequence[float], most: int = MAX_TRAININGS
 ) -> MarginModel:
-    """The model of all trainings, or of the `most` most informative ones.
+    """The model of all trainings, or of the `most` most informative ones."""
+    encoding = Encoding(space)
+    if len(settings) <= most:
+        return MarginModel(encoding, settings, margins)
+    return model_of(encoding, settings, margins, informative_rows(encoding, settings, margins, most))
+
+
+def informative_rows(
+    encoding: Encoding,
+    settings: Sequence[Mapping[str, Scalar | None]],
+    margins: Sequence[float],
+    most: int,
+    like: MarginModel | None = None,
+) -> npt.NDArray[np.int64]:
+    """The rows of the `most` most informative trainings, of more than that, in their order.
 
     One half covers the space as evenly as it can; the other covers the third where a model of the first half is least
     sure on which side of the boundary a setting is. No training is chosen by its own end, which would bend P(stable).
     All seeds of a setting go together. In four simulations (240 of 1,500 trainings, evenly spread or crowded at the
     boundary, with little and much noise) this had the lowest Brier score: 0.008 to 0.022, against 0.010 to 0.024 of a
     random choice and 0.015 to 0.026 of even cover alone.
+
+    Args:
+        encoding: of the space.
+        settings: of each training.
+        margins: of each.
+        most: how many to take.
+        like: a model whose length scales the model of the first half takes.
     """
-    if len(settings) <= most:
-        return MarginModel.fit(space, settings, margins)
-    encoding = Encoding(space)
     features, group = np.unique(encoding.encode(settings), axis=0, return_inverse=True)
     sizes = np.bincount(group)
-    even = _within(_spread_out(features, most // 2), sizes, most // 2)
-    first = _model(encoding, settings, margins, np.flatnonzero(np.isin(group, even)))
+    even = _within(spread_out(features, most // 2), sizes, most // 2)
+    first = model_of(encoding, settings, margins, np.flatnonzero(np.isin(group, even)), like)
     mean, std = first.predict_features(features)
     by_doubt = np.argsort(np.abs(mean) - 1.96 * std, kind="stable")
     rest = by_doubt[~np.isin(by_doubt, even)]
     doubtful = rest[: max(len(rest) // 3, most // 2)]
     left = most - int(sizes[even].sum())
-    chosen = [*even, *_within(doubtful[_spread_out(features[doubtful], left)], sizes, left)]
-    return _model(encoding, settings, margins, np.flatnonzero(np.isin(group, chosen)))
+    chosen = [*even, *_within(doubtful[spread_out(features[doubtful], left)], sizes, left)]
+    return np.flatnonzero(np.isin(group, chosen))
 
 
-def _model(
+def model_of(
     encoding: Encoding,
-    settings: Sequence[Mapping[str, Scalar]],
+    settings: Sequence[Mapping[str, Scalar | None]],
     margins: Sequence[float],
-    rows: npt.NDArray[np.int64],
+    rows: Iterable[int],
+    like: MarginModel | None = None,
 ) -> MarginModel:
-    return MarginModel(encoding, [settings[i] for i in rows], [margins[i] for i in rows])
+    """The model of some rows of trainings."""
+    rows = list(rows)
+    return MarginModel(encoding, [settings[i] for i in rows], [margins[i] for i in rows], like=like)
 
 
-def _spread_out(features: Floats, num: int) -> npt.NDArray[np.int64]:
+def spread_out(features: Floats, num: int) -> npt.NDArray[np.int64]:
     """At most `num` rows, each the farthest from all before it, beginning in the middle."""
     distance = ((features - features.mean(axis=0)) ** 2).sum(axis=1)
     order = [int(distance.argmin())]

@@ -121,7 +121,7 @@ class Outcome(StrEnum):
     | calibrating        | open     | sound   | the loss scale still halves towards its first usable value         |
     | unjudged           | open     | sound   | what is known does not tell whether anything was learned           |
     | too-short          | open     | sound   | too few losses to tell                                             |
-    | pruned             | open     | sound   | a scheduler ended it since others did better: not judged           |
+    | pruned             | open     | sound   | ended by a scheduler, since others did better, or by hand           |
     | diverged-nonfinite | diverged | broken  | weights, losses or gradients are NaN or infinite for good          |
     | scaler-collapse    | diverged | broken  | the loss scale fell so low that no gradient survives               |
     | diverged-loss      | diverged | sound   | the loss rose and stayed up: nothing was learned, or it was lost   |

@@ -42,6 +42,7 @@ ON_RAY = (
     "tests/sweep/run/test_names.py",
     "tests/sweep/test_run_faults.py",
     "tests/sweep/test_run_ends.py",
+    "tests/sweep/test_queue_run.py",
 )
 """One worker runs these: they share a Ray cluster, and several on one machine would fight for it."""
 

@@ -41,7 +41,8 @@ from sweep.running.course import (
 from sweep.running.job import Job
 from sweep.search import Nsga2Search
 from sweep.search.bridge import OptunaBridge, SettingResult
-from sweep.space import Settings
+from sweep.space import Settings, contains
+from sweep.store import wishes
 from sweep.store.ledger import Ledger
 from sweep.store.ledger_lines import LEDGER_FILE, RECOVER, Ask, Explored
 from sweep.study import LoadedStudy, num_confirmations, num_settings
@@ -87,6 +88,7 @@ class StudySession:
         self._check_ledger()
         self.notes: list[str] = list(self._ledger.notes)
         """What was found damaged in the folder and is done without, or was mended: a sentence each."""
+        self.notes += [str(one) for one in wishes.waiting(results_dir) if isinstance(one, ResultsError)]
         self.study, self.claims_withdrawn_after = with_record(loaded.study, before, len(self._ledger.results))
         """The study, knowing when its claims were stated; and those that were removed or changed since, and when."""
         self._clock = clock
@@ -207,6 +209,7 @@ class StudySession:
             told = self._setting_result(result.group)
             if told is not None:
                 self._bridge.tell(self._search_numbers[result.group], told)
+        wishes.forget_call(self.results_dir, result.trial_id)
         # A training that a scheduler ended, or whose process died, could not do that itself.
         store.settle_records(self.results_dir, result.trial_id)
         self._trials_changed()
@@ -416,7 +419,8 @@ class StudySession:
         if self.study.design is not None:
             return self._ask_design(self.study.design)
         assert self._bridge is not None, "a study without a design has a search"
-        proposal = self._bridge.ask()
+        wish = self._wish() if self._bridge.takes_wishes else None
+        proposal = self._bridge.ask() if wish is None else self._bridge.ask_for(wish.settings)
         if proposal is None:
             self._exhausted = True
             self._stop_reason = self._bridge.stop_reason
@@ -427,7 +431,21 @@ class StudySession:
         group = self._next_group()
         self._search_numbers[group] = number
         seeds = range(self.study.seed, self.study.seed + self.study.repeats)
-        return [self._ask(Wanted(Phase.EXPLORE, group, settings, seed)) for seed in seeds]
+        asked = [self._ask(Wanted(Phase.EXPLORE, group, settings, seed)) for seed in seeds]
+        if wish is not None:
+            # Only now that it stands in the ledger: no wish is lost.
+            wish.path.unlink(missing_ok=True)
+        return asked
+
+    def _wish(self) -> wishes.Wish | None:
+        """The oldest setting that somebody queued, of those that the space holds."""
+        space = self.study.space
+        for one in wishes.waiting(self.results_dir):
+            if isinstance(one, wishes.Wish) and all(
+                p in space and contains(space[p], v) for p, v in one.settings.items()
+            ):
+                return one
+        return None
 
     def _ask_design(self, design: Paired) -> list[Ask]:
         """The design's next training; none once a look has found every claim settled."""

@@ -38,11 +38,15 @@ from sweep.records import (
 )
 from sweep.running.job import Job, Progress, RunOptions
 from sweep.running.trial_records import TrialRecords
+from sweep.store import wishes
 from sweep.training.config import TrialConfig, with_micro_batch, with_smaller_micro_batch
 from sweep.training.peak_memory import peak_memory_mib, reset_peak_memory
 from sweep.training.snapshots import SnapshotRing
 from sweep.training.train import GradientsDue, Training
 from sweep.wording import first_line
+
+_LOOK_EVERY_S = 1.0
+"""How often a training looks whether somebody wants it to end."""
 
 _SAVED = "saved"
 """Name of the trial in a folder that `Trial.save` wrote, whoever it was."""
@@ -121,6 +125,7 @@ class Trial:
         self._is_paused = False
         self._changed_at_step: int | None = None
         self._spent_before = (0.0, 0.0)
+        self._look_again_at = 0.0
         self._started = time.perf_counter()
         self._cpu_started = self._left_at = time.process_time()
         """Its CPU time counts from the first; while others go on, from the second on, it does not."""
@@ -189,12 +194,27 @@ class Trial:
                     self._records.keep_health(record)
                 case StepRecord():
                     self._records.steps.append(record)
+                    if self._is_called_off():
+                        return self._stopped_by_hand(record.step), None
                     alarm = self._monitor.observe(record)
                     if alarm is None:
                         self._take_snapshot(training)
                     elif (ended := self._ending_at(alarm, record)) is not None:
                         return ended
         return ending.at_end(self._monitor)
+
+    def _is_called_off(self) -> bool:
+        """Whether somebody wants it to end; looked up once a second at most."""
+        now = time.monotonic()
+        if now < self._look_again_at:
+            return False
+        self._look_again_at = now + _LOOK_EVERY_S
+        return wishes.is_called_off(self._options.results_dir, self.job.trial_id)
+
+    def _stopped_by_hand(self, step: int) -> Verdict:
+        reason = f"stopped by hand after step {step} of {self.job.max_steps}; it was not judged"
+        so_far = self._monitor.end_verdict()
+        return Verdict(Outcome.PRUNED, reason, step, numbers=so_far.numbers, basis=so_far.basis)
 
     def explain(self) -> TrialResult:
         """Replays the bad end to find its cause. A failure costs the cause, never the result."""

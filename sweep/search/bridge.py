@@ -139,6 +139,17 @@ class OptunaBridge:
             for method, shares in importances(self._study).items()
         }
 
+    @property
+    def takes_wishes(self) -> bool:
+        """Whether settings that somebody queued may come next: not before those that the study tries first, and never
+        amid a grid, which goes by its count."""
+        return self._num_asked >= len(self._config.try_first) and not isinstance(self._config, GridSearch)
+
+    def ask_for(self, settings: Settings) -> tuple[int, Settings]:
+        """The next group, with these settings; those that are left out are drawn."""
+        group = self._num_asked
+        return group, self._start(group, self._by_key(settings))
+
     def ask(self) -> tuple[int, Settings] | None:
         """The next group and its settings; None when a grid is exhausted or the map is known (see `stop_reason`)."""
         group = self._num_asked

@@ -133,7 +133,8 @@ class StabilitySampler(BaseSampler):
 
     def infer_relative_search_space(self, study: optuna.Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
         """Every parameter that is known, the conditional ones too."""
-        return self._parameters(study).distributions
+        # A wrapper takes out of it what it fixes.
+        return dict(self._parameters(study).distributions)
 
     def sample_relative(
         self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]

@@ -13,7 +13,20 @@ import pytest
 from sweep.__main__ import COMMANDS, main
 
 ROOT = Path(__file__).parents[2]
-NAMES = ["run", "check", "report", "watch", "compare", "explain", "replay", "recover", "clean", "grafana"]
+NAMES = [
+    "run",
+    "check",
+    "report",
+    "watch",
+    "queue",
+    "stop",
+    "compare",
+    "explain",
+    "replay",
+    "recover",
+    "clean",
+    "grafana",
+]
 MAX_CPU_S = 0.6
 """Of user and system together, the interpreter's start included."""
 
@@ -75,7 +88,10 @@ def test_the_version_is_told(capsys: pytest.CaptureFixture[str]) -> None:
     [
         ("rnu", "there is no command 'rnu': did you mean run"),
         ("reprot", "did you mean report"),
-        ("xyzzy", "give one of run, check, report, watch, compare, explain, replay, recover, clean, grafana"),
+        (
+            "xyzzy",
+            "give one of run, check, report, watch, queue, stop, compare, explain, replay, recover, clean, grafana",
+        ),
     ],
 )
 def test_an_unknown_command_is_one_line(mistyped: str, message: str, capsys: pytest.CaptureFixture[str]) -> None:

@@ -19,7 +19,7 @@ OPEN_ENDS: dict[str, str] = {
     Outcome.CALIBRATING.value: "still calibrating the loss scale",
     Outcome.UNJUDGED.value: "without what it takes to judge them",
     Outcome.TOO_SHORT.value: "too short to tell",
-    Outcome.PRUNED.value: "pruned by a scheduler since others did better",
+    Outcome.PRUNED.value: "ended by a scheduler or by hand",
 }
 """Ends of which nobody can tell whether they would have been good or bad (`Outcome.is_open`), in a few words."""
 
@@ -87,7 +87,7 @@ def failed(trials: pd.DataFrame) -> pd.DataFrame:
 
 
 def open_ends_text(trials: pd.DataFrame) -> str:
-    """How many trials ended open, and why: `3 too short to tell, 1 pruned by a scheduler ...`; empty where none did."""
+    """How many trials ended open, and why: `3 too short to tell, 1 ended by ...`; empty where none did."""
     counts = Counter(str(v) for v in trials["verdict"])
     return ", ".join(f"{counts[end]} {why}" for end, why in OPEN_ENDS.items() if counts[end])
 

@@ -22,6 +22,7 @@ from sweep.running.course import FRESH_SEED_OFFSET
 from sweep.running.job import Job, RunOptions
 from sweep.running.session import StudySession
 from sweep.running.trial import crashed_result
+from sweep.store import wishes
 from sweep.study import LoadedStudy, validate
 
 TEXT = """
@@ -1000,3 +1001,48 @@ def test_a_cause_that_a_killed_run_was_about_to_look_for_is_looked_for_first(tmp
     last = begin(tmp_path, text)
     assert last.next_job().told is None, "a search that failed is not made again"
     last.close()
+
+
+def test_a_queued_setting_is_trained_next_and_the_search_learns_from_it(tmp_path) -> None:
+    with begin(tmp_path, TEXT.replace("random, seed: 3", "stability, seed: 3, num_startup: 4")) as session:
+        first = session.next_job()
+        wishes.enqueue(tmp_path, {"training.optimizer.lr": 0.0123})
+        wishes.enqueue(tmp_path, {"training.optimizer.lr": 0.0456})
+        second, third = session.next_job(), session.next_job()
+        assert first is not None and second is not None and third is not None
+        assert first.settings["training.optimizer.lr"] not in (0.0123, 0.0456)
+        assert [j.settings["training.optimizer.lr"] for j in (second, third)] == [0.0123, 0.0456]
+        assert wishes.waiting(tmp_path) == []
+        for job in (first, second, third):
+            session.tell(outcome(job, tmp_path))
+        told = session._bridge.study.trials  # type: ignore[union-attr]  # a study with a search
+        assert told[1].params == {"lr": 0.0123} and told[1].user_attrs["stable"]
+        while (job := session.next_job()) is not None:
+            session.tell(outcome(job, tmp_path))
+        assert sum(r.phase == "explore" for r in session.results) == 6, "it counts as one of the budget's"
+
+
+def test_a_queued_setting_waits_for_those_to_try_first_and_for_the_next_run(tmp_path) -> None:
+    text = TEXT.replace("seed: 3}", "seed: 3, try_first: [{training.optimizer.lr: 0.002}]}")
+    begin(tmp_path, text).close()
+    wishes.enqueue(tmp_path, {"training.optimizer.lr": 0.0123})
+    with begin(tmp_path, text) as session:
+        jobs = [session.next_job() for _ in range(2)]
+    assert [j.settings["training.optimizer.lr"] for j in jobs if j] == [0.002, 0.0123]
+    with begin(tmp_path, text) as session:
+        again = [session.next_job() for _ in range(3)]
+    assert [j.settings["training.optimizer.lr"] for j in again if j][:2] == [0.002, 0.0123], "and once alone"
+    assert again[2] is not None and again[2].settings["training.optimizer.lr"] not in (0.002, 0.0123)
+
+
+@pytest.mark.parametrize("content", ["{", "[1]", '{"training.optimizer.lr": [1]}', '{"other.path": 1}', "\x00"])
+def test_a_wish_that_is_none_is_left_alone_and_told(tmp_path, content) -> None:
+    begin(tmp_path).close()
+    (tmp_path / "queue").mkdir()
+    (tmp_path / "queue" / "1.json").write_text(content)
+    with begin(tmp_path) as session:
+        job = session.next_job()
+        assert job is not None
+        told = [note for note in session.notes if "1.json" in note]
+        assert len(told) == (0 if "other.path" in content else 1) and all("delete it" in note for note in told)
+    assert (tmp_path / "queue" / "1.json").exists()

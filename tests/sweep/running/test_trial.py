@@ -27,6 +27,7 @@ from sweep.records import Cause, HealthMetric, HealthRecord, HealthSample, Learn
 from sweep.running.job import Job, Progress, RunOptions
 from sweep.running.trial import TrialRunner
 from sweep.running.trial_records import MAX_HEALTH_SAMPLES, TrialRecords
+from sweep.store import wishes
 from sweep.training.config import TrialConfig, with_micro_batch
 from sweep.training.train import Training
 
@@ -151,6 +152,19 @@ def test_a_damaged_checkpoint_means_a_new_beginning(dataset, tmp_path) -> None:
     path = tmp_path / "checkpoints" / "0001" / "last.pt"
     path.write_bytes(path.read_bytes()[:1000])
     assert run(TrialRunner(dataset, kept), job("0001")).wer == whole.wer
+
+
+def test_a_trial_that_somebody_stops_ends_at_once_and_is_not_judged(dataset, tmp_path) -> None:
+    trial = TrialRunner(dataset, options(tmp_path)).start(job())
+    first = trial.advance()
+    assert isinstance(first, Progress) and first.step == 10
+    wishes.call_off(tmp_path, "0000")
+    trial._look_again_at = 0.0
+    result = trial.advance()
+    assert isinstance(result, TrialResult) and result.verdict is Outcome.PRUNED and result.verdict.is_open
+    assert result.num_steps == 11 and "stopped by hand after step 11 of" in result.reason
+    assert math.isnan(result.margin) and result.wer == first.wer, "what it is worth is its latest evaluation"
+    assert len(store.read_steps(tmp_path, "0000")) == 11
 
 
 def test_no_checkpoint_is_kept_unless_asked_for(dataset, tmp_path) -> None:

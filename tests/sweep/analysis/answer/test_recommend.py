@@ -98,10 +98,10 @@ def test_a_common_failure_is_named_with_advice(table: Table, outcome: Outcome) -
     ("verdicts", "why"),
     [
         (["too-short"] * 2, "none of 2 trials was judged (2 too short to tell). Train for more steps."),
-        (["pruned"] * 2, "none of 2 trials was judged (2 pruned by a scheduler since others did better)."),
+        (["pruned"] * 2, "none of 2 trials was judged (2 ended by a scheduler or by hand)."),
         (["unjudged"], "none of 1 trial was judged (1 without what it takes to judge them)."),
         (["calibrating"], "was judged (1 still calibrating the loss scale). The loss scale never settled: train"),
-        (["too-short", "pruned"], "(1 too short to tell, 1 pruned by a scheduler since others did better)."),
+        (["too-short", "pruned"], "(1 too short to tell, 1 ended by a scheduler or by hand)."),
     ],
 )
 def test_where_nothing_could_be_judged_the_answer_says_why(table: Table, verdicts: list[str], why: str) -> None:
@@ -239,7 +239,7 @@ def test_pruned_and_full_size_trials_are_neither_chosen_nor_counted(table: Table
     answer = recommend(evidence(table([*rows, pruned])))
     assert answer.setting[LR] == 1e-3 and answer.num_candidates == 1 and answer.method.startswith("One setting")
     none = recommend(evidence(table([pruned, pruned])))
-    assert none.status == "none" and "2 pruned" in none.headline
+    assert none.status == "none" and "2 ended by a scheduler" in none.headline
 
 
 @settings(max_examples=25, deadline=None)

@@ -67,7 +67,7 @@ def test_open_ends_are_neither_stable_nor_failed_and_it_is_said_why(table: Calla
     assert (counts.stable.count, counts.stable.total, counts.num_trials) == (1, 3, 8)
     assert open_ends_text(trials) == (
         "1 still calibrating the loss scale, 1 without what it takes to judge them, 2 too short to tell, "
-        "1 pruned by a scheduler since others did better"
+        "1 ended by a scheduler or by hand"
     )
     assert open_ends_text(judged(trials)) == ""
     assert set(OPEN_ENDS) == {outcome.value for outcome in Outcome if outcome.is_open}

@@ -328,7 +328,7 @@ def test_pruned_trials_are_shown_but_not_judged_and_the_front_is_listed(tmp_path
     folder = make_results(tmp_path, num_pruned=6, search={"kind": "nsga2", "cost": "step_time_s"})
     page = page_of(folder)
     outcomes = text_of(page, "failures")
-    assert "Of 6 trials nobody can tell how they would have gone: 6 pruned by a scheduler since others did" in outcomes
+    assert "Of 6 trials nobody can tell how they would have gone: 6 ended by a scheduler or by hand" in outcomes
     assert page.count('data-outcome="pruned"') == 6
     trials = store.read_trials(folder)
     judged = trials[trials["verdict"] != "pruned"]

@@ -12,6 +12,7 @@ from pydantic import ValidationError
 from slr_models.errors import ResultsError, SettingError
 from sweep import store
 from sweep.analysis.claims.stated import record
+from sweep.analysis.trials.tried import inside
 from sweep.records import Phase
 from sweep.store.ledger_lines import LEDGER_FILE, RECOVER
 from sweep.study import LoadedStudy, Study, budget_problems, complete, of_content
@@ -98,6 +99,9 @@ def essence(key: str, content: Mapping[str, Any]) -> Any:
         return {k: v for k, v in value.items() if k not in _FREE_BUDGET_KEYS}
     if key == "search" and isinstance(value, Mapping):
         return {k: v for k, v in value.items() if k not in _FREE_SEARCH_KEYS}
+    if key == "space" and not content.get("design") and isinstance(value, Mapping):
+        # Trials whose settings lie in the ranges of now count, however wide these were.
+        return {path: one.get("when") if isinstance(one, Mapping) else one for path, one in value.items()}
     if key == "design":
         # The order of factors and levels matters: references come first, and cells are shuffled from it.
         return json.dumps(value)
@@ -123,7 +127,7 @@ def with_trials(study: Study, option: str | None, results_dir: Path) -> Study:
                 f"another `name`, another `seed` and another `design.seed`, so that its blocks are new"
             )
         return study
-    stored, explored = _stored_trials(results_dir)
+    stored, explored = _stored_trials(study, results_dir)
     trials = max(study.budget.trials, stored)
     if option is not None:
         number = trials_given(option)
@@ -149,11 +153,12 @@ def trials_given(option: str) -> int:
     return int(option)
 
 
-def _stored_trials(results_dir: Path) -> tuple[int, int]:
-    """What an earlier run planned and what it finished, in trials of the exploration."""
+def _stored_trials(study: Study, results_dir: Path) -> tuple[int, int]:
+    """What an earlier run planned and what it finished, in trials of the exploration that lie in the study's ranges."""
     if not (results_dir / "study.yaml").exists() or not (results_dir / "trials.parquet").exists():
         return 0, 0
     trials = store.read_trials(results_dir)
     budget = store.read_study(results_dir).get("budget")
     planned = budget.get("trials") if isinstance(budget, Mapping) else None
-    return planned if isinstance(planned, int) else 0, int((trials["phase"] == Phase.EXPLORE).sum())
+    explored = inside(trials[trials["phase"] == Phase.EXPLORE], study.searched)
+    return planned if isinstance(planned, int) else 0, len(explored)

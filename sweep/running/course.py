@@ -138,11 +138,13 @@ def _recommended(study: Study, ledger: Ledger) -> Leader | None:
     """
     if not study.confirm.recommended:
         return None
+    from sweep.analysis.trials.tried import lies_in
+
     asks = ledger.asks
     unstable = {r.group for r in ledger.results.values() if _failed(r)}
     last = max((i for i, ask in enumerate(asks) if ask.phase == Phase.EXPLORE), default=-1)
     chosen = list(dict.fromkeys(ask.group for ask in asks[last + 1 :] if ask.recommended))
-    if chosen and chosen[-1] not in unstable:
+    if chosen and chosen[-1] not in unstable and lies_in(study.searched, settings_of(ledger, chosen[-1])):
         return Leader(chosen[-1], settings_of(ledger, chosen[-1]), recommended=True)
     if len(chosen) > SPARE_CONFIRMATIONS:
         return None

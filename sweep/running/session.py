@@ -114,6 +114,12 @@ class StudySession:
         explored = self._ledger.explored
         self._exhausted = self.search_has_ended
         self._stop_reason = explored.reason if explored is not None and self._exhausted else None
+        self._outside = self._groups_outside()
+        """Explored settings that do not lie in the ranges of now: they were asked for before these were changed."""
+        if self._outside:
+            count = f"{self._num_explored} of {len(self._asks(Phase.EXPLORE))}"
+            self.notes.append(f"ranges of the space were changed: {count} explored trials lie in them, and count")
+        self._queue = [a for a in self._queue if a.group not in self._outside]
         self._complete_groups()
         self._search_numbers: dict[int, int] = {}
         """Group -> its number in the search, which counts what it was asked for alone."""
@@ -139,7 +145,7 @@ class StudySession:
             return len(self._ledger.asks)
         explored, confirmed, tested = (len(self._asks(p)) for p in (Phase.EXPLORE, Phase.CONFIRM, Phase.FULL_SIZE))
         if not self._exhausted:
-            explored = max(explored, self._num_trainings)
+            explored += max(self._num_trainings - self._num_explored, 0)
         confirmed = max(confirmed, num_confirmations(self.study))
         if self.study.full_size is not None:
             now = sum(is_full_size_test(self.study.full_size, ask) for ask in self._ledger.asks)
@@ -149,7 +155,7 @@ class StudySession:
     @property
     def stop_reason(self) -> str | None:
         """Why the exploration ended before its trials were spent; None where it did not."""
-        short = len(self._asks(Phase.EXPLORE)) < self._num_trainings
+        short = self._num_explored < self._num_trainings
         if self._stop_reason is None and short and self._out_of_time():
             return "budget.wall_time_s is spent"
         return self._stop_reason
@@ -163,7 +169,7 @@ class StudySession:
     @property
     def num_waiting(self) -> int:
         """Trainings that could start now, as far as is known: all but those that follow from the results of others."""
-        to_ask = 0 if self._exhausted else max(self._num_trainings - len(self._asks(Phase.EXPLORE)), 0)
+        to_ask = 0 if self._exhausted else max(self._num_trainings - self._num_explored, 0)
         return len(self._queue) + (to_ask or len(self._confirmations()))
 
     def next_job(self, num_paused: int = 0) -> Job | None:
@@ -205,7 +211,7 @@ class StudySession:
         """Takes a finished training: ledger first, then the search and the table."""
         self._ledger.tell(result, spent_s=self._elapsed())
         self._running.pop(result.trial_id, None)
-        if self._bridge is not None and result.phase == Phase.EXPLORE:
+        if self._bridge is not None and result.phase == Phase.EXPLORE and result.group not in self._outside:
             told = self._setting_result(result.group)
             if told is not None:
                 self._bridge.tell(self._search_numbers[result.group], told)
@@ -317,7 +323,7 @@ class StudySession:
 
     def _new_bridge(self) -> OptunaBridge:
         """The search, having heard all that was asked and told so far."""
-        settings = self._explored_settings()
+        settings = {g: setting for g, setting in self._explored_settings().items() if g not in self._outside}
         self._search_numbers = {group: number for number, group in enumerate(settings)}
         return OptunaBridge(
             self.results_dir,
@@ -332,6 +338,22 @@ class StudySession:
     def _num_trainings(self) -> int:
         """Trainings of the whole exploration, if nothing ends it early."""
         return num_settings(self.study) * self.study.repeats
+
+    @property
+    def _num_explored(self) -> int:
+        """Trainings of the exploration that were asked for, of settings that the space holds."""
+        outside = (a for group in self._outside for a in self._ledger.asks_by_group[group])
+        return len(self._asks(Phase.EXPLORE)) - sum(a.phase == Phase.EXPLORE for a in outside)
+
+    def _groups_outside(self) -> set[int]:
+        """Explored settings that the space does not hold; of a design none."""
+        if self.study.design is not None:
+            return set()
+        return {group for group, setting in self._explored_settings().items() if not self._holds(setting)}
+
+    def _holds(self, settings: Settings) -> bool:
+        space = self.study.space
+        return all(path in space and contains(space[path], value) for path, value in settings.items())
 
     def _asks(self, phase: Phase) -> list[Ask]:
         return self._ledger.asks_by_phase[phase]
@@ -363,6 +385,8 @@ class StudySession:
     def _complete_groups(self) -> None:
         """Asks for the seeds of a setting that a killed run had not written down yet."""
         for group, settings in self._explored_settings().items():
+            if group in self._outside:
+                continue
             asked = sum(a.phase == Phase.EXPLORE for a in self._ledger.asks_by_group[group])
             for seed in range(self.study.seed + asked, self.study.seed + self.study.repeats):
                 self._queue.append(self._ask(Wanted(Phase.EXPLORE, group, settings, seed)))
@@ -410,7 +434,7 @@ class StudySession:
         return self._ledger.next_group
 
     def _ask_explore(self) -> list[Ask]:
-        if self._exhausted or len(self._asks(Phase.EXPLORE)) >= self._num_trainings:
+        if self._exhausted or self._num_explored >= self._num_trainings:
             return []
         if self._confirmation_is_due():
             self._exhausted = True
@@ -439,13 +463,8 @@ class StudySession:
 
     def _wish(self) -> wishes.Wish | None:
         """The oldest setting that somebody queued, of those that the space holds."""
-        space = self.study.space
-        for one in wishes.waiting(self.results_dir):
-            if isinstance(one, wishes.Wish) and all(
-                p in space and contains(space[p], v) for p, v in one.settings.items()
-            ):
-                return one
-        return None
+        found = (one for one in wishes.waiting(self.results_dir) if isinstance(one, wishes.Wish))
+        return next((wish for wish in found if self._holds(wish.settings)), None)
 
     def _ask_design(self, design: Paired) -> list[Ask]:
         """The design's next training; none once a look has found every claim settled."""
@@ -491,7 +510,7 @@ class StudySession:
 
             claims = [tested(claim) for claim in content["claims"]]
             return {"rules": RULES, "design": essence("design", content), "claims": claims}
-        return {"search": content["search"], "trials": content["budget"]["trials"]}
+        return {"search": content["search"], "trials": content["budget"]["trials"], "space": content["space"]}
 
     def _ask_after_exploration(self) -> list[Ask]:
         state = (len(self._ledger.asks), len(self._ledger.results))

@@ -11,7 +11,7 @@ from sweep.analysis.region.sides import MAX_PLACED, sides_by_neighbours
 from sweep.analysis.trials.dimensions import Dimension, dimensions, learning_rate, panel_dimension
 from sweep.analysis.trials.groups import SettingGroup, setting_groups
 from sweep.analysis.trials.sides import own_sides
-from sweep.analysis.trials.tried import of_space, settings_of, telling
+from sweep.analysis.trials.tried import inside, of_space, settings_of, telling
 from sweep.boundary.encoding import Encoding, edge_path
 from sweep.boundary.model import MIN_ROWS, MarginModel
 from sweep.boundary.thinning import informative
@@ -84,12 +84,12 @@ class Evidence:
     @cached_property
     def tried(self) -> pd.DataFrame:
         """The judged trials of settings of the space, by number (`of_space`)."""
-        return of_space(self.trials)
+        return inside(of_space(self.trials), self.space)
 
     @cached_property
     def telling(self) -> pd.DataFrame:
         """Those of them that speak about the stability of their settings (`telling`)."""
-        return telling(self.trials)
+        return telling(self.tried)
 
     @cached_property
     def settings(self) -> list[Settings]:

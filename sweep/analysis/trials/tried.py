@@ -9,12 +9,15 @@ from pydantic import TypeAdapter
 
 from sweep.analysis.trials.dimensions import plain
 from sweep.analysis.trials.outcomes import mapped
+from sweep.boundary.encoding import axis
 from sweep.records import Outcome, Phase
-from sweep.space import Choice, Dimension, Grid, Integer, Scalar, Settings, Space
+from sweep.space import Choice, Dimension, Grid, Integer, Scalar, Settings, Space, contains
 
 _SILENT = (Outcome.CRASHED.value, Outcome.OUT_OF_MEMORY.value, Outcome.INFEASIBLE_DATA.value)
 """Ends that say nothing about how stable a setting is."""
 
+_ROUNDING = 0.01
+"""Part of a range by which three digits may pass its end."""
 _SPACE: TypeAdapter[Space] = TypeAdapter(Space)
 
 
@@ -31,6 +34,24 @@ def of_space(trials: pd.DataFrame) -> pd.DataFrame:
     known = mapped(trials)
     # Rows in another order would round to another model.
     return known[known["phase"] != Phase.FULL_SIZE].sort_values("number", kind="stable")
+
+
+def inside(trials: pd.DataFrame, space: Space) -> pd.DataFrame:
+    """The trials whose settings lie in the space; those of a study whose ranges were changed may not."""
+    kept = [lies_in(space, setting) for setting in settings_of(trials, space)]
+    return trials if all(kept) else trials[np.array(kept, dtype=bool)]
+
+
+def lies_in(space: Space, setting: Mapping[str, Scalar]) -> bool:
+    """Whether each value of a setting lies in its range, which a recommended one may pass by a rounding."""
+    return all(path in space and _holds(space[path], value) for path, value in setting.items())
+
+
+def _holds(dimension: Dimension, value: Scalar) -> bool:
+    if isinstance(dimension, Choice | Grid) or isinstance(value, bool | str):
+        return contains(dimension, value)
+    scale = axis(dimension)
+    return scale is not None and -_ROUNDING <= scale.to_unit(float(value)) <= 1 + _ROUNDING
 
 
 def telling(trials: pd.DataFrame) -> pd.DataFrame:

@@ -5,6 +5,7 @@ from typing import Any
 
 from sweep.analysis.cost.audit import audit_text
 from sweep.analysis.trials.outcomes import open_ends_text
+from sweep.analysis.trials.tried import of_space
 from sweep.report.contents.view import View
 from sweep.report.sections.section import Content
 from sweep.wording import duration, number, percent, plural
@@ -182,6 +183,11 @@ def outcome_notes(view: View) -> list[str]:
         notes.append(
             f"Of {plural(num_open, 'trial')} nobody can tell how {they} would have gone: {why}. {count} neither as "
             "stable nor as failed."
+        )
+    if num_outside := len(of_space(view.searched)) - len(view.evidence.tried):
+        notes.append(
+            f"{plural(num_outside, 'trial')} of ranges that were changed since {'lies' if num_outside == 1 else 'lie'} "
+            "outside of those that are searched now: counted and listed, but without a part in map, edges and answer."
         )
     if view.num_full_size:
         notes.append(

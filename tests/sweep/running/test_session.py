@@ -713,10 +713,47 @@ def test_steps_of_a_budget_in_epochs_follow_each_trials_batch_size(tmp_path) -> 
     session.close()
 
 
+def test_a_study_goes_on_with_other_ranges(tmp_path) -> None:
+    narrow = EDGE.replace("[1e-4, 1]", "[1e-3, 1]").replace("random", "stability")
+    wide = narrow.replace("[1e-3, 1]", "[1e-7, 0.2]")
+    with begin(tmp_path, narrow) as session:
+        first = [j for j in run_all(session, tmp_path) if j.phase == "explore"]
+    lr = "training.optimizer.lr"
+    held = [j for j in first if j.settings[lr] <= 0.2]
+    assert 0 < len(held) < len(first) == 12
+    with begin(tmp_path, wide) as session:
+        assert f"{len(held)} of 12 explored trials lie in them, and count" in " ".join(session.notes)
+        assert session.num_planned >= 24 - len(held)
+        later = [j for j in run_all(session, tmp_path) if j.phase == "explore"]
+        assert len(later) == 12 - len(held), "those outside do not count"
+        assert all(1e-7 <= j.settings[lr] <= 0.2 for j in later) and min(j.settings[lr] for j in later) < 1e-3
+        heard = session._bridge.study.trials  # type: ignore[union-attr]  # a study with a search
+        assert [t.params["lr"] for t in heard] == [j.settings[lr] for j in [*held, *later]]
+        # And back again: all of the first count, of the later ones those that lie within.
+    with begin(tmp_path, narrow) as session:
+        assert session.done or all(j.phase != "explore" for j in run_all(session, tmp_path))
+    table = store.read_trials(tmp_path)
+    evidence = Evidence(table, space_of({lr: {"loguniform": [1e-7, 0.2]}}))
+    outside = table[table[lr] > 0.2]
+    assert len(evidence.tried) == len(table) - len(outside) and len(outside) > 0
+
+
+def test_a_training_under_way_outside_of_the_new_ranges_is_left(tmp_path) -> None:
+    with begin(tmp_path) as session:
+        jobs = [session.next_job() for _ in range(3)]
+        session.tell(outcome(jobs[0], tmp_path))  # type: ignore[arg-type]  # there is one
+    lr = "training.optimizer.lr"
+    high = max(float(j.settings[lr]) for j in jobs if j is not None)
+    changed = TEXT.replace("[1e-4, 1]", f"[1e-4, {0.99 * high}]")
+    with begin(tmp_path, changed) as session:
+        later = [j for j in run_all(session, tmp_path) if j.phase == "explore"]
+    assert all(float(j.settings[lr]) < high for j in later)
+
+
 def test_another_study_is_not_mixed_in(tmp_path) -> None:
     begin(tmp_path).close()
     with pytest.raises(ResultsError, match=r"another version of this study \(changed: space\)"):
-        begin(tmp_path, TEXT.replace("[1e-4, 1]", "[1e-5, 1]"))
+        begin(tmp_path, TEXT.replace("space: {", "space: {training.clip.max_norm: {loguniform: [0.1, 10]}, "))
     with pytest.raises(ResultsError, match=r"\(changed: budget\)"):
         begin(tmp_path, TEXT.replace("steps: 10", "steps: 20"))
     with pytest.raises(ResultsError, match=r"\(changed: resources\)"):

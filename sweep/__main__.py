@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from sweep import clean, compare, explain, grafana, queue, recover, replay, stop
+from sweep import clean, compare, explain, grafana, import_trials, queue, recover, replay, stop
 from sweep.check.command import COMMAND as CHECK
 from sweep.command_line import EXIT_MISTAKE, add_version, parse
 from sweep.report.command import COMMAND as REPORT
@@ -21,6 +21,7 @@ COMMANDS = (
     WATCH,
     queue.COMMAND,
     stop.COMMAND,
+    import_trials.COMMAND,
     compare.COMMAND,
     explain.COMMAND,
     replay.COMMAND,

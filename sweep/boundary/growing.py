@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 
 from sweep.boundary.encoding import Encoding
 from sweep.boundary.model import MarginModel
+from sweep.boundary.prior import NONE, Prior
 from sweep.boundary.thinning import informative_rows, model_of
 from sweep.space import Scalar
 
@@ -26,9 +27,10 @@ class GrowingModel:
     It remembers only what it would otherwise compute again.
     """
 
-    def __init__(self, encoding: Encoding) -> None:
-        """For trainings of a space."""
+    def __init__(self, encoding: Encoding, prior: Prior = NONE) -> None:
+        """For trainings of a space, and those of other studies."""
         self._encoding = encoding
+        self._prior = prior
         self._known: tuple[_Rows, tuple[MarginModel, Sequence[int]]] | None = None
 
     def of(self, settings: Sequence[Mapping[str, Scalar | None]], margins: Sequence[float]) -> MarginModel:
@@ -42,13 +44,14 @@ class GrowingModel:
             ValueError: they are too few for a model.
         """
         if len(settings) <= ALWAYS_FITTED:
-            return MarginModel(self._encoding, settings, margins)
+            return MarginModel(self._encoding, settings, margins, prior=self._prior)
         num = _last_fit(len(settings))
         first = settings[:num], margins[:num]
         if self._known is None or self._known[0] != first:
             self._known = first, self._fitted(*first)
         fitted, kept = self._known[1]
-        return model_of(self._encoding, settings, margins, [*kept, *range(num, len(settings))], fitted)
+        rows = [*kept, *range(num, len(settings))]
+        return model_of(self._encoding, settings, margins, rows, fitted, self._prior)
 
     def _fitted(
         self, settings: Sequence[Mapping[str, Scalar | None]], margins: Sequence[float]
@@ -58,10 +61,12 @@ class GrowingModel:
         rows = (
             every if len(settings) <= MOST_FITTED else informative_rows(self._encoding, settings, margins, MOST_FITTED)
         )
-        fitted = model_of(self._encoding, settings, margins, rows)
+        fitted = model_of(self._encoding, settings, margins, rows, prior=self._prior)
         if len(settings) <= MOST_KEPT:
             return fitted, every
-        return fitted, informative_rows(self._encoding, settings, margins, MOST_KEPT, fitted).tolist()
+        # Where there are others, a model of these alone has fewer features.
+        like = None if self._prior.settings else fitted
+        return fitted, informative_rows(self._encoding, settings, margins, MOST_KEPT, like).tolist()
 
 
 def _last_fit(num: int) -> int:

@@ -14,12 +14,15 @@ from scipy.optimize import minimize
 from scipy.special import log_ndtr, ndtr
 
 from sweep.boundary.encoding import Encoding, Floats, edge_path
+from sweep.boundary.prior import NONE, Prior
 from sweep.boundary.process import Process
 from sweep.space import Scalar, Space
 
 MIN_ROWS = 4
 """Fewer trainings say nothing about a boundary."""
 
+MIN_OWN = 8
+"""So many trainings of a study's own, good and bad, say how sure to be of what it has learned from others as well."""
 _POWER = 0.7
 """Of margins on the model's scale. With a jump at 0, as the outcome alone would have, settings left out are foretold
 worse (docs/LOG.md)."""
@@ -37,6 +40,7 @@ class MarginModel:
         margins: Sequence[float],
         *,
         like: "MarginModel | None" = None,
+        prior: Prior = NONE,
     ) -> None:
         """Fits N trainings.
 
@@ -44,20 +48,25 @@ class MarginModel:
             encoding: of the space.
             settings: of each training.
             margins: in [-1, 1], finite; negative = stable.
-            like: a model of the same space whose length scales, amplitudes and noise to take.
+            like: a model of the same space and prior whose length scales, amplitudes and noise to take.
+            prior: trainings of other studies.
 
         Raises:
-            ValueError: fewer than MIN_ROWS trainings.
+            ValueError: fewer than MIN_ROWS trainings, those of other studies included.
         """
-        if len(settings) < MIN_ROWS:
-            raise ValueError(f"a margin model needs at least {MIN_ROWS} trainings, got {len(settings)}")
+        if (num := len(settings) + len(prior.settings)) < MIN_ROWS:
+            raise ValueError(f"a margin model needs at least {MIN_ROWS} trainings, got {num}")
         self.encoding = encoding
-        margin = np.asarray(margins, dtype=float)
+        margin = np.asarray([*margins, *prior.margins], dtype=float)
+        self._num_own = len(settings)
         self._stable = margin < 0
+        self._prior = prior
+        features = self._of_this_study(encoding.encode(settings))
+        if prior.settings:
+            features = np.concatenate([features, prior.features(encoding)])
         fitted = None if like is None else like._process
-        self._process: Process = Process(
-            encoding.encode(settings), spread(margin), parts=_parts(encoding), fitted=fitted
-        )
+        parts = _parts(encoding, features.shape[1])
+        self._process: Process = Process(features, spread(margin), parts=parts, fitted=fitted)
 
     @classmethod
     def fit(
@@ -75,7 +84,14 @@ class MarginModel:
 
     def predict_features(self, features: Floats) -> tuple[Floats, Floats]:
         """As `predict`, for features [M, F]."""
-        return self._process.predict(features)
+        return self._process.predict(self._of_this_study(features))
+
+    def predict_believing(
+        self, features: Floats, pending: Sequence[Mapping[str, Scalar | None]]
+    ) -> tuple[Floats, Floats]:
+        """As `predict_features`, as if some settings had been trained and come out at their mean."""
+        believed = self._process.believing(self._of_this_study(self.encoding.encode(pending)))
+        return believed.predict(self._of_this_study(features))
 
     def p_stable(self, settings: Sequence[Mapping[str, Scalar | None]]) -> Floats:
         """Calibrated probability that a training of each setting with a fresh seed is stable, [M].
@@ -87,25 +103,38 @@ class MarginModel:
 
     def p_stable_features(self, features: Floats) -> Floats:
         """As `p_stable`, for features [M, F]."""
-        mean, std = self._process.predict(features)
+        mean, std = self.predict_features(features)
         return self._probability(-mean / np.sqrt(std**2 + self._process.noise))
 
     def drawn_probits(self, settings: Sequence[Mapping[str, Scalar | None]], num: int, seed: int) -> Floats:
         """The probit of P(stable) at M settings, of functions drawn from the model, [num, M]; 0 where P is 0.5."""
-        drawn = self._process.draws(self.encoding.encode(settings), num, seed)
+        drawn = self._process.draws(self._of_this_study(self.encoding.encode(settings)), num, seed)
         shift, slope = self._calibration
         return shift - slope * drawn / math.sqrt(self._process.noise)
 
     def left_out(self) -> tuple[Floats, npt.NDArray[np.bool_]]:
-        """Calibrated P(stable) of each training, predicted from all other *settings*, and what came of it, [N] each."""
-        return self._probability(self._left_out_scores()), self._stable
+        """Calibrated P(stable) of each training, predicted from all other *settings*, and what came of it, [N] each.
 
-    def believing(self, settings: Sequence[Mapping[str, Scalar | None]]) -> Process:
-        """The process on the model's scale as if these settings had been trained and come out at their mean."""
-        return self._process.believing(self.encoding.encode(settings))
+        Of the study's own trainings alone.
+        """
+        own = slice(self._num_own)
+        return self._probability(self._left_out_scores()[own]), self._stable[own]
+
+    def shared(self, source: int) -> float:
+        """How far a study of the prior is believed, from 0 (not at all) to 1: the correlation that the model sees
+        between the margins of a setting there and here.
+
+        Args:
+            source: which study, from 1 on.
+        """
+        middle = self.encoding.encode([{}])
+        return self._process.correlation(self._prior.as_of(middle, [0]), self._prior.as_of(middle, [source]))
+
+    def _of_this_study(self, features: Floats) -> Floats:
+        return self._prior.as_of(features, [0] * len(features)) if self._prior.settings else features
 
     def _probability(self, scores: Floats) -> Floats:
-        most = (len(self._stable) + 1) / (len(self._stable) + 2)
+        most = (self._num_own + 1) / (self._num_own + 2)
         shift, slope = self._calibration
         return np.clip(ndtr(shift + slope * scores), 1 - most, most)
 
@@ -121,6 +150,10 @@ class MarginModel:
         It never makes the scores surer: the length scales have seen every training, also those that are left out.
         """
         scores, stable = self._left_out_scores(), self._stable
+        own = stable[: self._num_own]
+        if self._num_own >= MIN_OWN and own.any() and not own.all():
+            # How sure to be of this study is a matter of its own trainings.
+            scores, stable = scores[: self._num_own], own
         if stable.all() or not stable.any():
             return 0.0, 1.0
 
@@ -134,7 +167,7 @@ class MarginModel:
         return float(found.x[0]), math.exp(found.x[1])
 
 
-def _parts(encoding: Encoding) -> list[list[int]]:
+def _parts(encoding: Encoding, num_features: int) -> list[list[int]]:
     """Columns of which parts of the margin depend alone: all numbers, whatever the categories, and the edge dimension.
 
     So a precision of which nothing hot was trained is not taken to be stable at learning rates that break the others.
@@ -144,7 +177,7 @@ def _parts(encoding: Encoding) -> list[list[int]]:
     numbers = [column for column in columns if encoding.axis(encoding.owners[column]) is not None]
     edge = [column for column in columns if encoding.owners[column] == along]
     parts = [numbers] if numbers == edge else [numbers, edge]
-    return [part for part in parts if part and len(part) < len(columns)]
+    return [part for part in parts if part and len(part) < num_features]
 
 
 def spread(margin: Floats) -> Floats:

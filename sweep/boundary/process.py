@@ -124,6 +124,10 @@ class Process:
             variance[rows] = np.diag(covariance)
         return mean, np.sqrt(np.maximum(variance, 1e-12))
 
+    def correlation(self, first: Floats, second: Floats) -> float:
+        """Of the noise-free values at two rows [1, F], before any row is known."""
+        return float(self._covariance(first, second)[0, 0]) / self._variance
+
     @property
     def _variance(self) -> float:
         """Of the noise-free value, before any row is known."""

@@ -7,6 +7,7 @@ import numpy.typing as npt
 
 from sweep.boundary.encoding import Encoding, Floats
 from sweep.boundary.model import MarginModel
+from sweep.boundary.prior import NONE, Prior
 from sweep.space import Scalar, Space
 
 MAX_TRAININGS = 400
@@ -14,13 +15,18 @@ MAX_TRAININGS = 400
 
 
 def informative(
-    space: Space, settings: Sequence[Mapping[str, Scalar]], margins: Sequence[float], most: int = MAX_TRAININGS
+    space: Space,
+    settings: Sequence[Mapping[str, Scalar]],
+    margins: Sequence[float],
+    most: int = MAX_TRAININGS,
+    prior: Prior = NONE,
 ) -> MarginModel:
-    """The model of all trainings, or of the `most` most informative ones."""
+    """The model of all trainings, or of the `most` most informative ones, besides those of other studies."""
     encoding = Encoding(space)
     if len(settings) <= most:
-        return MarginModel(encoding, settings, margins)
-    return model_of(encoding, settings, margins, informative_rows(encoding, settings, margins, most))
+        return MarginModel(encoding, settings, margins, prior=prior)
+    rows = informative_rows(encoding, settings, margins, most)
+    return model_of(encoding, settings, margins, rows, prior=prior)
 
 
 def informative_rows(
@@ -64,10 +70,11 @@ def model_of(
     margins: Sequence[float],
     rows: Iterable[int],
     like: MarginModel | None = None,
+    prior: Prior = NONE,
 ) -> MarginModel:
-    """The model of some rows of trainings."""
+    """The model of some rows of trainings, and of a prior."""
     rows = list(rows)
-    return MarginModel(encoding, [settings[i] for i in rows], [margins[i] for i in rows], like=like)
+    return MarginModel(encoding, [settings[i] for i in rows], [margins[i] for i in rows], like=like, prior=prior)
 
 
 def spread_out(features: Floats, num: int) -> npt.NDArray[np.int64]:

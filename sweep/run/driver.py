@@ -15,6 +15,7 @@ from rich.console import Console
 from slr_models.data.batch import Dataset
 from slr_models.errors import SettingError, UserError
 from sweep.analysis.claims.stated import exploratory_lines, removed_note
+from sweep.analysis.trials.carried import carried_over
 from sweep.command_line import EXIT_DONE, EXIT_INTERRUPTED, EXIT_UNFINISHED
 from sweep.live.loggers import TrialLogger, check_loggers, open_loggers
 from sweep.live.metrics import Metrics
@@ -90,6 +91,9 @@ def run(options: argparse.Namespace, console: Console) -> int:
         device="cuda" if study.resources.gpus else "cpu",
     )
     checked = preflight(loaded, dataset, run_options)
+    carried, told_of_others = carried_over(study, results_dir)
+    for line in told_of_others:
+        console.print(f"  warm start from {line}", highlight=False, markup=False)
     for changed in left_open(loaded) if is_new else ():
         console.print(f"  note: {changed.note}", highlight=False, style="yellow")
     for warning in checked.warnings:
@@ -105,7 +109,9 @@ def run(options: argparse.Namespace, console: Console) -> int:
 
         for line in hopeless(study):
             console.print(f"  warning: {line}", highlight=False, style="yellow")
-    session = StudySession(loaded, results_dir, len(dataset.train), retry=[Outcome(name) for name in options.retry])
+    session = StudySession(
+        loaded, results_dir, len(dataset.train), retry=[Outcome(name) for name in options.retry], carried=carried
+    )
     for note in session.notes:
         console.print(f"  note: {note}", highlight=False, style="yellow", markup=False)
     if options.retry:

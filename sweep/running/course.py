@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from sweep.boundary.encoding import edge_path
+from sweep.boundary.prior import NONE, Prior
 from sweep.records import Metric, NotKnown, Phase, TrialResult
 from sweep.space import Dimension, Scalar, Settings
 from sweep.store.ledger import Ledger
@@ -56,7 +57,7 @@ class Leader:
     """Whether it is the one that is recommended now, rather than one of the best."""
 
 
-def leaders(study: Study, ledger: Ledger) -> list[Leader]:
+def leaders(study: Study, ledger: Ledger, prior: Prior = NONE) -> list[Leader]:
     """The recommended setting, then the best ones; ask when the exploration has ended.
 
     A setting of which a fresh seed was unstable gives way to the next one. What this says changes only with
@@ -64,10 +65,10 @@ def leaders(study: Study, ledger: Ledger) -> list[Leader]:
     """
     if study.confirm.settings == 0 or not ledger.results:
         return []
-    recommended = _recommended(study, ledger)
+    recommended = _recommended(study, ledger, prior)
     first = [] if recommended is None else [recommended]
     failed = _failed_fresh(ledger)
-    ranked = [group for group in _ranking(study, ledger) if group not in {leader.group for leader in first}]
+    ranked = [group for group in _ranking(study, ledger, prior) if group not in {leader.group for leader in first}]
     others = _apart_first(study, [leader.settings for leader in first], {g: settings_of(ledger, g) for g in ranked})
     within_reach = [g for g in others[: study.confirm.settings + SPARE_CONFIRMATIONS] if g not in failed]
     best = [Leader(group, settings_of(ledger, group), recommended=False) for group in within_reach]
@@ -131,7 +132,7 @@ def _result(result: TrialResult, metric: Metric) -> float:
     return value if result.stable and math.isfinite(value) else math.nan
 
 
-def _recommended(study: Study, ledger: Ledger) -> Leader | None:
+def _recommended(study: Study, ledger: Ledger, prior: Prior) -> Leader | None:
     """The setting with the stated safety margin.
 
     It is chosen anew only after more exploration, or where it failed; in between it stands in the ledger.
@@ -151,7 +152,7 @@ def _recommended(study: Study, ledger: Ledger) -> Leader | None:
     from sweep.analysis.answer.safe_setting import Rule, safe_setting
     from sweep.analysis.region.evidence import Evidence
 
-    evidence = Evidence(table(ledger.results.values()), study.searched)
+    evidence = Evidence(table(ledger.results.values()), study.searched, prior)
     found = safe_setting(evidence, Rule(study.safety.lr_factor, study.safety.p_stable), study.objective)
     if found is None:
         return None
@@ -174,13 +175,13 @@ def _failed(result: TrialResult) -> bool:
     return not (result.stable or result.verdict.is_open)
 
 
-def _ranking(study: Study, ledger: Ledger) -> list[int]:
+def _ranking(study: Study, ledger: Ledger, prior: Prior) -> list[int]:
     """Groups that were stable in the exploration, best first."""
     from sweep.analysis.answer.recommend import recommend
     from sweep.analysis.region.evidence import Evidence
 
     explored = table(r for r in ledger.results.values() if r.phase == Phase.EXPLORE)
-    answer = recommend(Evidence(explored, study.searched), study.objective)
+    answer = recommend(Evidence(explored, study.searched, prior), study.objective)
     candidates = () if answer.chosen is None else (answer.chosen, *answer.alternatives)
     return [c.group.group for c in candidates]
 
@@ -191,7 +192,7 @@ def is_full_size_test(full_size: FullSize | None, training: Ask | TrialResult) -
     return at_size and training.phase == Phase.FULL_SIZE
 
 
-def full_size_tests(study: Study, ledger: Ledger) -> list[Wanted] | NotKnown:
+def full_size_tests(study: Study, ledger: Ledger, prior: Prior = NONE) -> list[Wanted] | NotKnown:
     """Trainings at full size that are still to be started, or why nobody knows which.
 
     Call it when nothing is under way and all is confirmed. The settings are those of the recommendation, apart from
@@ -208,7 +209,7 @@ def full_size_tests(study: Study, ledger: Ledger) -> list[Wanted] | NotKnown:
     from sweep.analysis.region.evidence import Evidence
     from sweep.analysis.region.transfer_fit import width_fit
 
-    evidence = Evidence(table(ledger.results.values()), study.searched)
+    evidence = Evidence(table(ledger.results.values()), study.searched, prior)
     model = evidence.model
     if isinstance(model, NotKnown):
         return model

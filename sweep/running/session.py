@@ -24,6 +24,7 @@ from typing import Any, Self
 from slr_models.errors import MachineError, ResultsError, SettingError
 from sweep import store
 from sweep.analysis.claims.stated import tested
+from sweep.analysis.trials.carried import prior_of
 from sweep.forensics import allowance
 from sweep.judging.objective import interim
 from sweep.records import NotKnown, Outcome, Phase, TrialResult
@@ -45,6 +46,7 @@ from sweep.space import Settings, contains
 from sweep.store import wishes
 from sweep.store.ledger import Ledger
 from sweep.store.ledger_lines import LEDGER_FILE, RECOVER, Ask, Explored
+from sweep.store.prior import NOTHING, CarriedOver, write_prior
 from sweep.study import LoadedStudy, num_confirmations, num_settings
 from sweep.study.design import Paired, cells, training
 
@@ -66,6 +68,7 @@ class StudySession:
         num_train: int,
         *,
         retry: Collection[Outcome] = (),
+        carried: CarriedOver = NOTHING,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Opens the results folder and takes up what an earlier run left there.
@@ -75,6 +78,7 @@ class StudySession:
             results_dir: its own folder, made where it does not exist.
             num_train: utterances of the training split; decides the steps of a budget in epochs.
             retry: trainings that ended so are forgotten, and run again.
+            carried: trainings of other studies that the search learns from.
             clock: seconds, for the limit of wall time.
 
         Raises:
@@ -86,6 +90,9 @@ class StudySession:
         before = check_same_study(results_dir, loaded.study)
         self._ledger = Ledger(results_dir)
         self._check_ledger()
+        self._prior = prior_of(carried)
+        if carried.trials:
+            write_prior(results_dir, carried)
         self.notes: list[str] = list(self._ledger.notes)
         """What was found damaged in the folder and is done without, or was mended: a sentence each."""
         self.notes += [str(one) for one in wishes.waiting(results_dir) if isinstance(one, ResultsError)]
@@ -332,6 +339,7 @@ class StudySession:
             self.study.search,
             [(setting, self._setting_result(group)) for group, setting in settings.items()],
             objective=self.study.objective,
+            prior=self._prior,
         )
 
     @property
@@ -521,7 +529,7 @@ class StudySession:
         if not wanted and self._running:
             return []
         if not wanted:
-            tests = full_size_tests(self.study, self._ledger)
+            tests = full_size_tests(self.study, self._ledger, self._prior)
             self.full_size_problem = tests.reason if isinstance(tests, NotKnown) else None
             wanted = [] if isinstance(tests, NotKnown) else tests
         self._settled = None if wanted else state
@@ -533,7 +541,7 @@ class StudySession:
             return []
         state = leaders_state(self._ledger)
         if self._leaders is None or self._leaders[0] != state:
-            self._leaders = state, leaders(self.study, self._ledger)
+            self._leaders = state, leaders(self.study, self._ledger, self._prior)
         return confirmations(self.study, self._ledger, self._leaders[1])
 
     def _elapsed(self) -> float:

@@ -16,13 +16,14 @@ import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import optuna
 from optuna.storages import JournalStorage
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
+from sweep.boundary.prior import NONE, Prior
 from sweep.search import CmaEsSearch, GridSearch, Nsga2Search, SearchConfig, StabilitySearch
 from sweep.search.distributions import distribution
 from sweep.search.journal import DerivedJournal
@@ -42,6 +43,9 @@ from sweep.space import (
 )
 from sweep.store import JOURNAL_FILE
 from sweep.wording import short_keys
+
+if TYPE_CHECKING:
+    from sweep.search.stability import StabilitySampler
 
 UNKNOWN_COST = 1e9
 """Stands for the cost of a setting that crashed before it could be measured. It is infeasible anyway."""
@@ -80,6 +84,7 @@ class OptunaBridge:
         history: Sequence[tuple[Settings, SettingResult | None]] = (),
         *,
         objective: str = "objective",
+        prior: Prior = NONE,
     ) -> None:
         """Builds the Optuna study.
 
@@ -90,6 +95,7 @@ class OptunaBridge:
             config: of the search.
             history: the settings asked so far, in order; None = still without a result.
             objective: what the first objective is called in the dashboard.
+            prior: trainings of other studies, for a search that learns from them.
         """
         self._keys = short_keys(space)
         self._paths = {key: path for path, key in self._keys.items()}
@@ -97,7 +103,11 @@ class OptunaBridge:
         self._order = ordered(self._space)
         self._config = config.model_copy(update={"try_first": tuple(map(self._by_key, config.try_first))})
         # One for all settings: it remembers what it has computed of the trials so far.
-        self._mapping = self._config.sampler(0, self._space) if isinstance(self._config, StabilitySearch) else None
+        self._mapping: StabilitySampler | None = None
+        if isinstance(self._config, StabilitySearch):
+            given = [{p: v for p, v in one.items() if v is not None} for one in prior.settings]
+            known = Prior([*map(self._by_key, given)], prior.margins, prior.sources)
+            self._mapping = self._config.sampler(0, self._space, known)
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         self._has_cost = isinstance(config, Nsga2Search)
         metrics = [objective, config.cost] if isinstance(config, Nsga2Search) else [objective]

@@ -17,6 +17,7 @@ from sweep.wording import number
 if TYPE_CHECKING:
     import optuna
 
+    from sweep.boundary.prior import Prior
     from sweep.search.stability import StabilitySampler
 
 
@@ -105,9 +106,19 @@ class StabilitySearch(SearchSpec):
     none. Besides, settings left out have to be foretold, and each edge tried (`sweep.boundary.known`). 0: never."""
     randomised: bool = True
     """Whether the weight of what is uncertain against what is near the boundary is drawn anew for each setting."""
+    warm_start: tuple[str, ...] = ()
+    """Results folders of other studies, and tables of trials (`slr-sweep import`), that the map and the search learn
+    from as well, as far as they agree with the study's own trainings. A third of `num_startup` is then enough."""
 
-    def sampler(self, number: int, space: Space) -> "StabilitySampler":
-        """The sampler that draws setting `number`."""
+    def sampler(self, number: int, space: Space, prior: "Prior | None" = None) -> "StabilitySampler":
+        """The sampler that draws setting `number`.
+
+        Args:
+            number: of the setting.
+            space: what may vary.
+            prior: what `warm_start` names, in this space.
+        """
+        from sweep.boundary.prior import NONE
         from sweep.search.stability import StabilitySampler
 
         return StabilitySampler(
@@ -117,6 +128,7 @@ class StabilitySearch(SearchSpec):
             num_startup=self.num_startup,
             stop_width=self.stop_width,
             randomised=self.randomised,
+            prior=prior or NONE,
         )
 
     def stop_reason(self, study: "optuna.Study", sampler: "StabilitySampler") -> str | None:

@@ -37,6 +37,7 @@ from sweep.boundary.encoding import Floats, edge_path
 from sweep.boundary.growing import GrowingModel
 from sweep.boundary.known import stable_slices, what_is_open
 from sweep.boundary.model import MIN_ROWS, MarginModel
+from sweep.boundary.prior import NONE, Prior
 from sweep.boundary.result import MIN_STABLE, ResultModel
 from sweep.records import SearchMode
 from sweep.search.parameters import Given, Parameters
@@ -81,6 +82,7 @@ class StabilitySampler(BaseSampler):
         randomised: bool = True,
         along: str | None = None,
         failed_is_unstable: bool = False,
+        prior: Prior = NONE,
     ) -> None:
         """Prepares a sampler; it keeps no state that a study does not hold.
 
@@ -99,6 +101,8 @@ class StabilitySampler(BaseSampler):
                 `learning_rate`), else the first numeric one.
             failed_is_unstable: whether a trial that failed (its objective raised, or returned NaN) or was pruned, and
                 says nothing of its stability, counts as an unstable one; else it says nothing.
+            prior: trainings of other studies, in the space's own values, to learn from as far as they agree with this
+                one's. A third of `num_startup` is then enough.
 
         Raises:
             ValueError: an argument is wrong; which one is named.
@@ -119,7 +123,8 @@ class StabilitySampler(BaseSampler):
         self._parameters_given = None if space is None else Parameters(space)
         self._seed = int(np.random.SeedSequence().generate_state(1)[0]) if seed is None else seed
         self._mode: SearchMode = mode
-        self._num_startup = num_startup
+        self._prior = prior
+        self._num_startup = math.ceil(num_startup / 3) if len(prior.settings) >= num_startup else num_startup
         self._stop_width = stop_width
         self._randomised = randomised
         self._along = along
@@ -256,7 +261,7 @@ class StabilitySampler(BaseSampler):
             if chosen is not None:
                 return chosen
         candidates = _Candidates(parameters, tried, None, held, rng)
-        mean, std = model.believing(pending).predict(candidates.features)
+        mean, std = model.predict_believing(candidates.features, pending)
         z = _BOLDNESS * math.sqrt(rng.chisquare(2)) if self._randomised else 1.96
         # Trials crowded on an edge teach nothing new, and an edge between close neighbours looks like noise.
         near = _are_near(candidates.features, encoding.encode(tried))
@@ -279,9 +284,10 @@ class StabilitySampler(BaseSampler):
         key = (study.study_name, encoding.owners, rows)
         if key != self._fitted[0]:
             if self._growing is None or self._growing[0] != key[:2]:
-                self._growing = key[:2], GrowingModel(encoding)
+                self._growing = key[:2], GrowingModel(encoding, self._prior)
             settings, margins = [s for s, _ in rows], [m for _, m in rows]
-            model = self._growing[1].of(settings, margins) if len(rows) >= MIN_ROWS else None
+            is_enough = len(rows) + len(self._prior.settings) >= MIN_ROWS
+            model = self._growing[1].of(settings, margins) if is_enough else None
             self._fitted = (key, model)
         return self._fitted[1]
 

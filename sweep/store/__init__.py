@@ -7,6 +7,7 @@
       set-aside.1, ...        records of trainings that a rebuilt ledger does not know
       ledger.lock             held by the run that writes here; empty. ledger.held where the disk knows no such locks
       prometheus.json         while a run is at work: where its metrics are
+      prior.json              trainings of other studies that the search and the map learn from, where it names any
       queue/, stop/           what somebody asks of the run at work: settings to train next, trainings to end
       trials.parquet          one row a finished trial
       steps/<trial>.parquet   one row a training step

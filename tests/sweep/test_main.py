@@ -20,6 +20,7 @@ NAMES = [
     "watch",
     "queue",
     "stop",
+    "import",
     "compare",
     "explain",
     "replay",
@@ -90,7 +91,8 @@ def test_the_version_is_told(capsys: pytest.CaptureFixture[str]) -> None:
         ("reprot", "did you mean report"),
         (
             "xyzzy",
-            "give one of run, check, report, watch, queue, stop, compare, explain, replay, recover, clean, grafana",
+            "give one of run, check, report, watch, queue, stop, import, compare, explain, replay, recover, clean, "
+            "grafana",
         ),
     ],
 )

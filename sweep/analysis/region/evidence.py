@@ -14,6 +14,7 @@ from sweep.analysis.trials.sides import own_sides
 from sweep.analysis.trials.tried import inside, of_space, settings_of, telling
 from sweep.boundary.encoding import Encoding, edge_path
 from sweep.boundary.model import MIN_ROWS, MarginModel
+from sweep.boundary.prior import NONE, Prior
 from sweep.boundary.thinning import informative
 from sweep.records import UNMEASURED_MARGIN, NotKnown, Side
 from sweep.space import Settings, Space
@@ -56,6 +57,8 @@ class Evidence:
     """Rows of the finished trials, as the store holds them; also open ends and those at full size."""
     space: Space
     """What was searched, dotted path -> dimension."""
+    prior: Prior = NONE
+    """Trainings of other studies, from which the map learns as well."""
 
     def nothing(self) -> "Evidence":
         """The same space before any trial: of a study whose answer is its claims, nothing is recommended."""
@@ -129,7 +132,7 @@ class Evidence:
             return NotKnown(f"All {num} were stable, so there is no edge to map: widen the ranges.")
         if not stable.any():
             return NotKnown(f"None of {num} was stable, so there is no stable region to map.")
-        return informative(self.space, self.settings, known["margin"].astype(float).tolist())
+        return informative(self.space, self.settings, known["margin"].astype(float).tolist(), prior=self.prior)
 
     @cached_property
     def breaking(self) -> MarginModel | NotKnown:

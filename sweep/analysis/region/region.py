@@ -20,6 +20,7 @@ from sweep.boundary.edges import Edge, edges, mean_width, profile
 from sweep.boundary.edges import slices as some_slices
 from sweep.boundary.encoding import Encoding, Floats, edge_path
 from sweep.boundary.model import MarginModel
+from sweep.boundary.prior import NONE, Prior
 from sweep.boundary.thinning import informative
 from sweep.records import NotKnown
 from sweep.space import Scalar, Settings
@@ -224,7 +225,7 @@ def region(evidence: Evidence) -> Region | NotKnown:
         volumes=_volumes(model, panel),
         influences=strongest,
         interactions=pairs,
-        calibration=_calibration(model.encoding, tried, known["margin"].astype(float).tolist()),
+        calibration=_calibration(model.encoding, tried, known["margin"].astype(float).tolist(), evidence.prior),
         break_calibration=_calibration_of_part(model.encoding, *evidence.breaking_rows),
         learn_calibration=_calibration_of_part(model.encoding, *evidence.learning_rows),
         open_width=mean_width(model, along_path, some_slices(model.encoding, along_path, _NUM_OPEN_SLICES, _SEED)),
@@ -422,7 +423,9 @@ def _calibration_of_part(
     return _calibration(encoding, settings, margins) if len({margin < 0 for margin in margins}) == 2 else None
 
 
-def _calibration(encoding: Encoding, settings: Sequence[Settings], margins: Sequence[float]) -> MapCalibration:
+def _calibration(
+    encoding: Encoding, settings: Sequence[Settings], margins: Sequence[float], prior: Prior = NONE
+) -> MapCalibration:
     """Of N trainings, each predicted by a model of the other folds' settings. All seeds of a setting go together.
 
     The model's own `left_out` would flatter it: its length scales, noise and Platt pair have seen every training. Few
@@ -437,7 +440,8 @@ def _calibration(encoding: Encoding, settings: Sequence[Settings], margins: Sequ
         p = np.empty(len(settings))
         for held_out in range(_NUM_FOLDS):
             seen, unseen = np.flatnonzero(fold != held_out).tolist(), np.flatnonzero(fold == held_out).tolist()
-            others = informative(encoding.space, [settings[i] for i in seen], [margins[i] for i in seen])
+            rows = [settings[i] for i in seen], [margins[i] for i in seen]
+            others = informative(encoding.space, *rows, prior=prior)
             p[unseen] = others.p_stable([settings[i] for i in unseen])
         briers.append(float(((p - stable) ** 2).mean()))
         eces.append(_ece(p, stable[None])[0])

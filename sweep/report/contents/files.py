@@ -12,6 +12,7 @@ from slr_models.errors import ResultsError
 from sweep import store
 from sweep.records import EvalRecord, Explanation, StepRecord
 from sweep.store.ledger_lines import elapsed_s
+from sweep.store.prior import NOTHING, CarriedOver, read_prior
 
 T = TypeVar("T")
 Columns = dict[str, npt.NDArray[Any]]
@@ -35,6 +36,10 @@ class Files:
     def damaged(self) -> tuple[str, ...]:
         """What is wrong with the damaged files met so far, and what to do: a sentence each."""
         return tuple(self._damaged)
+
+    def prior(self) -> CarriedOver:
+        """The trainings of other studies that the study begins with."""
+        return self._or(NOTHING, read_prior, self.folder)
 
     def has(self, kind: store.RecordKind, trial_id: str) -> bool:
         """Whether a trial left records of a kind."""

@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -33,6 +34,7 @@ from sweep.analysis.region.evidence import Evidence
 from sweep.analysis.region.matters import Matters, matters
 from sweep.analysis.region.region import Region, region
 from sweep.analysis.region.region import RegionPanel as Grid
+from sweep.analysis.trials.carried import prior_of, warm_start_of
 from sweep.analysis.trials.dimensions import Dimension
 from sweep.analysis.trials.groups import SettingGroup, setting_groups
 from sweep.analysis.trials.outcomes import OutcomeCounts, failed, judged, mapped, outcome_counts
@@ -44,6 +46,7 @@ from sweep.report.contents.folder import FolderContent, read_source, read_traces
 from sweep.report.contents.importance import ImportanceTable, importance_table
 from sweep.report.contents.transfer import Transfer, transfer
 from sweep.search import Nsga2Search
+from sweep.store.prior import NOTHING, CarriedOver
 from sweep.study.design import num_trainings
 from sweep.study.reading import Provenance, StoredStudy
 from sweep.study.settings import Study
@@ -113,7 +116,19 @@ class View:
     @cached_property
     def evidence(self) -> Evidence:
         """What all answers rest on."""
-        return Evidence(self.trials, self.study.searched)
+        return Evidence(self.trials, self.study.searched, prior_of(self._carried))
+
+    @cached_property
+    def _carried(self) -> CarriedOver:
+        return self.source.files.prior() if warm_start_of(self.study) else NOTHING
+
+    @cached_property
+    def others(self) -> list[tuple[str, int, float]]:
+        """Of each study that the map learns from as well: its name, its trials, and how far they are believed."""
+        model, counts = self.evidence.model, Counter(one.source for one in self._carried.trials)
+        if isinstance(model, NotKnown):
+            return []
+        return [(name, counts[k], model.shared(k + 1)) for k, name in enumerate(self._carried.sources)]
 
     @property
     def dims(self) -> tuple[Dimension, ...]:

@@ -189,6 +189,11 @@ def outcome_notes(view: View) -> list[str]:
             f"{plural(num_outside, 'trial')} of ranges that were changed since {'lies' if num_outside == 1 else 'lie'} "
             "outside of those that are searched now: counted and listed, but without a part in map, edges and answer."
         )
+    notes += [
+        f"The map learns from {plural(num, 'trial')} of {name}, too, as far as they agree with those of this study: "
+        f"{percent(shared)}."
+        for name, num, shared in view.others
+    ]
     if view.num_full_size:
         notes.append(
             f"{plural(view.num_full_size, 'training')} at full size lie outside the searched space and stand apart."

@@ -53,8 +53,10 @@ class Hump(MarginModel):
         self.encoding = Encoding(SPACE)
         self.highest = highest
 
-    def p_stable(self, settings):
-        return self.highest * np.exp(-((np.log10([s[LR] for s in settings]) + 2) ** 2))
+    def p_stable_features(self, features):
+        scale = self.encoding.axis(LR)
+        rates = [scale.from_unit(place) for place in features[:, self.encoding.owners.index(LR)]]
+        return self.highest * np.exp(-((np.log10(rates) + 2) ** 2))
 
 
 def test_the_edges_of_a_band_that_is_never_sure_meet_where_it_is_likeliest() -> None:

@@ -23,6 +23,7 @@ from sweep.running.job import Job, RunOptions
 from sweep.running.session import StudySession
 from sweep.running.trial import crashed_result
 from sweep.store import wishes
+from sweep.store.prior import Carried, CarriedOver, read_prior
 from sweep.study import LoadedStudy, validate
 
 TEXT = """
@@ -1083,3 +1084,16 @@ def test_a_wish_that_is_none_is_left_alone_and_told(tmp_path, content) -> None:
         told = [note for note in session.notes if "1.json" in note]
         assert len(told) == (0 if "other.path" in content else 1) and all("delete it" in note for note in told)
     assert (tmp_path / "queue" / "1.json").exists()
+
+
+def test_a_study_begins_with_what_others_have_trained(tmp_path) -> None:
+    text = TEXT.replace("{kind: random, seed: 3}", "{kind: stability, seed: 3, warm_start: [old.csv]}")
+    settings = [{"training.optimizer.lr": 10 ** (-4 + k / 5)} for k in range(20)]
+    trials = [Carried(0, one, -0.5 if one["training.optimizer.lr"] < 0.05 else 0.5) for one in settings]
+    carried = CarriedOver(("old.csv",), trials, {})
+    with begin(tmp_path, text, carried=carried) as session:
+        assert read_prior(tmp_path) == CarriedOver(["old.csv"], trials, {})
+        jobs = [j for j in run_all(session, tmp_path) if j.phase == "explore"]
+    assert len(jobs) == 6
+    # After two evenly spread ones it asks at the edge, of which it knows from the others.
+    assert min(abs(math.log10(float(j.settings["training.optimizer.lr"]) / 0.05)) for j in jobs[2:]) < 0.4

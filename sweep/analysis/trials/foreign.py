@@ -1,0 +1,146 @@
+"""Trials of other tools as a table: a column a setting, and whether each was stable."""
+
+import json
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from slr_models.errors import ResultsError, SettingError
+from sweep.analysis.trials.carried import MARGIN, STABLE
+from sweep.store.files import read_bytes
+from sweep.wording import first_line
+
+FAILED = "failed"
+"""A column: whether a trial ended by an error."""
+_MAX_MIB = 64
+_REMEDY = "leave it out"
+
+
+@dataclass(frozen=True)
+class Rule:
+    """When a trial counts as stable."""
+
+    metric: str | None
+    below: float | None
+    above: float | None
+
+
+def read_foreign(source: str, study: str | None = None) -> pd.DataFrame:
+    """The trials of an Optuna storage, of a results folder of Ray Tune or of a CSV file; `failed` is one more column.
+
+    Args:
+        source: an address of a storage, or a path.
+        study: of an Optuna storage that holds several.
+
+    Raises:
+        SettingError: it is none of these, or holds several studies, or none of this name.
+        ResultsError: it cannot be read, or holds no trial.
+    """
+    path = Path(source)
+    if "://" in source or path.suffix in (".db", ".sqlite", ".sqlite3", ".journal", ".log"):
+        rows = list(_of_optuna(source, study))
+    elif path.is_dir():
+        rows = list(_of_ray(path))
+    elif path.suffix == ".csv" and path.is_file():
+        try:
+            rows = [{str(k): v for k, v in row.items()} for row in pd.read_csv(path).to_dict("records")]
+        except (OSError, ValueError) as error:
+            raise ResultsError(f"{path} cannot be read: {first_line(error)}") from error
+    else:
+        raise SettingError(
+            f"{source} is no Optuna storage (sqlite:///x.db, x.db, a journal file), no folder of Ray Tune, no CSV file"
+        )
+    if not rows:
+        raise ResultsError(f"{source} holds no finished trial")
+    return pd.DataFrame(rows)
+
+
+def told_stable(table: pd.DataFrame, rule: Rule, source: str) -> pd.DataFrame:
+    """The table with a column `margin` or `stable`, and without `failed`.
+
+    Raises:
+        SettingError: the rule names no column, or neither it nor the table tells what was stable.
+    """
+    failed = table[FAILED].astype(bool) if FAILED in table else pd.Series(False, index=table.index)
+    kept = table.drop(columns=FAILED, errors="ignore")
+    bound = rule.below if rule.below is not None else rule.above
+    if bound is None:
+        if MARGIN in kept or STABLE in kept:
+            return kept
+        raise SettingError(
+            f"{source} does not say which trials were stable: give --metric and --stable-below (or --stable-above); it "
+            f"has {', '.join(map(str, kept.columns))}"
+        )
+    metric = rule.metric or ("value" if "value" in kept else None)
+    if metric is None or metric not in kept:
+        raise SettingError(f"--metric {metric}: {source} has {', '.join(map(str, kept.columns))}")
+    values = pd.to_numeric(kept[metric], errors="coerce")
+    beyond = values < bound if rule.below is not None else values > bound
+    finite = values.map(lambda value: math.isfinite(value))
+    return kept.drop(columns=[MARGIN], errors="ignore").assign(**{STABLE: beyond & finite & ~failed})
+
+
+def _of_optuna(source: str, study: str | None) -> Iterator[dict[str, Any]]:
+    import optuna
+    from optuna.storages import JournalStorage
+    from optuna.storages.journal import JournalFileBackend
+    from optuna.trial import TrialState
+
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    path = Path(source)
+    if "://" not in source and not path.is_file():
+        raise ResultsError(f"{source} does not exist")
+    try:
+        if path.suffix in (".journal", ".log"):
+            storage: Any = JournalStorage(JournalFileBackend(source))
+        else:
+            storage = source if "://" in source else f"sqlite:///{source}"
+        names = optuna.get_all_study_names(storage)
+        if study is None and len(names) != 1:
+            raise SettingError(f"{source} holds {len(names)} studies: give --study ({', '.join(names[:5])})")
+        if study is not None and study not in names:
+            raise SettingError(f"--study {study}: {source} holds {', '.join(names[:5])}")
+        trials = optuna.load_study(study_name=study or names[0], storage=storage).trials
+    except SettingError:
+        raise
+    except Exception as error:
+        # Of whichever library reads the storage.
+        raise ResultsError(f"{source} cannot be read as an Optuna storage: {first_line(error)}") from error
+    for trial in trials:
+        if trial.state not in (TrialState.COMPLETE, TrialState.FAIL):
+            # What a pruner ended, nobody can tell of.
+            continue
+        attributes = {k: v for k, v in trial.user_attrs.items() if k in (MARGIN, STABLE)}
+        value = trial.values[0] if trial.values else math.nan
+        yield {**trial.params, "value": value, **attributes, FAILED: trial.state is TrialState.FAIL}
+
+
+def _of_ray(folder: Path) -> Iterator[dict[str, Any]]:
+    """Of each trial's folder: its settings, and its last result."""
+    for path in sorted(folder.rglob("params.json")):
+        result = path.with_name("result.json")
+        if not result.is_file():
+            continue
+        try:
+            params = json.loads(read_bytes(path, _MAX_MIB, _REMEDY))
+            lines = [line for line in read_bytes(result, _MAX_MIB, _REMEDY).splitlines() if line.strip()]
+            last = json.loads(lines[-1]) if lines else {}
+        except ValueError as error:
+            raise ResultsError(f"{path.parent} cannot be read: {first_line(error)}") from error
+        metrics = {k: v for k, v in last.items() if k != "config" and isinstance(v, int | float)}
+        settings = dict(_flat(params))
+        yield {**metrics, **settings, FAILED: path.with_name("error.txt").exists()}
+
+
+def _flat(content: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, Any]]:
+    """Values by dotted path."""
+    for key, value in content.items():
+        path = f"{before}{key}"
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{path}.")
+        elif isinstance(value, bool | int | float | str):
+            yield path, value

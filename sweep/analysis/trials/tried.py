@@ -51,7 +51,9 @@ def _holds(dimension: Dimension, value: Scalar) -> bool:
     if isinstance(dimension, Choice | Grid) or isinstance(value, bool | str):
         return contains(dimension, value)
     scale = axis(dimension)
-    return scale is not None and -_ROUNDING <= scale.to_unit(float(value)) <= 1 + _ROUNDING
+    if scale is None or (scale.log and value <= 0):
+        return False
+    return -_ROUNDING <= scale.to_unit(float(value)) <= 1 + _ROUNDING
 
 
 def telling(trials: pd.DataFrame) -> pd.DataFrame:

@@ -18,7 +18,7 @@ def evidence(trials: pd.DataFrame, space: dict[str, Any] = SPACE) -> Evidence:
 
 
 def row(group: int, wer: float, step_time_s: float | None, **more) -> dict:
-    return {"group": group, "lr": group / 100, "wer": wer, "step_time_s": step_time_s, "peak_memory_mib": 100.0, **more}
+    return {"group": group, "lr": (group + 1) / 100, "wer": wer, "step_time_s": step_time_s, "peak_memory_mib": 100.0, **more}
 
 
 def front(table, rows, **more) -> list[int]:
@@ -31,7 +31,7 @@ def test_what_another_beats_in_both_is_left_out_and_the_cheapest_comes_first(tab
     assert front(table, rows) == [1, 3, 0]
     every = stable_settings(evidence(table(rows)), "wer", "step_time_s")
     assert [(r.group, r.dominated) for r in every] == [(1, False), (2, True), (3, False), (4, True), (0, False)]
-    assert every[0].setting == {"lr": 0.01} and (every[0].result, every[0].cost) == (0.5, 0.2)
+    assert every[0].setting == {"lr": 0.02} and (every[0].result, every[0].cost) == (0.5, 0.2)
 
 
 def test_a_fast_divergence_is_never_on_the_front(table) -> None:

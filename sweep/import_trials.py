@@ -29,11 +29,11 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _work(options: argparse.Namespace) -> int:
-    from sweep.analysis.trials.foreign import Rule, read_foreign, told_stable
+    from sweep.analysis.trials.foreign import StableRule, read_foreign, told_stable
     from sweep.store.files import atomic_path
     from sweep.wording import plural
 
-    rule = Rule(options.metric, options.stable_below, options.stable_above)
+    rule = StableRule(options.metric, options.stable_below, options.stable_above)
     table = told_stable(read_foreign(options.source, options.study), rule, options.source)
     table = table.rename(columns=_names(options.map, list(table.columns), options.source))
     with atomic_path(options.table) as temporary:

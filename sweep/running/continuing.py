@@ -12,7 +12,6 @@ from pydantic import ValidationError
 from slr_models.errors import ResultsError, SettingError
 from sweep import store
 from sweep.analysis.claims.stated import record
-from sweep.analysis.trials.tried import inside
 from sweep.records import Phase
 from sweep.store.ledger_lines import LEDGER_FILE, RECOVER
 from sweep.study import LoadedStudy, Study, budget_problems, complete, of_content
@@ -157,6 +156,9 @@ def _stored_trials(study: Study, results_dir: Path) -> tuple[int, int]:
     """What an earlier run planned and what it finished, in trials of the exploration that lie in the study's ranges."""
     if not (results_dir / "study.yaml").exists() or not (results_dir / "trials.parquet").exists():
         return 0, 0
+    # It takes half a second to import, and no new study needs it.
+    from sweep.analysis.trials.tried import inside
+
     trials = store.read_trials(results_dir)
     budget = store.read_study(results_dir).get("budget")
     planned = budget.get("trials") if isinstance(budget, Mapping) else None

@@ -284,9 +284,9 @@ def test_the_end_of_a_run_fits_the_model_of_the_boundary_once(study, tmp_path, m
     finish(session, folder)
     fitted, made = [], MarginModel.__init__
 
-    def noted(self, encoding, settings, margins) -> None:
+    def noted(self, encoding, settings, margins, **more) -> None:
         fitted.append((list(settings), tuple(margins)))
-        made(self, encoding, settings, margins)
+        made(self, encoding, settings, margins, **more)
 
     monkeypatch.setattr(MarginModel, "__init__", noted)
     answer, _, view = conclude(session, loaded)

@@ -1,4 +1,7 @@
-"""Trials of other studies, and of other tools, as trainings of a study's space: what `search.warm_start` names."""
+"""Trials of other studies, and of other tools, as trainings of a study's space: what `search.warm_start` names.
+
+Most studies name nothing: what takes long to import is imported where it is used.
+"""
 
 import math
 from collections.abc import Iterator, Mapping
@@ -9,10 +12,7 @@ import pandas as pd
 
 from slr_models.errors import ResultsError, SettingError
 from sweep import store
-from sweep.analysis.trials.tried import as_searched, lies_in, telling
-from sweep.boundary.encoding import Encoding
 from sweep.boundary.prior import Prior
-from sweep.boundary.thinning import informative_rows
 from sweep.records import UNMEASURED_MARGIN
 from sweep.search import StabilitySearch
 from sweep.space import Scalar, Settings, Space, is_active, ordered
@@ -72,6 +72,9 @@ def prior_of(carried: CarriedOver) -> Prior:
 def _most_telling(space: Space, held: list[tuple[Settings, float]]) -> list[tuple[Settings, float]]:
     if len(held) <= MOST_OF_A_SOURCE:
         return held
+    from sweep.boundary.encoding import Encoding
+    from sweep.boundary.thinning import informative_rows
+
     settings, margins = zip(*held, strict=True)
     return [held[row] for row in informative_rows(Encoding(space), settings, margins, MOST_OF_A_SOURCE)]
 
@@ -89,6 +92,8 @@ def _rows(study: Study, path: Path) -> Iterator[tuple[Settings | None, float]]:
 
 
 def _of_results(study: Study, folder: Path) -> Iterator[tuple[Settings | None, float]]:
+    from sweep.analysis.trials.tried import telling
+
     old, known = read_study(folder).study, telling(store.read_trials(folder))
     fixed_then, fixed_now = _content(old), _content(study)
     for _, row in known.iterrows():
@@ -143,6 +148,8 @@ def _margin(row: "pd.Series[Any]", where: str) -> float:
 
 def _setting(space: Space, value: Any) -> Settings | None:
     """The setting of a trial, from what says the value at a path; None where it does not lie in the space."""
+    from sweep.analysis.trials.tried import as_searched, lies_in
+
     setting: dict[str, Scalar] = {}
     for path in ordered(space):
         if not is_active(space[path], setting):

@@ -21,7 +21,7 @@ _REMEDY = "leave it out"
 
 
 @dataclass(frozen=True)
-class Rule:
+class StableRule:
     """When a trial counts as stable."""
 
     metric: str | None
@@ -59,7 +59,7 @@ def read_foreign(source: str, study: str | None = None) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def told_stable(table: pd.DataFrame, rule: Rule, source: str) -> pd.DataFrame:
+def told_stable(table: pd.DataFrame, rule: StableRule, source: str) -> pd.DataFrame:
     """The table with a column `margin` or `stable`, and without `failed`.
 
     Raises:

@@ -158,9 +158,9 @@ def test_a_report_fits_the_model_of_the_boundary_once(results: Path, monkeypatch
     fitted: list[Any] = []
     made = MarginModel.__init__
 
-    def noted(self: MarginModel, encoding: Any, settings: Any, margins: Any) -> None:
+    def noted(self: MarginModel, encoding: Any, settings: Any, margins: Any, **more: Any) -> None:
         fitted.append((list(settings), tuple(margins)))
-        made(self, encoding, settings, margins)
+        made(self, encoding, settings, margins, **more)
 
     monkeypatch.setattr(MarginModel, "__init__", noted)
     view = load_view(results)

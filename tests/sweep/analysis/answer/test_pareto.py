@@ -18,7 +18,14 @@ def evidence(trials: pd.DataFrame, space: dict[str, Any] = SPACE) -> Evidence:
 
 
 def row(group: int, wer: float, step_time_s: float | None, **more) -> dict:
-    return {"group": group, "lr": (group + 1) / 100, "wer": wer, "step_time_s": step_time_s, "peak_memory_mib": 100.0, **more}
+    return {
+        "group": group,
+        "lr": (group + 1) / 100,
+        "wer": wer,
+        "step_time_s": step_time_s,
+        "peak_memory_mib": 100.0,
+        **more,
+    }
 
 
 def front(table, rows, **more) -> list[int]:

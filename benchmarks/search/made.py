@@ -13,9 +13,10 @@ import math
 import multiprocessing
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
@@ -25,6 +26,9 @@ from benchmarks.search.made_surfaces import HELD_OUT, KINDS, Floats, surface
 from benchmarks.search.peers import be_quiet
 from benchmarks.search.scores import calibration_error, replay
 from sweep.boundary.model import MarginModel
+
+Job = TypeVar("Job")
+Done = TypeVar("Done")
 
 REPORT = Path(__file__).with_suffix(".md")
 NUM_POINTS = 4000
@@ -113,6 +117,17 @@ def lines(rows: Sequence[Row]) -> Iterator[str]:
                 yield f"| {kind} | {search} | {len(said)} of {len(mine)} | {after:.0f} | {level} | {wrong} |"
 
 
+def in_processes(run: Callable[[Job], Done], jobs: Sequence[Job], num: int) -> list[Done]:
+    """What came of each job, in the order in which they ended; says how many have, on standard error."""
+    done: list[Done] = []
+    with multiprocessing.get_context("spawn").Pool(num) as pool:
+        for one in pool.imap_unordered(run, jobs):
+            done.append(one)
+            print(f"\r{len(done)} of {len(jobs)}", end="", file=sys.stderr, flush=True)
+    print(file=sys.stderr)
+    return done
+
+
 def main() -> None:
     """Prints the tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -129,13 +144,7 @@ def main() -> None:
         for draw in range(first, first + options.draws)
         for search in options.searches.split(";")
     ]
-    with multiprocessing.get_context("spawn").Pool(options.jobs) as pool:
-        rows = []
-        for row in pool.imap_unordered(run, jobs):
-            rows.append(row)
-            print(f"\r{len(rows)} of {len(jobs)}", end="", file=sys.stderr, flush=True)
-    print(file=sys.stderr)
-    text = "\n".join(lines(rows))
+    text = "\n".join(lines(in_processes(run, jobs, options.jobs)))
     print(text)
     if options.held_out:
         REPORT.write_text(

@@ -10,9 +10,7 @@ TARGET, and stays there for three trials; a search that does not come so far cou
 """
 
 import argparse
-import multiprocessing
 import os
-import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +20,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import numpy as np
 import optuna
 
-from benchmarks.search.made import NUM_POINTS
+from benchmarks.search.made import NUM_POINTS, in_processes
 from benchmarks.search.made_surfaces import HELD_OUT, KINDS, Surface, surface
 from benchmarks.search.peers import be_quiet, distribution
 from sweep.boundary.model import MarginModel
@@ -135,13 +133,7 @@ def main() -> None:
         for draw in range(first, first + options.draws)
         for name in PRIORS
     ]
-    with multiprocessing.get_context("spawn").Pool(options.jobs) as pool:
-        rows = []
-        for row in pool.imap_unordered(run, jobs):
-            rows.append(row)
-            print(f"\r{len(rows)} of {len(jobs)}", end="", file=sys.stderr, flush=True)
-    print(file=sys.stderr)
-    text = "\n".join(lines(rows))
+    text = "\n".join(lines(in_processes(run, jobs, options.jobs)))
     print(text)
     if options.held_out:
         head = "<!-- Written by python -m benchmarks.search.warm_start --held-out -->\n\n"

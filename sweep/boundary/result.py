@@ -8,6 +8,7 @@ import numpy.typing as npt
 from scipy.special import ndtr
 
 from sweep.boundary.encoding import Encoding, Floats
+from sweep.boundary.growing import MOST_FITTED, MOST_KEPT
 from sweep.boundary.process import Process
 from sweep.boundary.thinning import spread_out
 from sweep.space import Scalar
@@ -19,8 +20,6 @@ _NOISE, _NOISE_SPREAD = 0.7, 1.0
 """Results scatter over seeds more than margins do: prior ratio of that variance to all of it; its spread, in nats."""
 _NUMBER_LENGTH, _CATEGORY_LENGTH = 0.7, 2.5
 """Prior length scales, in units of the range: results seldom differ much between values without an order."""
-_MOST_FITTED, _MOST_KEPT = 150, 400
-"""So many trainings at most have their say in length scales and noise, and in all else."""
 
 
 class ResultModel:
@@ -46,10 +45,10 @@ class ResultModel:
         lengths = np.array([_CATEGORY_LENGTH if encoding.axis(o) is None else _NUMBER_LENGTH for o in encoding.owners])
         targets = (values - self._middle) / self._scale
         features = encoding.encode(settings)
-        most = _telling(features, values, _MOST_FITTED)
+        most = _telling(features, values, MOST_FITTED)
         process = Process(features[most], targets[most], lengths=lengths, noise=_NOISE, noise_spread=_NOISE_SPREAD)
         if len(values) > len(most):
-            kept = _telling(features, values, _MOST_KEPT)
+            kept = _telling(features, values, MOST_KEPT)
             process = Process(features[kept], targets[kept], fitted=process)
         self._process = process.believing(encoding.encode(pending))
 

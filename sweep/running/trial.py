@@ -195,7 +195,8 @@ class Trial:
                 case StepRecord():
                     self._records.steps.append(record)
                     if self._is_called_off():
-                        return self._stopped_by_hand(record.step), None
+                        by_hand = f"stopped by hand after step {record.step} of {self.job.max_steps}; it was not judged"
+                        return self._left_off(by_hand, record.step), None
                     alarm = self._monitor.observe(record)
                     if alarm is None:
                         self._take_snapshot(training)
@@ -210,11 +211,6 @@ class Trial:
             return False
         self._look_again_at = now + _LOOK_EVERY_S
         return wishes.is_called_off(self._options.results_dir, self.job.trial_id)
-
-    def _stopped_by_hand(self, step: int) -> Verdict:
-        reason = f"stopped by hand after step {step} of {self.job.max_steps}; it was not judged"
-        so_far = self._monitor.end_verdict()
-        return Verdict(Outcome.PRUNED, reason, step, numbers=so_far.numbers, basis=so_far.basis)
 
     def explain(self) -> TrialResult:
         """Replays the bad end to find its cause. A failure costs the cause, never the result."""
@@ -236,9 +232,12 @@ class Trial:
             f"a scheduler ended it after step {last.step} of {self.job.max_steps}, where others had done better "
             f"(WER {last.wer:.2f}, validation loss {last.val_loss:.2f}); it was not judged"
         )
+        return self._row(self._left_off(reason, last.step), worth=self.worth, margin=NAN)
+
+    def _left_off(self, reason: str, step: int) -> Verdict:
+        """The verdict on a training that was ended before it could be judged."""
         so_far = self._monitor.end_verdict()
-        verdict = Verdict(Outcome.PRUNED, reason, last.step, numbers=so_far.numbers, basis=so_far.basis)
-        return self._row(verdict, worth=self.worth, margin=NAN)
+        return Verdict(Outcome.PRUNED, reason, step, numbers=so_far.numbers, basis=so_far.basis)
 
     @property
     def worth(self) -> float:

@@ -29,7 +29,7 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _work(options: argparse.Namespace) -> int:
-    from sweep.analysis.trials.foreign import StableRule, read_foreign, told_stable
+    from sweep.search.foreign import StableRule, read_foreign, told_stable
     from sweep.store.files import atomic_path
     from sweep.wording import plural
 

@@ -5,6 +5,7 @@ stability.py   `StabilitySampler`, which maps the boundary in plain Optuna as we
                as a space, and back)
 bridge.py      tells Optuna the truth about every setting (journal.py: where it lies, distributions.py: from what it is
                drawn); importance.py: what mattered
+foreign.py     trials of other tools as a table, for `slr-sweep import`
 """
 
 from typing import TYPE_CHECKING, Annotated, Any

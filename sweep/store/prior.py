@@ -13,6 +13,8 @@ from sweep.records import STRICT, Count, SettingValues
 from sweep.store.files import MAX_DOCUMENT_MIB, read_bytes, said, write_text
 
 PRIOR_FILE = "prior.json"
+MARGIN, STABLE = "margin", "stable"
+"""Columns of a table of trials: a number in [-1, 1], negative for a stable training; or only whether it was one."""
 _REMEDY = "restore it from a backup, or delete it, and the study's command reads search.warm_start again"
 
 

@@ -16,15 +16,13 @@ from sweep.boundary.prior import Prior
 from sweep.records import UNMEASURED_MARGIN
 from sweep.search import StabilitySearch
 from sweep.space import Scalar, Settings, Space, is_active, ordered
-from sweep.store.prior import NOTHING, Carried, CarriedOver, read_prior
+from sweep.store.prior import MARGIN, NOTHING, STABLE, Carried, CarriedOver, read_prior
 from sweep.study import Study, read_study
 from sweep.wording import short_keys
 
 MOST_OF_A_SOURCE = 150
 """Trainings of one study that are taken over: those that tell most."""
 TABLES = (".csv", ".parquet")
-MARGIN, STABLE = "margin", "stable"
-"""Columns of a table: a number in [-1, 1], negative for a stable training; or only whether it was one."""
 
 
 def carried_over(study: Study, results_dir: Path) -> tuple[CarriedOver, list[str]]:

@@ -10,8 +10,8 @@ from typing import Any
 import pandas as pd
 
 from slr_models.errors import ResultsError, SettingError
-from sweep.analysis.trials.carried import MARGIN, STABLE
 from sweep.store.files import read_bytes
+from sweep.store.prior import MARGIN, STABLE
 from sweep.wording import first_line
 
 FAILED = "failed"

@@ -43,7 +43,7 @@ from sweep.wording import number
 
 REPORT = Path(__file__).with_suffix(".md")
 STUDY = Path(__file__).parents[2] / "studies" / "teacher_stability.yaml"
-SEARCH_SEEDS = (12, 13, 14)
+SEARCH_SEEDS = (15, 16, 17)
 FRESH_SEED, NUM_FRESH, NUM_LEADERS = 20_000, 6, 5
 GRID_SEED, NUM_GRID_SEEDS, GRID_POINTS_A_DECADE = 30_000, 3, 6
 GRID_BELOW, GRID_ABOVE = 0.003, 0.3

@@ -118,6 +118,7 @@ class Outcome(StrEnum):
     |--------------------|----------|---------|--------------------------------------------------------------------|
     | stable             | good     | sound   | learned (see `Learning.LEARNED`), without an alarm                 |
     | spiky-recovering   | good     | sound   | stable, with loss spikes that came back by themselves              |
+    | foregone           | good     | sound   | as good as stable, and ended there: what it comes to is not known  |
     | calibrating        | open     | sound   | the loss scale still halves towards its first usable value         |
     | unjudged           | open     | sound   | what is known does not tell whether anything was learned           |
     | too-short          | open     | sound   | too few losses to tell                                             |
@@ -136,6 +137,7 @@ class Outcome(StrEnum):
 
     STABLE = "stable"
     SPIKY_RECOVERING = "spiky-recovering"
+    FOREGONE = "foregone"
     CALIBRATING = "calibrating"
     UNJUDGED = "unjudged"
     TOO_SHORT = "too-short"
@@ -154,7 +156,7 @@ class Outcome(StrEnum):
     @property
     def is_stable(self) -> bool:
         """Whether a training that ended so is called stable."""
-        return self in (Outcome.STABLE, Outcome.SPIKY_RECOVERING)
+        return self in (Outcome.STABLE, Outcome.SPIKY_RECOVERING, Outcome.FOREGONE)
 
     @property
     def is_open(self) -> bool:
@@ -450,6 +452,9 @@ class TrialResult:
     called stable if it ended so."""
     alarm: Outcome | None = None
     """Of an audited run: what it would have been stopped as, at `stop_step`."""
+    foregone_step: Count | None = None
+    """Of a training that only told where the boundary lies: where it was as good as stable (`judging/foregone.py`). One
+    that was to end there has the verdict `foregone`; others ran on, to show whether that is right."""
     stop_step: Count | None = None
     """Where it was stopped early. Of a run that went on after an alarm (audited, or with early stop off): where it
     would have been stopped. None where nothing was alarmed."""

@@ -10,9 +10,8 @@ from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
-from scipy.optimize import minimize
-from scipy.special import log_ndtr, ndtr
 
+from sweep.boundary.calibration import Calibration
 from sweep.boundary.encoding import Encoding, Floats, edge_path
 from sweep.boundary.prior import NONE, Prior
 from sweep.boundary.process import Process
@@ -26,8 +25,6 @@ MIN_OWN = 8
 _POWER = 0.7
 """Of margins on the model's scale. With a jump at 0, as the outcome alone would have, settings left out are foretold
 worse (docs/LOG.md)."""
-_CALIBRATION_SPREAD = 0.5
-"""Prior spread of both calibration numbers about no change."""
 
 
 class MarginModel:
@@ -109,7 +106,7 @@ class MarginModel:
     def drawn_probits(self, settings: Sequence[Mapping[str, Scalar | None]], num: int, seed: int) -> Floats:
         """The probit of P(stable) at M settings, of functions drawn from the model, [num, M]; 0 where P is 0.5."""
         drawn = self._process.draws(self._of_this_study(self.encoding.encode(settings)), num, seed)
-        shift, slope = self._calibration
+        shift, slope = self._calibration.line
         return shift - slope * drawn / math.sqrt(self._process.noise)
 
     def left_out(self) -> tuple[Floats, npt.NDArray[np.bool_]]:
@@ -135,8 +132,7 @@ class MarginModel:
 
     def _probability(self, scores: Floats) -> Floats:
         most = (self._num_own + 1) / (self._num_own + 2)
-        shift, slope = self._calibration
-        return np.clip(ndtr(shift + slope * scores), 1 - most, most)
+        return np.clip(self._calibration.chance(scores), 1 - most, most)
 
     def _left_out_scores(self) -> Floats:
         """Standardized distance on the stable side, each setting predicted from the others."""
@@ -144,27 +140,14 @@ class MarginModel:
         return -mean / std
 
     @cached_property
-    def _calibration(self) -> tuple[float, float]:
-        """Shift and slope of the scores under which the left-out settings are most likely (Platt, in probits).
-
-        It never makes the scores surer: the length scales have seen every training, also those that are left out.
-        """
+    def _calibration(self) -> Calibration:
+        """How sure scores are, learned from the left-out settings."""
         scores, stable = self._left_out_scores(), self._stable
         own = stable[: self._num_own]
         if self._num_own >= MIN_OWN and own.any() and not own.all():
             # How sure to be of this study is a matter of its own trainings.
             scores, stable = scores[: self._num_own], own
-        if stable.all() or not stable.any():
-            return 0.0, 1.0
-
-        def loss(parameters: Floats) -> float:
-            shift, log_slope = parameters
-            signed = np.where(stable, 1.0, -1.0) * (shift + math.exp(log_slope) * scores)
-            prior = (shift**2 + log_slope**2) / (2 * _CALIBRATION_SPREAD**2)
-            return float(-log_ndtr(signed).sum() + prior)
-
-        found = minimize(loss, np.zeros(2), method="L-BFGS-B", bounds=[(-2, 2), (-2, 0)])
-        return float(found.x[0]), math.exp(found.x[1])
+        return Calibration(scores, stable)
 
 
 def _parts(encoding: Encoding, num_features: int) -> list[list[int]]:

@@ -85,6 +85,23 @@ class Process:
         return mean, np.sqrt(np.maximum(variance, 1e-12))
 
     @one_thread()
+    def lessons(self, features: Floats, points: Floats) -> Floats:
+        """How much of the variance of the noise-free value at P points [P, F] a row more at each of M places [M, F]
+        would take away, [M, P]."""
+        here = self._explained(features)
+        there = self._explained(points)
+        shared = self._covariance(features, points) - here.T @ there
+        variance = self._variance - np.einsum("nm,nm->m", here, here)
+        lessons: Floats = shared**2 / (np.maximum(variance, 1e-12) + self.noise)[:, None]
+        return lessons
+
+    def _explained(self, features: Floats) -> Floats:
+        """What the rows tell of places [M, F], whitened: [N, M]."""
+        shared = self._covariance(self.features, features)
+        explained: Floats = solve_triangular(self._factor, shared, lower=True, overwrite_b=True, check_finite=False)
+        return explained
+
+    @one_thread()
     def draws(self, features: Floats, num: int, seed: int) -> Floats:
         """Noise-free functions drawn from the process, at M rows of features [M, F]: [num, M]."""
         shared = self._covariance(self.features, features)

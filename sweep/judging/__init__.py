@@ -4,6 +4,7 @@ monitor.py      records -> verdict, for anybody's loop; detectors/ holds one fil
 end_verdict.py  how a training looks at its end: numbers, learning, and what both were judged with
 quiet.py        passes over long stretches of a log in which nothing happens
 ending.py       what became of a training that ran on after an alarm
+foregone.py     when a training under way is as good as stable
 objective.py    what a training is worth to a search: one finite number, and the margin
 """
 

@@ -144,6 +144,11 @@ class StabilityMonitor:
         """Whether the loss scale has found its first usable value; True from the start without a scaler."""
         return self._run.gradient.calibrated
 
+    @property
+    def is_alarmed(self) -> bool:
+        """Whether a rule has found something so far."""
+        return self._verdict is not None
+
     def observe(self, record: StepRecord) -> Verdict | None:
         """Reads the next step; a verdict as soon as the run should be stopped."""
         if record.loss == 0 and record.grad_norm is not None and math.isnan(record.grad_norm):

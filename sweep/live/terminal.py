@@ -12,7 +12,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from sweep.records import Phase, TrialResult, few_words
+from sweep.records import Outcome, Phase, TrialResult, few_words
 from sweep.running.job import Job, Progress
 from sweep.running.view import Outlook, settings_line
 from sweep.wording import duration, number
@@ -118,7 +118,7 @@ class Terminal:
         self._console.print(self._line(result), highlight=False, soft_wrap=not self._console.is_terminal)
 
     def _note_best(self, result: TrialResult) -> None:
-        is_candidate = result.stable and result.phase != Phase.FULL_SIZE
+        is_candidate = result.stable and result.phase != Phase.FULL_SIZE and result.verdict is not Outcome.FOREGONE
         if is_candidate and (self._best is None or result.objective < self._best.objective):
             self._best = result
 
@@ -138,7 +138,9 @@ class Terminal:
             text.append(f", at full size, seed {result.seed}")
         text.append(": ")
         text.append(result.verdict.value, style=style)
-        if result.stable:
+        if result.verdict is Outcome.FOREGONE:
+            text.append(f" (as good as stable at step {result.num_steps} of {result.max_steps})")
+        elif result.stable:
             text.append(f", WER {result.wer:.2f}, val. loss {result.val_loss:.2f}")
             if result.alarm is not None:
                 text.append(f"; the alarm {result.alarm} at step {result.stop_step} was wrong")

@@ -23,6 +23,7 @@ class Mark:
 MARKS: dict[Outcome, Mark] = {
     Outcome.STABLE: Mark("#0072b2", "#56b4e9", "circle"),
     Outcome.SPIKY_RECOVERING: Mark("#009e73", "#2bc79a", "diamond"),
+    Outcome.FOREGONE: Mark("#0072b2", "#56b4e9", "circle-dot"),
     Outcome.CALIBRATING: Mark("#767676", "#9a9a9a", "circle-open"),
     Outcome.UNJUDGED: Mark("#6f7d8c", "#93a1b0", "diamond-open"),
     Outcome.TOO_SHORT: Mark("#6f7d8c", "#93a1b0", "triangle-down-open"),
@@ -96,6 +97,9 @@ _SVG_SHAPES = {
     "circle": '<circle cx="6" cy="6" r="4.5"/>',
     "diamond": '<path d="M6 .8 11.2 6 6 11.2.8 6z"/>',
     "circle-open": '<circle cx="6" cy="6" r="4" fill="none" stroke="currentColor" stroke-width="1.8"/>',
+    "circle-dot": (
+        '<circle cx="6" cy="6" r="4" fill="none" stroke="currentColor" stroke-width="1.6"/><circle cx="6" cy="6" r="1.5"/>'
+    ),
     "x": '<path d="M2.9 1 6 4.1 9.1 1 11 2.9 7.9 6 11 9.1 9.1 11 6 7.9 2.9 11 1 9.1 4.1 6 1 2.9z"/>',
     "triangle-down": '<path d="M1 2h10L6 11z"/>',
     "cross": '<path d="M4.4 1h3.2v3.4H11v3.2H7.6V11H4.4V7.6H1V4.4h3.4z"/>',

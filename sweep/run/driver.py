@@ -85,6 +85,7 @@ def run(options: argparse.Namespace, console: Console) -> int:
         metric=study.objective,
         monitor=study.monitor,
         early_stop=study.early_stop,
+        foregone=study.search.foregone if isinstance(study.search, StabilitySearch) else None,
         checkpoints=study.checkpoints,
         forensics=study.forensics,
         accumulates=study.resources.out_of_memory == "accumulate",

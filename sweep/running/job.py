@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sweep.forensics.settings import ForensicsConfig
+from sweep.judging.foregone import ForegoneConfig
 from sweep.judging.monitor import MonitorConfig
 from sweep.records import Checkpoints, Metric, Phase, TrialResult
 from sweep.space import Settings
@@ -24,7 +25,9 @@ class Job:
     max_steps: int
     """Its length, in updates."""
     audit: bool = False
-    """Whether it runs on to its end after an alarm that could be wrong."""
+    """Whether it runs on to its end after an alarm that could be wrong, or where it is as good as stable."""
+    maps: bool = False
+    """Whether it is to tell where the boundary lies alone, so that it may end where it is as good as stable."""
     block: int | None = None
     """Of a design: which block it belongs to."""
     cell: str | None = None
@@ -43,12 +46,15 @@ class RunOptions:
     metric: Metric
     monitor: MonitorConfig
     early_stop: bool
-    """Whether a trial ends at an alarm; if not, its result still says where it would have ended."""
+    """Whether a trial ends at an alarm, or where it is as good as stable; if not, its result still says where it would
+    have ended."""
     checkpoints: Checkpoints
     accumulates: bool = False
     """Whether a training that runs out of memory is tried again with smaller micro-batches, and more of them."""
     device: str = "cpu"
     forensics: ForensicsConfig = ForensicsConfig()
+    foregone: ForegoneConfig | None = None
+    """When one that only maps is as good as stable; None: none is."""
 
 
 @dataclass(frozen=True)

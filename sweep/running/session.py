@@ -129,6 +129,7 @@ class StudySession:
         self._queue = [a for a in self._queue if a.group not in self._outside]
         self._complete_groups()
         self._search_numbers: dict[int, int] = {}
+        self._wished: set[int] = set()
         """Group -> its number in the search, which counts what it was asked for alone."""
         self._bridge = None if loaded.study.design is not None else self._new_bridge()
         self._table_due = 0.0
@@ -412,9 +413,18 @@ class StudySession:
             max_steps=self._loaded.max_steps(config, self._num_train),
             # A test at full size tells nothing of how often an alarm is wrong in the exploration.
             audit=ask.phase != Phase.FULL_SIZE and self.study.audit.chooses(self.study.seed, ask.number),
+            maps=ask.phase == Phase.EXPLORE and self._maps(ask.group),
             block=ask.block,
             cell=ask.cell,
             micro_batch=self._micro_batches.get(ask.trial_id),
+        )
+
+    def _maps(self, group: int) -> bool:
+        """Whether the trainings of a group are to tell where the boundary lies alone. One that somebody queued is not,
+        nor is one that an earlier run asked for before a range was changed."""
+        number = self._search_numbers.get(group)
+        return (
+            self._bridge is not None and number is not None and group not in self._wished and self._bridge.maps(number)
         )
 
     def _ask(self, wanted: Wanted) -> Ask:
@@ -465,6 +475,7 @@ class StudySession:
         seeds = range(self.study.seed, self.study.seed + self.study.repeats)
         asked = [self._ask(Wanted(Phase.EXPLORE, group, settings, seed)) for seed in seeds]
         if wish is not None:
+            self._wished.add(group)
             # Only now that it stands in the ledger: no wish is lost.
             wish.path.unlink(missing_ok=True)
         return asked
@@ -563,7 +574,8 @@ class StudySession:
             to_follow += self.study.full_size.trainings
         if self.left_s == math.inf or to_follow == 0:
             return False
-        latest = (r.wall_s for r in reversed(self._ledger.results.values()) if r.stable and math.isfinite(r.wall_s))
+        ended = (r for r in reversed(self._ledger.results.values()) if r.stable and r.verdict is not Outcome.FOREGONE)
+        latest = (r.wall_s for r in ended if math.isfinite(r.wall_s))
         full = list(itertools.islice(latest, RECENT_TRAININGS))
         if not full:
             return False
@@ -591,7 +603,11 @@ class StudySession:
         stable = all(r.stable for r in results)
         objectives = [r.objective for r in (results if is_open else judged)]
         worst = max(results if is_open else judged, key=lambda r: r.objective)
+        is_foregone = not is_open and stable and any(r.verdict is Outcome.FOREGONE for r in results)
         cost = self.study.search.cost if isinstance(self.study.search, Nsga2Search) else None
+        unfinished = next((r for r in results if r not in judged), None) if is_open else None
+        if is_foregone:
+            unfinished = next(r for r in results if r.verdict is Outcome.FOREGONE)
         attributes = {
             "verdict": worst.verdict.value,
             "reason": worst.reason,
@@ -609,8 +625,9 @@ class StudySession:
             margin=math.nan if is_open else max(r.margin for r in judged),
             margins=[r.margin for r in judged],
             cost=math.nan if cost is None else statistics.fmean(r.cost(cost) for r in results),
+            is_foregone=is_foregone,
             is_open=is_open,
-            evaluations=self._evaluations(next(r for r in results if r not in judged)) if is_open else {},
+            evaluations=self._evaluations(unfinished) if unfinished is not None else {},
             attributes={key: value for key, value in attributes.items() if value is not None},
         )
 

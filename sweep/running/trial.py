@@ -21,6 +21,7 @@ from sweep.analysis.failures.step_trace import observe_all
 from sweep.forensics.diagnosis import Case, free_cause, keep_traceback, may_replay, new_snapshots, replayed_cause
 from sweep.judging import ending
 from sweep.judging.detectors import RunContext
+from sweep.judging.foregone import foregone
 from sweep.judging.monitor import StabilityMonitor, is_out_of_memory
 from sweep.judging.objective import interim, margin, objective
 from sweep.judging.sides import side
@@ -29,6 +30,7 @@ from sweep.records import (
     NAN,
     EvalRecord,
     HealthSample,
+    Learning,
     Outcome,
     SkipReason,
     StepRecord,
@@ -124,6 +126,7 @@ class Trial:
         """Why it began anew since the latest report, in a sentence for the user; None where it did not."""
         self._is_paused = False
         self._changed_at_step: int | None = None
+        self._foregone_step: int | None = None
         self._spent_before = (0.0, 0.0)
         self._look_again_at = 0.0
         self._started = time.perf_counter()
@@ -188,8 +191,9 @@ class Trial:
                 case EvalRecord():
                     self._records.evals.append(record)
                     self._monitor.observe_validation(record.step, record.val_loss)
+                    ended = self._foregone_at(record)
                     self._save(training)
-                    return self._progress(record)
+                    return self._progress(record) if ended is None else ended
                 case HealthSample():
                     self._records.keep_health(record)
                 case StepRecord():
@@ -287,6 +291,23 @@ class Trial:
         # Once a weight is lost, the rest of the steps can show nothing more.
         return None if record.params_finite else ending.at_end(self._monitor)
 
+    def _foregone_at(self, record: EvalRecord) -> _Ending | None:
+        """How the trial ends at this evaluation; None if it runs on."""
+        config = self._options.foregone
+        if config is None or not self.job.maps or self._foregone_step is not None or self._monitor.is_alarmed:
+            return None
+        bound = self._options.monitor.stable_below * self._l_const
+        why = foregone(config, self._records.steps, record, bound=bound, max_steps=self.job.max_steps)
+        if why is None:
+            return None
+        self._foregone_step = record.step
+        if self.job.audit or not self._options.early_stop:
+            return None
+        so_far = self._monitor.end_verdict()
+        return Verdict(
+            Outcome.FOREGONE, why, record.step, learning=Learning.LEARNED, numbers=so_far.numbers, basis=so_far.basis
+        ), None
+
     @property
     def _num_steps(self) -> int:
         """Steps that were run: on a GPU a few more than were recorded, since values are read late there."""
@@ -323,7 +344,7 @@ class Trial:
         """Lets go of all that the trial has done, so that it begins at its first step."""
         self.note, self._config = note, config
         self._training, self._snapshots, self._stream = None, None, iter(())
-        self._changed_at_step = None
+        self._changed_at_step = self._foregone_step = None
         self._spent_before = self._spent()
         self._started, self._cpu_started = time.perf_counter(), time.process_time()
         with storing(self._checkpoint_dir):
@@ -367,7 +388,7 @@ class Trial:
         return result if verdict.stable or verdict.outcome in _NOTHING_BROKE else self._with_free_cause(result, verdict)
 
     def _judged(self, verdict: Verdict) -> tuple[float, float]:
-        """Objective and margin of a trial that ended well or badly."""
+        """Objective and margin of a trial that ended well or badly; of one that is as good as stable, so far."""
         records, stop_step = self._records, verdict.stop_step
         # An unstable run that went on after its alarm is worth what it would have been worth without that.
         survived = (self._num_steps if stop_step is None else stop_step) / self.job.max_steps
@@ -396,6 +417,8 @@ class Trial:
         """The result with this verdict and what the records say."""
         records = self._records
         last = records.evals[-1] if records.evals else None
+        # What it would have come to in the end, nobody knows.
+        end = None if verdict.outcome is Outcome.FOREGONE else last
         wall_s, cpu_s = self._spent()
         return dataclasses.replace(
             _unmeasured(
@@ -407,11 +430,12 @@ class Trial:
             judged_with=verdict.basis.describe(),
             audited=alarm is not None,
             alarm=alarm,
+            foregone_step=self._foregone_step,
             stop_step=verdict.stop_step,
-            final_train_loss=records.end_loss(),
-            val_loss=last.val_loss if last else NAN,
+            final_train_loss=NAN if verdict.outcome is Outcome.FOREGONE else records.end_loss(),
+            val_loss=end.val_loss if end else NAN,
             best_val_loss=min((e.val_loss for e in records.evals if not math.isnan(e.val_loss)), default=NAN),
-            wer=last.wer if last else NAN,
+            wer=end.wer if end else NAN,
             best_wer=min((e.wer for e in records.evals), default=NAN),
             l_const=self._l_const,
             l_unif=self._l_unif,
@@ -524,6 +548,7 @@ class Trial:
             "micro_batch": self._micro_batch,
             "training": training.state_dict(),
             "monitor": self._monitor.state_dict(),
+            "foregone_step": self._foregone_step,
             "spent": self._spent(),
         }
 
@@ -534,6 +559,7 @@ class Trial:
             ResultsError: the records are not those of the state.
         """
         training.load_state_dict(state["training"])
+        self._foregone_step = state.get("foregone_step")
         wall_s, cpu_s = state["spent"]
         step = training.step
         steps = [r for r in store.load_steps(folder, name) if r.step <= step]

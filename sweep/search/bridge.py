@@ -3,7 +3,8 @@
 Ray's own OptunaSearch leaves a NaN trial RUNNING for ever and tells a stopped one as if it had finished. Here
 every judged setting ends COMPLETE with a finite value, its margin as a constraint (positive = unstable = infeasible)
 and its verdict as user attributes. One that is open (a scheduler ended it, or it was too short to tell) ends PRUNED,
-with the values of its evaluations: no sampler takes it for a stable or an unstable one.
+with the values of its evaluations: no sampler takes it for a stable or an unstable one. So does one that was ended
+where it was as good as stable, with its margin.
 
 The Optuna study lives in a journal file that `optuna-dashboard` can open at any time. It is derived data: each start
 rebuilds it from the ledger, so a killed driver leaves no zombie behind. Parameters have short names there (`lr`); the
@@ -65,11 +66,19 @@ class SettingResult:
     """One a seed."""
     cost: float = math.nan
     """The second objective of a search that has one; NaN where unknown."""
+    is_foregone: bool = False
+    """Whether it was ended where it was as good as stable: it has a margin, and `objective` is what it was worth there.
+    """
     is_open: bool = False
     """Whether nobody can tell how stable it is: a scheduler ended it or changed its settings, or its trainings were too
     short. `objective` is then what its last evaluation was worth."""
     evaluations: Mapping[int, float] = field(default_factory=dict)
-    """Of an open one: step -> value, as the scheduler saw them."""
+    """Of an open or a foregone one: step -> value, as the scheduler saw them."""
+
+    @property
+    def is_pruned(self) -> bool:
+        """Whether it did not come to its end, as Optuna has it."""
+        return self.is_open or self.is_foregone
 
 
 class OptunaBridge:
@@ -149,6 +158,11 @@ class OptunaBridge:
             for method, shares in importances(self._study).items()
         }
 
+    def maps(self, group: int) -> bool:
+        """Whether a group is to tell where the boundary lies alone, not what result its setting comes to."""
+        drawn = group >= len(self._config.try_first)
+        return drawn and self._mapping is not None and self._mapping.maps(group)
+
     @property
     def takes_wishes(self) -> bool:
         """Whether settings that somebody queued may come next: not before those that the study tries first, and never
@@ -189,10 +203,11 @@ class OptunaBridge:
         trial = self._trials.pop(group)
         for key, value in _attributes(result).items():
             trial.set_user_attr(key, value)
-        if result.is_open:
+        if not result.is_open:
+            trial.set_constraint("margin", result.margin)
+        if result.is_pruned:
             self._prune(trial, result)
             return
-        trial.set_constraint("margin", result.margin)
         with warnings.catch_warnings():
             # CMA-ES ranks by the objective alone, which puts every unstable setting last. Others read the constraint.
             warnings.filterwarnings("ignore", message="Constraints have been set, but CmaEsSampler")
@@ -207,16 +222,18 @@ class OptunaBridge:
         keys = [key for key in self._order if key in settings]
         state, values, constraints = TrialState.COMPLETE, self._values(result), {"margin": result.margin}
         if result.is_open:
+            constraints = {}
+        if result.is_pruned:
             # As Optuna does, which takes the last value on the way for its value.
             last = [value for _, value in sorted(result.evaluations.items())][-1:]
-            state, values, constraints = TrialState.PRUNED, last, {}
+            state, values = TrialState.PRUNED, last
         return optuna.trial.create_trial(
             state=state,
             values=values or None,
             params={key: settings[key] for key in keys},
             distributions={key: distribution(self._space[key]) for key in keys},
             user_attrs=_attributes(result),
-            intermediate_values=dict(result.evaluations) if result.is_open else {},
+            intermediate_values=dict(result.evaluations) if result.is_pruned else {},
             constraints=constraints,
         )
 
@@ -226,7 +243,7 @@ class OptunaBridge:
         return isinstance(self._config, CmaEsSearch | Nsga2Search)
 
     def _prune(self, trial: optuna.Trial, result: SettingResult) -> None:
-        # Without a margin: whoever reads it must not take the setting for a stable or an unstable one.
+        # An open one has no margin: whoever reads it must not take the setting for a stable or an unstable one.
         if not self._has_cost:
             # Optuna knows values on the way for a single objective only.
             for step, value in sorted(result.evaluations.items()):

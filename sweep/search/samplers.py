@@ -10,6 +10,7 @@ import numpy as np
 from pydantic import Field
 
 from slr_models.spec import Spec
+from sweep.judging.foregone import ForegoneConfig
 from sweep.records import Cost, SearchMode
 from sweep.space import Scalar, Space
 from sweep.wording import number
@@ -106,6 +107,10 @@ class StabilitySearch(SearchSpec):
     none. Besides, settings left out have to be foretold, and each edge tried (`sweep.boundary.known`). 0: never."""
     randomised: bool = True
     """Whether the weight of what is uncertain against what is near the boundary is drawn anew for each setting."""
+    foregone: ForegoneConfig | None = None
+    """Ends trainings that are to tell where the boundary lies as soon as they are as good as stable; a share of them,
+    `audit.rate`, runs on. What such a one would have come to nobody knows: it is recommended only if its setting is
+    trained to the end. Null: all run to their end."""
     warm_start: tuple[str, ...] = ()
     """Results folders of other studies, and tables of trials (`slr-sweep import`), that the map and the search learn
     from as well, as far as they agree with the study's own trainings. A third of `num_startup` is then enough."""

@@ -261,12 +261,19 @@ class StabilitySampler(BaseSampler):
             if chosen is not None:
                 return chosen
         candidates = _Candidates(parameters, tried, None, held, rng)
-        mean, std = model.predict_believing(candidates.features, pending)
-        z = _BOLDNESS * math.sqrt(rng.chisquare(2)) if self._randomised else 1.96
         # Trials crowded on an edge teach nothing new, and an edge between close neighbours looks like noise.
         near = _are_near(candidates.features, encoding.encode(tried))
-        worth = z * std - np.abs(mean)
+        worth = self._lesson(model, candidates.features, pending, rng)
         return candidates.setting(int(np.argmax(worth if near.all() else np.where(near, -np.inf, worth))))
+
+    def _lesson(
+        self, model: MarginModel, features: Floats, pending: Sequence[Settings], rng: np.random.Generator
+    ) -> Floats:
+        """How much a training of each of M candidates is expected to teach about the boundary, [M]."""
+        mean, std = model.predict_believing(features, pending)
+        z = _BOLDNESS * math.sqrt(rng.chisquare(2)) if self._randomised else 1.96
+        worth: Floats = z * std - np.abs(mean)
+        return worth
 
     def _parameters(self, study: optuna.Study) -> Parameters:
         if self._parameters_given is not None:
@@ -312,6 +319,10 @@ class StabilitySampler(BaseSampler):
         ended_badly = trial.state in (TrialState.FAIL, TrialState.PRUNED)
         return [_ONLY_STABLE_KNOWN] if not told and ended_badly and self._failed_is_unstable else told
 
+    def maps(self, number: int) -> bool:
+        """Whether this trial is to tell where the boundary lies, not what result a setting comes to."""
+        return number < self._num_startup or not self._exploits(number)
+
     def _exploits(self, number: int) -> bool:
         if self._mode == "balanced":
             return (number - self._num_startup) % 3 == 2
@@ -333,11 +344,15 @@ class StabilitySampler(BaseSampler):
         """
         trials = study.get_trials(deepcopy=False)
         sign = 1.0 if study.direction == optuna.study.StudyDirection.MINIMIZE else -1.0
-        stable = [
-            (parameters.setting(t.params), sign * t.value)
+        known = [
+            t
             for t in trials
             if t.value is not None and math.isfinite(t.value) and max(_told_margins(t), default=0.0) < 0
         ]
+        # One that was ended before its end has only shown what it was worth so far.
+        finished = [t for t in known if t.state == TrialState.COMPLETE]
+        chosen = finished if len(finished) >= MIN_STABLE else known
+        stable = [(parameters.setting(t.params), sign * t.value) for t in chosen if t.value is not None]
         if len(stable) < MIN_STABLE:
             return None
         settings, results = zip(*stable, strict=True)

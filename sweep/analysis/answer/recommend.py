@@ -124,10 +124,11 @@ def recommend(
     """
     known, dims, groups = evidence.tried, evidence.dims, evidence.groups
     avoid = tuple(claims(known, dims)) if len(known) else ()
-    every = [g for g in groups if g.all_stable]
+    foregone = sum(g.all_stable and not g.ran_to_end for g in groups)
+    every = [g for g in groups if g.all_stable and g.ran_to_end]
     stable = [g for g in every if not _only_memorises(g, known)]
     if not stable:
-        return _nothing(evidence.trials, known, avoid, num_memorising=len(every))
+        return _nothing(evidence.trials, known, avoid, num_memorising=len(every), num_foregone=foregone)
     by_wer = metric == "wer" and all(g.wer is not None for g in stable)
     around = neighbourhoods(stable, groups, dims)
     judgements = _Judgements(evidence, metric, safety, stable)
@@ -462,7 +463,7 @@ def _most_need(every: pd.DataFrame) -> str:
 
 
 def _nothing(
-    every: pd.DataFrame, trials: pd.DataFrame, avoid: tuple[Caution, ...], *, num_memorising: int
+    every: pd.DataFrame, trials: pd.DataFrame, avoid: tuple[Caution, ...], *, num_memorising: int, num_foregone: int
 ) -> Recommendation:
     sureness: tuple[str, ...] = ()
     if num_memorising:
@@ -471,6 +472,12 @@ def _nothing(
         headline = (
             f"No setting can be recommended. {what} stable in every seed {learned} training data alone: held-out data "
             f"show no more than learning nothing. {_ADVICE[Outcome.MEMORISED].partition('. ')[2]}"
+        )
+    elif num_foregone:
+        were = "was as good as stable and was" if num_foregone == 1 else "were as good as stable and were"
+        headline = (
+            f"No setting can be recommended yet: {plural(num_foregone, 'setting')} {were} ended there, and no stable "
+            "training ran to its end. Explore on (--trials), or confirm some (confirm.settings)."
         )
     elif every.empty:
         headline = "No trial has finished yet, so there is nothing to recommend."

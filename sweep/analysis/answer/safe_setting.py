@@ -15,7 +15,7 @@ from sweep.analysis.region.slices import readable
 from sweep.analysis.trials.tried import settings_of
 from sweep.boundary.encoding import Axis, edge_path
 from sweep.boundary.model import MarginModel
-from sweep.records import Metric, NotKnown
+from sweep.records import Metric, NotKnown, Outcome
 from sweep.space import Scalar, Settings, contains
 from sweep.study.reading import StoredStudy
 from sweep.wording import number
@@ -244,16 +244,22 @@ def _hotter(setting: Mapping[str, Scalar], along: str, factor: float) -> dict[st
 
 
 def _tried(evidence: Evidence) -> tuple[list[Settings], list[Settings]]:
-    """The settings that were stable in every seed, and those that were not, in the order of their first trial."""
+    """The settings that were stable in every seed, and those that were not, in the order of their first trial.
+
+    One of which no training ran to its end counts as untried: what it comes to, nobody has seen.
+    """
     known = evidence.tried
     good: dict[int, bool] = {}
+    finished: set[int] = set()
     settings: dict[int, Settings] = {}
-    rows = zip(known["group"], known["stable"], settings_of(known, evidence.space), strict=True)
-    for group, stable, setting in rows:
+    rows = zip(known["group"], known["stable"], known["verdict"], settings_of(known, evidence.space), strict=True)
+    for group, stable, verdict, setting in rows:
         good[int(group)] = good.get(int(group), True) and bool(stable)
         settings[int(group)] = setting
+        if verdict != Outcome.FOREGONE.value:
+            finished.add(int(group))
     unstable = [settings[group] for group in good if not good[group]]
-    stable_ones = [settings[group] for group in good if good[group] and settings[group] not in unstable]
+    stable_ones = [settings[g] for g in good if good[g] and g in finished and settings[g] not in unstable]
     return [s for i, s in enumerate(stable_ones) if s not in stable_ones[:i]], unstable
 
 

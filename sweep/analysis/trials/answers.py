@@ -17,6 +17,7 @@ _NOBODY_KNOWS = (Outcome.CRASHED, Outcome.OUT_OF_MEMORY)
 _LEARNING = {
     Outcome.STABLE: Learning.LEARNED,
     Outcome.SPIKY_RECOVERING: Learning.LEARNED,
+    Outcome.FOREGONE: Learning.LEARNED,
     Outcome.BLANK_COLLAPSE: Learning.NOTHING,
     Outcome.STALLED: Learning.NOTHING,
     Outcome.MEMORISED: Learning.MEMORISED,

@@ -54,7 +54,7 @@ class SettingGroup:
     applied: Spread | None
     """Share of steps that changed the weights, in [0, 1]; the same seeds as `wer`."""
     best_trial_id: str
-    """The trial with the lowest objective."""
+    """The trial with the lowest objective, of those that ran to their end if there are any."""
     fresh_results: Mapping[Metric, Mapping[int, float]]
     """Final WER and validation loss of each fresh seed, by seed; NaN where unknown."""
 
@@ -62,6 +62,11 @@ class SettingGroup:
     def all_stable(self) -> bool:
         """Whether every seed was stable."""
         return self.stable.count == self.stable.total
+
+    @property
+    def ran_to_end(self) -> bool:
+        """Whether a stable training of it was not ended where it was as good as stable."""
+        return any(outcome.is_stable and outcome is not Outcome.FOREGONE for outcome in self.outcomes)
 
     @property
     def confirmed(self) -> bool:
@@ -101,11 +106,16 @@ def _setting_group(group: int, rows: Sequence[Mapping[Any, Any]], dims: Sequence
         wer=spread(row["wer"] for row in measured),
         val_loss=spread(row["val_loss"] for row in measured),
         applied=spread(row["applied_update_rate"] for row in measured),
-        best_trial_id=str(min(rows, key=lambda row: float(row["objective"]))["trial_id"]),
+        best_trial_id=str(min(rows, key=_worth)["trial_id"]),
         fresh_results={
             name: {int(row["seed"]): finite_or_nan(row[name]) for row in fresh} for name in get_args(Metric)
         },
     )
+
+
+def _worth(row: Mapping[Any, Any]) -> tuple[bool, float]:
+    """What a trial came to, to be compared; those that were ended where they were as good as stable come last."""
+    return row["verdict"] == Outcome.FOREGONE.value, float(row["objective"])
 
 
 def spread(values: Iterable[float | None], level: float = 0.95) -> Spread | None:

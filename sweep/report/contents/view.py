@@ -24,6 +24,7 @@ from sweep.analysis.answer.unsafe import LrBracket, lr_brackets
 from sweep.analysis.claims.verdict import ClaimFinding, judge
 from sweep.analysis.cost.audit import AuditResult, audit
 from sweep.analysis.cost.costs import Costs, costs
+from sweep.analysis.cost.foregone import ForegoneResult, foregone_labels
 from sweep.analysis.cost.sharing import GpuSharing, sharing
 from sweep.analysis.cost.spending import Spending, Timed, spending
 from sweep.analysis.failures.causes import OutcomeCauses, causes_by_outcome
@@ -327,6 +328,11 @@ class View:
     def audit(self) -> AuditResult:
         """How often alarms were right."""
         return audit(self.searched)
+
+    @cached_property
+    def foregone(self) -> ForegoneResult:
+        """How often it was right to call a training stable before its end."""
+        return foregone_labels(self.searched)
 
     @cached_property
     def spending(self) -> Spending:

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from sweep.analysis.cost.audit import audit_text
+from sweep.analysis.cost.foregone import foregone_text
 from sweep.analysis.trials.outcomes import open_ends_text
 from sweep.analysis.trials.tried import of_space
 from sweep.report.contents.view import View
@@ -118,6 +119,8 @@ def limits(view: View) -> list[str]:
         )
     if wrong := audit_text(view.audit):
         found.append(wrong)
+    if labels := foregone_text(view.foregone):
+        found.append(labels)
     emulated = trials["precision_implementation"].dropna().astype(str)
     emulated = emulated[emulated.str.contains("emulat", case=False)]
     if len(emulated):

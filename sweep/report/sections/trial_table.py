@@ -11,7 +11,7 @@ from markupsafe import Markup
 
 from sweep.analysis.trials.answers import answers
 from sweep.analysis.trials.dimensions import plain
-from sweep.records import few_words
+from sweep.records import Outcome, few_words
 from sweep.report.contents.view import View
 from sweep.report.sections.section import Content
 from sweep.report.templating import template
@@ -140,13 +140,18 @@ def trial_columns(view: View) -> list[Column]:
 
 
 def audit_notes(trials: pd.DataFrame) -> list[str]:
-    """What is to be said of each trial that ran on after an alarm; empty for the others."""
-    rows = zip(trials["audited"], trials["alarm"], trials["stop_step"], strict=True)
+    """What is to be said of each trial that ran on after an alarm, or where it was as good as stable; empty for the
+    others."""
+    rows = zip(trials["audited"], trials["alarm"], trials["stop_step"], trials["foregone_step"], strict=True)
+    ended = trials["verdict"] == Outcome.FOREGONE.value
+    ran_on = "; it ran on to its end to see whether that was right"
     return [
-        f"{alarm} was alarmed at step {int(step)}; it ran on to its end to see whether that was right"
+        f"{alarm} was alarmed at step {int(step)}{ran_on}"
         if plain(audited)
+        else f"as good as stable at step {int(foregone)}{ran_on}"
+        if pd.notna(foregone) and not there
         else ""
-        for audited, alarm, step in rows
+        for (audited, alarm, step, foregone), there in zip(rows, ended, strict=True)
     ]
 
 

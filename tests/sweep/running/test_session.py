@@ -12,6 +12,7 @@ from optuna.storages.journal import JournalFileBackend
 
 from slr_models.errors import ResultsError, SettingError
 from sweep import store, yaml_source
+from sweep.analysis.answer.recommend import recommend
 from sweep.analysis.region.evidence import Evidence
 from sweep.analysis.trials.tried import space_of
 from sweep.boundary.edges import edges
@@ -1097,3 +1098,27 @@ def test_a_study_begins_with_what_others_have_trained(tmp_path) -> None:
     assert len(jobs) == 6
     # After two evenly spread ones it asks at the edge, of which it knows from the others.
     assert min(abs(math.log10(float(j.settings["training.optimizer.lr"]) / 0.05)) for j in jobs[2:]) < 0.4
+
+
+def test_what_was_as_good_as_stable_is_neither_ranked_nor_raced_until_it_ran_to_its_end(tmp_path) -> None:
+    search = "search: {kind: stability, num_startup: 6, foregone: {}}"
+    text = SAFE.replace("search: {kind: random, seed: 3}", search) + "audit: {rate: 0.0}\n"
+    session = begin(tmp_path, text)
+    ended, finished = set(), set()
+    while (job := session.next_job()) is not None:
+        result = outcome(job, tmp_path)
+        if result.stable and job.maps:
+            ended.add(job.group)
+            unknown = {"wer": math.nan, "val_loss": math.nan}
+            result = dataclasses.replace(result, verdict=Outcome.FOREGONE, foregone_step=3, **unknown)
+        elif result.stable:
+            finished.add(job.group)
+        if job.phase == "confirm":
+            assert not job.maps
+        session.tell(result)
+    session.close()
+    assert ended and finished
+    trials = store.read_trials(tmp_path)
+    answer = recommend(Evidence(trials, load(text).study.searched), "wer")
+    assert answer.chosen is not None
+    assert all(c.group.group in finished for c in (answer.chosen, *answer.alternatives))

@@ -22,6 +22,7 @@ from slr_models.errors import MachineError
 from sweep import store
 from sweep.forensics.settings import ForensicsConfig
 from sweep.judging.detectors import SkipStarvedConfig
+from sweep.judging.foregone import ForegoneConfig
 from sweep.judging.monitor import MonitorConfig
 from sweep.records import Cause, HealthMetric, HealthRecord, HealthSample, Learning, Numbers, Outcome, TrialResult
 from sweep.running.job import Job, Progress, RunOptions
@@ -657,3 +658,41 @@ def test_a_trial_that_was_tried_smaller_goes_on_smaller(dataset, tmp_path) -> No
     assert isinstance(trial.advance(), Progress)
     result = run(TrialRunner(dataset, kept), job("0001"))
     assert result.micro_batch == 2 and result.num_steps == 30
+
+
+LEARNS = {"optimizer": {"kind": "adamw", "lr": 2e-3}, "eval_every_steps": 20}
+SOON = ForegoneConfig(after_rate=0.1, below=1.0)
+
+
+def mapping(trial_id: str, **more) -> Job:
+    return dataclasses.replace(job(trial_id, **LEARNS), max_steps=160, maps=True, **more)
+
+
+def test_a_training_that_only_maps_ends_where_it_is_as_good_as_stable(dataset, tmp_path) -> None:
+    result = run(TrialRunner(dataset, options(tmp_path, foregone=SOON)), mapping("0000"))
+    assert result.verdict is Outcome.FOREGONE and result.stable and result.learning is Learning.LEARNED
+    assert result.foregone_step == result.num_steps < 160 and result.stop_step is None
+    assert "as good as stable" in result.reason and result.margin < 0 and math.isfinite(result.objective)
+    assert math.isnan(result.wer) and math.isnan(result.val_loss) and math.isnan(result.final_train_loss)
+    assert result.cause is None and len(store.read_steps(tmp_path, "0000")) == result.num_steps
+
+
+@pytest.mark.parametrize("why", ["it is audited", "nothing is ended early", "its result is asked for", "it is off"])
+def test_or_it_runs_on_to_its_end(dataset, tmp_path, why) -> None:
+    more = {"foregone": None if why == "it is off" else SOON, "early_stop": why != "nothing is ended early"}
+    asked = mapping("0000", audit=why == "it is audited")
+    if why == "its result is asked for":
+        asked = dataclasses.replace(asked, maps=False)
+    result = run(TrialRunner(dataset, options(tmp_path, **more)), asked)
+    assert result.num_steps == 160 and result.verdict is not Outcome.FOREGONE and math.isfinite(result.wer)
+    assert (result.foregone_step is not None) == (why in ("it is audited", "nothing is ended early"))
+
+
+def test_where_it_was_as_good_as_stable_survives_an_interrupt(dataset, tmp_path) -> None:
+    kept = options(tmp_path, foregone=SOON, checkpoints="best_and_last")
+    whole = run(TrialRunner(dataset, kept), mapping("0000", audit=True))
+    trial = TrialRunner(dataset, kept).start(mapping("0001", audit=True))
+    while isinstance(report := trial.advance(), Progress) and report.step < 140:
+        pass
+    resumed = run(TrialRunner(dataset, kept), mapping("0001", audit=True))
+    assert resumed.foregone_step == whole.foregone_step is not None and resumed.num_steps == 160

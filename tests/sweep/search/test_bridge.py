@@ -230,3 +230,29 @@ def test_each_seed_of_a_setting_is_known_to_the_search(tmp_path) -> None:
     (trial,) = stored(tmp_path).trials
     assert trial.user_attrs["margins"] == [-0.2, 0.5] and trial.user_attrs["stable"] is False
     assert bridge.stop_reason is None
+
+
+def test_a_foregone_setting_ends_pruned_with_its_margin(tmp_path) -> None:
+    told = SettingResult(0.7, -0.4, {"verdict": "foregone"}, is_foregone=True, evaluations={20: 0.7, 10: 0.9})
+    for folder, again in ((tmp_path / "a", False), (tmp_path / "b", True)):
+        folder.mkdir()
+        bridge = OptunaBridge(folder, "s", SPACE, config("stability"))
+        number, settings = bridge.ask()
+        if again:
+            bridge = OptunaBridge(folder, "s", SPACE, config("stability"), [(settings, told)])
+        else:
+            bridge.tell(number, told)
+        (trial,) = stored(folder).trials
+        assert trial.state == TrialState.PRUNED and trial.intermediate_values == {10: 0.9, 20: 0.7}
+        assert trial.user_attrs["margin"] == -0.4 and trial.user_attrs["stable"] is True
+        assert trial.constraints == {"margin": -0.4}
+
+
+def test_settings_that_are_tried_first_and_those_that_look_for_the_best_result_map_nothing(tmp_path) -> None:
+    known = [{"kind": "fp32", "lr": 0.01, "depth": 2}]
+    bridge = OptunaBridge(tmp_path, "s", SPACE, config("stability", num_startup=6, try_first=known))
+    assert [bridge.maps(group) for group in range(12)] == [
+        False, *[True] * 5, True, True, False, True, True, False
+    ]  # fmt: skip
+    other = OptunaBridge(tmp_path / "o", "s", SPACE, config("random")) if (tmp_path / "o").mkdir() is None else None
+    assert other is not None and not other.maps(3)

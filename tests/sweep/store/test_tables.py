@@ -230,6 +230,7 @@ TRIAL_COLUMNS = {
     "side": TEXT,
     "audited": FLAG,
     "alarm": TEXT,
+    "foregone_step": WHOLE,
     "stop_step": WHOLE,
     "num_steps": WHOLE,
     "max_steps": WHOLE,

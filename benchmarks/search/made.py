@@ -33,7 +33,16 @@ Done = TypeVar("Done")
 REPORT = Path(__file__).with_suffix(".md")
 NUM_POINTS = 4000
 CHECKPOINTS = (24, 48, 96)
-SEARCHES = ("stability, map", "stability, balanced", "Sobol", "random", "TPE")
+SEARCHES = (
+    "stability, map",
+    "stability, balanced",
+    "Sobol",
+    "random",
+    "TPE",
+    "GP-EI",
+    "GP classifier",
+    "BoTorch straddle",
+)
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,9 @@
   third about the best stable loss; exploit: all about that; two workers: balanced, two trainings at once;
 - random, TPE, GP-EI: Optuna's samplers as `sweep.search` builds them;
 - Sobol: Optuna's QMCSampler, which draws values without an order at random;
+- GP classifier: scikit-learn's on the outcomes (Matern, a length scale each), asked where P(stable) is nearest 0.5;
+- BoTorch straddle: its SingleTaskGP on the margins, as it comes, and the straddle rule with z = 1.96; where BoTorch is
+  installed (it is not among the packages of `dev`);
 - Ray OptunaSearch: Ray's class with its default sampler (TPE). Nothing stops a training, and the metric is the
   validation loss, NaN where that is not finite. "bad=NaN": somebody stops bad trainings as early as we do, and reports
   NaN for each.
@@ -22,7 +25,8 @@ from optuna.trial import TrialState
 from ray import tune
 from ray.tune.search.optuna import OptunaSearch
 
-from benchmarks.search.surface import Problem, Told
+from benchmarks.search.surface import Floats, Problem, Told
+from sweep.boundary.encoding import Encoding
 from sweep.search import GpSearch, RandomSearch, StabilitySampler, StabilitySearch, TpeSearch
 from sweep.space import Choice, Dimension, LogUniform, Settings, Space
 
@@ -91,6 +95,81 @@ class OptunaPeer:
         """None of those that were told."""
         states = [trial.state for trial in self._study.get_trials(deepcopy=False)]
         return states.count(TrialState.RUNNING) - len(self._trials)
+
+
+class ModelPeer:
+    """Sobol points, then the candidate that a model of another library is most in doubt about."""
+
+    num_workers = 1
+    spends_all = False
+
+    def __init__(self, space: Space, seed: int, doubt: Callable[[Floats, Floats, Floats], Floats]) -> None:
+        """With how much in doubt the model is about candidates [M, F], given features [N, F] and margins [N] of trials."""
+        self._encoding = Encoding(space)
+        self._seed = seed
+        self._doubt = doubt
+        self._asked: dict[int, Settings] = {}
+        self._told: list[tuple[Settings, float]] = []
+
+    def ask(self, number: int) -> Settings:
+        """The setting of a trial."""
+        self._asked[number] = self._setting(number)
+        return self._asked[number]
+
+    def tell(self, number: int, told: Told) -> None:
+        """Takes what came of a trial."""
+        self._told.append((self._asked.pop(number), told.margin))
+
+    def mapped(self) -> bool:
+        """It knows no such thing."""
+        return False
+
+    def num_unheard(self) -> int:
+        """None."""
+        return 0
+
+    def _setting(self, number: int) -> Settings:
+        margins = np.array([margin for _, margin in self._told])
+        if number < STARTUP or len(set(margins < 0)) < 2:
+            return self._encoding.sobol(number + 1, self._seed)[-1]
+        candidates = self._encoding.sobol(NUM_CANDIDATES, self._seed + 1 + number)
+        tried = self._encoding.encode([setting for setting, _ in self._told])
+        return candidates[int(np.argmax(self._doubt(tried, margins, self._encoding.encode(candidates))))]
+
+
+def classifier_doubt(tried: Floats, margins: Floats, candidates: Floats) -> Floats:
+    """Of scikit-learn's Gaussian process classifier: how near P(stable) is to 0.5."""
+    from sklearn.exceptions import ConvergenceWarning
+    from sklearn.gaussian_process import GaussianProcessClassifier
+    from sklearn.gaussian_process.kernels import ConstantKernel, Matern
+
+    kernel = ConstantKernel(1.0) * Matern(np.full(tried.shape[1], 0.5), (0.02, 50.0), nu=2.5)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        model = GaussianProcessClassifier(kernel, random_state=0).fit(tried, margins < 0)
+    doubt: Floats = -np.abs(model.predict_proba(candidates)[:, 1] - 0.5)
+    return doubt
+
+
+def botorch_doubt(tried: Floats, margins: Floats, candidates: Floats) -> Floats:
+    """Of BoTorch's Gaussian process: the straddle rule."""
+    import torch
+    from botorch.fit import fit_gpytorch_mll
+    from botorch.models import SingleTaskGP
+    from botorch.models.transforms import Standardize
+    from gpytorch.mlls import ExactMarginalLogLikelihood
+
+    torch.set_num_threads(1)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        targets = torch.tensor(margins)[:, None]
+        model = SingleTaskGP(torch.tensor(tried), targets, outcome_transform=Standardize(1))
+        fit_gpytorch_mll(ExactMarginalLogLikelihood(model.likelihood, model))
+        with torch.no_grad():
+            posterior = model.posterior(torch.tensor(candidates))
+            mean, std = posterior.mean[:, 0].numpy(), posterior.variance[:, 0].sqrt().numpy()
+    doubt: Floats = 1.96 * std - np.abs(mean)
+    return doubt
 
 
 class RayPeer:
@@ -184,6 +263,8 @@ SEARCHES: dict[str, Callable[[Problem, int], Search]] = {
     "stability, two workers": _configured(lambda seed: StabilitySearch(seed=seed), num_workers=2),
     "random": _configured(lambda seed: RandomSearch(seed=seed)),
     "Sobol": _sobol,
+    "GP classifier": lambda problem, seed: ModelPeer(problem.space, seed, classifier_doubt),
+    "BoTorch straddle": lambda problem, seed: ModelPeer(problem.space, seed, botorch_doubt),
     "TPE": _configured(lambda seed: TpeSearch(seed=seed)),
     "GP-EI": _configured(lambda seed: GpSearch(seed=seed)),
     "Ray OptunaSearch": lambda problem, seed: RayPeer(problem.space, seed, nan_if_bad=False),
@@ -192,6 +273,8 @@ SEARCHES: dict[str, Callable[[Problem, int], Search]] = {
 OURS = "stability, balanced"
 STARTUP = 16
 """So many first trials count as start-up, of every search."""
+NUM_CANDIDATES = 2048
+"""That models of other libraries choose from."""
 
 
 def be_quiet() -> None:

@@ -31,7 +31,7 @@ import pandas as pd
 import yaml
 
 from sweep.analysis.answer.recommend import Recommendation, recommend
-from sweep.analysis.answer.safe_setting import Rule
+from sweep.analysis.answer.safe_setting import rule_of
 from sweep.analysis.region.evidence import Evidence
 from sweep.analysis.region.region import Region, region
 from sweep.boundary.edges import edges
@@ -70,7 +70,7 @@ def read(folder: Path, seconds: float) -> Answered:
     found = region(evidence)
     if isinstance(found, NotKnown):
         raise SystemExit(f"{folder}: {found.why}")
-    answer = recommend(evidence, study.objective, Rule(study.safety.lr_factor, study.safety.p_stable), study)
+    answer = recommend(evidence, study.objective, rule_of(study), study)
     return Answered(trials, evidence, found, answer, seconds)
 
 

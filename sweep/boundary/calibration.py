@@ -20,11 +20,10 @@ from sweep.boundary.encoding import Floats
 _SPREAD = 0.5
 """Prior spread of shift and of the logarithm of the slope, about no change."""
 _SHIFTS = np.linspace(-1.0, 1.0, 9)
-_LOG_SLOPES = np.linspace(-1.5, 0.0, 7)
-"""The slope never makes scores surer: length scales have seen every training, also those that are left out."""
+_LOG_SLOPES = np.linspace(-1.0, 1.0, 9)
 _FAILING = np.array([0.0, 0.01, 0.02, 0.04, 0.07, 0.12, 0.18, 0.25, 0.35])
 _LUCKY = np.array([0.0, 0.02, 0.05, 0.1, 0.2, 0.3])
-_LAPSE_PRIOR = 0.5, 12.0
+_LAPSE_PRIOR = 0.3, 30.0
 """Beta distribution of each lapse rate."""
 _NEGLIGIBLE = 1e-4
 """Combinations that are so much less likely than the likeliest are left out."""
@@ -64,7 +63,7 @@ class Calibration:
 
     def chance(self, scores: Floats) -> Floats:
         """Chance of each score, [M]."""
-        return np.interp(scores, _SCORES, self._weights @ self._curves)
+        return np.asarray(np.interp(scores, _SCORES, self._weights @ self._curves))
 
     def least(self, scores: Floats, credibility: float) -> Floats:
         """What the chance of each score is at least, with this credibility, [M]."""
@@ -72,7 +71,7 @@ class Calibration:
         heaped = np.cumsum(self._weights[order], axis=0)
         row = (heaped < 1 - credibility).sum(axis=0)
         curve = np.take_along_axis(self._curves, np.take_along_axis(order, row[None], axis=0), axis=0)[0]
-        return np.interp(scores, _SCORES, curve)
+        return np.asarray(np.interp(scores, _SCORES, curve))
 
     @cached_property
     def _curves(self) -> Floats:

@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from sweep.boundary.calibration import Calibration
 from sweep.boundary.encoding import Encoding, Floats, edge_path
+from sweep.boundary.lessons import lessons
 from sweep.boundary.prior import NONE, Prior
 from sweep.boundary.process import Process
 from sweep.space import Scalar, Space
@@ -22,9 +23,11 @@ MIN_ROWS = 4
 
 MIN_OWN = 8
 """So many trainings of a study's own, good and bad, say how sure to be of what it has learned from others as well."""
-_POWER = 0.7
-"""Of margins on the model's scale. With a jump at 0, as the outcome alone would have, settings left out are foretold
-worse (docs/LOG.md)."""
+_POWER, _FAR = 0.7, 0.3
+"""Power of margins on the model's scale, and the margin beyond which all are alike: how far off a training was that
+stopped at once, or learned all there is, says nothing of where the edge lies (docs/LOG.md)."""
+_TAILS = 3.0
+"""Degrees of freedom of the noise: a seed that fails amid others that do well says little about where the edge lies."""
 
 
 class MarginModel:
@@ -63,7 +66,7 @@ class MarginModel:
             features = np.concatenate([features, prior.features(encoding)])
         fitted = None if like is None else like._process
         parts = _parts(encoding, features.shape[1])
-        self._process: Process = Process(features, spread(margin), parts=parts, fitted=fitted)
+        self._process: Process = Process(features, spread(margin), parts=parts, tails=_TAILS, fitted=fitted)
 
     @classmethod
     def fit(
@@ -90,6 +93,12 @@ class MarginModel:
         believed = self._process.believing(self._of_this_study(self.encoding.encode(pending)))
         return believed.predict(self._of_this_study(features))
 
+    def lessons(self, candidates: Floats, points: Floats, pending: Sequence[Mapping[str, Scalar | None]]) -> Floats:
+        """How much a training of each of M candidates [M, F] is expected to teach about the boundary at P points [P, F]
+        (`sweep.boundary.lessons`), as if some settings had been trained and come out at their mean: [M]."""
+        believed = self._process.believing(self._of_this_study(self.encoding.encode(pending)))
+        return lessons(believed, self._of_this_study(candidates), self._of_this_study(points))
+
     def p_stable(self, settings: Sequence[Mapping[str, Scalar | None]]) -> Floats:
         """Calibrated probability that a training of each setting with a fresh seed is stable, [M].
 
@@ -102,6 +111,13 @@ class MarginModel:
         """As `p_stable`, for features [M, F]."""
         mean, std = self.predict_features(features)
         return self._probability(-mean / np.sqrt(std**2 + self._process.noise))
+
+    def least_p_stable(self, settings: Sequence[Mapping[str, Scalar | None]], credibility: float) -> Floats:
+        """What P(stable) of each setting is at least, with this credibility: as `p_stable`, but of the less lucky among
+        the calibrations that the left-out settings leave possible, [M]."""
+        mean, std = self.predict(settings)
+        least = self._calibration.least(-mean / np.sqrt(std**2 + self._process.noise), credibility)
+        return np.minimum(least, (self._num_own + 1) / (self._num_own + 2))
 
     def drawn_probits(self, settings: Sequence[Mapping[str, Scalar | None]], num: int, seed: int) -> Floats:
         """The probit of P(stable) at M settings, of functions drawn from the model, [num, M]; 0 where P is 0.5."""
@@ -164,5 +180,5 @@ def _parts(encoding: Encoding, num_features: int) -> list[list[int]]:
 
 
 def spread(margin: Floats) -> Floats:
-    """Margins on the model's scale: small ones lie a little further apart than they are, large ones nearer together."""
-    return np.sign(margin) * np.abs(margin) ** _POWER
+    """Margins on the model's scale: small ones lie a little further apart than they are, all far ones together."""
+    return np.sign(margin) * np.minimum(np.abs(margin), _FAR) ** _POWER

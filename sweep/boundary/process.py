@@ -22,6 +22,8 @@ _AMPLITUDE_SPREAD = 1.0
 """Prior spread of variances, in nats."""
 _VARIANCES, _LENGTHS, _NOISES = (1e-6, 1e3), (0.02, 50.0), (1e-6, 10.0)
 """Bounds."""
+_ROUNDS = 3
+"""In which it is told anew how far each row lies from what the others say."""
 _JITTER = 1e-10
 """Added to the variance of each row, so that equal rows do not make the covariance singular."""
 
@@ -42,6 +44,7 @@ class Process:
         parts: Sequence[Sequence[int]] = (),
         noise: float = 0.2,
         noise_spread: float = 0.7,
+        tails: float | None = None,
         fitted: "Process | None" = None,
     ) -> None:
         """Fits N rows.
@@ -57,6 +60,9 @@ class Process:
             noise: prior median of the noise variance, as a share of the targets' variance. With less, length scales
                 are found under which the rows explain each other, and others do not follow (docs/LOG.md).
             noise_spread: prior spread of it, in nats.
+            tails: degrees of freedom of Student's t, which noise is then taken to follow rather than the normal
+                distribution: a row that all others speak against counts for less. Length scales, amplitudes and noise
+                are those of normal noise.
             fitted: a process whose length scales, amplitudes and noise to take; its mean, too.
         """
         self.features = features
@@ -69,11 +75,24 @@ class Process:
             self._offset, self._parts, self._theta = fitted._offset, fitted._parts, fitted._theta
         self.noise = math.exp(self._theta[-1])
         """Variance of one row about the noise-free value."""
-        covariance = self._covariance(features, features)
-        covariance[np.diag_indices_from(covariance)] += self.noise + _JITTER
-        with one_thread():
-            self._factor: Floats = cho_factor(covariance, lower=True, overwrite_a=True, check_finite=False)[0]
-            self._weights: Floats = cho_solve((self._factor, True), targets - self._offset, check_finite=False)
+        self._prior_covariance = self._covariance(features, features)
+        self._condition(np.full(len(targets), self.noise))
+        if tails is not None:
+            _, group, sizes = np.unique(features, axis=0, return_inverse=True, return_counts=True)
+            for _ in range(_ROUNDS):
+                mean, std = self.left_out()
+                # Rows of equal features speak for each other: where they disagree, that is no outlier but how it is.
+                far = np.where(sizes[group] > 1, 0.0, ((targets - mean) / std) ** 2)
+                self._condition(self.noise * np.maximum((tails + far) / (tails + 1), 1.0))
+
+    @one_thread()
+    def _condition(self, row_noise: Floats) -> None:
+        """Takes what the rows tell, with a noise variance of each, [N]."""
+        self._row_noise = row_noise
+        covariance = self._prior_covariance.copy()
+        covariance[np.diag_indices_from(covariance)] += row_noise + _JITTER
+        self._factor: Floats = cho_factor(covariance, lower=True, overwrite_a=True, check_finite=False)[0]
+        self._weights: Floats = cho_solve((self._factor, True), self.targets - self._offset, check_finite=False)
 
     @one_thread()
     def predict(self, features: Floats) -> tuple[Floats, Floats]:
@@ -85,15 +104,15 @@ class Process:
         return mean, np.sqrt(np.maximum(variance, 1e-12))
 
     @one_thread()
-    def lessons(self, features: Floats, points: Floats) -> Floats:
-        """How much of the variance of the noise-free value at P points [P, F] a row more at each of M places [M, F]
-        would take away, [M, P]."""
+    def falls(self, features: Floats, points: Floats) -> Floats:
+        """How much of the variance of the noise-free value at each of P points [P, F] one more row would take away, at
+        each of M places [M, F]: [M, P]."""
         here = self._explained(features)
         there = self._explained(points)
         shared = self._covariance(features, points) - here.T @ there
         variance = self._variance - np.einsum("nm,nm->m", here, here)
-        lessons: Floats = shared**2 / (np.maximum(variance, 1e-12) + self.noise)[:, None]
-        return lessons
+        falls: Floats = shared**2 / (np.maximum(variance, 1e-12) + self.noise)[:, None]
+        return falls
 
     def _explained(self, features: Floats) -> Floats:
         """What the rows tell of places [M, F], whitened: [N, M]."""
@@ -122,13 +141,16 @@ class Process:
             return self
         mean, _ = self.predict(features)
         rows = np.concatenate([self.features, features])
-        return Process(rows, np.concatenate([self.targets, mean]), fitted=self)
+        believed = Process(rows, np.concatenate([self.targets, mean]), fitted=self)
+        if (self._row_noise > self.noise).any():
+            believed._condition(np.concatenate([self._row_noise, np.full(len(features), self.noise)]))
+        return believed
 
     @one_thread()
     def left_out(self) -> tuple[Floats, Floats]:
         """Mean and standard deviation (noise included) of each row, predicted from those with other features, [N] each.
 
-        Rasmussen and Williams (2006), section 5.4.2, in blocks.
+        Rasmussen and Williams (2006), section 5.4.2, in blocks. The noise is that of a row like any other.
         """
         inverse = _inverse(self._factor)
         variance = 1 / np.diag(inverse)
@@ -139,7 +161,7 @@ class Process:
             covariance = np.linalg.inv(inverse[np.ix_(rows, rows)])
             mean[rows] = self.targets[rows] - covariance @ self._weights[rows]
             variance[rows] = np.diag(covariance)
-        return mean, np.sqrt(np.maximum(variance, 1e-12))
+        return mean, np.sqrt(np.maximum(variance - self._row_noise + self.noise, 1e-12))
 
     def correlation(self, first: Floats, second: Floats) -> float:
         """Of the noise-free values at two rows [1, F], before any row is known."""

@@ -98,7 +98,8 @@ _SVG_SHAPES = {
     "diamond": '<path d="M6 .8 11.2 6 6 11.2.8 6z"/>',
     "circle-open": '<circle cx="6" cy="6" r="4" fill="none" stroke="currentColor" stroke-width="1.8"/>',
     "circle-dot": (
-        '<circle cx="6" cy="6" r="4" fill="none" stroke="currentColor" stroke-width="1.6"/><circle cx="6" cy="6" r="1.5"/>'
+        '<circle cx="6" cy="6" r="4" fill="none" stroke="currentColor" stroke-width="1.6"/>'
+        '<circle cx="6" cy="6" r="1.5"/>'
     ),
     "x": '<path d="M2.9 1 6 4.1 9.1 1 11 2.9 7.9 6 11 9.1 9.1 11 6 7.9 2.9 11 1 9.1 4.1 6 1 2.9z"/>',
     "triangle-down": '<path d="M1 2h10L6 11z"/>',

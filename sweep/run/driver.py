@@ -146,7 +146,7 @@ def run(options: argparse.Namespace, console: Console) -> int:
     if options.trials is not None and session.search_has_ended and _num_explored(session) == before:
         console.print(
             f"  note: --trials {options.trials} added nothing to the {before} trials of the exploration, which the "
-            f"search has ended: lower search.stop_width to go on (0: it never ends by itself)",
+            f"search has ended: raise search.stop_accuracy to go on (1: it never ends by itself)",
             highlight=False,
             style="yellow",
         )

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from sweep import store
 from sweep.analysis.answer.recipe import recipe
 from sweep.analysis.answer.recommend import Recommendation, recommend
-from sweep.analysis.answer.safe_setting import Rule
+from sweep.analysis.answer.safe_setting import rule_of
 from sweep.analysis.answer.snippet import snippet
 from sweep.analysis.claims.verdict import ClaimFinding, to_json
 from sweep.analysis.cost.sharing import sharing, sharing_text
@@ -36,7 +36,7 @@ def conclude(session: StudySession, loaded: LoadedStudy) -> tuple[Recommendation
     view = load_view(results_dir)
     evidence = view.evidence
     if view.claims_answer:
-        answer = recommend(evidence, study.objective, Rule(study.safety.lr_factor, study.safety.p_stable))
+        answer = recommend(evidence, study.objective, rule_of(study))
     else:
         answer = view.recommendation
     recipe_path, snippet_path = results_dir / "recipe.yaml", results_dir / "recipe.py"

@@ -31,7 +31,7 @@ _FREE_KEYS = (
     "provenance",
 )
 _FREE_BUDGET_KEYS = ("trials", "wall_time_s")
-_FREE_SEARCH_KEYS = ("stop_width", "warm_start")
+_FREE_SEARCH_KEYS = ("foregone", "stop_accuracy", "stop_width", "warm_start")
 
 
 def as_begun(loaded: LoadedStudy, results_dir: Path) -> LoadedStudy:

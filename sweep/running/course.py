@@ -149,11 +149,11 @@ def _recommended(study: Study, ledger: Ledger, prior: Prior) -> Leader | None:
         return Leader(chosen[-1], settings_of(ledger, chosen[-1]), recommended=True)
     if len(chosen) > SPARE_CONFIRMATIONS:
         return None
-    from sweep.analysis.answer.safe_setting import Rule, safe_setting
+    from sweep.analysis.answer.safe_setting import rule_of, safe_setting
     from sweep.analysis.region.evidence import Evidence
 
     evidence = Evidence(table(ledger.results.values()), study.searched, prior)
-    found = safe_setting(evidence, Rule(study.safety.lr_factor, study.safety.p_stable), study.objective)
+    found = safe_setting(evidence, rule_of(study), study.objective)
     if found is None:
         return None
     # A model learns nothing from a setting that crashed, and may name it again.
@@ -205,7 +205,7 @@ def full_size_tests(study: Study, ledger: Ledger, prior: Prior = NONE) -> list[W
     if len(asked) >= full_size.trainings:
         return []
     from sweep.analysis.answer.recommend import recommend
-    from sweep.analysis.answer.safe_setting import Rule
+    from sweep.analysis.answer.safe_setting import rule_of
     from sweep.analysis.region.evidence import Evidence
     from sweep.analysis.region.transfer_fit import width_fit
 
@@ -219,7 +219,7 @@ def full_size_tests(study: Study, ledger: Ledger, prior: Prior = NONE) -> list[W
     if asked:
         at = asked[0].settings
     else:
-        answer = recommend(evidence, study.objective, Rule(factor, study.safety.p_stable))
+        answer = recommend(evidence, study.objective, rule_of(study))
         if answer.chosen is None:
             return NotKnown("No setting is recommended that could be tried at full size.")
         at = settings_of(ledger, answer.chosen.group.group)

@@ -4,16 +4,16 @@ A sampler is built anew for every setting asked for, seeded by the search's seed
 So a resumed study draws what an uninterrupted one would have drawn, and never repeats its first points.
 """
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from slr_models.spec import Spec
 from sweep.judging.foregone import ForegoneConfig
 from sweep.records import Cost, SearchMode
 from sweep.space import Scalar, Space
-from sweep.wording import number
+from sweep.wording import number, percent
 
 if TYPE_CHECKING:
     import optuna
@@ -101,12 +101,13 @@ class StabilitySearch(SearchSpec):
     the trials should diverge; `balanced`: two thirds and one third."""
     num_startup: int = Field(14, ge=4, le=100_000)
     """Evenly spread settings before the model takes over."""
-    stop_width: float = Field(0.25, ge=0)
-    """The search does not end before the mean width of an edge, from P(stable) = 0.9 to 0.1, falls below this, where
-    something stable was found: decades of the learning rate, or units of the first numeric dimension where there is
-    none. Besides, settings left out have to be foretold, and each edge tried (`sweep.boundary.known`). 0: never."""
-    randomised: bool = True
-    """Whether the weight of what is uncertain against what is near the boundary is drawn anew for each setting."""
+    stop_accuracy: float = Field(0.92, ge=0.5, le=1)
+    """The search does not end before the map expects to tell so many settings right (balanced accuracy, by its own
+    chances). Besides, settings left out have to be foretold, and each edge tried (`sweep.boundary.known`). 1: never."""
+    stop_width: float | None = Field(None, ge=0)
+    """Nor before the mean width of an edge, from P(stable) = 0.9 to 0.1, falls below this, where something stable was
+    found: decades of the learning rate, or units of the first numeric dimension where there is none. 0: never; null:
+    however wide."""
     foregone: ForegoneConfig | None = None
     """Ends trainings that are to tell where the boundary lies as soon as they are as good as stable; a share of them,
     `audit.rate`, runs on. What such a one would have come to nobody knows: it is recommended only if its setting is
@@ -114,6 +115,14 @@ class StabilitySearch(SearchSpec):
     warm_start: tuple[str, ...] = ()
     """Results folders of other studies, and tables of trials (`slr-sweep import`), that the map and the search learn
     from as well, as far as they agree with the study's own trainings. A third of `num_startup` is then enough."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _of_earlier_versions(cls, content: Any) -> Any:
+        """Studies that an earlier version wrote have the setting `randomised`, of a rule that is no more."""
+        if isinstance(content, dict) and content.get("randomised") is True:
+            return {key: value for key, value in content.items() if key != "randomised"}
+        return content
 
     def sampler(self, number: int, space: Space, prior: "Prior | None" = None) -> "StabilitySampler":
         """The sampler that draws setting `number`.
@@ -131,8 +140,8 @@ class StabilitySearch(SearchSpec):
             self.seed,
             mode=self.mode,
             num_startup=self.num_startup,
+            stop_accuracy=self.stop_accuracy,
             stop_width=self.stop_width,
-            randomised=self.randomised,
             prior=prior or NONE,
         )
 
@@ -142,10 +151,11 @@ class StabilitySearch(SearchSpec):
             return "every setting of the space was tried"
         if not sampler.is_mapped(study):
             return None
+        width = f", an edge is {number(sampler.open_width(study), 2)} wide" if self.stop_width is not None else ""
         return (
-            f"the map is known: an edge is {number(sampler.open_width(study), 2)} wide from P(stable) = 0.9 to 0.1, on "
-            f"average, which is below search.stop_width = {self.stop_width:g}, each was tried, and settings left out "
-            "are foretold"
+            f"the map is known: it expects to tell {percent(sampler.expected_accuracy(study))} of all settings right "
+            f"(balanced; search.stop_accuracy asks for {percent(self.stop_accuracy)}){width}, each edge was tried, and "
+            "settings left out are foretold"
         )
 
 

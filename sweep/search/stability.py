@@ -1,10 +1,7 @@
 """A sampler that maps where training is stable, then looks for the best result inside.
 
-It asks where a Gaussian process on the margin of trials (`sweep.boundary`) knows least about the boundary:
-the straddle rule, `z * sigma - |mean|` with z = 1.96 (Bryan et al., Active learning for identifying function threshold
-boundaries, NIPS 2005) or drawn for each trial: the root of a chi-squared variable with two degrees of
-freedom (Inatsu et al., Active learning for level set estimation using randomized straddle algorithms, TMLR 2024),
-widened.
+It asks for what is expected to teach a Gaussian process on the margin of trials most about the boundary
+(`sweep.boundary.lessons`).
 
 It works in plain Optuna. Each trial says how far it was from instability:
 
@@ -35,7 +32,7 @@ from scipy.spatial import KDTree
 from sweep.boundary.edges import mean_width
 from sweep.boundary.encoding import Floats, edge_path
 from sweep.boundary.growing import GrowingModel
-from sweep.boundary.known import stable_slices, what_is_open
+from sweep.boundary.known import expected_accuracy, stable_slices, what_is_open
 from sweep.boundary.model import MIN_ROWS, MarginModel
 from sweep.boundary.prior import NONE, Prior
 from sweep.boundary.result import MIN_STABLE, ResultModel
@@ -47,15 +44,15 @@ SAFE_ENOUGH = 0.85
 """An exploiting trial is expected to be stable with at least this probability, so that few diverge."""
 _RESOLUTION = 0.025
 """Mapping trials keep this far from others: in parts of a dimension's range, as the crow flies."""
-_BOLDNESS = 1.5
-"""Times the z that the randomised rule draws: 1.9 on average then, as in the plain rule. With 1, corners of the space
-in which training fails were found late (benchmarks/search/replay.py: balanced accuracy after 48 trials 0.90, with 1.5
-0.94).
-"""
 _OVERHANG = 0.05
 """Part of its range by which each number of a candidate may pass an end, to be put on it: a corner is a candidate."""
 _NUM_CANDIDATES = 2048
 _NUM_NEAR_BEST = 512
+_NUM_DOUBTFUL, _STRADDLE = 384, 1.96
+"""Candidates of which it is worked out what they would teach: those with the largest `1.96 sigma - |mean|` (Bryan et
+al., Active learning for identifying function threshold boundaries, NIPS 2005)."""
+_NUM_POINTS = 256
+"""Settings, drawn anew for each trial, about which they would teach it."""
 _ONLY_STABLE_KNOWN = 0.3
 """Stands for the margin of a trial that says only whether it was stable, or says so with the wrong sign."""
 
@@ -78,8 +75,8 @@ class StabilitySampler(BaseSampler):
         *,
         mode: SearchMode = "balanced",
         num_startup: int = 14,
-        stop_width: float = 0.25,
-        randomised: bool = True,
+        stop_accuracy: float = 0.92,
+        stop_width: float | None = None,
         along: str | None = None,
         failed_is_unstable: bool = False,
         prior: Prior = NONE,
@@ -94,9 +91,10 @@ class StabilitySampler(BaseSampler):
             mode: `map` asks about the boundary alone; `exploit` about the best result where training is
                 stable; `balanced` spends every third trial after the start-up on the best result.
             num_startup: evenly spread trials before the model takes over.
-            stop_width: the map is not known before the mean width of an edge, from P(stable) = 0.9 to 0.1, falls below
-                this: decades on a logarithmic axis, else in units of the dimension.
-            randomised: whether the straddle rule's z is drawn for each trial; else it is 1.96.
+            stop_accuracy: the map is not known before it expects to tell so many settings right: balanced accuracy, in
+                [0, 1].
+            stop_width: nor before the mean width of an edge, from P(stable) = 0.9 to 0.1, falls below this: decades on
+                a logarithmic axis, else in units of the dimension. None: however wide.
             along: the dimension along which edges are told; None: the learning rate (the name's last part is `lr` or
                 `learning_rate`), else the first numeric one.
             failed_is_unstable: whether a trial that failed (its objective raised, or returned NaN) or was pruned, and
@@ -111,7 +109,9 @@ class StabilitySampler(BaseSampler):
             raise ValueError(f"mode must be one of {', '.join(get_args(SearchMode))}, got {mode!r}")
         if num_startup < 1:
             raise ValueError(f"num_startup must be at least 1, got {num_startup}")
-        if not stop_width >= 0:
+        if not 0 <= stop_accuracy <= 1:
+            raise ValueError(f"stop_accuracy must lie in [0, 1], got {stop_accuracy}")
+        if stop_width is not None and not stop_width >= 0:
             raise ValueError(f"stop_width must be at least 0, got {stop_width}")
         if seed is not None and seed < 0:
             raise ValueError(f"seed must be at least 0, got {seed}")
@@ -125,8 +125,8 @@ class StabilitySampler(BaseSampler):
         self._mode: SearchMode = mode
         self._prior = prior
         self._num_startup = math.ceil(num_startup / 3) if len(prior.settings) >= num_startup else num_startup
+        self._stop_accuracy = stop_accuracy
         self._stop_width = stop_width
-        self._randomised = randomised
         self._along = along
         self._failed_is_unstable = failed_is_unstable
         self._fitted: tuple[object, MarginModel | None] = (None, None)
@@ -203,6 +203,11 @@ class StabilitySampler(BaseSampler):
         stable = [setting for _, setting, margin in self._ended(study, parameters) if margin < 0]
         return mean_width(model, along, stable_slices(model.encoding, along, stable))
 
+    def expected_accuracy(self, study: optuna.Study) -> float:
+        """Balanced accuracy that the map expects to have (see `stop_accuracy`); NaN while there is no model."""
+        model = self._model(study, self._parameters(study))
+        return math.nan if model is None else expected_accuracy(model)
+
     def is_mapped(self, study: optuna.Study) -> bool:
         """Whether the boundary is known well enough (`sweep.boundary.known`); never during the start-up or where all
         trials ended alike."""
@@ -215,7 +220,7 @@ class StabilitySampler(BaseSampler):
             return False
         stable = [setting for _, setting, margin in ended if margin < 0]
         later = [setting for number, setting, _ in ended if number >= self._num_startup]
-        return what_is_open(model, along, stable, later, self._stop_width) is None
+        return what_is_open(model, along, stable, later, self._stop_accuracy, self._stop_width) is None
 
     def _edge_path(self, parameters: Parameters) -> str | None:
         return self._along or edge_path(parameters.encoding)
@@ -262,18 +267,11 @@ class StabilitySampler(BaseSampler):
                 return chosen
         candidates = _Candidates(parameters, tried, None, held, rng)
         # Trials crowded on an edge teach nothing new, and an edge between close neighbours looks like noise.
-        near = _are_near(candidates.features, encoding.encode(tried))
-        worth = self._lesson(model, candidates.features, pending, rng)
-        return candidates.setting(int(np.argmax(worth if near.all() else np.where(near, -np.inf, worth))))
-
-    def _lesson(
-        self, model: MarginModel, features: Floats, pending: Sequence[Settings], rng: np.random.Generator
-    ) -> Floats:
-        """How much a training of each of M candidates is expected to teach about the boundary, [M]."""
-        mean, std = model.predict_believing(features, pending)
-        z = _BOLDNESS * math.sqrt(rng.chisquare(2)) if self._randomised else 1.96
-        worth: Floats = z * std - np.abs(mean)
-        return worth
+        apart = np.flatnonzero(~_are_near(candidates.features, encoding.encode(tried)))
+        allowed = apart if len(apart) else np.arange(len(candidates.features))
+        points = encoding.encode_places(encoding.sobol_places(_NUM_POINTS, int(rng.integers(2**31))))
+        best = _most_telling(model, candidates.features[allowed], points, pending)
+        return candidates.setting(int(allowed[best]))
 
     def _parameters(self, study: optuna.Study) -> Parameters:
         if self._parameters_given is not None:
@@ -366,6 +364,13 @@ class StabilitySampler(BaseSampler):
             return None
         gain = ResultModel(encoding, settings, results, pending).expected_improvement(features)
         return candidates.setting(int(np.argmax(np.where(likely, p * gain, -1.0))))
+
+
+def _most_telling(model: MarginModel, features: Floats, points: Floats, pending: Sequence[Settings]) -> int:
+    """Which of M candidates is expected to teach most about the boundary."""
+    mean, std = model.predict_believing(features, pending)
+    doubtful = np.argsort(np.abs(mean) - _STRADDLE * std, kind="stable")[:_NUM_DOUBTFUL]
+    return int(doubtful[np.argmax(model.lessons(features[doubtful], points, pending))])
 
 
 def _check_one_objective(study: optuna.Study) -> None:

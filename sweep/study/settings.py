@@ -94,7 +94,9 @@ class Safety(Spec):
     lr_factor: float = Field(3.0, ge=1, le=1e6)
     """The recommended learning rate lies at least this factor below the one at which training turns unstable."""
     p_stable: float = Field(0.95, ge=0.5, lt=1)
-    """Least probability that a training with a fresh seed is stable."""
+    """Least probability that a training with a fresh seed does not break."""
+    credibility: float = Field(0.9, ge=0.5, lt=1)
+    """How sure that probability has to be: it is taken as low as the trainings leave it with this credibility."""
 
 
 class Audit(Spec):

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -17,8 +17,9 @@ from sweep.boundary.encoding import Axis, edge_path
 from sweep.boundary.model import MarginModel
 from sweep.records import Metric, NotKnown, Outcome
 from sweep.space import Scalar, Settings, contains
+from sweep.study import Study
 from sweep.study.reading import StoredStudy
-from sweep.wording import number
+from sweep.wording import number, percent
 
 _NUM_SAMPLE = 1024
 """Untried settings that are looked at."""
@@ -44,6 +45,8 @@ class Rule:
     """Least factor from the learning rate up to its hot edge, or to the range's end where no edge is seen; >= 1."""
     p_stable: float
     """Least chance that a training with a fresh seed does not break, in [0, 1]."""
+    credibility: float = 0.9
+    """That the chance is not lower, in [0, 1]."""
 
 
 @dataclass(frozen=True)
@@ -56,6 +59,8 @@ class SafeSetting:
     """Chance that a training with a fresh seed is stable, as the model of the boundary has it."""
     p_break: float
     """Chance that it breaks; a training may also be too slow to learn."""
+    p_break_most: float
+    """What that chance is at most, with the rule's credibility."""
     margin_decades: float
     """From its learning rate up to its hot edge, in powers of ten; inf where there is none above it within the range,
     NaN where no learning rate is searched."""
@@ -72,10 +77,14 @@ class SafeSetting:
     """The group that was trained with these settings; None if none was."""
 
 
+def rule_of(study: Study) -> Rule:
+    """The rule that a study asks for."""
+    return Rule(study.safety.lr_factor, study.safety.p_stable, study.safety.credibility)
+
+
 def safety_rule(stored: StoredStudy) -> Rule | None:
-    """The rule that the study asks for; None for the results of a version without one."""
-    safety = stored.study.safety
-    return Rule(safety.lr_factor, safety.p_stable) if stored.says("safety") else None
+    """The rule that a stored study asks for; None for the results of a version without one."""
+    return rule_of(stored.study) if stored.says("safety") else None
 
 
 def safe_setting(evidence: Evidence, rule: Rule, metric: Metric = "wer") -> SafeSetting | None:
@@ -102,7 +111,7 @@ def safe_setting(evidence: Evidence, rule: Rule, metric: Metric = "wer") -> Safe
     expected = ExpectedResults(evidence.trials, model.encoding, metric)
     p_tried = model.p_stable(tried)
     worth_tried = expected.cautious(tried, p_tried)
-    stricter = Rule(_SPARE * rule.lr_factor, rule.p_stable)
+    stricter = replace(rule, lr_factor=_SPARE * rule.lr_factor)
     best = np.argsort(worth_tried, kind="stable")[:_NUM_LOWERED]
     untried = [cooler for i in best.tolist() for cooler in _lowered(breaking, tried[i], stricter)]
     if expected.known:
@@ -124,7 +133,7 @@ def keeps_rule(breaking: MarginModel, settings: Sequence[Mapping[str, Scalar]], 
     """Whether each setting keeps the rule, [M], to within the steps at which the way up to the edge is looked at."""
     if not settings:
         return np.zeros(0, dtype=np.bool_)
-    kept = breaking.p_stable(settings) >= rule.p_stable
+    kept = breaking.least_p_stable(settings, rule.credibility) >= rule.p_stable
     along = _learning_rate(breaking)
     if along is None:
         return kept
@@ -156,7 +165,8 @@ def judge(
     margin = math.nan
     if lr is not None and edge is not None:
         margin = edge if math.isinf(edge) else math.log10(edge / float(lr))
-    likely = 1 - p_break >= rule.p_stable
+    p_break_most = 1 - float(breaking.least_p_stable([setting], rule.credibility)[0])
+    likely = 1 - p_break_most >= rule.p_stable
     clear = math.isnan(margin) or margin >= math.log10(rule.lr_factor)
     if margin == math.inf and along is not None and lr is not None:
         # Nobody knows what lies beyond the range.
@@ -166,11 +176,12 @@ def judge(
         setting=dict(setting),
         p_stable=float(model.p_stable([setting])[0]),
         p_break=p_break,
+        p_break_most=p_break_most,
         margin_decades=margin,
         edge=None if edge is None or math.isinf(edge) else edge,
         expected=None if math.isnan(result) else result,
         meets=likely and clear,
-        why=_why(model, rule, p_break, lr, edge, likely, clear),
+        why=_why(model, rule, p_break_most, lr, edge, likely, clear),
         tried_group=tried_group,
     )
 
@@ -192,9 +203,19 @@ def risk_text(p: float) -> str:
 
 
 def _why(
-    model: MarginModel, rule: Rule, p_break: float, lr: Scalar | None, edge: float | None, likely: bool, clear: bool
+    model: MarginModel,
+    rule: Rule,
+    p_break_most: float,
+    lr: Scalar | None,
+    edge: float | None,
+    likely: bool,
+    clear: bool,
 ) -> str:
-    parts = [f"P(breaking) is {risk_text(p_break)} (at most {number(1 - rule.p_stable, 2)} asked)"]
+    risk = risk_text(p_break_most)
+    parts = [
+        f"P(breaking) is {risk if risk.startswith('below') else f'at most {risk}'} with a credibility of "
+        f"{percent(rule.credibility)} (at most {number(1 - rule.p_stable, 2)} asked)"
+    ]
     if lr is not None and edge is not None:
         asked = f"at least {number(rule.lr_factor, 2)} asked"
         if edge == math.inf:

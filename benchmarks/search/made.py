@@ -6,6 +6,9 @@
 All searches get the same map model. Scored over 4,000 uniform settings: balanced accuracy of P(stable) >= 0.5 against
 the true chance, the calibration error against that chance itself, the share of the space that is said to be stable with
 0.95 or more and is not so with 0.9; over a search's course: whether it said that the map is known, and how good it was.
+And what a study would recommend (`sweep.analysis.answer.safe_setting`, LR factor 3, P(breaking) at most 0.05): how
+often it says that the safety rule is met, and how often that is wrong: the setting breaks in more than one of twenty
+fresh trainings, or three times its learning rate in more than every second.
 """
 
 import argparse
@@ -22,16 +25,21 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
 
-from benchmarks.search.made_surfaces import HELD_OUT, KINDS, Floats, surface
+from benchmarks.search.made_surfaces import HELD_OUT, KINDS, MAX_STEPS, Floats, Surface, surface
 from benchmarks.search.peers import be_quiet
-from benchmarks.search.scores import calibration_error, replay
+from benchmarks.search.scores import Trial, calibration_error, replay
+from sweep.analysis.answer.safe_setting import Rule, safe_setting
+from sweep.analysis.region.evidence import Evidence
 from sweep.boundary.model import MarginModel
+from sweep.records import Outcome, Phase, Side, TrialResult
+from sweep.running.course import table
 
 Job = TypeVar("Job")
 Done = TypeVar("Done")
 
 REPORT = Path(__file__).with_suffix(".md")
 NUM_POINTS = 4000
+RULE = Rule(lr_factor=3.0, p_stable=0.95)
 CHECKPOINTS = (24, 48, 96)
 SEARCHES = (
     "stability, map",
@@ -60,6 +68,9 @@ class Row:
     mapped_after: int | None
     mapped_accuracy: float
     """When it said that the map is known; NaN where it did not."""
+    rule: tuple[bool | None, ...]
+    """At each of CHECKPOINTS: whether what was said of the safety rule, that it is met, is true; None: it was not said.
+    """
 
 
 def judge(model: MarginModel, features: Floats, truth: Floats) -> tuple[float, float, float]:
@@ -68,6 +79,36 @@ def judge(model: MarginModel, features: Floats, truth: Floats) -> tuple[float, f
     good = truth >= 0.5
     accuracy = float(((p >= 0.5)[good].mean() + (p < 0.5)[~good].mean()) / 2)
     return accuracy, calibration_error(p, truth), float(((p >= 0.95) & (truth < 0.9)).mean())
+
+
+def rule_said(problem: Surface, trials: Sequence[Trial]) -> bool | None:
+    """Whether it is true that the recommended setting keeps the safety rule; None where that is not said."""
+    results = [
+        TrialResult(
+            trial_id=f"{number:04d}",
+            number=number,
+            group=number,
+            seed=number,
+            phase=Phase.EXPLORE,
+            settings=dict(trial.settings),
+            verdict=Outcome.STABLE if trial.told.stable else Outcome.STALLED,
+            reason="made up",
+            side=None if trial.told.stable else Side.TOO_HOT if trial.told.num_steps < MAX_STEPS else Side.TOO_COLD,
+            num_steps=trial.told.num_steps,
+            max_steps=MAX_STEPS,
+            objective=trial.told.objective,
+            margin=trial.told.margin,
+            wer=min(trial.told.raw_loss, 1.0),
+            val_loss=trial.told.raw_loss,
+            l_const=1.0,
+        )
+        for number, trial in enumerate(trials)
+    ]
+    found = safe_setting(Evidence(table(results), problem.space), RULE)
+    if found is None or not found.meets:
+        return None
+    hotter = {**found.setting, problem.along: RULE.lr_factor * float(found.setting[problem.along])}
+    return problem.p_sound(found.setting) >= RULE.p_stable and problem.p_sound(hotter) >= 0.5
 
 
 def run(job: tuple[str, int, str]) -> Row:
@@ -89,7 +130,8 @@ def run(job: tuple[str, int, str]) -> Row:
     accuracy, calibration, overclaimed = zip(*(judged(num) for num in CHECKPOINTS), strict=True)
     mapped = course.mapped_after
     known = math.nan if mapped is None else judged(mapped)[0]
-    return Row(kind, draw, search, accuracy, calibration, overclaimed, mapped, known)
+    rule = tuple(rule_said(problem, course.trials[:num]) for num in CHECKPOINTS)
+    return Row(kind, draw, search, accuracy, calibration, overclaimed, mapped, known, rule)
 
 
 def lines(rows: Sequence[Row]) -> Iterator[str]:
@@ -126,6 +168,23 @@ def lines(rows: Sequence[Row]) -> Iterator[str]:
                 yield f"| {kind} | {search} | {len(said)} of {len(mine)} | {after:.0f} | {level} | {wrong} |"
 
 
+def rule_lines(rows: Sequence[Row]) -> Iterator[str]:
+    """How often the safety rule was said to be met, and how often that was wrong."""
+    yield f'\n"Safety rule met" after {", ".join(map(str, CHECKPOINTS))} trials: said, and wrong:\n'
+    kinds = [kind for kind in KINDS if any(row.kind == kind for row in rows)]
+    searches = list(dict.fromkeys(row.search for row in rows))
+    yield "| surface | " + " | ".join(searches) + " |"
+    yield "|---|" + "---|" * len(searches)
+    for kind in (*kinds, "all"):
+        cells = []
+        for search in searches:
+            mine = [row.rule for row in rows if row.search == search and kind in (row.kind, "all")]
+            said = [sum(rule[k] is not None for rule in mine) for k in range(len(CHECKPOINTS))]
+            wrong = [sum(rule[k] is False for rule in mine) for k in range(len(CHECKPOINTS))]
+            cells.append(", ".join(f"{w} of {s}" for w, s in zip(wrong, said, strict=True)) + f" ({len(mine)})")
+        yield f"| {kind} | " + " | ".join(cells) + " |"
+
+
 def in_processes(run: Callable[[Job], Done], jobs: Sequence[Job], num: int) -> list[Done]:
     """What came of each job, in the order in which they ended; says how many have, on standard error."""
     done: list[Done] = []
@@ -153,7 +212,8 @@ def main() -> None:
         for draw in range(first, first + options.draws)
         for search in options.searches.split(";")
     ]
-    text = "\n".join(lines(in_processes(run, jobs, options.jobs)))
+    rows = in_processes(run, jobs, options.jobs)
+    text = "\n".join((*lines(rows), *rule_lines(rows)))
     print(text)
     if options.held_out:
         REPORT.write_text(

@@ -73,6 +73,11 @@ class Surface:
         p = ndtr(-hot / SPREAD) * ndtr(-cold / SPREAD)
         return self.flipped + (1 - 2 * self.flipped) * p
 
+    def p_sound(self, setting: Settings) -> float:
+        """The chance of a training with a fresh seed not to break."""
+        hot, _ = self._distances([setting])
+        return float((1 - self.flipped) * ndtr(-hot[0] / SPREAD))
+
     def train(self, setting: Settings, seed: int) -> Told:
         """What a search hears of a training."""
         rng = np.random.default_rng([seed, 11])

@@ -14,6 +14,7 @@ from sweep.records import EvalRecord, StepRecord, is_finite
 from sweep.running.job import RunOptions
 from sweep.running.placement import Placement
 from sweep.running.this_machine import limits, this_machine
+from sweep.search import StabilitySearch
 from sweep.study import LoadedStudy, Resources, Study, num_confirmations, num_settings
 from sweep.study.claim import LR_PATH, Claim, in_words
 from sweep.study.design import Paired, cells, num_trainings, words
@@ -247,6 +248,11 @@ def _alarm_lines(study: Study) -> Iterator[str]:
         yield "alarms: nothing is stopped early"
     else:
         yield f"alarms: stop a trial; {study.audit.rate:.0%} run on all the same, to measure how often that is wrong"
+        if isinstance(study.search, StabilitySearch) and study.search.foregone is not None:
+            yield (
+                f"foregone: what only maps ends where it is as good as stable; {study.audit.rate:.0%} run on; the time "
+                "below is without it"
+            )
     if study.scheduler is not None:
         yield f"scheduler: {study.scheduler.kind}, on the trainings of the exploration; the time below is without it"
     if study.forensics.trials:

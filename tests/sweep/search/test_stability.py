@@ -10,7 +10,9 @@ import optuna
 import pytest
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.trial import TrialState, create_trial
+from pydantic import TypeAdapter, ValidationError
 
+from sweep.search import SearchConfig
 from sweep.search.stability import StabilitySampler
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -425,3 +427,31 @@ def test_optuna_distributions_of_every_kind_are_understood() -> None:
     study.optimize(mixed, n_trials=10)
     assert {t.params["n"] for t in study.trials} <= {2, 6, 10}
     assert {t.params["x"] for t in study.trials} <= {0.0, 0.25, 0.5, 0.75, 1.0}
+
+
+def test_results_that_name_the_former_rule_are_still_read_and_a_new_wish_for_it_is_refused() -> None:
+    adapter = TypeAdapter(SearchConfig)
+    assert adapter.validate_python({"kind": "stability", "randomised": True, "stop_width": 0.25}).stop_width == 0.25
+    with pytest.raises(ValidationError, match="randomised"):
+        adapter.validate_python({"kind": "stability", "randomised": False})
+
+
+def test_what_was_ended_before_its_end_is_no_result_to_go_by() -> None:
+    """The best results so far are those of pruned trials, at high learning rates; finished ones are better at low."""
+    lr_range = FloatDistribution(1e-4, 1.0, log=True)
+    sampler = StabilitySampler({"lr": lr_range}, seed=0, num_startup=4, mode="exploit")
+    study = optuna.create_study(sampler=sampler)
+    for k, lr in enumerate(np.geomspace(1e-4, 1e-1, 16)):
+        pruned = k % 2 == 1
+        value = 0.001 if pruned else 0.1 + abs(math.log10(lr / 1e-3))
+        study.add_trial(
+            create_trial(
+                state=TrialState.PRUNED if pruned else TrialState.COMPLETE,
+                value=value,
+                intermediate_values={1: value} if pruned else {},
+                params={"lr": float(lr)},
+                distributions={"lr": lr_range},
+                user_attrs={"margin": -0.5},
+            )
+        )
+    assert abs(math.log10(study.ask({"lr": lr_range}).params["lr"] / 1e-3)) < 0.7

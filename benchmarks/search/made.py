@@ -27,18 +27,21 @@ import numpy as np
 
 from benchmarks.search.made_surfaces import HELD_OUT, KINDS, MAX_STEPS, Floats, Surface, surface
 from benchmarks.search.peers import be_quiet
-from benchmarks.search.scores import Trial, calibration_error, replay
+from benchmarks.search.scores import Trial, best_loss, calibration_error, replay, stretch, within_steps
 from sweep.analysis.answer.safe_setting import Rule, safe_setting
 from sweep.analysis.region.evidence import Evidence
 from sweep.boundary.model import MarginModel
+from sweep.judging.objective import STABLE_CAP
 from sweep.records import Outcome, Phase, Side, TrialResult
 from sweep.running.course import table
+from sweep.space import Settings
 
 Job = TypeVar("Job")
 Done = TypeVar("Done")
 
 REPORT = Path(__file__).with_suffix(".md")
 NUM_POINTS = 4000
+_NUM_SLICES, _PLACES = 64, np.linspace(0, 1, 121)
 RULE = Rule(lr_factor=3.0, p_stable=0.95)
 CHECKPOINTS = (24, 48, 96)
 SEARCHES = (
@@ -65,6 +68,11 @@ class Row:
     calibration: tuple[float, ...]
     overclaimed: tuple[float, ...]
     """Share of the space."""
+    hot_error: tuple[float, ...]
+    """Decades, median over slices that have a hot edge."""
+    best: tuple[float, ...]
+    """What the best stable setting found within as many steps as 12, 24 and 48 whole trainings is truly worth; a failure
+    where none was."""
     mapped_after: int | None
     mapped_accuracy: float
     """When it said that the map is known; NaN where it did not."""
@@ -79,6 +87,28 @@ def judge(model: MarginModel, features: Floats, truth: Floats) -> tuple[float, f
     good = truth >= 0.5
     accuracy = float(((p >= 0.5)[good].mean() + (p < 0.5)[~good].mean()) / 2)
     return accuracy, calibration_error(p, truth), float(((p >= 0.95) & (truth < 0.9)).mean())
+
+
+def hot_edges_off(problem: Surface, model: MarginModel, seed: int) -> float:
+    """Median distance of the map's hot edges from the true ones, decades, over slices in which there is one.
+
+    A slice where the map has nothing stable is as far off as its range is long.
+    """
+    scale = problem.encoding.axis(problem.along)
+    assert scale is not None, "edges lie along a numeric setting"
+    rates = [scale.from_unit(place) for place in _PLACES.tolist()]
+    off = []
+    for at in problem.encoding.sobol(_NUM_SLICES, seed + 1):
+        line = [{**at, problem.along: rate} for rate in rates]
+        _, true = stretch(problem.p_stable(line) >= 0.5)
+        if 0 < true < 1:
+            low, told = stretch(model.p_stable(line) >= 0.5)
+            off.append(abs(told - true) * scale.decades if told > low else scale.decades)
+    return float(np.median(off)) if off else math.nan
+
+
+def _settings_and_margins(trials: Sequence[Trial]) -> tuple[list[Settings], list[float]]:
+    return [trial.settings for trial in trials], [trial.told.margin for trial in trials]
 
 
 def rule_said(problem: Surface, trials: Sequence[Trial]) -> bool | None:
@@ -124,14 +154,23 @@ def run(job: tuple[str, int, str]) -> Row:
         rows = course.trials[:num]
         if len({t.told.stable for t in rows}) < 2:
             return math.nan, math.nan, math.nan
-        model = MarginModel(problem.encoding, [t.settings for t in rows], [t.told.margin for t in rows])
+        model = MarginModel(problem.encoding, *_settings_and_margins(rows))
         return judge(model, features, truth)
 
+    def hot_error(num: int) -> float:
+        rows = course.trials[:num]
+        if len({t.told.stable for t in rows}) < 2:
+            return math.nan
+        return hot_edges_off(problem, MarginModel(problem.encoding, *_settings_and_margins(rows)), draw)
+
     accuracy, calibration, overclaimed = zip(*(judged(num) for num in CHECKPOINTS), strict=True)
+    found = (best_loss(problem, within_steps(course.trials, num * MAX_STEPS // 2)) for num in CHECKPOINTS)  # type: ignore[arg-type]  # as above
+    best = tuple(STABLE_CAP if math.isnan(value) else value for value in found)
     mapped = course.mapped_after
     known = math.nan if mapped is None else judged(mapped)[0]
     rule = tuple(rule_said(problem, course.trials[:num]) for num in CHECKPOINTS)
-    return Row(kind, draw, search, accuracy, calibration, overclaimed, mapped, known, rule)
+    hot = tuple(hot_error(num) for num in CHECKPOINTS)
+    return Row(kind, draw, search, accuracy, calibration, overclaimed, hot, best, mapped, known, rule)
 
 
 def lines(rows: Sequence[Row]) -> Iterator[str]:
@@ -142,6 +181,8 @@ def lines(rows: Sequence[Row]) -> Iterator[str]:
         ("Balanced accuracy", "accuracy"),
         ("Calibration error", "calibration"),
         ("Overclaimed", "overclaimed"),
+        ("Hot edge off, decades", "hot_error"),
+        ("Best result, at as many steps as half as many whole trainings take", "best"),
     ):
         yield f"\n{name} after {', '.join(map(str, CHECKPOINTS))} trials:\n"
         yield "| surface | " + " | ".join(searches) + " |"

@@ -71,8 +71,8 @@ class Row:
     hot_error: tuple[float, ...]
     """Decades, median over slices that have a hot edge."""
     best: tuple[float, ...]
-    """What the best stable setting found within as many steps as 12, 24 and 48 whole trainings is truly worth; a failure
-    where none was."""
+    """What the best stable setting found within as many steps as 12, 24 and 48 whole trainings take is truly worth;
+    STABLE_CAP where none was found."""
     mapped_after: int | None
     mapped_accuracy: float
     """When it said that the map is known; NaN where it did not."""

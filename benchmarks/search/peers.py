@@ -104,7 +104,7 @@ class ModelPeer:
     spends_all = False
 
     def __init__(self, space: Space, seed: int, doubt: Callable[[Floats, Floats, Floats], Floats]) -> None:
-        """With how much in doubt a model is about candidates [M, F], given features [N, F] and margins [N] of trials."""
+        """With the doubt that a model has of candidates [M, F], given features [N, F] and margins [N] of trials."""
         self._encoding = Encoding(space)
         self._seed = seed
         self._doubt = doubt

@@ -6,17 +6,16 @@ from collections.abc import Mapping, Sequence
 from sweep.boundary.encoding import Encoding
 from sweep.boundary.model import MarginModel
 from sweep.boundary.prior import NONE, Prior
-from sweep.boundary.thinning import MAX_TRAININGS, informative_rows, model_of
+from sweep.boundary.thinning import MAX_TRAININGS, MOST_FITTED, informative_rows, model_of
 from sweep.space import Scalar
 
 ALWAYS_FITTED = 48
 """Of so few trainings all is fitted anew each time."""
 GROWTH = 1.1
-"""Beyond, length scales, amplitudes and noise are fitted where the trainings have grown by this factor, ..."""
-MOST_FITTED = 150
-"""... of at most so many of them ..."""
+"""Beyond, length scales, amplitudes and noise are fitted where the trainings have grown by this factor, to MOST_FITTED
+of them."""
 MOST_KEPT = MAX_TRAININGS
-"""... and so many are kept, besides those that have come since."""
+"""So many are kept, besides those that have come since."""
 
 _Rows = tuple[Sequence[Mapping[str, Scalar | None]], Sequence[float]]
 

@@ -61,12 +61,12 @@ def what_is_open(
     if float(((p - outcomes) ** 2).mean()) > (1 - MIN_SKILL) * base:
         return "settings left out are foretold little better than by the overall rate"
     at = stable_slices(model.encoding, along, stable)
-    found = mean_width(model, along, at)
-    if math.isnan(found):
+    if width is not None and not (found := mean_width(model, along, at)) < width:
+        return "no edge was found" if math.isnan(found) else f"an edge is {number(found, 2)} wide"
+    sides = _sides(model, along, at)
+    if not sides:
         return "no edge was found"
-    if width is not None and found >= width:
-        return f"an edge is {number(found, 2)} wide"
-    untried = _sides(model, along, at) - _tried_sides(model, along, later[-MAX_SLICES:])
+    untried = sides - _tried_sides(model, along, later[-MAX_SLICES:])
     if untried:
         categories, side = sorted(untried, key=str)[0]
         where = "".join(f" at {value_text(value)}" for value in categories)

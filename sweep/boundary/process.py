@@ -22,7 +22,7 @@ _AMPLITUDE_SPREAD = 1.0
 """Prior spread of variances, in nats."""
 _VARIANCES, _LENGTHS, _NOISES = (1e-6, 1e3), (0.02, 50.0), (1e-6, 10.0)
 """Bounds."""
-_ROUNDS = 3
+_ROUNDS = 2
 """In which it is told anew how far each row lies from what the others say."""
 _JITTER = 1e-10
 """Added to the variance of each row, so that equal rows do not make the covariance singular."""

@@ -8,9 +8,9 @@ import numpy.typing as npt
 from scipy.special import ndtr
 
 from sweep.boundary.encoding import Encoding, Floats
-from sweep.boundary.growing import MOST_FITTED, MOST_KEPT
+from sweep.boundary.growing import MOST_KEPT
 from sweep.boundary.process import Process
-from sweep.boundary.thinning import spread_out
+from sweep.boundary.thinning import MOST_FITTED, spread_out
 from sweep.space import Scalar
 
 MIN_STABLE = 3

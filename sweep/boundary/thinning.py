@@ -10,8 +10,9 @@ from sweep.boundary.model import MarginModel
 from sweep.boundary.prior import NONE, Prior
 from sweep.space import Scalar, Space
 
-MAX_TRAININGS = 400
-"""The time of a fit grows with the third power of this."""
+MAX_TRAININGS, MOST_FITTED = 400, 150
+"""That a model keeps, and that its length scales, amplitudes and noise are fitted to. The time of a fit grows with the
+third power of the latter."""
 
 
 def informative(
@@ -21,12 +22,18 @@ def informative(
     most: int = MAX_TRAININGS,
     prior: Prior = NONE,
 ) -> MarginModel:
-    """The model of all trainings, or of the `most` most informative ones, besides those of other studies."""
+    """The model of all trainings, or of the `most` most informative ones, besides those of other studies.
+
+    Of these, length scales, amplitudes and noise are fitted to MOST_FITTED.
+    """
     encoding = Encoding(space)
     if len(settings) <= most:
         return MarginModel(encoding, settings, margins, prior=prior)
-    rows = informative_rows(encoding, settings, margins, most)
-    return model_of(encoding, settings, margins, rows, prior=prior)
+    few = informative_rows(encoding, settings, margins, min(most, MOST_FITTED))
+    fitted = model_of(encoding, settings, margins, few, prior=prior)
+    # Where there are others, a model of these alone has fewer features.
+    rows = informative_rows(encoding, settings, margins, most, None if prior.settings else fitted)
+    return model_of(encoding, settings, margins, rows, fitted, prior)
 
 
 def informative_rows(

@@ -28,6 +28,7 @@ from sweep.judging.sides import side
 from sweep.machine import is_of_machine, refusal, storing
 from sweep.records import (
     NAN,
+    UNMEASURED_MARGIN,
     EvalRecord,
     HealthSample,
     Learning,
@@ -411,6 +412,9 @@ class Trial:
             survived_rate=survived,
             stable_below=self._options.monitor.stable_below,
         )
+        if verdict.outcome is Outcome.FOREGONE:
+            # How much deeper it would have come, nobody knows.
+            distance = min(distance, -UNMEASURED_MARGIN)
         return worth, distance
 
     def _row(self, verdict: Verdict, *, worth: float, margin: float, alarm: Outcome | None = None) -> TrialResult:

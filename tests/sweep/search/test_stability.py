@@ -165,7 +165,7 @@ def test_it_says_when_the_map_is_known_and_stops() -> None:
     assert not sampler.is_mapped(study) and math.isnan(sampler.open_width(study))
     study.optimize(simple, n_trials=40, callbacks=[sampler.stop_when_mapped])
     assert 8 <= len(study.trials) < 40
-    assert sampler.is_mapped(study) and sampler.open_width(study) < 0.25
+    assert sampler.is_mapped(study) and sampler.expected_accuracy(study) >= 0.92
 
 
 def test_seeds_do_not_shorten_the_startup() -> None:

@@ -165,7 +165,10 @@ def _gauge(name: Exported) -> Gauge:
 
 
 def steps_saved(result: TrialResult) -> int:
-    """Steps that a trial did not run since a detector stopped it; as `sweep.analysis.costs` counts them."""
+    """Steps that a trial did not run since a detector stopped it, or as it was as good as stable; as
+    `sweep.analysis.costs` counts them."""
+    if result.verdict is Outcome.FOREGONE:
+        return max(result.max_steps - result.num_steps, 0)
     broken = result.verdict in (Outcome.CRASHED, Outcome.OUT_OF_MEMORY)
     if result.stop_step is None or broken:
         return 0

@@ -23,7 +23,7 @@ class Mark:
 MARKS: dict[Outcome, Mark] = {
     Outcome.STABLE: Mark("#0072b2", "#56b4e9", "circle"),
     Outcome.SPIKY_RECOVERING: Mark("#009e73", "#2bc79a", "diamond"),
-    Outcome.FOREGONE: Mark("#0072b2", "#56b4e9", "circle-dot"),
+    Outcome.FOREGONE: Mark("#0072b2", "#56b4e9", "circle-open-dot"),
     Outcome.CALIBRATING: Mark("#767676", "#9a9a9a", "circle-open"),
     Outcome.UNJUDGED: Mark("#6f7d8c", "#93a1b0", "diamond-open"),
     Outcome.TOO_SHORT: Mark("#6f7d8c", "#93a1b0", "triangle-down-open"),
@@ -97,7 +97,7 @@ _SVG_SHAPES = {
     "circle": '<circle cx="6" cy="6" r="4.5"/>',
     "diamond": '<path d="M6 .8 11.2 6 6 11.2.8 6z"/>',
     "circle-open": '<circle cx="6" cy="6" r="4" fill="none" stroke="currentColor" stroke-width="1.8"/>',
-    "circle-dot": (
+    "circle-open-dot": (
         '<circle cx="6" cy="6" r="4" fill="none" stroke="currentColor" stroke-width="1.6"/>'
         '<circle cx="6" cy="6" r="1.5"/>'
     ),

@@ -36,12 +36,14 @@ def importances(study: optuna.Study) -> dict[str, dict[str, float]]:
     With `_low` and `_high` behind the method's name, the ends of the range that nine of ten resamples of the settings
     give. A method is left out where it cannot say anything: fewer than 12 finished settings, fewer than two dimensions
     that vary, or nothing that tells the dimensions apart. fANOVA leaves a conditional dimension out, since most
-    settings lack it; of several objectives the first one counts. Pruned settings are left out.
+    settings lack it; of several objectives the first one counts. Pruned settings are left out, but those with a margin
+    count for that.
 
     Source: Hutter, Hoos, Leyton-Brown, ICML 2014 (fANOVA); Watanabe, Bansal, Hutter, IJCAI 2023 (PED-ANOVA).
     """
-    trials = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
-    if len(trials) < MIN_SETTINGS:
+    ended = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.PRUNED))
+    trials = [t for t in ended if t.state == TrialState.COMPLETE or "margin" in t.user_attrs]
+    if sum(t.state == TrialState.COMPLETE for t in trials) < MIN_SETTINGS:
         return {}
     found = _estimates(trials, NUM_TREES)
     if not found:
@@ -64,14 +66,15 @@ def _range(again: Sequence[float], share: float) -> tuple[float, float]:
 
 
 def _estimates(trials: Sequence[FrozenTrial], num_trees: int) -> dict[str, dict[str, float]]:
-    judged = optuna.create_study()
-    judged.add_trials([_single(trial) for trial in trials])
+    judged, ended = optuna.create_study(), optuna.create_study()
+    judged.add_trials([_single(trial) for trial in trials if trial.state == TrialState.COMPLETE])
+    ended.add_trials([_single(trial) for trial in trials])
     best = min(1.0, max(BEST_SHARE, NUM_BEST / len(trials)))
     fanova = FanovaImportanceEvaluator(n_trees=num_trees, max_depth=TREE_DEPTH, seed=0)
     found = {
         "fanova": _shares(judged, fanova, _objective),
         "ped_anova": _shares(judged, PedAnovaImportanceEvaluator(target_quantile=best), None),
-        "margin": _shares(judged, fanova, _margin),
+        "margin": _shares(ended, fanova, _margin),
     }
     return {method: shares for method, shares in found.items() if shares}
 
@@ -79,7 +82,7 @@ def _estimates(trials: Sequence[FrozenTrial], num_trees: int) -> dict[str, dict[
 def _single(trial: FrozenTrial) -> FrozenTrial:
     """The trial with its first objective alone."""
     return optuna.trial.create_trial(
-        value=trial.values[0],
+        value=trial.values[0] if trial.values else 0.0,
         params=trial.params,
         distributions=trial.distributions,
         user_attrs={"margin": trial.user_attrs.get("margin", math.nan)},

@@ -6,10 +6,11 @@ import numpy as np
 import pandas as pd
 
 from sweep.analysis.trials.columns import common_value
+from sweep.analysis.trials.outcomes import finished
 from sweep.analysis.trials.tried import settings_of, telling
 from sweep.boundary.encoding import Encoding, Floats
 from sweep.boundary.result import MIN_STABLE, ResultModel
-from sweep.records import Metric, Outcome
+from sweep.records import Metric
 from sweep.space import Scalar
 
 MAX_RESULTS = 400
@@ -26,7 +27,7 @@ class ExpectedResults:
         """Learns from the stable ones of some trials that ran to their end."""
         known = telling(trials)
         # What the others would have come to, nobody knows.
-        stable = known[known["stable"].astype(bool) & (known["verdict"] != Outcome.FOREGONE.value)]
+        stable = finished(known[known["stable"].astype(bool)])
         by_wer = metric == "wer" and bool(np.isfinite(stable["wer"].astype(float)).all())
         results = stable["wer" if by_wer else "val_loss"].astype(float)
         stable = stable[np.isfinite(results)].iloc[:: 1 + len(stable) // MAX_RESULTS]

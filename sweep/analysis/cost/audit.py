@@ -124,7 +124,7 @@ def audit_text(found: AuditResult) -> str:
 def saving_text(found: AuditResult, cost: Costs) -> str:
     """How much of the saving may come from stops that were wrong, in a sentence or two; empty without a saving."""
     doubtful = found.doubtful
-    if not cost.steps_saved:
+    if not cost.steps_stopped:
         return ""
     if not doubtful.num:
         return "None of these stops can have been wrong: no later step could have undone what ended the trials."
@@ -134,11 +134,11 @@ def saving_text(found: AuditResult, cost: Costs) -> str:
     if not found.false_stops.total:
         return (
             f"A stop that was wrong saves nothing. No run was audited, so anything from 0 % to "
-            f"{percent(high / cost.steps_saved)} of the saved steps may come from such stops.{rest}"
+            f"{percent(high / cost.steps_stopped)} of the saved steps may come from such stops.{rest}"
         )
     return (
         f"A stop that was wrong saves nothing: by the audit, between {few} and {most} of the {doubtful.num} trials "
         f"that were stopped by an alarm which can be wrong would have ended stable (exact 95 % interval). Between "
-        f"{percent(low / cost.steps_saved)} and {percent(high / cost.steps_saved)} of the saved steps may be theirs."
-        f"{rest}"
+        f"{percent(low / cost.steps_stopped)} and {percent(high / cost.steps_stopped)} of the saved steps may be "
+        f"theirs.{rest}"
     )

@@ -20,7 +20,7 @@ class OutcomeCost:
     num_trials: int
     num_steps: int
     steps_saved: int
-    """Steps that those of them that were stopped did not run."""
+    """Steps that those of them that were stopped, or ended as good as stable, did not run."""
     wall_s: float
     saved_s: float
     """What these steps would have taken, at the median time a step of the trials that ran in full; NaN if unknown."""
@@ -34,9 +34,13 @@ class Costs:
     by_outcome: tuple[OutcomeCost, ...]
     num_stopped: int
     """Trials that a detector ended before their last step (crashes are no stops)."""
+    num_foregone: int
+    """Trials that were ended where they were as good as stable."""
     num_steps: int
     steps_saved: int
-    """Steps that stopped trials did not run."""
+    """Steps that both did not run."""
+    steps_stopped: int
+    """Those of them that stopped trials did not run."""
     saved_rate: float
     """Share of the steps that running every trial to its end would have taken, in [0, 1]."""
     saved_s: float
@@ -60,7 +64,7 @@ def stopped_early(trials: pd.DataFrame) -> pd.DataFrame:
 
 
 def steps_saved(stopped: pd.DataFrame) -> "pd.Series[float]":
-    """Of each trial of `stopped_early`: the steps that it did not run."""
+    """Of each trial that was ended early: the steps that it did not run."""
     return (stopped["max_steps"] - stopped["num_steps"]).astype(float).clip(lower=0).fillna(0)
 
 
@@ -79,7 +83,8 @@ def costs(trials: pd.DataFrame) -> Costs:
     for outcome in Outcome:
         part = trials[trials["verdict"] == outcome.value]
         if len(part):
-            part_saved = int(steps_saved(stopped[stopped["verdict"] == outcome.value]).sum())
+            cut = part if outcome is Outcome.FOREGONE else stopped[stopped["verdict"] == outcome.value]
+            part_saved = int(steps_saved(cut).sum())
             rows.append(
                 OutcomeCost(
                     outcome,
@@ -96,8 +101,10 @@ def costs(trials: pd.DataFrame) -> Costs:
     return Costs(
         by_outcome=tuple(rows),
         num_stopped=len(stopped),
+        num_foregone=int((trials["verdict"] == Outcome.FOREGONE.value).sum()),
         num_steps=num_steps,
         steps_saved=saved,
+        steps_stopped=int(steps_saved(stopped).sum()),
         saved_rate=saved / (num_steps + saved) if num_steps + saved else 0.0,
         saved_s=saved * step_s if saved else 0.0,
         wall_s=sum(row.wall_s for row in rows),
@@ -118,8 +125,9 @@ def cost_text(found: Costs) -> str:
     """What stopping saved, in a sentence."""
     if not found.num_stopped:
         return "No trial was stopped early."
+    part = found.steps_stopped / found.steps_saved if found.steps_saved else 0.0
     return (
-        f"Stopping {plural(found.num_stopped, 'trial')} early saved {found.steps_saved:,} steps, "
-        f"{percent(found.saved_rate)} of what running every trial to its end would have taken, about "
-        f"{duration(found.saved_s)} of wall time."
+        f"Stopping {plural(found.num_stopped, 'trial')} early saved {found.steps_stopped:,} steps, "
+        f"{percent(part * found.saved_rate)} of what running every trial to its end would have taken, about "
+        f"{duration(part * found.saved_s)} of wall time."
     )

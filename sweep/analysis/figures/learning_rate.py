@@ -9,7 +9,7 @@ import pandas as pd
 
 from sweep.analysis.trials.columns import common_value, finite_or_nan, levels_of
 from sweep.analysis.trials.dimensions import Dimension, plain
-from sweep.analysis.trials.outcomes import at_level, mapped
+from sweep.analysis.trials.outcomes import at_level, finished, mapped
 from sweep.records import Outcome, Phase
 
 LEARNED = 0.95
@@ -58,6 +58,8 @@ class LrInfo:
     log: bool
     panel_name: str | None
     panels: tuple[LrPanel, ...]
+    num_foregone: int
+    """Trials that are not shown, since they were ended where they were as good as stable."""
     l_const: float
     """Best loss of a predictor that ignores its input, nats a label; NaN if not known for all."""
     l_unif: float
@@ -96,11 +98,12 @@ def lr_sensitivity(trials: pd.DataFrame, lr: Dimension, panel: Dimension | None)
 
     loss(LR) is the mean final validation loss in each of LR_BINS equal stretches of the searched range, first over
     the seeds of a setting and then over settings, whatever their other settings are; stretches without a trial are
-    interpolated between their neighbours. The best loss is the lowest of these means. A loss that is missing or not
+    interpolated between their neighbours. Trainings that were ended where they were as good as stable have no final
+    loss, and are left out. The best loss is the lowest of these means. A loss that is missing or not
     finite counts as L_unif. After Wortsman et al. 2023 (arXiv 2309.14322), whose runs differ in the learning rate
     alone.
     """
-    seen = mapped(trials)
+    seen = finished(mapped(trials))
     seen = seen[seen["phase"] != Phase.FULL_SIZE]
     known = seen[seen[lr.path].notna()] if lr.path in seen else seen.iloc[0:0]
     levels = levels_of(panel, known) if panel else [None]
@@ -155,7 +158,8 @@ def _at_place(lr: Dimension, place: float) -> float:
 
 
 def lr_info(trials: pd.DataFrame, lr: Dimension, panel: Dimension | None) -> LrInfo:
-    """Collects one point a trial that has a learning rate."""
+    """Collects one point a trial that has a learning rate, and was not ended where it was as good as stable."""
+    num_all, trials = len(trials), finished(trials)
     known = trials[trials[lr.path].notna()] if lr.path in trials else trials.iloc[0:0]
     l_unif = common_value(trials, "l_unif")
     if panel is None:
@@ -167,6 +171,7 @@ def lr_info(trials: pd.DataFrame, lr: Dimension, panel: Dimension | None) -> LrI
         log=lr.log,
         panel_name=panel.name if panel else None,
         panels=panels,
+        num_foregone=num_all - len(trials),
         l_const=common_value(trials, "l_const"),
         l_unif=l_unif,
     )

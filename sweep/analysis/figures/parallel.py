@@ -81,7 +81,8 @@ def parallel_info(trials: pd.DataFrame, dims: Sequence[Dimension]) -> ParallelIn
         lost |= loss > LOST_ABOVE * l_unif
     wer = trials["wer"].astype(float)
     columns: list[tuple[ParallelAxis, pd.Series[float]]] = [_of_setting(trials, dim) for dim in dims]
-    columns.append(_of_loss(loss, lost))
+    foregone = bool((trials["verdict"] == Outcome.FOREGONE.value).any())
+    columns.append(_of_loss(loss, lost, "no final loss" if foregone else "diverged or failed"))
     columns.append(
         (
             ParallelAxis(
@@ -138,10 +139,12 @@ def _of_setting(trials: pd.DataFrame, dim: Dimension) -> tuple[ParallelAxis, "pd
     return ParallelAxis(dim.name, "category", False, 0.0, 1.0, levels, inactive), values
 
 
-def _of_loss(loss: "pd.Series[float]", lost: "pd.Series[bool]") -> tuple[ParallelAxis, "pd.Series[float]"]:
+def _of_loss(
+    loss: "pd.Series[float]", lost: "pd.Series[bool]", without: str
+) -> tuple[ParallelAxis, "pd.Series[float]"]:
     ends = loss[~lost].clip(lower=_LOSS_FLOOR)
     low, high = (float(ends.min()), float(ends.max())) if len(ends) else (1.0, 10.0)
-    above = "diverged or failed" if lost.any() else None
+    above = without if lost.any() else None
     axis = ParallelAxis("val. loss (nats/label)", "number", True, low * 0.95, high * 1.05, (), None, above)
     return axis, loss.clip(lower=_LOSS_FLOOR).where(~lost, math.inf)
 

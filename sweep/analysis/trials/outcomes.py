@@ -98,6 +98,11 @@ def mapped(trials: pd.DataFrame) -> pd.DataFrame:
     return known[known["settings_changed_at_step"].isna()] if "settings_changed_at_step" in known else known
 
 
+def finished(trials: pd.DataFrame) -> pd.DataFrame:
+    """The trials without those that were ended where they were as good as stable: of these no result is known."""
+    return trials[trials["verdict"] != Outcome.FOREGONE.value]
+
+
 def outcome_counts(trials: pd.DataFrame, level: Any = None) -> OutcomeCounts:
     """Counts the verdicts of some trials."""
     counts = Counter(str(v) for v in trials["verdict"])

@@ -156,7 +156,9 @@ def tiles(view: View) -> list[tuple[str, str, str]]:
         (
             percent(cost.saved_rate),
             "of steps saved",
-            f"{cost.num_stopped} stopped early, {cost.steps_saved} steps",
+            f"{cost.num_stopped} stopped early, "
+            + (f"{cost.num_foregone} foregone, " if cost.num_foregone else "")
+            + f"{cost.steps_saved} steps",
         ),
         _applied_updates(view),
         (duration(cost.wall_s), "training time", "summed over trials"),

@@ -1,6 +1,7 @@
 """The section on results against the learning rate."""
 
 from sweep.analysis.figures.learning_rate import LR_BINS
+from sweep.records import NotKnown, Outcome
 from sweep.report.contents.view import View
 from sweep.report.panels import lr_panels
 from sweep.report.sections.section import Content
@@ -15,5 +16,14 @@ SENSITIVITY_NOTE = (
 def lr_content(view: View) -> Content:
     """Results against the learning rate, what its choice costs, and where its upper edge was seen."""
     panels = lr_panels(view)
-    words = {"view": view, "outcomes": view.outcomes, "lr_panels": panels, "sensitivity_note": SENSITIVITY_NOTE}
+    words = {
+        "view": view,
+        "outcomes": [o for o in view.outcomes if o is not Outcome.FOREGONE],
+        "lr_panels": panels,
+        "sensitivity_note": SENSITIVITY_NOTE,
+    }
+    foregone = 0 if isinstance(view.lr, NotKnown) else view.lr.num_foregone
+    if foregone:
+        those = "1 training that was" if foregone == 1 else f"{foregone} trainings that were"
+        words["foregone_note"] = f"Without {those} ended as good as stable: what they would have come to is not known."
     return Content(words, {"lr": panels})

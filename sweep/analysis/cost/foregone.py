@@ -54,8 +54,8 @@ def foregone_text(found: ForegoneResult) -> str:
     )
     if not wrong.total:
         return f"{saved}. None ran on from there, so how often that is wrong was not measured."
-    did = "none" if not wrong.count else str(wrong.count)
     return (
-        f"{saved}. Of {plural(wrong.total, 'training')} that ran on from there, {did} did not end stable: "
-        f"{percent(wrong.rate)} (exact 95 % interval {percent(wrong.low)} to {percent(wrong.high)})."
+        f"{saved}. Of {plural(wrong.total, 'training')} that ran on from there, {wrong.total - wrong.count} ended "
+        f"stable: the label was wrong in {percent(wrong.rate)} (exact 95 % interval {percent(wrong.low)} to "
+        f"{percent(wrong.high)})."
     )

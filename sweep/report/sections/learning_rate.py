@@ -24,6 +24,9 @@ def lr_content(view: View) -> Content:
     }
     foregone = 0 if isinstance(view.lr, NotKnown) else view.lr.num_foregone
     if foregone:
-        those = "1 training that was" if foregone == 1 else f"{foregone} trainings that were"
-        words["foregone_note"] = f"Without {those} ended as good as stable: what they would have come to is not known."
+        words["foregone_note"] = (
+            "1 training that was ended as good as stable is not shown: its end is not known."
+            if foregone == 1
+            else f"{foregone} trainings that were ended as good as stable are not shown: their ends are not known."
+        )
     return Content(words, {"lr": panels})

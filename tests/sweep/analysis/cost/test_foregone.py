@@ -18,7 +18,8 @@ def test_those_that_ran_on_say_how_often_the_label_was_wrong(table: Table) -> No
     assert (found.wrong.count, found.wrong.total) == (1, 2)
     assert foregone_text(found) == (
         "2 trainings were ended where they were as good as stable, which saved 140 steps, 70 % of theirs. Of 2 "
-        "trainings that ran on from there, 1 did not end stable: 50 % (exact 95 % interval 1 % to 99 %)."
+        "trainings that ran on from there, 1 ended stable: the label was wrong in 50 % (exact 95 % interval 1 % to "
+        "99 %)."
     )
 
 

@@ -257,9 +257,9 @@ def main() -> None:
     text = "\n".join((*lines(rows), *rule_lines(rows)))
     print(text)
     if options.held_out:
-        REPORT.write_text(
-            f"<!-- Written by python -m benchmarks.search.made --held-out -->\n{text}\n", encoding="utf-8"
-        )
+        head = "<!-- Written by python -m benchmarks.search.made --held-out -->\n\n# Maps on made-up surfaces, held out\n\n"
+        head += f"{options.draws} draws of each kind that nothing was chosen by; all searches get the same map model.\n"
+        REPORT.write_text(f"{head}{text}\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -257,7 +257,8 @@ def main() -> None:
     text = "\n".join((*lines(rows), *rule_lines(rows)))
     print(text)
     if options.held_out:
-        head = "<!-- Written by python -m benchmarks.search.made --held-out -->\n\n# Maps on made-up surfaces, held out\n\n"
+        head = "<!-- Written by python -m benchmarks.search.made --held-out -->\n\n"
+        head += "# Maps on made-up surfaces, held out\n\n"
         head += f"{options.draws} draws of each kind that nothing was chosen by; all searches get the same map model.\n"
         REPORT.write_text(f"{head}{text}\n", encoding="utf-8")
 

@@ -331,7 +331,7 @@ def test_a_number_of_trials_mends_a_file_that_has_too_few(study, tmp_path, capsy
 
 @pytest.mark.slow
 def test_more_trials_than_the_search_wants_are_told_of(study, tmp_path, capsys) -> None:
-    changes = ["budget.trials=20", "search={kind: stability, mode: map, num_startup: 10, stop_width: 3.0}"]
+    changes = ["budget.trials=20", "search={kind: stability, mode: map, num_startup: 10, stop_accuracy: 0.5}"]
     folder = tmp_path / "results" / "tiny"
     loaded = load(study, changes)
     session = StudySession(loaded, folder, 48)
@@ -345,7 +345,7 @@ def test_more_trials_than_the_search_wants_are_told_of(study, tmp_path, capsys) 
     arguments += [part for change in changes for part in ("--set", change)]
     assert main([*arguments, "--trials", "+5"]) == 0
     out = capsys.readouterr().out
-    assert f"--trials +5 added nothing to the {explored} trials of the exploration" in out and "stop_width" in out
+    assert f"--trials +5 added nothing to the {explored} trials of the exploration" in out and "stop_accuracy" in out
     assert main(arguments) == 0
     assert "added nothing" not in capsys.readouterr().out, "nobody asked for more"
 

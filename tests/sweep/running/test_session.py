@@ -489,7 +489,7 @@ def test_a_setting_with_one_bad_seed_of_two_is_neither_best_nor_safe(tmp_path) -
 
 
 def test_the_end_that_a_search_finds_holds_until_the_study_changes(tmp_path) -> None:
-    search = "search: {kind: stability, mode: map, num_startup: 10, stop_width: 2.0}"
+    search = "search: {kind: stability, mode: map, num_startup: 10, stop_accuracy: 0.8}"
     text = SAFE.replace("search: {kind: random, seed: 3}", search).replace("trials: 12", "trials: 30")
     session = begin(tmp_path, text)
     jobs = run_all(session, tmp_path)
@@ -503,7 +503,7 @@ def test_the_end_that_a_search_finds_holds_until_the_study_changes(tmp_path) -> 
     _, again = extend(tmp_path, "40", text)
     assert again.done and len(again.results) == len(jobs), "a longer budget alone does not make the map less known"
     again.close()
-    again = begin(tmp_path, text.replace("stop_width: 2.0", "stop_width: 0"))
+    again = begin(tmp_path, text.replace("stop_accuracy: 0.8", "stop_accuracy: 1"))
     assert again.stop_reason is None and again.next_job().phase == "explore", "a finer map is another matter"
     again.close()
 

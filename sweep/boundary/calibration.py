@@ -31,7 +31,7 @@ _SCORES = np.linspace(-8, 8, 321)
 """Where the curve is tabulated."""
 
 
-class Calibration:
+class ChanceCurve:
     """The curve that N left-out trainings leave likely."""
 
     def __init__(self, scores: Floats, stable: npt.NDArray[np.bool_]) -> None:

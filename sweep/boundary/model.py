@@ -11,7 +11,7 @@ from functools import cached_property
 import numpy as np
 import numpy.typing as npt
 
-from sweep.boundary.calibration import Calibration
+from sweep.boundary.calibration import ChanceCurve
 from sweep.boundary.encoding import Encoding, Floats, edge_path
 from sweep.boundary.lessons import lessons
 from sweep.boundary.prior import NONE, Prior
@@ -156,14 +156,14 @@ class MarginModel:
         return -mean / std
 
     @cached_property
-    def _calibration(self) -> Calibration:
+    def _calibration(self) -> ChanceCurve:
         """How sure scores are, learned from the left-out settings."""
         scores, stable = self._left_out_scores(), self._stable
         own = stable[: self._num_own]
         if self._num_own >= MIN_OWN and own.any() and not own.all():
             # How sure to be of this study is a matter of its own trainings.
             scores, stable = scores[: self._num_own], own
-        return Calibration(scores, stable)
+        return ChanceCurve(scores, stable)
 
 
 def _parts(encoding: Encoding, num_features: int) -> list[list[int]]:

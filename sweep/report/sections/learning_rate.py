@@ -16,17 +16,21 @@ SENSITIVITY_NOTE = (
 def lr_content(view: View) -> Content:
     """Results against the learning rate, what its choice costs, and where its upper edge was seen."""
     panels = lr_panels(view)
+    foregone = 0 if isinstance(view.lr, NotKnown) else view.lr.num_foregone
     words = {
         "view": view,
         "outcomes": [o for o in view.outcomes if o is not Outcome.FOREGONE],
         "lr_panels": panels,
         "sensitivity_note": SENSITIVITY_NOTE,
+        "foregone_note": _foregone_note(foregone),
     }
-    foregone = 0 if isinstance(view.lr, NotKnown) else view.lr.num_foregone
-    if foregone:
-        words["foregone_note"] = (
-            "1 training that was ended as good as stable is not shown: its end is not known."
-            if foregone == 1
-            else f"{foregone} trainings that were ended as good as stable are not shown: their ends are not known."
-        )
     return Content(words, {"lr": panels})
+
+
+def _foregone_note(num: int) -> str:
+    """That some trainings are not shown; empty where none is left out."""
+    if not num:
+        return ""
+    if num == 1:
+        return "1 training that was ended as good as stable is not shown: its end is not known."
+    return f"{num} trainings that were ended as good as stable are not shown: their ends are not known."

@@ -39,7 +39,7 @@ def test_an_alarm_that_nothing_can_repair_stands() -> None:
 
 @pytest.mark.parametrize("outcome", list(Outcome))
 def test_every_outcome_is_fine_open_or_a_failure(outcome: Outcome) -> None:
-    good = {Outcome.STABLE, Outcome.SPIKY_RECOVERING}
+    good = {Outcome.STABLE, Outcome.SPIKY_RECOVERING, Outcome.FOREGONE}
     unknown = {Outcome.CALIBRATING, Outcome.UNJUDGED, Outcome.TOO_SHORT, Outcome.PRUNED}
     expected = End.FINE if outcome in good else End.OPEN if outcome in unknown else End.FAILED
     assert end_of(outcome) is expected

@@ -12,6 +12,7 @@ fresh trainings, or three times its learning rate in more than every second.
 """
 
 import argparse
+import functools
 import math
 import multiprocessing
 import os
@@ -34,7 +35,6 @@ from sweep.boundary.model import MarginModel
 from sweep.judging.objective import STABLE_CAP
 from sweep.records import Outcome, Phase, Side, TrialResult
 from sweep.running.course import table
-from sweep.space import Settings
 
 Job = TypeVar("Job")
 Done = TypeVar("Done")
@@ -107,10 +107,6 @@ def hot_edges_off(problem: Surface, model: MarginModel, seed: int) -> float:
     return float(np.median(off)) if off else math.nan
 
 
-def _settings_and_margins(trials: Sequence[Trial]) -> tuple[list[Settings], list[float]]:
-    return [trial.settings for trial in trials], [trial.told.margin for trial in trials]
-
-
 def rule_said(problem: Surface, trials: Sequence[Trial]) -> bool | None:
     """Whether it is true that the recommended setting keeps the safety rule; None where that is not said."""
     results = [
@@ -150,18 +146,20 @@ def run(job: tuple[str, int, str]) -> Row:
     features, truth = problem.encoding.encode(points), problem.p_stable(points)
     course = replay(problem, search, draw, max(CHECKPOINTS))  # type: ignore[arg-type]  # it asks no more of a problem
 
-    def judged(num: int) -> tuple[float, float, float]:
+    @functools.cache
+    def mapped_by(num: int) -> MarginModel | None:
         rows = course.trials[:num]
         if len({t.told.stable for t in rows}) < 2:
-            return math.nan, math.nan, math.nan
-        model = MarginModel(problem.encoding, *_settings_and_margins(rows))
-        return judge(model, features, truth)
+            return None
+        return MarginModel(problem.encoding, [t.settings for t in rows], [t.told.margin for t in rows])
+
+    def judged(num: int) -> tuple[float, float, float]:
+        model = mapped_by(num)
+        return (math.nan, math.nan, math.nan) if model is None else judge(model, features, truth)
 
     def hot_error(num: int) -> float:
-        rows = course.trials[:num]
-        if len({t.told.stable for t in rows}) < 2:
-            return math.nan
-        return hot_edges_off(problem, MarginModel(problem.encoding, *_settings_and_margins(rows)), draw)
+        model = mapped_by(num)
+        return math.nan if model is None else hot_edges_off(problem, model, draw)
 
     accuracy, calibration, overclaimed = zip(*(judged(num) for num in CHECKPOINTS), strict=True)
     found = (best_loss(problem, within_steps(course.trials, num * MAX_STEPS // 2)) for num in CHECKPOINTS)  # type: ignore[arg-type]  # as above

@@ -1,15 +1,16 @@
 """How sure scores of a model are, learned from settings that were left out: a curve from score to chance.
 
-    P = unlucky_on_the_other_side + (1 - both) * Phi(shift + slope * score)
+    P = lucky + (1 - failing - lucky) * Phi(shift + slope * score)
 
-Platt's scaling in probits, with two lapse rates: seeds that fail where a model is sure of success, and the other way
-round (as psychometric functions have them: Wichmann and Hill, The psychometric function: I, Perception & Psychophysics
-63, 2001). Without them a model calls a setting as sure as it is deep, although a fifth of all seeds fails everywhere.
-All four are averaged over what the left-out settings leave possible, so that few trainings give careful chances.
+Platt's scaling in probits, with two lapse rates: seeds that fail where a model is sure of success, and lucky ones the
+other way round (as psychometric functions have them: Wichmann and Hill, The psychometric function: I, Perception &
+Psychophysics 63, 2001). Without them a model calls a setting as sure as it is deep, although a fifth of all seeds fails
+everywhere. All four are averaged over what the left-out settings leave possible, so that few trainings give careful
+chances.
 """
 
 import itertools
-from functools import cached_property
+from functools import cache, cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -82,6 +83,7 @@ class ChanceCurve:
         return curves
 
 
+@cache
 def _grid() -> tuple[Floats, Floats, Floats]:
     """Shifts and slopes [L, 2], lapse rates [K, 2], and the logarithm of the prior of each pair of these, [L, K]."""
     lines = np.array(list(itertools.product(_SHIFTS, np.exp(_LOG_SLOPES))))

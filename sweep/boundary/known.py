@@ -78,8 +78,8 @@ def expected_accuracy(model: MarginModel) -> float:
     """Balanced accuracy that the map is expected to have over its space, by its own calibrated chances, in [0, 1].
 
     The mean of two shares: of the trainings that will be stable, those at settings of P(stable) >= 0.5, and of the
-    others those at the rest. On made-up surfaces (`benchmarks.search.made`) true maps of 0.92 and more were never below
-    0.9 accurate.
+    others those at the rest. On made-up surfaces (`benchmarks.search.made`) maps that expected 0.92 and more were never
+    below 0.9 accurate.
     """
     encoding = model.encoding
     every = encoding.all_settings(_NUM_POINTS)

@@ -4,6 +4,7 @@ A Gaussian process on the margin of trainings, `sweep.objective.margin`: negativ
 two-sided by nature: too hot diverges, too cold stalls, and both have a positive margin.
 """
 
+import copy
 import math
 from collections.abc import Mapping, Sequence
 from functools import cached_property
@@ -66,7 +67,9 @@ class MarginModel:
             features = np.concatenate([features, prior.features(encoding)])
         fitted = None if like is None else like._process
         parts = _parts(encoding, features.shape[1])
-        self._process: Process = Process(features, spread(margin), parts=parts, tails=_TAILS, fitted=fitted)
+        self._trained = Process(features, spread(margin), parts=parts, tails=_TAILS, fitted=fitted)
+        self._process: Process = self._trained
+        """Of what was trained; of `believing` also of what is taken to be."""
 
     @classmethod
     def fit(
@@ -86,18 +89,19 @@ class MarginModel:
         """As `predict`, for features [M, F]."""
         return self._process.predict(self._of_this_study(features))
 
-    def predict_believing(
-        self, features: Floats, pending: Sequence[Mapping[str, Scalar | None]]
-    ) -> tuple[Floats, Floats]:
-        """As `predict_features`, as if some settings had been trained and come out at their mean."""
-        believed = self._process.believing(self._of_this_study(self.encoding.encode(pending)))
-        return believed.predict(self._of_this_study(features))
+    def believing(self, pending: Sequence[Mapping[str, Scalar | None]]) -> "MarginModel":
+        """The model as if some settings had been trained and come out at their mean: only its uncertainty changes.
 
-    def lessons(self, candidates: Floats, points: Floats, pending: Sequence[Mapping[str, Scalar | None]]) -> Floats:
+        How sure chances are follows from what was trained all the same.
+        """
+        believed = copy.copy(self)
+        believed._process = self._process.believing(self._of_this_study(self.encoding.encode(pending)))
+        return believed
+
+    def lessons(self, candidates: Floats, points: Floats) -> Floats:
         """How much a training of each of M candidates [M, F] is expected to teach about the boundary at P points [P, F]
-        (`sweep.boundary.lessons`), as if some settings had been trained and come out at their mean: [M]."""
-        believed = self._process.believing(self._of_this_study(self.encoding.encode(pending)))
-        return lessons(believed, self._of_this_study(candidates), self._of_this_study(points))
+        (`sweep.boundary.lessons`), [M]."""
+        return lessons(self._process, self._of_this_study(candidates), self._of_this_study(points))
 
     def p_stable(self, settings: Sequence[Mapping[str, Scalar | None]]) -> Floats:
         """Calibrated probability that a training of each setting with a fresh seed is stable, [M].
@@ -109,15 +113,13 @@ class MarginModel:
 
     def p_stable_features(self, features: Floats) -> Floats:
         """As `p_stable`, for features [M, F]."""
-        mean, std = self.predict_features(features)
-        return self._probability(-mean / np.sqrt(std**2 + self._process.noise))
+        return self._probability(self._scores(features))
 
     def least_p_stable(self, settings: Sequence[Mapping[str, Scalar | None]], credibility: float) -> Floats:
         """What P(stable) of each setting is at least, with this credibility: as `p_stable`, but of the less lucky among
         the calibrations that the left-out settings leave possible, [M]."""
-        mean, std = self.predict(settings)
-        least = self._calibration.least(-mean / np.sqrt(std**2 + self._process.noise), credibility)
-        return np.minimum(least, (self._num_own + 1) / (self._num_own + 2))
+        least = self._calibration.least(self._scores(self.encoding.encode(settings)), credibility)
+        return np.minimum(least, self._most)
 
     def drawn_probits(self, settings: Sequence[Mapping[str, Scalar | None]], num: int, seed: int) -> Floats:
         """The probit of P(stable) at M settings, of functions drawn from the model, [num, M]; 0 where P is 0.5."""
@@ -146,13 +148,22 @@ class MarginModel:
     def _of_this_study(self, features: Floats) -> Floats:
         return self._prior.as_of(features, [0] * len(features)) if self._prior.settings else features
 
+    @property
+    def _most(self) -> float:
+        """What so many trainings justify at most (Laplace)."""
+        return (self._num_own + 1) / (self._num_own + 2)
+
     def _probability(self, scores: Floats) -> Floats:
-        most = (self._num_own + 1) / (self._num_own + 2)
-        return np.clip(self._calibration.chance(scores), 1 - most, most)
+        return np.clip(self._calibration.chance(scores), 1 - self._most, self._most)
+
+    def _scores(self, features: Floats) -> Floats:
+        """Standardized distance of a training on the stable side, [M]."""
+        mean, std = self.predict_features(features)
+        return -mean / np.sqrt(std**2 + self._process.noise)
 
     def _left_out_scores(self) -> Floats:
-        """Standardized distance on the stable side, each setting predicted from the others."""
-        mean, std = self._process.left_out()
+        """As `_scores`, of each training, predicted from those of other settings."""
+        mean, std = self._trained.left_out()
         return -mean / std
 
     @cached_property

@@ -45,6 +45,7 @@ class Process:
         noise: float = 0.2,
         noise_spread: float = 0.7,
         tails: float | None = None,
+        row_noise: Floats | None = None,
         fitted: "Process | None" = None,
     ) -> None:
         """Fits N rows.
@@ -63,6 +64,7 @@ class Process:
             tails: degrees of freedom of Student's t, which noise is then taken to follow rather than the normal
                 distribution: a row that all others speak against counts for less. Length scales, amplitudes and noise
                 are those of normal noise.
+            row_noise: noise variance of each row, [N], where it is known; None: the same of all, but for `tails`.
             fitted: a process whose length scales, amplitudes and noise to take; its mean, too.
         """
         self.features = features
@@ -75,21 +77,21 @@ class Process:
             self._offset, self._parts, self._theta = fitted._offset, fitted._parts, fitted._theta
         self.noise = math.exp(self._theta[-1])
         """Variance of one row about the noise-free value."""
-        self._prior_covariance = self._covariance(features, features)
-        self._condition(np.full(len(targets), self.noise))
+        covariance = self._covariance(features, features)
+        self._condition(covariance, np.full(len(targets), self.noise) if row_noise is None else row_noise)
         if tails is not None:
             _, group, sizes = np.unique(features, axis=0, return_inverse=True, return_counts=True)
             for _ in range(_ROUNDS):
                 mean, std = self.left_out()
                 # Rows of equal features speak for each other: where they disagree, that is no outlier but how it is.
                 far = np.where(sizes[group] > 1, 0.0, ((targets - mean) / std) ** 2)
-                self._condition(self.noise * np.maximum((tails + far) / (tails + 1), 1.0))
+                self._condition(covariance, self.noise * np.maximum((tails + far) / (tails + 1), 1.0))
 
     @one_thread()
-    def _condition(self, row_noise: Floats) -> None:
-        """Takes what the rows tell, with a noise variance of each, [N]."""
+    def _condition(self, covariance: Floats, row_noise: Floats) -> None:
+        """Takes what the rows tell: the covariance of their noise-free values, [N, N], and the noise of each, [N]."""
         self._row_noise = row_noise
-        covariance = self._prior_covariance.copy()
+        covariance = covariance.copy()
         covariance[np.diag_indices_from(covariance)] += row_noise + _JITTER
         self._factor: Floats = cho_factor(covariance, lower=True, overwrite_a=True, check_finite=False)[0]
         self._weights: Floats = cho_solve((self._factor, True), self.targets - self._offset, check_finite=False)
@@ -99,7 +101,7 @@ class Process:
         """Mean and standard deviation of the noise-free value, [M] each, for features [M, F]."""
         shared = self._covariance(self.features, features)
         mean = self._weights @ shared + self._offset
-        explained = solve_triangular(self._factor, shared, lower=True, overwrite_b=True, check_finite=False)
+        explained = self._whitened(shared)
         variance = self._variance - np.einsum("nm,nm->m", explained, explained)
         return mean, np.sqrt(np.maximum(variance, 1e-12))
 
@@ -107,29 +109,29 @@ class Process:
     def falls(self, features: Floats, points: Floats) -> Floats:
         """How much of the variance of the noise-free value at each of P points [P, F] one more row would take away, at
         each of M places [M, F]: [M, P]."""
-        here = self._explained(features)
-        there = self._explained(points)
+        here = self._whitened(self._covariance(self.features, features))
+        there = self._whitened(self._covariance(self.features, points))
         shared = self._covariance(features, points) - here.T @ there
         variance = self._variance - np.einsum("nm,nm->m", here, here)
         falls: Floats = shared**2 / (np.maximum(variance, 1e-12) + self.noise)[:, None]
         return falls
 
-    def _explained(self, features: Floats) -> Floats:
-        """What the rows tell of places [M, F], whitened: [N, M]."""
-        shared = self._covariance(self.features, features)
-        explained: Floats = solve_triangular(self._factor, shared, lower=True, overwrite_b=True, check_finite=False)
-        return explained
+    def _whitened(self, shared: Floats) -> Floats:
+        """The covariance of the rows with M places, [N, M], as if the rows were independent; it is overwritten."""
+        whitened: Floats = solve_triangular(self._factor, shared, lower=True, overwrite_b=True, check_finite=False)
+        return whitened
 
     @one_thread()
     def draws(self, features: Floats, num: int, seed: int) -> Floats:
         """Noise-free functions drawn from the process, at M rows of features [M, F]: [num, M]."""
         shared = self._covariance(self.features, features)
-        explained = solve_triangular(self._factor, shared, lower=True, check_finite=False)
+        mean = self._weights @ shared + self._offset
+        explained = self._whitened(shared)
         covariance = self._covariance(features, features) - explained.T @ explained
         # As numpy draws, but for a matrix that rounding has left with negative eigenvalues.
         values, vectors = np.linalg.eigh(covariance)
         normal = np.random.default_rng(seed).standard_normal((num, len(features)))
-        drawn: Floats = self._weights @ shared + self._offset + (normal * np.sqrt(np.maximum(values, 0.0))) @ vectors.T
+        drawn: Floats = mean + (normal * np.sqrt(np.maximum(values, 0.0))) @ vectors.T
         return drawn
 
     def believing(self, features: Floats) -> "Process":
@@ -141,10 +143,8 @@ class Process:
             return self
         mean, _ = self.predict(features)
         rows = np.concatenate([self.features, features])
-        believed = Process(rows, np.concatenate([self.targets, mean]), fitted=self)
-        if (self._row_noise > self.noise).any():
-            believed._condition(np.concatenate([self._row_noise, np.full(len(features), self.noise)]))
-        return believed
+        noise = np.concatenate([self._row_noise, np.full(len(features), self.noise)])
+        return Process(rows, np.concatenate([self.targets, mean]), row_noise=noise, fitted=self)
 
     @one_thread()
     def left_out(self) -> tuple[Floats, Floats]:

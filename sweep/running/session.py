@@ -129,8 +129,9 @@ class StudySession:
         self._queue = [a for a in self._queue if a.group not in self._outside]
         self._complete_groups()
         self._search_numbers: dict[int, int] = {}
-        self._wished: set[int] = set()
         """Group -> its number in the search, which counts what it was asked for alone."""
+        self._wished: set[int] = set()
+        """Groups that somebody queued, in this run."""
         self._bridge = None if loaded.study.design is not None else self._new_bridge()
         self._table_due = 0.0
         """When the table of trials may be written again, on the clock."""
@@ -603,11 +604,9 @@ class StudySession:
         stable = all(r.stable for r in results)
         objectives = [r.objective for r in (results if is_open else judged)]
         worst = max(results if is_open else judged, key=lambda r: r.objective)
-        is_foregone = not is_open and stable and any(r.verdict is Outcome.FOREGONE for r in results)
+        foregone = [r for r in results if r.verdict is Outcome.FOREGONE] if stable and not is_open else []
+        unfinished = [r for r in results if r not in judged] if is_open else foregone
         cost = self.study.search.cost if isinstance(self.study.search, Nsga2Search) else None
-        unfinished = next((r for r in results if r not in judged), None) if is_open else None
-        if is_foregone:
-            unfinished = next(r for r in results if r.verdict is Outcome.FOREGONE)
         attributes = {
             "verdict": worst.verdict.value,
             "reason": worst.reason,
@@ -625,9 +624,9 @@ class StudySession:
             margin=math.nan if is_open else max(r.margin for r in judged),
             margins=[r.margin for r in judged],
             cost=math.nan if cost is None else statistics.fmean(r.cost(cost) for r in results),
-            is_foregone=is_foregone,
+            is_foregone=bool(foregone),
             is_open=is_open,
-            evaluations=self._evaluations(unfinished) if unfinished is not None else {},
+            evaluations=self._evaluations(unfinished[0]) if unfinished else {},
             attributes={key: value for key, value in attributes.items() if value is not None},
         )
 

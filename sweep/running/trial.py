@@ -201,7 +201,7 @@ class Trial:
                     self._records.steps.append(record)
                     if self._is_called_off():
                         by_hand = f"stopped by hand after step {record.step} of {self.job.max_steps}; it was not judged"
-                        return self._left_off(by_hand, record.step), None
+                        return self._ended_before(Outcome.PRUNED, by_hand, record.step), None
                     alarm = self._monitor.observe(record)
                     if alarm is None:
                         self._take_snapshot(training)
@@ -237,12 +237,12 @@ class Trial:
             f"a scheduler ended it after step {last.step} of {self.job.max_steps}, where others had done better "
             f"(WER {last.wer:.2f}, validation loss {last.val_loss:.2f}); it was not judged"
         )
-        return self._row(self._left_off(reason, last.step), worth=self.worth, margin=NAN)
+        return self._row(self._ended_before(Outcome.PRUNED, reason, last.step), worth=self.worth, margin=NAN)
 
-    def _left_off(self, reason: str, step: int) -> Verdict:
-        """The verdict on a training that was ended before it could be judged."""
+    def _ended_before(self, outcome: Outcome, reason: str, step: int, learning: Learning = Learning.UNKNOWN) -> Verdict:
+        """The verdict on a training that was ended before its end, by none of the monitor's rules."""
         so_far = self._monitor.end_verdict()
-        return Verdict(Outcome.PRUNED, reason, step, numbers=so_far.numbers, basis=so_far.basis)
+        return Verdict(outcome, reason, step, learning=learning, numbers=so_far.numbers, basis=so_far.basis)
 
     @property
     def worth(self) -> float:
@@ -304,10 +304,7 @@ class Trial:
         self._foregone_step = record.step
         if self.job.audit or not self._options.early_stop:
             return None
-        so_far = self._monitor.end_verdict()
-        return Verdict(
-            Outcome.FOREGONE, why, record.step, learning=Learning.LEARNED, numbers=so_far.numbers, basis=so_far.basis
-        ), None
+        return self._ended_before(Outcome.FOREGONE, why, record.step, Learning.LEARNED), None
 
     @property
     def _num_steps(self) -> int:

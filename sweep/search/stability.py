@@ -272,7 +272,7 @@ class StabilitySampler(BaseSampler):
         apart = np.flatnonzero(~_are_near(candidates.features, encoding.encode(tried)))
         allowed = apart if len(apart) else np.arange(len(candidates.features))
         points = encoding.encode_places(encoding.sobol_places(_NUM_POINTS, int(rng.integers(2**31))))
-        best = _most_telling(model, candidates.features[allowed], points, pending)
+        best = _most_telling(model.believing(pending), candidates.features[allowed], points)
         return candidates.setting(int(allowed[best]))
 
     def _parameters(self, study: optuna.Study) -> Parameters:
@@ -368,13 +368,13 @@ class StabilitySampler(BaseSampler):
         return candidates.setting(int(np.argmax(np.where(likely, p * gain, -1.0))))
 
 
-def _most_telling(model: MarginModel, features: Floats, points: Floats, pending: Sequence[Settings]) -> int:
+def _most_telling(model: MarginModel, features: Floats, points: Floats) -> int:
     """Which of M candidates is expected to teach most about the boundary."""
-    mean, std = model.predict_believing(features, pending)
+    mean, std = model.predict_features(features)
     doubtful = np.argsort(np.abs(mean) - _STRADDLE * std, kind="stable")[:_NUM_DOUBTFUL]
-    roughly = model.lessons(features[doubtful], points[::_ROUGHLY], pending)
+    roughly = model.lessons(features[doubtful], points[::_ROUGHLY])
     leading = doubtful[np.argsort(-roughly, kind="stable")[:_NUM_LEADING]]
-    return int(leading[np.argmax(model.lessons(features[leading], points, pending))])
+    return int(leading[np.argmax(model.lessons(features[leading], points))])
 
 
 def _check_one_objective(study: optuna.Study) -> None:

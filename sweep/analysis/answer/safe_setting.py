@@ -12,10 +12,11 @@ from sweep.analysis.answer.expected import ExpectedResults
 from sweep.analysis.region.evidence import Evidence
 from sweep.analysis.region.region import hot_edge
 from sweep.analysis.region.slices import readable
+from sweep.analysis.trials.outcomes import finished
 from sweep.analysis.trials.tried import settings_of
 from sweep.boundary.encoding import Axis, edge_path
 from sweep.boundary.model import MarginModel
-from sweep.records import Metric, NotKnown, Outcome
+from sweep.records import Metric, NotKnown
 from sweep.space import Scalar, Settings, contains
 from sweep.study import Study
 from sweep.study.reading import StoredStudy
@@ -271,16 +272,14 @@ def _tried(evidence: Evidence) -> tuple[list[Settings], list[Settings]]:
     """
     known = evidence.tried
     good: dict[int, bool] = {}
-    finished: set[int] = set()
     settings: dict[int, Settings] = {}
-    rows = zip(known["group"], known["stable"], known["verdict"], settings_of(known, evidence.space), strict=True)
-    for group, stable, verdict, setting in rows:
+    rows = zip(known["group"], known["stable"], settings_of(known, evidence.space), strict=True)
+    for group, stable, setting in rows:
         good[int(group)] = good.get(int(group), True) and bool(stable)
         settings[int(group)] = setting
-        if verdict != Outcome.FOREGONE.value:
-            finished.add(int(group))
+    ended = set(finished(known)["group"].astype(int))
     unstable = [settings[group] for group in good if not good[group]]
-    stable_ones = [settings[g] for g in good if good[g] and g in finished and settings[g] not in unstable]
+    stable_ones = [settings[g] for g in good if good[g] and g in ended and settings[g] not in unstable]
     return [s for i, s in enumerate(stable_ones) if s not in stable_ones[:i]], unstable
 
 

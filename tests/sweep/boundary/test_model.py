@@ -124,7 +124,7 @@ def test_a_pending_training_makes_its_place_less_worth_a_trial() -> None:
     model = MarginModel(encoding, settings, margins.tolist())
     somewhere = encoding.encode([{"lr": 3e-3, "init": 1.0}])
     mean, std = model.predict_features(somewhere)
-    mean_then, std_then = model.predict_believing(somewhere, [{"lr": 3e-3, "init": 1.0}])
+    mean_then, std_then = model.believing([{"lr": 3e-3, "init": 1.0}]).predict_features(somewhere)
     assert mean_then[0] == pytest.approx(mean[0], abs=1e-3)
     assert std_then[0] < 0.9 * std[0]
 

@@ -81,5 +81,5 @@ def test_a_large_study_keeps_its_prior() -> None:
     model = GrowingModel(ENCODING, old).of(settings, margins)
     assert accuracy(model) > 0.97 and model.shared(1) > 0.5
     assert len(model.left_out()[0]) < 500
-    mean, std = model.predict_believing(ENCODING.encode(ASKED[:9]), ASKED[:2])
+    mean, std = model.believing(ASKED[:2]).predict_features(ENCODING.encode(ASKED[:9]))
     assert len(mean) == 9 and (std[:2] < model.predict(ASKED[:2])[1]).all()

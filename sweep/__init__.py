@@ -3,6 +3,14 @@
 From a shell: `slr-sweep run STUDY.yaml`, and `slr-sweep --help` for the other commands. From Python:
 
     load              opens a results folder: its tables as pandas frames, the report's figures as Plotly figures
+    function_study    a study of a function of your own: `train(config, run)`, whatever it trains
+    loguniform        how a setting of it varies: a real number, evenly on a logarithmic axis
+    uniform           a real number, evenly
+    integer           a whole number
+    grid              one of a few numbers
+    choice            one of a few values without an order
+    Run               what such a function reports through; by itself, it judges a training without any study
+    Stop              what ends it where it is lost
     StabilityMonitor  watches any training loop, and says when a run is lost and how it went
     LateMonitor       the same for a loop on a GPU: takes tensors, and never makes the loop wait (needs torch)
     RunContext        what a monitor knows of a run: losses of learning nothing, budget, whether there is a scaler
@@ -41,8 +49,11 @@ if sys.argv[:1] == ["-m"] or (sys.argv and Path(sys.argv[0]).stem == "slr-sweep"
 if TYPE_CHECKING:
     from sweep.judging.detectors import RunContext
     from sweep.judging.monitor import MonitorConfig, StabilityMonitor
+    from sweep.own.handle import Run, Stop
     from sweep.records import Outcome, StepRecord, Verdict
     from sweep.report.notebook import Results
+    from sweep.run.function import function_study
+    from sweep.space import choice, grid, integer, loguniform, uniform
     from sweep.training.late import LateMonitor
 
     __version__: str
@@ -51,10 +62,18 @@ else:
         "LateMonitor": "sweep.training.late",
         "MonitorConfig": "sweep.judging.monitor",
         "Outcome": "sweep.records",
+        "Run": "sweep.own.handle",
         "RunContext": "sweep.judging.detectors",
         "StabilityMonitor": "sweep.judging.monitor",
         "StepRecord": "sweep.records",
+        "Stop": "sweep.own.handle",
         "Verdict": "sweep.records",
+        "choice": "sweep.space",
+        "function_study": "sweep.run.function",
+        "grid": "sweep.space",
+        "integer": "sweep.space",
+        "loguniform": "sweep.space",
+        "uniform": "sweep.space",
     }
 
     def __getattr__(name):
@@ -75,12 +94,20 @@ __all__ = [
     "LateMonitor",
     "MonitorConfig",
     "Outcome",
+    "Run",
     "RunContext",
     "StabilityMonitor",
     "StepRecord",
+    "Stop",
     "Verdict",
     "__version__",
+    "choice",
+    "function_study",
+    "grid",
+    "integer",
     "load",
+    "loguniform",
+    "uniform",
 ]
 
 

@@ -94,8 +94,12 @@ Cost = Literal["step_time_s", "peak_memory_mib"]
 """What a search may trade a result against; fields of `TrialResult`."""
 SearchMode = Literal["balanced", "map", "exploit"]
 """What the search `stability` spends its trials on: the boundary, the best result, or both."""
-Metric = Literal["wer", "val_loss"]
-"""What a study minimizes: the word error rate, or the validation loss (nats a label); fields of `TrialResult`."""
+Metric = Literal["wer", "val_loss", "score"]
+"""What stable trainings are ranked by: the word error rate, the validation loss (nats a label), or the score that a
+program of the user's own reports; fields of `TrialResult`."""
+LOSS_SCORE = "loss"
+"""The score of a training of the user's own where its study names none: its validation loss if it reports one, else its
+last training loss."""
 Checkpoints = Literal["none", "last", "best_and_last"]
 """What a trial keeps on disk."""
 
@@ -132,7 +136,9 @@ class Outcome(StrEnum):
     | memorised          | failed   | sound   | only the training data were learned: held-out data show nothing    |
     | infeasible-data    | failed   | sound   | targets longer than CTC can align                                  |
     | out-of-memory      | failed   |         | the process ran out of memory                                      |
-    | crashed            | failed   |         | an exception ended the training                                    |
+    | crashed            | failed   |         | an exception ended the training, or its command failed             |
+    | hung               | failed   |         | a command of the user's wrote nothing for too long                 |
+    | timed-out          | failed   |         | a command of the user's took too long                              |
     """
 
     STABLE = "stable"
@@ -151,6 +157,8 @@ class Outcome(StrEnum):
     INFEASIBLE_DATA = "infeasible-data"
     OUT_OF_MEMORY = "out-of-memory"
     CRASHED = "crashed"
+    HUNG = "hung"
+    TIMED_OUT = "timed-out"
     PRUNED = "pruned"
 
     @property
@@ -162,6 +170,11 @@ class Outcome(StrEnum):
     def is_open(self) -> bool:
         """Whether nobody can tell how the training would have gone: neither stable nor a failure."""
         return self in (Outcome.CALIBRATING, Outcome.UNJUDGED, Outcome.TOO_SHORT, Outcome.PRUNED)
+
+    @property
+    def is_broken_off(self) -> bool:
+        """Whether it ended by what its numbers say nothing of."""
+        return self in (Outcome.CRASHED, Outcome.OUT_OF_MEMORY, Outcome.HUNG, Outcome.TIMED_OUT)
 
     @property
     def is_diverged(self) -> bool:
@@ -298,20 +311,23 @@ class EvalRecord:
 
     step: int
     val_loss: float
-    """CTC loss over all labels of the split, nats a label."""
-    substitutions: int
-    deletions: int
-    insertions: int
-    num_labels: int
-    """Reference labels; WER = (S + D + I) / num_labels, not capped at 1."""
-    blank_rate: float
-    input_dependence: float
-    time_s: float
+    """Of a CTC training, over all labels of the split, nats a label; NaN where it was not measured."""
+    substitutions: int = 0
+    deletions: int = 0
+    insertions: int = 0
+    num_labels: int = 0
+    """Reference labels; WER = (S + D + I) / num_labels, not capped at 1. 0 where no labels are counted."""
+    blank_rate: float = NAN
+    input_dependence: float = NAN
+    time_s: float = NAN
+    score: float | None = None
+    """As `TrialResult.score`, after this step; None where none was reported."""
 
     @property
     def wer(self) -> float:
-        """Word error rate over the split."""
-        return (self.substitutions + self.deletions + self.insertions) / self.num_labels
+        """Word error rate over the split; NaN where no labels are counted."""
+        errors = self.substitutions + self.deletions + self.insertions
+        return errors / self.num_labels if self.num_labels else NAN
 
 
 @dataclass(frozen=True, slots=True)
@@ -471,6 +487,11 @@ class TrialResult:
     best_val_loss: Number = NAN
     wer: Amount = NAN
     best_wer: Amount = NAN
+    score: Number = NAN
+    """What the study judges trainings of the user's own by, at the end: smaller is better, so that one to be large has
+    its sign turned; NaN elsewhere."""
+    metrics: str = ""
+    """All that a training of the user's own reported of its end: a JSON object of numbers; empty elsewhere."""
     l_const: Number = NAN
     l_unif: Number = NAN
     applied_update_rate: Share = NAN

@@ -130,6 +130,31 @@ class Integer(_Conditional):
         return self.int_
 
 
+def choice(*values: Scalar) -> Choice:
+    """One of a few values without an order."""
+    return Choice(choice=values)
+
+
+def grid(*values: float) -> Grid:
+    """One of a few numbers."""
+    return Grid(grid=values)
+
+
+def uniform(low: float, high: float) -> Uniform:
+    """A real number between two bounds, evenly."""
+    return Uniform(uniform=(low, high))
+
+
+def loguniform(low: float, high: float) -> LogUniform:
+    """A positive real number between two bounds, evenly on a logarithmic axis."""
+    return LogUniform(loguniform=(low, high))
+
+
+def integer(low: int, high: int, *, log: bool = False) -> Integer:
+    """A whole number between two bounds, both included; `log`: on a logarithmic axis."""
+    return Integer.model_validate({"int": (low, high), "log": log})
+
+
 KINDS = ("choice", "grid", "uniform", "loguniform", "int")
 
 

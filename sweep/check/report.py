@@ -10,6 +10,7 @@ import torch
 from slr_models.data.batch import Split
 from slr_models.data.feasibility import num_outputs_needed
 from slr_models.data.inspection import Spread, inspect_dataset
+from slr_models.errors import UserError
 from sweep.check.calibration import Calibration, calibrations
 from sweep.check.problems import calibration_problems, problems_of
 from sweep.check.reading import Problem, read
@@ -69,13 +70,17 @@ def check(loaded: LoadedStudy) -> Report:
         UserError: the data cannot be read at all.
     """
     study = loaded.study
+    if study.is_own:
+        where = loaded.source.where(("trial",))
+        raise UserError(f"{where}: trial.kind: {study.trial.kind} has its own data, which nobody else can check")
+    _, data = study.made
     torch.set_num_threads(study.resources.cpus)
-    source = read(study.data, f"{loaded.source.where(('data',))}: data")
+    source = read(data, f"{loaded.source.where(('data',))}: data")
     dataset, problems = source.dataset, list(source.problems)
     config = loaded.trial_config(loaded.first_settings())
     found = inspect_dataset(dataset)
     precisions = _precisions(loaded)
-    options = RunOptions(Path(), study.objective, study.monitor, study.early_stop, "none")
+    options = RunOptions(Path(), study.metric, study.monitor, study.early_stop, "none")
     l_const, l_unif = TrialRunner(dataset, options).floors(config)
     spare = _spare_outputs(config, dataset.train)
     problems += problems_of(found, config, precisions, source, l_const)

@@ -26,7 +26,7 @@ def quick_cause(
     A training that ended well has nothing to explain; if infinite norms occurred, they are named for what they were.
     Neither has an open end, nor one that learned its training data alone: no step of it went wrong.
     """
-    if verdict.outcome in (Outcome.CRASHED, Outcome.OUT_OF_MEMORY):
+    if verdict.outcome.is_broken_off:
         return _broken_off(config, dataset, verdict)
     calibration = _calibration(records)
     if verdict.outcome is Outcome.CALIBRATING:

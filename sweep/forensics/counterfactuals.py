@@ -30,7 +30,7 @@ Judge = Callable[[Sequence[StepRecord], bool], bool | None]
 
 
 @dataclass(frozen=True)
-class Run:
+class ReplayedRun:
     """What all replays of one training share."""
 
     config: TrialConfig
@@ -44,7 +44,7 @@ class Run:
 class Replays:
     """Replays from one state, and what they cost."""
 
-    run: Run
+    run: ReplayedRun
     start: Snapshot | None
     """Where they begin; None for the initial weights."""
     num_steps: int
@@ -170,7 +170,7 @@ class Replays:
         return result
 
 
-def new_training(run: Run, config: TrialConfig, order_seed: int) -> Training:
+def new_training(run: ReplayedRun, config: TrialConfig, order_seed: int) -> Training:
     """A training that is never evaluated on the way and whose records come at once."""
     training = config.training.model_copy(
         update={
@@ -193,7 +193,7 @@ def new_training(run: Run, config: TrialConfig, order_seed: int) -> Training:
     )
 
 
-def train_to(run: Run, step: int, start: Snapshot | None) -> Snapshot:
+def train_to(run: ReplayedRun, step: int, start: Snapshot | None) -> Snapshot:
     """The state of the training after a step, by training again from an earlier one; None for the seed."""
     training = new_training(run, run.config, run.seed)
     if start is not None:

@@ -13,7 +13,7 @@ from sweep.forensics.adam_state import is_damaged
 from sweep.forensics.batches import DataFaults, batches_of_steps
 from sweep.forensics.causes import calibration_details, quick_cause
 from sweep.forensics.changes import Change, drop, init_scale, learning_changes, survival_changes, without_utterances
-from sweep.forensics.counterfactuals import Judge, Replays, Run, level, train_to
+from sweep.forensics.counterfactuals import Judge, ReplayedRun, Replays, level, train_to
 from sweep.forensics.flushing import LARGEST_HEALTHY_RATE, initial_flush_rate
 from sweep.forensics.health_alerts import health_warnings
 from sweep.forensics.sentences import outcomes, overflow, what_happened, where
@@ -51,7 +51,7 @@ HOT_STEP_RATIO = 0.05
 class _Case:
     """All that is known of a bad training."""
 
-    run: Run
+    run: ReplayedRun
     records: Sequence[StepRecord]
     verdict: Verdict
     trouble: Trouble
@@ -81,7 +81,7 @@ class _Start:
         """Steps to train again to get there."""
         return self.step - (self.nearest.step if self.nearest is not None else 0)
 
-    def reach(self, run: Run) -> Snapshot | None:
+    def reach(self, run: ReplayedRun) -> Snapshot | None:
         """The state there; None for the initial weights."""
         return self.nearest if self.num_retrained == 0 else train_to(run, self.step, self.nearest)
 
@@ -125,7 +125,7 @@ def explain(
     if not records:
         return Explanation(Cause.UNKNOWN, f"{Cause.UNKNOWN}: there is no record of any step ({verdict.reason})")
     trouble = find_trouble(records, verdict)
-    run = Run(config, dataset, seed, max_steps, device)
+    run = ReplayedRun(config, dataset, seed, max_steps, device)
     case = _Case(run, records, verdict, trouble, l_const, l_unif, settings, snapshots, on_plan)
     explanation = _explain_unlearned(case) if trouble.learns_nothing else _explain_broken(case)
     details = (*explanation.details, verdict.reason, *calibration_details(records))

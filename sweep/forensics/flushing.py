@@ -3,7 +3,7 @@
 import math
 import statistics
 
-from sweep.forensics.counterfactuals import Run
+from sweep.forensics.counterfactuals import ReplayedRun
 from sweep.records import NAN, HealthMetric, HealthSample
 from sweep.training.precision import Fp16, Fp16Unscaled
 from sweep.training.train import Training
@@ -13,7 +13,7 @@ LARGEST_HEALTHY_RATE = 0.2
 """Half of the parameters losing so much of their gradients hinder learning; 0 to 0.01 is usual."""
 
 
-def initial_flush_rate(run: Run) -> float:
+def initial_flush_rate(run: ReplayedRun) -> float:
     """Median over the parameters of the share of gradients that are zero in fp16 and not in fp32, in the first steps.
 
     NaN under other precisions, or where no gradient was finite.

@@ -33,7 +33,7 @@ from transformers.trainer_callback import ExportableState
 from transformers.trainer_utils import IntervalStrategy
 
 from sweep.integrations import tensors
-from sweep.integrations.watch import OneProcess, Seen, Watch, line, told
+from sweep.integrations.watch import OneProcess, Reporter, Seen, Watch, line, told
 from sweep.judging import MonitorConfig
 from sweep.records import Verdict
 
@@ -63,6 +63,7 @@ class StabilityCallback(TrainerCallback, ExportableState):  # type: ignore[misc]
         budget_steps: int | None = None,
         stop: bool = True,
         config: MonitorConfig | Mapping[str, Any] | None = None,
+        run: Reporter | None = None,
     ) -> None:
         """All settings may be left out.
 
@@ -71,11 +72,13 @@ class StabilityCallback(TrainerCallback, ExportableState):  # type: ignore[misc]
             budget_steps: optimizer steps that the training is planned for; None for the Trainer's `max_steps`.
             stop: whether an alarm stops the training, or is only told.
             config: the rules and their thresholds; a mapping is what a checkpoint holds.
+            run: that of a study, as its function was given it: the training reports through it, by the study's rules
+                and for its budget, and ends where it says so. With several processes, the first one's.
         """
         self._config = MonitorConfig() if config is None else MonitorConfig.model_validate(config)
         self._settings = {"l_const": l_const, "budget_steps": budget_steps, "stop": stop}
-        self._stop = stop
-        self._watch = Watch(l_const, budget_steps, self._config)
+        self._stop = stop or run is not None
+        self._watch = Watch(l_const, budget_steps, self._config, run)
         self._hook: torch.utils.hooks.RemovableHandle | None = None
         self._source = _LossSource()
         self._seen: Seen | None = None

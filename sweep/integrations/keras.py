@@ -24,7 +24,7 @@ from typing import Any
 
 import keras
 
-from sweep.integrations.watch import OneProcess, Seen, Watch, line, told
+from sweep.integrations.watch import OneProcess, Reporter, Seen, Watch, line, told
 from sweep.judging import MonitorConfig
 from sweep.records import Verdict
 
@@ -57,6 +57,7 @@ class StabilityCallback(keras.callbacks.Callback):  # type: ignore[misc]
         stop: bool = True,
         config: MonitorConfig | None = None,
         backup_dir: str | Path | None = None,
+        run: Reporter | None = None,
     ) -> None:
         """All settings may be left out.
 
@@ -66,10 +67,12 @@ class StabilityCallback(keras.callbacks.Callback):  # type: ignore[misc]
             stop: whether an alarm stops the training, or is only told.
             config: the rules and their thresholds.
             backup_dir: folder of `BackupAndRestore`; None keeps nothing.
+            run: that of a study, as its function was given it: the training reports through it, by the study's rules
+                and for its budget, and ends where it says so. With several processes, the first one's.
         """
         super().__init__()
-        self._stop = stop
-        self._watch = Watch(l_const, budget_steps, MonitorConfig() if config is None else config)
+        self._stop = stop or run is not None
+        self._watch = Watch(l_const, budget_steps, MonitorConfig() if config is None else config, run)
         self._backup = None if backup_dir is None else _Backup(Path(backup_dir))
         self._losses = _LossGains()
         self._norms: list[float] = []

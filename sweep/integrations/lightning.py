@@ -30,7 +30,7 @@ except ModuleNotFoundError:
     from pytorch_lightning.utilities.rank_zero import rank_zero_info  # type: ignore[attr-defined]
 
 from sweep.integrations import tensors
-from sweep.integrations.watch import OneProcess, Seen, Watch, line, told
+from sweep.integrations.watch import OneProcess, Reporter, Seen, Watch, line, told
 from sweep.judging import MonitorConfig
 from sweep.records import Verdict
 
@@ -55,6 +55,7 @@ class StabilityCallback(Callback):
         budget_steps: int | None = None,
         stop: bool = True,
         config: MonitorConfig | None = None,
+        run: Reporter | None = None,
     ) -> None:
         """All settings may be left out.
 
@@ -63,9 +64,11 @@ class StabilityCallback(Callback):
             budget_steps: optimizer steps that the training is planned for; None for the Trainer's own plan.
             stop: whether an alarm stops the training, or is only told.
             config: the rules and their thresholds.
+            run: that of a study, as its function was given it: the training reports through it, by the study's rules
+                and for its budget, and ends where it says so. With several processes, the first one's.
         """
-        self._stop = stop
-        self._watch = Watch(l_const, budget_steps, MonitorConfig() if config is None else config)
+        self._stop = stop or run is not None
+        self._watch = Watch(l_const, budget_steps, MonitorConfig() if config is None else config, run)
         self._memory: str | None = None
         """Of the checkpoint that the next training goes on from."""
         self._losses: list[Tensor] = []

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
 from sweep.judging import MonitorConfig, RunContext, StabilityMonitor
-from sweep.records import SkipReason, StepRecord, Verdict, is_broken
+from sweep.records import Outcome, SkipReason, StepRecord, Verdict, is_broken
 
 T = TypeVar("T")
 
@@ -30,6 +30,20 @@ class Processes(Protocol):
 
     def of_first(self, value: T) -> T:
         """The first process's value."""
+
+
+class Reporter(Protocol):
+    """The run of a study that a training belongs to: `sweep.Run`, as the study's function was given it."""
+
+    @property
+    def reason(self) -> str | None:
+        """Why it is to end; None while it is not."""
+
+    def tell(self, record: StepRecord) -> bool:
+        """Takes a step; whether the training is to end."""
+
+    def tell_validation(self, val_loss: float) -> bool:
+        """Takes the validation loss after the latest step; whether the training is to end."""
 
 
 class OneProcess:
@@ -93,8 +107,11 @@ class Watch:
     verdict: Verdict | None = None
     """Of the alarm, or of the end; None before."""
 
-    def __init__(self, l_const: float | None, budget_steps: int | None, config: MonitorConfig) -> None:
-        """Settings of the callback; `budget_steps` None takes the trainer's own."""
+    def __init__(
+        self, l_const: float | None, budget_steps: int | None, config: MonitorConfig, run: Reporter | None = None
+    ) -> None:
+        """Settings of the callback; `budget_steps` None takes the trainer's own. With a run, that decides what ends."""
+        self._run = run
         self._l_const = math.nan if l_const is None else l_const
         self._budget_steps = budget_steps
         self._config = config
@@ -126,7 +143,13 @@ class Watch:
         record = _record(step, every)
         self.latest_loss = record.loss
         verdict = self._monitor.observe(record)
-        if self.verdict is not None or not self.processes.first_says(verdict is not None):
+        is_over = verdict is not None
+        if self._run is not None:
+            is_over = self._run.tell(record)
+            if is_over and verdict is None:
+                reason = self._run.reason or "the study ended it"
+                verdict = Verdict(Outcome.PRUNED, reason, step, stop_step=step, basis=self._monitor.basis)
+        if self.verdict is not None or not self.processes.first_says(is_over):
             return False
         self.verdict = self.processes.of_first(verdict)
         return True
@@ -134,6 +157,8 @@ class Watch:
     def observe_validation(self, step: int, val_loss: float) -> None:
         """Takes the validation loss after a step; that of the first process counts."""
         self._monitor.observe_validation(step, val_loss)
+        if self._run is not None:
+            self._run.tell_validation(val_loss)
 
     def finish(self) -> Verdict:
         """The verdict of the whole training."""

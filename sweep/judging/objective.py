@@ -40,6 +40,24 @@ def objective(
     return STABLE_CAP if math.isnan(value) else min(max(value, 0.0), STABLE_CAP)
 
 
+def own_objective(score: float, *, stable: bool, survived_rate: float = 1.0) -> float:
+    """As `objective`, of a score of the user's own: any number, of which nobody knows the scale.
+
+    A stable training is worth `1 + s / (1 + |s|)` with `s` the score, which lies in (0, 2) and keeps the order;
+    STABLE_CAP where that is not finite.
+
+    Args:
+        score: smaller is better.
+        stable: the verdict.
+        survived_rate: share of its budget that the training lived through, in [0, 1]; NaN counts as 0.
+    """
+    if not stable:
+        return STABLE_CAP + 0.1 + 0.9 * _lost_rate(survived_rate)
+    if not math.isfinite(score):
+        return STABLE_CAP
+    return 1.0 + score / (1.0 + abs(score))
+
+
 def interim(metric: Metric, *, wer: float, val_loss: float, l_const: float) -> float:
     """What a scheduler hears of an evaluation: as `objective` for a stable training; always finite.
 

@@ -17,8 +17,8 @@ from statistics import median
 
 from sweep.records import Learning, Outcome, Side, StepRecord, is_finite
 
-_NO_SIDE = (Outcome.CRASHED, Outcome.OUT_OF_MEMORY, Outcome.INFEASIBLE_DATA, Outcome.MEMORISED)
-"""Ends that larger or smaller steps have no part in."""
+_NO_SIDE = (Outcome.INFEASIBLE_DATA, Outcome.MEMORISED)
+"""Ends of a training that nothing broke off and that larger or smaller steps have no part in."""
 LEVEL_STEPS = 20
 """Losses whose median is a level."""
 PEAK_STEPS = 5
@@ -45,7 +45,7 @@ def side(outcome: Outcome, learning: Learning, steps: Sequence[StepRecord], l_co
         steps: its records.
         l_const: its zero-information loss, nats a label; NaN if unknown.
     """
-    if outcome.is_stable or outcome.is_open or outcome in _NO_SIDE:
+    if outcome.is_stable or outcome.is_open or outcome.is_broken_off or outcome in _NO_SIDE:
         return None
     if outcome.is_diverged or learning is Learning.LOST:
         return Side.TOO_HOT

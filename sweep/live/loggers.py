@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from slr_models.errors import SettingError
-from sweep.records import Outcome, TrialResult, is_finite
+from sweep.records import TrialResult, is_finite
 from sweep.redaction import redacted, without_password
 from sweep.running.job import Job, Progress
 from sweep.running.view import settings_line, trial_title
@@ -111,6 +111,7 @@ class TrialLogger:
             "train_loss": progress.train_loss,
             "val_loss": progress.val_loss,
             "wer": progress.wer,
+            "score": progress.score,
             "lr": progress.lr,
             "grad_norm": progress.grad_norm,
             "samples_per_s": progress.samples_per_s,
@@ -148,7 +149,7 @@ class TrialLogger:
             words["cause"] = result.cause
         if result.settings_changed_at_step is not None:
             words["settings_at_the_end"] = settings_line(result.settings)
-        failed = result.verdict in (Outcome.CRASHED, Outcome.OUT_OF_MEMORY)
+        failed = result.verdict.is_broken_off
         self._end(self._trials.pop(result.trial_id), result.num_steps, numbers, words, failed=failed)
 
     def close(self) -> None:

@@ -169,7 +169,7 @@ def steps_saved(result: TrialResult) -> int:
     `sweep.analysis.costs` counts them."""
     if result.verdict is Outcome.FOREGONE:
         return max(result.max_steps - result.num_steps, 0)
-    broken = result.verdict in (Outcome.CRASHED, Outcome.OUT_OF_MEMORY)
+    broken = result.verdict.is_broken_off
     if result.stop_step is None or broken:
         return 0
     ran_on = result.num_steps - result.stop_step > LATE_STEPS and not result.audited

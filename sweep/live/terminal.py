@@ -12,6 +12,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from sweep.own.program import Score
 from sweep.records import Outcome, Phase, TrialResult, few_words
 from sweep.running.job import Job, Progress
 from sweep.running.view import Outlook, settings_line
@@ -36,6 +37,7 @@ class Terminal:
         search: str,
         done: list[TrialResult],
         drawn: Collection[str] | None = None,
+        score: Score | None = None,
     ) -> None:
         """Prepares the view.
 
@@ -45,11 +47,13 @@ class Terminal:
             search: what the exploration is led by, in a few words.
             done: trials that earlier runs finished.
             drawn: of a study with a design the paths that its blocks draw; the rest is said by the cell.
+            score: what programs of the user's own are judged by.
         """
         self._console = console
         self._course = course
         self._search = search
         self._drawn = drawn
+        self._score = score
         self._phase = ""
         self._heading = ""
         self._num_planned = course.num_planned
@@ -141,12 +145,14 @@ class Terminal:
         if result.verdict is Outcome.FOREGONE:
             text.append(f" (as good as stable at step {result.num_steps} of {result.max_steps})")
         elif result.stable:
-            text.append(f", WER {result.wer:.2f}, val. loss {result.val_loss:.2f}")
+            text.append(f", {self._result(result)}")
             if result.alarm is not None:
                 text.append(f"; the alarm {result.alarm} at step {result.stop_step} was wrong")
         else:
             step = result.num_steps if result.stop_step is None else result.stop_step
-            text.append(f" at step {step} of {result.max_steps}: {result.reason}")
+            # Of a program of the user's own, how many there were to be may be unknown.
+            of = f" of {result.max_steps}" if result.max_steps > result.num_steps or self._score is None else ""
+            text.append(f" at step {step}{of}: {result.reason}")
             if result.cause is not None:
                 text.append(f"; cause: {few_words(result.cause)}")
         if math.isfinite(result.wall_s):
@@ -159,6 +165,17 @@ class Terminal:
             return settings_line(training.settings)
         drawn = {path: value for path, value in training.settings.items() if path in self._drawn}
         return f"block {training.block}: {training.cell}" + (f" ({settings_line(drawn)})" if drawn else "")
+
+    def _result(self, result: TrialResult) -> str:
+        """What a stable training came to."""
+        if self._score is None:
+            return f"WER {result.wer:.2f}, val. loss {result.val_loss:.2f}"
+        return f"{self._score.name} {number(self._score.as_reported(result.score))}"
+
+    def _cells(self, progress: Progress) -> tuple[str, str, str, str]:
+        step = f"{progress.step}" if progress.max_steps is None else f"{progress.step}/{progress.max_steps}"
+        score = f"{progress.wer:.2f}" if self._score is None else number(self._score.as_reported(progress.score))
+        return step, number(progress.train_loss), number(progress.val_loss), score
 
     def _remaining_s(self) -> float | None:
         finished = self._num_done - self._num_before
@@ -180,8 +197,7 @@ class Terminal:
             grid.add_row(Text("no stable trial yet", style="dim"))
         else:
             best = self._best
-            result = f"WER {best.wer:.2f}, val. loss {best.val_loss:.2f}"
-            grid.add_row(f"best so far: {best.trial_id} {self._what(best)}, {result}")
+            grid.add_row(f"best so far: {best.trial_id} {self._what(best)}, {self._result(best)}")
         if self._running:
             grid.add_row(self._table())
         return grid
@@ -206,10 +222,10 @@ class Terminal:
         table = Table(box=None, pad_edge=False, header_style="dim")
         table.add_column("trial", no_wrap=True)
         table.add_column("settings")
-        for column in ("step", "train loss", "val. loss", "WER"):
+        for column in ("step", "train loss", "val. loss", "WER" if self._score is None else self._score.name):
             table.add_column(column, no_wrap=True, justify="right")
         for job, progress in list(self._running.values())[:room]:
-            cells = ("starting", "", "", "") if progress is None else _cells(progress)
+            cells = ("starting", "", "", "") if progress is None else self._cells(progress)
             if job.trial_id in self._explaining:
                 cells = ("explaining", *cells[1:])
             what = Text(self._what(job), no_wrap=2 * len(self._running) > room, overflow="ellipsis")
@@ -227,12 +243,3 @@ def _kind(result: TrialResult) -> str:
     if result.stable:
         return "stable"
     return "diverged" if result.verdict.is_diverged else "open" if result.verdict.is_open else "failed"
-
-
-def _cells(progress: Progress) -> tuple[str, str, str, str]:
-    return (
-        f"{progress.step}/{progress.max_steps}",
-        number(progress.train_loss),
-        number(progress.val_loss),
-        f"{progress.wer:.2f}",
-    )

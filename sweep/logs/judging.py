@@ -113,7 +113,7 @@ def setting_of(path: Path, trace: Trace) -> Setting:
     if not rows:
         return Setting(context, config, notes=notes)
     row = rows[0]
-    crashed = row["verdict"] in (Outcome.CRASHED, Outcome.OUT_OF_MEMORY)
+    crashed = Outcome(row["verdict"]).is_broken_off
     return Setting(
         replace(context, l_const=row["l_const"], l_unif=row["l_unif"], budget_steps=int(row["max_steps"])),
         config,

@@ -271,7 +271,8 @@ class Figures:
 
     def parallel(self) -> go.Figure:
         """All trials as lines over their settings, loss, WER and outcome; drag along an axis to keep some."""
-        info = parallel_info(self._results._view.searched, self._results._view.dims)
+        view = self._results._view
+        info = parallel_info(view.searched, view.dims, view.study.score)
         if isinstance(info, NotKnown):
             raise ResultsError(f"{self._results.folder}: {info.reason}")
         return parallel_figure(info)

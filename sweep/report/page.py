@@ -49,7 +49,7 @@ def render(view: View) -> ReportPage:
         css=Markup((FOLDER / "page.css").read_text(encoding="utf-8")),
         script=Markup("".join((FOLDER / f"{name}.js").read_text(encoding="utf-8") for name in _SCRIPTS)),
         plotly=_plotly(),
-        payload=packed(figures_payload(figures)),
+        payload=packed(figures_payload(figures, is_ctc=not view.study.is_own)),
         trials_payload=packed(data["trials"]),
         courses_payload=packed(data["courses"]),
     )

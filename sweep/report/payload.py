@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from sweep.report.figures.course import EVENT_SHARE, EVENTS_MARGIN, GAP, MAX_TICKS, ROWS, layout, styles
+from sweep.report.figures.course import EVENT_SHARE, EVENTS_MARGIN, GAP, MAX_TICKS, OWN_LOSS, ROWS, layout, styles
 from sweep.report.sections.courses import SHARP
 from sweep.report.theme import MARKS, TRIAL_COLOURS, dark_swaps
 
@@ -15,12 +15,12 @@ NO_TRIALS = json.dumps({name: [] for name in ("ids", "numbers", "outcomes", "row
 NO_COURSES = "{}"
 
 
-def figures_payload(figures: Mapping[str, Any]) -> str:
+def figures_payload(figures: Mapping[str, Any], *, is_ctc: bool = True) -> str:
     """All figures by the id of their element, how courses are drawn, and the dark counterparts of colours."""
     course = {
         "rows": {name: vars(row) for name, row in ROWS.items()},
         "styles": styles(),
-        "layout": layout(),
+        "layout": layout() if is_ctc else layout(OWN_LOSS),
         "gap": GAP,
         "maxTicks": MAX_TICKS,
         "eventShare": EVENT_SHARE,

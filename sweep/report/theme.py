@@ -37,6 +37,8 @@ MARKS: dict[Outcome, Mark] = {
     Outcome.INFEASIBLE_DATA: Mark("#8a5a3c", "#c79a7c", "star"),
     Outcome.OUT_OF_MEMORY: Mark("#8a5a3c", "#c79a7c", "hexagon"),
     Outcome.CRASHED: Mark("#8a5a3c", "#c79a7c", "hourglass"),
+    Outcome.HUNG: Mark("#8a5a3c", "#c79a7c", "hexagon-open"),
+    Outcome.TIMED_OUT: Mark("#8a5a3c", "#c79a7c", "hourglass-open"),
     Outcome.PRUNED: Mark("#6f7d8c", "#93a1b0", "triangle-left-open"),
 }
 
@@ -110,6 +112,10 @@ _SVG_SHAPES = {
     "star": '<path d="m6 .8 1.4 3.6 3.8.2-3 2.4 1 3.8L6 8.7l-3.2 2.1 1-3.8-3-2.4 3.8-.2z"/>',
     "hexagon": '<path d="M3.3 1.3h5.4L11.4 6l-2.7 4.7H3.3L.6 6z"/>',
     "hourglass": '<path d="M1.5 1h9L1.5 11h9z"/>',
+    "hexagon-open": (
+        '<path d="M3.6 2h4.8L10.7 6 8.4 10H3.6L1.3 6z" fill="none" stroke="currentColor" stroke-width="1.6"/>'
+    ),
+    "hourglass-open": '<path d="M2.2 1.6h7.6L2.2 10.4h7.6z" fill="none" stroke="currentColor" stroke-width="1.5"/>',
     "pentagon": '<path d="M6 .9 11.2 4.7 9.2 10.8H2.8L.8 4.7z"/>',
     "diamond-open": '<path d="M6 1.6 10.4 6 6 10.4 1.6 6z" fill="none" stroke="currentColor" stroke-width="1.6"/>',
     "triangle-down-open": '<path d="M1.8 2h8.4L6 10z" fill="none" stroke="currentColor" stroke-width="1.6"/>',

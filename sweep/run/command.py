@@ -15,7 +15,7 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
         "--retry",
         action="append",
         default=[],
-        choices=("crashed", "out-of-memory"),
+        choices=("crashed", "out-of-memory", "hung", "timed-out"),
         help="train those again that ended so; may be given twice",
     )
     parser.add_argument(

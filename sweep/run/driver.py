@@ -22,6 +22,7 @@ from sweep.live.metrics import Metrics
 from sweep.live.prometheus import listed
 from sweep.live.terminal import Terminal
 from sweep.live.views import Views
+from sweep.own.program import Target
 from sweep.records import Outcome, Phase
 from sweep.redaction import redacted
 from sweep.run import place
@@ -30,6 +31,7 @@ from sweep.run.time_limit import TimeLimit, time_limit
 from sweep.running.cluster import cluster
 from sweep.running.continuing import as_begun, check_same_study, trials_given, with_trials
 from sweep.running.job import RunOptions
+from sweep.running.own_study import own_program, own_warnings, trained
 from sweep.running.placement import Placement
 from sweep.running.preflight import preflight
 from sweep.running.provenance import note_lanes, write_study
@@ -56,7 +58,26 @@ def run(options: argparse.Namespace, console: Console) -> int:
     check_loggers(options.loggers)
     limit = time_limit(options.time, options.started)
     _hide_passwords()
-    loaded = _load(options)
+    return run_study(_load(options), options, console, limit)
+
+
+def run_study(
+    loaded: LoadedStudy, options: argparse.Namespace, console: Console, limit: TimeLimit, function: Target | None = None
+) -> int:
+    """Runs a validated study; returns the exit code.
+
+    Args:
+        loaded: the study.
+        options: as the command line has them.
+        console: where it says what it does.
+        limit: when it is to end.
+        function: what trains, where that is a function given in Python.
+
+    Raises:
+        UserError: a mistake in what the user gave.
+        MachineError: Ray does not start on this machine.
+        OSError: results cannot be written.
+    """
     results_dir = place.results_dir(options.results, loaded.study.name)
     place.check_place(results_dir, writes=not options.dry_run)
     loaded = as_begun(loaded, results_dir)
@@ -66,23 +87,16 @@ def run(options: argparse.Namespace, console: Console) -> int:
     study = loaded.study
     if options.address is None:
         check_this_machine(study.resources, needs_gpu=not options.dry_run)
-    console.print(f"{study.name}: reading {study.data.kind} data", highlight=False)
-    if code := tuple(named_by(study)):
+    code = tuple(named_by(study))
+    dataset = None if study.is_own else _dataset(loaded, console)
+    if study.own is not None:
+        what = f"{study.name}: {trained(study.own, function)}"
+        console.print(what, highlight=False, markup=False)
+    if code:
         console.print(f"  this study runs code of {told(code)}", highlight=False, markup=False)
-    started = time.perf_counter()
-    try:
-        dataset = study.data.build()
-    except UserError as error:
-        raise UserError(f"{loaded.source.where(('data',))}: data: {error}") from error
-    console.print(
-        f"  {len(dataset.train)} training and {len(dataset.valid)} validation utterances, "
-        f"{dataset.num_features} features, {len(dataset.vocabulary) - 1} labels "
-        f"({time.perf_counter() - started:.1f} s)",
-        highlight=False,
-    )
     run_options = RunOptions(
         results_dir=results_dir.resolve(),
-        metric=study.objective,
+        metric=study.metric,
         monitor=study.monitor,
         early_stop=study.early_stop,
         foregone=study.search.foregone if isinstance(study.search, StabilitySearch) else None,
@@ -90,19 +104,23 @@ def run(options: argparse.Namespace, console: Console) -> int:
         forensics=study.forensics,
         accumulates=study.resources.out_of_memory == "accumulate",
         device="cuda" if study.resources.gpus else "cpu",
+        own=own_program(loaded, function),
     )
-    checked = preflight(loaded, dataset, run_options)
+    checked = None if dataset is None else preflight(loaded, dataset, run_options)
+    warnings = tuple(own_warnings(study)) if checked is None else checked.warnings
     carried, told_of_others = carried_over(study, results_dir)
     for line in told_of_others:
         console.print(f"  warm start from {line}", highlight=False, markup=False)
     for changed in left_open(loaded) if is_new else ():
         console.print(f"  note: {changed.note}", highlight=False, style="yellow")
-    for warning in checked.warnings:
+    for warning in warnings:
         console.print(f"  note: {warning}", highlight=False, style="yellow")
     if options.dry_run:
-        from sweep.running.plan import plan
+        from sweep.running.plan import own_plan, plan
 
-        for line in plan(loaded, dataset, run_options, is_here=options.address is None):
+        for line in (
+            own_plan(study) if dataset is None else plan(loaded, dataset, run_options, is_here=options.address is None)
+        ):
             console.print(line, highlight=False)
         return EXIT_DONE
     if study.design is not None:
@@ -110,8 +128,9 @@ def run(options: argparse.Namespace, console: Console) -> int:
 
         for line in hopeless(study):
             console.print(f"  warning: {line}", highlight=False, style="yellow")
+    num_train = 0 if dataset is None else len(dataset.train)
     session = StudySession(
-        loaded, results_dir, len(dataset.train), retry=[Outcome(name) for name in options.retry], carried=carried
+        loaded, results_dir, num_train, retry=[Outcome(name) for name in options.retry], carried=carried
     )
     for note in session.notes:
         console.print(f"  note: {note}", highlight=False, style="yellow", markup=False)
@@ -122,8 +141,9 @@ def run(options: argparse.Namespace, console: Console) -> int:
     before = _num_explored(session)
     _tell_of_lock(results_dir, console)
     with session:
-        write_study(session, dataset, checked)
-        if (problem := sign(results_dir, code)) is not None:
+        write_study(session, dataset, checked, None if study.own is None else trained(study.own, function))
+        # No cause is looked for in a program of the user's own, so nobody builds it again.
+        if (problem := sign(results_dir, () if study.is_own else code)) is not None:
             note = f"  note: the study is not signed, so that explain will ask for --trust: {problem}"
             console.print(note, highlight=False, markup=False, style="yellow")
         _tell_of_changed_claims(results_dir, console)
@@ -156,6 +176,24 @@ def run(options: argparse.Namespace, console: Console) -> int:
     return EXIT_UNFINISHED if out_of_time else EXIT_INTERRUPTED
 
 
+def _dataset(loaded: LoadedStudy, console: Console) -> Dataset:
+    """The data of our own loop."""
+    _, data = loaded.study.made
+    console.print(f"{loaded.study.name}: reading {data.kind} data", highlight=False)
+    started = time.perf_counter()
+    try:
+        dataset = data.build()
+    except UserError as error:
+        raise UserError(f"{loaded.source.where(('data',))}: data: {error}") from error
+    console.print(
+        f"  {len(dataset.train)} training and {len(dataset.valid)} validation utterances, "
+        f"{dataset.num_features} features, {len(dataset.vocabulary) - 1} labels "
+        f"({time.perf_counter() - started:.1f} s)",
+        highlight=False,
+    )
+    return dataset
+
+
 def _hide_passwords() -> None:
     """Takes passwords out of the command line as lists of processes show it, and as Ray writes it into its own."""
     shown = [redacted(argument) for argument in sys.orig_argv]
@@ -185,7 +223,7 @@ def _num_explored(session: StudySession) -> int:
 def _sweep(
     options: argparse.Namespace,
     session: StudySession,
-    dataset: Dataset,
+    dataset: Dataset | None,
     run_options: RunOptions,
     console: Console,
     limit: TimeLimit,
@@ -207,7 +245,9 @@ def _sweep(
         for warning in ray.warnings:
             console.print(f"  warning: {warning}", highlight=False, style="yellow")
         drawn = None if study.design is None else study.space.keys()
-        terminal = Terminal(console, course=session, search=_search(study), done=session.results, drawn=drawn)
+        terminal = Terminal(
+            console, course=session, search=_search(study), done=session.results, drawn=drawn, score=study.score
+        )
         try:
             others: list[ProgressView] = [*_metrics(session, console), *loggers]
             say = functools.partial(console.print, highlight=False)

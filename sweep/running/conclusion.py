@@ -36,15 +36,21 @@ def conclude(session: StudySession, loaded: LoadedStudy) -> tuple[Recommendation
     view = load_view(results_dir)
     evidence = view.evidence
     if view.claims_answer:
-        answer = recommend(evidence, study.objective, rule_of(study))
+        answer = recommend(evidence, study.metric, rule_of(study))
     else:
         answer = view.recommendation
     recipe_path, snippet_path = results_dir / "recipe.yaml", results_dir / "recipe.py"
     # A design without a confirmation compares; what it would recommend, nobody has tried with fresh seeds.
     if answer.chosen is not None and study.recommends:
-        config = loaded.trial_config(session.settings(answer.chosen.group.group)).model_dump(mode="json", by_alias=True)
-        store.write_yaml(recipe_path, recipe(answer, content, evidence.space, config))
-        store.write_text(snippet_path, snippet(config["training"], config["model"]))
+        settings = session.settings(answer.chosen.group.group)
+        if study.own is not None:
+            trial = {**content["trial"], "config": loaded.own_config(settings).values}
+            store.write_yaml(recipe_path, recipe(answer, content, evidence.space, {"trial": trial}, study.score))
+            snippet_path.unlink(missing_ok=True)
+        else:
+            config = loaded.trial_config(settings).model_dump(mode="json", by_alias=True)
+            store.write_yaml(recipe_path, recipe(answer, content, evidence.space, config))
+            store.write_text(snippet_path, snippet(config["training"], config["model"]))
     else:
         recipe_path.unlink(missing_ok=True)
         snippet_path.unlink(missing_ok=True)

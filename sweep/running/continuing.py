@@ -94,6 +94,8 @@ def _with_defaults(content: dict[str, Any]) -> dict[str, Any]:
 def essence(key: str, content: Mapping[str, Any]) -> Any:
     """The part of a section that makes results comparable."""
     value = content.get(key)
+    if key == "objective":
+        return value or "wer"
     if key == "budget" and isinstance(value, Mapping):
         return {k: v for k, v in value.items() if k not in _FREE_BUDGET_KEYS}
     if key == "search" and isinstance(value, Mapping):

@@ -105,7 +105,8 @@ def confirmations(study: Study, ledger: Ledger, every: Sequence[Leader]) -> list
     """Trainings of the leaders that may start now, in their order: seed by seed, all over the same fresh seeds."""
     if not every:
         return []
-    from sweep.analysis.answer.race import failure, next_seeds, rules, standing
+    from sweep.analysis.answer.race import next_seeds, rules, standing
+    from sweep.analysis.trials.ranking import ranking
 
     first = study.seed + FRESH_SEED_OFFSET
     asked: dict[int, int] = {}
@@ -118,8 +119,8 @@ def confirmations(study: Study, ledger: Ledger, every: Sequence[Leader]) -> list
         )
         seeds = {a.seed - first: ledger.results.get(a.trial_id) for a in asks}
         asked[place] = next(n for n in range(len(seeds) + 1) if n not in seeds)
-        told[place] = {n: _result(r, study.objective) for n, r in seeds.items() if r is not None}
-    race = rules(study, failure(study.objective, [r.l_const for r in ledger.results.values()]))
+        told[place] = {n: _result(r, study.metric) for n, r in seeds.items() if r is not None}
+    race = rules(study, ranking(study.metric, study.score).scale(table(ledger.results.values())))
     return [
         Wanted(Phase.CONFIRM, every[place].group, every[place].settings, first + n, every[place].recommended)
         for place, n in next_seeds(asked, standing(told, race), race)
@@ -128,7 +129,7 @@ def confirmations(study: Study, ledger: Ledger, every: Sequence[Leader]) -> list
 
 def _result(result: TrialResult, metric: Metric) -> float:
     """Lower is better; NaN where nobody knows."""
-    value = result.wer if metric == "wer" else result.val_loss
+    value: float = getattr(result, metric)
     return value if result.stable and math.isfinite(value) else math.nan
 
 
@@ -152,8 +153,8 @@ def _recommended(study: Study, ledger: Ledger, prior: Prior) -> Leader | None:
     from sweep.analysis.answer.safe_setting import rule_of, safe_setting
     from sweep.analysis.region.evidence import Evidence
 
-    evidence = Evidence(table(ledger.results.values()), study.searched, prior)
-    found = safe_setting(evidence, rule_of(study), study.objective)
+    evidence = Evidence(table(ledger.results.values()), study.searched, prior, study.score)
+    found = safe_setting(evidence, rule_of(study), study.metric)
     if found is None:
         return None
     # A model learns nothing from a setting that crashed, and may name it again.
@@ -181,7 +182,7 @@ def _ranking(study: Study, ledger: Ledger, prior: Prior) -> list[int]:
     from sweep.analysis.region.evidence import Evidence
 
     explored = table(r for r in ledger.results.values() if r.phase == Phase.EXPLORE)
-    answer = recommend(Evidence(explored, study.searched, prior), study.objective)
+    answer = recommend(Evidence(explored, study.searched, prior, study.score), study.metric)
     candidates = () if answer.chosen is None else (answer.chosen, *answer.alternatives)
     return [c.group.group for c in candidates]
 
@@ -209,7 +210,7 @@ def full_size_tests(study: Study, ledger: Ledger, prior: Prior = NONE) -> list[W
     from sweep.analysis.region.evidence import Evidence
     from sweep.analysis.region.transfer_fit import width_fit
 
-    evidence = Evidence(table(ledger.results.values()), study.searched, prior)
+    evidence = Evidence(table(ledger.results.values()), study.searched, prior, study.score)
     model = evidence.model
     if isinstance(model, NotKnown):
         return model
@@ -219,7 +220,7 @@ def full_size_tests(study: Study, ledger: Ledger, prior: Prior = NONE) -> list[W
     if asked:
         at = asked[0].settings
     else:
-        answer = recommend(evidence, study.objective, rule_of(study))
+        answer = recommend(evidence, study.metric, rule_of(study))
         if answer.chosen is None:
             return NotKnown("No setting is recommended that could be tried at full size.")
         at = settings_of(ledger, answer.chosen.group.group)

@@ -1,11 +1,13 @@
 """What a training is asked for, what all trainings of a study share, and where a running one stands: plain data."""
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
 from sweep.forensics.settings import ForensicsConfig
 from sweep.judging.foregone import ForegoneConfig
 from sweep.judging.monitor import MonitorConfig
+from sweep.own.program import OwnConfig, OwnProgram
 from sweep.records import Checkpoints, Metric, Phase, TrialResult
 from sweep.space import Settings
 from sweep.training.config import TrialConfig
@@ -21,9 +23,9 @@ class Job:
     seed: int
     phase: Phase
     settings: Settings
-    config: TrialConfig
-    max_steps: int
-    """Its length, in updates."""
+    config: TrialConfig | OwnConfig
+    max_steps: int | None
+    """Its length, in updates; None where a program of the user's decides it."""
     audit: bool = False
     """Whether it runs on to its end after an alarm that could be wrong, or where it is as good as stable."""
     maps: bool = False
@@ -36,6 +38,18 @@ class Job:
     """Utterances a micro-batch, where memory ran out with as many as `config` asks for."""
     told: TrialResult | None = None
     """What came of it, where an earlier run trained it and its cause alone is still to be looked for."""
+
+    @property
+    def ctc_config(self) -> TrialConfig:
+        """Of a training in our own loop."""
+        assert isinstance(self.config, TrialConfig), "a training in our own loop"
+        return self.config
+
+    @property
+    def length(self) -> int:
+        """Its length, in updates, of a training that is planned."""
+        assert self.max_steps is not None, "a training whose length is known"
+        return self.max_steps
 
 
 @dataclass(frozen=True)
@@ -55,6 +69,8 @@ class RunOptions:
     forensics: ForensicsConfig = ForensicsConfig()
     foregone: ForegoneConfig | None = None
     """When one that only maps is as good as stable; None: none is."""
+    own: OwnProgram | None = None
+    """The program that trains, where it is the user's own."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +78,7 @@ class Progress:
     """Where a running trial stands, after an evaluation."""
 
     step: int
-    max_steps: int
+    max_steps: int | None
     train_loss: float
     val_loss: float
     wer: float
@@ -71,6 +87,8 @@ class Progress:
     grad_norm: float | None = None
     """Before clipping."""
     samples_per_s: float | None = None
+    score: float = math.nan
+    """What a program of the user's is judged by, as it reported it; NaN elsewhere."""
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from slr_models.errors import MachineError
 from sweep.machine import is_of_machine, refusal
 from sweep.records import TrialResult
 from sweep.running.job import Job, TrialReport
+from sweep.running.own_trial import OwnTrial
 from sweep.running.trial import Trial, TrialRunner
 from sweep.training.stacked import compute_together, shape
 from sweep.training.train import GradientsDue
@@ -39,10 +40,17 @@ class Members:
         return all(member.is_over for member in self._members)
 
     @property
-    def only(self) -> Trial:
+    def only(self) -> Trial | OwnTrial:
         """The training of one that is by itself."""
         (member,) = self._members
         return member.trial
+
+    def abandon(self) -> bool:
+        """Ends what of the user's own still runs; whether all of it has ended."""
+        for member in self._members:
+            if isinstance(member.trial, OwnTrial):
+                member.trial.abandon()
+        return not any(isinstance(member.trial, OwnTrial) and member.trial.is_stuck for member in self._members)
 
     def advance(self) -> list[TrialReport]:
         """Goes on until there is something to tell.
@@ -74,7 +82,7 @@ class Members:
         for members in by_shape.values():
             started = time.process_time()
             try:
-                compute_together([(member.trial.training, self._due[member]) for member in members])
+                compute_together([(member.ours.training, self._due[member]) for member in members])
             except (torch.AcceleratorError, MachineError):
                 raise
             except Exception as error:
@@ -82,7 +90,7 @@ class Members:
                     raise MachineError(refusal(error)) from error
                 # Whoever is to blame, such as one whose memory ran out, meets it again by itself.
             for member in members:
-                member.trial.add_cpu_s((time.process_time() - started) / len(members))
+                member.ours.add_cpu_s((time.process_time() - started) / len(members))
         self._due.clear()
 
 
@@ -92,11 +100,17 @@ class _Member:
     def __init__(self, job: Job, runner: TrialRunner, *, alone: bool) -> None:
         self._job = job
         self._runner = runner
-        self.shape = None if alone or job.told is not None else shape(job.config)
+        self.shape = None if alone or job.told is not None else shape(job.ctc_config)
         self.trial = runner.start(job, pauses=self.shape is not None)
         self._result = job.told
         self.is_over = False
         """Whether it has told its last."""
+
+    @property
+    def ours(self) -> Trial:
+        """The training, in our own loop."""
+        assert isinstance(self.trial, Trial), "a training in our own loop"
+        return self.trial
 
     @property
     def has_ended(self) -> bool:

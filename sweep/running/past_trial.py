@@ -28,8 +28,6 @@ from sweep.study import LoadedStudy, load_stored, read_study
 from sweep.study.code import named_in
 from sweep.training.config import TrialConfig, with_micro_batch
 
-BROKEN_OFF = (Outcome.CRASHED, Outcome.OUT_OF_MEMORY)
-
 
 def explain_trial(results_dir: Path, trial: str, *, trust: bool = False) -> Path:
     """Explains a finished trial and writes evidence/<trial>/explanation.json, whose path is returned.
@@ -51,10 +49,16 @@ def explain_trial(results_dir: Path, trial: str, *, trust: bool = False) -> Path
     loaded = load_stored(results_dir / "study.yaml")
     settings = _settings(results_dir, row, loaded)
     loaded.check_stored(settings)
+    if loaded.study.is_own:
+        raise ResultsError(
+            f"{results_dir}: its trainings are programs of your own, which nobody else can take apart and run again: "
+            f"what is known of trial {trial_id} stands in the report, and what it printed in {results_dir}"
+        )
     config = with_micro_batch(loaded.trial_config(settings), _micro_batch(row))
+    _, data = loaded.study.made
     if not trust:
-        check_trusted(results_dir, loaded, named_in(loaded.study.data, config.model))
-    dataset = loaded.study.data.build()
+        check_trusted(results_dir, loaded, named_in(data, config.model))
+    dataset = data.build()
     _check_unchanged(results_dir, made, dataset)
     records = _records(results_dir, trial_id)
     if not records and int(row["num_steps"]):
@@ -93,7 +97,7 @@ def explain_result(result: TrialResult, job: Job, runner: TrialRunner) -> TrialR
         MachineError: the machine failed; the cause is still to be looked for.
     """
     options, started = runner.options, time.perf_counter()
-    config = with_micro_batch(job.config, result.micro_batch)
+    config = with_micro_batch(job.ctc_config, result.micro_batch)
     context = _context(config, result.l_const, result.l_unif, result.max_steps)
     try:
         with storing(options.results_dir):
@@ -203,7 +207,7 @@ def _with_finding(
     rules: MonitorConfig,
 ) -> Verdict:
     """The verdict with the finding that its steps lead to."""
-    if verdict.outcome in BROKEN_OFF or verdict.stable or verdict.outcome.is_open:
+    if verdict.outcome.is_broken_off or verdict.stable or verdict.outcome.is_open:
         return verdict
     monitor = StabilityMonitor(context, rules)
     observe_all(monitor, records, evals)

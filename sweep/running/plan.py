@@ -207,6 +207,24 @@ def claim_lines(study: Study, design: Paired) -> Iterator[str]:
             yield f"    {'at best' if best.possible else 'warning'}: {best.text}"
 
 
+def own_plan(study: Study) -> list[str]:
+    """The plan of a study whose trainings are programs of the user's own, in lines for a person."""
+    explore, placement = num_settings(study) * study.repeats, _placement_here(study.resources)
+    what = f"{explore // study.repeats} settings x {study.repeats} seeds"
+    if study.design is not None:
+        what = f"{study.design.blocks} blocks x {len(cells(study.design))} cells"
+    steps = study.budget.steps
+    return [
+        *(_design_lines(study, study.design) if study.design is not None else _space_lines(study)),
+        f"{explore} {'to explore' if study.design is None else 'to train'}: {what}",
+        f"{num_confirmations(study)} to confirm: {_confirmed(study)}",
+        f"steps: {'as many as the program likes' if steps is None else f'up to {steps} a trial'}",
+        *_alarm_lines(study),
+        placement.line,
+        "how long a training takes is known when the first has ended: a dry run does not run programs",
+    ]
+
+
 def hopeless(study: Study) -> Iterator[str]:
     """The claims that the design cannot support whatever comes out, a sentence each."""
     if study.design is None:

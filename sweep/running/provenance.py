@@ -2,6 +2,7 @@
 
 import datetime
 import importlib.metadata
+import math
 import platform
 import sys
 from pathlib import Path
@@ -11,6 +12,7 @@ import torch
 from slr_models.data.batch import Dataset
 from sweep import store
 from sweep.analysis.claims.stated import WITHDRAWN_KEY
+from sweep.records import NAN
 from sweep.redaction import redacted
 from sweep.running.cores import cores
 from sweep.running.preflight import Checked
@@ -18,8 +20,18 @@ from sweep.running.session import StudySession
 from sweep.study import read_study, stored
 
 
-def write_study(session: StudySession, dataset: Dataset, checked: Checked) -> None:
-    facts, results_dir = dataset.facts, session.results_dir
+def write_study(
+    session: StudySession, dataset: Dataset | None, checked: Checked | None, trains: str | None = None
+) -> None:
+    """Writes it.
+
+    Args:
+        session: the study under way.
+        dataset: all trainings'; None where programs of the user's own train, as are the facts found of it.
+        checked: what was found out before the first trial, likewise.
+        trains: what trains where that is a program of the user's, in a few words.
+    """
+    results_dir = session.results_dir
     content = stored(session.study)
     previous = read_study(results_dir).made if (results_dir / "study.yaml").exists() else {}
     content["provenance"] = {
@@ -38,6 +50,25 @@ def write_study(session: StudySession, dataset: Dataset, checked: Checked) -> No
             **_cores(),
             "gpu": torch.cuda.get_device_name(0) if torch.cuda.is_available() else None,
         },
+        **(_own_facts(session, trains) if dataset is None or checked is None else _facts(dataset, checked)),
+    }
+    if session.claims_withdrawn_after:
+        content["provenance"][WITHDRAWN_KEY] = session.claims_withdrawn_after
+    store.write_study(results_dir, content)
+
+
+def _own_facts(session: StudySession, trains: str | None) -> dict[str, object]:
+    """What is known of a program of the user's."""
+    own = session.study.own
+    l_const, l_unif = (NAN, NAN) if own is None else own.references.losses
+    known = {"l_const": l_const, "l_unif": l_unif}
+    return {"trains": trains, **{name: value for name, value in known.items() if math.isfinite(value)}}
+
+
+def _facts(dataset: Dataset, checked: Checked) -> dict[str, object]:
+    """What is known of data and model."""
+    facts = dataset.facts
+    return {
         "data": {
             "source": redacted(facts.source),
             "valid_measures": facts.valid_measures,
@@ -57,9 +88,6 @@ def write_study(session: StudySession, dataset: Dataset, checked: Checked) -> No
         "l_const": checked.l_const,
         "l_unif": checked.l_unif,
     }
-    if session.claims_withdrawn_after:
-        content["provenance"][WITHDRAWN_KEY] = session.claims_withdrawn_after
-    store.write_study(results_dir, content)
 
 
 def note_lanes(results_dir: Path, num_lanes: int) -> None:

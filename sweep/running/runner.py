@@ -30,10 +30,11 @@ from sweep.machine import failure_in, refusal
 from sweep.records import Outcome, TrialResult
 from sweep.running.cluster import Cluster, environment
 from sweep.running.job import Job, RunOptions, TrialReport
+from sweep.running.judged import crashed_result
 from sweep.running.placement import Placement, Slot
 from sweep.running.ray_scheduler import StudyScheduler, checkpoints_kept
 from sweep.running.session import StudySession
-from sweep.running.trial import crashed_result, smaller_note
+from sweep.running.trial import smaller_note
 from sweep.running.trial_actor import (
     FOOTPRINT_KEY,
     IF_PRUNED_KEY,
@@ -52,6 +53,8 @@ RAY_FOLDER = "ray"
 SHARE_KEY = "share"
 """Of a trial's configuration: what it asks Ray for."""
 
+_NOT_REUSED = "Trainable runner reuse requires reset_config"
+"""Of what Ray says where a process could not take the next training."""
 _LOW_MEMORY = "running low on memory"
 """Of what Ray says where it ended a process before the system would have."""
 
@@ -281,11 +284,15 @@ class _LedgerSearcher(Searcher):
         """
         if (refused := failure_in(said)) is not None:
             raise MachineError(refused)
+        if _NOT_REUSED in said:
+            self._session.again(job)
+            self._view.retried(job, "the program before it would not end; it begins in another process")
+            return None
         is_memory = _LOW_MEMORY in said
         if is_memory:
             self._place(self._placement.ran_out_on_host())
         if is_memory and self._options.accumulates:
-            smaller = with_smaller_micro_batch(with_micro_batch(job.config, job.micro_batch))
+            smaller = with_smaller_micro_batch(with_micro_batch(job.ctc_config, job.micro_batch))
             if smaller is not None:
                 self._session.try_smaller(job, smaller.training.batch_size)
                 self._view.retried(job, smaller_note(smaller))
@@ -363,7 +370,7 @@ class _AtProblem(Stopper):
 
 def run_trials(
     session: StudySession,
-    dataset: Dataset,
+    dataset: Dataset | None,
     options: RunOptions,
     ray: Cluster,
     placement: Placement,
@@ -375,7 +382,7 @@ def run_trials(
 
     Args:
         session: the study under way.
-        dataset: all trainings'.
+        dataset: all trainings'; None where programs of the user's own train.
         options: all trainings'.
         ray: where.
         placement: how many run there at once, and what each takes.
@@ -394,7 +401,7 @@ def run_trials(
         return True
     resources = session.study.resources
     session.lanes_changed(placement.least_trials)
-    scheduler, kept = _scheduler(session, len(dataset.train))
+    scheduler, kept = _scheduler(session, 0 if dataset is None else len(dataset.train))
     ray_trials = _RayTrials()
     searcher = _LedgerSearcher(session, options, placement, view, scheduler, ray_trials, ray.check, told)
     trainable = tune.with_parameters(
@@ -493,6 +500,9 @@ def _scheduler(session: StudySession, num_train: int) -> tuple[StudyScheduler | 
     config, loaded = session.study.scheduler, session.loaded
     if config is None:
         return None, None
+    if session.study.is_own:
+        # Their evaluations come when the program likes; those schedulers that count them are not had with it.
+        return StudyScheduler(config, loaded, 1), checkpoints_kept(config)
     first = loaded.trial_config(loaded.first_settings())
     every = eval_every_steps(first.training, num_train)
     num_evals = math.ceil(loaded.max_steps(first, num_train) / every)

@@ -26,7 +26,7 @@ from sweep import store
 from sweep.analysis.claims.stated import tested
 from sweep.analysis.trials.carried import prior_of
 from sweep.forensics import allowance
-from sweep.judging.objective import interim
+from sweep.judging.objective import interim, own_objective
 from sweep.records import NotKnown, Outcome, Phase, TrialResult
 from sweep.running.continuing import check_same_study, essence, with_record
 from sweep.running.course import (
@@ -340,7 +340,7 @@ class StudySession:
             self.study.space,
             self.study.search,
             [(setting, self._setting_result(group)) for group, setting in settings.items()],
-            objective=self.study.objective,
+            objective=self.study.metric,
             prior=self._prior,
         )
 
@@ -380,7 +380,7 @@ class StudySession:
             for one in every:
                 unknown = one.settings.keys() - searched.keys()
                 # What a model or data are made of is told of below.
-                if unknown := {path for path in unknown if path.partition(".")[0] not in ("model", "data")}:
+                if unknown := {path for path in unknown if self._loaded.study.is_own or not _is_made(path)}:
                     raise ResultsError(
                         f"{self.results_dir / LEDGER_FILE}: trial {one.trial_id} has {min(unknown)}, which this study "
                         f"does not search: restore the file from a backup, or bring back what can be with {RECOVER} "
@@ -402,7 +402,7 @@ class StudySession:
                 self._queue.append(self._ask(Wanted(Phase.EXPLORE, group, settings, seed)))
 
     def _job(self, ask: Ask) -> Job:
-        config = self._loaded.trial_config(ask.settings)
+        config = self._loaded.job_config(ask.settings)
         return Job(
             trial_id=ask.trial_id,
             number=ask.number,
@@ -411,7 +411,7 @@ class StudySession:
             phase=ask.phase,
             settings=ask.settings,
             config=config,
-            max_steps=self._loaded.max_steps(config, self._num_train),
+            max_steps=self._loaded.length(config, self._num_train),
             # A test at full size tells nothing of how often an alarm is wrong in the exploration.
             audit=ask.phase != Phase.FULL_SIZE and self.study.audit.chooses(self.study.seed, ask.number),
             maps=ask.phase == Phase.EXPLORE and self._maps(ask.group),
@@ -638,8 +638,15 @@ class StudySession:
             # The search then knows that the training was left open, and not how it went until then.
             self.notes.append(str(error))
             return {}
-        metric, l_const = self.study.objective, result.l_const
+        metric, l_const = self.study.metric, result.l_const
+        if metric == "score":
+            return {e.step: own_objective(math.nan if e.score is None else e.score, stable=True) for e in evals}
         return {e.step: interim(metric, wer=e.wer, val_loss=e.val_loss, l_const=l_const) for e in evals}
+
+
+def _is_made(path: str) -> bool:
+    """Whether a setting says what a model or data are made of."""
+    return path.partition(".")[0] in ("model", "data")
 
 
 def _json_number(value: float) -> float | None:

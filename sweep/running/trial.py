@@ -3,7 +3,6 @@
 import dataclasses
 import gc
 import itertools
-import math
 import shutil
 import time
 from collections.abc import Iterator
@@ -20,61 +19,43 @@ from sweep import store
 from sweep.analysis.failures.step_trace import observe_all
 from sweep.forensics.diagnosis import Case, free_cause, keep_traceback, may_replay, new_snapshots, replayed_cause
 from sweep.judging import ending
-from sweep.judging.detectors import RunContext
-from sweep.judging.foregone import foregone
 from sweep.judging.monitor import StabilityMonitor, is_out_of_memory
-from sweep.judging.objective import interim, margin, objective
-from sweep.judging.sides import side
 from sweep.machine import is_of_machine, refusal, storing
-from sweep.records import (
-    NAN,
-    UNMEASURED_MARGIN,
-    EvalRecord,
-    HealthSample,
-    Learning,
-    Outcome,
-    SkipReason,
-    StepRecord,
-    TrialResult,
-    Verdict,
-    is_finite,
-)
+from sweep.records import EvalRecord, HealthSample, Outcome, StepRecord, TrialResult, Verdict
 from sweep.running.job import Job, Progress, RunOptions
+from sweep.running.judged import Ending, JudgedTrial, OpenFiles
+from sweep.running.own_trial import OwnTrial
 from sweep.running.trial_records import TrialRecords
-from sweep.store import wishes
 from sweep.training.config import TrialConfig, with_micro_batch, with_smaller_micro_batch
 from sweep.training.peak_memory import peak_memory_mib, reset_peak_memory
 from sweep.training.snapshots import SnapshotRing
 from sweep.training.train import GradientsDue, Training
 from sweep.wording import first_line
 
-_LOOK_EVERY_S = 1.0
-"""How often a training looks whether somebody wants it to end."""
-
 _SAVED = "saved"
 """Name of the trial in a folder that `Trial.save` wrote, whoever it was."""
 
-_IDENTITY = ("trial_id", "seed", "max_steps", "settings")
-"""Of a job: what its checkpoint has to agree with."""
-
 _NOTHING_BROKE = (Outcome.MEMORISED, Outcome.TOO_SHORT, Outcome.UNJUDGED)
 """Ends of which no step has a cause to look for."""
-
-_Ending = tuple[Verdict, Outcome | None]
-"""A verdict, and what an audited trial would have been stopped as."""
 
 
 class TrialRunner:
     """Runs trials one after another in one process, on one shared dataset."""
 
-    def __init__(self, dataset: Dataset, options: RunOptions) -> None:
-        self.dataset = dataset
+    def __init__(self, dataset: Dataset | None, options: RunOptions) -> None:
+        self._dataset = dataset
         self.options = options
         self._floors: dict[tuple[int, ...], tuple[float, float]] = {}
 
-    def start(self, job: Job, *, pauses: bool = False) -> "Trial":
+    @property
+    def dataset(self) -> Dataset:
+        """Of trainings in our own loop."""
+        assert self._dataset is not None, "a program of the user's has its own data"
+        return self._dataset
+
+    def start(self, job: Job, *, pauses: bool = False) -> "Trial | OwnTrial":
         """Begins a trial, or goes on with it from its last checkpoint; see `Trial`."""
-        return Trial(job, self, pauses=pauses)
+        return Trial(job, self, pauses=pauses) if self.options.own is None else OwnTrial(job, self.options)
 
     def floors(self, config: TrialConfig) -> tuple[float, float]:
         """`L_const` and `L_unif` of the training split for the model's output lengths, nats a label."""
@@ -90,7 +71,7 @@ class TrialRunner:
         return self._floors[lengths]
 
 
-class Trial:
+class Trial(JudgedTrial):
     """One trial in progress.
 
     | call        | effect                                                                                 |
@@ -107,31 +88,19 @@ class Trial:
     """
 
     def __init__(self, job: Job, runner: TrialRunner, *, pauses: bool = False) -> None:
-        self.job = job
+        super().__init__(job, runner.options)
         self._pauses = pauses
         self._runner = runner
-        self._options = runner.options
-        self._config = with_micro_batch(job.config, job.micro_batch)
-        self._l_const = self._l_unif = NAN
-        self._records = TrialRecords()
-        self._files = _OpenFiles(self._options.results_dir, job.trial_id)
+        self._config = with_micro_batch(job.ctc_config, job.micro_batch)
         self._device = torch.device(self._options.device)
         self._training: Training | None = None
-        self._monitor = StabilityMonitor(self._context(has_scaler=False), self._options.monitor)
         self._stream: Iterator[StepRecord | EvalRecord | HealthSample | GradientsDue] = iter(())
         self._snapshots: SnapshotRing | None = None
         self._case: Case | None = None
         self._result: TrialResult | None = None
-        self.can_explain = False
-        self.note: str | None = None
-        """Why it began anew since the latest report, in a sentence for the user; None where it did not."""
         self._is_paused = False
         self._changed_at_step: int | None = None
-        self._foregone_step: int | None = None
-        self._spent_before = (0.0, 0.0)
-        self._look_again_at = 0.0
-        self._started = time.perf_counter()
-        self._cpu_started = self._left_at = time.process_time()
+        self._left_at = self._cpu_started
         """Its CPU time counts from the first; while others go on, from the second on, it does not."""
 
     def advance(self) -> Progress | TrialResult | GradientsDue:
@@ -182,7 +151,7 @@ class Trial:
             # Only now is the exception gone, which held what the training had in memory.
             self._begin_anew(smaller_note(smaller), smaller)
 
-    def _train_on(self) -> Progress | GradientsDue | _Ending:
+    def _train_on(self) -> Progress | GradientsDue | Ending:
         """Trains to the next evaluation, pause or to the end."""
         training = self._training or self._begin()
         for record in self._stream:
@@ -200,22 +169,13 @@ class Trial:
                 case StepRecord():
                     self._records.steps.append(record)
                     if self._is_called_off():
-                        by_hand = f"stopped by hand after step {record.step} of {self.job.max_steps}; it was not judged"
-                        return self._ended_before(Outcome.PRUNED, by_hand, record.step), None
+                        return self._stopped_by_hand(record.step)
                     alarm = self._monitor.observe(record)
                     if alarm is None:
                         self._take_snapshot(training)
                     elif (ended := self._ending_at(alarm, record)) is not None:
                         return ended
         return ending.at_end(self._monitor)
-
-    def _is_called_off(self) -> bool:
-        """Whether somebody wants it to end; looked up once a second at most."""
-        now = time.monotonic()
-        if now < self._look_again_at:
-            return False
-        self._look_again_at = now + _LOOK_EVERY_S
-        return wishes.is_called_off(self._options.results_dir, self.job.trial_id)
 
     def explain(self) -> TrialResult:
         """Replays the bad end to find its cause. A failure costs the cause, never the result."""
@@ -228,28 +188,6 @@ class Trial:
         spent = self._result.forensics_s + time.perf_counter() - started
         self._result = self._result.with_cause(cause or self._result.cause, spent)
         return self._result
-
-    def pruned(self) -> TrialResult:
-        """The row of this trial if it is ended at its latest evaluation by a scheduler, with its records written."""
-        last = self._records.evals[-1]
-        self._write_health()
-        reason = (
-            f"a scheduler ended it after step {last.step} of {self.job.max_steps}, where others had done better "
-            f"(WER {last.wer:.2f}, validation loss {last.val_loss:.2f}); it was not judged"
-        )
-        return self._row(self._ended_before(Outcome.PRUNED, reason, last.step), worth=self.worth, margin=NAN)
-
-    def _ended_before(self, outcome: Outcome, reason: str, step: int, learning: Learning = Learning.UNKNOWN) -> Verdict:
-        """The verdict on a training that was ended before its end, by none of the monitor's rules."""
-        so_far = self._monitor.end_verdict()
-        return Verdict(outcome, reason, step, learning=learning, numbers=so_far.numbers, basis=so_far.basis)
-
-    @property
-    def worth(self) -> float:
-        """What its latest evaluation is worth to a scheduler; finite, lower is better. Without one: the worst."""
-        last = self._records.evals[-1] if self._records.evals else None
-        wer, val_loss = (last.wer, last.val_loss) if last else (NAN, NAN)
-        return interim(self._options.metric, wer=wer, val_loss=val_loss, l_const=self._l_const)
 
     def save(self, directory: Path) -> None:
         """Keeps all that the rest of the trial depends on, at an evaluation."""
@@ -269,7 +207,7 @@ class Trial:
         """
         # To the CPU: random states live there, and loading moves the rest to its device.
         state = torch.load(directory / f"{_SAVED}.pt", map_location="cpu", weights_only=True)
-        self._config = with_micro_batch(self.job.config, state["micro_batch"])
+        self._config = with_micro_batch(self.job.ctc_config, state["micro_batch"])
         training = self._begin()
         own = [{k: v for k, v in group.items() if k != "params"} for group in training.optimizer.param_groups]
         self._load(training, state, directory, _SAVED)
@@ -283,29 +221,6 @@ class Trial:
         self._take_snapshot(training)
         self._stream = training.paused_records() if self._pauses else training.records()
 
-    def _ending_at(self, alarm: Verdict, record: StepRecord) -> _Ending | None:
-        """How the trial ends at this step; None if it runs on, to see whether the alarm was right."""
-        if not self._options.early_stop:
-            return None
-        if not (self.job.audit and ending.may_be_wrong(alarm)):
-            return alarm, None
-        # Once a weight is lost, the rest of the steps can show nothing more.
-        return None if record.params_finite else ending.at_end(self._monitor)
-
-    def _foregone_at(self, record: EvalRecord) -> _Ending | None:
-        """How the trial ends at this evaluation; None if it runs on."""
-        config = self._options.foregone
-        if config is None or not self.job.maps or self._foregone_step is not None or self._monitor.is_alarmed:
-            return None
-        bound = self._options.monitor.stable_below * self._l_const
-        why = foregone(config, self._records.steps, record, bound=bound, max_steps=self.job.max_steps)
-        if why is None:
-            return None
-        self._foregone_step = record.step
-        if self.job.audit or not self._options.early_stop:
-            return None
-        return self._ended_before(Outcome.FOREGONE, why, record.step, Learning.LEARNED), None
-
     @property
     def _num_steps(self) -> int:
         """Steps that were run: on a GPU a few more than were recorded, since values are read late there."""
@@ -314,7 +229,7 @@ class Trial:
 
     def _begin(self) -> Training:
         reset_peak_memory(self._device)
-        self._l_const, self._l_unif = self._runner.floors(self.job.config)
+        self._l_const, self._l_unif = self._runner.floors(self.job.ctc_config)
         training = self._resumed() or self._fresh()
         self._snapshots = new_snapshots(self._options.results_dir, self._options.forensics)
         if self._monitor.finish().stop_step is None:
@@ -330,11 +245,11 @@ class Trial:
             self._config,
             self._runner.dataset,
             seed=self.job.seed,
-            max_steps=self.job.max_steps,
+            max_steps=self.job.length,
             device=self._device,
         )
         self._records = TrialRecords()
-        self._files = _OpenFiles(self._options.results_dir, self.job.trial_id)
+        self._files = OpenFiles(self._options.results_dir, self.job.trial_id)
         self._monitor = StabilityMonitor(self._context(has_scaler=training.precision.has_scaler), self._options.monitor)
         return training
 
@@ -352,102 +267,13 @@ class Trial:
         if self._device.type == "cuda":
             torch.cuda.empty_cache()
 
-    def _context(self, *, has_scaler: bool) -> RunContext:
-        return RunContext(
-            l_const=self._l_const,
-            l_unif=self._l_unif,
-            budget_steps=self.job.max_steps,
-            has_scaler=has_scaler,
-        )
-
-    def _progress(self, last: EvalRecord) -> Progress:
-        step = self._records.steps[-1]
-        return Progress(
-            step=last.step,
-            max_steps=self.job.max_steps,
-            train_loss=self._records.end_loss(),
-            val_loss=last.val_loss,
-            wer=last.wer,
-            lr=step.lr,
-            grad_norm=step.grad_norm,
-            samples_per_s=step.num_samples / step.time_s if is_finite(step.time_s) and step.time_s > 0 else None,
-        )
-
     def _finish(self, verdict: Verdict, alarm: Outcome | None = None) -> TrialResult:
-        """The result of a trial; `alarm` is what an audited one would have been stopped as."""
-        if verdict.outcome.is_open:
-            # As one that a scheduler ended: a value to go by, and no side of the edge of stability.
-            result = self._row(verdict, worth=self.worth, margin=NAN, alarm=alarm)
-        else:
-            worth, distance = self._judged(verdict)
-            result = self._row(verdict, worth=worth, margin=distance, alarm=alarm)
-        self._write_records(self._options.results_dir, self.job.trial_id)
-        self._write_health()
+        result = super()._finish(verdict, alarm)
         return result if verdict.stable or verdict.outcome in _NOTHING_BROKE else self._with_free_cause(result, verdict)
 
-    def _judged(self, verdict: Verdict) -> tuple[float, float]:
-        """Objective and margin of a trial that ended well or badly; of one that is as good as stable, so far."""
-        records, stop_step = self._records, verdict.stop_step
-        # An unstable run that went on after its alarm is worth what it would have been worth without that.
-        survived = (self._num_steps if stop_step is None else stop_step) / self.job.max_steps
-        last = records.evals[-1] if records.evals else None
-        val_loss = last.val_loss if last else NAN
-        worth = objective(
-            self._options.metric,
-            stable=verdict.stable,
-            wer=last.wer if last else NAN,
-            val_loss=val_loss,
-            l_const=self._l_const,
-            survived_rate=survived,
-        )
-        distance = margin(
-            stable=verdict.stable,
-            stopped=stop_step is not None,
-            # Where only the training data were learned, their loss says nothing of how far that is from learning.
-            end_loss=val_loss if verdict.outcome is Outcome.MEMORISED else records.end_loss(),
-            l_const=self._l_const,
-            survived_rate=survived,
-            stable_below=self._options.monitor.stable_below,
-        )
-        if verdict.outcome is Outcome.FOREGONE:
-            # How much deeper it would have come, nobody knows.
-            distance = min(distance, -UNMEASURED_MARGIN)
-        return worth, distance
-
     def _row(self, verdict: Verdict, *, worth: float, margin: float, alarm: Outcome | None = None) -> TrialResult:
-        """The result with this verdict and what the records say."""
-        records = self._records
-        last = records.evals[-1] if records.evals else None
-        # What it would have come to in the end, nobody knows.
-        end = None if verdict.outcome is Outcome.FOREGONE else last
-        wall_s, cpu_s = self._spent()
         return dataclasses.replace(
-            _unmeasured(
-                self.job, verdict.outcome, verdict.reason, worth=worth, margin=margin, num_steps=self._num_steps
-            ),
-            numbers=verdict.numbers,
-            learning=verdict.learning,
-            side=side(verdict.outcome, verdict.learning, records.steps, self._l_const),
-            judged_with=verdict.basis.describe(),
-            audited=alarm is not None,
-            alarm=alarm,
-            foregone_step=self._foregone_step,
-            stop_step=verdict.stop_step,
-            final_train_loss=NAN if verdict.outcome is Outcome.FOREGONE else records.end_loss(),
-            val_loss=end.val_loss if end else NAN,
-            best_val_loss=min((e.val_loss for e in records.evals if not math.isnan(e.val_loss)), default=NAN),
-            wer=end.wer if end else NAN,
-            best_wer=min((e.wer for e in records.evals), default=NAN),
-            l_const=self._l_const,
-            l_unif=self._l_unif,
-            applied_update_rate=_rate(sum(r.applied for r in records.steps), len(records.steps)),
-            skipped_calibration=records.num_skipped(SkipReason.CALIBRATION),
-            skipped_nonfinite=records.num_skipped(SkipReason.NONFINITE),
-            skipped_threshold=records.num_skipped(SkipReason.THRESHOLD),
-            skipped_infeasible=records.num_skipped(SkipReason.INFEASIBLE),
-            wall_s=wall_s,
-            cpu_s=cpu_s,
-            step_time_s=records.step_time_s(),
+            super()._row(verdict, worth=worth, margin=margin, alarm=alarm),
             peak_memory_mib=self._peak_memory_mib(),
             precision_implementation=self._training.precision.implementation if self._training else "",
             settings_changed_at_step=self._changed_at_step,
@@ -470,7 +296,7 @@ class Trial:
             config=self._config,
             dataset=self._runner.dataset,
             seed=self.job.seed,
-            max_steps=self.job.max_steps,
+            max_steps=self.job.length,
             device=self._device,
             records=self._records.steps,
             health=self._records.health_records,
@@ -484,21 +310,6 @@ class Trial:
     def _take_snapshot(self, training: Training) -> None:
         if self._snapshots is not None:
             self._snapshots.offer(training)
-
-    @property
-    def _checkpoint_dir(self) -> Path:
-        return self._options.results_dir / "checkpoints" / self.job.trial_id
-
-    def _write_records(self, folder: Path, name: str) -> None:
-        with storing(folder / "steps"):
-            store.write_steps(folder, name, self._records.steps)
-        with storing(folder / "evals"):
-            store.write_evals(folder, name, self._records.evals)
-
-    def _write_health(self) -> None:
-        if self._records.health:
-            with storing(self._options.results_dir / "health"):
-                store.write_health(self._options.results_dir, self.job.trial_id, self._records.health_records)
 
     def _save(self, training: Training) -> None:
         self._files.write(self._records)
@@ -524,7 +335,7 @@ class Trial:
             if state.get("of", self._identity) != self._identity:
                 raise ResultsError(f"{path} is the checkpoint of another training")
             if state.get("micro_batch") is not None:
-                self._config = with_micro_batch(self.job.config, state["micro_batch"])
+                self._config = with_micro_batch(self.job.ctc_config, state["micro_batch"])
             training = self._fresh()
             self._load(training, state, self._options.results_dir, self.job.trial_id)
             return training
@@ -537,10 +348,6 @@ class Trial:
             what = str(error) if isinstance(error, ResultsError) else f"{path} cannot be read ({first_line(error)})"
             self._begin_anew(f"{what.partition(': delete')[0]}; it begins anew", self._config)
             return None
-
-    @property
-    def _identity(self) -> dict[str, Any]:
-        return {name: getattr(self.job, name) for name in _IDENTITY}
 
     def _state(self, training: Training) -> dict[str, Any]:
         """All but the records."""
@@ -583,35 +390,11 @@ class Trial:
     def _micro_batch(self) -> int | None:
         """Utterances a micro-batch where these had to be fewer than asked for."""
         size = self._config.training.batch_size
-        return None if size == self.job.config.training.batch_size else size
+        return None if size == self.job.ctc_config.training.batch_size else size
 
     def _peak_memory_mib(self) -> float:
         earlier = self._training.earlier_peak_memory_mib if self._training else 0.0
         return max(peak_memory_mib(self._device), earlier)
-
-    def _spent(self) -> tuple[float, float]:
-        wall_s = self._spent_before[0] + time.perf_counter() - self._started
-        return wall_s, self._spent_before[1] + time.process_time() - self._cpu_started
-
-
-class _OpenFiles:
-    """Where the steps and evaluations of a training are written as they come."""
-
-    def __init__(self, results_dir: Path, trial_id: str) -> None:
-        self._folder = results_dir
-        self._steps = store.record_stream(results_dir, "steps", trial_id)
-        self._evals = store.record_stream(results_dir, "evals", trial_id)
-
-    def write(self, records: TrialRecords) -> None:
-        """Writes what is new since the call before.
-
-        Raises:
-            MachineError: it cannot be written.
-        """
-        with storing(self._folder / "steps"):
-            self._steps.write(records.steps)
-        with storing(self._folder / "evals"):
-            self._evals.write(records.evals)
 
 
 def _keep(state: dict[str, Any], path: Path) -> None:
@@ -634,41 +417,3 @@ def smaller_note(config: TrialConfig) -> str:
     training = config.training
     parts = f"{training.accumulate} micro-batches of {training.batch_size} an update"
     return f"memory ran out; it begins anew with {parts}"
-
-
-def crashed_result(job: Job, options: RunOptions, reason: str, outcome: Outcome = Outcome.CRASHED) -> TrialResult:
-    """The result of a trial whose process died before it could tell anything."""
-    row = _unmeasured(
-        job,
-        outcome,
-        reason,
-        worth=objective(options.metric, stable=False, wer=NAN, val_loss=NAN, l_const=NAN, survived_rate=0.0),
-        margin=margin(stable=False, stopped=True, end_loss=NAN, l_const=NAN, survived_rate=0.0),
-        num_steps=0,
-    )
-    return dataclasses.replace(row, stop_step=0)
-
-
-def _unmeasured(job: Job, outcome: Outcome, reason: str, *, worth: float, margin: float, num_steps: int) -> TrialResult:
-    """What is known of every training, whatever became of it; all else is as if nobody had measured it."""
-    return TrialResult(
-        trial_id=job.trial_id,
-        number=job.number,
-        group=job.group,
-        seed=job.seed,
-        phase=job.phase,
-        block=job.block,
-        cell=job.cell,
-        settings=job.settings,
-        verdict=outcome,
-        reason=reason,
-        num_steps=num_steps,
-        max_steps=job.max_steps,
-        objective=worth,
-        margin=margin,
-        micro_batch=job.micro_batch,
-    )
-
-
-def _rate(count: int, total: int) -> float:
-    return count / total if total else NAN

@@ -18,7 +18,7 @@ from slr_models.errors import MachineError
 from sweep.records import TrialResult
 from sweep.running.job import Job, RunOptions, TrialReport
 from sweep.running.members import Members
-from sweep.running.trial import TrialRunner
+from sweep.running.trial import Trial, TrialRunner
 from sweep.running.view import trial_title, trials_title
 from sweep.training.footprint import Footprint, footprint
 
@@ -46,7 +46,7 @@ class TrialActor(tune.Trainable):
     def setup(  # type: ignore[override]  # with_parameters adds the shared objects
         self,
         config: dict[str, Any],
-        dataset: Dataset,
+        dataset: Dataset | None,
         options: RunOptions,
         num_threads: int,
         deadline: float,
@@ -104,6 +104,9 @@ class TrialActor(tune.Trainable):
         }
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
+        if not self._members.abandon():
+            # Ray then starts another process.
+            return False
         # The old trial's model goes before the new one's comes: peak memory is each trial's own, and several
         # trials share a GPU.
         del self._members
@@ -117,12 +120,19 @@ class TrialActor(tune.Trainable):
     # they outlive Ray's bookkeeping, and a trial that starts again finds them by itself.
 
     def save_checkpoint(self, checkpoint_dir: str) -> None:
-        self._members.only.save(Path(checkpoint_dir))
+        self._ours.save(Path(checkpoint_dir))
 
     def load_checkpoint(self, checkpoint: str) -> None:  # type: ignore[override]  # a folder, since one was saved
-        self._members.only.restore(Path(checkpoint))
+        self._ours.restore(Path(checkpoint))
+
+    @property
+    def _ours(self) -> Trial:
+        trial = self._members.only
+        assert isinstance(trial, Trial), "a training in our own loop"
+        return trial
 
 
-def millionths(step: int, max_steps: int) -> int:
+def millionths(step: int, max_steps: int | None) -> int:
     """How far a training has come, for TIME_KEY."""
+    assert max_steps is not None, "with a scheduler, budget.steps is asked for"
     return round(END * step / max_steps)

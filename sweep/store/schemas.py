@@ -45,6 +45,7 @@ EVAL_SCHEMA = pa.schema(
         ("blank_rate", pa.float64()),
         ("input_dependence", pa.float64()),
         ("time_s", pa.float64()),
+        ("score", pa.float64()),
     ],
     metadata={"schema_version": SCHEMA_VERSION},
 )

@@ -42,6 +42,8 @@ STREAMED: tuple[StreamedKind, ...] = ("steps", "evals")
 STREAM_SUFFIX = ".jsonl"
 RECORDS: Mapping[RecordKind, pa.Schema] = {"steps": STEP_SCHEMA, "evals": EVAL_SCHEMA, "health": HEALTH_SCHEMA}
 """What trials leave in a file of their own: the folder, and the columns."""
+_IN_EVERY = {kind: frozenset(schema.names) - {"score"} for kind, schema in RECORDS.items()}
+"""Columns that a table of any version has."""
 _REMEDY = "delete it: the report does without it"
 _CALLED = {"steps": "steps", "evals": "evaluations", "health": "health samples"}
 T = TypeVar("T")
@@ -107,12 +109,16 @@ def _records(
         if path.suffix == STREAM_SUFFIX:
             table = _read_stream(path, kind, names)
         else:
-            table = read_table(path, RECORDS[kind], _REMEDY, names, threads=threads)
+            table = read_table(path, RECORDS[kind], _REMEDY, names, needed=_IN_EVERY[kind], threads=threads)
     except (ResultsError, FileNotFoundError):
         if os.path.lexists(path) or not has_records(results_dir, kind, trial_id):
             raise
         # The training ended, or went on, at this moment: the other file has taken its place.
         return _records(results_dir, kind, trial_id, names, threads=threads)
+    for name in RECORDS[kind].names if names is None else names:
+        if name not in table.column_names:
+            # Of a version that did not have it yet.
+            table = table.append_column(RECORDS[kind].field(name), pa.nulls(len(table), RECORDS[kind].field(name).type))
     with refused(path, _REMEDY, _form(path)):
         steps = table.column("step").to_numpy() if "step" in table.column_names else np.zeros(0)
         if not (steps >= 0).all():

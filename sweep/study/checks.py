@@ -18,6 +18,7 @@ from sweep.study.design import cells
 from sweep.study.fields import field_named, is_open, specs_in
 from sweep.study.loaded import LoadedStudy
 from sweep.study.messages import may_mean, suggest
+from sweep.study.program_checks import own_path_problems, program_problems
 from sweep.study.search_checks import full_size_problems, scheduler_problems, search_problems
 from sweep.study.settings import MAX_TRIALS, Study, num_leaders
 from sweep.training.config import TrialConfig
@@ -33,11 +34,13 @@ _RESERVED = re.compile(r"(?:con|prn|aux|nul|com[0-9]|lpt[0-9])(?:\..*)?", re.IGN
 def failed_checks(loaded: LoadedStudy) -> list[SettingProblem]:
     """All that is wrong with a study whose settings have the right types, each once."""
     study = loaded.study
-    misspelled = [problem for path in study.space for problem in _unknown_path(path, ("space", path), f"space.{path}")]
+    if not study.is_own and None in (study.model, study.data):
+        return list(program_problems(loaded))
+    misspelled = [p for path in study.space for p in _wrong_path(study, path, ("space", path), f"space.{path}")]
     unknown = {str(problem.path[1]) for problem in misspelled}
     conditions = [p for p in condition_problems(study.space) if not _names_misspelled(p, study.space, unknown)]
     factors = list(_factor_problems(loaded))
-    found = [*_beside_design(study), *_budget_and_name(study), *_gpus_without_use(study)]
+    found = [*program_problems(loaded), *_beside_design(study), *_budget_and_name(study), *_gpus_without_use(study)]
     found += [*misspelled, *conditions, *factors]
     # Corners need every dimension: one that is missing may make another one valid.
     many = list(_too_many_corners(study))
@@ -45,7 +48,8 @@ def failed_checks(loaded: LoadedStudy) -> list[SettingProblem]:
     sound = not (misspelled or conditions or factors or many)
     corners = list(corner_problems(loaded)) if sound else []
     found += corners
-    found += code_problems(study)
+    if not study.is_own:
+        found += code_problems(study)
     # Dimensions and factors that lack a value, or have one that cannot be used.
     wrong = {problem.path[-1] for problem in [*conditions, *corners]}
     if study.design is not None:
@@ -70,7 +74,13 @@ def resource_problems(study: Study) -> Iterator[SettingProblem]:
 def budget_problems(study: Study) -> Iterator[SettingProblem]:
     """Why the budget cannot be spent."""
     budget = study.budget
-    if (budget.steps is None) == (budget.epochs is None):
+    if study.is_own and budget.epochs is not None:
+        yield SettingProblem(
+            ("budget", "epochs"),
+            f"budget.epochs counts passes over `data`, which trial.kind: {study.trial.kind} has not",
+            "give budget.steps, or neither where the program itself decides how long it trains",
+        )
+    elif not study.is_own and (budget.steps is None) == (budget.epochs is None):
         yield SettingProblem(("budget",), "budget needs either steps or epochs (one of the two)")
     if budget.trials > MAX_TRIALS:
         yield SettingProblem(
@@ -105,7 +115,7 @@ def _budget_and_name(study: Study) -> Iterator[SettingProblem]:
 def _gpus_without_use(study: Study) -> Iterator[SettingProblem]:
     """Several GPUs a training, of which a model can use one alone."""
     gpus = study.resources.gpus
-    if gpus != "auto" and gpus > 1 and study.model.kind != "custom":
+    if study.model is not None and gpus != "auto" and gpus > 1 and study.model.kind != "custom":
         yield SettingProblem(
             ("resources", "gpus"),
             f"resources.gpus is {gpus:g}, but a training of model.kind {study.model.kind} uses one GPU",
@@ -138,6 +148,14 @@ def _too_many_corners(study: Study) -> Iterator[SettingProblem]:
             f"space has {count} combinations of values to check, more than {MAX_CORNERS}",
             "leave values out of its longest choice, or write a range of numbers as int, uniform or loguniform",
         )
+
+
+def _wrong_path(study: Study, path: str, key: KeyPath, name: str) -> Iterator[SettingProblem]:
+    """What is wrong with the name of a setting."""
+    if study.is_own:
+        yield from own_path_problems(path, key, name)
+    else:
+        yield from _unknown_path(path, key, name)
 
 
 def _unknown_path(path: str, key: KeyPath, name: str) -> Iterator[SettingProblem]:
@@ -215,7 +233,7 @@ def _factor_problems(loaded: LoadedStudy) -> Iterator[SettingProblem]:
                 if key in told:
                     continue
                 told.add(key)
-                unknown = list(_unknown_path(path, key, f"design.factors.{factor}.{level}.{path}"))
+                unknown = list(_wrong_path(loaded.study, path, key, f"design.factors.{factor}.{level}.{path}"))
                 yield from unknown
                 if path in space and not unknown:
                     yield SettingProblem(

@@ -7,6 +7,7 @@ from slr_models.data import CustomDataConfig
 from slr_models.errors import SettingProblem
 from slr_models.models import CustomModelConfig
 from slr_models.spec import Spec
+from sweep.own.program import FunctionProgram
 from sweep.study.settings import Study
 from sweep.yaml_source import KeyPath
 
@@ -21,7 +22,11 @@ def named_in(*sections: Spec) -> tuple[str, ...]:
 
 def named_by(study: Study) -> dict[str, KeyPath]:
     """What a study can run in any of its trainings, with the first place that names it."""
-    found = [*_named(study.data, ("data",)), *_named(study.model, ("model",))]
+    if study.own is not None:
+        target = study.own.target if isinstance(study.own, FunctionProgram) else None
+        return {} if target is None else {target: ("trial", "target")}
+    model, data = study.made
+    found = [*_named(data, ("data",)), *_named(model, ("model",))]
     if MODEL_FACTORY in study.searched:
         place: KeyPath = ("space", MODEL_FACTORY) if MODEL_FACTORY in study.space else ("design", "factors")
         found += [(place, str(value)) for value in study.searched[MODEL_FACTORY].ends]

@@ -13,7 +13,7 @@ from sweep.yaml_source import KeyPath
 def problems_of(loaded: LoadedStudy, settings: Mapping[str, Scalar]) -> tuple[SettingProblem, ...]:
     """What is wrong with the configuration that settings make."""
     try:
-        loaded.trial_config(settings)
+        loaded.job_config(settings)
     except SettingError as error:
         return error.problems
     return ()

@@ -7,6 +7,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from slr_models.errors import SettingError, SettingProblem
+from sweep.own.program import OwnConfig
 from sweep.space import Scalar, Settings, contains, corner_settings, is_active, ordered
 from sweep.study.design import Cell, cells
 from sweep.study.fields import deep_copy, default_section, spec_at
@@ -26,6 +27,7 @@ class LoadedStudy:
         self.source = source
         self._searched = study.searched
         self._base = {key: source.content[key] for key in TRIAL_SECTIONS if key in source.content}
+        self._own_base = {} if study.own is None else study.own.config
 
     def trial_config(self, settings: Mapping[str, Scalar]) -> TrialConfig:
         """The configuration with the settings put in at their dotted paths.
@@ -39,6 +41,36 @@ class LoadedStudy:
         except ValidationError as error:
             raise SettingError(*map(self.source.placed, explained(error, TrialConfig, content))) from error
 
+    def own_config(self, settings: Mapping[str, Scalar]) -> OwnConfig:
+        """What a program of the user's own is given: the study's values with the settings put in.
+
+        Raises:
+            SettingError: a setting is to be a part of one that is no section.
+        """
+        values: dict[str, Any] = deep_copy(self._own_base)
+        for path, value in settings.items():
+            *sections, name = path.split(".")
+            here = values
+            for section in sections:
+                inner = here.setdefault(section, {})
+                if not isinstance(inner, dict):
+                    problem = f"space.{path} is to be a part of {section}, which is one value"
+                    raise SettingError(self.source.placed(SettingProblem(("space", path), problem)))
+                here = inner
+            if isinstance(here.get(name), dict):
+                problem = f"space.{path} is one value, but trial.config has a section of that name"
+                raise SettingError(self.source.placed(SettingProblem(("space", path), problem)))
+            here[name] = value
+        return OwnConfig(values=values)
+
+    def job_config(self, settings: Mapping[str, Scalar]) -> TrialConfig | OwnConfig:
+        """What a training depends on, whatever trains it.
+
+        Raises:
+            SettingError: a setting cannot be used.
+        """
+        return self.own_config(settings) if self.study.is_own else self.trial_config(settings)
+
     def check_stored(self, settings: Mapping[str, Scalar]) -> None:
         """Whether settings that stand in a results folder may be trained with: the folder may have come from anywhere,
         and what a model is built of can be code.
@@ -47,7 +79,7 @@ class LoadedStudy:
             SettingError: the study does not search a setting of the model, or a text is none that it offers.
         """
         for path, value in settings.items():
-            if path.partition(".")[0] == "training":
+            if path.partition(".")[0] == "training" and not self.study.is_own:
                 continue
             dimension = self._searched.get(path)
             if dimension is None or (isinstance(value, str) and not contains(dimension, value)):
@@ -86,8 +118,14 @@ class LoadedStudy:
             for path, settings in corner_settings(self.study.space) if self.study.space else [("", {})]:
                 yield path, {**settings, **cell.settings}
 
+    def length(self, config: TrialConfig | OwnConfig, num_train: int) -> int | None:
+        """As `max_steps`; None where a program of the user's own decides it."""
+        if isinstance(config, OwnConfig):
+            return self.study.budget.steps
+        return self.max_steps(config, num_train)
+
     def max_steps(self, config: TrialConfig, num_train: int) -> int:
-        """Updates of a training, for a training split of that many utterances."""
+        """Updates of a training in our own loop, for a training split of that many utterances."""
         budget = self.study.budget
         if budget.steps is not None:
             return budget.steps

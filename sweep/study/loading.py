@@ -110,6 +110,10 @@ def stored(study: Study) -> dict[str, Any]:
     content["space"] = {path: dim.model_dump(mode="json", by_alias=True) for path, dim in study.searched.items()}
     if study.design is not None:
         del content["search"], content["budget"]["trials"]
+    if not study.is_own:
+        content["objective"] = study.metric
+    else:
+        del content["model"], content["data"], content["training"]
     return content
 
 

@@ -98,6 +98,9 @@ def of_content(content: Mapping[str, Any], name: str = "study.yaml") -> StoredSt
     except ValidationError as error:
         first, *others = explained(error, Study, known)
         raise _unreadable(name, first.sentence, len(others)) from error
+    if not study.is_own and None in (study.model, study.data):
+        lacking = "model" if study.model is None else "data"
+        raise _unreadable(name, f"{lacking} is missing: it has no default", 0)
     try:
         provenance = Provenance.model_validate(made)
     except ValidationError as error:

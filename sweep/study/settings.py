@@ -12,7 +12,16 @@ from slr_models.models import ModelConfig
 from slr_models.spec import Spec
 from sweep.forensics.settings import ForensicsConfig
 from sweep.judging.monitor import MonitorConfig
-from sweep.records import Checkpoints, Metric
+from sweep.own.program import (
+    CommandProgram,
+    CtcProgram,
+    FunctionProgram,
+    Goal,
+    MetricName,
+    ProgramConfig,
+    Score,
+)
+from sweep.records import LOSS_SCORE, Checkpoints, Metric
 from sweep.search import GridSearch, SearchConfig, StabilitySearch
 from sweep.space import Space, grid_settings
 from sweep.study.claim import Claim
@@ -126,9 +135,14 @@ class Study(Spec):
     """Names the results folder."""
     description: str = ""
     """What the study is to find out; stands in the report."""
-    model: ModelConfig
-    data: DataConfig
+    trial: ProgramConfig = CtcProgram()
+    """What trains: our own loop, with `model`, `data` and `training`; or a function or a command of yours."""
+    model: ModelConfig | None = None
+    """What is trained in our own loop."""
+    data: DataConfig | None = None
+    """What it learns there."""
     training: TrainingConfig = TrainingConfig()
+    """How it learns there."""
     space: Space = Field({}, max_length=200)
     """What varies: dotted path -> dimension. Empty: one fixed setting. With a `design`: what each block draws anew; a
     results folder holds the paths of the factors here, too."""
@@ -137,8 +151,10 @@ class Study(Spec):
     claims: tuple[Claim, ...] = Field((), max_length=200)
     """What the design is to settle: each ends as supported, refuted, equivalent or undecided."""
     search: SearchConfig = StabilitySearch()
-    objective: Metric = "wer"
-    """What a stable training is judged by."""
+    objective: MetricName | Goal | None = None
+    """What a stable training is judged by. In our own loop `wer` (the default) or `val_loss`. Of a function or a
+    command, one of its results, such as {maximize: accuracy}; by default its validation loss if it reports one, else
+    its last training loss."""
     budget: Budget
     resources: Resources = Resources()
     repeats: int = Field(1, ge=1, le=1000)
@@ -163,6 +179,39 @@ class Study(Spec):
     """What each trial keeps on disk, for resuming and for later use."""
     provenance: dict[str, Any] = {}
     """Written by the tool into results; ignored when read."""
+
+    @property
+    def own(self) -> FunctionProgram | CommandProgram | None:
+        """The program of the user's that trains; None where our own loop does."""
+        return None if isinstance(self.trial, CtcProgram) else self.trial
+
+    @property
+    def is_own(self) -> bool:
+        """Whether a program of the user's trains."""
+        return self.own is not None
+
+    @property
+    def metric(self) -> Metric:
+        """What stable trainings are ranked by."""
+        if self.is_own:
+            return "score"
+        return "val_loss" if self.objective == "val_loss" else "wer"
+
+    @property
+    def score(self) -> Score | None:
+        """What trainings of the user's own are ranked by; None where our own loop trains."""
+        goal = self.objective
+        if not self.is_own:
+            return None
+        if isinstance(goal, Goal):
+            return Score(goal.maximize or goal.minimize or LOSS_SCORE, goal.maximize is not None)
+        return Score() if goal is None else Score(goal)
+
+    @property
+    def made(self) -> tuple[ModelConfig, DataConfig]:
+        """Model and data of our own loop."""
+        assert self.model is not None and self.data is not None, "validated when loaded"
+        return self.model, self.data
 
     @property
     def searched(self) -> Space:

@@ -210,9 +210,13 @@ class LateMonitor:
 
         An evaluation waits for the device anyway, so the steps before it are read now.
         """
+        self.flush()
+        self._monitor.observe_validation(step, val_loss)
+
+    def flush(self) -> None:
+        """Reads all that is under way; waits for the device."""
         for payload, read in self._reader.flush():
             self._pass_on(payload, read)
-        self._monitor.observe_validation(step, val_loss)
 
     def finish(self, crash: BaseException | None = None) -> Verdict:
         """The verdict of the whole run, with all that has been observed; waits for the device."""

@@ -17,7 +17,7 @@ from sweep.clean import main
 from sweep.records import Outcome
 from sweep.report import build_report
 from sweep.running.job import Job, RunOptions
-from sweep.running.trial import crashed_result
+from sweep.running.judged import crashed_result
 from sweep.store.ledger import Ledger
 from sweep.store.ledger_lines import Ask
 from sweep.study import load, stored

@@ -16,8 +16,8 @@ from sweep import store
 from sweep.records import EvalRecord, Outcome, StepRecord, TrialResult
 from sweep.recover import main
 from sweep.running.job import Job, RunOptions
+from sweep.running.judged import crashed_result
 from sweep.running.session import StudySession
-from sweep.running.trial import crashed_result
 from sweep.store.ledger import Ledger
 from sweep.store.ledger_lines import Ask, Tell, event_of, parsed, written
 from sweep.store.lock import FolderLock

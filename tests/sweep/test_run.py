@@ -28,8 +28,9 @@ from sweep.report.contents.view import load_view
 from sweep.run import main
 from sweep.running.conclusion import conclude, details
 from sweep.running.job import Job, Progress, RunOptions
+from sweep.running.judged import crashed_result
 from sweep.running.session import StudySession
-from sweep.running.trial import TrialRunner, crashed_result
+from sweep.running.trial import TrialRunner
 from sweep.store.ledger import Ledger
 from sweep.study import load, stored
 

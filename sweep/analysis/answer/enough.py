@@ -4,10 +4,11 @@ import math
 
 import numpy as np
 
-from sweep.analysis.answer.race import EQUAL, failure
+from sweep.analysis.answer.race import EQUAL
 from sweep.analysis.answer.safe_setting import Rule
 from sweep.analysis.region.evidence import MIN_SETTINGS, MIN_TRAININGS, Evidence
 from sweep.analysis.region.noise import noise_chances, told_apart
+from sweep.analysis.trials.ranking import VAL_LOSS, WER, score_ranking
 from sweep.boundary.encoding import edge_path
 from sweep.wording import number, plural
 
@@ -43,18 +44,22 @@ def alike_text(evidence: Evidence) -> str:
     num = len({int(group) for group in known["group"]})
     if num < MIN_SETTINGS or not known["stable"].astype(bool).all():
         return ""
-    wer, loss = (known[name].to_numpy(dtype=float) for name in ("wer", "val_loss"))
+    wer, loss, score = (known[name].to_numpy(dtype=float) for name in ("wer", "val_loss", "score"))
     by_wer = bool(np.isfinite(wer).all())
     if by_wer and wer.min() > HARDLY_BEGUN:
         return ""
-    worst = failure("val_loss", known["l_const"].dropna().astype(float))
-    spans = ([float(np.ptp(wer))] if by_wer else []) + [float(np.ptp(loss)) / worst]
+    if evidence.score is not None:
+        # How much of a score matters, nobody knows.
+        spans = [float(np.ptp(score)) / max(float(np.abs(score).max()), 1e-300)]
+    else:
+        spans = ([float(np.ptp(wer))] if by_wer else []) + [float(np.ptp(loss)) / VAL_LOSS.scale(known)]
     if not max(spans) < EQUAL:
         return ""
-    results = wer if by_wer else loss
+    results = score if evidence.score is not None else wer if by_wer else loss
     chances = noise_chances(evidence.encoding, evidence.settings, [results.tolist()])
     told = set() if chances is None else told_apart(chances[0])
-    apart = f"{100 * spans[0]:.1f} points of WER" if by_wer else f"{number(float(np.ptp(loss)), 2)} nats a label"
+    ranked_by = WER if by_wer else VAL_LOSS if evidence.score is None else score_ranking(evidence.score)
+    apart = f"{ranked_by.difference_text(float(np.ptp(results)))} {ranked_by.difference_unit}"
     beyond = (
         "no searched setting matters beyond noise"
         if chances is not None and not told

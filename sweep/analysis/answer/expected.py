@@ -18,7 +18,7 @@ MAX_RESULTS = 400
 
 
 class ExpectedResults:
-    """The final WER or validation loss (nats a label) of stable trainings over a space.
+    """The final WER, validation loss (nats a label) or score of stable trainings over a space.
 
     The validation loss stands in where the WER of a stable trial is missing.
     """
@@ -28,12 +28,13 @@ class ExpectedResults:
         known = telling(trials)
         # What the others would have come to, nobody knows.
         stable = finished(known[known["stable"].astype(bool)])
-        by_wer = metric == "wer" and bool(np.isfinite(stable["wer"].astype(float)).all())
-        results = stable["wer" if by_wer else "val_loss"].astype(float)
+        if metric == "wer" and not np.isfinite(stable["wer"].astype(float)).all():
+            metric = "val_loss"
+        results = stable[metric].astype(float)
         stable = stable[np.isfinite(results)].iloc[:: 1 + len(stable) // MAX_RESULTS]
         results = results[stable.index]
-        l_const = common_value(trials, "l_const")
-        if by_wer:
+        l_const = common_value(trials, "l_const") if metric == "val_loss" else np.nan
+        if metric == "wer":
             self._failed = 1.0
         else:
             self._failed = l_const if np.isfinite(l_const) else float(results.max()) if len(results) else 0.0
@@ -43,7 +44,8 @@ class ExpectedResults:
             settings = settings_of(stable, encoding.space)
             self._model = ResultModel(encoding, settings, results.tolist())
             # A trend that goes on beyond what was tried promises more than anybody saw.
-            self._best = max(float(self._model.predict(settings)[0].min()), 0.0)
+            least = 0.0 if results.min() >= 0 else -np.inf
+            self._best = max(float(self._model.predict(settings)[0].min()), least)
 
     @property
     def known(self) -> bool:

@@ -8,14 +8,13 @@ out in at most LEVEL / 2 of all races. `benchmarks/search/race.py` says how ofte
 """
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
 import numpy as np
 from scipy.stats import t
 
-from sweep.records import Metric
 from sweep.study import Study, num_leaders
 
 LEVEL = 0.05
@@ -39,7 +38,7 @@ class Rules:
     max_trainings: int
     """Of all leaders together."""
     failure: float
-    """What a complete failure counts: a WER of 1, or the loss of learning nothing, nats a label."""
+    """What a complete failure counts, as `Measure.scale` has it."""
 
     @property
     def max_rounds(self) -> int:
@@ -51,13 +50,6 @@ class Rules:
     def level(self) -> float:
         """Chance that one interval misses the true difference."""
         return LEVEL / ((self.max_rounds - self.seeds + 1) * max(self.num_leaders - 1, 1))
-
-
-def failure(metric: Metric, l_consts: Iterable[float]) -> float:
-    """What a complete failure counts; of losses the largest one, since trainings may differ in their data; never 0."""
-    if metric == "wer":
-        return 1.0
-    return max((value for value in l_consts if math.isfinite(value)), default=0.0) or 1.0
 
 
 def rules(study: Study, failure: float) -> Rules:

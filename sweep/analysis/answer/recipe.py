@@ -7,6 +7,7 @@ from typing import Any
 
 from sweep.analysis.answer.recommend import Recommendation, result_text
 from sweep.analysis.trials.tried import as_searched
+from sweep.own.program import Score
 from sweep.space import Space
 
 
@@ -15,6 +16,7 @@ def recipe(
     study: Mapping[str, Any],
     space: Space,
     sections: Mapping[str, Any] | None = None,
+    score: Score | None = None,
 ) -> dict[str, Any]:
     """A study without a search: the recommended settings at their dotted paths, one trial, with the evidence.
 
@@ -24,7 +26,9 @@ def recipe(
         space: what it searched.
         sections: `model`, `data` and `training` exactly as the recommended trials had them. Without them
             the settings are put into the study's own sections; where a setting changes a `kind` there, the
-            other fields of that kind fall back to their defaults, and the evidence carries a caution.
+            other fields of that kind fall back to their defaults, and the evidence carries a caution. Of a program
+            of the user's own, `trial`.
+        score: what such programs are ranked by.
 
     Raises:
         ValueError: nothing is recommended.
@@ -53,7 +57,7 @@ def recipe(
     evidence: dict[str, Any] = {
         "study": study["name"],
         "status": recommendation.status,
-        "result": result_text(group),
+        "result": result_text(group, score),
         "seeds_stable": f"{group.stable.count} of {group.stable.total}",
         "fresh_seeds_stable": f"{group.fresh.count} of {group.fresh.total}",
         "trials": list(group.trial_ids),

@@ -2,7 +2,7 @@
 
 import math
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -11,7 +11,7 @@ import pandas as pd
 from sweep.analysis.answer.enough import HARDLY_BEGUN, alike_text, too_few_text
 from sweep.analysis.answer.expected import ExpectedResults
 from sweep.analysis.answer.neighbours import NUM_NEAREST, Neighbourhood, neighbourhoods
-from sweep.analysis.answer.race import failure, rules
+from sweep.analysis.answer.race import rules
 from sweep.analysis.answer.runner_up import runner_up_text
 from sweep.analysis.answer.safe_setting import Rule, SafeSetting, judge, keeps_rule
 from sweep.analysis.answer.unsafe import Caution, claims, common_failure
@@ -20,8 +20,10 @@ from sweep.analysis.trials.columns import common_value
 from sweep.analysis.trials.dimensions import Dimension
 from sweep.analysis.trials.groups import SettingGroup
 from sweep.analysis.trials.outcomes import judged, open_ends_text
+from sweep.analysis.trials.ranking import VAL_LOSS, WER, Ranking, ranking
 from sweep.analysis.trials.tried import as_searched
 from sweep.boundary.model import MarginModel
+from sweep.own.program import Score
 from sweep.records import Metric, NotKnown, Outcome
 from sweep.space import Settings
 from sweep.study import Study
@@ -43,6 +45,8 @@ _ADVICE = {
     Outcome.INFEASIBLE_DATA: "Targets are longer than the model's output: check the data and the stride.",
     Outcome.OUT_OF_MEMORY: "Lower the batch size or the model's width.",
     Outcome.CRASHED: "The cause lies in the code or the data, not in the settings: read the reason below.",
+    Outcome.HUNG: "The command stopped writing: read what it printed in files/, or raise trial.silence_s.",
+    Outcome.TIMED_OUT: "Raise trial.timeout_s, or let the command do less.",
     Outcome.BLANK_COLLAPSE: "Nothing was learned. Check the data, or train for more steps.",
     Outcome.STALLED: "Nothing was learned. Raise the learning rates or steps, or check the data.",
     Outcome.SKIP_STARVED: "Hardly any update was applied. Loosen the rule that skips batches.",
@@ -129,14 +133,16 @@ def recommend(
     stable = [g for g in every if not _only_memorises(g, known)]
     if not stable:
         return _nothing(evidence.trials, known, avoid, num_memorising=len(every), num_foregone=foregone)
-    by_wer = metric == "wer" and all(g.wer is not None for g in stable)
+    by = ranking(metric, evidence.score)
+    if by is WER and not all(g.wer is not None for g in stable):
+        by = VAL_LOSS
     around = neighbourhoods(stable, groups, dims)
     judgements = _Judgements(evidence, metric, safety, stable)
-    scores = judgements.scores or {g.group: _score(g, around[g.group], known, by_wer) for g in stable}
+    scores = judgements.scores or {g.group: _score(g, around[g.group], known, by) for g in stable}
     nothing_failed = len(every) == len(groups)
     for group in stable:
         if group.confirmed and (nothing_failed or judgements.is_safe(group)):
-            scores[group.group] = _measured(group, by_wer)
+            scores[group.group] = _measured(group, by)
     ranked = sorted(
         (Candidate(g, around[g.group], scores[g.group]) for g in stable),
         key=lambda c: (
@@ -147,27 +153,26 @@ def recommend(
             c.group.group,
         ),
     )
-    if by_wer:
+    if by is WER:
         ranked = _of_equals(ranked, judgements.is_safe)
     num_confirmed = sum(c.group.confirmed for c in ranked)
     ranked[0] = replace(ranked[0], group=ranked[0].group.picked_from(max(num_confirmed, 1)))
     chosen = ranked[0]
     safe = judgements.of(chosen.group)
-    expected = _expected(chosen.group, by_wer, num_confirmed)
+    expected = _expected(chosen.group, by, num_confirmed)
     runner_up = ""
     if study is not None and len(ranked) > 1:
-        by: Metric = "wer" if by_wer else "val_loss"
-        race = rules(study, failure(by, known["l_const"].dropna().astype(float)))
+        race = rules(study, by.scale(known))
         is_safer = judgements.is_safe(chosen.group) and not judgements.is_safe(ranked[1].group)
         runner_up = runner_up_text(chosen.group, ranked[1].group, evidence.names, by, race, is_safer=is_safer)
     return Recommendation(
         status="confirmed" if chosen.group.confirmed else "unconfirmed",
-        headline=_headline(chosen, evidence.names, unsafe=safe is not None and not safe.meets),
+        headline=_headline(chosen, evidence, unsafe=safe is not None and not safe.meets),
         chosen=chosen,
         alternatives=tuple(ranked[1:]),
         num_candidates=len(ranked),
         sureness=tuple(_sureness(chosen, expected)),
-        method=_method(len(groups), ranked, judgements.num_safe, by_wer, len(dims)),
+        method=_method(len(groups), ranked, judgements.num_safe, by, len(dims)),
         avoid=avoid,
         memorises=bool(_memorising(chosen.group, known)),
         notes=(*_notes(chosen, groups, dims, known), *_open_notes(chosen, evidence.trials)),
@@ -229,19 +234,16 @@ class _Judgements:
         return {path: value for path, value in typed.items() if value is not None}
 
 
-def _measured(group: SettingGroup, by_wer: bool) -> float:
-    measure = group.wer if by_wer else group.val_loss
-    return math.inf if measure is None else measure.mean
+def _measured(group: SettingGroup, by: Ranking) -> float:
+    found = group.measured(by.metric)
+    return math.inf if found is None else found.mean
 
 
-def _score(group: SettingGroup, around: Neighbourhood, trials: pd.DataFrame, by_wer: bool) -> float:
-    measure = group.wer if by_wer else group.val_loss
-    if measure is None:
+def _score(group: SettingGroup, around: Neighbourhood, trials: pd.DataFrame, by: Ranking) -> float:
+    found = group.measured(by.metric)
+    if found is None:
         return math.inf
-    failed = 1.0 if by_wer else common_value(trials, "l_const")
-    if math.isnan(failed):
-        failed = float(trials.loc[trials["stable"].astype(bool), "val_loss"].max())
-    return (1 - around.risk) * measure.mean + around.risk * max(failed, measure.mean)
+    return (1 - around.risk) * found.mean + around.risk * max(by.failure(trials), found.mean)
 
 
 def _of_equals(ranked: list[Candidate], is_safe: Callable[[SettingGroup], bool]) -> list[Candidate]:
@@ -265,10 +267,11 @@ def _of_equals(ranked: list[Candidate], is_safe: Callable[[SettingGroup], bool])
     return [best, *(c for c in ranked if c is not best)]
 
 
-def _headline(chosen: Candidate, names: Mapping[str, str], *, unsafe: bool) -> str:
+def _headline(chosen: Candidate, evidence: Evidence, *, unsafe: bool) -> str:
     group = chosen.group
-    setting = setting_text(group.setting, names)
-    result = f": {result_text(group)}" if group.wer or group.val_loss else ""
+    setting = setting_text(group.setting, evidence.names)
+    is_known = group.wer or group.val_loss or group.score
+    result = f": {result_text(group, evidence.score)}" if is_known else ""
     if group.confirmed:
         fresh = f"{group.fresh.count} of {plural(group.fresh.total, 'fresh seed')}"
         use = "Best found, but the safety rule is not met:" if unsafe else "Use"
@@ -276,8 +279,11 @@ def _headline(chosen: Candidate, names: Mapping[str, str], *, unsafe: bool) -> s
     return f"Best so far, not confirmed with fresh seeds: {setting}{result}."
 
 
-def result_text(group: SettingGroup) -> str:
-    """`WER 42 %` or, where no WER is known, `validation loss 1.3 nats a label`."""
+def result_text(group: SettingGroup, score: Score | None = None) -> str:
+    """`WER 42 %` or, where no WER is known, `validation loss 1.3 nats a label`; of trainings of the user's own their
+    score: `accuracy 0.97`."""
+    if score is not None and group.score is not None:
+        return f"{score.name} {number(score.as_reported(group.score.mean))}"
     if group.wer is not None:
         return f"WER {percent(group.wer.mean)}"
     if group.val_loss is not None:
@@ -285,19 +291,18 @@ def result_text(group: SettingGroup) -> str:
     return "no validation result"
 
 
-def _expected(group: SettingGroup, by_wer: bool, num_confirmed: int) -> str:
-    spread = group.wer if by_wer else group.val_loss
+def _expected(group: SettingGroup, by: Ranking, num_confirmed: int) -> str:
+    spread = group.measured(by.metric)
     if not group.fresh.total or spread is None or spread.num < 2:
         return ""
-    name = "WER" if by_wer else "validation loss"
-    texts = [
-        percent(value, 1) if by_wer else number(value)
-        for value in (spread.mean, spread.low, spread.high, spread.ci_low, spread.ci_high)
-    ]
-    unit = "" if by_wer else " nats a label"
+    low, high, ci = spread.low, spread.high, (spread.ci_low, spread.ci_high)
+    if by.is_maximized:
+        low, high, ci = high, low, (ci[1], ci[0])
+    texts = [by.text(value, 1 if by is WER else None) for value in (spread.mean, low, high, *ci)]
+    unit = f" {by.unit}" if by.unit else ""
     picked = f", corrected for the choice among {num_confirmed} confirmed settings" if num_confirmed > 1 else ""
     return (
-        f"Over the {spread.num} fresh seeds alone the {name} is {texts[0]}{unit} on average "
+        f"Over the {spread.num} fresh seeds alone the {by.name} is {texts[0]}{unit} on average "
         f"({texts[1]} to {texts[2]}); the 95 % interval of its mean is {texts[3]} to {texts[4]}{picked}."
     )
 
@@ -328,9 +333,8 @@ def _sureness(chosen: Candidate, expected: str) -> list[str]:
     return lines
 
 
-def _method(num_groups: int, ranked: list[Candidate], num_safe: int | None, by_wer: bool, num_dims: int) -> str:
+def _method(num_groups: int, ranked: list[Candidate], num_safe: int | None, by: Ranking, num_dims: int) -> str:
     num_stable, confirmed = len(ranked), sum(c.group.confirmed for c in ranked)
-    measure, failure = ("final WER", "a WER of 100 %") if by_wer else ("final validation loss", "learning nothing")
     parts = [
         f"{num_stable} of {plural(num_groups, 'tried setting')} were stable in every seed."
         if num_groups > 1
@@ -343,7 +347,10 @@ def _method(num_groups: int, ranked: list[Candidate], num_safe: int | None, by_w
         keep, come = ("keeps", "comes") if num_safe == 1 else ("keep", "come")
         first = f", and of equals {'it' if num_safe == 1 else 'these'} {come} first." if num_safe else "."
         parts.append(f"{num_safe or 'None'} of them {keep} the safety rule{first}")
-    parts.append(f"They are ranked by the mean {measure} they would have if an unstable training counted as {failure}:")
+    parts.append(
+        f"They are ranked by the mean final {by.name} they would have if an unstable training counted as "
+        f"{by.failure_text}:"
+    )
     if num_safe is None:
         parts.append(
             "the chance of that is estimated from the setting's own seeds and from its tried neighbours, weighted by "
@@ -394,7 +401,7 @@ def _notes(
     elif loss is not None and loss.mean > UNFINISHED * l_const:
         notes.append(
             f"It is learning but far from done: its validation loss is {percent(loss.mean / l_const)} of the loss of "
-            "learning nothing. Train it for longer before you judge its WER."
+            "learning nothing. Train it for longer before you judge its result."
         )
     wer = chosen.group.wer
     if wer is not None and wer.mean > HARDLY_BEGUN:
@@ -434,8 +441,9 @@ def _memorising(group: SettingGroup, trials: pd.DataFrame) -> str:
     if not (end > TURNED_UP * lowest and train < lowest):
         return ""
     relative = f", {percent(end / l_const)} of the loss of learning nothing" if l_const > 0 else ""
+    unit = "" if group.score is not None else " nats a label"
     return (
-        f"It memorises its training data: the training loss fell to {number(train)} nats a label, but the validation "
+        f"It memorises its training data: the training loss fell to {number(train)}{unit}, but the validation "
         f"loss ended at {number(end)}{relative}, after {number(lowest)} at its lowest. Longer training does not help: "
         "take more data, augmentation, regularisation or a smaller model, or stop where the validation loss is lowest."
     )

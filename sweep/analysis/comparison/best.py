@@ -27,7 +27,7 @@ _NAMES: Mapping[Metric, str] = {"wer": "WER", "val_loss": "validation loss, nats
 def recommended(run: StudyRun) -> Recommendation:
     """What a study recommends; nothing where its claims are its answer."""
     evidence = run.evidence if run.study.recommends else run.evidence.nothing()
-    return recommend(evidence, run.study.objective, safety_rule(run.stored))
+    return recommend(evidence, run.study.metric, safety_rule(run.stored))
 
 
 def best_facts(a: StudyRun, b: StudyRun, first: Recommendation, second: Recommendation) -> Iterator[Told]:
@@ -57,7 +57,7 @@ def best_change(
     """
     if first.chosen is None and second.chosen is None:
         return None
-    metric: Metric = "wer" if "wer" in (a.study.objective, b.study.objective) else "val_loss"
+    metric: Metric = "wer" if "wer" in (a.study.metric, b.study.metric) else "val_loss"
     subject = f"{_NAMES[metric]} of the recommended setting"
     if first.chosen is None or second.chosen is None:
         return Incomparable(subject, f"{'A' if first.chosen is None else 'B'} recommends no setting")

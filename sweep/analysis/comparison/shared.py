@@ -40,7 +40,7 @@ class StudyRun:
     @cached_property
     def evidence(self) -> Evidence:
         """The trials with what was searched."""
-        return Evidence(self.trials, self.study.searched)
+        return Evidence(self.trials, self.study.searched, score=self.study.score)
 
     @property
     def space(self) -> Space:

@@ -57,7 +57,7 @@ def stopped_early(trials: pd.DataFrame) -> pd.DataFrame:
     Crashes are no stops, and neither are those of trials that ran on after an alarm, whose verdict is that of the
     alarm: they came further than a stop lets them, and not to an end that would make them audited.
     """
-    broken = trials["verdict"].isin([Outcome.CRASHED.value, Outcome.OUT_OF_MEMORY.value])
+    broken = trials["verdict"].isin([o.value for o in Outcome if o.is_broken_off])
     ran_on = (trials["num_steps"] - trials["stop_step"]).astype(float) > LATE_STEPS
     broken |= ran_on & ~trials["audited"].fillna(False).astype(bool)
     return trials[trials["stop_step"].notna() & (trials["num_steps"] < trials["max_steps"]) & ~broken]

@@ -173,12 +173,15 @@ def parts_text(found: Parts, how_evaluated: str) -> str:
 
 
 def how_evaluated(study: Study, num_valid: int | None) -> str:
-    """How often a training of the study was evaluated, and on how much: `every 50 steps, all 120 utterances`.
+    """How often a training of the study was evaluated, and on how much: `every 50 steps, all 120 utterances`; empty
+    where that is a matter of the user's program.
 
     Args:
         study: what of its training is searched is left out.
         num_valid: utterances of the validation split; None if unknown.
     """
+    if study.is_own:
+        return ""
     every, subset = study.training.eval_every_steps, study.training.eval_subset
     is_all = subset is None or (num_valid is not None and subset >= num_valid)
     words = {

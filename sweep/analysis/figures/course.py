@@ -21,7 +21,7 @@ MAX_TRACES = 20_000
 """Trials whose course is kept at most."""
 
 STEP_COLUMNS = ("step", "loss", "grad_norm", "loss_scale", "skip_reason")
-EVAL_COLUMNS = ("step", "val_loss", "wer")
+EVAL_COLUMNS = ("step", "val_loss", "wer", "score")
 """What a course is made of."""
 
 Floats = npt.NDArray[np.float64]
@@ -52,6 +52,8 @@ class CourseRows:
     eval_step: Ints
     val_loss: Floats
     wer: Floats
+    score: Floats
+    """Of trainings of the user's own; smaller is better."""
 
 
 def points_kept(num_trials: int) -> int:
@@ -83,6 +85,7 @@ def trace(trial_id: str, steps: Columns, evals: Columns | None, max_points: int 
         eval_step=np.empty(0, np.int64) if evals is None else evals["step"][evaluated].astype(np.int64),
         val_loss=np.empty(0) if evals is None else _finite(evals["val_loss"][evaluated]),
         wer=np.empty(0) if evals is None else _finite(evals["wer"][evaluated]),
+        score=np.empty(0) if evals is None else _finite(evals["score"][evaluated]),
     )
 
 

@@ -10,6 +10,7 @@ import pandas as pd
 from sweep.analysis.trials.columns import common_value, finite_or_nan, levels_of
 from sweep.analysis.trials.dimensions import Dimension, plain
 from sweep.analysis.trials.outcomes import at_level, finished, mapped
+from sweep.own.program import Score
 from sweep.records import Outcome, Phase
 
 LEARNED = 0.95
@@ -35,7 +36,7 @@ class LrPoint:
     val_loss: float
     """Nats a label; NaN where the trial has no finite value."""
     wer: float
-    """NaN where the trial has no value."""
+    """NaN where the trial has no value; of the user's own trainings: their score, as it was reported."""
     reason: str
     lost: bool
     """Whether there is no meaningful end value: it diverged, none was measured, or it is above LOST_ABOVE."""
@@ -64,6 +65,18 @@ class LrInfo:
     """Best loss of a predictor that ignores its input, nats a label; NaN if not known for all."""
     l_unif: float
     """Loss of a uniform output, nats a label; NaN if unknown or not the same for all."""
+    score: Score | None = None
+    """What trainings of the user's own are ranked by: it then stands in the place of the WER, as it was reported."""
+
+    @property
+    def loss_name(self) -> str:
+        """What the upper part shows."""
+        return "validation loss" if self.score is None else "loss"
+
+    @property
+    def result_name(self) -> str:
+        """What the lower part shows."""
+        return "WER" if self.score is None else self.score.name
 
 
 @dataclass(frozen=True)
@@ -93,7 +106,9 @@ class LrSensitivity:
     without a WER counts as 1, one above as 1."""
 
 
-def lr_sensitivity(trials: pd.DataFrame, lr: Dimension, panel: Dimension | None) -> tuple[LrSensitivity, ...]:
+def lr_sensitivity(
+    trials: pd.DataFrame, lr: Dimension, panel: Dimension | None, score: Score | None = None
+) -> tuple[LrSensitivity, ...]:
     """`E over LR in [low, high] of min(loss(LR), L_unif) - best loss`, one a level with judged trials.
 
     loss(LR) is the mean final validation loss in each of LR_BINS equal stretches of the searched range, first over
@@ -103,20 +118,23 @@ def lr_sensitivity(trials: pd.DataFrame, lr: Dimension, panel: Dimension | None)
     finite counts as L_unif. After Wortsman et al. 2023 (arXiv 2309.14322), whose runs differ in the learning rate
     alone.
     """
-    seen = finished(mapped(trials))
+    seen = with_results(finished(mapped(trials)), score)
     seen = seen[seen["phase"] != Phase.FULL_SIZE]
     known = seen[seen[lr.path].notna()] if lr.path in seen else seen.iloc[0:0]
     levels = levels_of(panel, known) if panel else [None]
     parts = [(level, at_level(known, panel.path, level) if panel else known) for level in levels]
     l_const, l_unif = common_value(trials, "l_const"), common_value(trials, "l_unif")
-    return tuple(_sensitivity(level, part, lr, l_const, l_unif) for level, part in parts if len(part))
+    has_wer = score is None
+    return tuple(_sensitivity(level, p, lr, l_const, l_unif, has_wer=has_wer) for level, p in parts if len(p))
 
 
-def _sensitivity(level: Any, part: pd.DataFrame, lr: Dimension, l_const: float, l_unif: float) -> LrSensitivity:
+def _sensitivity(
+    level: Any, part: pd.DataFrame, lr: Dimension, l_const: float, l_unif: float, *, has_wer: bool
+) -> LrSensitivity:
     loss = part["val_loss"].astype(float).replace([np.inf, -np.inf], np.nan).fillna(l_unif).clip(upper=l_unif)
     places = np.array([lr.scale(float(v)) for v in part[lr.path]], dtype=float)
     bins = np.clip((places * LR_BINS).astype(int), 0, LR_BINS - 1)
-    wer = part["wer"].astype(float).fillna(1.0).clip(upper=1.0)
+    wer = part["wer"].astype(float).fillna(1.0).clip(upper=1.0) if has_wer else part["wer"].astype(float)
     settings = pd.DataFrame(
         {"bin": bins, "group": part["group"].to_numpy(), "loss": loss.to_numpy(), "wer": wer.to_numpy()}
     )
@@ -157,9 +175,9 @@ def _at_place(lr: Dimension, place: float) -> float:
     return lr.low * (lr.high / lr.low) ** place if lr.log else lr.low + place * (lr.high - lr.low)
 
 
-def lr_info(trials: pd.DataFrame, lr: Dimension, panel: Dimension | None) -> LrInfo:
+def lr_info(trials: pd.DataFrame, lr: Dimension, panel: Dimension | None, score: Score | None = None) -> LrInfo:
     """Collects one point a trial that has a learning rate, and was not ended where it was as good as stable."""
-    num_all, trials = len(trials), finished(trials)
+    num_all, trials = len(trials), with_results(finished(trials), score)
     known = trials[trials[lr.path].notna()] if lr.path in trials else trials.iloc[0:0]
     l_unif = common_value(trials, "l_unif")
     if panel is None:
@@ -174,7 +192,18 @@ def lr_info(trials: pd.DataFrame, lr: Dimension, panel: Dimension | None) -> LrI
         num_foregone=num_all - len(trials),
         l_const=common_value(trials, "l_const"),
         l_unif=l_unif,
+        score=score,
     )
+
+
+def with_results(trials: pd.DataFrame, score: Score | None) -> pd.DataFrame:
+    """The trials with what the figures show as their loss and as their WER: of the user's own, their validation loss or
+    else their last training loss, and their score as it was reported."""
+    if score is None:
+        return trials
+    loss = trials["val_loss"].astype(float)
+    loss = loss.where(loss.notna(), trials["final_train_loss"].astype(float))
+    return trials.assign(val_loss=loss, wer=trials["score"].astype(float) * (-1 if score.is_maximized else 1))
 
 
 def _points(trials: pd.DataFrame, lr: Dimension, l_unif: float) -> tuple[LrPoint, ...]:

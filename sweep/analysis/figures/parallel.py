@@ -8,10 +8,11 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 
-from sweep.analysis.figures.learning_rate import LOST_ABOVE
+from sweep.analysis.figures.learning_rate import LOST_ABOVE, with_results
 from sweep.analysis.trials.columns import common_value
 from sweep.analysis.trials.dimensions import Dimension, plain
 from sweep.analysis.trials.outcomes import OUTCOME_ORDER, judged, share
+from sweep.own.program import Score
 from sweep.records import NotKnown, Outcome
 from sweep.wording import number, percent, value_text
 
@@ -40,6 +41,8 @@ class ParallelAxis:
     """What a line below the range means: the setting was inactive; None where there is none."""
     above: str | None = None
     """What a line above the range means: no such value, or too high a one; None where there is none."""
+    is_share: bool = False
+    """Whether its numbers are told as percentages."""
 
 
 @dataclass(frozen=True)
@@ -65,12 +68,15 @@ class ParallelInfo:
     """Of which the lines are a part, where there are more than MAX_LINES."""
 
 
-def parallel_info(trials: pd.DataFrame, dims: Sequence[Dimension]) -> ParallelInfo | NotKnown:
-    """The lines of these trials."""
+def parallel_info(
+    trials: pd.DataFrame, dims: Sequence[Dimension], score: Score | None = None
+) -> ParallelInfo | NotKnown:
+    """The lines of these trials; `score`: what those of the user's own are ranked by."""
     if trials.empty:
         return NotKnown("No trial has finished yet.")
     if not dims:
         return NotKnown("The study searches no setting.")
+    trials = with_results(trials, score)
     chosen = _sample(trials)
     l_unif = common_value(trials, "l_unif")
     # Diverged losses have no place on the axis.
@@ -82,15 +88,9 @@ def parallel_info(trials: pd.DataFrame, dims: Sequence[Dimension]) -> ParallelIn
     wer = trials["wer"].astype(float)
     columns: list[tuple[ParallelAxis, pd.Series[float]]] = [_of_setting(trials, dim) for dim in dims]
     foregone = bool((trials["verdict"] == Outcome.FOREGONE.value).any())
-    columns.append(_of_loss(loss, lost, "no final loss" if foregone else "diverged or failed"))
-    columns.append(
-        (
-            ParallelAxis(
-                "WER", "number", False, 0.0, max([1.0, *wer[np.isfinite(wer)]]), (), None, _if_any(wer, "none")
-            ),
-            wer.where(np.isfinite(wer), math.inf),
-        )
-    )
+    loss_name = "val. loss (nats/label)" if score is None else "loss"
+    columns.append(_of_loss(loss, lost, "no final loss" if foregone else "diverged or failed", loss_name))
+    columns.append(_of_result(wer, score))
     seen = [o for o in OUTCOME_ORDER if (trials["verdict"] == o.value).any()]
     order = {o.value: float(i) for i, o in enumerate(seen)}
     levels = tuple(o.value for o in seen)
@@ -102,7 +102,7 @@ def parallel_info(trials: pd.DataFrame, dims: Sequence[Dimension]) -> ParallelIn
     values = np.array([series.to_numpy(dtype=float) for _, series in columns]).T
     return ParallelInfo(
         tuple(axis for axis, _ in columns),
-        tuple(_line(trials.iloc[i].to_dict(), values[i], dims) for i in rows),
+        tuple(_line(trials.iloc[i].to_dict(), values[i], dims, score) for i in rows),
         len(trials),
     )
 
@@ -140,13 +140,23 @@ def _of_setting(trials: pd.DataFrame, dim: Dimension) -> tuple[ParallelAxis, "pd
 
 
 def _of_loss(
-    loss: "pd.Series[float]", lost: "pd.Series[bool]", without: str
+    loss: "pd.Series[float]", lost: "pd.Series[bool]", without: str, name: str
 ) -> tuple[ParallelAxis, "pd.Series[float]"]:
     ends = loss[~lost].clip(lower=_LOSS_FLOOR)
     low, high = (float(ends.min()), float(ends.max())) if len(ends) else (1.0, 10.0)
     above = without if lost.any() else None
-    axis = ParallelAxis("val. loss (nats/label)", "number", True, low * 0.95, high * 1.05, (), None, above)
+    axis = ParallelAxis(name, "number", True, low * 0.95, high * 1.05, (), None, above)
     return axis, loss.clip(lower=_LOSS_FLOOR).where(~lost, math.inf)
+
+
+def _of_result(wer: "pd.Series[float]", score: Score | None) -> tuple[ParallelAxis, "pd.Series[float]"]:
+    known = wer[np.isfinite(wer)]
+    low, high = 0.0, max([1.0, *known])
+    if score is not None:
+        low, high = (float(known.min()), float(known.max())) if len(known) else (0.0, 1.0)
+    name = "WER" if score is None else score.name
+    axis = ParallelAxis(name, "number", False, low, high, (), None, _if_any(wer, "none"), is_share=score is None)
+    return axis, wer.where(np.isfinite(wer), math.inf)
 
 
 def _if_any(values: "pd.Series[float]", text: str) -> str | None:
@@ -154,11 +164,17 @@ def _if_any(values: "pd.Series[float]", text: str) -> str | None:
 
 
 def _line(
-    row: dict[Any, Any], values: "np.ndarray[Any, np.dtype[np.float64]]", dims: Sequence[Dimension]
+    row: dict[Any, Any],
+    values: "np.ndarray[Any, np.dtype[np.float64]]",
+    dims: Sequence[Dimension],
+    score: Score | None,
 ) -> ParallelLine:
     setting = ", ".join(f"{dim.name} {value_text(plain(row.get(dim.path)))}" for dim in dims)
     loss, wer = (plain(row[name]) for name in ("val_loss", "wer"))
-    result = f"val. loss {number(math.nan if loss is None else loss)}, WER {percent(math.nan if wer is None else wer)}"
+    loss, wer = (math.nan if value is None else value for value in (loss, wer))
+    result = f"val. loss {number(loss)}, WER {percent(wer)}"
+    if score is not None:
+        result = f"loss {number(loss)}, {score.name} {number(wer)}"
     text = f"Trial {int(row['number'])}: {row['verdict']}. {setting}; {result}"
     return ParallelLine(str(row["trial_id"]), Outcome(row["verdict"]), tuple(values.tolist()), text)
 

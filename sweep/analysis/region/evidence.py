@@ -16,6 +16,7 @@ from sweep.boundary.encoding import Encoding, edge_path
 from sweep.boundary.model import MIN_ROWS, MarginModel
 from sweep.boundary.prior import NONE, Prior
 from sweep.boundary.thinning import informative
+from sweep.own.program import Score
 from sweep.records import UNMEASURED_MARGIN, NotKnown, Side
 from sweep.space import Settings, Space
 from sweep.wording import plural
@@ -60,9 +61,12 @@ class Evidence:
     prior: Prior = NONE
     """Trainings of other studies, from which the map learns as well."""
 
+    score: Score | None = None
+    """What trainings of the user's own are ranked by."""
+
     def nothing(self) -> "Evidence":
         """The same space before any trial: of a study whose answer is its claims, nothing is recommended."""
-        return Evidence(self.trials.iloc[:0], self.space)
+        return Evidence(self.trials.iloc[:0], self.space, score=self.score)
 
     @cached_property
     def dims(self) -> tuple[Dimension, ...]:

@@ -13,7 +13,7 @@ from sweep.records import Learning, Numbers, Outcome
 from sweep.wording import plural
 
 _BROKEN = (Outcome.DIVERGED_NONFINITE, Outcome.SCALER_COLLAPSE)
-_NOBODY_KNOWS = (Outcome.CRASHED, Outcome.OUT_OF_MEMORY)
+_NOBODY_KNOWS = tuple(o for o in Outcome if o.is_broken_off)
 _LEARNING = {
     Outcome.STABLE: Learning.LEARNED,
     Outcome.SPIKY_RECOVERING: Learning.LEARNED,

@@ -49,6 +49,8 @@ class SettingGroup:
     outcomes: dict[Outcome, int]
     wer: Spread | None
     """Final WER: over the fresh seeds where there are any, else over all seeds; None where unknown."""
+    score: Spread | None
+    """Of trainings of the user's own: their final score, smaller is better; the same seeds as `wer`."""
     val_loss: Spread | None
     """Final validation loss, nats a label; the same seeds as `wer`."""
     applied: Spread | None
@@ -80,8 +82,15 @@ class SettingGroup:
         """
         if num == 1 or not self.fresh.total:
             return self
-        wer, val_loss = (spread(self.fresh_results[name].values(), 1 - 0.05 / num) for name in ("wer", "val_loss"))
-        return replace(self, wer=wer, val_loss=val_loss)
+        wer, val_loss, score = (
+            spread(self.fresh_results[name].values(), 1 - 0.05 / num) for name in ("wer", "val_loss", "score")
+        )
+        return replace(self, wer=wer, val_loss=val_loss, score=score)
+
+    def measured(self, metric: Metric) -> Spread | None:
+        """What it came to, as the metric has it."""
+        found: Spread | None = getattr(self, metric)
+        return found
 
 
 def setting_groups(trials: pd.DataFrame, dims: Sequence[Dimension]) -> list[SettingGroup]:
@@ -104,6 +113,7 @@ def _setting_group(group: int, rows: Sequence[Mapping[Any, Any]], dims: Sequence
         fresh=share(row["stable"] for row in fresh),
         outcomes={o: counts[o.value] for o in Outcome if counts[o.value]},
         wer=spread(row["wer"] for row in measured),
+        score=spread(row["score"] for row in measured),
         val_loss=spread(row["val_loss"] for row in measured),
         applied=spread(row["applied_update_rate"] for row in measured),
         best_trial_id=str(min(rows, key=_worth)["trial_id"]),
@@ -135,7 +145,9 @@ def spread(values: Iterable[float | None], level: float = 0.95) -> Spread | None
 
 
 def mean_interval(values: npt.NDArray[np.floating[Any]], level: float = 0.95) -> tuple[float, float]:
-    """The two-sided interval of the mean of some seeds' values, which cannot be negative; NaN for fewer than two.
+    """The two-sided interval of the mean of some seeds' values; NaN for fewer than two.
+
+    Where none is negative, neither is it: an error rate or a loss cannot be.
 
     From BOOTSTRAP_FROM values on: percentile bootstrap, seed 0. Below that Student's t: resampling three values cannot
     show what a fourth may be like. Of 4,000 simulated samples of three, the bootstrap's interval held the true mean
@@ -150,4 +162,5 @@ def mean_interval(values: npt.NDArray[np.floating[Any]], level: float = 0.95) ->
         found = bootstrap((values,), np.mean, confidence_level=level, method="percentile", n_resamples=4999, rng=rng)
         return float(found.confidence_interval.low), float(found.confidence_interval.high)
     reach = float(t.ppf((1 + level) / 2, len(values) - 1) * values.std(ddof=1) / math.sqrt(len(values)))
-    return max(float(values.mean()) - reach, 0.0), float(values.mean()) + reach
+    least = 0.0 if values.min() >= 0 else -math.inf
+    return max(float(values.mean()) - reach, least), float(values.mean()) + reach

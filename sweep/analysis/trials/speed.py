@@ -7,7 +7,10 @@ from sweep.study import Study
 
 
 def samples_per_s(trials: pd.DataFrame, study: Study) -> pd.Series:
-    """Training samples a second of each trial, from the median time of its steps; NaN where none was timed."""
+    """Training samples a second of each trial, from the median time of its steps; NaN where none was timed, or how
+    many a step takes is a matter of the user's program."""
+    if study.is_own:
+        return pd.Series(np.nan, index=trials.index)
     training = study.training
     batch_size = _setting(trials, "training.batch_size", training.batch_size)
     return (

@@ -13,7 +13,7 @@ from sweep.boundary.encoding import axis
 from sweep.records import Outcome, Phase
 from sweep.space import Choice, Dimension, Grid, Integer, Scalar, Settings, Space, contains
 
-_SILENT = (Outcome.CRASHED.value, Outcome.OUT_OF_MEMORY.value, Outcome.INFEASIBLE_DATA.value)
+_SILENT = tuple(o.value for o in Outcome if o.is_broken_off or o is Outcome.INFEASIBLE_DATA)
 """Ends that say nothing about how stable a setting is."""
 
 _ROUNDING = 0.01

@@ -39,6 +39,7 @@ from sweep.analysis.trials.carried import prior_of, warm_start_of
 from sweep.analysis.trials.dimensions import Dimension
 from sweep.analysis.trials.groups import SettingGroup, setting_groups
 from sweep.analysis.trials.outcomes import OutcomeCounts, failed, judged, mapped, outcome_counts
+from sweep.analysis.trials.tried import as_searched
 from sweep.forensics.health_alerts import health_warnings
 from sweep.records import Explanation, NotKnown, Outcome, Phase
 from sweep.report.contents.failures import Failures, failures
@@ -49,9 +50,11 @@ from sweep.report.contents.transfer import Transfer, transfer
 from sweep.search import Nsga2Search
 from sweep.store.prior import NOTHING, CarriedOver
 from sweep.study.design import num_trainings
+from sweep.study.loaded import LoadedStudy
 from sweep.study.reading import Provenance, StoredStudy
 from sweep.study.settings import Study
 from sweep.training.config import TrainingConfig
+from sweep.yaml_source import YamlSource
 
 MAX_TIMED = 300
 """Trials whose steps and evaluations are timed: reading a file of each takes milliseconds."""
@@ -117,7 +120,7 @@ class View:
     @cached_property
     def evidence(self) -> Evidence:
         """What all answers rest on."""
-        return Evidence(self.trials, self.study.searched, prior_of(self._carried))
+        return Evidence(self.trials, self.study.searched, prior_of(self._carried), self.study.score)
 
     @cached_property
     def _carried(self) -> CarriedOver:
@@ -198,7 +201,7 @@ class View:
         """Of a study whose answer is its claims: none."""
         return recommend(
             self.evidence.nothing() if self.claims_answer else self.evidence,
-            self.study.objective,
+            self.study.metric,
             safety_rule(self.stored),
             self.study,
         )
@@ -222,7 +225,13 @@ class View:
         known = self.source.files.recipe()
         if known is not None and _trials_of(known[1]) == list(chosen.group.trial_ids):
             return known[0]
-        return yaml_source.dump(recipe(self.recommendation, self.stored.content, self.evidence.space))
+        content, space, sections = self.stored.content, self.evidence.space, None
+        if self.study.own is not None:
+            typed = {path: as_searched(value, space[path]) for path, value in self.recommendation.setting.items()}
+            given = {path: value for path, value in typed.items() if value is not None}
+            loaded = LoadedStudy(self.study, YamlSource("study.yaml", dict(content), {}))
+            sections = {"trial": {**content["trial"], "config": loaded.own_config(given).values}}
+        return yaml_source.dump(recipe(self.recommendation, content, space, sections, self.study.score))
 
     @cached_property
     def snippet(self) -> str | None:
@@ -251,7 +260,7 @@ class View:
         lr = self.evidence.lr
         if lr is None:
             return NotKnown("This study does not search the learning rate, so there is nothing to plot against it.")
-        info = lr_info(self.searched, lr, self.panel)
+        info = lr_info(self.searched, lr, self.panel, self.study.score)
         return dataclasses.replace(
             info,
             l_const=_known_or(info.l_const, self.provenance.l_const),
@@ -262,7 +271,7 @@ class View:
     def lr_sensitivity(self) -> tuple[LrSensitivity, ...]:
         """What the choice of the learning rate costs, by level."""
         lr = self.evidence.lr
-        return lr_sensitivity(self.searched, lr, self.panel) if lr else ()
+        return lr_sensitivity(self.searched, lr, self.panel, self.study.score) if lr else ()
 
     @cached_property
     def region(self) -> Region | NotKnown:
@@ -317,7 +326,7 @@ class View:
         search = self.study.search
         if not isinstance(search, Nsga2Search):
             return ()
-        return pareto_front(self.evidence, self.study.objective, search.cost)
+        return pareto_front(self.evidence, self.study.metric, search.cost)
 
     @cached_property
     def costs(self) -> Costs:

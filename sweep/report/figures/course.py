@@ -14,6 +14,7 @@ import numpy as np
 import plotly.graph_objects as go
 
 from sweep.analysis.figures.course import CourseRows
+from sweep.own.program import Score
 from sweep.records import Outcome
 from sweep.report.figures.panel import axis_style, base_layout, log_axis, widened
 from sweep.report.theme import MARKS, TRIAL_COLOURS, light
@@ -67,11 +68,21 @@ class Course:
     """The norm that gradients are clipped to; None where it is not known or not finite."""
     l_const: float | None
     """The loss of learning nothing, nats a label."""
+    score: Score | None = None
+    """What trainings of the user's own are ranked by."""
 
     @cached_property
     def has_norm(self) -> bool:
         """Whether any gradient norm is known."""
         return bool(np.isfinite(self.trace.grad_norm).any())
+
+    @property
+    def results(self) -> list[str]:
+        """What each evaluation came to besides its loss, as it follows that in a text; empty where nothing is known."""
+        if self.score is None:
+            return ["" if math.isnan(v) else f", WER {percent(v, 1)}" for v in self.trace.wer.tolist()]
+        name, turned = self.score.name, self.score.as_reported
+        return ["" if math.isnan(v) else f", {name} {number(turned(v))}" for v in self.trace.score.tolist()]
 
     @property
     def levels(self) -> Iterator[tuple[Row, float, str]]:
@@ -98,7 +109,7 @@ class Course:
         ]
 
 
-def layout() -> dict[str, Any]:
+def layout(loss_title: str = ROWS["loss"].title) -> dict[str, Any]:
     """The figure's layout with all its rows, before their domains, heights and events are known."""
     style = axis_style()
 
@@ -109,13 +120,15 @@ def layout() -> dict[str, Any]:
         **base_layout(height=0),
         "margin": {"l": 66, "r": 14, "t": 22, "b": 46},
         "xaxis": titled("training step"),
-        "yaxis": titled(ROWS["loss"].title),
+        "yaxis": titled(loss_title),
         "yaxis2": titled(ROWS["norm"].title),
         "yaxis3": titled(ROWS["scale"].title),
         "yaxis4": {**style, "tickfont": {"size": 11}, "showgrid": False, "showline": False, "ticks": ""},
     }
 
 
+OWN_LOSS = "loss"
+"""What its axis is called where programs of the user's own train, in whatever unit."""
 EVENTS_MARGIN = 146
 """Room for the names of the events, in pixels."""
 
@@ -150,6 +163,8 @@ def styles() -> dict[str, dict[str, Any]]:
 def course_figure(*courses: Course) -> go.Figure:
     """The figure of one trial, or of several in one; what was never recorded has no row."""
     several, drawn = len(courses) > 1, layout()
+    if any(course.score is not None for course in courses):
+        drawn = layout(OWN_LOSS)
     events = [(c, name) for c in courses for name in c.trace.events]
     present = {
         "loss": True,
@@ -204,9 +219,8 @@ def _curves(course: Course, colour: str | None, first_event: int) -> list[dict[s
     if len(one.eval_step):
         name = f"{called}validation loss"
         found = {**kinds["evaluation"], **_curve(one.eval_step, one.val_loss, name, "y")}
-        wer = ["n/a" if math.isnan(v) else percent(v, 1) for v in one.wer.tolist()]
-        hover = f"step %{{x}}: %{{y:.4g}}, WER %{{customdata}}<extra>{name}</extra>"
-        data.append({**found, "customdata": wer, "hovertemplate": hover})
+        hover = f"step %{{x}}: %{{y:.4g}}%{{customdata}}<extra>{name}</extra>"
+        data.append({**found, "customdata": course.results, "hovertemplate": hover})
     if course.has_norm:
         data.append({**kinds["norm"], **_curve(one.step, one.grad_norm, f"{called}gradient norm", "y2")})
     if len(one.scale):

@@ -29,10 +29,11 @@ def learning_rate_panels(info: LrInfo, sensitivity: Sequence[LrSensitivity] = ()
     losses = [max(p.val_loss, LOSS_FLOOR) for p in points if not p.lost]
     lines = [v for v in (info.l_const, info.l_unif) if math.isfinite(v)]
     y_range = widened([*losses, *lines], log=True)
-    wer_top = max([1.0, *(p.wer for p in points if math.isfinite(p.wer))]) * 1.06
+    known = [p.wer for p in points if math.isfinite(p.wer) and not (p.lost and info.score is not None)]
+    results = (0.0, max([1.0, *known]) * 1.06) if info.score is None else _around(known)
     curves = {value_text(one.level): one.curve for one in sensitivity}
     return [
-        _panel(info, panel, x_range, y_range, wer_top, curves.get(value_text(panel.level), ())) for panel in info.panels
+        _panel(info, panel, x_range, y_range, results, curves.get(value_text(panel.level), ())) for panel in info.panels
     ]
 
 
@@ -41,7 +42,7 @@ def _panel(
     panel: LrPanel,
     x_range: tuple[float, float],
     y_range: tuple[float, float],
-    wer_top: float,
+    results: tuple[float, float],
     curve: Sequence[tuple[float, float, float]],
 ) -> Panel:
     title = "" if info.panel_name is None else f"{info.panel_name} {value_text(panel.level)}"
@@ -57,14 +58,14 @@ def _panel(
             **style,
             **log_axis(*y_range),
             "domain": [0.42, 0.88],
-            "title": {**style["title"], "text": "val. loss (nats/label)"},
+            "title": {**style["title"], "text": "val. loss (nats/label)" if info.score is None else "loss"},
         },
         yaxis2={
             **style,
             "domain": [0.0, 0.36],
-            "range": [0, wer_top],
-            "tickformat": ".0%",
-            "title": {**style["title"], "text": "WER"},
+            "range": list(results),
+            **({"tickformat": ".0%"} if info.score is None else {}),
+            "title": {**style["title"], "text": info.result_name},
         },
         yaxis3={
             **style,
@@ -92,26 +93,32 @@ def _panel(
         )
     _reference_line(figure, info.l_const, "learned nothing (L_const)", "top")
     _reference_line(figure, info.l_unif, "uniform output (L_unif)", "bottom")
-    for axis, heights, unit in (("y", [p[1] for p in curve], ".3g"), ("y2", [p[2] for p in curve], ".0%")):
+    for axis, heights, unit in (
+        ("y", [p[1] for p in curve], ".3g"),
+        ("y2", [p[2] for p in curve], ".0%" if info.score is None else ".3g"),
+    ):
         if len(curve) > 1:
             figure.add_trace(_curve([p[0] for p in curve], heights, axis, unit))
     for outcome in Outcome:
         mine = [p for p in panel.points if p.outcome is outcome]
-        _add(figure, outcome, [p for p in mine if not p.lost], "y", lambda p: max(p.val_loss, LOSS_FLOOR))
+        _add(info, figure, outcome, [p for p in mine if not p.lost], "y", lambda p: max(p.val_loss, LOSS_FLOOR))
         _add(
+            info,
             figure,
             outcome,
             [p for p in mine if not p.lost and math.isfinite(p.wer)],
             "y2",
             lambda p: p.wer,
         )
-        _add(figure, outcome, [p for p in mine if p.lost], "y3", lambda p: 0.45 * (p.number % 3 - 1))
+        _add(info, figure, outcome, [p for p in mine if p.lost], "y3", lambda p: 0.45 * (p.number % 3 - 1))
     # An axis without marks is drawn too: an empty band says that nothing was lost.
     for axis in ("y", "y2", "y3"):
         figure.add_trace(go.Scatter(x=[], y=[], xaxis="x", yaxis=axis, mode="markers", hoverinfo="skip"))
     num_lost = sum(p.lost for p in panel.points)
     summary = f"{plural(len(panel.points), 'trial')}, {num_lost} of them diverged or failed"
-    return Panel(title, f"Validation loss and WER against the {info.lr_name}: {summary}.", figure)
+    return Panel(
+        title, f"{info.loss_name.capitalize()} and {info.result_name} against the {info.lr_name}: {summary}.", figure
+    )
 
 
 def _curve(rates: Sequence[float], heights: Sequence[float], axis: str, unit: str) -> go.Scatter:
@@ -153,7 +160,9 @@ def _reference_line(figure: go.Figure, value: float, label: str, anchor: str) ->
     )
 
 
-def _add(figure: go.Figure, outcome: Outcome, points: Sequence[LrPoint], axis: str, height: object) -> None:
+def _add(
+    info: LrInfo, figure: go.Figure, outcome: Outcome, points: Sequence[LrPoint], axis: str, height: object
+) -> None:
     if not points:
         return
     mark = MARKS[outcome]
@@ -168,14 +177,27 @@ def _add(figure: go.Figure, outcome: Outcome, points: Sequence[LrPoint], axis: s
             cliponaxis=axis != "y2",
             marker={"color": mark.light, "symbol": mark.symbol, "size": 9, "opacity": 0.85},
             customdata=column(p.trial_id for p in points),
-            hovertext=column(_hover(p) for p in points),
+            hovertext=column(_hover(info, p) for p in points),
             hoverinfo="text",
             name=outcome.value,
         )
     )
 
 
-def _hover(point: LrPoint) -> str:
+def _around(values: Sequence[float]) -> tuple[float, float]:
+    """The range of an axis that shows these."""
+    low, high = (min(values), max(values)) if values else (0.0, 1.0)
+    edge = 0.06 * (high - low) or 0.06 * abs(high) or 1.0
+    return low - edge, high + edge
+
+
+def _hover(info: LrInfo, point: LrPoint) -> str:
+    if info.score is not None:
+        return (
+            f"Trial {point.number}, seed {point.seed}: {point.outcome.value}<br>"
+            f"{info.lr_name} {number(point.lr)}<br>"
+            f"loss {number(point.val_loss)}, {info.score.name} {number(point.wer)}"
+        )
     return (
         f"Trial {point.number}, seed {point.seed}: {point.outcome.value}<br>"
         f"learning rate {number(point.lr)}<br>"

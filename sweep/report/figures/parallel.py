@@ -160,7 +160,7 @@ def _split(ticks: list[tuple[float, str]]) -> list[tuple[float, str]]:
 def _ticks(axis: ParallelAxis) -> list[tuple[float, str]]:
     if axis.kind == "category":
         return [((i + 0.5) / len(axis.levels), level) for i, level in enumerate(axis.levels)]
-    text = percent if axis.name == "WER" else functools.partial(number, digits=2)
+    text = percent if axis.is_share else functools.partial(number, digits=2)
     if axis.high <= axis.low:
         return [(0.5, text(axis.low))]
     return FigureAxis(axis.low, axis.high, axis.log).ticks(text, 5)

@@ -1,5 +1,6 @@
 """The answer, and the best results for their cost: what the sections hold, and their texts."""
 
+import functools
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,7 +11,8 @@ from markupsafe import escape
 from sweep.analysis.answer.pareto import ParetoRow
 from sweep.analysis.answer.recommend import result_text
 from sweep.analysis.trials.groups import BOOTSTRAP_FROM, Spread
-from sweep.records import Cost, NotKnown
+from sweep.analysis.trials.ranking import VAL_LOSS, WER, ranking, score_ranking
+from sweep.records import LOSS_SCORE, Cost, NotKnown
 from sweep.report.contents.view import View
 from sweep.report.sections.claims import claim_cards, headline
 from sweep.report.sections.facts import exploration_ended, tiles
@@ -73,7 +75,8 @@ def answer_content(view: View) -> Content:
             "lowest_at": lowest_at(view),
             "recipe": escape(view.recipe_yaml or ""),
             "setting_text": lambda setting: setting_text(setting, view.names),
-            "result_text": result_text,
+            "result_text": functools.partial(result_text, score=view.study.score),
+            "is_runnable": view.study.own is None or getattr(view.study.own, "target", "") is not None,
             "num_alternatives": NUM_ALTERNATIVES,
         }
     )
@@ -137,11 +140,17 @@ def results(view: View) -> list[Line]:
         return []
     group = chosen.group
     lines: list[Line] = []
+    score = view.study.score
+    if score is not None and group.score is not None:
+        by = score_ranking(score)
+        low, high = sorted(by.as_reported(end) for end in (group.score.ci_low, group.score.ci_high))
+        detail = f"{number(low)} to {number(high)}" if math.isfinite(low) and math.isfinite(high) else ""
+        lines.append((score.name, by.text(group.score.mean), detail))
     if group.wer is not None:
         lines.append(("WER", percent(group.wer.mean, 1), _interval(group.wer, percent)))
-    if group.val_loss is not None:
-        detail = _interval(group.val_loss, number)
-        lines.append(("validation loss", number(group.val_loss.mean), f"nats/label{', ' if detail else ''}{detail}"))
+    if group.val_loss is not None and (score is None or score.name not in (LOSS_SCORE, VAL_LOSS.metric)):
+        detail, unit = _interval(group.val_loss, number), "nats/label" if score is None else ""
+        lines.append(("validation loss", number(group.val_loss.mean), ", ".join(filter(None, (unit, detail)))))
     if group.applied is not None:
         lines.append(("updates applied", percent(group.applied.mean, 1), ""))
     return lines
@@ -180,7 +189,10 @@ def results_from(view: View) -> str:
     kind = f"bootstrap from {BOOTSTRAP_FROM} seeds on, Student's t below"
     if (num := view.recommendation.num_picked_from) > 1:
         kind += f"; Bonferroni for the choice among {num}"
-    known = any(spread and math.isfinite(spread.ci_low) for spread in (chosen.group.wer, chosen.group.val_loss))
+    known = any(
+        spread and math.isfinite(spread.ci_low)
+        for spread in (chosen.group.wer, chosen.group.val_loss, chosen.group.score)
+    )
     interval = f"; with the 95 % interval of the mean ({kind})" if known else ""
     return f"Means over {seeds}{by}{interval}."
 
@@ -190,10 +202,11 @@ def front(view: View) -> Front | None:
     if not view.front:
         return None
     assert isinstance(view.study.search, Nsga2Search), "no other search looks at cost"
-    by_loss = view.study.objective == "val_loss"
+    by = ranking(view.study.metric, view.study.score)
+    name = f"{by.name[:1].upper()}{by.name[1:]}"
     return Front(
         rows=view.front,
-        result_name="Validation loss, nats/label" if by_loss else "WER",
-        result_text=number if by_loss else lambda rate: percent(rate, 1),
+        result_name=f"{name}, nats/label" if by is VAL_LOSS else name,
+        result_text=lambda value: by.text(value, 1 if by is WER else None),
         cost_name=_COSTS[view.study.search.cost],
     )

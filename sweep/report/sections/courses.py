@@ -1,7 +1,6 @@
 """What the figure of a trial's course shows besides the curves, and how the page keeps the courses of all trials."""
 
 import json
-import math
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -16,7 +15,7 @@ from sweep.report.contents.view import View
 from sweep.report.figures.course import Course
 from sweep.report.sections.section import Content
 from sweep.study.settings import Study
-from sweep.training.optim.clipping import ByNorm
+from sweep.training.optim.clipping import ByNorm, Off
 
 SHARP, COARSE = 4096, 512
 """Steps of a packed logarithm, a decade: 0.06 and 0.45 % apart."""
@@ -49,7 +48,7 @@ def courses(
 ) -> Iterator[Course]:
     """The courses of finished trials of the study."""
     rows = {str(row["trial_id"]): row for row in trials.to_dict("records")}
-    fixed = study.training.clip
+    fixed = Off() if study.is_own else study.training.clip
     clip_paths = [dim.path for dim in dims if ".clip." in dim.path]
     for one in traces:
         row = rows[one.trial_id]
@@ -65,6 +64,7 @@ def courses(
             stop_step=None if stop is None else int(stop),
             clip=float(max_norm) if kind == "norm" and max_norm is not None else None,
             l_const=None if l_const is None else float(l_const),
+            score=study.score,
         )
 
 
@@ -82,7 +82,7 @@ def packed_course(course: Course, sharpness: int) -> str:
         "loss": _logs(one.loss, sharpness),
         "evalStep": _grown(one.eval_step),
         "valLoss": _logs(one.val_loss, SHARP),
-        "wer": [None if math.isnan(v) else round(v, 4) for v in one.wer.tolist()],
+        "results": course.results,
         "events": [[name, one.event_counts[name], _grown(at)] for name, at in one.events.items()],
         "levels": [[row, value, text] for row, value, text in course.levels],
         "ends": [[step, text, outcome.value, anchor] for step, text, outcome, anchor in course.ends],

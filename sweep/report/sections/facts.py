@@ -51,9 +51,10 @@ def study_sections(view: View) -> list[tuple[str, list[tuple[str, str]]]]:
     """Titled lists of facts: data, model and training, search, software and machine."""
     study, made = view.stored.content, view.stored.made
     data_facts = dict(made.get("data") or {})
+    unit = "" if view.study.is_own else ", nats a label"
     floors = {
-        "loss of learning nothing (L_const, nats a label)": made.get("l_const"),
-        "loss of a uniform output (L_unif, nats a label)": made.get("l_unif"),
+        f"loss of learning nothing (L_const{unit})": made.get("l_const"),
+        f"loss of a uniform output (L_unif{unit})": made.get("l_unif"),
     }
     known = ("versions", "host", "data", "model", "l_const", "l_unif")
     rest = {key: value for key, value in made.items() if key not in known}
@@ -62,6 +63,7 @@ def study_sections(view: View) -> list[tuple[str, list[tuple[str, str]]]]:
         ("Data settings", study.get("data")),
         ("Model", {**_size(dict(made.get("model") or {}), data_facts), "settings": study.get("model")}),
         ("Training, where it is not searched", study.get("training")),
+        ("Program", study.get("trial") if view.study.is_own else None),
         (
             "Search",
             {

@@ -29,6 +29,7 @@ def failures_content(view: View) -> Content:
     answers = answers_by_outcome(view.searched)
     words = {
         "view": view,
+        "is_ctc": not view.study.is_own,
         "rec": view.recommendation,
         "outcomes": view.outcomes,
         "traced": view.traced,

@@ -19,6 +19,8 @@ def lr_content(view: View) -> Content:
     foregone = 0 if isinstance(view.lr, NotKnown) else view.lr.num_foregone
     words = {
         "view": view,
+        "is_ctc": view.study.score is None,
+        "result_name": "WER" if view.study.score is None else view.study.score.name,
         "outcomes": [o for o in view.outcomes if o is not Outcome.FOREGONE],
         "lr_panels": panels,
         "sensitivity_note": SENSITIVITY_NOTE,

@@ -18,7 +18,7 @@ def matters_content(view: View) -> Content:
     """What can be told from noise, which settings act together, and all trials as lines."""
     known, table = view.matters, view.importance_table
     panels = together_panels(view)
-    lines = parallel_info(view.searched, view.dims)
+    lines = parallel_info(view.searched, view.dims, view.study.score)
     drawn = None
     if not isinstance(lines, NotKnown):
         drawn = draw_parallel(lines, view.traced, common_text(view.searched, view.dims))

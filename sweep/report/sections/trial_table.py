@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +19,8 @@ from sweep.wording import duration, number, percent, setting_text, value_text
 
 NUM_FIRST_ROWS = 200
 """Rows that can be read without JavaScript; all are in the page."""
+MAX_RESULTS = 12
+"""Results of trainings of the user's own that have a column, besides what these are ranked by."""
 Cell = str | float | int | bool | None
 
 
@@ -96,8 +98,7 @@ def trial_columns(view: View) -> list[Column]:
     trials = view.trials
 
     def numbers(name: str, title: str, text: Callable[[Any], str], hover: str = "") -> Column:
-        values = [plain(value) for value in trials[name]]
-        return Column(title, ["n/a" if v is None else text(v) for v in values], _short(values), hover, is_number=True)
+        return _numbers(trials[name], title, text, hover)
 
     columns = [
         Column("#", [str(n) for n in trials["number"]], [int(n) for n in trials["number"]], is_number=True),
@@ -121,8 +122,7 @@ def trial_columns(view: View) -> list[Column]:
         texts, is_number = [value_text(v) for v in values], dim.kind == "number"
         columns.append(Column(dim.name, texts, _short(values) if is_number else texts, dim.path, is_number))
     columns += [
-        numbers("val_loss", "val. loss", number, "nats a label"),
-        numbers("wer", "WER", lambda rate: percent(rate, 1)),
+        *_result_columns(view),
         numbers("num_steps", "steps", "{:.0f}".format, "steps run"),
         numbers("applied_update_rate", "applied", percent, "share of steps that changed the weights"),
         numbers("seed", "seed", "{:.0f}".format),
@@ -137,6 +137,33 @@ def trial_columns(view: View) -> list[Column]:
         columns.append(Column("Judged with", [one.basis_in_short for one in said], None, style="basis", titles=basis))
     columns.append(Column("Reason", [str(plain(r) or "") for r in trials["reason"]], None, style="reason"))
     return columns
+
+
+def _result_columns(view: View) -> list[Column]:
+    """What trainings came to; of those of the user's own, all results that they reported."""
+    trials, score = view.trials, view.study.score
+    if score is None:
+        return [
+            _numbers(trials["val_loss"], "val. loss", number, "nats a label"),
+            _numbers(trials["wer"], "WER", lambda rate: percent(rate, 1)),
+        ]
+    ranked = [None if (v := plain(value)) is None else score.as_reported(v) for value in trials["score"]]
+    told = [json.loads(text) if text else {} for text in map(plain, trials["metrics"])]
+    names = [name for name in dict.fromkeys(name for one in told for name in one) if name != score.name]
+    return [
+        _numbers(ranked, score.name, number, "what trainings are ranked by"),
+        *(_numbers([_result(one.get(name)) for one in told], name, number) for name in names[:MAX_RESULTS]),
+        _numbers(trials["final_train_loss"], "train loss", number, "median of the last 20 training losses"),
+    ]
+
+
+def _result(value: Any) -> float | None:
+    return None if value is None else float(value)
+
+
+def _numbers(given: Iterable[Any], title: str, text: Callable[[Any], str], hover: str = "") -> Column:
+    values = [plain(value) for value in given]
+    return Column(title, ["n/a" if v is None else text(v) for v in values], _short(values), hover, is_number=True)
 
 
 def audit_notes(trials: pd.DataFrame) -> list[str]:

@@ -47,8 +47,8 @@ function curvesOf(course, colour, called, eventRow) {
     made.push({
       ...marks,
       marker: { ...marks.marker, color: colour ?? marks.marker.color },
-      customdata: course.wer.map((wer) => (wer === null ? "n/a" : `${(100 * wer).toFixed(1)} %`)),
-      hovertemplate: `step %{x}: %{y:.4g}, WER %{customdata}<extra>${called}validation loss</extra>`,
+      customdata: course.results,
+      hovertemplate: `step %{x}: %{y:.4g}%{customdata}<extra>${called}validation loss</extra>`,
     });
   }
   if (course.norm) made.push(curve(styles.norm, course.step, course.norm, "gradient norm", "y2"));

@@ -10,7 +10,7 @@ import torch
 
 from slr_models.data import SyntheticConfig
 from slr_models.data.batch import Dataset
-from sweep.forensics.counterfactuals import Run
+from sweep.forensics.counterfactuals import ReplayedRun
 from sweep.judging.detectors import RunContext
 from sweep.judging.monitor import StabilityMonitor
 from sweep.records import StepRecord, Verdict
@@ -67,8 +67,8 @@ class Story:
             self.dataset = self.edit(self.dataset)
 
     @property
-    def run(self) -> Run:
-        return Run(self.config, self.dataset, 0, self.steps, CPU)
+    def run(self) -> ReplayedRun:
+        return ReplayedRun(self.config, self.dataset, 0, self.steps, CPU)
 
     def start(self) -> Training:
         return Training(self.config, self.dataset, seed=0, max_steps=self.steps, device=CPU)

@@ -26,7 +26,7 @@ from sweep.logs.events import _records
 from sweep.records import Outcome, TrialResult
 from sweep.run import driver, main
 from sweep.running.job import Job, Progress, RunOptions
-from sweep.running.trial import crashed_result
+from sweep.running.judged import crashed_result
 
 SETTINGS = {"training.precision.kind": "fp16", "training.optimizer.lr": 0.25}
 JOB = Job("0007", 7, 7, 3, "explore", SETTINGS, None, 100)

@@ -11,7 +11,7 @@ from sweep.analysis.cost.costs import costs
 from sweep.live.metrics import Exported, steps_saved
 from sweep.records import Outcome, TrialResult
 from sweep.running.job import Job, RunOptions
-from sweep.running.trial import crashed_result
+from sweep.running.judged import crashed_result
 
 
 def result(verdict: Outcome, stop_step: int | None, num_steps: int, *, audited: bool = False) -> TrialResult:

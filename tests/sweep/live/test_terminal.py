@@ -8,7 +8,7 @@ from rich.console import Console
 from sweep.live.terminal import Terminal
 from sweep.records import Outcome
 from sweep.running.job import Job, Progress, RunOptions
-from sweep.running.trial import crashed_result
+from sweep.running.judged import crashed_result
 
 SETTINGS = {"training.precision.kind": "fp16", "training.optimizer.lr": 0.00123}
 JOB = Job("0007", 7, 7, 0, "explore", SETTINGS, None, 100)

@@ -11,7 +11,7 @@ AXES = (
     ParallelAxis("learning rate", "number", True, 1e-4, 1.0, (), None, None),
     ParallelAxis("scale", "number", True, 2.0, 64.0, (), "off", None),
     ParallelAxis("val. loss (nats/label)", "number", True, 1.0, 4.0, (), None, "diverged or failed"),
-    ParallelAxis("WER", "number", False, 0.0, 1.0, (), None, "none"),
+    ParallelAxis("WER", "number", False, 0.0, 1.0, (), None, "none", is_share=True),
     ParallelAxis("outcome", "category", False, 0.0, 1.0, ("stable", "diverged-loss")),
 )
 LINES = (

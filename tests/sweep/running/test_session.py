@@ -21,8 +21,8 @@ from sweep.records import EvalRecord, Outcome, StepRecord, TrialResult
 from sweep.running.continuing import with_trials
 from sweep.running.course import FRESH_SEED_OFFSET
 from sweep.running.job import Job, RunOptions
+from sweep.running.judged import crashed_result
 from sweep.running.session import StudySession
-from sweep.running.trial import crashed_result
 from sweep.store import wishes
 from sweep.store.prior import Carried, CarriedOver, read_prior
 from sweep.study import LoadedStudy, validate

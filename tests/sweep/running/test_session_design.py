@@ -11,8 +11,8 @@ from sweep.analysis.claims.stated import WITHDRAWN_KEY, note_of
 from sweep.records import Outcome, TrialResult
 from sweep.running.continuing import with_trials
 from sweep.running.job import Job, RunOptions
+from sweep.running.judged import crashed_result
 from sweep.running.session import StudySession
-from sweep.running.trial import crashed_result
 from sweep.store.ledger import Ledger
 from sweep.study import LoadedStudy, read_study, stored, validate
 

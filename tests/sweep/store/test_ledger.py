@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from slr_models.errors import MachineError, ResultsError
 from sweep.records import Outcome, Phase
 from sweep.running.job import Job, RunOptions
-from sweep.running.trial import crashed_result
+from sweep.running.judged import crashed_result
 from sweep.store.ledger import Ledger
 from sweep.store.ledger_lines import Ask, Explored, LedgerTail, elapsed_s
 

@@ -243,6 +243,8 @@ TRIAL_COLUMNS = {
     "best_val_loss": NUMBER,
     "wer": NUMBER,
     "best_wer": NUMBER,
+    "score": NUMBER,
+    "metrics": TEXT,
     "l_const": NUMBER,
     "l_unif": NUMBER,
     "applied_update_rate": NUMBER,

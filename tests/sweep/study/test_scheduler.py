@@ -15,9 +15,9 @@ from sweep import store, yaml_source
 from sweep.judging.monitor import MonitorConfig
 from sweep.records import EvalRecord, Outcome
 from sweep.running.job import Job, RunOptions
+from sweep.running.judged import crashed_result
 from sweep.running.preflight import preflight
 from sweep.running.session import StudySession
-from sweep.running.trial import crashed_result
 from sweep.study import LoadedStudy, validate
 from sweep.study.scheduler import Asha, HyperBand, Median, Pbt, mutable_dimensions
 

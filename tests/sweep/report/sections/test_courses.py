@@ -23,7 +23,9 @@ def made(num_steps: int = 500, **columns: Any) -> CourseRows:
         "skip_reason": np.full(num_steps, None, dtype=object),
     }
     return trace(
-        "t", steps | columns, {"step": np.array([100]), "val_loss": np.array([0.6714]), "wer": np.array([0.2])}
+        "t",
+        steps | columns,
+        {"step": np.array([100]), "val_loss": np.array([0.6714]), "wer": np.array([0.2]), "score": np.array([np.nan])},
     )
 
 
@@ -50,7 +52,9 @@ def test_packing_keeps_steps_and_curves_within_its_sharpness(sharpness: int, err
     assert np.cumsum(content["step"]).tolist() == one.step.tolist() and content["n"] == 500
     assert unlogged(content["loss"], content["q"]) == pytest.approx(one.loss.tolist(), rel=error)
     assert unlogged(content["norm"], content["q"]) == pytest.approx(one.grad_norm.tolist(), rel=error)
-    assert unlogged(content["valLoss"], SHARP) == pytest.approx([0.6714], rel=3e-4) and content["wer"] == [0.2]
+    assert unlogged(content["valLoss"], SHARP) == pytest.approx([0.6714], rel=3e-4) and content["results"] == [
+        ", WER 20.0 %"
+    ]
 
 
 def test_what_has_no_logarithm_is_a_gap_that_moves_nothing() -> None:

@@ -1,0 +1,7 @@
+"""Trainings that are the user's own: a Python function, or any command. Knows neither Ray nor the study.
+
+program.py     what a study says of it
+handle.py      what a training reports through, and is stopped by
+command.py     runs a command, and reads its log as it grows
+minder.py      the small program that ends a command with whoever started it
+"""

@@ -1,0 +1,348 @@
+"""Runs a command as a training of the user's own: reads its log as it grows, and ends it where it is lost.
+
+The log is read by the readers of `replay`, again and again as it grows, at most a tenth of the time. Values are put
+into the command word by word; no shell sees them.
+"""
+
+import contextlib
+import csv
+import math
+import os
+import re
+import selectors
+import shlex
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import IO, Any
+
+from slr_models.errors import UserError
+from sweep.logs.files import read_trace
+from sweep.own import minder
+from sweep.own.handle import VAL_LOSS, Run
+from sweep.own.program import CommandProgram
+from sweep.records import StepRecord
+
+_POLL_S = 0.2
+_READ_SHARE = 10.0
+"""Times as long as the latest reading took that the next one waits."""
+_PLACEHOLDER = re.compile(r"\{\{|\}\}|\{([^{}]*)\}")
+OWN_NAMES = ("dir", "seed", "steps")
+"""What a command may name besides its settings."""
+OUTPUT_FILE = "output.txt"
+MAX_OUTPUT_MIB = 256
+"""Of what a command prints; more is not kept, nor read."""
+_TAIL = 2000
+_NUMBER = r"([-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?|[-+]?(?:nan|inf(?:inity)?))"
+_TEXTS = ("", ".txt", ".log", ".csv", ".tsv", ".json", ".jsonl", ".ndjson", ".out", ".err", ".md")
+
+
+def words(program: CommandProgram) -> list[str]:
+    """The command, word by word.
+
+    Raises:
+        ValueError: a quotation in it has no end.
+    """
+    return shlex.split(program.run) if isinstance(program.run, str) else list(program.run)
+
+
+def names_in(text: str) -> Iterator[str]:
+    """What a text names in braces."""
+    return (found[1] for found in _PLACEHOLDER.finditer(text) if found[1] is not None)
+
+
+def filled_in(text: str, values: Mapping[str, object]) -> str:
+    """A text with values in place of their names."""
+
+    def value(found: re.Match[str]) -> str:
+        return found[0][0] if found[1] is None else shown(values[found[1]])
+
+    return _PLACEHOLDER.sub(value, text)
+
+
+def shown(value: object) -> str:
+    """A value as a command is given it."""
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, object]:
+    """Settings by their dotted paths."""
+    found: dict[str, object] = {}
+    for name, value in values.items():
+        if isinstance(value, Mapping):
+            found |= flat(value, f"{prefix}{name}.")
+        else:
+            found[f"{prefix}{name}"] = value
+    return found
+
+
+def run_command(program: CommandProgram, config: Mapping[str, Any], run: Run) -> None:
+    """Trains by running the command; reports to `run`, which may end it by `Stop`.
+
+    Raises:
+        HungError: it wrote nothing for too long.
+        TimedOutError: it took too long.
+        UserError: it cannot be started, fails, or logs no losses.
+    """
+    folder = run.folder.absolute()
+    # A log of an earlier try would be read as this one's.
+    for old in folder.iterdir():
+        shutil.rmtree(old) if old.is_dir() and not old.is_symlink() else old.unlink()
+    values = {**flat(config), "dir": folder, "seed": run.seed, "steps": "" if run.steps is None else run.steps}
+    command = [filled_in(word, values) for word in words(program)]
+    log = folder / OUTPUT_FILE if program.log is None else Path(filled_in(program.log, values))
+    cwd = None if program.cwd is None else filled_in(program.cwd, values)
+    if not log.is_absolute():
+        log = Path(cwd or ".").absolute() / log
+    variables = {name: filled_in(text, values) for name, text in program.env.items()}
+    # Else a program in Python keeps what it prints to itself for as long as it likes.
+    environment = {**os.environ, "PYTHONUNBUFFERED": "1", **variables}
+    try:
+        process = subprocess.Popen(
+            [sys.executable, minder.__file__, str(program.grace_s), *command],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            env=environment,
+            cwd=cwd,
+            start_new_session=True,
+        )
+    except (OSError, ValueError) as error:
+        raise UserError(f"trial.run cannot be started: {error}") from error
+    log_reader = _Log(log, program, run)
+    try:
+        with _Output(process, folder / OUTPUT_FILE) as output:
+            _follow(process, program, output, log_reader)
+    finally:
+        # Its end is the word for the minder to end the rest.
+        assert process.stdin is not None and process.stdout is not None, "pipes"
+        with contextlib.suppress(OSError):
+            process.stdin.close()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(program.grace_s + 5.0)
+        process.stdout.close()
+    code = process.returncode
+    if code == minder.NOT_STARTED and not log_reader.num_steps:
+        raise UserError(f"trial.run cannot be started: {output.tail.strip() or command[0]}")
+    try:
+        log_reader.read(is_last=True)
+    except UserError:
+        # Why it failed says more.
+        if not code:
+            raise
+    if code:
+        last = next((line for line in reversed(output.tail.splitlines()) if line.strip()), "it printed nothing")
+        how = f"was ended by signal {code - 128}" if code > 128 else f"ended with exit code {code}"
+        raise UserError(f"the command {how}: {last.strip()[:300]}")
+
+
+def _follow(process: "subprocess.Popen[bytes]", program: CommandProgram, output: "_Output", log: "_Log") -> None:
+    """Reads until the command ends; raises as `run_command`."""
+    started = heard = time.monotonic()
+    while True:
+        is_open = output.read(_POLL_S)
+        now = time.monotonic()
+        log_grew = log.grew()
+        if output.grew or log_grew:
+            heard = now
+        log.read()
+        if not is_open and process.poll() is not None:
+            return
+        if program.timeout_s is not None and now - started > program.timeout_s:
+            raise TimedOutError(f"the command took more than {program.timeout_s:g} s (trial.timeout_s), and was ended")
+        if now - heard > program.silence_s:
+            raise HungError(
+                f"the command wrote nothing for {program.silence_s:g} s (trial.silence_s), and was ended: it hangs"
+            )
+
+
+class HungError(UserError):
+    """A command wrote nothing for too long."""
+
+
+class TimedOutError(UserError):
+    """A command took too long."""
+
+
+class _Output:
+    """What a command prints, kept line by line in a file."""
+
+    def __init__(self, process: "subprocess.Popen[bytes]", path: Path) -> None:
+        assert process.stdout is not None, "a pipe"
+        self._pipe: IO[bytes] = process.stdout
+        os.set_blocking(self._pipe.fileno(), False)
+        self._selector = selectors.DefaultSelector()
+        self._selector.register(self._pipe, selectors.EVENT_READ)
+        self._file = path.open("wb", buffering=0)
+        self._rest, self._size, self._is_open = b"", 0, True
+        self.tail = ""
+        """The last of it."""
+        self.grew = False
+        """Whether the latest reading found something."""
+
+    def __enter__(self) -> "_Output":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._selector.close()
+        self._file.close()
+
+    def read(self, timeout_s: float) -> bool:
+        """Takes what is there, waiting for it a while; False once there will be no more."""
+        self.grew = False
+        if not self._is_open:
+            time.sleep(timeout_s)
+            return False
+        deadline = time.monotonic() + timeout_s
+        while (left_s := deadline - time.monotonic()) > 0 and self._selector.select(left_s):
+            chunk = self._pipe.read(2**20)
+            if chunk is None:
+                continue
+            if not chunk:
+                self._is_open = False
+                self._keep(self._rest)
+                return False
+            self.grew = True
+            self.tail = (self.tail + chunk.decode("utf-8", "replace"))[-_TAIL:]
+            whole, end, self._rest = (self._rest + chunk).rpartition(b"\n")
+            self._keep(whole + end)
+        return True
+
+    def _keep(self, lines: bytes) -> None:
+        if self._size < MAX_OUTPUT_MIB * 2**20:
+            self._file.write(lines)
+            self._size += len(lines)
+
+
+class _Log:
+    """The log of a command, whose new steps go to its run."""
+
+    def __init__(self, path: Path, program: CommandProgram, run: Run) -> None:
+        self._path, self._program, self._run = path, program, run
+        self._size = self._size_read = -1
+        self._due = 0.0
+        self._last_step, self._shift, self._last_evaluation = -math.inf, 0, -math.inf
+        self._told: dict[str, float] = {}
+        self.num_steps = 0
+
+    def grew(self) -> bool:
+        """Whether it is longer than when that was asked last."""
+        before, self._size = self._size, _size(self._path)
+        return self._size != before
+
+    def read(self, *, is_last: bool = False) -> None:
+        """Reads what is new, if it is time to.
+
+        Raises:
+            UserError: `is_last`, and it cannot be read or holds no losses.
+            Stop: as `Run.step`.
+        """
+        started = time.monotonic()
+        size = _size(self._path)
+        if not is_last and (started < self._due or size == self._size_read or size <= 0):
+            return
+        self._size_read = size
+        try:
+            trace = read_trace(self._whole_lines(is_last))
+        except (UserError, OSError, ValueError) as error:
+            if not is_last:
+                # Half a line, or none with a loss yet.
+                self._due = time.monotonic() + max(_READ_SHARE * (time.monotonic() - started), 1.0)
+                return
+            raise UserError(f"the command ended, and its log tells no losses: {error}") from error
+        records = [record for record in trace.records() if record.step > self._last_step]
+        if self._last_step == -math.inf and records and records[0].step < 1:
+            self._shift = 1 - records[0].step
+        evaluations = [one for one in trace.validation if one[0] > self._last_evaluation and math.isfinite(one[1])]
+        self._due = time.monotonic() + _READ_SHARE * (time.monotonic() - started)
+        self._tell(records, evaluations, is_last=is_last)
+
+    def _tell(self, records: Sequence[StepRecord], evaluations: Sequence[tuple[int, float]], *, is_last: bool) -> None:
+        waiting = list(evaluations)
+        for record in records:
+            while waiting and waiting[0][0] < record.step:
+                self._evaluated(waiting.pop(0))
+            self._last_step = record.step
+            self.num_steps += 1
+            self._run.record(replace(record, step=record.step + self._shift))
+        for one in waiting:
+            self._evaluated(one)
+        metrics = self._metrics()
+        if is_last:
+            self._run.result(metrics)
+        elif metrics and metrics != self._told and self.num_steps:
+            self._told = metrics
+            self._run.report(metrics)
+
+    def _evaluated(self, one: tuple[int, float]) -> None:
+        self._last_evaluation = one[0]
+        if VAL_LOSS not in self._program.metrics and self.num_steps:
+            self._run.report({VAL_LOSS: one[1]})
+
+    def _metrics(self) -> dict[str, float]:
+        """The last value of each result that the study asks for, as far as the log tells it yet."""
+        if not self._program.metrics:
+            return {}
+        try:
+            text = self._path.read_text(encoding="utf-8", errors="replace")
+        except OSError:
+            return {}
+        found = {name: last_value(text, word) for name, word in self._program.metrics.items()}
+        return {name: value for name, value in found.items() if value is not None}
+
+    def _whole_lines(self, is_last: bool) -> Path:
+        """The log, or a copy without a last line that is being written."""
+        if is_last or self._path.is_dir() or self._path.suffix.lower() not in _TEXTS:
+            return self._path
+        content = self._path.read_bytes()
+        if content.endswith(b"\n"):
+            return self._path
+        copy = self._run.folder / f"whole_lines{self._path.suffix}"
+        copy.write_bytes(content[: content.rfind(b"\n") + 1])
+        return copy
+
+
+def last_value(text: str, word: str) -> float | None:
+    """The last number that a log tells under a name: of a column of a table, a key, or a word before it.
+
+    Args:
+        text: the log.
+        word: the name.
+    """
+    lines = text.splitlines()
+    header = next((line for line in lines if line.strip()), "")
+    delimiter = "\t" if "\t" in header else ","
+    names = next(csv.reader([header], delimiter=delimiter), [])
+    if len(names) > 1 and word in [name.strip() for name in names]:
+        place = [name.strip() for name in names].index(word)
+        for line in reversed(lines[1:]):
+            cells = next(csv.reader([line], delimiter=delimiter), [])
+            if len(cells) > place and cells[place].strip():
+                return _float(cells[place].strip())
+        return None
+    pattern = re.compile(rf"(?<![\w]){re.escape(word)}(?![\w])[\"']?\s*[:=]?\s*{_NUMBER}(?![\w])", re.IGNORECASE)
+    for line in reversed(lines):
+        matches = pattern.findall(line)
+        if matches:
+            return _float(matches[-1])
+    return None
+
+
+def _float(text: str) -> float | None:
+    try:
+        return float(text)
+    except ValueError:
+        return None
+
+
+def _size(path: Path) -> int:
+    """Bytes of a file, or of the files of a folder; -1 where there is none."""
+    with contextlib.suppress(OSError):
+        if path.is_dir():
+            return sum(one.stat().st_size for one in path.rglob("*") if one.is_file())
+        return path.stat().st_size
+    return -1

@@ -1,0 +1,85 @@
+"""A study whose trainings are programs of the user's own: what trains, and what is found out before the first trial."""
+
+import inspect
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+from slr_models import user_code
+from slr_models.errors import SettingError, SettingProblem
+from sweep.own.command import names_in, words
+from sweep.own.program import CommandProgram, FunctionProgram, OwnProgram, Target
+from sweep.study import LoadedStudy, Study
+
+
+def own_program(loaded: LoadedStudy, function: Target | None) -> OwnProgram | None:
+    """What trains; None where our own loop does. A function that is named is imported, so that mistakes show.
+
+    Raises:
+        SettingError: it cannot be imported, takes other arguments, or is none; or a command is not found.
+    """
+    study = loaded.study
+    own, score = study.own, study.score
+    if own is None or score is None:
+        return None
+    try:
+        if isinstance(own, CommandProgram):
+            _check_found(own)
+        else:
+            _check_function(own, function)
+    except SettingError as error:
+        place = ("trial", "run" if isinstance(own, CommandProgram) else "target")
+        raise SettingError(loaded.source.placed(SettingProblem(place, str(error)))) from error
+    return OwnProgram(own, score, function)
+
+
+def trained(program: FunctionProgram | CommandProgram, function: Target | None) -> str:
+    """What trains, for a person: `train (my_train.py)`, `my_package.train:train`, `python train.py --lr {lr}`."""
+    if isinstance(program, CommandProgram):
+        return program.run if isinstance(program.run, str) else " ".join(program.run)
+    if function is None:
+        return program.target or "a function"
+    code = getattr(function, "__code__", None)
+    where = "" if code is None else f" ({Path(code.co_filename).name})"
+    return f"{getattr(function, '__qualname__', type(function).__name__)}{where}"
+
+
+def own_warnings(study: Study) -> Iterator[str]:
+    """What a person should know before the first training."""
+    if study.design is None and not study.space and study.budget.trials > study.repeats:
+        yield "space is empty, so there is one setting to train; repeats: N trains it over N seeds"
+
+
+def _check_found(program: CommandProgram) -> None:
+    """Raises SettingError where the command's program does not exist."""
+    first = words(program)[0]
+    if any(names_in(first)) or (program.cwd is not None and "/" in first):
+        return
+    if shutil.which(first) is None:
+        raise SettingError(
+            f"trial.run: the program {first!r} is not found: give its path, or install it; a built-in command or a "
+            f"pipe of a shell needs one, such as bash -c '...'"
+        )
+
+
+def _check_function(program: FunctionProgram, function: Target | None) -> None:
+    """Raises SettingError where there is no function that can be called with `(config, run)`."""
+    if function is None and program.target is None:
+        raise SettingError(
+            "trial.target is missing: name a function as package.module:function (a study of a function given in "
+            "Python goes on with the same call of sweep.function_study)"
+        )
+    found = function
+    if found is None and program.target is not None:
+        found = user_code.imported(program.target, "trial.target")
+    assert found is not None, "one of the two"
+    try:
+        inspect.signature(found).bind({}, None)
+    except TypeError as error:
+        raise SettingError(
+            f"trial.target: {trained(program, function)} is called as train(config, run), and takes other arguments "
+            f"({error})"
+        ) from error
+    except ValueError:
+        # A compiled function does not tell.
+        return

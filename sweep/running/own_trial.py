@@ -1,0 +1,354 @@
+"""Runs one trial of the user's own: their program in a thread, judged step by step. Knows nothing of Ray."""
+
+import dataclasses
+import functools
+import json
+import math
+import os
+import pickle
+import shutil
+import threading
+from pathlib import Path
+from typing import Any
+
+from slr_models import user_code
+from slr_models.errors import MachineError, ResultsError, UserError
+from sweep import store
+from sweep.analysis.failures.step_trace import observe_all
+from sweep.forensics.diagnosis import keep_traceback
+from sweep.judging import ending
+from sweep.judging.monitor import StabilityMonitor
+from sweep.judging.objective import own_objective
+from sweep.judging.sides import LEVEL_STEPS
+from sweep.machine import is_of_machine, refusal, storing
+from sweep.own.command import HungError, TimedOutError
+from sweep.own.handle import Metrics, Run, Stop
+from sweep.own.program import CommandProgram, OwnConfig, OwnProgram, Target
+from sweep.records import NAN, EvalRecord, Numbers, Outcome, StepRecord, TrialResult, Verdict, is_finite
+from sweep.running.job import Job, Progress, RunOptions
+from sweep.running.judged import Ending, JudgedTrial, OpenFiles
+from sweep.running.trial_records import TrialRecords
+from sweep.wording import first_line
+
+TELL_EVERY_S = 2.0
+"""How often a training that evaluates nothing says how far it is."""
+GRACE_S = 10.0
+"""How long a function may take to end once it was told to."""
+ENOUGH_RATE = 0.5
+"""Share of its planned steps without which a training that ended by itself is not called stable."""
+_START_STEPS = 5
+"""Losses whose median stands for the beginning."""
+_KEPT = "own.pt"
+
+
+class OwnTrial(JudgedTrial):
+    """One trial of a program of the user's; see `Trial` for the calls. Its cause is not looked for."""
+
+    def __init__(self, job: Job, options: RunOptions) -> None:
+        super().__init__(job, options)
+        assert options.own is not None and isinstance(job.config, OwnConfig), "a program of the user's own"
+        self._own: OwnProgram = options.own
+        self._config = job.config
+        self._metrics: Metrics = {}
+        self._ending: Ending | None = None
+        self._thread: threading.Thread | None = None
+        self._changed = threading.Condition()
+        self._writing = threading.Lock()
+        self._num_told = 0
+        """Evaluations that were told of."""
+        self._error: BaseException | None = None
+        self._is_over = False
+        l_const, l_unif = self._own.program.references.losses
+        self.refer(l_const, l_unif)
+        self._run = Run(
+            self,
+            seed=job.seed,
+            steps=job.max_steps,
+            folder=options.results_dir / "files" / job.trial_id,
+            trial_id=job.trial_id,
+        )
+
+    def advance(self) -> Progress | TrialResult:
+        """Lets it train until it has something to tell, or a while; at the end returns the result.
+
+        Raises:
+            MachineError: the machine failed, so that nobody can tell how the training would have gone.
+        """
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._train, name=f"trial {self.job.trial_id}", daemon=True)
+            self._thread.start()
+        with self._changed:
+            self._changed.wait_for(self._has_news, TELL_EVERY_S)
+        if not (self._is_over or self._ending is not None):
+            self._num_told = len(self._records.evals)
+            self._write()
+            return self._progress_so_far()
+        # One that was told to end may still clean up.
+        self._thread.join(GRACE_S)
+        return self._ended()
+
+    @property
+    def is_stuck(self) -> bool:
+        """Whether its program goes on although the trial is over, so that this process is lost to others."""
+        return self._thread is not None and self._thread.is_alive()
+
+    def abandon(self) -> None:
+        """Has its program end at its next step; nobody needs it any longer."""
+        self._run.stop("nobody needs it any longer")
+        if self._thread is not None:
+            self._thread.join(GRACE_S)
+
+    def explain(self) -> TrialResult:
+        """No cause is looked for."""
+        raise NotImplementedError
+
+    # What the program reports, in its own thread.
+
+    def refer(self, l_const: float, l_unif: float) -> None:
+        """Losses of learning nothing; those of the study count where it states them."""
+        stated = self._own.program.references.losses
+        known = [own if math.isfinite(own) else other for own, other in zip(stated, (l_const, l_unif), strict=True)]
+        self._l_const, self._l_unif = known
+        self._monitor = StabilityMonitor(self._context(has_scaler=False), self._options.monitor)
+
+    def observe(self, record: StepRecord) -> str | None:
+        """Takes a step; why the run is to end, where it is."""
+        self._records.steps.append(record)
+        if self._is_called_off():
+            return self._end(self._stopped_by_hand(record.step))
+        alarm = self._monitor.observe(record)
+        return None if alarm is None else self._end(self._ending_at(alarm, record))
+
+    def evaluated(self, record: EvalRecord, metrics: Metrics) -> str | None:
+        """Takes what was measured after a step; why the run is to end, where it is."""
+        if record.step < 1:
+            raise UserError("run.report comes after a step: run.step first")
+        score = self._own.score.of(metrics, self._records.end_loss())
+        record = dataclasses.replace(record, score=score)
+        self._records.evals.append(record)
+        if math.isfinite(record.val_loss):
+            self._monitor.observe_validation(record.step, record.val_loss)
+        self._metrics |= metrics
+        stop = self._end(self._foregone_at(record))
+        with self._changed:
+            self._changed.notify_all()
+        return stop
+
+    def ended(self, metrics: Metrics) -> None:
+        """Takes what the run came to."""
+        self._metrics |= metrics
+        val_loss = metrics.get("val_loss", NAN)
+        if math.isfinite(val_loss) and self._records.steps:
+            self._monitor.observe_validation(self._num_steps, val_loss)
+
+    def keep(self, state: Any, step: int) -> None:
+        """Keeps a state of the training, with all that was recorded until then."""
+        if self._options.checkpoints == "none":
+            return
+        import torch
+
+        whole = {"of": self._identity, "step": step, "state": state, "monitor": self._monitor.state_dict()}
+        whole |= {"spent": self._spent(), "foregone_step": self._foregone_step, "metrics": dict(self._metrics)}
+        self._write()
+        with storing(self._checkpoint_dir), store.atomic_path(self._checkpoint_dir / _KEPT) as temporary:
+            torch.save(whole, temporary)
+            try:
+                torch.load(temporary, weights_only=True)
+            except pickle.UnpicklingError as error:
+                raise UserError(
+                    f"run.checkpoint: the state holds more than tensors, numbers, texts, dicts and lists ({error}): "
+                    f"keep what a state_dict() gives"
+                ) from error
+
+    def kept(self) -> tuple[Any, int] | None:
+        """The state kept last, and its step; None where there is none, or none of this training."""
+        path = self._checkpoint_dir / _KEPT
+        if self._options.checkpoints == "none" or not path.is_file():
+            return None
+        import torch
+
+        try:
+            whole = torch.load(path, map_location="cpu", weights_only=True)
+            if whole["of"] != self._identity:
+                raise ResultsError(f"{path} is the checkpoint of another training")
+            step, name, folder = int(whole["step"]), self.job.trial_id, self._options.results_dir
+            steps = [r for r in store.load_steps(folder, name) if r.step <= step]
+            has_evals = store.has_records(folder, "evals", name)
+            evals = [r for r in store.load_evals(folder, name) if r.step <= step] if has_evals else []
+            if not steps or steps[-1].step != step:
+                raise ResultsError(f"the steps of trial {name} in {folder} do not reach its checkpoint")
+            self._records = TrialRecords(steps, evals)
+            self._metrics, self._foregone_step = dict(whole["metrics"]), whole["foregone_step"]
+            self._spent_before = tuple(whole["spent"])
+            observe_all(self._monitor, steps, evals)
+            return whole["state"], step
+        except (ResultsError, OSError, RuntimeError, pickle.UnpicklingError, KeyError, TypeError, ValueError) as error:
+            self.note = f"{path} cannot be used ({error}); it begins anew"
+            self._records, self._files = TrialRecords(), OpenFiles(self._options.results_dir, self.job.trial_id)
+            return None
+
+    def _train(self) -> None:
+        """Runs the program, in a thread of its own."""
+        pid = os.getpid()
+        try:
+            target = target_of(self._own, self._config, self.job)
+            returned = target(self._config.values, self._run)
+            if isinstance(returned, dict):
+                self._run.result(returned)
+            elif returned is not None:
+                raise UserError(
+                    f"it returned {type(returned).__name__}: return a dict of results, or nothing and call run.result"
+                )
+            self._run.finish()
+        except Stop:
+            pass
+        except BaseException as error:
+            self._error = error
+        finally:
+            if os.getpid() != pid:
+                # A process that the program forked, and that came back here.
+                os._exit(0)
+            with self._changed:
+                self._is_over = True
+                self._changed.notify_all()
+
+    def _write(self) -> None:
+        """Writes what is new; its program and the study do, each in its thread."""
+        with self._writing:
+            self._files.write(self._records)
+
+    def _end(self, reached: Ending | None) -> str | None:
+        """Takes how the trial ends; the reason for its program."""
+        if reached is None:
+            return None
+        with self._changed:
+            self._ending = self._ending or reached
+            self._changed.notify_all()
+        return self._ending[0].reason
+
+    # What the study hears of it.
+
+    def _has_news(self) -> bool:
+        return self._is_over or self._ending is not None or len(self._records.evals) > self._num_told
+
+    def _progress_so_far(self) -> Progress:
+        records = self._records
+        if not records.steps:
+            return Progress(0, self.job.max_steps, NAN, NAN, NAN)
+        last = records.evals[-1] if records.evals else EvalRecord(records.steps[-1].step, NAN)
+        return dataclasses.replace(self._progress(last), step=records.steps[-1].step)
+
+    def _ended(self) -> TrialResult:
+        error = self._error
+        if self._ending is not None:
+            return self._finish(*self._ending)
+        if error is not None:
+            if isinstance(error, MachineError) or is_of_machine(error):
+                raise MachineError(str(error) if isinstance(error, MachineError) else refusal(error)) from error
+            failed = error if isinstance(error, Exception) else RuntimeError(f"{type(error).__name__}: {error}")
+            keep_traceback(self._options.results_dir, self.job.trial_id, failed, "traceback.txt")
+            return self._finish(self._at_crash(failed))
+        return self._finish(*self._at_end())
+
+    def _at_crash(self, error: Exception) -> Verdict:
+        """The verdict where its program failed."""
+        if isinstance(error, HungError | TimedOutError):
+            outcome = Outcome.HUNG if isinstance(error, HungError) else Outcome.TIMED_OUT
+            crash = ending.at_crash(self._monitor, error, self._num_steps)
+            told = f"after step {crash.step}: {error}"
+            return crash if crash.finding else dataclasses.replace(crash, outcome=outcome, reason=told)
+        crash, end = ending.at_crash(self._monitor, error, self._num_steps), self._monitor.end_verdict()
+        if crash.finding is None and end.outcome.is_diverged:
+            # Many a program fails, or ends itself, because its numbers are lost.
+            reason = f"{end.reason}; then it failed: {first_line(error)}"
+            return dataclasses.replace(end, reason=reason, stop_step=end.step)
+        if crash.finding is None and isinstance(error, UserError):
+            return dataclasses.replace(crash, reason=f"after step {crash.step}: {error}")
+        return crash
+
+    def _at_end(self) -> Ending:
+        """How it ended that its program came to its end."""
+        verdict, alarm = ending.at_end(self._monitor)
+        if not self._records.steps:
+            reason = "it reported no step (run.step), so that nobody can tell whether it is stable"
+            return dataclasses.replace(verdict, outcome=Outcome.UNJUDGED, reason=reason), None
+        if not verdict.stable:
+            return verdict, alarm
+        planned, num = self.job.max_steps, self._num_steps
+        if planned is not None and num < ENOUGH_RATE * planned:
+            reason = (
+                f"it ended by itself after step {num} of {planned}, too early to tell whether it stays stable; leave "
+                f"out budget.steps where the program decides how long it trains"
+            )
+            return dataclasses.replace(verdict, outcome=Outcome.TOO_SHORT, reason=reason), alarm
+        name, score = self._own.score.name, self._score
+        if score is None:
+            told = ", ".join(self._metrics) or "none"
+            reason = (
+                f"it ended without {name}, which the study judges trainings by (its results: {told}): call "
+                f"run.result({name}=...), or set another objective"
+            )
+            return dataclasses.replace(verdict, outcome=Outcome.CRASHED, reason=reason, stop_step=verdict.step), None
+        if not math.isfinite(score):
+            value = self._own.score.as_reported(score)
+            reason = f"its result {name} is {value:g}, though its losses are sound: {verdict.reason}"
+            broken = dataclasses.replace(verdict, outcome=Outcome.DIVERGED_NONFINITE, reason=reason)
+            return dataclasses.replace(broken, numbers=Numbers.BROKEN), alarm
+        return verdict, alarm
+
+    @property
+    def _score(self) -> float | None:
+        return self._own.score.of(self._metrics, self._records.end_loss())
+
+    @property
+    def worth(self) -> float:
+        """What its latest evaluation is worth to a scheduler; finite, lower is better. Without one: the worst."""
+        score = self._records.evals[-1].score if self._records.evals else None
+        return own_objective(NAN if score is None else score, stable=True)
+
+    def _told_of(self, last: EvalRecord) -> str:
+        score = NAN if last.score is None else self._own.score.as_reported(last.score)
+        return f"{self._own.score.name} {score:.4g}"
+
+    def _end_worth(self, verdict: Verdict, survived_rate: float) -> float:
+        score = self._score
+        return own_objective(NAN if score is None else score, stable=verdict.stable, survived_rate=survived_rate)
+
+    @property
+    def _nothing_learned(self) -> float:
+        """The loss of learning nothing; where it is unknown, that of its own beginning."""
+        if math.isfinite(self._l_const):
+            return self._l_const
+        first = [r.loss for r in self._records.steps[:LEVEL_STEPS] if is_finite(r.loss)][:_START_STEPS]
+        return sorted(first)[len(first) // 2] if first else NAN
+
+    def _row(self, verdict: Verdict, *, worth: float, margin: float, alarm: Outcome | None = None) -> TrialResult:
+        row = super()._row(verdict, worth=worth, margin=margin, alarm=alarm)
+        if verdict.outcome is Outcome.FOREGONE:
+            return row
+        score, val_loss = self._score, self._metrics.get("val_loss", row.val_loss)
+        told = {name: value if math.isfinite(value) else str(value) for name, value in self._metrics.items()}
+        return dataclasses.replace(
+            row,
+            val_loss=val_loss,
+            best_val_loss=min((v for v in (row.best_val_loss, val_loss) if not math.isnan(v)), default=NAN),
+            score=NAN if score is None else score,
+            metrics=json.dumps(told) if told else "",
+        )
+
+
+def target_of(own: OwnProgram, config: OwnConfig, job: Job) -> Target:
+    """What trains: the function, or one that runs the command."""
+    if isinstance(own.program, CommandProgram):
+        from sweep.own.command import run_command
+
+        return functools.partial(run_command, own.program)
+    if own.function is not None:
+        return own.function
+    assert own.program.target is not None, "validated when loaded"
+    return user_code.imported(own.program.target, "trial.target")
+
+
+def remove_files(results_dir: Path, trial_id: str) -> None:
+    """Removes the folder of a trial's own."""
+    shutil.rmtree(results_dir / "files" / trial_id, ignore_errors=True)

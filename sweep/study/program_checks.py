@@ -1,0 +1,118 @@
+"""What types cannot say of what trains: our own loop needs a model and data, a program of the user's its own parts."""
+
+import re
+from collections.abc import Iterator
+
+from slr_models import user_code
+from slr_models.errors import SettingProblem
+from sweep.own.command import OWN_NAMES, flat, names_in, words
+from sweep.own.program import CommandProgram, FunctionProgram, Goal, entropies
+from sweep.records import RESULT_COLUMNS
+from sweep.study.loaded import TRIAL_SECTIONS, LoadedStudy
+from sweep.study.messages import suggest
+from sweep.study.scheduler import Asha, Median
+from sweep.study.settings import Study
+from sweep.yaml_source import KeyPath
+
+_PART = re.compile(r"[A-Za-z_][\w-]*")
+
+
+def program_problems(loaded: LoadedStudy) -> Iterator[SettingProblem]:
+    """What is wrong with what trains, and with what only one kind of it has."""
+    study = loaded.study
+    if study.own is None:
+        yield from _ctc_problems(study)
+        return
+    kind = f"trial.kind: {study.trial.kind}"
+    for section in TRIAL_SECTIONS:
+        if section in loaded.source.content:
+            yield SettingProblem(
+                (section,),
+                f"{section} belongs to our own loop, and {kind} has none",
+                "leave it out; values that all trainings share stand in trial.config",
+            )
+    if study.resources.stacked > 1:
+        yield SettingProblem(("resources", "stacked"), f"resources.stacked is for our own loop, not for {kind}")
+    if study.full_size is not None:
+        yield SettingProblem(("full_size",), f"full_size is for our own loop, not for {kind}")
+    if study.scheduler is not None:
+        yield from _scheduler_problems(study, kind)
+    yield from _goal_problems(study)
+    references = study.own.references
+    if references.cross_entropy:
+        try:
+            entropies(references.cross_entropy)
+        except ValueError as error:
+            yield SettingProblem(("trial", "references", "cross_entropy"), f"trial.references.cross_entropy: {error}")
+    if isinstance(study.own, CommandProgram):
+        yield from _command_problems(study, study.own)
+    else:
+        yield from _function_problems(study.own)
+
+
+def own_path_problems(path: str, key: KeyPath, name: str) -> Iterator[SettingProblem]:
+    """Whether a name can be that of a setting of the user's own."""
+    if not all(_PART.fullmatch(part) for part in path.split(".")):
+        yield SettingProblem(key, f"{name}: write a name such as lr, or sections and a name such as optimizer.lr")
+    elif path in RESULT_COLUMNS or path in OWN_NAMES:
+        yield SettingProblem(key, f"{name}: {path!r} has a meaning of its own in results", "give it another name")
+
+
+def _ctc_problems(study: Study) -> Iterator[SettingProblem]:
+    for section in ("model", "data"):
+        if getattr(study, section) is None:
+            yield SettingProblem((section,), f"{section} is missing: it has no default")
+    if isinstance(study.objective, Goal) or study.objective not in (None, "wer", "val_loss"):
+        yield SettingProblem(("objective",), "objective: should be 'wer' or 'val_loss' where our own loop trains")
+
+
+def _scheduler_problems(study: Study, kind: str) -> Iterator[SettingProblem]:
+    if not isinstance(study.scheduler, Asha | Median):
+        yield SettingProblem(
+            ("scheduler",), f"this scheduler pauses or copies trainings, which {kind} cannot", "use asha or median"
+        )
+    elif study.budget.steps is None:
+        yield SettingProblem(
+            ("budget", "steps"), "a scheduler goes by how far a training has come: give budget.steps, its whole length"
+        )
+
+
+def _goal_problems(study: Study) -> Iterator[SettingProblem]:
+    goal = study.objective
+    if isinstance(goal, Goal) and (goal.minimize is None) == (goal.maximize is None):
+        yield SettingProblem(("objective",), "objective needs either minimize or maximize, with the name of a result")
+
+
+def _function_problems(program: FunctionProgram) -> Iterator[SettingProblem]:
+    if program.target is not None and (problem := user_code.refusal(program.target)) is not None:
+        said = f"trial.target: {program.target!r} must not be used: {problem}"
+        yield SettingProblem(("trial", "target"), said, user_code.ADVICE)
+
+
+def _command_problems(study: Study, program: CommandProgram) -> Iterator[SettingProblem]:
+    try:
+        command = words(program)
+    except ValueError as error:
+        yield SettingProblem(("trial", "run"), f"trial.run cannot be split into words: {error}")
+        return
+    if not command:
+        yield SettingProblem(("trial", "run"), "trial.run is empty")
+    texts: list[tuple[KeyPath, str]] = [(("trial", "run"), word) for word in command]
+    texts += [(("trial", key), text) for key in ("log", "cwd") if (text := getattr(program, key)) is not None]
+    texts += [(("trial", "env", key), text) for key, text in program.env.items()]
+    known, given = {*flat(program.config), *study.searched, *OWN_NAMES}, set[str]()
+    for key, text in texts:
+        for name in names_in(text):
+            if name not in known and name not in given:
+                said = f"{'.'.join(map(str, key))} names {{{name}}}, which is no setting"
+                yield SettingProblem(key, f"{said}.", suggest(name, sorted(known)))
+            given.add(name)
+    for path in study.searched:
+        if path not in given:
+            yield SettingProblem(
+                ("space", path),
+                f"space.{path} changes nothing: the command does not name {{{path}}}",
+                "put it into trial.run, or leave the dimension out",
+            )
+    if "steps" in given and study.budget.steps is None:
+        yield SettingProblem(("budget", "steps"), "the command names {steps}: give budget.steps")

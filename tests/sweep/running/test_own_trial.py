@@ -1,0 +1,325 @@
+"""A trial of a program of the user's own, from its start to its row."""
+
+import dataclasses
+import json
+import math
+import os
+import random
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from sweep import store
+from sweep.judging.monitor import MonitorConfig
+from sweep.own.program import CommandProgram, FunctionProgram, OwnConfig, OwnProgram, References, Score
+from sweep.records import Outcome, TrialResult
+from sweep.running import own_trial
+from sweep.running.job import Job, Progress, RunOptions
+from sweep.running.own_trial import OwnTrial
+from sweep.store import wishes
+
+ACCURACY = Score("accuracy", is_maximized=True)
+
+
+def descends(config, run) -> dict[str, float]:
+    """A loss that falls from 2.3 as fast as the learning rate says, and blows up above 1."""
+    noise, loss, lr = random.Random(run.seed), 2.3, config["lr"]
+    for step in range(run.steps or 200):
+        loss *= (1.0 - 0.02 * lr) if lr <= 1 else 1.1
+        run.step(loss=loss * (1 + 0.05 * noise.random()), grad_norm=loss, lr=lr)
+        if step % 50 == 49:
+            run.report(val_loss=loss, accuracy=math.exp(-loss))
+    return {"val_loss": loss, "accuracy": math.exp(-loss)}
+
+
+def trial(
+    folder: Path, function=descends, *, lr: float = 0.5, steps: int | None = 200, score: Score = ACCURACY, **more
+) -> OwnTrial:
+    program = more.pop("program", FunctionProgram(references=References(cross_entropy=(1,) * 10)))
+    job = Job("0000", 0, 0, 7, "explore", {"lr": lr}, OwnConfig(values={"lr": lr}), steps)
+    defaults = RunOptions(folder, "score", MonitorConfig(), True, "none", own=OwnProgram(program, score, function))
+    return OwnTrial(dataclasses.replace(job, **more.pop("job", {})), dataclasses.replace(defaults, **more))
+
+
+def ended(one: OwnTrial) -> TrialResult:
+    while isinstance(reached := one.advance(), Progress):
+        pass
+    assert not one.is_stuck
+    return reached
+
+
+def test_a_function_is_judged_like_any_training_and_its_results_are_kept(tmp_path) -> None:
+    result = ended(trial(tmp_path))
+    assert result.verdict is Outcome.STABLE and result.stable
+    assert (result.num_steps, result.max_steps, result.seed) == (200, 200, 7)
+    assert result.score == pytest.approx(-math.exp(-2.3 * 0.99**200)), "smaller is better"
+    assert json.loads(result.metrics) == {"val_loss": result.val_loss, "accuracy": -result.score}
+    assert result.l_const == pytest.approx(math.log(10)) == result.l_unif
+    assert 0 < result.objective < 1 and -1 <= result.margin < 0
+    assert "the zero-information loss" in result.judged_with
+    assert [r.step for r in store.load_steps(tmp_path, "0000")] == list(range(1, 201))
+    evals = store.load_evals(tmp_path, "0000")
+    assert [e.step for e in evals] == [50, 100, 150, 200] and all(e.score < 0 and math.isnan(e.wer) for e in evals)
+
+
+def test_one_that_diverges_is_stopped_and_worth_more_the_longer_it_lived(tmp_path) -> None:
+    result = ended(trial(tmp_path, lr=2.0))
+    assert result.verdict is Outcome.DIVERGED_LOSS and result.stop_step == result.num_steps < 200
+    assert result.objective > 2 and result.margin > 0.3 and math.isnan(result.val_loss)
+    unplanned = ended(trial(tmp_path, lr=2.0, steps=None))
+    assert unplanned.verdict is Outcome.DIVERGED_LOSS and unplanned.max_steps == unplanned.num_steps
+    assert unplanned.objective == 3.0, "of how much it lived through, nobody knows"
+
+
+def test_without_references_it_is_judged_by_its_own_beginning(tmp_path) -> None:
+    result = ended(trial(tmp_path, program=FunctionProgram(), score=Score()))
+    assert result.verdict is Outcome.STABLE and math.isnan(result.l_const) and result.margin < -0.1
+    assert result.score == result.val_loss, "the usual score"
+
+
+def test_by_default_the_last_training_loss_stands_for_a_validation_loss(tmp_path) -> None:
+    def train(config, run) -> None:
+        for step in range(60):
+            run.step(loss=2.0 * 0.95**step)
+
+    result = ended(trial(tmp_path, train, steps=None, score=Score()))
+    assert result.stable and result.score == result.final_train_loss and math.isnan(result.val_loss)
+
+
+@pytest.mark.parametrize(
+    ("train", "outcome", "said"),
+    [
+        (lambda config, run: config["nothing"], Outcome.CRASHED, "KeyError: 'nothing'"),
+        (lambda config, run: sys.exit(3), Outcome.CRASHED, "SystemExit: 3"),
+        (lambda config, run: 0.5, Outcome.CRASHED, "it returned float: return a dict"),
+        (lambda config, run: {"accuracy": 1.0}, Outcome.UNJUDGED, "it reported no step"),
+        (
+            lambda config, run: [run.step(loss=1.0 / (i + 1)) for i in range(50)] and None,
+            Outcome.TOO_SHORT,
+            "50 of 200",
+        ),
+        (lambda config, run: run.step(loss="one"), Outcome.CRASHED, "after step 0: run.step: loss is 'one'"),
+        (lambda config, run: {**descends(config, run), "accuracy": math.nan}, Outcome.DIVERGED_NONFINITE, "is nan"),
+        (
+            lambda config, run: [run.step(loss=2 * 0.95**i) for i in range(160)] and {"acc": 0.5},
+            Outcome.CRASHED,
+            "it ended without accuracy, which the study judges trainings by (its results: acc): call run.result",
+        ),
+        (
+            lambda config, run: [run.step(loss=math.nan) for _ in range(2)] and 1 / 0,
+            Outcome.DIVERGED_NONFINITE,
+            "then it failed: division by zero",
+        ),
+    ],
+)
+def test_a_function_that_misbehaves_costs_one_clear_line(tmp_path, train, outcome, said) -> None:
+    result = ended(trial(tmp_path, train))
+    assert result.verdict is outcome and said in result.reason, result.reason
+    assert "\n" not in result.reason and math.isfinite(result.objective)
+
+
+def test_a_function_that_ignores_stop_is_ended_and_its_process_is_lost(tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(own_trial, "GRACE_S", 0.3)
+
+    def deaf(config, run) -> None:
+        until = time.monotonic() + 1.5
+        while time.monotonic() < until:
+            try:
+                run.step(loss=math.nan)
+            except BaseException:
+                time.sleep(0.01)
+
+    one = trial(tmp_path, deaf)
+    while isinstance(result := one.advance(), Progress):
+        pass
+    assert result.verdict is Outcome.DIVERGED_NONFINITE and one.is_stuck
+    time.sleep(1.5)
+    assert not one.is_stuck
+
+
+def test_one_that_evaluates_nothing_tells_how_far_it_is(tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(own_trial, "TELL_EVERY_S", 0.05)
+
+    def slow(config, run) -> None:
+        for step in range(30):
+            time.sleep(0.01)
+            run.step(loss=2.0 * 0.9**step)
+
+    one, seen = trial(tmp_path, slow, steps=None, score=Score()), []
+    while isinstance(reached := one.advance(), Progress):
+        seen.append(reached.step)
+    assert len(seen) >= 3 and seen == sorted(seen) and reached.stable
+    assert all(progress is not None for progress in seen)
+
+
+def test_somebody_may_stop_it(tmp_path) -> None:
+    def endless(config, run) -> None:
+        for step in range(100_000):
+            time.sleep(0.01)
+            run.step(loss=2.0 / (1 + step))
+
+    one = trial(tmp_path, endless)
+    assert isinstance(one.advance(), Progress)
+    wishes.call_off(tmp_path, "0000")
+    result = ended(one)
+    assert result.verdict is Outcome.PRUNED and "stopped by hand" in result.reason
+
+
+def test_a_program_that_was_killed_goes_on_from_its_checkpoint(tmp_path) -> None:
+    def train(config, run):
+        loss, first = 2.3, 0
+        if (state := run.restore()) is not None:
+            loss, first = state["loss"], state["step"]
+            assert torch.equal(state["weights"], torch.full((3,), float(first)))
+        for step in range(first, 100):
+            loss *= 0.98
+            run.step(loss=loss)
+            if step == 59 and not config.get("again"):
+                run.report(val_loss=loss, accuracy=0.5)
+                run.checkpoint({"loss": loss, "step": step + 1, "weights": torch.full((3,), float(step + 1))})
+                raise KeyboardInterrupt
+        return {"val_loss": loss, "accuracy": 0.9}
+
+    first = ended(trial(tmp_path, train, checkpoints="last"))
+    assert first.verdict is Outcome.CRASHED and first.num_steps == 60
+    again = trial(tmp_path, train, checkpoints="last", job={"config": OwnConfig(values={"lr": 0.5, "again": True})})
+    result = ended(again)
+    assert result.stable and again.note is None
+    whole = ended(trial(tmp_path / "other", lambda config, run: train({**config, "again": True}, run)))
+    assert [r.loss for r in store.load_steps(tmp_path, "0000")] == [
+        r.loss for r in store.load_steps(tmp_path / "other", "0000")
+    ]
+    assert dataclasses.replace(result, wall_s=0, cpu_s=0, step_time_s=0, best_val_loss=0) == dataclasses.replace(
+        whole, wall_s=0, cpu_s=0, step_time_s=0, best_val_loss=0
+    )
+    (tmp_path / "checkpoints" / "0000" / "own.pt").write_bytes(b"damaged")
+    anew = trial(tmp_path, lambda config, run: train({**config, "again": True}, run), checkpoints="last")
+    assert ended(anew).num_steps == 100 and anew.note is not None and "it begins anew" in anew.note
+
+
+def test_a_state_that_could_hold_code_is_refused(tmp_path) -> None:
+    class Own:
+        pass
+
+    def train(config, run) -> None:
+        run.step(loss=1.0)
+        run.checkpoint({"model": torch.nn.Linear(2, 2)})
+
+    result = ended(trial(tmp_path, train, checkpoints="last"))
+    assert result.verdict is Outcome.CRASHED and "keep what a state_dict() gives" in result.reason
+    assert not (tmp_path / "checkpoints" / "0000" / "own.pt").exists(), "nothing is half written"
+
+
+def test_a_child_that_comes_back_is_ended(tmp_path) -> None:
+    def forks(config, run):
+        if (pid := os.fork()) == 0:
+            return {"accuracy": 1.0}
+        os.waitpid(pid, 0)
+        return descends(config, run)
+
+    assert ended(trial(tmp_path, forks)).stable
+
+
+PROGRAM = """
+import sys, time
+lr, kind = float(sys.argv[1]), sys.argv[2]
+loss = 2.3
+if kind == "fail":
+    sys.exit("no data: give some")
+for step in range(1, 121):
+    loss *= (1 - 0.02 * lr) if lr <= 1 else 1.2
+    if kind == "fail-late" and step == 60:
+        raise ValueError("lost")
+    if kind == "hang" and step == 60:
+        time.sleep(600)
+    print(f"step {step} loss {loss:.6g} grad_norm {loss:.4g}", flush=True)
+    if step % 40 == 0:
+        print(f"validation: val_loss {loss:.6g} accuracy = {1 / (1 + loss):.4f}", flush=True)
+    if kind == "slow":
+        time.sleep(0.05)
+"""
+
+
+@pytest.fixture
+def program(tmp_path: Path) -> Path:
+    path = tmp_path / "a program.py"
+    path.write_text(PROGRAM)
+    return path
+
+
+def command(program: Path, kind: str = "plain", **more) -> CommandProgram:
+    usual = {
+        "run": (sys.executable, str(program), "{lr}", kind),
+        "metrics": {"accuracy": "accuracy", "val_loss": "val_loss"},
+        "grace_s": 1.0,
+    }
+    return CommandProgram(**{**usual, **more})
+
+
+@pytest.mark.slow
+def test_a_command_is_read_as_it_grows_and_judged(tmp_path, program) -> None:
+    result = ended(trial(tmp_path, None, steps=120, program=command(program)))
+    assert result.verdict is Outcome.STABLE, result.reason
+    assert result.num_steps == 120 and result.score == pytest.approx(-1 / (1 + 2.3 * 0.99**120), abs=1e-4)
+    assert len(store.load_steps(tmp_path, "0000")) == 120
+    assert (tmp_path / "files" / "0000" / "output.txt").read_text().count("\n") == 123
+
+
+@pytest.mark.slow
+def test_a_command_that_is_lost_ends_at_once_with_all_that_it_started(tmp_path, program) -> None:
+    started = time.monotonic()
+    endless = command(
+        program, "slow", run=("bash", "-c", f"sleep 971 & {sys.executable} '{program}' {{lr}} slow; sleep 973")
+    )
+    result = ended(trial(tmp_path, None, lr=3.0, steps=2000, program=endless))
+    assert result.verdict is Outcome.DIVERGED_LOSS and result.num_steps < 120
+    assert time.monotonic() - started < 30
+    time.sleep(0.3)
+    assert not processes("sleep 971") and not processes("sleep 973")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("kind", "more", "outcome", "said"),
+    [
+        ("fail", {}, Outcome.CRASHED, "the command ended with exit code 1: no data: give some"),
+        ("fail-late", {}, Outcome.CRASHED, "exit code 1: ValueError: lost"),
+        ("hang", {"silence_s": 1.0}, Outcome.HUNG, "wrote nothing for 1 s (trial.silence_s)"),
+        ("slow", {"timeout_s": 1.0}, Outcome.TIMED_OUT, "took more than 1 s (trial.timeout_s)"),
+        ("plain", {"run": ("no-such-program",)}, Outcome.CRASHED, "no-such-program"),
+        ("plain", {"run": ("true",)}, Outcome.CRASHED, "its log tells no losses"),
+        ("plain", {"run": ("echo", "hello")}, Outcome.CRASHED, "its log tells no losses"),
+        ("plain", {"run": ("bash", "-c", "kill -9 $$")}, Outcome.CRASHED, "was ended by signal 9"),
+    ],
+)
+def test_a_command_that_misbehaves_costs_one_clear_line(tmp_path, program, kind, more, outcome, said) -> None:
+    result = ended(trial(tmp_path, None, steps=120, program=command(program, kind, **more)))
+    assert result.verdict is outcome and said in result.reason, result.reason
+    assert "\n" not in result.reason
+
+
+@pytest.mark.slow
+def test_a_log_file_is_read_and_values_stay_words(tmp_path) -> None:
+    rows = 'for i in $(seq 0 60); do echo "$i,$((200 - 3 * i)),0.$i" >> "$1"; done'
+    script = f'printf "step,loss,acc\\n" > "$1"; {rows}'
+    own = CommandProgram(
+        run=("bash", "-c", script, "x", "{dir}/log of it.csv"), log="{dir}/log of it.csv", metrics={"accuracy": "acc"}
+    )
+    result = ended(trial(tmp_path, None, steps=None, program=own))
+    assert result.stable and result.num_steps == 61 and result.score == -0.6, result.reason
+    assert [r.step for r in store.load_steps(tmp_path, "0000")] == list(range(1, 62)), "its first step was 0"
+
+
+def processes(named: str) -> list[str]:
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            text = path.read_bytes().replace(b"\0", b" ").decode(errors="replace").strip()
+        except OSError:
+            continue
+        if text == named:
+            found.append(text)
+    return found

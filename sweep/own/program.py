@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import Field
@@ -153,3 +154,6 @@ class OwnProgram:
     score: Score
     function: Target | None = None
     """The function itself, where it is given in Python."""
+    folder: Path | None = None
+    """The folder in which the study was started, which is that of its programs too; None: wherever they happen to be.
+    """

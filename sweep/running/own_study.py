@@ -30,7 +30,7 @@ def own_program(loaded: LoadedStudy, function: Target | None) -> OwnProgram | No
     except SettingError as error:
         place = ("trial", "run" if isinstance(own, CommandProgram) else "target")
         raise SettingError(loaded.source.placed(SettingProblem(place, str(error)))) from error
-    return OwnProgram(own, score, function)
+    return OwnProgram(own, score, function, Path.cwd())
 
 
 def trained(program: FunctionProgram | CommandProgram, function: Target | None) -> str:

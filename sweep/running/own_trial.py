@@ -191,7 +191,10 @@ class OwnTrial(JudgedTrial):
         """Runs the program, in a thread of its own."""
         pid = os.getpid()
         try:
-            target = target_of(self._own, self._config, self.job)
+            if self._own.folder is not None and self._own.folder.is_dir():
+                # Ray has given its processes folders of their own.
+                os.chdir(self._own.folder)
+            target = target_of(self._own)
             returned = target(self._config.values, self._run)
             if isinstance(returned, dict):
                 self._run.result(returned)
@@ -337,7 +340,7 @@ class OwnTrial(JudgedTrial):
         )
 
 
-def target_of(own: OwnProgram, config: OwnConfig, job: Job) -> Target:
+def target_of(own: OwnProgram) -> Target:
     """What trains: the function, or one that runs the command."""
     if isinstance(own.program, CommandProgram):
         from sweep.own.command import run_command

@@ -54,6 +54,8 @@ RECENT_TRAININGS = 5
 """So many of the latest stable trainings say how long one takes: the machine may be busier than before, or less."""
 TABLE_SHARE = 0.002
 """Share of a study's time in which its table of trials is written: a table of 10,000 trials takes a second or two."""
+FAILURES_AT_START = 5
+"""Trainings of a program of the user's own that all fail alike before their first step, after which none follows."""
 MAX_ATTEMPTS = 2
 """A training whose process dies is tried once more; then it counts as crashed."""
 
@@ -455,6 +457,10 @@ class StudySession:
     def _ask_explore(self) -> list[Ask]:
         if self._exhausted or self._num_explored >= self._num_trainings:
             return []
+        if (reason := self._fails_from_the_start()) is not None:
+            self._exhausted = True
+            self._stop_reason = reason
+            return []
         if self._confirmation_is_due():
             self._exhausted = True
             self._stop_reason = "what is left of budget.wall_time_s is kept for the confirmation"
@@ -480,6 +486,19 @@ class StudySession:
             # Only now that it stands in the ledger: no wish is lost.
             wish.path.unlink(missing_ok=True)
         return asked
+
+    def _fails_from_the_start(self) -> str | None:
+        """Why exploring on has no use: a program of the user's own fails before its first step, every time alike."""
+        results = list(itertools.islice(self._ledger.results.values(), FAILURES_AT_START))
+        reasons = {r.reason for r in results if r.verdict is Outcome.CRASHED and r.num_steps == 0}
+        if not self.study.is_own or len(results) < FAILURES_AT_START or len(reasons) > 1:
+            return None
+        if not all(r.verdict is Outcome.CRASHED and r.num_steps == 0 for r in self._ledger.results.values()):
+            return None
+        return (
+            f"all of its {len(self._ledger.results)} trainings failed before their first step ({reasons.pop()}); mend "
+            f"that, then the same command with --retry crashed goes on"
+        )
 
     def _wish(self) -> wishes.Wish | None:
         """The oldest setting that somebody queued, of those that the space holds."""

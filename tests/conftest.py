@@ -43,6 +43,7 @@ ON_RAY = (
     "tests/sweep/test_run_faults.py",
     "tests/sweep/test_run_ends.py",
     "tests/sweep/test_queue_run.py",
+    "tests/sweep/test_run_own.py",
 )
 """One worker runs these: they share a Ray cluster, and several on one machine would fight for it."""
 

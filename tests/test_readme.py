@@ -134,3 +134,22 @@ def test_the_callback_watches_keras(capsys: pytest.CaptureFixture[str]) -> None:
     model.compile(keras.optimizers.SGD(0.01), loss="mse")
     exec(callback_example("keras"), {"model": model, "x": x, "y": x.sum(axis=1) + 3})
     assert capsys.readouterr().out.splitlines()[-1].startswith("stable the loss ended at")
+
+
+def test_a_function_is_swept_as_the_readme_has_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    from sweep.own.program import Score
+    from sweep.run.function import FunctionStudy
+
+    source = next(block for block in blocks("python") if "sweep.function_study(" in block)
+    monkeypatch.setattr(FunctionStudy, "run", lambda study: study)
+    names: dict[str, Any] = {
+        "make": lambda config, seed: (config["lr"], range(60)),
+        "step": lambda model, batch: (2.0 * 0.95**batch, 1.0),
+        "validate": lambda model: 0.1,
+        "accuracy": lambda model: 0.9,
+    }
+    exec(source, names)
+    assert (
+        names["study"].loaded.study.score == Score("accuracy", is_maximized=True)
+        and len(names["study"].loaded.study.space) == 2
+    )

@@ -63,6 +63,18 @@ def _schedule(schedule: Mapping[str, Any], lr: float) -> tuple[Lines, bool]:
                 f"        return {lr!r} * (1 - {1 - low!r} * 0.5 * (1 + math.cos(math.pi * step / {peak})))",
             ]
             return [*head, *up, *_cosine(lr, peak, schedule["final_ratio"])], False
+        case "wsd":
+            falls, end = schedule["decay_rate"], schedule["final_ratio"]
+            way = "min(1.0, (step - last) / (max_steps - 1 - last))"
+            left = f"1 - math.sqrt({way})" if schedule["shape"] == "one_minus_sqrt" else f"1 - {way}"
+            return [
+                *head,
+                *rise,
+                f"    last = max(max_steps - 1 - max(round({falls!r} * max_steps), 1), {max(warmup - 1, 0)})",
+                "    if step <= last:",
+                f"        return {lr!r}",
+                f"    return {lr!r} * ({end!r} + {1 - end!r} * ({left}))",
+            ], False
         case "plateau":
             factor, patience = schedule["factor"], schedule["patience_evals"]
             return [

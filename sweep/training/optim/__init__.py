@@ -6,7 +6,15 @@ Here are their settings, read without torch; `clippers.py` and `policies.py` do 
 from sweep.training.optim.bad_batch import BadBatchConfig, NeverSkip, RobustZ, SkipAbove, SkipNonfinite
 from sweep.training.optim.clipping import Adaptive, Agc, ByNorm, ByValue, ClipConfig, Off
 from sweep.training.optim.optimizer import Adam, AdamW, OptimizerConfig, Sgd
-from sweep.training.optim.schedule import Constant, Cosine, OneCycle, Plateau, Schedule, ScheduleConfig
+from sweep.training.optim.schedule import (
+    Constant,
+    Cosine,
+    OneCycle,
+    Plateau,
+    Schedule,
+    ScheduleConfig,
+    WarmupStableDecay,
+)
 from sweep.training.optim.skip_reason import SkipNamer
 
 __all__ = [
@@ -32,4 +40,5 @@ __all__ = [
     "SkipAbove",
     "SkipNamer",
     "SkipNonfinite",
+    "WarmupStableDecay",
 ]

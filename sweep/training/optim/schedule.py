@@ -240,7 +240,35 @@ class Plateau(_ScheduleSpec):
         )
 
 
-ScheduleConfig = Annotated[Constant | Cosine | OneCycle | Plateau, Field(discriminator="kind")]
+class WarmupStableDecay(_ScheduleSpec):
+    """The base rate for most of the training, then a fall over its last part (WSD; Hu et al., MiniCPM, 2024)."""
+
+    kind: Literal["wsd"] = "wsd"
+    warmup_steps: int = Field(default=0, ge=0, le=1_000_000_000)
+    """Updates of the linear rise to the base rate."""
+    decay_rate: float = Field(default=0.2, gt=0, lt=1)
+    """Share of the steps over which the rate falls."""
+    shape: Literal["linear", "one_minus_sqrt"] = "linear"
+    """How it falls: evenly, or as 1 - sqrt of the way (Haegele et al. 2024)."""
+    final_ratio: float = Field(default=0.0, ge=0, lt=1)
+    """Rate of the last step, as a share of the base rate."""
+
+    def _by_steps(self, base_lr: float, max_steps: int) -> Schedule:
+        _require_warmup_ends(self.warmup_steps, max_steps)
+        # The last step before the fall; the warm-up comes first.
+        last = max(max_steps - 1 - max(round(self.decay_rate * max_steps), 1), self.warmup_steps - 1, 0)
+
+        def lr(step: int) -> float:
+            if step <= last:
+                return base_lr * _warmup(step, self.warmup_steps)
+            way = min(1.0, (step - last) / (max_steps - 1 - last))
+            left = 1.0 - (math.sqrt(way) if self.shape == "one_minus_sqrt" else way)
+            return base_lr * (self.final_ratio + (1.0 - self.final_ratio) * left)
+
+        return _FixedSchedule(lr)
+
+
+ScheduleConfig = Annotated[Constant | Cosine | OneCycle | Plateau | WarmupStableDecay, Field(discriminator="kind")]
 
 
 def _warmup(step: int, warmup_steps: int) -> float:

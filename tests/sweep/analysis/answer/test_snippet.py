@@ -22,6 +22,8 @@ SCHEDULES: list[dict[str, Any]] = [
     {"kind": "cosine", "warmup_steps": 1, "final_ratio": 0.1},
     {"kind": "cosine", "warmup_steps": 7},
     {"kind": "one_cycle", "warmup_steps": 6},
+    {"kind": "wsd", "warmup_steps": 6, "final_ratio": 0.1},
+    {"kind": "wsd", "shape": "one_minus_sqrt"},
     {"kind": "plateau", "warmup_steps": 3, "patience_evals": 2},
 ]
 CLIPS: list[dict[str, Any]] = [

@@ -7,10 +7,16 @@ import torch
 from pydantic import TypeAdapter
 
 from slr_models.errors import SettingError
-from sweep.training.optim import Constant, Cosine, OneCycle, Plateau, ScheduleConfig
+from sweep.training.optim import Constant, Cosine, OneCycle, Plateau, ScheduleConfig, WarmupStableDecay
 
 BASE, STEPS = 0.4, 100
-ALL = [Constant(warmup_steps=10), Cosine(warmup_steps=10), OneCycle(warmup_steps=10), Plateau(warmup_steps=10)]
+ALL = [
+    Constant(warmup_steps=10),
+    Cosine(warmup_steps=10),
+    OneCycle(warmup_steps=10),
+    Plateau(warmup_steps=10),
+    WarmupStableDecay(warmup_steps=10),
+]
 APPLIED = [config.model_copy(update={"count": "applied"}) for config in ALL]
 
 
@@ -78,6 +84,15 @@ def test_cosine_ends_at_its_final_ratio_and_passes_the_middle(warmup_steps: int)
     assert schedule.lr(first_full) == pytest.approx(BASE)
     assert schedule.lr(first_full + 50) == pytest.approx(0.55 * BASE)
     assert schedule.lr(num_steps - 1) == pytest.approx(0.1 * BASE)
+
+
+@pytest.mark.parametrize(("shape", "middle"), [("linear", 0.5), ("one_minus_sqrt", 1 - math.sqrt(0.5))])
+def test_wsd_stays_at_the_base_rate_and_falls_over_its_last_part(shape: str, middle: float) -> None:
+    config = WarmupStableDecay(warmup_steps=10, decay_rate=0.2, shape=shape, final_ratio=0.1)
+    rates = [config.build(BASE, STEPS).lr(step) for step in range(STEPS)]
+    assert rates[9:80] == pytest.approx([BASE] * 71) and rates[80] < BASE
+    assert rates[89] == pytest.approx(BASE * (0.1 + 0.9 * middle)) and rates[-1] == pytest.approx(0.1 * BASE)
+    assert all(a > b for a, b in zip(rates[79:], rates[80:], strict=False)), "it falls to the end"
 
 
 def test_one_cycle_is_pytorchs() -> None:

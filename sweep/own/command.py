@@ -23,7 +23,7 @@ from typing import IO, Any
 from slr_models.errors import UserError
 from sweep.logs.files import read_trace
 from sweep.own import minder
-from sweep.own.handle import VAL_LOSS, Run
+from sweep.own.handle import VAL_LOSS, Run, Stop
 from sweep.own.program import CommandProgram
 from sweep.records import StepRecord
 
@@ -147,6 +147,7 @@ def _follow(process: "subprocess.Popen[bytes]", program: CommandProgram, output:
         is_open = output.read(_POLL_S)
         now = time.monotonic()
         log_grew = log.grew()
+        log.raise_if_stopped()
         if output.grew or log_grew:
             heard = now
         log.read()
@@ -228,6 +229,11 @@ class _Log:
         self._last_step, self._shift, self._last_evaluation = -math.inf, 0, -math.inf
         self._told: dict[str, float] = {}
         self.num_steps = 0
+
+    def raise_if_stopped(self) -> None:
+        """Raises Stop where the run is to end, of which a program that writes nothing would never hear."""
+        if self._run.should_stop:
+            raise Stop(self._run.reason)
 
     def grew(self) -> bool:
         """Whether it is longer than when that was asked last."""

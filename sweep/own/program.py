@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -146,6 +146,26 @@ class Score:
         return -score if self.is_maximized else score
 
 
+LEARNING_RATES = ("lr", "learning_rate")
+"""Last parts of the names of settings that are learning rates."""
+FULL_PRECISIONS = ("fp32", "float32", "f32", "32", "32-true", "full", "single")
+
+
+@dataclass(frozen=True)
+class Turns:
+    """What of the settings of a training may be changed to find out why it went bad."""
+
+    rate: str | None = None
+    """Dotted path of the number along which edges are told."""
+    full_precision: Mapping[str, str] = field(default_factory=dict)
+    """Dotted path of a choice among precisions -> the full one of them."""
+
+    @property
+    def is_learning_rate(self) -> bool:
+        """Whether the rate is a learning rate."""
+        return self.rate is not None and self.rate.split(".")[-1] in LEARNING_RATES
+
+
 @dataclass(frozen=True)
 class OwnProgram:
     """What trains, and what it is judged by."""
@@ -154,6 +174,7 @@ class OwnProgram:
     score: Score
     function: Target | None = None
     """The function itself, where it is given in Python."""
+    turns: Turns = Turns()
     folder: Path | None = None
     """The folder in which the study was started, which is that of its programs too; None: wherever they happen to be.
     """

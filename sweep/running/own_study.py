@@ -7,8 +7,10 @@ from pathlib import Path
 
 from slr_models import user_code
 from slr_models.errors import SettingError, SettingProblem
+from sweep.boundary.encoding import Encoding, edge_path
 from sweep.own.command import names_in, words
-from sweep.own.program import CommandProgram, FunctionProgram, OwnProgram, Target
+from sweep.own.program import FULL_PRECISIONS, CommandProgram, FunctionProgram, OwnProgram, Target, Turns
+from sweep.space import Choice
 from sweep.study import LoadedStudy, Study
 
 
@@ -30,7 +32,18 @@ def own_program(loaded: LoadedStudy, function: Target | None) -> OwnProgram | No
     except SettingError as error:
         place = ("trial", "run" if isinstance(own, CommandProgram) else "target")
         raise SettingError(loaded.source.placed(SettingProblem(place, str(error)))) from error
-    return OwnProgram(own, score, function, Path.cwd())
+    return OwnProgram(own, score, function, _turns(study), Path.cwd())
+
+
+def _turns(study: Study) -> Turns:
+    """What may be changed in the settings of a training that went bad."""
+    space = study.searched
+    full = {
+        path: str(next(value for value in dimension.choice if value in FULL_PRECISIONS))
+        for path, dimension in space.items()
+        if isinstance(dimension, Choice) and any(value in FULL_PRECISIONS for value in dimension.choice)
+    }
+    return Turns(edge_path(Encoding(space)) if space else None, full)
 
 
 def trained(program: FunctionProgram | CommandProgram, function: Target | None) -> str:

@@ -6,28 +6,36 @@ import json
 import math
 import os
 import pickle
+import random
 import shutil
 import threading
+import time
 from pathlib import Path
 from typing import Any
+
+import numpy as np
+import torch
 
 from slr_models import user_code
 from slr_models.errors import MachineError, ResultsError, UserError
 from sweep import store
 from sweep.analysis.failures.step_trace import observe_all
-from sweep.forensics.diagnosis import keep_traceback
+from sweep.forensics.diagnosis import FORENSICS_ERROR_FILE, allowed, keep_traceback
 from sweep.judging import ending
 from sweep.judging.monitor import StabilityMonitor
 from sweep.judging.objective import own_objective
 from sweep.judging.sides import LEVEL_STEPS
 from sweep.machine import is_of_machine, refusal, storing
+from sweep.own import replays
 from sweep.own.command import HungError, TimedOutError
 from sweep.own.handle import Metrics, Run, Stop
 from sweep.own.program import CommandProgram, OwnConfig, OwnProgram, Target
-from sweep.records import NAN, EvalRecord, Numbers, Outcome, StepRecord, TrialResult, Verdict, is_finite
+from sweep.own.replays import Failed
+from sweep.records import NAN, EvalRecord, Numbers, Outcome, Side, StepRecord, TrialResult, Verdict, is_finite
 from sweep.running.job import Job, Progress, RunOptions
 from sweep.running.judged import Ending, JudgedTrial, OpenFiles
 from sweep.running.trial_records import TrialRecords
+from sweep.training.peak_memory import peak_memory_mib, reset_peak_memory
 from sweep.wording import first_line
 
 TELL_EVERY_S = 2.0
@@ -42,7 +50,7 @@ _KEPT = "own.pt"
 
 
 class OwnTrial(JudgedTrial):
-    """One trial of a program of the user's; see `Trial` for the calls. Its cause is not looked for."""
+    """One trial of a program of the user's; see `Trial` for the calls."""
 
     def __init__(self, job: Job, options: RunOptions) -> None:
         super().__init__(job, options)
@@ -50,6 +58,7 @@ class OwnTrial(JudgedTrial):
         self._own: OwnProgram = options.own
         self._config = job.config
         self._metrics: Metrics = {}
+        self._device = torch.device(options.device)
         self._ending: Ending | None = None
         self._thread: threading.Thread | None = None
         self._changed = threading.Condition()
@@ -57,6 +66,8 @@ class OwnTrial(JudgedTrial):
         self._num_told = 0
         """Evaluations that were told of."""
         self._error: BaseException | None = None
+        self._result: TrialResult | None = None
+        self._verdict: Verdict | None = None
         self._is_over = False
         l_const, l_unif = self._own.program.references.losses
         self.refer(l_const, l_unif)
@@ -79,6 +90,9 @@ class OwnTrial(JudgedTrial):
             self._thread.start()
         with self._changed:
             self._changed.wait_for(self._has_news, TELL_EVERY_S)
+        if not self._is_over and self._ending is None and self._is_called_off():
+            # One that hangs would never hear of it.
+            self._run.stop(str(self._end(self._stopped_by_hand(self._num_steps))))
         if not (self._is_over or self._ending is not None):
             self._num_told = len(self._records.evals)
             self._write()
@@ -99,8 +113,50 @@ class OwnTrial(JudgedTrial):
             self._thread.join(GRACE_S)
 
     def explain(self) -> TrialResult:
-        """No cause is looked for."""
-        raise NotImplementedError
+        """Runs a training that went bad again with one setting changed. A failure costs the cause, never the result."""
+        assert self.can_explain and self._result is not None and self._verdict is not None, "a bad trial, once"
+        self.can_explain = False
+        started, result, verdict = time.perf_counter(), self._result, self._verdict
+        failed = Failed(
+            values=self._config.values,
+            seed=self.job.seed,
+            steps=self.job.max_steps,
+            verdict=verdict,
+            num_steps=result.num_steps,
+            wall_s=result.wall_s,
+            l_const=self._l_const,
+            l_unif=self._l_unif,
+            is_too_cold=result.side is Side.TOO_COLD or verdict.outcome is Outcome.STALLED and result.side is None,
+            level=self._records.end_loss(),
+        )
+        folder = self._options.results_dir / "files" / f"{self.job.trial_id}-replay"
+        try:
+            explanation = replays.explain(
+                failed,
+                target_of(self._own),
+                self._own.turns,
+                self._options.monitor,
+                max_steps=self._options.forensics.max_replayed_steps,
+                folder=folder,
+            )
+            store.write_explanation(self._options.results_dir, self.job.trial_id, explanation)
+            cause = explanation.text
+        except Exception as error:
+            if is_of_machine(error):
+                raise MachineError(refusal(error)) from error
+            keep_traceback(self._options.results_dir, self.job.trial_id, error, FORENSICS_ERROR_FILE)
+            cause = None
+        shutil.rmtree(folder, ignore_errors=True)
+        self._result = result.with_cause(cause, result.forensics_s + time.perf_counter() - started)
+        return self._result
+
+    def _finish(self, verdict: Verdict, alarm: Outcome | None = None) -> TrialResult:
+        self._result, self._verdict = super()._finish(verdict, alarm), verdict
+        goes_wrong = not (verdict.stable or verdict.outcome.is_open or verdict.outcome.is_broken_off)
+        fits = self._result.num_steps * replays.BEYOND <= self._options.forensics.max_replayed_steps
+        if goes_wrong and fits and verdict.outcome is not Outcome.MEMORISED and not self.is_stuck:
+            self.can_explain = allowed(self._options.results_dir, self.job.trial_id, verdict, self._options.forensics)
+        return self._result
 
     # What the program reports, in its own thread.
 
@@ -145,8 +201,6 @@ class OwnTrial(JudgedTrial):
         """Keeps a state of the training, with all that was recorded until then."""
         if self._options.checkpoints == "none":
             return
-        import torch
-
         whole = {"of": self._identity, "step": step, "state": state, "monitor": self._monitor.state_dict()}
         whole |= {"spent": self._spent(), "foregone_step": self._foregone_step, "metrics": dict(self._metrics)}
         self._write()
@@ -165,8 +219,6 @@ class OwnTrial(JudgedTrial):
         path = self._checkpoint_dir / _KEPT
         if self._options.checkpoints == "none" or not path.is_file():
             return None
-        import torch
-
         try:
             whole = torch.load(path, map_location="cpu", weights_only=True)
             if whole["of"] != self._identity:
@@ -194,6 +246,8 @@ class OwnTrial(JudgedTrial):
             if self._own.folder is not None and self._own.folder.is_dir():
                 # Ray has given its processes folders of their own.
                 os.chdir(self._own.folder)
+            _seed_all(self.job.seed)
+            reset_peak_memory(self._device)
             target = target_of(self._own)
             returned = target(self._config.values, self._run)
             if isinstance(returned, dict):
@@ -327,6 +381,8 @@ class OwnTrial(JudgedTrial):
 
     def _row(self, verdict: Verdict, *, worth: float, margin: float, alarm: Outcome | None = None) -> TrialResult:
         row = super()._row(verdict, worth=worth, margin=margin, alarm=alarm)
+        if not isinstance(self._own.program, CommandProgram):
+            row = dataclasses.replace(row, peak_memory_mib=peak_memory_mib(self._device))
         if verdict.outcome is Outcome.FOREGONE:
             return row
         score, val_loss = self._score, self._metrics.get("val_loss", row.val_loss)
@@ -338,6 +394,13 @@ class OwnTrial(JudgedTrial):
             score=NAN if score is None else score,
             metrics=json.dumps(told) if told else "",
         )
+
+
+def _seed_all(seed: int) -> None:
+    """So that one who draws at random without a word of `run.seed` gets the same again."""
+    random.seed(seed)
+    np.random.seed(seed % 2**32)
+    torch.manual_seed(seed)
 
 
 def target_of(own: OwnProgram) -> Target:

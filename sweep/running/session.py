@@ -323,6 +323,9 @@ class StudySession:
 
     def _left_unexplained(self) -> list[TrialResult]:
         """Bad trainings whose cause an earlier run was about to look for when it ended."""
+        if self.study.is_own:
+            # What that takes of a program of the user's own, only its own process knows.
+            return []
         try:
             allowed = allowance.taken_by(self.results_dir)[: self.study.forensics.trials]
         except (OSError, ValueError):

@@ -61,10 +61,8 @@ def test_no_source_is_left_out() -> None:
 
 
 def test_the_union_tells_kinds_apart() -> None:
-    with pytest.raises(
-        ValidationError,
-        match="'fingerspelling', 'landmarks', 'clips', 'synthetic', 'spoken_digits', 'custom', 'memorize'",
-    ):
+    kinds = ("fingerspelling", "landmarks", "clips", "synthetic", "spoken_digits", "custom", "memorize")
+    with pytest.raises(ValidationError, match=", ".join(map(repr, kinds))):
         ADAPTER.validate_python({"kind": "nothing"})
     with pytest.raises(ValidationError, match="extra"):
         ADAPTER.validate_python({"kind": "synthetic", "num_tarin": 5})

@@ -13,8 +13,9 @@ import pytest
 import torch
 
 from sweep import store
+from sweep.forensics.settings import ForensicsConfig
 from sweep.judging.monitor import MonitorConfig
-from sweep.own.program import CommandProgram, FunctionProgram, OwnConfig, OwnProgram, References, Score
+from sweep.own.program import CommandProgram, FunctionProgram, OwnConfig, OwnProgram, References, Score, Turns
 from sweep.records import Outcome, TrialResult
 from sweep.running import own_trial
 from sweep.running.job import Job, Progress, RunOptions
@@ -39,8 +40,10 @@ def trial(
     folder: Path, function=descends, *, lr: float = 0.5, steps: int | None = 200, score: Score = ACCURACY, **more
 ) -> OwnTrial:
     program = more.pop("program", FunctionProgram(references=References(cross_entropy=(1,) * 10)))
+    own = OwnProgram(program, score, function, more.pop("own_turns", Turns()))
     job = Job("0000", 0, 0, 7, "explore", {"lr": lr}, OwnConfig(values={"lr": lr}), steps)
-    defaults = RunOptions(folder, "score", MonitorConfig(), True, "none", own=OwnProgram(program, score, function))
+    no_replays = ForensicsConfig(trials=0)
+    defaults = RunOptions(folder, "score", MonitorConfig(), True, "none", own=own, forensics=no_replays)
     return OwnTrial(dataclasses.replace(job, **more.pop("job", {})), dataclasses.replace(defaults, **more))
 
 
@@ -323,3 +326,61 @@ def processes(named: str) -> list[str]:
         if text == named:
             found.append(text)
     return found
+
+
+REPLAYED = ForensicsConfig(trials=4, max_replayed_steps=2000)
+
+
+@pytest.mark.parametrize(
+    ("lr", "cause", "said"),
+    [
+        (2.0, "learning rate too high", "with lr 2, loss rose"),
+        (2.0, "learning rate too high", "LR / 10 from the start rescues it"),
+        (1e-3, "learning rate too low", "LR x 10, LR x 100 do not"),
+    ],
+)
+def test_why_one_went_bad_is_found_by_running_it_again(tmp_path, lr, cause, said) -> None:
+    one = trial(tmp_path, lr=lr, forensics=REPLAYED, own_turns=Turns("lr", {}))
+    result = ended(one)
+    assert not result.stable and one.can_explain
+    explained = one.explain()
+    assert explained.cause is not None and explained.cause.startswith(cause), explained.cause
+    assert said in explained.cause and explained.forensics_s > 0 and not one.can_explain
+    told = store.load_explanation(tmp_path, "0000")
+    assert told.counterfactuals[-1].rescues and told.num_replayed_steps > 0
+    assert not (tmp_path / "files" / "0000-replay").exists()
+    assert len(store.load_steps(tmp_path, "0000")) == result.num_steps, "its own records stay as they are"
+
+
+def test_half_precision_is_the_first_suspect_of_one_that_broke(tmp_path) -> None:
+    def train(config, run):
+        for step in range(120):
+            lost = config["format"] == "fp16" and step > 40
+            run.step(loss=math.nan if lost else 2.0 * 0.98**step)
+        return {"accuracy": 0.9}
+
+    turns = Turns("lr", {"format": "fp32"})
+    values = OwnConfig(values={"lr": 0.1, "format": "fp16"})
+    one = trial(tmp_path, train, steps=120, forensics=REPLAYED, own_turns=turns, job={"config": values})
+    assert ended(one).verdict is Outcome.DIVERGED_NONFINITE
+    assert one.explain().cause.startswith("half precision: with format fp16")
+
+
+def test_what_no_change_rescues_stays_unknown_and_a_failing_replay_costs_nothing(tmp_path) -> None:
+    calls = []
+
+    def train(config, run):
+        calls.append(config["lr"])
+        if len(calls) == 2:
+            raise RuntimeError("out of licences")
+        for _ in range(100):
+            run.step(loss=math.nan)
+
+    one = trial(tmp_path, train, forensics=REPLAYED, own_turns=Turns("lr", {}))
+    assert ended(one).verdict is Outcome.DIVERGED_NONFINITE
+    cause = one.explain().cause
+    assert cause.startswith("unknown:") and "in vain: LR / 10, LR / 100, LR / 1000" in cause
+    assert calls == pytest.approx([0.5, 0.05, 0.005, 0.0005])
+    another = trial(tmp_path, train, forensics=ForensicsConfig(trials=0), own_turns=Turns("lr", {}))
+    ended(another)
+    assert not another.can_explain, "the study explains none"

@@ -1,0 +1,224 @@
+"""Why a training of the user's own went bad: it is run again from its beginning with one setting changed.
+
+A training that broke is run again in full precision (where it was in half), then with its rate / 10, / 100, ...; one
+that was too slow with its rate x 10, x 100. What the rate is, the study says (`Turn`): its learning rate, else its first
+number. A change rescues where the training comes past the step at which it was given up, by a quarter of that, without
+an alarm, and where it then has learned if it is one that had learned nothing.
+"""
+
+import copy
+import math
+import statistics
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sweep.judging.detectors import RunContext
+from sweep.judging.monitor import MonitorConfig, StabilityMonitor
+from sweep.own.handle import Metrics, Run, Stop
+from sweep.own.program import Target, Turns
+from sweep.records import NAN, Cause, Counterfactual, EvalRecord, Explanation, StepRecord, Verdict, is_finite
+from sweep.wording import number
+
+LARGEST_POWER = 3
+"""Powers of ten by which a rate is changed at most."""
+BEYOND = 1.25
+"""Times the step at which a training was given up, to which a replay has to come."""
+_SLOWER = 5.0
+"""Times as long as the training took for so many steps that a replay may take."""
+_LEAST_S = 20.0
+_END_STEPS = 20
+
+
+@dataclass(frozen=True)
+class Failed:
+    """A training that ended badly, with what it takes to run it again."""
+
+    values: Mapping[str, Any]
+    """Its settings, nested."""
+    seed: int
+    steps: int | None
+    """As planned."""
+    verdict: Verdict
+    num_steps: int
+    """How far it ran."""
+    wall_s: float
+    l_const: float
+    l_unif: float
+    is_too_cold: bool
+    """Whether it was too slow for its budget, rather than thrown about."""
+    level: float
+    """Its last loss."""
+
+
+@dataclass(frozen=True)
+class _Change:
+    name: str
+    cause: Cause
+    path: str
+    value: object
+
+
+def explain(
+    failed: Failed, target: Target, turns: Turns, rules: MonitorConfig, *, max_steps: int, folder: Path
+) -> Explanation:
+    """Runs it again with one change after the other, until one rescues it.
+
+    Args:
+        failed: the training.
+        target: what trains.
+        turns: what of its settings may be changed.
+        rules: of the judge.
+        max_steps: steps of all replays together, at most.
+        folder: where replays may keep files.
+    """
+    goal = max(math.ceil(BEYOND * failed.num_steps), failed.num_steps + _END_STEPS)
+    if failed.steps is not None:
+        goal = min(goal, failed.steps)
+    told: list[Counterfactual] = []
+    spent = 0
+    for change in _changes(failed, turns):
+        if spent + goal > max_steps:
+            break
+        values = _with(failed.values, change.path, change.value)
+        replay = _Replay(failed, rules, goal)
+        replay.run(target, values, folder)
+        spent += replay.num_steps
+        told.append(Counterfactual(change.name, int(replay.rescues), 1, replay.level))
+        if replay.rescues:
+            return Explanation(change.cause, _text(change, told, failed), (), None, tuple(told), 0, spent)
+    tried = f"; tried from the start, in vain: {_listed(told)}" if told else "; nothing of its settings could be tried"
+    return Explanation(
+        Cause.UNKNOWN, f"{Cause.UNKNOWN}: {failed.verdict.reason}{tried}", (), None, tuple(told), 0, spent
+    )
+
+
+def _changes(failed: Failed, turns: Turns) -> Iterator[_Change]:
+    if not failed.is_too_cold:
+        for path, full in turns.full_precision.items():
+            if _get(failed.values, path) not in (None, full):
+                yield _Change(f"{path} {full}", Cause.HALF_PRECISION, path, full)
+    rate = None if turns.rate is None else _get(failed.values, turns.rate)
+    if turns.rate is None or not isinstance(rate, int | float) or isinstance(rate, bool) or not rate > 0:
+        return
+    name = "LR" if turns.is_learning_rate else turns.rate
+    low, high = Cause.SETTING_TOO_LOW, Cause.SETTING_TOO_HIGH
+    if turns.is_learning_rate:
+        low, high = Cause.LR_TOO_LOW, Cause.LR_TOO_HIGH
+    for power in range(1, LARGEST_POWER + 1):
+        if failed.is_too_cold:
+            yield _Change(f"{name} x {10**power}", low, turns.rate, rate * 10**power)
+        else:
+            yield _Change(f"{name} / {10**power}", high, turns.rate, rate / 10**power)
+
+
+def _text(change: _Change, told: list[Counterfactual], failed: Failed) -> str:
+    """The cause with its particulars, in a line."""
+    value = _get(failed.values, change.path)
+    shown = number(value) if isinstance(value, int | float) else str(value)
+    does = "makes it begin to learn" if failed.is_too_cold else "rescues it"
+    vain = _listed([one for one in told if not one.rescues])
+    others = f", {vain} {'does' if len(told) == 2 else 'do'} not" if vain else ""
+    what = f"{failed.verdict.reason}; " if failed.verdict.reason else ""
+    return f"{change.cause}: with {change.path} {shown}, {what}{change.name} from the start {does}{others}"
+
+
+def _listed(told: list[Counterfactual]) -> str:
+    return ", ".join(one.change for one in told)
+
+
+def _get(values: Mapping[str, Any], path: str) -> object:
+    here: object = values
+    for key in path.split("."):
+        here = here.get(key) if isinstance(here, Mapping) else None
+    return here
+
+
+def _with(values: Mapping[str, Any], path: str, value: object) -> dict[str, Any]:
+    """The settings with another value at a dotted path, at which there is one."""
+    changed: dict[str, Any] = copy.deepcopy(dict(values))
+    *sections, name = path.split(".")
+    here = changed
+    for section in sections:
+        here = here[section]
+    here[name] = value
+    return changed
+
+
+class _Replay:
+    """One of them: a sink that keeps nothing but what judges it."""
+
+    def __init__(self, failed: Failed, rules: MonitorConfig, goal: int) -> None:
+        self._failed, self._rules, self._goal = failed, rules, goal
+        self._losses: list[float] = []
+        self._verdict: Verdict | None = None
+        self._has_failed = False
+        self.num_steps = 0
+        context = RunContext(failed.l_const, failed.l_unif, failed.steps, has_scaler=False)
+        self._monitor = StabilityMonitor(context, rules)
+
+    def run(self, target: Target, values: dict[str, Any], folder: Path) -> None:
+        """Runs to the goal, an alarm, or the end of its time."""
+        run = Run(self, seed=self._failed.seed, steps=self._failed.steps, folder=folder)
+        thread = threading.Thread(target=self._train, args=(target, values, run), name="replay", daemon=True)
+        thread.start()
+        each_s = self._failed.wall_s / max(self._failed.num_steps, 1)
+        thread.join(max(_SLOWER * each_s * self._goal, _LEAST_S))
+        run.stop("a replay takes too long")
+        thread.join(_LEAST_S)
+
+    def _train(self, target: Callable[..., Any], values: dict[str, Any], run: Run) -> None:
+        try:
+            target(values, run)
+            run.finish()
+        except Stop:
+            pass
+        except BaseException:
+            # It is the training's own, and tells no more than that this change is no rescue.
+            self._has_failed = True
+
+    @property
+    def level(self) -> float:
+        """Its last loss; NaN if none was finite."""
+        return statistics.median(self._losses[-_END_STEPS:]) if self._losses else NAN
+
+    @property
+    def rescues(self) -> bool:
+        """Whether it came to the goal, and to where its like was not."""
+        if self._has_failed or self._verdict is not None or self.num_steps < self._goal or not self._losses:
+            return False
+        end = self._monitor.end_verdict()
+        if self._failed.is_too_cold:
+            return end.stable
+        return not end.outcome.is_diverged and self.level <= max(self._losses[0], self._failed.l_const)
+
+    def refer(self, l_const: float, l_unif: float) -> None:
+        """Those of the training count."""
+
+    def observe(self, record: StepRecord) -> str | None:
+        """Takes a step; why it is to end, where it is."""
+        self.num_steps = record.step
+        if is_finite(record.loss):
+            self._losses.append(record.loss)
+        self._verdict = self._monitor.observe(record)
+        if self._verdict is not None:
+            return self._verdict.reason
+        return "the replay has come far enough" if record.step >= self._goal else None
+
+    def evaluated(self, record: EvalRecord, metrics: Metrics) -> str | None:
+        """Takes what was measured."""
+        if math.isfinite(record.val_loss):
+            self._monitor.observe_validation(record.step, record.val_loss)
+        return None
+
+    def ended(self, metrics: Metrics) -> None:
+        """Nobody asks for its results."""
+
+    def keep(self, state: Any, step: int) -> None:
+        """Keeps nothing."""
+
+    def kept(self) -> tuple[Any, int] | None:
+        """It begins at the beginning."""
+        return None

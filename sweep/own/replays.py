@@ -1,9 +1,9 @@
 """Why a training of the user's own went bad: it is run again from its beginning with one setting changed.
 
 A training that broke is run again in full precision (where it was in half), then with its rate / 10, / 100, ...; one
-that was too slow with its rate x 10, x 100. What the rate is, the study says (`Turn`): its learning rate, else its first
-number. A change rescues where the training comes past the step at which it was given up, by a quarter of that, without
-an alarm, and where it then has learned if it is one that had learned nothing.
+that was too slow with its rate x 10, x 100. What the rate is, the study says (`Turns`): its learning rate, else its
+first number. A change rescues where the training comes past the step at which it was given up, by a quarter of that,
+without an alarm, and where it then has learned if it is one that had learned nothing.
 """
 
 import copy

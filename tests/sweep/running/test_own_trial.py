@@ -346,7 +346,7 @@ def test_why_one_went_bad_is_found_by_running_it_again(tmp_path, lr, cause, said
     explained = one.explain()
     assert explained.cause is not None and explained.cause.startswith(cause), explained.cause
     assert said in explained.cause and explained.forensics_s > 0 and not one.can_explain
-    told = store.load_explanation(tmp_path, "0000")
+    told = store.read_explanation(tmp_path, "0000")
     assert told.counterfactuals[-1].rescues and told.num_replayed_steps > 0
     assert not (tmp_path / "files" / "0000-replay").exists()
     assert len(store.load_steps(tmp_path, "0000")) == result.num_steps, "its own records stay as they are"

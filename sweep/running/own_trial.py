@@ -1,5 +1,6 @@
 """Runs one trial of the user's own: their program in a thread, judged step by step. Knows nothing of Ray."""
 
+import contextlib
 import dataclasses
 import functools
 import json
@@ -10,7 +11,7 @@ import random
 import shutil
 import threading
 import time
-from pathlib import Path
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -27,8 +28,9 @@ from sweep.judging.objective import own_objective
 from sweep.judging.sides import LEVEL_STEPS
 from sweep.machine import is_of_machine, refusal, storing
 from sweep.own import replays
-from sweep.own.command import HungError, TimedOutError
+from sweep.own.command import OUTPUT_FILE, HungError, TimedOutError
 from sweep.own.handle import Metrics, Run, Stop
+from sweep.own.output import BoundedOutput
 from sweep.own.program import CommandProgram, OwnConfig, OwnProgram, Target
 from sweep.own.replays import Failed
 from sweep.records import NAN, EvalRecord, Numbers, Outcome, Side, StepRecord, TrialResult, Verdict, is_finite
@@ -248,8 +250,8 @@ class OwnTrial(JudgedTrial):
                 os.chdir(self._own.folder)
             _seed_all(self.job.seed)
             reset_peak_memory(self._device)
-            target = target_of(self._own)
-            returned = target(self._config.values, self._run)
+            with self._kept_output():
+                returned = target_of(self._own)(self._config.values, self._run)
             if isinstance(returned, dict):
                 self._run.result(returned)
             elif returned is not None:
@@ -268,6 +270,17 @@ class OwnTrial(JudgedTrial):
             with self._changed:
                 self._is_over = True
                 self._changed.notify_all()
+
+    @contextlib.contextmanager
+    def _kept_output(self) -> Iterator[None]:
+        """Within, what a function prints goes to a file of its trial; a command's does by itself."""
+        if isinstance(self._own.program, CommandProgram):
+            yield
+            return
+        path = self._options.results_dir / "files" / self.job.trial_id / OUTPUT_FILE
+        output = BoundedOutput(path)
+        with contextlib.closing(output), contextlib.redirect_stdout(output), contextlib.redirect_stderr(output):
+            yield
 
     def _write(self) -> None:
         """Writes what is new; its program and the study do, each in its thread."""
@@ -413,8 +426,3 @@ def target_of(own: OwnProgram) -> Target:
         return own.function
     assert own.program.target is not None, "validated when loaded"
     return user_code.imported(own.program.target, "trial.target")
-
-
-def remove_files(results_dir: Path, trial_id: str) -> None:
-    """Removes the folder of a trial's own."""
-    shutil.rmtree(results_dir / "files" / trial_id, ignore_errors=True)

@@ -161,7 +161,7 @@ def places_of(results_dir: Path, trial_id: str) -> list[Path]:
     Raises:
         ResultsError: the id cannot name a trial.
     """
-    own = (results_dir / folder / trial_name(trial_id) for folder in ("checkpoints", "evidence"))
+    own = (results_dir / folder / trial_name(trial_id) for folder in ("checkpoints", "evidence", "files"))
     tables = (records_path(results_dir, kind, trial_id) for kind in RECORDS)
     streams = (stream_path(results_dir, kind, trial_id) for kind in STREAMED)
     return [*tables, *streams, *own]

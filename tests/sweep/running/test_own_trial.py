@@ -15,6 +15,7 @@ import torch
 from sweep import store
 from sweep.forensics.settings import ForensicsConfig
 from sweep.judging.monitor import MonitorConfig
+from sweep.own import output
 from sweep.own.program import CommandProgram, FunctionProgram, OwnConfig, OwnProgram, References, Score, Turns
 from sweep.records import Outcome, TrialResult
 from sweep.running import own_trial
@@ -214,6 +215,26 @@ def test_a_state_that_could_hold_code_is_refused(tmp_path) -> None:
     result = ended(trial(tmp_path, train, checkpoints="last"))
     assert result.verdict is Outcome.CRASHED and "keep what a state_dict() gives" in result.reason
     assert not (tmp_path / "checkpoints" / "0000" / "own.pt").exists(), "nothing is half written"
+
+
+def test_what_a_function_prints_is_kept_within_bounds(tmp_path, monkeypatch, capsys) -> None:
+    monkeypatch.setattr(output, "HEAD", 1000)
+    monkeypatch.setattr(output, "TAIL", 200)
+
+    def talks(config, run):
+        for step in range(200):
+            print(f"step {step} of many", file=sys.stderr if step % 2 else sys.stdout)
+            run.step(loss=2 * 0.98**step)
+        return {"accuracy": 0.5}
+
+    assert ended(trial(tmp_path, talks)).stable
+    text = (tmp_path / "files" / "0000" / "output.txt").read_text()
+    assert text.startswith("step 0 of many\nstep 1") and text.endswith("step 199 of many\n")
+    assert len(text) < 1500 and "characters are left out" in text
+    said = capsys.readouterr()
+    assert "of many" not in said.out + said.err
+    ended(trial(tmp_path / "silent"))
+    assert not (tmp_path / "silent" / "files").exists()
 
 
 def test_a_child_that_comes_back_is_ended(tmp_path) -> None:

@@ -51,7 +51,7 @@ def test_its_trainings_run_and_are_judged(path: Path, tmp_path: Path, monkeypatc
     fixed = f"search={{kind: random, try_first: [{{{path_of_rate}: {low[path_of_rate]}}}]}}"
     result = first(load(path, [fixed]), tmp_path)
     assert result.verdict not in (Outcome.CRASHED, Outcome.UNJUDGED), result.reason
-    assert result.num_steps > 20 and result.score == result.score
+    assert result.num_steps > 20 and (not result.stable or result.score == result.score)
 
 
 def test_a_function_given_in_python_is_the_same_study_as_one_in_a_file(tmp_path) -> None:

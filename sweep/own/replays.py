@@ -1,9 +1,10 @@
 """Why a training of the user's own went bad: it is run again from its beginning with one setting changed.
 
 A training that broke is run again in full precision (where it was in half), then with its rate / 10, / 100, ...; one
-that was too slow with its rate x 10, x 100. What the rate is, the study says (`Turns`): its learning rate, else its
-first number. A change rescues where the training comes past the step at which it was given up, by a quarter of that,
-without an alarm, and where it then has learned if it is one that had learned nothing.
+that was too slow with its rate x 10, x 100; one that learned nothing, either way. What the rate
+is, the study says (`Turns`): its learning rate, else its first number. A change rescues where the training comes past
+the step at which it was given up, by a quarter of that, without an alarm, and where it then has learned if it is one
+that had learned nothing.
 """
 
 import copy
@@ -19,7 +20,7 @@ from sweep.judging.detectors import RunContext
 from sweep.judging.monitor import MonitorConfig, StabilityMonitor
 from sweep.own.handle import Metrics, Run, Stop
 from sweep.own.program import Target, Turns
-from sweep.records import NAN, Cause, Counterfactual, EvalRecord, Explanation, StepRecord, Verdict, is_finite
+from sweep.records import NAN, Cause, Counterfactual, EvalRecord, Explanation, Side, StepRecord, Verdict, is_finite
 from sweep.wording import number
 
 LARGEST_POWER = 3
@@ -47,10 +48,13 @@ class Failed:
     wall_s: float
     l_const: float
     l_unif: float
-    is_too_cold: bool
-    """Whether it was too slow for its budget, rather than thrown about."""
-    level: float
-    """Its last loss."""
+    side: Side
+    """On which side it failed; untold: one that learned nothing may lie on either."""
+
+    @property
+    def learned_nothing(self) -> bool:
+        """Whether it has to learn to be rescued, rather than not to break."""
+        return self.side is not Side.TOO_HOT
 
 
 @dataclass(frozen=True)
@@ -96,7 +100,7 @@ def explain(
 
 
 def _changes(failed: Failed, turns: Turns) -> Iterator[_Change]:
-    if not failed.is_too_cold:
+    if failed.side is not Side.TOO_COLD:
         for path, full in turns.full_precision.items():
             if _get(failed.values, path) not in (None, full):
                 yield _Change(f"{path} {full}", Cause.HALF_PRECISION, path, full)
@@ -108,9 +112,9 @@ def _changes(failed: Failed, turns: Turns) -> Iterator[_Change]:
     if turns.is_learning_rate:
         low, high = Cause.LR_TOO_LOW, Cause.LR_TOO_HIGH
     for power in range(1, LARGEST_POWER + 1):
-        if failed.is_too_cold:
+        if failed.side is not Side.TOO_HOT:
             yield _Change(f"{name} x {10**power}", low, turns.rate, rate * 10**power)
-        else:
+        if failed.side is not Side.TOO_COLD:
             yield _Change(f"{name} / {10**power}", high, turns.rate, rate / 10**power)
 
 
@@ -118,7 +122,7 @@ def _text(change: _Change, told: list[Counterfactual], failed: Failed) -> str:
     """The cause with its particulars, in a line."""
     value = _get(failed.values, change.path)
     shown = number(value) if isinstance(value, int | float) else str(value)
-    does = "makes it begin to learn" if failed.is_too_cold else "rescues it"
+    does = "makes it begin to learn" if failed.learned_nothing else "rescues it"
     vain = _listed([one for one in told if not one.rescues])
     others = f", {vain} {'does' if len(told) == 2 else 'do'} not" if vain else ""
     what = f"{failed.verdict.reason}; " if failed.verdict.reason else ""
@@ -190,7 +194,7 @@ class _Replay:
         if self._has_failed or self._verdict is not None or self.num_steps < self._goal or not self._losses:
             return False
         end = self._monitor.end_verdict()
-        if self._failed.is_too_cold:
+        if self._failed.learned_nothing:
             return end.stable
         return not end.outcome.is_diverged and self.level <= max(self._losses[0], self._failed.l_const)
 

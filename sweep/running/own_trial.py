@@ -128,8 +128,7 @@ class OwnTrial(JudgedTrial):
             wall_s=result.wall_s,
             l_const=self._l_const,
             l_unif=self._l_unif,
-            is_too_cold=result.side is Side.TOO_COLD or verdict.outcome is Outcome.STALLED and result.side is None,
-            level=self._records.end_loss(),
+            side=result.side or Side.UNTOLD,
         )
         folder = self._options.results_dir / "files" / f"{self.job.trial_id}-replay"
         try:

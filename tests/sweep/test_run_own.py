@@ -184,7 +184,7 @@ def test_a_program_that_fails_from_the_start_is_not_tried_for_ever(place, run_wi
         "--retry", "crashed",
     )  # fmt: skip
     trials = store.read_trials(place / "results" / "mine")
-    assert code == 0 and "crashed" not in set(trials["verdict"]) and (trials["phase"] == "explore").sum() == 10
+    assert code == 0 and "crashed" not in set(trials["verdict"]) and (trials["phase"] == "explore").sum() == 40
 
 
 def test_a_command_is_swept_to_its_report_and_leaves_nothing_behind(place) -> None:

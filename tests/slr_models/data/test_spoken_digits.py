@@ -55,7 +55,9 @@ def test_a_package_that_is_missing_or_another_one_is_told_in_a_line(monkeypatch,
     with pytest.raises(DataError, match=r"slr-stability-sweep\[spoken\]"):
         SpokenDigitsConfig().build()
     monkeypatch.setattr(spoken_digits, "_PACKAGE", "numpy")
-    with pytest.raises(DataError, match=r"is not what numpy 2\.6 has there"):
-        SpokenDigitsConfig().build()
+    for name in ("no/such/digits.npz", "numpy/__init__.py"):
+        monkeypatch.setattr(spoken_digits, "_FILE", name)
+        with pytest.raises(DataError, match=r"is not what numpy 2\.6 has there"):
+            SpokenDigitsConfig().build()
     with pytest.raises(ValueError, match="do not fit together"):
         spoken_digits._apart(np.zeros((4, 13), np.float32), np.zeros(2, np.int64), np.array([1, 2]))

@@ -21,7 +21,7 @@ from sweep.analysis.trials.outcomes import judged
 from sweep.records import Metric, Phase
 from sweep.wording import number, percent, plural, setting_text, short_names, value_text
 
-_NAMES: Mapping[Metric, str] = {"wer": "WER", "val_loss": "validation loss, nats a label"}
+_NAMES: Mapping[Metric, str] = {"wer": "WER", "val_loss": "validation loss, nats a label", "score": "score"}
 
 
 def recommended(run: StudyRun) -> Recommendation:
@@ -39,8 +39,9 @@ def best_facts(a: StudyRun, b: StudyRun, first: Recommendation, second: Recommen
     yield told("setting", (setting_text(r.setting, names) if r.chosen else "none" for r in both))
     yield told("safety rule", (_safety_text(r) for r in both))
     yield told("stable over fresh seeds", (share_text(r.chosen.group.fresh) if r.chosen else "none" for r in both))
-    for metric in ("wer", "val_loss"):
-        yield told(_NAMES[metric], (_result_text(r, metric) for r in both))
+    metrics: tuple[Metric, ...] = ("score",) if a.study.is_own and b.study.is_own else ("wer", "val_loss")
+    for metric in metrics:
+        yield told(_name(metric, a, b), (_result_text(r, metric, run) for r, run in zip(both, (a, b), strict=True)))
 
 
 def best_change(
@@ -57,8 +58,11 @@ def best_change(
     """
     if first.chosen is None and second.chosen is None:
         return None
-    metric: Metric = "wer" if "wer" in (a.study.metric, b.study.metric) else "val_loss"
-    subject = f"{_NAMES[metric]} of the recommended setting"
+    kinds = (a.study.metric, b.study.metric)
+    metric: Metric = "wer" if "wer" in kinds else "score" if "score" in kinds else "val_loss"
+    subject = f"{_name(metric, a, b)} of the recommended setting"
+    if a.study.score != b.study.score:
+        return Incomparable(subject, "the studies judge their trainings by different results")
     if first.chosen is None or second.chosen is None:
         return Incomparable(subject, f"{'A' if first.chosen is None else 'B'} recommends no setting")
     if other := other_data(settings):
@@ -74,6 +78,9 @@ def best_change(
         found = ttest_ind(values[1], values[0], equal_var=False)
     interval = found.confidence_interval(0.95)
     estimate, low, high = float(values[1].mean() - values[0].mean()), float(interval.low), float(interval.high)
+    is_maximized = a.study.score is not None and a.study.score.is_maximized
+    if is_maximized:
+        estimate, low, high = -estimate, -high, -low
     if metric == "wer":
         points = [f"{100 * value:+.1f}" for value in (estimate, low, high)]
         difference = f"{points[0]} points ({points[1]} to {points[2]})"
@@ -81,14 +88,14 @@ def best_change(
         difference = f"{number(estimate)} ({number(low)} to {number(high)})"
     return StudyChange(
         subject=subject,
-        before=_result_text(first, metric),
-        after=_result_text(second, metric),
+        before=_result_text(first, metric, a),
+        after=_result_text(second, metric, b),
         difference=difference,
         estimate=estimate,
         low=low,
         high=high,
-        unit="share" if metric == "wer" else "nats a label",
-        worse_if="higher",
+        unit={"wer": "share", "val_loss": "nats a label", "score": ""}[metric],
+        worse_if="lower" if is_maximized else "higher",
         test=f"Welch's t test of {len(values[0])} and {plural(len(values[1]), 'fresh seed')}",
         p=float(found.pvalue),
     )
@@ -114,18 +121,25 @@ def _safety_text(found: Recommendation) -> str:
     )
 
 
-def _result_text(found: Recommendation, metric: Metric) -> str:
+def _name(metric: Metric, a: StudyRun, b: StudyRun) -> str:
+    score = a.study.score or b.study.score
+    return score.name if metric == "score" and score is not None else _NAMES[metric]
+
+
+def _result_text(found: Recommendation, metric: Metric, run: StudyRun) -> str:
     if found.chosen is None:
         return "none"
     group = found.chosen.group
-    spread: Spread | None = group.wer if metric == "wer" else group.val_loss
+    spread: Spread | None = group.measured(metric)
     if spread is None:
         return "not known"
-    text = (lambda value: percent(value, 1)) if metric == "wer" else number
+    turned = run.study.score.as_reported if run.study.score is not None else float
+    text = (lambda value: percent(value, 1)) if metric == "wer" else (lambda value: number(turned(value)))
     seeds = plural(spread.num, "fresh seed") if group.fresh.total else f"{spread.num} by which it was chosen"
     if math.isnan(spread.ci_low):
         return f"{text(spread.mean)} ({seeds}: no interval)"
-    low, high = (text(end).removesuffix(" %") for end in (spread.ci_low, spread.ci_high))
+    ends = sorted((spread.ci_low, spread.ci_high), key=turned)
+    low, high = (text(end).removesuffix(" %") for end in ends)
     return f"{text(spread.mean)} ({low} to {high}{' %' if metric == 'wer' else ''}, {seeds})"
 
 

@@ -64,24 +64,29 @@ def shared_results(a: StudyRun, b: StudyRun, shared: Shared, settings: Sequence[
         shared: the part of the space that both cover, not empty.
         settings: what differs between the studies: results on other data are not compared.
     """
+    # Of programs of the user's own nobody knows a WER; what they are ranked by, their answers are compared in.
+    has_wer = not (a.study.is_own and b.study.is_own)
+    what = f"loss and WER {SUBJECT}" if has_wer else f"loss {SUBJECT}"
     pairs = _pairs(a, b, _measured(in_part(a, shared)), _measured(in_part(b, shared)))
     why = other_data(settings)
     if why or not pairs:
-        return SharedResults((Incomparable(f"loss and WER {SUBJECT}", why or _NONE),), "")
+        return SharedResults((Incomparable(what, why or _NONE),), "")
     kept = [pair for pair in pairs if any(row["learned"] for row in (*pair.before, *pair.after))]
     if not kept:
         none = f"{plural(len(pairs), 'setting')} trained in both, and neither learned anything with any of them"
-        return SharedResults((Incomparable(f"loss and WER {SUBJECT}", none),), "")
+        return SharedResults((Incomparable(what, none),), "")
     # A table of an earlier version, or a study that never evaluates, has no validation loss.
     loss: Name = "val_loss" if len(_both(kept, "val_loss")) >= len(_both(kept, "train_loss")) else "train_loss"
     barren = len(pairs) - len(kept)
     more = f" ({barren} more with which neither did)" if barren else ""
-    matters = (_matter_text(name, _smallest(a, b, name)) for name in (loss, "wer"))
+    names: tuple[Name, ...] = (loss, "wer") if has_wer else (loss,)
+    matters = (_matter_text(name, _smallest(a, b, name)) for name in names)
+    what = "losses and WER" if has_wer else "losses"
     basis = (
-        f"losses and WER of {plural(len(kept), 'setting')} that both trained and A or B learned with{more}; what is "
-        f"less than {' or '.join(matters)} does not matter"
+        f"{what} of {plural(len(kept), 'setting')} that both trained and A or B learned with{more}; what is less than "
+        f"{' or '.join(matters)} does not matter"
     )
-    return SharedResults(tuple(_compare(a, b, kept, name) for name in (loss, "wer")), basis)
+    return SharedResults(tuple(_compare(a, b, kept, name) for name in names), basis)
 
 
 def _measured(trials: pd.DataFrame) -> pd.DataFrame:

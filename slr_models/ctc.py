@@ -280,6 +280,19 @@ def beam_decode(logits_BSV: Tensor, output_lengths_B: Tensor, beam_width: int) -
     return decoded
 
 
+def sureness(logits_BSV: Tensor, lengths_B: Tensor) -> Tensor:
+    """Mean KL(uniform || output) over the valid frames, nats: 0 where every label is as likely; a scalar.
+
+    Args:
+        logits_BSV: scores, not normalised.
+        lengths_B: valid output frames of each utterance.
+    """
+    log_probs_BSV = logits_BSV.float().log_softmax(-1)
+    apart_BS = -log_probs_BSV.mean(-1) - math.log(log_probs_BSV.shape[-1])
+    valid_BS = _valid_frames(logits_BSV, lengths_B)
+    return apart_BS.masked_fill(~valid_BS, 0.0).sum() / valid_BS.sum()
+
+
 def blank_rate(logits_BSV: Tensor, output_lengths_B: Tensor) -> Tensor:
     """Share of the batch's valid frames whose best label is the blank, a scalar on the logits' device."""
     valid_BS = _valid_frames(logits_BSV, output_lengths_B)

@@ -322,7 +322,7 @@ class Trial(JudgedTrial):
         evals = self._records.evals
         if kept == "best_and_last" and evals[-1].wer <= min(e.wer for e in evals):
             with storing(self._checkpoint_dir), store.atomic_path(self._checkpoint_dir / "best.pt") as temporary:
-                _keep({"model": training.model.state_dict()}, temporary)
+                _keep({"model": training.evaluated_model.state_dict()}, temporary)
 
     def _resumed(self) -> Training | None:
         """The training as its checkpoint and records have it; None where these are not there, or are of no use."""

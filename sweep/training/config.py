@@ -64,6 +64,12 @@ class TrainingConfig(Spec):
     pass. The time of a sampled step includes all of that; the training's peak memory does not."""
     decoder: Greedy | Beam = Field(Greedy(), discriminator="kind")
     """How validation transcripts are read off."""
+    label_smoothing: float = Field(0.0, ge=0, lt=1)
+    """Weight of a penalty on sure outputs: the gradient is that of (1 - w) CTC + w KL(uniform || output), the mean over
+    the valid output frames. Recorded and judged is the CTC loss alone, as without it."""
+    ema: float | None = Field(None, gt=0, lt=1)
+    """Memory of an exponential mean of the weights, by which the training is evaluated, such as 0.999; null: by the
+    weights themselves. It is shorter at the beginning: min(ema, (1 + step) / (10 + step))."""
     normalization: OutputNormalization = "once"
     """How logits become log-probabilities. `once` is right; the others reproduce code whose model normalises before
     the loss does: `log_softmax_twice` changes nothing, `softmax_then_log_softmax` caps every probability at

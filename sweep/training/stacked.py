@@ -30,13 +30,13 @@ def shape(config: TrialConfig) -> Hashable | None:
     """What trainings have in common whose gradients can be computed together; None for one that has to be alone.
 
     Learning rate, schedule, optimizer, clip, bad-batch policy, seed and scales of the first weights may differ. Alone
-    are models of the user's own and those that cannot be stacked, dropout (each training draws its own), and precisions
-    below fp32.
+    are models of the user's own and those that cannot be stacked, dropout (each training draws its own), precisions
+    below fp32, and smoothed labels.
     """
     model, training = config.model, config.training
     if not (isinstance(model, NetworkSpec) and model.is_stackable and model.dropout == 0):
         return None
-    if not isinstance(training.precision, Fp32):
+    if not isinstance(training.precision, Fp32) or training.label_smoothing:
         return None
     return model.model_copy(update=_OF_ITS_OWN).model_dump_json(), training.normalization
 

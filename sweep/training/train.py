@@ -16,15 +16,25 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from slr_models.ctc import as_scores, beam_decode, blank_rate, ctc_losses, greedy_decode, input_dependence, is_feasible
+from slr_models.ctc import (
+    as_scores,
+    beam_decode,
+    blank_rate,
+    ctc_losses,
+    greedy_decode,
+    input_dependence,
+    is_feasible,
+    sureness,
+)
 from slr_models.data.batch import Dataset, Split
 from slr_models.data.batches import Batch, collate, shuffled_updates
-from slr_models.models import ModelConfig
+from slr_models.models import CtcModel, ModelConfig
 from slr_models.wer import ErrorCounts, count_errors
 from sweep.records import EvalRecord, HealthSample, StepRecord
 from sweep.training.config import Beam, TrialConfig, steps_per_epoch
 from sweep.training.health import HealthProbe, PendingHealth
 from sweep.training.late import GPU_LAG_STEPS, LateReader, Stopwatch
+from sweep.training.mean_weights import MeanWeights
 from sweep.training.optim import SkipNamer
 from sweep.training.optim.clippers import grad_norm
 from sweep.training.optim.policies import refusal_reason
@@ -157,6 +167,7 @@ class Training:
         self.parameters = {name: p for name, p in self.model.named_parameters() if p.requires_grad}
         self._parameters = list(self.parameters.values())
         self.optimizer = training.optimizer.build(self._parameters)
+        self._mean = None if training.ema is None else MeanWeights(self.model, training.ema)
         self.precision = training.precision.build(device)
         lag = (GPU_LAG_STEPS if device.type == "cuda" else 0) if lag_steps is None else lag_steps
         self._schedule = training.schedule.build(training.optimizer.lr, max_steps, lag)
@@ -229,6 +240,7 @@ class Training:
             "last_eval_step": self._last_eval_step,
             "model": self.model.state_dict(),
             "optimizer": self.optimizer.state_dict(),
+            **({} if self._mean is None else {"mean": self._mean.model.state_dict()}),
             "precision": self.precision.state_dict(),
             "schedule": self._schedule.state_dict(),
             "clipper": self._clipper.state_dict(),
@@ -246,6 +258,8 @@ class Training:
         self._last_eval_step = state["last_eval_step"]
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
+        if self._mean is not None:
+            self._mean.model.load_state_dict(state["mean"])
         self.precision.load_state_dict(state["precision"])
         self._schedule.load_state_dict(state["schedule"])
         self._clipper.load_state_dict(state["clipper"])
@@ -284,6 +298,8 @@ class Training:
             refusal = self._policy.decide(loss, norm)
             self._clipper.clip_(self._parameters, norm, refusal > 0)
             applied = self.precision.step(self.optimizer, refusal > 0)
+        if self._mean is not None:
+            self._mean.update(self.model, self.step)
         finite = self._params_finite(loss, norm, is_measured)
         self.step += 1
         telemetry = [gradients.blank_rate, gradients.input_dependence]
@@ -321,8 +337,12 @@ class Training:
             with self.precision.forward_context():
                 logits_BSV, lengths_B, losses_B = self._forward(batch)
                 batch_loss = losses_B.mean()
+                smooth = self.config.training.label_smoothing
+                taught = batch_loss
+                if smooth:
+                    taught = (1 - smooth) * batch_loss + smooth * sureness(logits_BSV, lengths_B)
             # A training split smaller than one update has fewer micro-batches than asked for.
-            self.precision.scale_loss(batch_loss / len(micro_batches)).backward()
+            self.precision.scale_loss(taught / len(micro_batches)).backward()
             loss += batch_loss.detach() / len(micro_batches)
             if is_measured:
                 blanks = blank_rate(logits_BSV.detach(), lengths_B)
@@ -336,9 +356,11 @@ class Training:
         _, _, losses_B = self._forward(self.batch(indices))
         return losses_B.mean()
 
-    def _forward(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
-        """Logits [B, S, V] as the loss gets them, their lengths [B] (on the CPU) and the losses [B]."""
-        logits_BSV = as_scores(self.model(batch.features_BTF, batch.lengths_B), self.config.training.normalization)
+    def _forward(self, batch: Batch, model: CtcModel | None = None) -> tuple[Tensor, Tensor, Tensor]:
+        """Logits [B, S, V] as the loss gets them, their lengths [B] (on the CPU) and the losses [B]; of the trained
+        model if no other is given."""
+        model = model or self.model
+        logits_BSV = as_scores(model(batch.features_BTF, batch.lengths_B), self.config.training.normalization)
         lengths_B = self.model.output_lengths(batch.host_lengths_B)
         return logits_BSV, lengths_B, ctc_losses(logits_BSV, lengths_B, batch.targets_BU, batch.target_lengths_B)
 
@@ -407,11 +429,16 @@ class Training:
         # Drawn without the seed of the training: all trainings are compared on the same utterances.
         return order[np.sort(np.random.default_rng(0).choice(num_valid, subset, replace=False))]
 
+    @property
+    def evaluated_model(self) -> CtcModel:
+        """Its weights are those that evaluations measure."""
+        return self.model if self._mean is None else self._mean.model
+
     @torch.no_grad()
     def _evaluate(self) -> EvalRecord:
         started = time.perf_counter()
-        split = self._dataset.valid
-        self.model.eval()
+        split, model = self._dataset.valid, self.evaluated_model
+        model.eval()
         order = self._eval_order()
         losses: list[Tensor] = []
         counts = ErrorCounts()
@@ -422,7 +449,7 @@ class Training:
             indices = [int(i) for i in order[start : start + 2 * self.config.training.batch_size]]
             batch = collate(split, indices).to(self.device)
             with self.precision.forward_context():
-                logits_BSV, lengths_B, losses_B = self._forward(batch)
+                logits_BSV, lengths_B, losses_B = self._forward(batch, model)
             losses.append(losses_B)
             counts += self._count_errors(batch, logits_BSV, lengths_B)
             weights.append(float(len(indices)))

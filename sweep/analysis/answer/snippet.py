@@ -195,6 +195,7 @@ def _train(training: Mapping[str, Any], plateau: bool) -> Lines:
         "",
         "    `compute_loss(model, batch)` is the CTC loss as torch's `ctc_loss` has it by default (reduction='mean').",
         *_normalization_note(training.get("normalization", "once")),
+        *_besides(training),
         *(["    `evaluate(model)` is the validation loss; it may leave the model in eval mode."] if plateau else []),
         '    """',
         "    device = torch.device(device)",
@@ -228,6 +229,23 @@ def _normalization_note(normalization: str) -> Lines:
         return []
     first = normalization.removesuffix("_twice").split("_then_")[0]
     return [f"    Its logits go through {first} before that loss normalises them once more ({normalization})."]
+
+
+def _besides(training: Mapping[str, Any]) -> Lines:
+    """What is to be done besides, in words."""
+    smooth, memory = training.get("label_smoothing") or 0.0, training.get("ema")
+    lines = []
+    if smooth:
+        lines += [
+            f"    To it comes label smoothing: {1 - smooth!r} of that loss + {smooth!r} of",
+            "    KL(uniform || softmax(logits)), the mean over valid frames.",
+        ]
+    if memory is not None:
+        lines += [
+            "    Evaluate by an exponential mean of the weights, of which each step keeps",
+            f"    min({memory!r}, (1 + step) / (10 + step)).",
+        ]
+    return lines
 
 
 def _optimizer(optimizer: Mapping[str, Any]) -> Lines:

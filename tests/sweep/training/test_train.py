@@ -495,3 +495,39 @@ def test_a_second_normalization_of_the_output_is_what_the_loss_and_the_evaluatio
     once, twice, capped = (losses(kind) for kind in ("once", "log_softmax_twice", "softmax_then_log_softmax"))
     assert twice[0] == pytest.approx(once[0], rel=1e-4) and twice[1] == pytest.approx(once[1], rel=1e-3)
     assert abs(capped[0][0] - once[0][0]) > 0.01 and abs(capped[1] - once[1]) > 0.01
+
+
+def test_smoothed_labels_bend_the_gradient_and_not_what_is_recorded(dataset) -> None:
+    plain, smoothed = (list(start(dataset, config(label_smoothing=w), max_steps=60).records()) for w in (0.0, 0.5))
+    first = [next(r for r in records if isinstance(r, StepRecord)) for records in (plain, smoothed)]
+    assert first[0].loss == first[1].loss, "the CTC loss of the same weights"
+    assert first[0].grad_norm != first[1].grad_norm
+    sure = [[r.input_dependence for r in records if isinstance(r, EvalRecord)][-1] for records in (plain, smoothed)]
+    assert sure[1] < sure[0], "its output says less of the frame"
+
+
+def test_the_mean_of_the_weights_is_what_is_evaluated_and_goes_on_exactly(dataset) -> None:
+    training = start(dataset, config(ema=0.9, eval_every_steps=4), max_steps=8)
+    by_hand = {name: weight.detach().clone() for name, weight in training.model.named_parameters()}
+    records = training.records()
+    evals = []
+    for record in records:
+        if isinstance(record, EvalRecord):
+            evals.append(record)
+        if isinstance(record, StepRecord):
+            kept = min(0.9, record.step / (9 + record.step))
+            for name, weight in training.model.named_parameters():
+                by_hand[name].lerp_(weight.detach(), 1 - kept)
+    for name, mean in training.evaluated_model.named_parameters():
+        assert torch.allclose(mean, by_hand[name], atol=1e-6), name
+        assert not mean.requires_grad
+    plain = [r for r in start(dataset, config(eval_every_steps=4)).records() if isinstance(r, EvalRecord)]
+    assert [e.val_loss for e in plain] != [e.val_loss for e in evals]
+    again = start(dataset, config(ema=0.9, eval_every_steps=4), max_steps=8)
+    halfway = start(dataset, config(ema=0.9, eval_every_steps=4), max_steps=8)
+    for record in halfway.records():
+        if isinstance(record, EvalRecord):
+            break
+    again.load_state_dict(halfway.state_dict())
+    (end,) = [r for r in again.records() if isinstance(r, EvalRecord)]
+    assert end.val_loss == evals[-1].val_loss

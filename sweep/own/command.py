@@ -9,11 +9,11 @@ import csv
 import math
 import os
 import re
-import selectors
 import shlex
 import shutil
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -22,6 +22,7 @@ from typing import IO, Any
 
 from slr_models.errors import UserError
 from sweep.logs.files import read_trace
+from sweep.logs.trace import Trace
 from sweep.own import minder
 from sweep.own.handle import VAL_LOSS, Run, Stop
 from sweep.own.program import CommandProgram
@@ -37,6 +38,7 @@ OUTPUT_FILE = "output.txt"
 MAX_OUTPUT_MIB = 256
 """Of what a command prints; more is not kept, nor read."""
 _TAIL = 2000
+_LAST_OUTPUT_S = 5.0
 _NUMBER = r"([-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?|[-+]?(?:nan|inf(?:inity)?))"
 _TEXTS = ("", ".txt", ".log", ".csv", ".tsv", ".json", ".jsonl", ".ndjson", ".out", ".err", ".md")
 
@@ -114,17 +116,16 @@ def run_command(program: CommandProgram, config: Mapping[str, Any], run: Run) ->
     except (OSError, ValueError) as error:
         raise UserError(f"trial.run cannot be started: {error}") from error
     log_reader = _Log(log, program, run)
-    try:
-        with _Output(process, folder / OUTPUT_FILE) as output:
+    with _Output(process, folder / OUTPUT_FILE) as output:
+        try:
             _follow(process, program, output, log_reader)
-    finally:
-        # Its end is the word for the minder to end the rest.
-        assert process.stdin is not None and process.stdout is not None, "pipes"
-        with contextlib.suppress(OSError):
-            process.stdin.close()
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(program.grace_s + 5.0)
-        process.stdout.close()
+        finally:
+            # Its end is the word for the minder to end the rest.
+            assert process.stdin is not None, "a pipe"
+            with contextlib.suppress(OSError):
+                process.stdin.close()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(program.grace_s + _LAST_OUTPUT_S)
     code = process.returncode
     if code == minder.NOT_STARTED and not log_reader.num_steps:
         raise UserError(f"trial.run cannot be started: {output.tail.strip() or command[0]}")
@@ -144,14 +145,15 @@ def _follow(process: "subprocess.Popen[bytes]", program: CommandProgram, output:
     """Reads until the command ends; raises as `run_command`."""
     started = heard = time.monotonic()
     while True:
-        is_open = output.read(_POLL_S)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(_POLL_S)
         now = time.monotonic()
-        log_grew = log.grew()
+        grew = [output.grew(), log.grew()]
         log.raise_if_stopped()
-        if output.grew or log_grew:
+        if any(grew):
             heard = now
         log.read()
-        if not is_open and process.poll() is not None:
+        if process.poll() is not None:
             return
         if program.timeout_s is not None and now - started > program.timeout_s:
             raise TimedOutError(f"the command took more than {program.timeout_s:g} s (trial.timeout_s), and was ended")
@@ -170,48 +172,47 @@ class TimedOutError(UserError):
 
 
 class _Output:
-    """What a command prints, kept line by line in a file."""
+    """What a command prints, kept line by line in a file: read by a thread of its own, so that no command waits for the
+    reading of its log."""
 
     def __init__(self, process: "subprocess.Popen[bytes]", path: Path) -> None:
         assert process.stdout is not None, "a pipe"
         self._pipe: IO[bytes] = process.stdout
-        os.set_blocking(self._pipe.fileno(), False)
-        self._selector = selectors.DefaultSelector()
-        self._selector.register(self._pipe, selectors.EVENT_READ)
         self._file = path.open("wb", buffering=0)
-        self._rest, self._size, self._is_open = b"", 0, True
+        self._rest, self._size = b"", 0
+        self._num_read = self._num_seen = 0
         self.tail = ""
         """The last of it."""
-        self.grew = False
-        """Whether the latest reading found something."""
+        self._thread = threading.Thread(target=self._read, name="output of a command", daemon=True)
+        self._thread.start()
 
     def __enter__(self) -> "_Output":
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._selector.close()
-        self._file.close()
+        # The rest comes at once: whoever wrote is gone, or is about to be.
+        self._thread.join(_LAST_OUTPUT_S)
+        if not self._thread.is_alive():
+            self._pipe.close()
 
-    def read(self, timeout_s: float) -> bool:
-        """Takes what is there, waiting for it a while; False once there will be no more."""
-        self.grew = False
-        if not self._is_open:
-            time.sleep(timeout_s)
-            return False
-        deadline = time.monotonic() + timeout_s
-        while (left_s := deadline - time.monotonic()) > 0 and self._selector.select(left_s):
-            chunk = self._pipe.read(2**20)
-            if chunk is None:
-                continue
-            if not chunk:
-                self._is_open = False
-                self._keep(self._rest)
-                return False
-            self.grew = True
-            self.tail = (self.tail + chunk.decode("utf-8", "replace"))[-_TAIL:]
-            whole, end, self._rest = (self._rest + chunk).rpartition(b"\n")
-            self._keep(whole + end)
-        return True
+    @property
+    def is_open(self) -> bool:
+        """Whether there may be more."""
+        return self._thread.is_alive()
+
+    def grew(self) -> bool:
+        """Whether there was something since that was asked last."""
+        before, self._num_seen = self._num_seen, self._num_read
+        return self._num_seen != before
+
+    def _read(self) -> None:
+        with self._file:
+            while chunk := os.read(self._pipe.fileno(), 2**18):
+                self._num_read += 1
+                self.tail = (self.tail + chunk.decode("utf-8", "replace"))[-_TAIL:]
+                whole, end, self._rest = (self._rest + chunk).rpartition(b"\n")
+                self._keep(whole + end)
+            self._keep(self._rest)
 
     def _keep(self, lines: bytes) -> None:
         if self._size < MAX_OUTPUT_MIB * 2**20:
@@ -253,10 +254,10 @@ class _Log:
             return
         self._size_read = size
         try:
-            trace = read_trace(self._whole_lines(is_last))
+            trace = self._trace(is_last)
         except (UserError, OSError, ValueError) as error:
             if not is_last:
-                # Half a line, or none with a loss yet.
+                # None with a loss yet.
                 self._due = time.monotonic() + max(_READ_SHARE * (time.monotonic() - started), 1.0)
                 return
             raise UserError(f"the command ended, and its log tells no losses: {error}") from error
@@ -300,9 +301,16 @@ class _Log:
         found = {name: last_value(text, word) for name, word in self._program.metrics.items()}
         return {name: value for name, value in found.items() if value is not None}
 
-    def _whole_lines(self, is_last: bool) -> Path:
-        """The log, or a copy without a last line that is being written."""
-        if is_last or self._path.is_dir() or self._path.suffix.lower() not in _TEXTS:
+    def _trace(self, is_last: bool) -> Trace:
+        """What the log tells; of a last line that is half written, nothing, unless it can be read as it is."""
+        if is_last:
+            with contextlib.suppress(UserError, ValueError):
+                return read_trace(self._path)
+        return read_trace(self._whole_lines())
+
+    def _whole_lines(self) -> Path:
+        """The log, or a copy without a last line that has no end."""
+        if self._path.is_dir() or self._path.suffix.lower() not in _TEXTS:
             return self._path
         content = self._path.read_bytes()
         if content.endswith(b"\n"):

@@ -248,7 +248,8 @@ class OwnTrial(JudgedTrial):
                 # Ray has given its processes folders of their own.
                 os.chdir(self._own.folder)
             _seed_all(self.job.seed)
-            reset_peak_memory(self._device)
+            if self._device.type == "cpu" or torch.cuda.is_initialized():
+                reset_peak_memory(self._device)
             with self._kept_output():
                 returned = target_of(self._own)(self._config.values, self._run)
             if isinstance(returned, dict):
@@ -393,7 +394,9 @@ class OwnTrial(JudgedTrial):
 
     def _row(self, verdict: Verdict, *, worth: float, margin: float, alarm: Outcome | None = None) -> TrialResult:
         row = super()._row(verdict, worth=worth, margin=margin, alarm=alarm)
-        if not isinstance(self._own.program, CommandProgram):
+        # A program that computes by another library than torch has memory on the device that nobody here knows of.
+        is_known = self._device.type == "cpu" or torch.cuda.is_initialized()
+        if is_known and not isinstance(self._own.program, CommandProgram):
             row = dataclasses.replace(row, peak_memory_mib=peak_memory_mib(self._device))
         if verdict.outcome is Outcome.FOREGONE:
             return row

@@ -14,6 +14,8 @@ from sweep.study.scheduler import Asha, Median
 from sweep.study.settings import Study
 from sweep.yaml_source import KeyPath
 
+_OF_OUR_LOOP = ("wer", "edge_lr", "samples_per_s", "leading_infs")
+"""Responses of claims that only our own loop has."""
 _PART = re.compile(r"[A-Za-z_][\w-]*")
 
 
@@ -38,6 +40,13 @@ def program_problems(loaded: LoadedStudy) -> Iterator[SettingProblem]:
     if study.scheduler is not None:
         yield from _scheduler_problems(study, kind)
     yield from _goal_problems(study)
+    for index, claim in enumerate(study.claims):
+        if claim.response in _OF_OUR_LOOP:
+            yield SettingProblem(
+                ("claims", index, "response"),
+                f"claim {claim.name}: response {claim.response} is measured in our own loop, not with {kind}",
+                "take stable, broken, learned, val_loss or train_loss",
+            )
     references = study.own.references
     if references.cross_entropy:
         try:

@@ -325,6 +325,26 @@ def test_a_command_that_misbehaves_costs_one_clear_line(tmp_path, program, kind,
 
 
 @pytest.mark.slow
+def test_a_command_that_prints_much_never_waits_for_its_reader(tmp_path) -> None:
+    script = "import sys\nfor i in range(60_000): print(f'step {i} loss {2 / (1 + i):.6g} ' + 'x' * 80)"
+    started = time.monotonic()
+    own = CommandProgram(run=(sys.executable, "-c", script.replace("{", "{{").replace("}", "}}")))
+    result = ended(trial(tmp_path, None, steps=None, program=own, score=Score()))
+    assert result.stable and result.num_steps == 60_000, result.reason
+    assert time.monotonic() - started < 60
+
+
+@pytest.mark.slow
+def test_half_a_line_at_the_end_costs_that_line_alone(tmp_path) -> None:
+    script = (
+        'for i in range(60): print(f\'{{"step": {i}, "loss": {2 / (1 + i)}}}\')\nprint(\'{"step": 60, "lo\', end=\'\')'
+    )
+    own = CommandProgram(run=(sys.executable, "-c", script.replace("{", "{{").replace("}", "}}")))
+    result = ended(trial(tmp_path, None, steps=None, program=own, score=Score()))
+    assert result.stable and result.num_steps == 60, result.reason
+
+
+@pytest.mark.slow
 def test_a_log_file_is_read_and_values_stay_words(tmp_path) -> None:
     rows = 'for i in $(seq 0 60); do echo "$i,$((200 - 3 * i)),0.$i" >> "$1"; done'
     script = f'printf "step,loss,acc\\n" > "$1"; {rows}'

@@ -286,3 +286,15 @@ def test_a_second_log_softmax_changes_nothing_and_a_softmax_caps_every_probabili
     certain_BSV = 100 * F.one_hot(torch.tensor([[1, 2, 3]]), 5)
     capped_BSV = F.softmax(ctc.as_scores(certain_BSV, "softmax_then_log_softmax"), dim=-1)
     torch.testing.assert_close(capped_BSV.amax(dim=-1), torch.full((1, 3), math.e / (math.e + 4)))
+
+
+def test_sureness_is_zero_where_nothing_is_said_and_padding_is_no_part_of_it() -> None:
+    logits_BSV = torch.zeros(2, 5, 4)
+    lengths_B = torch.tensor([5, 3])
+    assert ctc.sureness(logits_BSV, lengths_B).item() == pytest.approx(0.0, abs=1e-6)
+    logits_BSV[1, 3:] = math.nan
+    assert ctc.sureness(logits_BSV, lengths_B).item() == pytest.approx(0.0, abs=1e-6)
+    logits_BSV[0, 0, 0] = 3.0
+    probs = torch.softmax(torch.tensor([3.0, 0.0, 0.0, 0.0]), 0)
+    expected = sum(0.25 * math.log(0.25 / p) for p in probs.tolist()) / 8
+    assert ctc.sureness(logits_BSV, lengths_B).item() == pytest.approx(expected, rel=1e-5)

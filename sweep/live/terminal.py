@@ -4,6 +4,7 @@ import math
 import time
 from collections import Counter
 from collections.abc import Collection
+from dataclasses import replace
 from types import TracebackType
 
 from rich.console import Console
@@ -88,7 +89,10 @@ class Terminal:
         self._running[job.trial_id] = (job, None)
 
     def progressed(self, job: Job, progress: Progress) -> None:
-        """A training was evaluated."""
+        """A training was evaluated, or says how far it is."""
+        _, before = self._running.get(job.trial_id, (job, None))
+        if before is not None and math.isnan(progress.val_loss) and math.isnan(progress.score):
+            progress = replace(progress, val_loss=before.val_loss, score=before.score)
         self._running[job.trial_id] = (job, progress)
 
     def retried(self, job: Job, reason: str) -> None:

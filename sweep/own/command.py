@@ -22,6 +22,7 @@ from typing import IO, Any
 
 from slr_models.errors import UserError
 from sweep.logs.files import read_trace
+from sweep.logs.tables import delimiter_of
 from sweep.logs.trace import Trace
 from sweep.own import minder
 from sweep.own.handle import VAL_LOSS, Run, Stop
@@ -40,7 +41,7 @@ MAX_OUTPUT_MIB = 256
 _TAIL = 2000
 _LAST_OUTPUT_S = 5.0
 _NUMBER = r"([-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?|[-+]?(?:nan|inf(?:inity)?))"
-_TEXTS = ("", ".txt", ".log", ".csv", ".tsv", ".json", ".jsonl", ".ndjson", ".out", ".err", ".md")
+TEXTS = ("", ".txt", ".log", ".csv", ".tsv", ".json", ".jsonl", ".ndjson", ".out", ".err", ".md")
 
 
 def words(program: CommandProgram) -> list[str]:
@@ -150,6 +151,8 @@ def _follow(process: "subprocess.Popen[bytes]", program: CommandProgram, output:
         now = time.monotonic()
         grew = [output.grew(), log.grew()]
         log.raise_if_stopped()
+        if output.problem is not None:
+            raise output.problem
         if any(grew):
             heard = now
         log.read()
@@ -183,6 +186,8 @@ class _Output:
         self._num_read = self._num_seen = 0
         self.tail = ""
         """The last of it."""
+        self.problem: OSError | None = None
+        """Why it cannot be kept any more."""
         self._thread = threading.Thread(target=self._read, name="output of a command", daemon=True)
         self._thread.start()
 
@@ -215,9 +220,14 @@ class _Output:
             self._keep(self._rest)
 
     def _keep(self, lines: bytes) -> None:
-        if self._size < MAX_OUTPUT_MIB * 2**20:
+        if self.problem is not None or self._size >= MAX_OUTPUT_MIB * 2**20:
+            return
+        try:
             self._file.write(lines)
-            self._size += len(lines)
+        except OSError as error:
+            # It is read on: the command must not wait for a disk that is full.
+            self.problem = error
+        self._size += len(lines)
 
 
 class _Log:
@@ -278,7 +288,7 @@ class _Log:
             self._run.record(replace(record, step=record.step + self._shift))
         for one in waiting:
             self._evaluated(one)
-        metrics = self._metrics()
+        metrics = self._metrics(is_last=is_last)
         if is_last:
             self._run.result(metrics)
         elif metrics and metrics != self._told and self.num_steps:
@@ -290,7 +300,7 @@ class _Log:
         if VAL_LOSS not in self._program.metrics and self.num_steps:
             self._run.report({VAL_LOSS: one[1]})
 
-    def _metrics(self) -> dict[str, float]:
+    def _metrics(self, *, is_last: bool) -> dict[str, float]:
         """The last value of each result that the study asks for, as far as the log tells it yet."""
         if not self._program.metrics:
             return {}
@@ -298,6 +308,9 @@ class _Log:
             text = self._path.read_text(encoding="utf-8", errors="replace")
         except OSError:
             return {}
+        if not is_last:
+            # A number that is half written is another one.
+            text = text[: text.rfind("\n") + 1]
         found = {name: last_value(text, word) for name, word in self._program.metrics.items()}
         return {name: value for name, value in found.items() if value is not None}
 
@@ -310,7 +323,7 @@ class _Log:
 
     def _whole_lines(self) -> Path:
         """The log, or a copy without a last line that has no end."""
-        if self._path.is_dir() or self._path.suffix.lower() not in _TEXTS:
+        if self._path.is_dir() or self._path.suffix.lower() not in TEXTS:
             return self._path
         content = self._path.read_bytes()
         if content.endswith(b"\n"):
@@ -329,7 +342,7 @@ def last_value(text: str, word: str) -> float | None:
     """
     lines = text.splitlines()
     header = next((line for line in lines if line.strip()), "")
-    delimiter = "\t" if "\t" in header else ","
+    delimiter = delimiter_of(header)
     names = next(csv.reader([header], delimiter=delimiter), [])
     if len(names) > 1 and word in [name.strip() for name in names]:
         place = [name.strip() for name in names].index(word)

@@ -20,6 +20,7 @@ from sweep.judging.detectors import RunContext
 from sweep.judging.monitor import MonitorConfig, StabilityMonitor
 from sweep.own.handle import Metrics, Run, Stop
 from sweep.own.program import Target, Turns
+from sweep.own.seeding import seed_all
 from sweep.records import NAN, Cause, Counterfactual, EvalRecord, Explanation, Side, StepRecord, Verdict, is_finite
 from sweep.wording import number
 
@@ -67,7 +68,7 @@ class _Change:
 
 def explain(
     failed: Failed, target: Target, turns: Turns, rules: MonitorConfig, *, max_steps: int, folder: Path
-) -> Explanation:
+) -> tuple[Explanation, threading.Thread | None]:
     """Runs it again with one change after the other, until one rescues it.
 
     Args:
@@ -77,26 +78,31 @@ def explain(
         rules: of the judge.
         max_steps: steps of all replays together, at most.
         folder: where replays may keep files.
+
+    Returns:
+        It, and the thread of a replay that would not end.
     """
     goal = max(math.ceil(BEYOND * failed.num_steps), failed.num_steps + _END_STEPS)
     if failed.steps is not None:
         goal = min(goal, failed.steps)
     told: list[Counterfactual] = []
-    spent = 0
+    spent, stuck = 0, None
     for change in _changes(failed, turns):
         if spent + goal > max_steps:
             break
         values = _with(failed.values, change.path, change.value)
         replay = _Replay(failed, rules, goal)
         replay.run(target, values, folder)
+        if replay.thread.is_alive():
+            stuck = replay.thread
+            break
         spent += replay.num_steps
         told.append(Counterfactual(change.name, int(replay.rescues), 1, replay.level))
         if replay.rescues:
-            return Explanation(change.cause, _text(change, told, failed), (), None, tuple(told), 0, spent)
+            return Explanation(change.cause, _text(change, told, failed), (), None, tuple(told), 0, spent), None
     tried = f"; tried from the start, in vain: {_listed(told)}" if told else "; nothing of its settings could be tried"
-    return Explanation(
-        Cause.UNKNOWN, f"{Cause.UNKNOWN}: {failed.verdict.reason}{tried}", (), None, tuple(told), 0, spent
-    )
+    text = f"{Cause.UNKNOWN}: {failed.verdict.reason}{tried}"
+    return Explanation(Cause.UNKNOWN, text, (), None, tuple(told), 0, spent), stuck
 
 
 def _changes(failed: Failed, turns: Turns) -> Iterator[_Change]:
@@ -160,21 +166,23 @@ class _Replay:
         self._verdict: Verdict | None = None
         self._has_failed = False
         self.num_steps = 0
+        self.thread = threading.Thread()
         context = RunContext(failed.l_const, failed.l_unif, failed.steps, has_scaler=False)
         self._monitor = StabilityMonitor(context, rules)
 
     def run(self, target: Target, values: dict[str, Any], folder: Path) -> None:
         """Runs to the goal, an alarm, or the end of its time."""
         run = Run(self, seed=self._failed.seed, steps=self._failed.steps, folder=folder)
-        thread = threading.Thread(target=self._train, args=(target, values, run), name="replay", daemon=True)
-        thread.start()
+        self.thread = threading.Thread(target=self._train, args=(target, values, run), name="replay", daemon=True)
+        self.thread.start()
         each_s = self._failed.wall_s / max(self._failed.num_steps, 1)
-        thread.join(max(_SLOWER * each_s * self._goal, _LEAST_S))
+        self.thread.join(max(_SLOWER * each_s * self._goal, _LEAST_S))
         run.stop("a replay takes too long")
-        thread.join(_LEAST_S)
+        self.thread.join(_LEAST_S)
 
     def _train(self, target: Callable[..., Any], values: dict[str, Any], run: Run) -> None:
         try:
+            seed_all(self._failed.seed)
             target(values, run)
             run.finish()
         except Stop:

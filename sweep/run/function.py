@@ -42,6 +42,7 @@ class FunctionStudy:
         time: str | None = None,
         log: Sequence[str] = (),
         address: str | None = None,
+        retry: Sequence[str] = (),
         dry_run: bool = False,
     ) -> "Results | None":
         """Runs it to its end, writes the report, and opens the results; the same call goes on with what is there.
@@ -52,6 +53,7 @@ class FunctionStudy:
             time: as `--time`: such as "30m".
             log: as `--log`: such as "tensorboard".
             address: of a running Ray cluster; None starts Ray on this machine.
+            retry: as `--retry`: trainings that ended so run again, such as "crashed".
             dry_run: only say what would be done; gives None.
 
         Raises:
@@ -64,7 +66,7 @@ class FunctionStudy:
             results=self.results,
             trials=None if trials is None else str(trials),
             jobs=None if jobs is None else str(jobs),
-            retry=[],
+            retry=list(retry),
             time=time,
             started=started,
             dry_run=dry_run,

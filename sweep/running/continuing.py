@@ -31,6 +31,7 @@ _FREE_KEYS = (
     "provenance",
 )
 _FREE_BUDGET_KEYS = ("trials", "wall_time_s")
+_FREE_TRIAL_KEYS = ("silence_s", "timeout_s", "grace_s")
 _FREE_SEARCH_KEYS = ("foregone", "stop_accuracy", "stop_width", "warm_start")
 
 
@@ -65,12 +66,22 @@ def check_same_study(results_dir: Path, study: Study) -> dict[str, Any] | None:
     now = study.model_dump(mode="json", by_alias=True)
     before = _with_defaults(store.read_study(results_dir))
     changed = [key for key in now if key not in _FREE_KEYS and essence(key, before) != essence(key, now)]
+    if changed == ["trial"] and study.is_own and not _has_steps(results_dir):
+        # A program that never came to a step has shown nothing that another one could not be held to.
+        changed = []
     if changed:
         raise ResultsError(
             f"{results_dir} holds results of another version of this study (changed: {', '.join(changed)}): "
             f"give the study another name, or --results another folder, or move the old results away"
         )
     return before
+
+
+def _has_steps(results_dir: Path) -> bool:
+    """Whether any training of a results folder came to a step."""
+    if not (results_dir / "trials.parquet").exists():
+        return False
+    return bool((store.read_trials(results_dir)["num_steps"] > 0).any())
 
 
 def with_record(study: Study, before: Mapping[str, Any] | None, num_finished: int) -> tuple[Study, dict[str, int]]:
@@ -94,6 +105,8 @@ def _with_defaults(content: dict[str, Any]) -> dict[str, Any]:
 def essence(key: str, content: Mapping[str, Any]) -> Any:
     """The part of a section that makes results comparable."""
     value = content.get(key)
+    if key == "trial" and isinstance(value, Mapping):
+        return {k: v for k, v in value.items() if k not in _FREE_TRIAL_KEYS}
     if key == "objective":
         return value or "wer"
     if key == "budget" and isinstance(value, Mapping):

@@ -9,6 +9,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from sweep import store
 from sweep.judging import ending
 from sweep.judging.detectors import RunContext
@@ -197,18 +199,27 @@ class JudgedTrial:
     def _distance(self, verdict: Verdict, survived_rate: float) -> float:
         """Margin of a trial that ended well or badly."""
         records = self._records
-        val_loss = records.evals[-1].val_loss if records.evals else NAN
         distance = margin(
             stable=verdict.stable,
             stopped=verdict.stop_step is not None,
             # Where only the training data were learned, their loss says nothing of how far that is from learning.
-            end_loss=val_loss if verdict.outcome is Outcome.MEMORISED else records.end_loss(),
+            end_loss=self._end_val_loss if verdict.outcome is Outcome.MEMORISED else records.end_loss(),
             l_const=self._nothing_learned,
             survived_rate=survived_rate,
             stable_below=self._options.monitor.stable_below,
         )
         # How much deeper one that is as good as stable would have come, nobody knows.
         return min(distance, -UNMEASURED_MARGIN) if verdict.outcome is Outcome.FOREGONE else distance
+
+    @property
+    def _end_val_loss(self) -> float:
+        """The last validation loss; NaN where there is none."""
+        return self._records.evals[-1].val_loss if self._records.evals else NAN
+
+    @property
+    def has_evaluations(self) -> bool:
+        """Whether it was evaluated, so that a scheduler can compare it with others."""
+        return bool(self._records.evals)
 
     @property
     def _nothing_learned(self) -> float:
@@ -294,6 +305,21 @@ class OpenFiles:
             self._steps.write(records.steps)
         with storing(self._folder / "evals"):
             self._evals.write(records.evals)
+
+
+def save_state(state: dict[str, Any], path: Path) -> None:
+    """Saves a state.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    try:
+        torch.save(state, path)
+    except torch.AcceleratorError:
+        raise
+    except RuntimeError as error:
+        # torch's writer hides what the system said.
+        raise OSError(f"{path} cannot be written: is the disk full?") from error
 
 
 def crashed_result(job: Job, options: RunOptions, reason: str, outcome: Outcome = Outcome.CRASHED) -> TrialResult:

@@ -86,6 +86,8 @@ def _check_function(program: FunctionProgram, function: Target | None) -> None:
     if found is None and program.target is not None:
         found = user_code.imported(program.target, "trial.target")
     assert found is not None, "one of the two"
+    if function is not None:
+        _check_can_be_sent(function)
     try:
         inspect.signature(found).bind({}, None)
     except TypeError as error:
@@ -96,3 +98,16 @@ def _check_function(program: FunctionProgram, function: Target | None) -> None:
     except ValueError:
         # A compiled function does not tell.
         return
+
+
+def _check_can_be_sent(function: Target) -> None:
+    """Raises SettingError where a function, with what it refers to, cannot go to the processes that train."""
+    from ray import cloudpickle
+
+    try:
+        cloudpickle.dumps(function)
+    except Exception as error:
+        raise SettingError(
+            f"the function cannot be sent to the processes that train ({error}): make what it refers to (files, locks, "
+            f"connections) inside of it"
+        ) from error

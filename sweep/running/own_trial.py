@@ -1,20 +1,19 @@
 """Runs one trial of the user's own: their program in a thread, judged step by step. Knows nothing of Ray."""
 
 import contextlib
+import copy
 import dataclasses
 import functools
 import json
 import math
 import os
 import pickle
-import random
 import shutil
 import threading
 import time
 from collections.abc import Iterator
 from typing import Any
 
-import numpy as np
 import torch
 
 from slr_models import user_code
@@ -30,12 +29,13 @@ from sweep.machine import is_of_machine, refusal, storing
 from sweep.own import replays
 from sweep.own.command import OUTPUT_FILE, HungError, TimedOutError
 from sweep.own.handle import Metrics, Run, Stop
-from sweep.own.output import BoundedOutput
+from sweep.own.output import kept_output
 from sweep.own.program import CommandProgram, OwnConfig, OwnProgram, Target
 from sweep.own.replays import Failed
+from sweep.own.seeding import seed_all
 from sweep.records import NAN, EvalRecord, Numbers, Outcome, Side, StepRecord, TrialResult, Verdict, is_finite
 from sweep.running.job import Job, Progress, RunOptions
-from sweep.running.judged import Ending, JudgedTrial, OpenFiles
+from sweep.running.judged import Ending, JudgedTrial, OpenFiles, save_state
 from sweep.running.trial_records import TrialRecords
 from sweep.training.peak_memory import peak_memory_mib, reset_peak_memory
 from sweep.wording import first_line
@@ -63,11 +63,13 @@ class OwnTrial(JudgedTrial):
         self._device = torch.device(options.device)
         self._ending: Ending | None = None
         self._thread: threading.Thread | None = None
+        self._replaying: threading.Thread | None = None
         self._changed = threading.Condition()
         self._writing = threading.Lock()
         self._num_told = 0
         """Evaluations that were told of."""
         self._error: BaseException | None = None
+        self._next_note: str | None = None
         self._result: TrialResult | None = None
         self._verdict: Verdict | None = None
         self._is_over = False
@@ -92,27 +94,36 @@ class OwnTrial(JudgedTrial):
             self._thread.start()
         with self._changed:
             self._changed.wait_for(self._has_news, TELL_EVERY_S)
+        self.note, self._next_note = self._next_note, None
         if not self._is_over and self._ending is None and self._is_called_off():
             # One that hangs would never hear of it.
             self._run.stop(str(self._end(self._stopped_by_hand(self._num_steps))))
         if not (self._is_over or self._ending is not None):
-            self._num_told = len(self._records.evals)
             self._write()
+            if len(self._records.evals) > self._num_told:
+                self._num_told += 1
+                return self._progress(self._records.evals[self._num_told - 1])
             return self._progress_so_far()
         # One that was told to end may still clean up.
-        self._thread.join(GRACE_S)
+        self._thread.join(self._grace_s)
         return self._ended()
 
     @property
     def is_stuck(self) -> bool:
         """Whether its program goes on although the trial is over, so that this process is lost to others."""
-        return self._thread is not None and self._thread.is_alive()
+        return any(thread is not None and thread.is_alive() for thread in (self._thread, self._replaying))
 
     def abandon(self) -> None:
         """Has its program end at its next step; nobody needs it any longer."""
         self._run.stop("nobody needs it any longer")
         if self._thread is not None:
-            self._thread.join(GRACE_S)
+            self._thread.join(self._grace_s)
+
+    @property
+    def _grace_s(self) -> float:
+        """How long its program may take to end."""
+        program = self._own.program
+        return GRACE_S + program.grace_s if isinstance(program, CommandProgram) else GRACE_S
 
     def explain(self) -> TrialResult:
         """Runs a training that went bad again with one setting changed. A failure costs the cause, never the result."""
@@ -132,7 +143,7 @@ class OwnTrial(JudgedTrial):
         )
         folder = self._options.results_dir / "files" / f"{self.job.trial_id}-replay"
         try:
-            explanation = replays.explain(
+            explanation, self._replaying = replays.explain(
                 failed,
                 target_of(self._own),
                 self._own.turns,
@@ -167,6 +178,8 @@ class OwnTrial(JudgedTrial):
         known = [own if math.isfinite(own) else other for own, other in zip(stated, (l_const, l_unif), strict=True)]
         self._l_const, self._l_unif = known
         self._monitor = StabilityMonitor(self._context(has_scaler=False), self._options.monitor)
+        # After `restore` there are some.
+        observe_all(self._monitor, self._records.steps, self._records.evals)
 
     def observe(self, record: StepRecord) -> str | None:
         """Takes a step; why the run is to end, where it is."""
@@ -206,9 +219,9 @@ class OwnTrial(JudgedTrial):
         whole |= {"spent": self._spent(), "foregone_step": self._foregone_step, "metrics": dict(self._metrics)}
         self._write()
         with storing(self._checkpoint_dir), store.atomic_path(self._checkpoint_dir / _KEPT) as temporary:
-            torch.save(whole, temporary)
+            save_state(whole, temporary)
             try:
-                torch.load(temporary, weights_only=True)
+                torch.load(temporary, map_location="cpu", weights_only=True)
             except pickle.UnpicklingError as error:
                 raise UserError(
                     f"run.checkpoint: the state holds more than tensors, numbers, texts, dicts and lists ({error}): "
@@ -236,7 +249,7 @@ class OwnTrial(JudgedTrial):
             observe_all(self._monitor, steps, evals)
             return whole["state"], step
         except (ResultsError, OSError, RuntimeError, pickle.UnpicklingError, KeyError, TypeError, ValueError) as error:
-            self.note = f"{path} cannot be used ({error}); it begins anew"
+            self._next_note = f"{path} cannot be used ({error}); it begins anew"
             self._records, self._files = TrialRecords(), OpenFiles(self._options.results_dir, self.job.trial_id)
             return None
 
@@ -247,11 +260,12 @@ class OwnTrial(JudgedTrial):
             if self._own.folder is not None and self._own.folder.is_dir():
                 # Ray has given its processes folders of their own.
                 os.chdir(self._own.folder)
-            _seed_all(self.job.seed)
+            seed_all(self.job.seed)
             if self._device.type == "cpu" or torch.cuda.is_initialized():
                 reset_peak_memory(self._device)
             with self._kept_output():
-                returned = target_of(self._own)(self._config.values, self._run)
+                # Of its own: what it does with its settings is no matter to whoever runs it again.
+                returned = target_of(self._own)(copy.deepcopy(self._config.values), self._run)
             if isinstance(returned, dict):
                 self._run.result(returned)
             elif returned is not None:
@@ -263,6 +277,9 @@ class OwnTrial(JudgedTrial):
             pass
         except BaseException as error:
             self._error = error
+            # The numbers of the last steps may tell more than the error.
+            with contextlib.suppress(BaseException):
+                self._run.finish()
         finally:
             if os.getpid() != pid:
                 # A process that the program forked, and that came back here.
@@ -277,15 +294,17 @@ class OwnTrial(JudgedTrial):
         if isinstance(self._own.program, CommandProgram):
             yield
             return
-        path = self._options.results_dir / "files" / self.job.trial_id / OUTPUT_FILE
-        output = BoundedOutput(path)
-        with contextlib.closing(output), contextlib.redirect_stdout(output), contextlib.redirect_stderr(output):
+        with kept_output(self._options.results_dir / "files" / self.job.trial_id / OUTPUT_FILE):
             yield
 
     def _write(self) -> None:
         """Writes what is new; its program and the study do, each in its thread."""
+        if not self._records.steps:
+            # An earlier try may have left records that `restore` is about to take up.
+            return
         with self._writing:
-            self._files.write(self._records)
+            # Copies: the program goes on recording.
+            self._files.write(TrialRecords(list(self._records.steps), list(self._records.evals)))
 
     def _end(self, reached: Ending | None) -> str | None:
         """Takes how the trial ends; the reason for its program."""
@@ -305,8 +324,7 @@ class OwnTrial(JudgedTrial):
         records = self._records
         if not records.steps:
             return Progress(0, self.job.max_steps, NAN, NAN, NAN)
-        last = records.evals[-1] if records.evals else EvalRecord(records.steps[-1].step, NAN)
-        return dataclasses.replace(self._progress(last), step=records.steps[-1].step)
+        return self._progress(EvalRecord(records.steps[-1].step, NAN))
 
     def _ended(self) -> TrialResult:
         error = self._error
@@ -385,6 +403,10 @@ class OwnTrial(JudgedTrial):
         return own_objective(NAN if score is None else score, stable=verdict.stable, survived_rate=survived_rate)
 
     @property
+    def _end_val_loss(self) -> float:
+        return self._metrics.get("val_loss", super()._end_val_loss)
+
+    @property
     def _nothing_learned(self) -> float:
         """The loss of learning nothing; where it is unknown, that of its own beginning."""
         if math.isfinite(self._l_const):
@@ -409,13 +431,6 @@ class OwnTrial(JudgedTrial):
             score=NAN if score is None else score,
             metrics=json.dumps(told) if told else "",
         )
-
-
-def _seed_all(seed: int) -> None:
-    """So that one who draws at random without a word of `run.seed` gets the same again."""
-    random.seed(seed)
-    np.random.seed(seed % 2**32)
-    torch.manual_seed(seed)
 
 
 def target_of(own: OwnProgram) -> Target:

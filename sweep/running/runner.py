@@ -39,6 +39,7 @@ from sweep.running.trial_actor import (
     FOOTPRINT_KEY,
     IF_PRUNED_KEY,
     JOBS_KEY,
+    NOT_REUSED,
     PROBLEM_KEY,
     REPORTS_KEY,
     TrialActor,
@@ -53,8 +54,6 @@ RAY_FOLDER = "ray"
 SHARE_KEY = "share"
 """Of a trial's configuration: what it asks Ray for."""
 
-_NOT_REUSED = "Trainable runner reuse requires reset_config"
-"""Of what Ray says where a process could not take the next training."""
 _LOW_MEMORY = "running low on memory"
 """Of what Ray says where it ended a process before the system would have."""
 
@@ -284,9 +283,9 @@ class _LedgerSearcher(Searcher):
         """
         if (refused := failure_in(said)) is not None:
             raise MachineError(refused)
-        if _NOT_REUSED in said:
+        if NOT_REUSED in said:
             self._session.again(job)
-            self._view.retried(job, "the program before it would not end; it begins in another process")
+            self._view.retried(job, f"{NOT_REUSED}; it begins in another process")
             return None
         is_memory = _LOW_MEMORY in said
         if is_memory:

@@ -55,7 +55,7 @@ RECENT_TRAININGS = 5
 TABLE_SHARE = 0.002
 """Share of a study's time in which its table of trials is written: a table of 10,000 trials takes a second or two."""
 FAILURES_AT_START = 5
-"""Trainings of a program of the user's own that all fail alike before their first step, after which none follows."""
+"""Trainings of a program of the user's own that all fail before their first step, after which none follows."""
 MAX_ATTEMPTS = 2
 """A training whose process dies is tried once more; then it counts as crashed."""
 
@@ -491,16 +491,16 @@ class StudySession:
         return asked
 
     def _fails_from_the_start(self) -> str | None:
-        """Why exploring on has no use: a program of the user's own fails before its first step, every time alike."""
+        """Why exploring on has no use: a program of the user's own fails before its first step, every time."""
         results = list(itertools.islice(self._ledger.results.values(), FAILURES_AT_START))
-        reasons = {r.reason for r in results if r.verdict is Outcome.CRASHED and r.num_steps == 0}
-        if not self.study.is_own or len(results) < FAILURES_AT_START or len(reasons) > 1:
+        if not self.study.is_own or len(results) < FAILURES_AT_START:
             return None
-        if not all(r.verdict is Outcome.CRASHED and r.num_steps == 0 for r in self._ledger.results.values()):
+        if not all(r.verdict.is_broken_off and r.num_steps == 0 for r in self._ledger.results.values()):
             return None
+        kinds = " ".join(f"--retry {kind}" for kind in dict.fromkeys(r.verdict for r in self._ledger.results.values()))
         return (
-            f"all of its {len(self._ledger.results)} trainings failed before their first step ({reasons.pop()}); mend "
-            f"that, then the same command with --retry crashed goes on"
+            f"all of its {len(self._ledger.results)} trainings failed before their first step ({results[0].reason}); "
+            f"mend that, then the same command with {kinds} goes on"
         )
 
     def _wish(self) -> wishes.Wish | None:

@@ -23,7 +23,7 @@ from sweep.judging.monitor import StabilityMonitor, is_out_of_memory
 from sweep.machine import is_of_machine, refusal, storing
 from sweep.records import EvalRecord, HealthSample, Outcome, StepRecord, TrialResult, Verdict
 from sweep.running.job import Job, Progress, RunOptions
-from sweep.running.judged import Ending, JudgedTrial, OpenFiles
+from sweep.running.judged import Ending, JudgedTrial, OpenFiles, save_state
 from sweep.running.own_trial import OwnTrial
 from sweep.running.trial_records import TrialRecords
 from sweep.training.config import TrialConfig, with_micro_batch, with_smaller_micro_batch
@@ -195,7 +195,7 @@ class Trial(JudgedTrial):
         state = self._state(self._training)
         with storing(directory):
             whole = {**state, "settings": dict(self.job.settings), "changed_at_step": self._changed_at_step}
-            _keep(whole, directory / f"{_SAVED}.pt")
+            save_state(whole, directory / f"{_SAVED}.pt")
         self._write_records(directory, _SAVED)
         if self._records.health:
             store.write_health(directory, _SAVED, self._records.health_records)
@@ -318,11 +318,11 @@ class Trial(JudgedTrial):
             return
         self._write_health()
         with storing(self._checkpoint_dir), store.atomic_path(self._checkpoint_dir / "last.pt") as temporary:
-            _keep(self._state(training), temporary)
+            save_state(self._state(training), temporary)
         evals = self._records.evals
         if kept == "best_and_last" and evals[-1].wer <= min(e.wer for e in evals):
             with storing(self._checkpoint_dir), store.atomic_path(self._checkpoint_dir / "best.pt") as temporary:
-                _keep({"model": training.evaluated_model.state_dict()}, temporary)
+                save_state({"model": training.evaluated_model.state_dict()}, temporary)
 
     def _resumed(self) -> Training | None:
         """The training as its checkpoint and records have it; None where these are not there, or are of no use."""
@@ -395,21 +395,6 @@ class Trial(JudgedTrial):
     def _peak_memory_mib(self) -> float:
         earlier = self._training.earlier_peak_memory_mib if self._training else 0.0
         return max(peak_memory_mib(self._device), earlier)
-
-
-def _keep(state: dict[str, Any], path: Path) -> None:
-    """Saves a state.
-
-    Raises:
-        OSError: it cannot be written.
-    """
-    try:
-        torch.save(state, path)
-    except torch.AcceleratorError:
-        raise
-    except RuntimeError as error:
-        # torch's writer hides what the system said.
-        raise OSError(f"{path} cannot be written: is the disk full?") from error
 
 
 def smaller_note(config: TrialConfig) -> str:

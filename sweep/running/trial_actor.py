@@ -30,6 +30,8 @@ TIME_KEY = "millionths"
 """How far a training has come: millionths of its own steps. Whole numbers, so that rungs are met exactly."""
 WORTH_KEY = "worth"
 """What its latest evaluation is worth; finite, lower is better."""
+NOT_REUSED = "the program before it would not end"
+"""What is raised where a process cannot take the next training."""
 END = 1_000_000
 """Of a training, for TIME_KEY."""
 FOOTPRINT_KEY = "footprint"
@@ -97,6 +99,8 @@ class TrialActor(tune.Trainable):
             return {TIME_KEY: millionths(result.num_steps, result.max_steps), WORTH_KEY: result.objective}
         assert report.progress is not None, "a report without a result is one of an evaluation"
         trial = self._members.only
+        if not trial.has_evaluations:
+            return {}
         return {
             TIME_KEY: millionths(report.progress.step, report.progress.max_steps),
             WORTH_KEY: trial.worth,
@@ -105,8 +109,8 @@ class TrialActor(tune.Trainable):
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         if not self._members.abandon():
-            # Ray then starts another process.
-            return False
+            # To return False tells Ray, and nobody who waits for the training that was to come.
+            raise RuntimeError(NOT_REUSED)
         # The old trial's model goes before the new one's comes: peak memory is each trial's own, and several
         # trials share a GPU.
         del self._members

@@ -2,18 +2,21 @@
 
 import re
 from collections.abc import Iterator
+from pathlib import PurePath
 
 from slr_models import user_code
 from slr_models.errors import SettingProblem
-from sweep.own.command import OWN_NAMES, flat, names_in, words
+from sweep.own.command import OWN_NAMES, TEXTS, flat, names_in, words
 from sweep.own.program import CommandProgram, FunctionProgram, Goal, entropies
-from sweep.records import RESULT_COLUMNS
+from sweep.records import LOSS_SCORE, RESULT_COLUMNS
 from sweep.study.loaded import TRIAL_SECTIONS, LoadedStudy
 from sweep.study.messages import suggest
 from sweep.study.scheduler import Asha, Median
 from sweep.study.settings import Study
 from sweep.yaml_source import KeyPath
 
+_TAKEN = ("jobs", "share")
+"""Names in Ray's own configuration of a training."""
 _OF_OUR_LOOP = ("wer", "edge_lr", "samples_per_s", "leading_infs")
 """Responses of claims that only our own loop has."""
 _PART = re.compile(r"[A-Za-z_][\w-]*")
@@ -33,6 +36,10 @@ def program_problems(loaded: LoadedStudy) -> Iterator[SettingProblem]:
                 f"{section} belongs to our own loop, and {kind} has none",
                 "leave it out; values that all trainings share stand in trial.config",
             )
+    if study.resources.out_of_memory == "accumulate":
+        yield SettingProblem(
+            ("resources", "out_of_memory"), f"resources.out_of_memory: accumulate is for our own loop, not for {kind}"
+        )
     if study.resources.stacked > 1:
         yield SettingProblem(("resources", "stacked"), f"resources.stacked is for our own loop, not for {kind}")
     if study.full_size is not None:
@@ -63,7 +70,7 @@ def own_path_problems(path: str, key: KeyPath, name: str) -> Iterator[SettingPro
     """Whether a name can be that of a setting of the user's own."""
     if not all(_PART.fullmatch(part) for part in path.split(".")):
         yield SettingProblem(key, f"{name}: write a name such as lr, or sections and a name such as optimizer.lr")
-    elif path in RESULT_COLUMNS or path in OWN_NAMES:
+    elif path in RESULT_COLUMNS or path in OWN_NAMES or path in _TAKEN:
         yield SettingProblem(key, f"{name}: {path!r} has a meaning of its own in results", "give it another name")
 
 
@@ -116,12 +123,49 @@ def _command_problems(study: Study, program: CommandProgram) -> Iterator[Setting
                 said = f"{'.'.join(map(str, key))} names {{{name}}}, which is no setting"
                 yield SettingProblem(key, f"{said}.", suggest(name, sorted(known)))
             given.add(name)
-    for path in study.searched:
+    for path, dimension in study.searched.items():
+        if dimension.when and path in given and path not in flat(program.config):
+            yield SettingProblem(
+                ("space", path),
+                f"space.{path} is not always there, and the command names {{{path}}}",
+                f"give its value elsewhere in trial.config, such as {path}: 0",
+            )
         if path not in given:
             yield SettingProblem(
                 ("space", path),
                 f"space.{path} changes nothing: the command does not name {{{path}}}",
                 "put it into trial.run, or leave the dimension out",
             )
+    yield from _log_problems(study, program)
     if "steps" in given and study.budget.steps is None:
         yield SettingProblem(("budget", "steps"), "the command names {steps}: give budget.steps")
+
+
+def _log_problems(study: Study, program: CommandProgram) -> Iterator[SettingProblem]:
+    """What would have a command judged by another one's log, or by nothing."""
+    if study.resources.gpus == "auto":
+        yield SettingProblem(
+            ("resources", "gpus"),
+            "resources.gpus: auto asks torch how much memory a training took, which knows nothing of a command's",
+            "give a number, such as 1 or 0.5",
+        )
+    if program.log is not None and "dir" not in {*names_in(program.log), *names_in(program.cwd or "")}:
+        yield SettingProblem(
+            ("trial", "log"),
+            f"trial.log is {program.log!r}: all trainings would write to one file",
+            "put it into the folder of each, such as {dir}/log.csv, and name that in trial.run",
+        )
+    name = None if study.score is None else study.score.name
+    if name not in (None, LOSS_SCORE, "val_loss", *program.metrics):
+        yield SettingProblem(
+            ("objective",),
+            f"objective is {name}, which trial.metrics does not find in the log",
+            f"say under which name the log tells it, such as trial.metrics: {{{name}: {name}}}",
+        )
+    suffix = "" if program.log is None else PurePath(program.log).suffix.lower()
+    if program.metrics and suffix not in TEXTS:
+        yield SettingProblem(
+            ("trial", "metrics"),
+            f"trial.metrics reads text, and trial.log is {program.log!r}",
+            "have the command print its results, or write them to a text log",
+        )

@@ -38,6 +38,9 @@ def footprint(device: torch.device, peak_mib: float) -> Footprint:
     if device.type != "cuda":
         return Footprint(max(max(on_host, default=0.0) - _shared_mib(), 0.0))
     host_mib = max(on_host[0] - _shared_mib(), 0.0) if sys.platform == "linux" and on_host else 0.0
+    if not (torch.cuda.is_initialized() and torch.cuda.max_memory_reserved(device)):
+        # Another library, or another process, has it: what it takes, torch does not know.
+        return Footprint(host_mib)
     free, _ = torch.cuda.mem_get_info(device)
     return Footprint(
         host_mib,

@@ -40,6 +40,24 @@ def slow(config, run):
     return {"accuracy": 0.5}
 
 
+def deaf(config, run):
+    until = time.monotonic() + 45
+    for step in range(10**9):
+        try:
+            run.step(loss=float("nan") if config["lr"] > 1 else 2.0 * 0.98**step)
+        except BaseException:
+            time.sleep(0.05)
+            if time.monotonic() > until:
+                return
+        if config["lr"] <= 1 and step == 79:
+            return {"accuracy": 0.5}
+
+
+def late(config, run):
+    time.sleep(3)
+    return train(config, run)
+
+
 def broken(config, run):
     raise RuntimeError("no data here")
 """
@@ -128,6 +146,25 @@ def test_a_killed_run_goes_on_from_the_checkpoint_of_its_program(place) -> None:
     assert done.returncode == 0, done.stderr
     steps = store.load_steps(place / "results" / "mine", "0000")
     assert [s.step for s in steps] == list(range(1, 61)) and "begins anew" not in done.stdout
+
+
+def test_a_program_that_will_not_end_costs_its_process_and_no_training(place) -> None:
+    study = STUDY.replace("my_train:train", "my_train:deaf").replace("lr: 0.9, width: wide", "lr: 9, width: wide")
+    (place / "mine.yaml").write_text(study.replace("trials: 14", "trials: 3"))
+    done = shell("mine.yaml", "--jobs", "1", "--set", "confirm.settings=0", "--set", "forensics.trials=0")
+    assert done.returncode == 0, done.stderr
+    trials = store.read_trials(place / "results" / "mine")
+    assert len(trials) == 3 and trials["verdict"].iloc[0] == "diverged-nonfinite"
+    assert "crashed" not in set(trials["verdict"]) and "would not end; it begins in another process" in done.stdout
+
+
+def test_a_scheduler_waits_for_the_first_evaluation(place) -> None:
+    study = STUDY.replace("my_train:train", "my_train:late").replace("trials: 14", "trials: 4")
+    (place / "mine.yaml").write_text(study + "scheduler: {kind: asha}\n")
+    done = shell("mine.yaml", "--set", "confirm.settings=0", "--set", "forensics.trials=0")
+    assert done.returncode == 0, done.stderr
+    trials = store.read_trials(place / "results" / "mine")
+    assert len(trials) == 4 and "crashed" not in set(trials["verdict"]), trials["reason"].tolist()
 
 
 def test_a_function_given_in_python_is_swept_from_there(place, ray_address, capsys) -> None:

@@ -121,7 +121,8 @@ def safe_setting(evidence: Evidence, rule: Rule, metric: Metric = "wer") -> Safe
     candidates = [*tried, *untried]
     kept = np.concatenate([keeps_rule(breaking, tried, rule), keeps_rule(breaking, untried, stricter)])
     worth = expected.cautious(candidates, model.p_stable(candidates))
-    worth[len(tried) :] /= _GAIN
+    # Scores may be negative: smaller is better all the same.
+    worth[len(tried) :] += (1 / _GAIN - 1) * np.abs(worth[len(tried) :])
     for index in sorted(np.flatnonzero(kept).tolist(), key=lambda i: (worth[i], i)):
         found = judge(model, breaking, candidates[index], rule, expected, _group(evidence, candidates[index]))
         if found.meets:

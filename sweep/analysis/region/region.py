@@ -261,6 +261,8 @@ def hot_edge(model: MarginModel, setting: Mapping[str, Scalar | None]) -> float 
 def region_tables(found: Region) -> tuple[pd.DataFrame, pd.DataFrame]:
     """The map as two plain tables.
 
+    A setting of the user's own with the name of another column stands as `config.<name>`.
+
     Returns:
         The grid, a row a point: `level`, the axes by their dotted paths, `p_stable`, `p_break`, `p_learn`. And the
         edges, a row an edge: the other settings by their dotted paths, `along`, `boundary`, `side`, `value`, `inner`,
@@ -269,8 +271,8 @@ def region_tables(found: Region) -> tuple[pd.DataFrame, pd.DataFrame]:
     grid = [
         {
             "level": panel.level,
-            found.along.path: x,
-            **({found.y.path: y} if found.y is not None else {}),
+            _column(found.along.path): x,
+            **({_column(found.y.path): y} if found.y is not None else {}),
             "p_stable": panel.p_stable[j][i],
             "p_break": panel.p_break[j][i],
             "p_learn": panel.p_learn[j][i] if panel.p_learn else math.nan,
@@ -281,7 +283,7 @@ def region_tables(found: Region) -> tuple[pd.DataFrame, pd.DataFrame]:
     ]
     rows = [
         {
-            **row.at,
+            **{_column(path): value for path, value in row.at.items()},
             "along": found.along.path,
             "boundary": one.boundary if one else None,
             "side": one.edge.side if one else None,
@@ -297,6 +299,15 @@ def region_tables(found: Region) -> tuple[pd.DataFrame, pd.DataFrame]:
         for one in row.edges or (None,)
     ]
     return _uniform(pd.DataFrame(grid)), _uniform(pd.DataFrame(rows))
+
+
+_FIXED = ("level", "p_stable", "p_break", "p_learn", "along", "boundary", "side", "value", "inner", "outer", "width")
+_FIXED += ("always", "num_near", "stable_decades")
+
+
+def _column(path: str) -> str:
+    """The column of a setting in these tables: its path, unless that is the name of another column."""
+    return f"config.{path}" if path in _FIXED else path
 
 
 def _uniform(frame: pd.DataFrame) -> pd.DataFrame:

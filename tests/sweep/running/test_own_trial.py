@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import logging
 import math
 import os
 import random
@@ -23,6 +24,7 @@ from sweep.running.job import Job, Progress, RunOptions
 from sweep.running.own_trial import OwnTrial
 from sweep.store import wishes
 
+REPLAYED = ForensicsConfig(trials=4, max_replayed_steps=2000)
 ACCURACY = Score("accuracy", is_maximized=True)
 
 
@@ -203,6 +205,67 @@ def test_a_program_that_was_killed_goes_on_from_its_checkpoint(tmp_path) -> None
     assert ended(anew).num_steps == 100 and anew.note is not None and "it begins anew" in anew.note
 
 
+def test_a_slow_start_costs_no_checkpoint_and_references_may_come_after_it(tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(own_trial, "TELL_EVERY_S", 0.05)
+
+    def train(config, run):
+        time.sleep(0.4)
+        state = run.restore()
+        run.references(l_const=2.3, l_unif=2.3)
+        first = 0 if state is None else state["step"]
+        for step in range(first, 100):
+            run.step(loss=2.0 * 0.98**step)
+            if step == 59 and state is None:
+                run.checkpoint({"step": 60})
+                raise KeyboardInterrupt
+        return {"accuracy": 0.9}
+
+    assert ended(trial(tmp_path, train, steps=100, checkpoints="last")).num_steps == 60
+    again = trial(tmp_path, train, steps=100, checkpoints="last")
+    result = ended(again)
+    assert result.stable and again.note is None and "100 losses" in result.judged_with
+    assert [r.step for r in store.load_steps(tmp_path, "0000")] == list(range(1, 101))
+
+
+def test_each_evaluation_is_told_once(tmp_path, monkeypatch) -> None:
+    def train(config, run):
+        for step in range(60):
+            run.step(loss=2.0 * 0.97**step)
+            if step % 10 == 9:
+                run.report(val_loss=1.0 / (1 + step), accuracy=step / 100)
+        return {"accuracy": 0.9}
+
+    one, told = trial(tmp_path, train, steps=60), []
+    time.sleep(0.2)
+    while isinstance(reached := one.advance(), Progress):
+        told.append((reached.step, reached.val_loss))
+    assert told == [(s, 1.0 / s) for s in (10, 20, 30, 40, 50, 60)][: len(told)]
+
+
+def test_a_logger_of_an_earlier_trial_writes_into_that_of_the_present(tmp_path) -> None:
+    logger = logging.getLogger("of a test of own trials")
+
+    def train(config, run):
+        if not logger.handlers:
+            logger.addHandler(logging.StreamHandler(sys.stdout))
+        logger.warning("hello from %s", run.trial_id)
+        return descends(config, run)
+
+    for name in ("0001", "0002"):
+        assert ended(trial(tmp_path, train, job={"trial_id": name})).stable
+    assert "hello from 0002" in (tmp_path / "files" / "0002" / "output.txt").read_text()
+    logger.handlers.clear()
+
+
+def test_what_a_function_does_with_its_settings_is_no_matter_to_who_runs_it_again(tmp_path) -> None:
+    def train(config, run):
+        return descends({"lr": config.pop("lr")}, run)
+
+    one = trial(tmp_path, train, lr=2.0, forensics=REPLAYED, own_turns=Turns("lr", {}))
+    assert not ended(one).stable
+    assert "LR / 10 from the start rescues it" in one.explain().cause
+
+
 def test_a_state_that_could_hold_code_is_refused(tmp_path) -> None:
     class Own:
         pass
@@ -302,6 +365,23 @@ def test_a_command_that_is_lost_ends_at_once_with_all_that_it_started(tmp_path, 
     assert time.monotonic() - started < 30
     time.sleep(0.3)
     assert not processes("sleep 971") and not processes("sleep 973")
+
+
+@pytest.mark.slow
+def test_a_command_is_asked_to_end_before_it_is_made_to(tmp_path) -> None:
+    """Also its children that have a session of their own."""
+    script = (
+        "trap 'echo bye > {dir}/bye; exit 0' TERM; setsid sleep 977 & "
+        'for i in $(seq 1 1000); do echo "step $i loss $((i * i))"; sleep 0.02; done'
+    )
+    own = CommandProgram(run=("bash", "-c", script), grace_s=5.0)
+    started = time.monotonic()
+    one = trial(tmp_path, None, steps=None, program=own, score=Score())
+    result = ended(one)
+    assert result.verdict is Outcome.DIVERGED_LOSS, result.reason
+    assert (tmp_path / "files" / "0000" / "bye").exists() and time.monotonic() - started < 25
+    time.sleep(0.3)
+    assert not processes("sleep 977")
 
 
 @pytest.mark.slow
@@ -435,9 +515,6 @@ def processes(named: str) -> list[str]:
         if text == named:
             found.append(text)
     return found
-
-
-REPLAYED = ForensicsConfig(trials=4, max_replayed_steps=2000)
 
 
 @pytest.mark.parametrize(

@@ -133,8 +133,14 @@ def _result_text(found: Recommendation, metric: Metric, run: StudyRun) -> str:
     spread: Spread | None = group.measured(metric)
     if spread is None:
         return "not known"
-    turned = run.study.score.as_reported if run.study.score is not None else float
-    text = (lambda value: percent(value, 1)) if metric == "wer" else (lambda value: number(turned(value)))
+    score = run.study.score
+
+    def turned(value: float) -> float:
+        return value if score is None else score.as_reported(value)
+
+    def text(value: float) -> str:
+        return percent(value, 1) if metric == "wer" else number(turned(value))
+
     seeds = plural(spread.num, "fresh seed") if group.fresh.total else f"{spread.num} by which it was chosen"
     if math.isnan(spread.ci_low):
         return f"{text(spread.mean)} ({seeds}: no interval)"

@@ -301,8 +301,11 @@ def region_tables(found: Region) -> tuple[pd.DataFrame, pd.DataFrame]:
     return _uniform(pd.DataFrame(grid)), _uniform(pd.DataFrame(rows))
 
 
-_FIXED = ("level", "p_stable", "p_break", "p_learn", "along", "boundary", "side", "value", "inner", "outer", "width")
-_FIXED += ("always", "num_near", "stable_decades")
+_FIXED = (
+    *("level", "p_stable", "p_break", "p_learn"),
+    *("along", "boundary", "side", "value", "inner", "outer", "width", "always", "num_near", "stable_decades"),
+)
+"""Columns of these tables that are no settings."""
 
 
 def _column(path: str) -> str:

@@ -225,14 +225,15 @@ def test_a_program_that_fails_from_the_start_is_not_tried_for_ever(place, run_wi
 
 
 def test_a_command_is_swept_to_its_report_and_leaves_nothing_behind(place) -> None:
-    (place / "train.sh").write_text(
+    script = f"train_{os.getpid()}.sh"
+    (place / script).write_text(
         'awk -v lr="$1" \'BEGIN { loss = 2; for (i = 1; i <= 60; i++) { loss *= (lr > 1 ? 1.3 : 1 - 0.1 * lr); '
         'printf "step %d: loss=%g\\n", i, loss; fflush(); if (lr > 1) system("sleep 0.05") } print "score", loss }\'\n'
     )
     (place / "mine.yaml").write_text(
         STUDY.replace(
             'kind: function, target: "my_train:train"',
-            'kind: command, run: "sh train.sh {lr} {width}", metrics: {end: score}',
+            f'kind: command, run: "sh {script} {{lr}} {{width}}", metrics: {{end: score}}',
         )
         .replace("{maximize: accuracy}", "{minimize: end}")
         .replace("trials: 14, steps: 80", "trials: 8, steps: 60")
@@ -245,5 +246,5 @@ def test_a_command_is_swept_to_its_report_and_leaves_nothing_behind(place) -> No
     assert len(trials) >= 10 and (stable["num_steps"] == 60).all() and (stable["score"] > 0).all()
     assert (trials["stable"] == (trials["lr"] <= 1)).mean() > 0.7
     assert Outcome.CRASHED.value not in set(trials["verdict"])
-    assert "sh train.sh {lr} {width}" in done.stdout
-    assert subprocess.run(["pgrep", "-f", "own/minder"], capture_output=True).returncode == 1
+    assert f"sh {script} {{lr}} {{width}}" in done.stdout
+    assert subprocess.run(["pgrep", "-f", script], capture_output=True).returncode == 1, "nothing is left"

@@ -56,7 +56,8 @@ class Claim(Spec):
     stable (1 or 0); wer; val_loss (nats a label); steps_to_loss (steps until the validation loss is below
     `loss_fraction` of L_const); edge_lr (log10 of the learning rate between the highest stable and the lowest unstable
     level of the factor lr); step_time_s; samples_per_s; peak_memory_mib; leading_infs (steps skipped while the loss
-    scale was calibrated); skipped_rate (share of the later steps that were skipped); train_loss (nats a label)."""
+    scale was calibrated); skipped_rate (share of the later steps that were skipped); train_loss (nats a label); score
+    (what `objective` names, of trainings of the user's own)."""
     loss_fraction: float = Field(0.5, gt=0, le=1)
     """Share of L_const that ends steps_to_loss; of no effect on other responses."""
     effect: Effect = "difference"

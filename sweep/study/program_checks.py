@@ -52,7 +52,7 @@ def program_problems(loaded: LoadedStudy) -> Iterator[SettingProblem]:
             yield SettingProblem(
                 ("claims", index, "response"),
                 f"claim {claim.name}: response {claim.response} is measured in our own loop, not with {kind}",
-                "take stable, broken, learned, val_loss or train_loss",
+                "take stable, broken, learned, score, val_loss or train_loss",
             )
     references = study.own.references
     if references.cross_entropy:
@@ -80,6 +80,13 @@ def _ctc_problems(study: Study) -> Iterator[SettingProblem]:
             yield SettingProblem((section,), f"{section} is missing: it has no default")
     if isinstance(study.objective, Goal) or study.objective not in (None, "wer", "val_loss"):
         yield SettingProblem(("objective",), "objective: should be 'wer' or 'val_loss' where our own loop trains")
+    for index, claim in enumerate(study.claims):
+        if claim.response == "score":
+            yield SettingProblem(
+                ("claims", index, "response"),
+                f"claim {claim.name}: response score is of trainings of the user's own, and our own loop trains here",
+                "take wer or val_loss",
+            )
 
 
 def _scheduler_problems(study: Study, kind: str) -> Iterator[SettingProblem]:

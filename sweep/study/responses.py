@@ -17,6 +17,7 @@ ResponseName = Literal[
     "leading_infs",
     "skipped_rate",
     "train_loss",
+    "score",
 ]
 
 
@@ -50,6 +51,12 @@ RESPONSES: dict[ResponseName, Response] = {
     "wer": Response("WER", "points", "WER at the end, at most 100 %; that of a failed training counts as 100 %", True),
     "val_loss": Response("validation loss", "nats/label", f"validation loss at the end; {_LOSS}"),
     "train_loss": Response("training loss", "nats/label", f"training loss at the end; {_LOSS}"),
+    "score": Response(
+        "score",
+        "of the score",
+        "what the study's objective names, as it was reported; that of a failed training counts as the worst of a "
+        "stable one",
+    ),
     "steps_to_loss": Response(
         "steps to reach the loss",
         "steps",

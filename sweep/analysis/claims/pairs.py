@@ -147,7 +147,7 @@ def pairs(trials: pd.DataFrame, claim: Claim, study: Study, evals: Evals, blocks
     if claim.response in QUALITY:
         good = rows["stable"].astype(bool)
         failed = np.column_stack([~good[mask].groupby(rows["block"][mask]).all().reindex(used) for mask in masks])
-        worst = of_failed(rows, claim.response)[rows["block"].isin(used)]
+        worst = of_failed(rows, claim.response, study)[rows["block"].isin(used)]
         worst = np.log(worst) if ratio else worst
         means = np.array([worst[mask[worst.index]].mean() for mask in masks])
         cost = float(np.max(np.abs(weights * (means - values.mean(axis=0))))) if len(used) else math.nan

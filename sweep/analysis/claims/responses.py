@@ -11,10 +11,11 @@ No training is left out because it went badly (intention to treat), and no numbe
 | val_loss      | nats a label    | its own, but at least l_const, that of learning nothing, and at most l_unif,|
 |               |                 | that of a uniform output (1e6 would drown every mean); l_unif if not finite |
 | train_loss    | nats a label    | the same                                                                    |
+| score         | as it is        | the worst score of a stable training of the design                          |
 | steps_to_loss | steps           | max_steps, as any that never reached the loss ("censored")                  |
 | leading_infs, skipped_rate, step_time_s, samples_per_s, peak_memory_mib | as measured, whatever the end       |
 
-An open end (too short, unjudged, still calibrating) is neither stable nor a failure: how well it went, the first seven,
+An open end (too short, unjudged, still calibrating) is neither stable nor a failure: how well it went, the first eight,
 nobody knows, while the others are as measured.
 
 `edge_lr` is a property of several trainings: see edges.py. NaN is a number that nobody knows: a block with one is
@@ -31,9 +32,11 @@ import pandas as pd
 from slr_models.errors import ResultsError
 from sweep.analysis.trials.answers import answers
 from sweep.analysis.trials.outcomes import OPEN_ENDS
+from sweep.analysis.trials.ranking import score_ranking
 from sweep.analysis.trials.sides import own_sides
 from sweep.analysis.trials.speed import samples_per_s
-from sweep.records import Learning, Side
+from sweep.own.program import Score
+from sweep.records import Learning, Outcome, Side
 from sweep.study.claim import Claim
 from sweep.study.settings import Study
 
@@ -43,10 +46,10 @@ Evals = Callable[[str], pd.DataFrame]
 YES_OR_NO = ("stable", "learned", "broken")
 """Responses that are 1 or 0."""
 
-QUALITY = ("stable", "learned", "wer", "val_loss", "train_loss", "steps_to_loss")
+QUALITY = ("stable", "learned", "wer", "val_loss", "train_loss", "score", "steps_to_loss")
 """Responses that compare how well trainings went, of which two that failed say nothing."""
 
-NOT_JUDGED = ("crashed", "out-of-memory", "pruned")
+NOT_JUDGED = tuple(o.value for o in Outcome if o.is_broken_off or o is Outcome.PRUNED)
 """Verdicts of trainings that tell nothing of their setting: what ended them lies outside of it."""
 
 
@@ -71,13 +74,16 @@ def censored(trials: pd.DataFrame, values: pd.Series, name: str) -> pd.Series:
     return values >= trials["max_steps"].astype(float)
 
 
-def of_failed(trials: pd.DataFrame, name: str) -> pd.Series:
+def of_failed(trials: pd.DataFrame, name: str, study: Study) -> pd.Series:
     """What each training would count as if it had failed and learned nothing; for the responses of quality."""
     match name:
         case "stable" | "learned":
             return pd.Series(0.0, index=trials.index)
         case "wer":
             return pd.Series(1.0, index=trials.index)
+        case "score":
+            by = score_ranking(study.score or Score())
+            return pd.Series(by.as_reported(by.failure(trials)), index=trials.index)
         case "steps_to_loss":
             return trials["max_steps"].astype(float)
         case _:
@@ -107,6 +113,9 @@ def _values(name: str, trials: pd.DataFrame, evals: Evals, claim: Claim, study: 
             return pd.Series([float(side is Side.TOO_HOT) for side in own_sides(trials)], index=trials.index)
         case "wer" | "val_loss" | "train_loss":
             return final_results(trials, name)
+        case "score":
+            by = score_ranking(study.score or Score())
+            return by.values(trials).map(by.as_reported).where(stable, by.as_reported(by.failure(trials)))
         case "steps_to_loss":
             rows = zip(trials["trial_id"], stable, trials["l_const"], trials["max_steps"], strict=True)
             share = claim.loss_fraction

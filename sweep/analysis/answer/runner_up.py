@@ -27,20 +27,22 @@ def runner_up_text(
         race: over the fresh seeds; its `failure` is that of the measure.
         is_safer: whether the recommended one alone keeps the safety rule.
     """
-    apart = {path: value for path, value in other.setting.items() if value != chosen.setting[path]}
-    name = f"{setting_text(apart or other.setting, names)} (trial {other.best_trial_id})"
+    differing = {path: value for path, value in other.setting.items() if value != chosen.setting[path]}
+    name = f"{setting_text(differing or other.setting, names)} (trial {other.best_trial_id})"
     if not (chosen.confirmed and other.confirmed):
         return f"Next best is {name}; what separates them was not tried with fresh seeds."
     found = difference(chosen.fresh_results[by.metric], other.fresh_results[by.metric], race)
     if found.num < 2:
         return f"Next best is {name}; what separates them cannot be told from {plural(found.num, 'paired seed')}."
     but = ", which does not keep the safety rule" if is_safer else ""
-    range_ = f"{by.difference_text(found.low)} to {by.difference_text(found.high)} over {found.num} paired seeds"
+    ends = f"{by.difference_text(found.low)} to {by.difference_text(found.high)}"
+    range_ = f"{ends} over {found.num} paired seeds"
     size = f"{by.difference_text(abs(found.mean))} {by.difference_unit}"
     if found.is_equal(race):
         either = ": take either" if not is_safer and not _prefers(chosen, other, by) else ""
         why = "; its validation loss is lower" if _prefers(chosen, other, by) else ""
-        return f"It is equal within what matters to {name}{but} ({range_} {by.difference_unit}){why}{either}."
+        apart = f"{ends} {by.difference_unit} over {found.num} paired seeds"
+        return f"It is equal within what matters to {name}{but} ({apart}){why}{either}."
     if found.is_better:
         return f"It is ahead of {name}{but}, by {size} ({range_})."
     if found.high < 0:

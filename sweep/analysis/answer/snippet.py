@@ -5,6 +5,8 @@ from typing import Any
 
 Lines = list[str]
 
+_REMEMBERED = ("adaptive", "adagc")
+"""Kinds of clipping that go by the norms of earlier steps."""
 _ADAM = {"adamw": "AdamW", "adam": "Adam"}
 _HALF = {"bf16": "bfloat16", "fp16": "float16", "fp16_unscaled": "float16"}
 
@@ -150,6 +152,33 @@ def _clip_helper(clip: Mapping[str, Any]) -> Lines:
                 f"        self.mean = {decay!r} * self.mean + (1 - {decay!r}) * limit",
                 f"        self.variance = {decay!r} * self.variance + (1 - {decay!r}) * (limit - self.mean) ** 2",
             ]
+        case "adagc":
+            ratio, decay, most, first = clip["max_ratio"], clip["decay"], clip["max_norm"], clip["warmup_steps"]
+            return [
+                "class AdaptiveClip:",
+                '    """Cuts each tensor\'s norm by the running mean of its own (AdaGC, arXiv 2502.11034)."""',
+                "",
+                "    def __init__(self):",
+                "        self.num_steps, self.means = 0, {}",
+                "",
+                "    def clip_(self, parameters, norm):",
+                "        if not math.isfinite(norm):",
+                "            return",
+                "        for index, p in enumerate(parameters):",
+                "            if p.grad is None or (size := p.grad.norm().item()) == 0:",
+                "                continue",
+                '            mean = self.means.get(index, float("inf"))',
+                f"            factor = {ratio!r} * mean / size",
+                f"            if self.num_steps < {first}:",
+                f"                factor = {most!r} / (norm + 1e-6)",
+                "            p.grad.mul_(min(1.0, factor))",
+                "            size *= min(1.0, factor)",
+                f"            if self.num_steps < {first} or math.isinf(mean):",
+                "                self.means[index] = min(mean, size)",
+                "            else:",
+                f"                self.means[index] = {decay!r} * mean + (1 - {decay!r}) * size",
+                "        self.num_steps += 1",
+            ]
     raise KeyError(f"no snippet is known for clipping by {clip['kind']!r}")
 
 
@@ -202,7 +231,7 @@ def _train(training: Mapping[str, Any], plateau: bool) -> Lines:
         "    parameters = [p for p in model.parameters() if p.requires_grad]",
         *_indented(_optimizer(training["optimizer"])),
         *_indented(_precision_setup(training["precision"])),
-        *(["    adaptive_clip = AdaptiveClip()"] if training["clip"]["kind"] == "adaptive" else []),
+        *(["    adaptive_clip = AdaptiveClip()"] if training["clip"]["kind"] in _REMEMBERED else []),
         *(["    policy = RobustZ()"] if training["bad_batch"]["kind"] == "robust_z" else []),
         *(["    plateau = Plateau()"] if plateau else []),
         "    model.train()",
@@ -305,7 +334,7 @@ def _update(training: Mapping[str, Any]) -> Lines:
     if clip["kind"] == "norm":
         limit = f"torch.nn.utils.clip_grad_norm_(parameters, {clip['max_norm']!r})"
         lines.append(f"norm = {limit}.item()  # the norm before clipping")
-    elif policy["kind"] != "never_skip" or clip["kind"] == "adaptive":
+    elif policy["kind"] != "never_skip" or clip["kind"] in _REMEMBERED:
         lines.append("norm = torch.nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None]).item()")
     finite = "math.isfinite(loss) and math.isfinite(norm)"
     condition = {
@@ -317,7 +346,7 @@ def _update(training: Mapping[str, Any]) -> Lines:
     applied = {
         "value": [f"torch.nn.utils.clip_grad_value_(parameters, {clip.get('max_value')!r})"],
         "agc": ["clip_units_(parameters)"],
-        "adaptive": ["adaptive_clip.clip_(parameters, norm)"],
+        **dict.fromkeys(_REMEMBERED, ["adaptive_clip.clip_(parameters, norm)"]),
     }.get(clip["kind"], [])
     applied = [*applied, "scaler.step(optimizer)" if scaled else "optimizer.step()"]
     counts_applied = _counts_applied(training)

@@ -4,7 +4,7 @@ Here are their settings, read without torch; `clippers.py` and `policies.py` do 
 """
 
 from sweep.training.optim.bad_batch import BadBatchConfig, NeverSkip, RobustZ, SkipAbove, SkipNonfinite
-from sweep.training.optim.clipping import Adaptive, Agc, ByNorm, ByValue, ClipConfig, Off
+from sweep.training.optim.clipping import AdaGc, Adaptive, Agc, ByNorm, ByValue, ClipConfig, Off
 from sweep.training.optim.optimizer import Adam, AdamW, OptimizerConfig, Sgd
 from sweep.training.optim.schedule import (
     Constant,
@@ -18,6 +18,7 @@ from sweep.training.optim.schedule import (
 from sweep.training.optim.skip_reason import SkipNamer
 
 __all__ = [
+    "AdaGc",
     "Adam",
     "AdamW",
     "Adaptive",

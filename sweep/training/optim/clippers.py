@@ -176,3 +176,53 @@ class AdaptiveClipper:
         self._num_first = torch.tensor(len(first_norms))
         self._mean = torch.tensor(state["mean"], dtype=torch.float64)
         self._variance = torch.tensor(state["variance"], dtype=torch.float64)
+
+
+class TensorClipper:
+    """Keeps a running mean of each tensor's clipped norms on the device of the norms (P tensors)."""
+
+    def __init__(self, *, max_ratio: float, decay: float, max_norm: float, warmup_steps: int) -> None:
+        self._max_ratio, self._decay, self._max_norm, self._warmup_steps = max_ratio, decay, max_norm, warmup_steps
+        self._num_first = torch.zeros((), dtype=torch.int64)
+        self._means_P = torch.empty(0)
+        """Infinite where no norm was seen yet."""
+
+    @torch.no_grad()
+    def clip_(self, parameters: Sequence[Parameter], grad_norm: Tensor, refused: Tensor) -> None:
+        has_gradient = [parameter.grad is not None for parameter in parameters]
+        if not any(has_gradient):
+            return
+        self._make_ready(len(parameters), grad_norm.device)
+        gradients = _gradients(parameters)
+        norms, zero = iter(torch._foreach_norm(gradients)), grad_norm.new_zeros(())
+        norms_P = torch.stack([next(norms) if has else zero for has in has_gradient]).float()
+        counts = torch.isfinite(grad_norm) & ~refused
+        is_first = self._num_first < self._warmup_steps
+        globally = (self._max_norm / (grad_norm + 1e-6)).clamp(max=1.0)
+        # 0 / 0 of a tensor without gradient, and inf / 0 before its first one, give NaN or inf: nothing to clip.
+        by_mean_P = torch.nan_to_num(self._max_ratio * self._means_P / norms_P, nan=1.0).clamp(max=1.0)
+        factors_P = torch.where(counts, torch.where(is_first, globally, by_mean_P), 1.0)
+        factors = [factor for factor, has in zip(factors_P.unbind(), has_gradient, strict=True) if has]
+        torch._foreach_mul_(gradients, factors)
+        self._observe(norms_P * factors_P, counts, is_first)
+
+    def _make_ready(self, num: int, device: torch.device) -> None:
+        """No effect but in the first step of a training."""
+        if not len(self._means_P):
+            self._means_P = torch.full((num,), math.inf)
+        self._means_P = self._means_P.to(device)
+        self._num_first = self._num_first.to(device)
+
+    def _observe(self, clipped_P: Tensor, counts: Tensor, is_first: Tensor) -> None:
+        least_P = torch.minimum(self._means_P, clipped_P)
+        mean_P = self._decay * self._means_P + (1 - self._decay) * clipped_P
+        new_P = torch.where(is_first | torch.isinf(self._means_P), least_P, mean_P)
+        self._means_P = torch.where(counts & (clipped_P > 0), new_P, self._means_P)
+        self._num_first = self._num_first + (counts & is_first)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"num_first": int(self._num_first), "means": self._means_P.tolist()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self._num_first = torch.tensor(state["num_first"])
+        self._means_P = torch.tensor(state["means"], dtype=torch.float32)

@@ -92,4 +92,30 @@ class Adaptive(Spec):
         return AdaptiveClipper(z=self.z, decay=self.decay, warmup_steps=self.warmup_steps)
 
 
-ClipConfig = Annotated[Off | ByNorm | ByValue | Agc | Adaptive, Field(discriminator="kind")]
+class AdaGc(Spec):
+    """AdaGC (arXiv 2502.11034): limits the gradient of each tensor by the running mean of its own clipped norms.
+
+    Over the first steps all gradients are clipped by their global norm, and each tensor's mean is the smallest of its
+    clipped norms; a norm of 0 is not taken into it, or a tensor that begins without a gradient would never move.
+    """
+
+    kind: Literal["adagc"] = "adagc"
+    max_ratio: float = Field(default=1.05, ge=1)
+    """Largest norm of a tensor's gradient over the running mean."""
+    decay: float = Field(default=0.98, gt=0, lt=1)
+    """Share of the running mean that one step keeps."""
+    max_norm: float = Field(default=1.0, gt=0)
+    """Largest global norm of the first steps."""
+    warmup_steps: int = Field(default=100, ge=1, le=1_000_000_000)
+    """How many steps are the first: those with a finite norm that are applied."""
+
+    def build(self) -> "Clipper":
+        """A non-finite norm is neither clipped nor remembered."""
+        from sweep.training.optim.clippers import TensorClipper
+
+        return TensorClipper(
+            max_ratio=self.max_ratio, decay=self.decay, max_norm=self.max_norm, warmup_steps=self.warmup_steps
+        )
+
+
+ClipConfig = Annotated[Off | ByNorm | ByValue | Agc | Adaptive | AdaGc, Field(discriminator="kind")]

@@ -105,6 +105,7 @@ def test_a_seed_fixes_everything_and_another_seed_changes_it(dataset) -> None:
             "accumulate": 2,
             "eval_every_steps": 2,
         },
+        {"clip": {"kind": "adagc", "warmup_steps": 2}},
         {
             "precision": {"kind": "fp16", "initial_scale": 2.0**30},
             "schedule": {"kind": "cosine", "warmup_steps": 4, "count": "applied"},
@@ -438,6 +439,7 @@ def test_beam_search_decodes_as_well(dataset) -> None:
     [
         *LATE.values(),
         {"clip": {"kind": "agc"}},
+        {"clip": {"kind": "adagc", "warmup_steps": 4}},
         {"precision": {"kind": "bf16"}},
         {"schedule": {"kind": "cosine", "warmup_steps": 4, "count": "applied"}},
     ],

@@ -32,6 +32,7 @@ CLIPS: list[dict[str, Any]] = [
     {"kind": "value", "max_value": 0.1},
     {"kind": "agc"},
     {"kind": "adaptive", "warmup_steps": 6, "z": 0.5},
+    {"kind": "adagc", "warmup_steps": 6, "decay": 0.7},
 ]
 POLICIES: list[dict[str, Any]] = [
     {"kind": "never_skip"},

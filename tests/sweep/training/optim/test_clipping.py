@@ -8,13 +8,13 @@ import torch
 from pydantic import TypeAdapter
 from torch import Tensor, nn
 
-from sweep.training.optim import Adaptive, Agc, ByNorm, ByValue, ClipConfig, Off
+from sweep.training.optim import AdaGc, Adaptive, Agc, ByNorm, ByValue, ClipConfig, Off
 from sweep.training.optim.clippers import Clipper, grad_norm
 
 torch.set_num_threads(1)
 
 APPLIED, REFUSED = torch.tensor(False), torch.tensor(True)
-ALL = [Off(), ByNorm(max_norm=0.5), ByValue(max_value=0.2), Agc(), Adaptive(warmup_steps=2)]
+ALL = [Off(), ByNorm(max_norm=0.5), ByValue(max_value=0.2), Agc(), Adaptive(warmup_steps=2), AdaGc(warmup_steps=2)]
 
 
 def _parameters(scale: float = 1.0, seed: int = 0) -> list[nn.Parameter]:
@@ -154,3 +154,54 @@ def test_adaptive_forgets_refused_norms() -> None:
         parameters = _with_norm(50.0)
         shaken.clip_(parameters, grad_norm(parameters), REFUSED)
     assert shaken.state_dict() == plain.state_dict()
+
+
+def test_adagc_follows_the_papers_algorithm() -> None:
+    """Each tensor by itself, in NumPy."""
+    scales = [1.0, 3.0, 0.2, 0.5, 40.0, 0.1, 1.0]
+    clipper = AdaGc(max_ratio=1.2, decay=0.9, max_norm=2.0, warmup_steps=3).build()
+    means = [math.inf] * 3
+    for step, scale in enumerate(scales):
+        parameters = _parameters(scale, seed=step)
+        if step == 1:
+            assert parameters[2].grad is not None
+            parameters[2].grad.zero_()
+        norm = grad_norm(parameters).item()
+        gradients = [p.grad.double().numpy().copy() for p in parameters if p.grad is not None]
+        expected = []
+        for tensor, gradient in enumerate(gradients):
+            own = float(np.linalg.norm(gradient))
+            factor = min(1.0, 2.0 / norm) if step < 3 else min(1.0, 1.2 * means[tensor] / own)
+            clipped = own * factor
+            if clipped > 0:
+                means[tensor] = min(means[tensor], clipped) if step < 3 else 0.9 * means[tensor] + 0.1 * clipped
+            expected.append((gradient * factor).ravel())
+        clipper.clip_(parameters, grad_norm(parameters), APPLIED)
+        np.testing.assert_allclose(_gradients(parameters).numpy(), np.concatenate(expected), rtol=2e-5)
+
+
+def test_adagc_lets_a_tensor_move_that_begins_without_a_gradient() -> None:
+    clipper = AdaGc(warmup_steps=2).build()
+    for scale in (0.0, 0.0, 0.0, 0.01):
+        parameters = _parameters(scale)
+        before = _gradients(parameters)
+        clipper.clip_(parameters, grad_norm(parameters), APPLIED)
+        assert torch.equal(_gradients(parameters), before)
+    parameters = _parameters(1.0)
+    clipper.clip_(parameters, grad_norm(parameters), APPLIED)
+    assert grad_norm(parameters).item() == pytest.approx(1.05 * grad_norm(_parameters(0.01)).item(), rel=1e-5)
+
+
+def test_adagc_forgets_what_is_not_applied_and_resumes() -> None:
+    config = AdaGc(warmup_steps=2)
+    plain, shaken = config.build(), config.build()
+    for norm in (1.0, 1.1, 0.9, 1.0):
+        _clip_norm(plain, norm)
+        _clip_norm(shaken, norm)
+        for bad in (math.nan, math.inf):
+            shaken.clip_(_parameters(), torch.tensor(bad), APPLIED)
+        shaken.clip_(_with_norm(50.0), torch.tensor(50.0), REFUSED)
+    assert shaken.state_dict() == plain.state_dict()
+    resumed = config.build()
+    resumed.load_state_dict(plain.state_dict())
+    assert _clip_norm(resumed, 5.0) == _clip_norm(plain, 5.0) < 2.0

@@ -111,7 +111,7 @@ def test_a_seed_fixes_everything_and_another_seed_changes_it(dataset) -> None:
             "schedule": {"kind": "cosine", "warmup_steps": 4, "count": "applied"},
         },
     ],
-    ids=["fp16", "everything-with-state", "applied-updates-counted"],
+    ids=["fp16", "everything-with-state", "tensors-by-their-means", "applied-updates-counted"],
 )
 def test_a_resumed_training_is_bit_identical(dataset, settings, tmp_path) -> None:
     whole = list(start(dataset, config(**settings), max_steps=12).records())

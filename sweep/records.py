@@ -396,6 +396,10 @@ class HealthMetric(StrEnum):
     ADAM_RMS = "adam_rms"
     """RMS_t = sqrt(mean(g^2 / max(v, eps^2))) with v as the step left it, bias-corrected: gradients far above what
     Adam remembers are large here; path: the parameter."""
+    MICRO_GRAD_NORM = "micro_grad_norm"
+    """Norm of the gradient of the update's first micro-batch alone, where there are several; no path."""
+    UPDATE_GRAD_NORM = "update_grad_norm"
+    """That of the whole update, before clipping; with it. Both tell the gradient noise scale."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -517,6 +521,9 @@ class TrialResult:
     at a time and more micro-batches an update; None elsewhere."""
     gpu_shared_by: Count | None = None
     """With `gpus: auto`: how many trainings its GPU was to hold while it ran, itself among them; None elsewhere."""
+    noise_scale: Amount = NAN
+    """Gradient noise scale, utterances (McCandlish et al. 2018, arXiv 1812.06162): an update of many fewer follows
+    noise, one of many more gains little. Over the sampled steps; NaN without accumulation, or where noise hides it."""
 
     @property
     def stable(self) -> bool:

@@ -278,7 +278,12 @@ class Trial(JudgedTrial):
             precision_implementation=self._training.precision.implementation if self._training else "",
             settings_changed_at_step=self._changed_at_step,
             micro_batch=self._micro_batch,
+            noise_scale=self._noise_scale(),
         )
+
+    def _noise_scale(self) -> float:
+        asked = self._config.training
+        return self._records.noise_scale(asked.batch_size, asked.accumulate)
 
     def _with_free_cause(self, result: TrialResult, verdict: Verdict) -> TrialResult:
         """A bad result with its cause, if that can be told without a replay; else the trial may ask to be explained."""

@@ -4,7 +4,7 @@ import math
 import statistics
 from dataclasses import dataclass, field
 
-from sweep.records import NAN, EvalRecord, HealthRecord, HealthSample, SkipReason, StepRecord, is_finite
+from sweep.records import NAN, EvalRecord, HealthMetric, HealthRecord, HealthSample, SkipReason, StepRecord, is_finite
 
 MAX_HEALTH_SAMPLES = 200
 """Samples of a trial's health that are kept; see `TrialRecords.keep_health`."""
@@ -33,6 +33,24 @@ class TrialRecords:
     def health_records(self) -> list[HealthRecord]:
         """All that was measured in the samples kept."""
         return [record for sample in self.health for record in sample.records]
+
+    def noise_scale(self, micro_batch: int, num_micro_batches: int) -> float:
+        """Gradient noise scale in utterances, from the norms of a micro-batch's gradient and of the update's.
+
+        tr(Sigma) / |G|^2, both without bias and averaged over the samples (McCandlish et al. 2018, appendix A.1). NaN
+        where neither was measured, or where |G|^2 comes out below 0, as noise hides it.
+        """
+        micro, update = (
+            [r.value**2 for r in self.health_records if r.metric is metric]
+            for metric in (HealthMetric.MICRO_GRAD_NORM, HealthMetric.UPDATE_GRAD_NORM)
+        )
+        pairs = [both for both in zip(micro, update, strict=True) if all(map(math.isfinite, both))]
+        if not pairs:
+            return NAN
+        small, large = (statistics.fmean(values) for values in zip(*pairs, strict=True))
+        square = (num_micro_batches * large - small) / (num_micro_batches - 1)
+        trace = (small - large) * micro_batch * num_micro_batches / (num_micro_batches - 1)
+        return max(0.0, trace / square) if square > 0 else NAN
 
     def num_skipped(self, reason: SkipReason) -> int:
         """Steps that applied no update for this reason."""

@@ -82,6 +82,7 @@ class HealthProbe:
     |-----------------------|------------------------------------------------------------------------|
     | `watch()`             | around a step, from before its first forward pass to after its update  |
     | `compare_gradients()` | within, after a backward pass; for half precision only                 |
+    | `note_gradient_norms` | within, before clipping; where several micro-batches make an update    |
     | `sample()`            | after the block                                                        |
 
     Measured are all modules without children and all attentions (outputs of all their calls in the step, padding
@@ -156,6 +157,11 @@ class HealthProbe:
         for parameter, reference in zip(parameters, references, strict=True):
             assert parameter.grad is not None
             self._note(HealthMetric.FLUSH_RATE, self._names[parameter], flush_rate(parameter.grad, reference))
+
+    def note_gradient_norms(self, micro: Tensor, update: Tensor) -> None:
+        """The norms of the gradient of one micro-batch and of the whole update, neither of them scaled."""
+        self._note(HealthMetric.MICRO_GRAD_NORM, "", micro)
+        self._note(HealthMetric.UPDATE_GRAD_NORM, "", update)
 
     def sample(self, step: int) -> PendingHealth:
         """What was gathered in the last `watch` block, as of this step. Waits for nothing."""

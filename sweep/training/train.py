@@ -62,6 +62,8 @@ class Gradients:
     stopwatch: Stopwatch | None = None
     """Of the passes of all trainings that were computed together; None where the step timed its own."""
     num_together: int = 1
+    micro_norm: Tensor | None = None
+    """Norm of the scaled gradient of the first micro-batch, as its share of the update; None where not measured."""
 
 
 @dataclass(frozen=True)
@@ -291,10 +293,14 @@ class Training:
         stopwatch = Stopwatch(self.device)
         micro_batches, is_measured = opened.micro_batches, opened.is_measured
         with self._probe.watch() if opened.is_sampled else nullcontext():
-            gradients = given or self._backward(micro_batches, is_measured, opened.is_compared)
+            gradients = given or self._backward(micro_batches, opened)
             loss = gradients.loss
             self.precision.unscale_(self.optimizer)
             norm = grad_norm(self._parameters)
+            if gradients.micro_norm is not None:
+                micro_norm = gradients.micro_norm * len(micro_batches)
+                scale = opened.loss_scale if self.precision.has_scaler else 1.0
+                self._probe.note_gradient_norms(micro_norm / scale, norm)
             refusal = self._policy.decide(loss, norm)
             self._clipper.clip_(self._parameters, norm, refusal > 0)
             applied = self.precision.step(self.optimizer, refusal > 0)
@@ -323,7 +329,7 @@ class Training:
             is_due = True
         return params_finite(self._parameters) if is_due else self._unchecked
 
-    def _backward(self, micro_batches: list[list[int]], is_measured: bool, is_compared: bool) -> Gradients:
+    def _backward(self, micro_batches: list[list[int]], opened: _OpenStep) -> Gradients:
         """Computes the gradients of the scaled loss."""
         for parameter in self._parameters:
             parameter.grad = None
@@ -332,6 +338,7 @@ class Training:
             self.model.train()
         loss = torch.zeros((), device=self.device)
         blanks = dependence = self.unknown
+        micro_norm = None
         for indices in micro_batches:
             batch = self.batch(indices)
             with self.precision.forward_context():
@@ -344,13 +351,21 @@ class Training:
             # A training split smaller than one update has fewer micro-batches than asked for.
             self.precision.scale_loss(taught / len(micro_batches)).backward()
             loss += batch_loss.detach() / len(micro_batches)
-            if is_measured:
+            if opened.is_measured:
                 blanks = blank_rate(logits_BSV.detach(), lengths_B)
                 dependence = input_dependence(logits_BSV.detach(), lengths_B)
-            if is_compared and indices is micro_batches[0]:
+            if opened.is_sampled and indices is micro_batches[0] and self._is_whole(micro_batches):
+                micro_norm = grad_norm(self._parameters)
+            if opened.is_compared and indices is micro_batches[0]:
                 # Now the gradients are those of one micro-batch, which is enough to tell.
                 self._probe.compare_gradients(lambda: [self._full_precision_loss(micro_batches[0])])
-        return Gradients(loss, blanks, dependence)
+        return Gradients(loss, blanks, dependence, micro_norm=micro_norm)
+
+    def _is_whole(self, micro_batches: list[list[int]]) -> bool:
+        """Whether an update has several micro-batches, as many and as large as was asked for."""
+        asked = self.config.training
+        sizes = [len(indices) for indices in micro_batches]
+        return asked.accumulate > 1 and sizes == [asked.batch_size] * asked.accumulate
 
     def _full_precision_loss(self, indices: list[int]) -> Tensor:
         _, _, losses_B = self._forward(self.batch(indices))

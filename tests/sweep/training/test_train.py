@@ -230,6 +230,32 @@ def test_flushed_gradients_are_counted_on_one_micro_batch(dataset) -> None:
     assert forwards.count(True) == 3 + 1 + 3, "two steps of three micro-batches, and one of these once more"
 
 
+@pytest.mark.parametrize("precision", [{"kind": "fp32"}, {"kind": "fp16", "initial_scale": 1024.0}])
+def test_the_norms_of_a_micro_batch_and_of_its_update_are_those_of_the_unscaled_gradients(dataset, precision) -> None:
+    settings = config(precision=precision, accumulate=3, health_every_steps=1, clip={"kind": "norm", "max_norm": 0.1})
+    records = list(start(dataset, settings, max_steps=3).records())
+    samples = [
+        {r.metric: r.value for r in record.records if not r.path}
+        for record in records
+        if isinstance(record, HealthSample)
+    ]
+    update = [sample[HealthMetric.UPDATE_GRAD_NORM] for sample in samples]
+    assert update == pytest.approx([r.grad_norm for r in records if isinstance(r, StepRecord)], rel=1e-5)
+    alone = start(dataset, settings, max_steps=3)
+    batches = alone.next_batches()
+    alone.model.train()
+    with alone.precision.forward_context():
+        _, _, losses_B = alone._forward(alone.batch(batches[0]))
+    gradients = torch.autograd.grad(losses_B.mean(), [p for p in alone.model.parameters() if p.requires_grad])
+    norm = math.sqrt(sum(float(g.double().square().sum()) for g in gradients))
+    assert samples[0][HealthMetric.MICRO_GRAD_NORM] == pytest.approx(norm, rel=1e-2)
+
+
+def test_one_micro_batch_an_update_tells_no_noise_scale(dataset) -> None:
+    records = list(start(dataset, config(health_every_steps=1), max_steps=2).records())
+    assert not any(r.path == "" for record in records if isinstance(record, HealthSample) for r in record.records)
+
+
 def test_full_precision_has_no_flushed_gradients_to_count(dataset) -> None:
     records = list(start(dataset, config(health_every_steps=1), max_steps=3).records())
     samples = [r for r in records if isinstance(r, HealthSample)]

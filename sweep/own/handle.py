@@ -13,7 +13,7 @@ import math
 import os
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -161,10 +161,11 @@ class Run:
             raise UserError(f"run.step: step {number} comes after step {self._step}; they are to rise")
         self._step, self._has_begun = number, True
         time_s, self._ticked = now - self._ticked, now
-        values = (loss, grad_norm, loss_scale, applied, params_finite)
+        values = [_at_hand(value) for value in (loss, grad_norm, loss_scale, applied, params_finite)]
         if self._late is not None or any(hasattr(value, "detach") for value in values):
             self._step_late(number, values, lr, num_samples, time_s)
         else:
+            loss, grad_norm, loss_scale, applied, params_finite = values
             loss, grad_norm = _number(loss, "loss"), _number(grad_norm, "grad_norm")
             reason = None
             if not applied:
@@ -294,11 +295,8 @@ class Run:
         self._stop = self._stop or stop
 
     def _step_late(
-        self, number: int, values: tuple[Any, ...], lr: float | None, num_samples: int, time_s: float
+        self, number: int, values: Sequence[Any], lr: float | None, num_samples: int, time_s: float
     ) -> None:
-        for value in values:
-            if hasattr(value, "numel") and value.numel() != 1:
-                raise UserError(f"run.step: a tensor of {value.numel()} elements was given; give its mean or its norm")
         if self._late is None:
             # torch takes a second to import, and is there where there are tensors.
             from sweep.training.late import LateMonitor
@@ -314,6 +312,15 @@ class Run:
     def _read_late(self) -> None:
         if self._late is not None:
             self._late.flush()
+
+
+def _at_hand(value: Any) -> Any:
+    """A tensor of the CPU as its number, which need not be waited for; anything else as it is."""
+    if not hasattr(value, "detach"):
+        return value
+    if value.numel() != 1:
+        raise UserError(f"run.step: a tensor of {value.numel()} elements was given; give its mean or its norm")
+    return value.item() if value.device.type == "cpu" else value
 
 
 class _LateSteps:

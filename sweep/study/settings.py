@@ -155,7 +155,7 @@ class Study(Spec):
     """What a stable training is judged by. In our own loop `wer` (the default) or `val_loss`. Of a function or a
     command, one of its results, such as {maximize: accuracy}; by default its validation loss if it reports one, else
     its last training loss."""
-    budget: Budget
+    budget: Budget = Budget()
     resources: Resources = Resources()
     repeats: int = Field(1, ge=1, le=1000)
     """Trainings of every setting, over the seeds seed .. seed + repeats - 1."""

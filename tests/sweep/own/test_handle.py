@@ -34,7 +34,10 @@ def test_stop_is_no_exception_that_a_loop_would_swallow() -> None:
             pytest.fail("a training loop takes no Stop for an error of its own")
 
 
-def test_numbers_may_be_tensors_and_are_read_in_order() -> None:
+@pytest.mark.parametrize("is_late", [False, True])
+def test_numbers_may_be_tensors_and_are_read_in_order(is_late: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    if is_late:  # as those of a GPU are
+        monkeypatch.setattr("sweep.own.handle._at_hand", lambda value: value)
     sink = Recorded()
     run = Run(sink)
     for value in (3.0, 2.0, 1.0):

@@ -21,11 +21,14 @@ _FAINT = 0.55
 _BUNDLE = 0.6
 """Octaves over which lines of one and the same loss scale are spread, so that each can be seen."""
 _HALF_MAX = 65504.0
+_LEAST_SCALE, _MOST_SCALE = 2.0**-30, 2.0**126
+"""Loss scales beyond, down to the 0 of a training that went on without one gradient left, lie on the edge."""
 
 
 def headroom_panel(courses: Sequence[HeadroomCourse]) -> Panel:
     """How many doublings were left before overflow; one that overflowed lies on the line of none."""
-    top = max((b for c in courses for b in c.bits), default=0.0)
+    # A module that gives zeros has no end of doublings left.
+    top = max((b for c in courses for b in c.bits if b < math.inf), default=0.0)
     figure = _figure("doublings before overflow", max(s for c in courses for s in c.step))
     figure.update_yaxes(range=[-0.6, max(top, HEADROOM_BITS_LEVEL) * 1.08], dtick=2 if top < 18 else 4)
     _level(figure, 0.0, "overflow: 65504")
@@ -63,7 +66,7 @@ def scale_panels(courses: Sequence[ScaleCourse]) -> list[Panel]:
     parts = {good: [c for c in courses if c.trial.outcome.is_stable is good] for good in (False, True)}
     bad = "Failed, or still calibrating" if any(c.trial.outcome.is_open for c in courses) else "Failed"
     return [
-        _scale_panel("Stable" if good else bad, part, last_step, (min(scales), max(scales)))
+        _scale_panel("Stable" if good else bad, part, last_step, (_in_range(min(scales)), _in_range(max(scales))))
         for good, part in parts.items()
     ]
 
@@ -81,7 +84,7 @@ def _scale_panel(title: str, courses: Sequence[ScaleCourse], last_step: int, spa
         figure.add_trace(
             go.Scatter(
                 x=course.step,
-                y=[scale * shift for scale in course.scale],
+                y=[_in_range(scale) * shift for scale in course.scale],
                 mode="lines+markers",
                 line={"color": mark.light, "width": _THIN if trial.outcome.is_stable else _THICK, "shape": "hv"},
                 # Only the last step has a mark: how the training ended.
@@ -143,6 +146,10 @@ def _level(figure: go.Figure, value: float, text: str) -> None:
     )
 
 
+def _in_range(scale: float) -> float:
+    return min(max(scale, _LEAST_SCALE), _MOST_SCALE)
+
+
 def _log2_axis(low: float, high: float) -> dict[str, Any]:
     """A logarithmic axis whose ticks are powers of two."""
     first, last = math.floor(math.log2(low)), math.ceil(math.log2(high))
@@ -172,7 +179,7 @@ def _skips(
     figure.add_trace(
         go.Scatter(
             x=[step for _, step, _, _ in marks],
-            y=[scale * shifts[trial.trial_id] for trial, _, scale, _ in marks],
+            y=[_in_range(scale) * shifts[trial.trial_id] for trial, _, scale, _ in marks],
             mode="markers",
             marker={"symbol": symbol, "size": 6, "color": colour, "line": {"width": 1.2, "color": colour}},
             customdata=[trial.trial_id for trial, _, _, _ in marks],

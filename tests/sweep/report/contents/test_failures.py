@@ -14,9 +14,11 @@ import pyarrow.parquet as pq
 import pytest
 
 from sweep import store
-from sweep.records import Counterfactual, Explanation, HealthMetric, HealthRecord
+from sweep.analysis.failures.half_precision import HalfTrial, ScaleCourse
+from sweep.records import Counterfactual, Explanation, HealthMetric, HealthRecord, Outcome, SkipReason
 from sweep.report import build_report
 from sweep.report.contents.view import load_view
+from sweep.report.figures.half_precision import scale_panels
 from sweep.report.sections.every import SECTIONS
 from sweep.report.sections.section import MadeSection, made
 
@@ -281,3 +283,15 @@ def test_what_users_and_models_name_cannot_become_markup(tmp_path: Path, make_re
     store.write_explanation(folder, trial_id, Explanation(explanation.cause, evil, (evil,), None, (changed,), 0, 1))
     build_report(folder)
     assert evil not in (folder / "report.html").read_text(encoding="utf-8")
+
+
+def test_a_loss_scale_that_fell_to_0_is_drawn_on_the_edge() -> None:
+    """A training that went on with infinite gradients halves it until float32 has nothing smaller."""
+    fallen = tuple(2.0**power for power in range(15, -150, -1)) + (0.0,)
+    trial = HalfTrial("0001", 1, Outcome.DIVERGED_NONFINITE)
+    course = ScaleCourse(trial, tuple(range(len(fallen))), fallen, ((len(fallen) - 1, 0.0, SkipReason.NONFINITE),))
+    (failed, _) = scale_panels([course])
+    assert failed.figure is not None and "it lay between 0 and 32768" in failed.summary
+    axis, line = failed.figure.layout.yaxis, failed.figure.data[0]
+    assert all(map(math.isfinite, axis.range)) and min(line.y) > 0
+    assert math.log10(min(line.y)) > axis.range[0], "the edge is within the axis"

@@ -294,9 +294,7 @@ class Run:
     def _heard(self, stop: str | None) -> None:
         self._stop = self._stop or stop
 
-    def _step_late(
-        self, number: int, values: Sequence[Any], lr: float | None, num_samples: int, time_s: float
-    ) -> None:
+    def _step_late(self, number: int, values: Sequence[Any], lr: float | None, num_samples: int, time_s: float) -> None:
         if self._late is None:
             # torch takes a second to import, and is there where there are tensors.
             from sweep.training.late import LateMonitor

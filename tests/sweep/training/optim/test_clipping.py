@@ -15,6 +15,8 @@ torch.set_num_threads(1)
 
 APPLIED, REFUSED = torch.tensor(False), torch.tensor(True)
 ALL = [Off(), ByNorm(max_norm=0.5), ByValue(max_value=0.2), Agc(), Adaptive(warmup_steps=2), AdaGc(warmup_steps=2)]
+REMEMBERING = [Adaptive(warmup_steps=3), AdaGc(warmup_steps=3)]
+"""Those that go by the norms of earlier steps."""
 
 
 def _parameters(scale: float = 1.0, seed: int = 0) -> list[nn.Parameter]:
@@ -132,8 +134,8 @@ def test_adaptive_follows_the_papers_recursion() -> None:
         assert _clip_norm(clipper, norm) == pytest.approx(expected, rel=1e-5)
 
 
-def test_adaptive_forgets_non_finite_norms_and_resumes() -> None:
-    config = Adaptive(warmup_steps=3)
+@pytest.mark.parametrize("config", REMEMBERING)
+def test_non_finite_norms_are_forgotten_and_a_training_resumes(config: Adaptive | AdaGc) -> None:
     plain, shaken = config.build(), config.build()
     for norm in (1.0, 1.1, 0.9, 1.0):
         _clip_norm(plain, norm)
@@ -146,8 +148,9 @@ def test_adaptive_forgets_non_finite_norms_and_resumes() -> None:
     assert _clip_norm(resumed, 5.0) == _clip_norm(plain, 5.0) < 2.0
 
 
-def test_adaptive_forgets_refused_norms() -> None:
-    plain, shaken = Adaptive(warmup_steps=3).build(), Adaptive(warmup_steps=3).build()
+@pytest.mark.parametrize("config", REMEMBERING)
+def test_refused_norms_are_forgotten(config: Adaptive | AdaGc) -> None:
+    plain, shaken = config.build(), config.build()
     for norm in (1.0, 1.1, 0.9, 1.0, 1.2):
         _clip_norm(plain, norm)
         _clip_norm(shaken, norm)
@@ -190,18 +193,3 @@ def test_adagc_lets_a_tensor_move_that_begins_without_a_gradient() -> None:
     parameters = _parameters(1.0)
     clipper.clip_(parameters, grad_norm(parameters), APPLIED)
     assert grad_norm(parameters).item() == pytest.approx(1.05 * grad_norm(_parameters(0.01)).item(), rel=1e-5)
-
-
-def test_adagc_forgets_what_is_not_applied_and_resumes() -> None:
-    config = AdaGc(warmup_steps=2)
-    plain, shaken = config.build(), config.build()
-    for norm in (1.0, 1.1, 0.9, 1.0):
-        _clip_norm(plain, norm)
-        _clip_norm(shaken, norm)
-        for bad in (math.nan, math.inf):
-            shaken.clip_(_parameters(), torch.tensor(bad), APPLIED)
-        shaken.clip_(_with_norm(50.0), torch.tensor(50.0), REFUSED)
-    assert shaken.state_dict() == plain.state_dict()
-    resumed = config.build()
-    resumed.load_state_dict(plain.state_dict())
-    assert _clip_norm(resumed, 5.0) == _clip_norm(plain, 5.0) < 2.0

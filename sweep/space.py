@@ -20,12 +20,38 @@ Scalar = bool | int | float | str
 Settings = dict[str, Scalar]
 """One value for each active dimension, by dotted path."""
 
+LEARNING_RATES = ("lr", "learning_rate")
+"""Last parts of the paths of learning rates."""
 MAX_VALUES = 1000
 """Of a choice or a grid."""
 MIN_SIZE = 1e-100
 """Of a real number other than 0, as `slr_models.spec.MAX_SIZE`."""
 MIN_SPREAD = 1e-9
 """Least distance of two bounds, as a share of the larger one: closer ones are not told apart on the axis of a range."""
+
+
+def is_learning_rate(path: str) -> bool:
+    """Whether a setting is called a learning rate."""
+    return path.split(".")[-1] in LEARNING_RATES
+
+
+def value_at(content: Mapping[str, Any], path: str, missing: Any = None) -> Any:
+    """The value at a dotted path; `missing` where there is none."""
+    here: Any = content
+    for part in path.split("."):
+        if not isinstance(here, Mapping) or part not in here:
+            return missing
+        here = here[part]
+    return here
+
+
+def flat(content: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """The values of nested sections, by dotted path."""
+    found: dict[str, Any] = {}
+    for name, value in content.items():
+        found |= flat(value, f"{prefix}{name}.") if isinstance(value, Mapping) else {f"{prefix}{name}": value}
+    return found
+
 
 _Condition = Annotated[tuple[Scalar, ...], Field(min_length=1)]
 

@@ -20,6 +20,7 @@ from sweep.space import (
     Uniform,
     grid_settings,
     is_active,
+    is_learning_rate,
     ordered,
 )
 
@@ -259,5 +260,5 @@ def _levels(dimension: Dimension, scale: Axis | None) -> tuple[Scalar, ...]:
 def edge_path(encoding: Encoding) -> str | None:
     """The dimension along which edges are told: the learning rate, else the first numeric one; None without any."""
     numeric = [path for path in encoding.paths if encoding.axis(path) is not None]
-    named = [path for path in numeric if path.split(".")[-1] in ("lr", "learning_rate")]
+    named = [path for path in numeric if is_learning_rate(path)]
     return next(iter(named + numeric), None)

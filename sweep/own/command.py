@@ -28,6 +28,7 @@ from sweep.own import minder
 from sweep.own.handle import VAL_LOSS, Run, Stop
 from sweep.own.program import CommandProgram
 from sweep.records import StepRecord
+from sweep.space import flat
 
 _POLL_S = 0.2
 _READ_SHARE = 10.0
@@ -70,17 +71,6 @@ def filled_in(text: str, values: Mapping[str, object]) -> str:
 def shown(value: object) -> str:
     """A value as a command is given it."""
     return str(value).lower() if isinstance(value, bool) else str(value)
-
-
-def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, object]:
-    """Settings by their dotted paths."""
-    found: dict[str, object] = {}
-    for name, value in values.items():
-        if isinstance(value, Mapping):
-            found |= flat(value, f"{prefix}{name}.")
-        else:
-            found[f"{prefix}{name}"] = value
-    return found
 
 
 def run_command(program: CommandProgram, config: Mapping[str, Any], run: Run) -> None:
@@ -199,11 +189,6 @@ class _Output:
         self._thread.join(_LAST_OUTPUT_S)
         if not self._thread.is_alive():
             self._pipe.close()
-
-    @property
-    def is_open(self) -> bool:
-        """Whether there may be more."""
-        return self._thread.is_alive()
 
     def grew(self) -> bool:
         """Whether there was something since that was asked last."""

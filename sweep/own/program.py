@@ -11,6 +11,7 @@ from pydantic import Field
 from slr_models.spec import Spec
 from slr_models.user_code import FactoryName
 from sweep.records import LOSS_SCORE, NAN
+from sweep.space import is_learning_rate
 
 Target = Callable[[dict[str, Any], Any], Any]
 """`train(config, run)`: trains with the settings, and reports through the handle (`sweep.Run`)."""
@@ -146,8 +147,6 @@ class Score:
         return -score if self.is_maximized else score
 
 
-LEARNING_RATES = ("lr", "learning_rate")
-"""Last parts of the names of settings that are learning rates."""
 FULL_PRECISIONS = ("fp32", "float32", "f32", "32", "32-true", "full", "single")
 
 
@@ -163,7 +162,7 @@ class Turns:
     @property
     def is_learning_rate(self) -> bool:
         """Whether the rate is a learning rate."""
-        return self.rate is not None and self.rate.split(".")[-1] in LEARNING_RATES
+        return self.rate is not None and is_learning_rate(self.rate)
 
 
 @dataclass(frozen=True)

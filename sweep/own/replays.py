@@ -22,6 +22,7 @@ from sweep.own.handle import Metrics, Run, Stop
 from sweep.own.program import Target, Turns
 from sweep.own.seeding import seed_all
 from sweep.records import NAN, Cause, Counterfactual, EvalRecord, Explanation, Side, StepRecord, Verdict, is_finite
+from sweep.space import value_at
 from sweep.wording import number
 
 LARGEST_POWER = 3
@@ -108,9 +109,9 @@ def explain(
 def _changes(failed: Failed, turns: Turns) -> Iterator[_Change]:
     if failed.side is not Side.TOO_COLD:
         for path, full in turns.full_precision.items():
-            if _get(failed.values, path) not in (None, full):
+            if value_at(failed.values, path) not in (None, full):
                 yield _Change(f"{path} {full}", Cause.HALF_PRECISION, path, full)
-    rate = None if turns.rate is None else _get(failed.values, turns.rate)
+    rate = None if turns.rate is None else value_at(failed.values, turns.rate)
     if turns.rate is None or not isinstance(rate, int | float) or isinstance(rate, bool) or not rate > 0:
         return
     name = "LR" if turns.is_learning_rate else turns.rate
@@ -126,7 +127,7 @@ def _changes(failed: Failed, turns: Turns) -> Iterator[_Change]:
 
 def _text(change: _Change, told: list[Counterfactual], failed: Failed) -> str:
     """The cause with its particulars, in a line."""
-    value = _get(failed.values, change.path)
+    value = value_at(failed.values, change.path)
     shown = number(value) if isinstance(value, int | float) else str(value)
     does = "makes it begin to learn" if failed.learned_nothing else "rescues it"
     vain = _listed([one for one in told if not one.rescues])
@@ -137,13 +138,6 @@ def _text(change: _Change, told: list[Counterfactual], failed: Failed) -> str:
 
 def _listed(told: list[Counterfactual]) -> str:
     return ", ".join(one.change for one in told)
-
-
-def _get(values: Mapping[str, Any], path: str) -> object:
-    here: object = values
-    for key in path.split("."):
-        here = here.get(key) if isinstance(here, Mapping) else None
-    return here
 
 
 def _with(values: Mapping[str, Any], path: str, value: object) -> dict[str, Any]:

@@ -142,7 +142,7 @@ def run_study(
     _tell_of_lock(results_dir, console)
     with session:
         write_study(session, dataset, checked, None if study.own is None else trained(study.own, function))
-        # No cause is looked for in a program of the user's own, so nobody builds it again.
+        # `explain` takes no program of the user's own, so nobody builds it from the folder.
         if (problem := sign(results_dir, () if study.is_own else code)) is not None:
             note = f"  note: the study is not signed, so that explain will ask for --trust: {problem}"
             console.print(note, highlight=False, markup=False, style="yellow")

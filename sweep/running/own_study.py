@@ -77,17 +77,16 @@ def _check_found(program: CommandProgram) -> None:
 
 def _check_function(program: FunctionProgram, function: Target | None) -> None:
     """Raises SettingError where there is no function that can be called with `(config, run)`."""
-    if function is None and program.target is None:
+    if function is not None:
+        _check_can_be_sent(function)
+        found = function
+    elif program.target is not None:
+        found = user_code.imported(program.target, "trial.target")
+    else:
         raise SettingError(
             "trial.target is missing: name a function as package.module:function (a study of a function given in "
             "Python goes on with the same call of sweep.function_study)"
         )
-    found = function
-    if found is None and program.target is not None:
-        found = user_code.imported(program.target, "trial.target")
-    assert found is not None, "one of the two"
-    if function is not None:
-        _check_can_be_sent(function)
     try:
         inspect.signature(found).bind({}, None)
     except TypeError as error:

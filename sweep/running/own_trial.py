@@ -27,7 +27,7 @@ from sweep.judging.objective import own_objective
 from sweep.judging.sides import LEVEL_STEPS
 from sweep.machine import is_of_machine, refusal, storing
 from sweep.own import replays
-from sweep.own.command import OUTPUT_FILE, HungError, TimedOutError
+from sweep.own.command import OUTPUT_FILE, HungError, TimedOutError, run_command
 from sweep.own.handle import Metrics, Run, Stop
 from sweep.own.output import kept_output
 from sweep.own.program import CommandProgram, OwnConfig, OwnProgram, Target
@@ -340,12 +340,12 @@ class OwnTrial(JudgedTrial):
 
     def _at_crash(self, error: Exception) -> Verdict:
         """The verdict where its program failed."""
+        crash = ending.at_crash(self._monitor, error, self._num_steps)
         if isinstance(error, HungError | TimedOutError):
             outcome = Outcome.HUNG if isinstance(error, HungError) else Outcome.TIMED_OUT
-            crash = ending.at_crash(self._monitor, error, self._num_steps)
             told = f"after step {crash.step}: {error}"
             return crash if crash.finding else dataclasses.replace(crash, outcome=outcome, reason=told)
-        crash, end = ending.at_crash(self._monitor, error, self._num_steps), self._monitor.end_verdict()
+        end = self._monitor.end_verdict()
         if crash.finding is None and end.outcome.is_diverged:
             # Many a program fails, or ends itself, because its numbers are lost.
             reason = f"{end.reason}; then it failed: {first_line(error)}"
@@ -436,8 +436,6 @@ class OwnTrial(JudgedTrial):
 def target_of(own: OwnProgram) -> Target:
     """What trains: the function, or one that runs the command."""
     if isinstance(own.program, CommandProgram):
-        from sweep.own.command import run_command
-
         return functools.partial(run_command, own.program)
     if own.function is not None:
         return own.function

@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,6 +10,7 @@ from typing import Any
 import pandas as pd
 
 from slr_models.errors import ResultsError, SettingError
+from sweep.space import flat
 from sweep.store.files import read_bytes
 from sweep.store.prior import MARGIN, STABLE
 from sweep.wording import first_line
@@ -132,15 +133,5 @@ def _of_ray(folder: Path) -> Iterator[dict[str, Any]]:
         except ValueError as error:
             raise ResultsError(f"{path.parent} cannot be read: {first_line(error)}") from error
         metrics = {k: v for k, v in last.items() if k != "config" and isinstance(v, int | float)}
-        settings = dict(_flat(params))
+        settings = {k: v for k, v in flat(params).items() if isinstance(v, bool | int | float | str)}
         yield {**metrics, **settings, FAILED: path.with_name("error.txt").exists()}
-
-
-def _flat(content: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, Any]]:
-    """Values by dotted path."""
-    for key, value in content.items():
-        path = f"{before}{key}"
-        if isinstance(value, Mapping):
-            yield from _flat(value, f"{path}.")
-        elif isinstance(value, bool | int | float | str):
-            yield path, value

@@ -6,9 +6,10 @@ from pathlib import PurePath
 
 from slr_models import user_code
 from slr_models.errors import SettingProblem
-from sweep.own.command import OWN_NAMES, TEXTS, flat, names_in, words
+from sweep.own.command import OWN_NAMES, TEXTS, names_in, words
 from sweep.own.program import CommandProgram, FunctionProgram, Goal, entropies
 from sweep.records import LOSS_SCORE, RESULT_COLUMNS
+from sweep.space import flat
 from sweep.study.loaded import TRIAL_SECTIONS, LoadedStudy
 from sweep.study.messages import suggest
 from sweep.study.scheduler import Asha, Median

@@ -38,7 +38,7 @@ class Rules:
     max_trainings: int
     """Of all leaders together."""
     failure: float
-    """What a complete failure counts, as `Measure.scale` has it."""
+    """What a complete failure counts, as `Ranking.scale` has it."""
 
     @property
     def max_rounds(self) -> int:

@@ -298,7 +298,7 @@ def _expected(group: SettingGroup, by: Ranking, num_confirmed: int) -> str:
     low, high, ci = spread.low, spread.high, (spread.ci_low, spread.ci_high)
     if by.is_maximized:
         low, high, ci = high, low, (ci[1], ci[0])
-    texts = [by.text(value, 1 if by is WER else None) for value in (spread.mean, low, high, *ci)]
+    texts = [by.text(value) for value in (spread.mean, low, high, *ci)]
     unit = f" {by.unit}" if by.unit else ""
     picked = f", corrected for the choice among {num_confirmed} confirmed settings" if num_confirmed > 1 else ""
     return (

@@ -24,7 +24,7 @@ def runner_up_text(
         other: the next best one.
         names: dotted path -> short name.
         by: what they are ranked by.
-        race: over the fresh seeds; its `failure` is that of the measure.
+        race: over the fresh seeds; its `failure` is what `by` counts one as.
         is_safer: whether the recommended one alone keeps the safety rule.
     """
     differing = {path: value for path, value in other.setting.items() if value != chosen.setting[path]}

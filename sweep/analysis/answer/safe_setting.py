@@ -17,7 +17,7 @@ from sweep.analysis.trials.tried import settings_of
 from sweep.boundary.encoding import Axis, edge_path
 from sweep.boundary.model import MarginModel
 from sweep.records import Metric, NotKnown
-from sweep.space import Scalar, Settings, contains
+from sweep.space import Scalar, Settings, contains, is_learning_rate
 from sweep.study import Study
 from sweep.study.reading import StoredStudy
 from sweep.wording import number, percent
@@ -35,7 +35,6 @@ _GAIN = 0.95
 _SEED = 0
 _EXACT = 1 - 1e-9
 """Share of a factor that passes for the whole of it: products of factors round."""
-_LR_NAMES = ("lr", "learning_rate")
 
 
 @dataclass(frozen=True)
@@ -259,7 +258,7 @@ def _scale(model: MarginModel, along: str) -> Axis:
 def _learning_rate(model: MarginModel) -> str | None:
     """The edge dimension if it is a learning rate."""
     along = edge_path(model.encoding)
-    return along if along is not None and along.split(".")[-1] in _LR_NAMES else None
+    return along if along is not None and is_learning_rate(along) else None
 
 
 def _hotter(setting: Mapping[str, Scalar], along: str, factor: float) -> dict[str, Scalar]:

@@ -32,10 +32,9 @@ import pandas as pd
 from slr_models.errors import ResultsError
 from sweep.analysis.trials.answers import answers
 from sweep.analysis.trials.outcomes import OPEN_ENDS
-from sweep.analysis.trials.ranking import score_ranking
+from sweep.analysis.trials.ranking import ranking
 from sweep.analysis.trials.sides import own_sides
 from sweep.analysis.trials.speed import samples_per_s
-from sweep.own.program import Score
 from sweep.records import Learning, Outcome, Side
 from sweep.study.claim import Claim
 from sweep.study.settings import Study
@@ -82,7 +81,7 @@ def of_failed(trials: pd.DataFrame, name: str, study: Study) -> pd.Series:
         case "wer":
             return pd.Series(1.0, index=trials.index)
         case "score":
-            by = score_ranking(study.score or Score())
+            by = ranking("score", study.score)
             return pd.Series(by.as_reported(by.failure(trials)), index=trials.index)
         case "steps_to_loss":
             return trials["max_steps"].astype(float)
@@ -114,7 +113,7 @@ def _values(name: str, trials: pd.DataFrame, evals: Evals, claim: Claim, study: 
         case "wer" | "val_loss" | "train_loss":
             return final_results(trials, name)
         case "score":
-            by = score_ranking(study.score or Score())
+            by = ranking("score", study.score)
             return by.values(trials).map(by.as_reported).where(stable, by.as_reported(by.failure(trials)))
         case "steps_to_loss":
             rows = zip(trials["trial_id"], stable, trials["l_const"], trials["max_steps"], strict=True)

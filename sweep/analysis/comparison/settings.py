@@ -88,13 +88,3 @@ def _flat(value: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
 def _title(path: str) -> str:
     parts = path.split(".")
     return _TITLES.get(".".join(parts[:2])) or _TITLES.get(parts[0], "search")
-
-
-def value_at(study: Mapping[str, Any], path: str) -> Any:
-    """The value at a dotted path; ABSENT where there is none."""
-    value: Any = study
-    for part in path.split("."):
-        if not isinstance(value, Mapping) or part not in value:
-            return ABSENT
-        value = value[part]
-    return value

@@ -7,14 +7,14 @@ from typing import Any
 
 import pandas as pd
 
-from sweep.analysis.comparison.settings import ABSENT, value_at
+from sweep.analysis.comparison.settings import ABSENT
 from sweep.analysis.region.evidence import Evidence
 from sweep.analysis.trials.dimensions import plain
 from sweep.analysis.trials.outcomes import at_level
 from sweep.analysis.trials.tried import settings_of
 from sweep.records import Phase
 from sweep.search import GridSearch, Nsga2Search, RandomSearch
-from sweep.space import Choice, Dimension, Grid, Scalar, Space
+from sweep.space import Choice, Dimension, Grid, Scalar, Space, value_at
 from sweep.study.reading import StoredStudy
 from sweep.study.settings import Study
 from sweep.wording import number, short_names, value_text
@@ -203,7 +203,9 @@ def _rows(trials: pd.DataFrame) -> Iterable[Row]:
 
 def _setting_key(row: Row, run: StudyRun, paths: Iterable[str]) -> tuple[Any, ...]:
     # A setting that a study does not search has its fixed value.
-    return tuple(_key(plain(row[p]) if p in run.space and p in row else value_at(run.stored.content, p)) for p in paths)
+    return tuple(
+        _key(plain(row[p]) if p in run.space and p in row else value_at(run.stored.content, p, ABSENT)) for p in paths
+    )
 
 
 def _key(value: Any) -> Any:
@@ -221,7 +223,7 @@ def _allowed(stored: StoredStudy, space: Space, path: str) -> Allowed | None:
     """What a study lets a setting be; None where it does not have it."""
     if path in space:
         return _of_dimension(space[path])
-    fixed: Scalar = value_at(stored.content, path)
+    fixed: Scalar = value_at(stored.content, path, ABSENT)
     return None if fixed == ABSENT else Allowed((fixed,))
 
 

@@ -4,7 +4,7 @@ Most studies name nothing: what takes long to import is imported where it is use
 """
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from sweep import store
 from sweep.boundary.prior import Prior
 from sweep.records import UNMEASURED_MARGIN
 from sweep.search import StabilitySearch
-from sweep.space import Scalar, Settings, Space, is_active, ordered
+from sweep.space import Scalar, Settings, Space, is_active, ordered, value_at
 from sweep.store.prior import MARGIN, NOTHING, STABLE, Carried, CarriedOver, read_prior
 from sweep.study import Study, read_study
 from sweep.wording import short_keys
@@ -97,11 +97,11 @@ def _of_results(study: Study, folder: Path) -> Iterator[tuple[Settings | None, f
     for _, row in known.iterrows():
 
         def then(path: str, row: "pd.Series[Any]" = row) -> Any:
-            return row[path] if path in old.searched and path in row else _at(fixed_then, path)
+            return row[path] if path in old.searched and path in row else value_at(fixed_then, path)
 
         # What was searched then and is fixed now has to have this value.
         others = (p for p in old.searched if p not in study.searched)
-        same = all(_same(row.get(p), _at(fixed_now, p)) for p in others)
+        same = all(_same(row.get(p), value_at(fixed_now, p)) for p in others)
         yield (_setting(study.space, then) if same else None), float(row["margin"])
 
 
@@ -164,14 +164,6 @@ def _setting(space: Space, value: Any) -> Settings | None:
 
 def _content(study: Study) -> dict[str, Any]:
     return study.model_dump(mode="json", by_alias=True)
-
-
-def _at(content: Mapping[str, Any], path: str) -> Any:
-    """The value at a dotted path; None where there is none."""
-    here: Any = content
-    for key in path.split("."):
-        here = here.get(key) if isinstance(here, Mapping) else None
-    return here
 
 
 def _same(first: Any, second: Any) -> bool:

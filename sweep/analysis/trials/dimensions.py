@@ -7,8 +7,7 @@ from typing import Any, Literal
 
 import pandas as pd
 
-from sweep.own.program import LEARNING_RATES
-from sweep.space import Choice, Grid, Integer, LogUniform, Space
+from sweep.space import Choice, Grid, Integer, LogUniform, Space, is_learning_rate
 from sweep.space import Dimension as SearchedDimension
 from sweep.wording import short_names
 
@@ -65,7 +64,7 @@ def _dimension(path: str, name: str, searched: SearchedDimension) -> Dimension:
 
 def learning_rate(dims: Sequence[Dimension]) -> Dimension | None:
     """The searched learning rate, if there is one."""
-    return next((d for d in dims if d.kind == "number" and d.path.split(".")[-1] in LEARNING_RATES), None)
+    return next((d for d in dims if d.kind == "number" and is_learning_rate(d.path)), None)
 
 
 def panel_dimension(dims: Sequence[Dimension]) -> Dimension | None:

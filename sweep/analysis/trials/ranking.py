@@ -3,7 +3,6 @@
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import partial
 
 import pandas as pd
 
@@ -33,16 +32,9 @@ class Ranking:
         """The number as a person knows it."""
         return -value if self.is_maximized else value
 
-    def text(self, value: float, digits: int | None = None) -> str:
-        """A value without its unit: `42 %`, `1.3`."""
-        if self.metric == "wer":
-            return percent(value, digits or 0)
-        told = partial(number) if digits is None else partial(number, digits=digits + 2)
-        return told(self.as_reported(value))
-
-    def with_unit(self, value: float, digits: int | None = None) -> str:
-        """A value for a sentence: `42 %`, `1.3 nats a label`."""
-        return f"{self.text(value, digits)}{f' {self.unit}' if self.unit else ''}"
+    def text(self, value: float) -> str:
+        """A value without its unit: `42.1 %`, `1.3`."""
+        return percent(value, 1) if self.metric == "wer" else number(self.as_reported(value))
 
     def difference_text(self, value: float) -> str:
         """How far two are apart, without `difference_unit`."""

@@ -11,7 +11,7 @@ from markupsafe import escape
 from sweep.analysis.answer.pareto import ParetoRow
 from sweep.analysis.answer.recommend import result_text
 from sweep.analysis.trials.groups import BOOTSTRAP_FROM, Spread
-from sweep.analysis.trials.ranking import VAL_LOSS, WER, ranking, score_ranking
+from sweep.analysis.trials.ranking import VAL_LOSS, ranking, score_ranking
 from sweep.records import LOSS_SCORE, Cost, NotKnown
 from sweep.report.contents.view import View
 from sweep.report.sections.claims import claim_cards, headline
@@ -207,6 +207,6 @@ def front(view: View) -> Front | None:
     return Front(
         rows=view.front,
         result_name=f"{name}, nats/label" if by is VAL_LOSS else name,
-        result_text=lambda value: by.text(value, 1 if by is WER else None),
+        result_text=by.text,
         cost_name=_COSTS[view.study.search.cost],
     )

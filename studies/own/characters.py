@@ -42,19 +42,26 @@ def train(config: dict[str, Any], run: sweep.Run) -> dict[str, float]:
     optimizer = torch.optim.AdamW(model.parameters(), lr=config["lr"])
     valid = torch.Generator().manual_seed(0)
 
-    def loss_of(part: Tensor, generator: torch.Generator | None = None) -> Tensor:
+    def batch_of(part: Tensor, generator: torch.Generator | None = None) -> Tensor:
         starts = torch.randint(len(part) - CONTEXT - 1, (BATCH_SIZE,), generator=generator)
-        rows = torch.stack([part[start : start + CONTEXT + 1] for start in starts.tolist()])
+        return torch.stack([part[start : start + CONTEXT + 1] for start in starts.tolist()])
+
+    def loss_of(rows: Tensor) -> Tensor:
         return nn.functional.cross_entropy(model(rows[:, :-1]).flatten(0, 1), rows[:, 1:].flatten())
 
-    for _ in range(run.steps or 150):
-        loss = loss_of(codes[:split])
+    def step(rows: Tensor) -> dict[str, Any]:
+        loss = loss_of(rows)
         optimizer.zero_grad()
         loss.backward()
         norm = nn.utils.clip_grad_norm_(model.parameters(), config["clip"])
         optimizer.step()
-        run.step(loss=loss, grad_norm=norm, lr=config["lr"])
+        return {"loss": loss, "grad_norm": norm, "lr": config["lr"]}
+
+    # It reports each step, and keeps what it takes to find out why one broke.
+    train_batch = run.snapshot(step, model, optimizer)
+    for _ in range(run.steps or 150):
+        train_batch(batch_of(codes[:split]))
     model.eval()
     with torch.no_grad():
-        losses = [loss_of(codes[split:], valid) for _ in range(VALID_BATCHES)]
+        losses = [loss_of(batch_of(codes[split:], valid)) for _ in range(VALID_BATCHES)]
     return {"val_loss": float(torch.stack(losses).mean())}

@@ -32,14 +32,19 @@ def train(config: dict[str, Any], run: sweep.Run) -> dict[str, float]:
             scores = model(features[rows])
         return torch.nn.functional.cross_entropy(scores.float(), labels[rows]), scores
 
-    steps, held_out = run.steps or 200, torch.arange(NUM_TRAIN, len(labels))
-    for _ in range(steps):
-        loss, _ = loss_of(torch.randint(NUM_TRAIN, (BATCH_SIZE,)))
+    def step(rows: torch.Tensor) -> dict[str, Any]:
+        loss, _ = loss_of(rows)
         optimizer.zero_grad()
         loss.backward()
         norm = torch.nn.utils.get_total_norm([p.grad for p in model.parameters() if p.grad is not None])
         optimizer.step()
-        run.step(loss=loss, grad_norm=norm, lr=config["lr"])
+        return {"loss": loss, "grad_norm": norm, "lr": config["lr"]}
+
+    # It reports each step, and keeps what it takes to find out why one broke.
+    train_batch = run.snapshot(step, model, optimizer)
+    for _ in range(run.steps or 200):
+        train_batch(torch.randint(NUM_TRAIN, (BATCH_SIZE,)))
+    held_out = torch.arange(NUM_TRAIN, len(labels))
     with torch.no_grad():
         loss, scores = loss_of(held_out)
     accuracy = (scores.argmax(1) == labels[held_out]).float().mean()

@@ -48,13 +48,18 @@ class Case:
     """Of its steps up to the alarm; None if none were taken."""
 
 
-def new_snapshots(results_dir: Path, settings: ForensicsConfig) -> SnapshotRing | None:
-    """Where a trial keeps the states that replays start from; None where the study explains no more trials."""
+def explains_more(results_dir: Path, settings: ForensicsConfig) -> bool:
+    """Whether a study still explains trials, so that it pays to keep the states that replays start from."""
     try:
-        if not allowance.is_left(results_dir, settings.trials):
-            return None
+        return allowance.is_left(results_dir, settings.trials)
     except (OSError, ValueError):
         # Nothing is lost yet: whether this trial may be explained is asked, and told as evidence, if it goes bad.
+        return False
+
+
+def new_snapshots(results_dir: Path, settings: ForensicsConfig) -> SnapshotRing | None:
+    """Where a trial keeps the states that replays start from; None where the study explains no more trials."""
+    if not explains_more(results_dir, settings):
         return None
     return SnapshotRing(settings.snapshot_every_steps, settings.num_snapshots)
 

@@ -190,7 +190,7 @@ def _explain_broken(case: _Case) -> Explanation:
     )
     rescue = replays.first_rescue(changes, judge)
     if rescue is not None:
-        cause = _half_cause(trace) if rescue.group == "precision" else rescue.cause
+        cause = half_cause(trace) if rescue.group == "precision" else rescue.cause
         return _conclude(case, replays, rescue, cause, trace, None)
     for step in _single_steps(case, replays.start_step):
         dropped = drop(config, step)
@@ -286,7 +286,7 @@ def _single_steps(case: _Case, start_step: int) -> list[int]:
     return [s for s in steps if s > start_step]
 
 
-def _half_cause(trace: OpTrace | None) -> Cause:
+def half_cause(trace: OpTrace | None) -> Cause:
     """What half precision did to a training that another precision rescues."""
     if trace is None or trace.first is None:
         return Cause.HALF_UNDERFLOW
@@ -358,7 +358,7 @@ def _conclude(
             head = f"{cause}: {what}"
     tried = outcomes(
         replays.results,
-        rescue,
+        rescue.name if rescue is not None else None,
         replays.start_step,
         learns_nothing=case.trouble.learns_nothing,
         l_const=case.l_const,

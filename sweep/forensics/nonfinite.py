@@ -7,9 +7,10 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn import Module
+from torch.optim import Optimizer
 
 from sweep.records import NAN, FirstNonfinite, Place
-from sweep.training.train import Training
 
 
 @dataclass(frozen=True)
@@ -68,27 +69,27 @@ def _bad_tensor(place: Place, step: int, operation: str, path: str, tensor: Tens
     )
 
 
-def bad_weight(training: Training, place: Place, step: int) -> FirstNonfinite | None:
+def bad_weight(model: Module, place: Place, step: int) -> FirstNonfinite | None:
     """The first parameter or buffer of the model that is not finite."""
-    for path, tensor in [*training.model.named_parameters(), *training.model.named_buffers()]:
+    for path, tensor in [*model.named_parameters(), *model.named_buffers()]:
         if tensor.is_floating_point() and not all_finite([tensor]):
             return _bad_tensor(place, step, "optimizer step" if place is Place.WEIGHT else "", path, tensor)
     return None
 
 
-def bad_gradient(training: Training, step: int) -> FirstNonfinite:
+def bad_gradient(model: Module, step: int) -> FirstNonfinite:
     """The gradients reached the weights finite and are not so any more, or their norm alone is infinite."""
-    for path, parameter in training.model.named_parameters():
+    for path, parameter in model.named_parameters():
         if parameter.grad is not None and not all_finite([parameter.grad]):
             return _bad_tensor(Place.GRADIENT, step, "unscaling", path, parameter.grad)
-    gradients = [p.grad for p in training.model.parameters() if p.grad is not None]
+    gradients = [p.grad for p in model.parameters() if p.grad is not None]
     return FirstNonfinite(Place.GRADIENT, step, "norm", "", "float32", summarize(gradients).absmax, NAN, 0, 1)
 
 
-def bad_state(training: Training, step: int) -> FirstNonfinite | None:
+def bad_state(model: Module, optimizer: Optimizer, step: int) -> FirstNonfinite | None:
     """The first moment of the optimizer that is not finite."""
-    for path, parameter in training.model.named_parameters():
-        for key, value in training.optimizer.state[parameter].items():
+    for path, parameter in model.named_parameters():
+        for key, value in optimizer.state.get(parameter, {}).items():
             if isinstance(value, Tensor) and value.is_floating_point() and not all_finite([value]):
                 return _bad_tensor(Place.OPTIMIZER_STATE, step, key, path, value)
     return None

@@ -3,7 +3,6 @@
 import math
 from collections.abc import Sequence
 
-from sweep.forensics.changes import Change
 from sweep.forensics.trace_ops import OpTrace
 from sweep.forensics.trouble import Trouble
 from sweep.records import Counterfactual, Explanation, FirstNonfinite, Outcome, Place, Verdict
@@ -77,15 +76,15 @@ def overflow(trace: OpTrace) -> str:
 
 
 def outcomes(
-    results: Sequence[Counterfactual], rescue: Change | None, start_step: int, *, learns_nothing: bool, l_const: float
+    results: Sequence[Counterfactual], rescue: str | None, start_step: int, *, learns_nothing: bool, l_const: float
 ) -> str:
-    """What the replays showed: the change that rescues, and those that do not."""
+    """What the replays showed: the change that rescues, by its name, and those that do not."""
     from_step = f" from step {start_step}" if start_step else " from the start"
     failed = [r for r in results if not r.rescues and r.change != "same"]
     others = ", ".join(f"{r.change} ({r.num_rescued} of {r.num_repeats})" for r in failed)
     if rescue is None:
         return f"tried{from_step}, in vain: {others}" if others else ""
-    best = next(r for r in results if r.change == rescue.name)
+    best = next(r for r in results if r.change == rescue)
     does = "rescues it"
     if learns_nothing:
         does = "makes it begin to learn"
@@ -94,7 +93,7 @@ def outcomes(
             level = f"{number(best.end_loss)}, while learning nothing costs {number(l_const)}"
             does = f"makes the loss fall faster, to {level}"
     does_not = f", {others} {'does' if len(failed) == 1 else 'do'} not" if failed else ""
-    return f"{rescue.name}{from_step} {does} ({best.num_rescued} of {best.num_repeats}){does_not}"
+    return f"{rescue}{from_step} {does} ({best.num_rescued} of {best.num_repeats}){does_not}"
 
 
 def explanation_lines(trial_id: str, explanation: Explanation) -> list[str]:

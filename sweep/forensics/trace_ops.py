@@ -14,6 +14,8 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.autograd.function import BackwardCFunction
+from torch.nn import Module
+from torch.optim import Optimizer
 from torch.overrides import TorchFunctionMode
 
 from slr_models.data.batch import Dataset
@@ -64,18 +66,47 @@ def trace_step(training: Training, dataset: Dataset) -> OpTrace:
         training: on the step before the one to look at.
         dataset: what it trains on, to name the utterance of a bad feature or loss.
     """
-    batches = training.next_batches()
-    observer = _Observer(training, [[dataset.train.ids[i] for i in batch] for batch in batches])
-    observer.first = first_bad_feature(dataset.train, batches, training.step + 1) or bad_weight(
-        training, Place.WEIGHT_BEFORE, training.step + 1
-    )
-    with observer.watching():
+    batches, step = training.next_batches(), training.step + 1
+    model, precision = training.model, training.precision
+    observer = _Observer(model, step, [[dataset.train.ids[i] for i in batch] for batch in batches])
+    observer.first = first_bad_feature(dataset.train, batches, step) or bad_weight(model, Place.WEIGHT_BEFORE, step)
+    plain = precision.forward_context
+
+    @contextmanager
+    def observed() -> Iterator[None]:
+        with plain(), observer.forward():
+            yield
+
+    with observer.hooks(), ExitStack() as undo:
+        # On the instance only. The mode has to lie inside of the context, and nothing else of the step calls it.
+        precision.forward_context = observed  # type: ignore[method-assign]
+        undo.callback(delattr, precision, "forward_context")
         record = next(r for r in training.records() if isinstance(r, StepRecord))
-    first = observer.first
+    return _traced(observer, record, training.optimizer)
+
+
+def trace_call(model: Module, optimizer: Optimizer, step: int, train: Callable[[], StepRecord]) -> OpTrace:
+    """As `trace_step`, of a step that is a call: forward, backward and update in whatever way it does them.
+
+    Args:
+        model: what it trains.
+        optimizer: what it updates the weights by.
+        step: 1-based.
+        train: trains the step, and says what it gave.
+    """
+    observer = _Observer(model, step, (), is_whole_step=True)
+    observer.first = bad_weight(model, Place.WEIGHT_BEFORE, step)
+    with observer.hooks(), observer.forward():
+        record = train()
+    return _traced(observer, record, optimizer)
+
+
+def _traced(observer: "_Observer", record: StepRecord, optimizer: Optimizer) -> OpTrace:
+    model, first = observer.model, observer.first
     if first is None and is_broken(record.grad_norm):
-        first = bad_gradient(training, record.step)
+        first = bad_gradient(model, record.step)
     if first is None:
-        first = bad_state(training, record.step) or bad_weight(training, Place.WEIGHT, record.step)
+        first = bad_state(model, optimizer, record.step) or bad_weight(model, Place.WEIGHT, record.step)
     return OpTrace(record, first, observer.is_attention, observer.full_absmax)
 
 
@@ -90,12 +121,17 @@ class _Label:
 class _Observer:
     """What is seen of one step: the module that runs, candidates for the first bad value, and the first one."""
 
-    def __init__(self, training: Training, utterances: Sequence[Sequence[str]]) -> None:
+    def __init__(
+        self, model: Module, step: int, utterances: Sequence[Sequence[str]], *, is_whole_step: bool = False
+    ) -> None:
+        self.model = model
         self.first: FirstNonfinite | None = None
         self.is_attention = False
         self.full_absmax = NAN
-        self._training = training
-        self._step = training.step + 1
+        self._step = step
+        self._is_whole_step = is_whole_step
+        """Whether `forward` holds the backward pass and the update too."""
+        self._is_forward = False
         self._utterances = utterances
         """Names a micro-batch."""
         self._micro_batch = -1
@@ -112,44 +148,42 @@ class _Observer:
         self._has_gradient = False
 
     @contextmanager
-    def watching(self) -> Iterator[None]:
-        """Installs everything for the time of the step."""
-        precision = self._training.precision
-        plain = precision.forward_context
-
-        @contextmanager
-        def observed() -> Iterator[None]:
-            with plain(), _Mode(self):
-                self._begin_forward()
-                yield
-                self._end_forward()
-
-        with ExitStack() as hooks:
-            for path, module in self._training.model.named_modules():
+    def hooks(self) -> Iterator[None]:
+        """Within, modules say when they run."""
+        with ExitStack() as installed:
+            for path, module in self.model.named_modules():
                 enter = module.register_forward_pre_hook(self._enter(path))
                 leave = module.register_forward_hook(self._leave, always_call=True)
-                hooks.callback(enter.remove)
-                hooks.callback(leave.remove)
-            # On the instance only. The mode has to lie inside of the context, and nothing else of the step calls it.
-            precision.forward_context = observed  # type: ignore[method-assign]
-            hooks.callback(delattr, precision, "forward_context")
+                installed.callback(enter.remove)
+                installed.callback(leave.remove)
             try:
                 yield
             finally:
                 self._labels.clear()
 
+    @contextmanager
+    def forward(self) -> Iterator[None]:
+        """Within, every torch call is seen."""
+        with _Mode(self):
+            self._begin_forward()
+            yield
+            self._end_forward()
+
     @property
     def busy(self) -> bool:
         """Whether there is still something to find in a training step (an evaluation is not watched)."""
-        return self.first is None and self._training.model.training
+        return self.first is None and (self._is_whole_step or self.model.training)
 
     def _enter(self, path: str) -> Callable[..., None]:
-        def hook(module: torch.nn.Module, inputs: Any) -> None:
+        def hook(module: Module, inputs: Any) -> None:
+            if self._is_whole_step and not self._is_forward:
+                # Another micro-batch.
+                self._begin_forward()
             self._modules.append(path)
 
         return hook
 
-    def _leave(self, module: torch.nn.Module, inputs: Any, outputs: Any) -> None:
+    def _leave(self, module: Module, inputs: Any, outputs: Any) -> None:
         # Nodes that no torch call made belong to a custom autograd function: they carry its name.
         if self.busy:
             for tensor in tensors_in(outputs):
@@ -159,10 +193,13 @@ class _Observer:
     def _begin_forward(self) -> None:
         self._micro_batch += 1
         self._candidate, self._is_weak, self._score_path = None, False, None
-        self._last_output = None
+        self._last_output, self._is_forward = None, True
 
     def _end_forward(self) -> None:
         """Takes the candidate if the loss is not finite; what does not reach the loss, such as a mask, is no fault."""
+        if not self._is_forward:
+            return
+        self._is_forward = False
         if self.busy and self._candidate is not None and self._last_output is not None:
             if not bool(self._last_output.isfinite().all()):
                 self.first = self._candidate
@@ -172,7 +209,11 @@ class _Observer:
     def call(self, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Runs a torch call of the forward pass and looks at what went in and came out."""
         name = getattr(func, "__name__", type(func).__name__)
-        if not self.busy or name == "__get__":
+        if name == "backward" and self._is_whole_step and isinstance(args[0], Tensor):
+            # Another may have been computed since, such as a norm to print.
+            self._last_output = args[0].detach()
+            self._end_forward()
+        if not self.busy or not self._is_forward or name == "__get__":
             return func(*args, **kwargs)
         name = name.strip("_") if name.startswith("__") else name
         inputs = [t for t in tensors_in(_read_by(name, args, kwargs)) if t.is_floating_point()]
@@ -253,6 +294,8 @@ class _Observer:
 
     def _gradient_hook(self, label: _Label) -> Callable[[tuple[Tensor, ...], tuple[Tensor, ...]], None]:
         def hook(outgoing: tuple[Tensor, ...], incoming: tuple[Tensor, ...]) -> None:
+            # Where nobody called `backward` by this name.
+            self._end_forward()
             if self.first is not None:
                 return
             came, went = tensors_in(incoming), tensors_in(outgoing)

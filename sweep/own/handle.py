@@ -24,6 +24,7 @@ from sweep.own.program import entropies
 from sweep.records import NAN, EvalRecord, SkipReason, StepRecord, Verdict, is_finite
 
 if TYPE_CHECKING:
+    from sweep.own.kept_steps import KeptSteps, Stateful, Told
     from sweep.training.late import LateMonitor
 
 Metrics = dict[str, float]
@@ -68,6 +69,7 @@ class Run:
     | something was measured meanwhile | `run.report(val_loss=..., accuracy=...)` |
     | what it came to                 | `run.result(accuracy=...)`, or return it  |
     | go on here after a kill         | `run.checkpoint(state)`, `run.restore()`  |
+    | this is a step, and what it changes | `run.snapshot(step, model, optimizer)` |
     | the loss of learning nothing    | `run.references(labels=...)`              |
 
     `step` and `report` raise `Stop` where the run is to end. Numbers may be tensors of one element; those on a GPU are
@@ -83,6 +85,8 @@ class Run:
         steps: int | None = None,
         folder: Path | None = None,
         trial_id: str = "",
+        snapshot_every_steps: int = 25,
+        num_snapshots: int = 0,
     ) -> None:
         """A study makes one for each training.
 
@@ -92,6 +96,8 @@ class Run:
             steps: how many the study plans; None where it does not say.
             folder: where the training may keep files.
             trial_id: names the training.
+            snapshot_every_steps: steps between the states that `snapshot` keeps.
+            num_snapshots: how many it keeps; 0: none, as where nobody asks why a training went bad.
         """
         self._sink: Sink = sink or Alone(steps)
         self.seed = seed
@@ -101,6 +107,8 @@ class Run:
         self._step = 0
         self._stop: str | None = None
         self._late: LateMonitor | None = None
+        self._snapshots = snapshot_every_steps, num_snapshots
+        self._kept_steps: KeptSteps | None = None
         self._pid = os.getpid()
         self._ticked = time.perf_counter()
         self._has_begun = False
@@ -166,22 +174,16 @@ class Run:
             self._step_late(number, values, lr, num_samples, time_s)
         else:
             loss, grad_norm, loss_scale, applied, params_finite = values
-            loss, grad_norm = _number(loss, "loss"), _number(grad_norm, "grad_norm")
-            reason = None
-            if not applied:
-                known = is_finite(loss) and is_finite(grad_norm)
-                reason = SkipReason.THRESHOLD if known else SkipReason.NONFINITE
-            record = StepRecord(
-                step=number,
-                loss=loss,
-                grad_norm=grad_norm,
-                loss_scale=_number(loss_scale, "loss_scale"),
-                applied=bool(applied),
-                skip_reason=reason,
-                lr=None if lr is None else float(lr),
+            record = step_record(
+                number,
+                loss,
+                grad_norm,
+                loss_scale=loss_scale,
+                applied=applied,
+                lr=lr,
                 num_samples=num_samples,
+                params_finite=params_finite,
                 time_s=time_s,
-                params_finite=bool(params_finite),
             )
             self._heard(self._sink.observe(record))
         if self._stop is not None:
@@ -279,6 +281,56 @@ class Run:
         self._ticked = time.perf_counter()
         return state
 
+    def snapshot(self, step: Callable[..., Any], *parts: "Stateful") -> Callable[..., "Told"]:
+        """A step that reports by itself, and of which is kept what it takes to train it again.
+
+            def train_batch(batch):
+                ...                                             # forward, backward, optimizer.step()
+                return {"loss": loss, "grad_norm": norm}        # what run.step takes
+
+            train_batch = run.snapshot(train_batch, model, optimizer)
+            for batch in batches:
+                train_batch(batch)                              # raises Stop where the run is lost
+
+        Where the training goes bad, its last steps are trained again from a state before: as they were, with every
+        operation watched until one is not finite, and with one thing changed (full precision, a lower rate, clipping,
+        a fresh optimizer, one batch left out), so that the study can say why.
+
+        Args:
+            step: one step of the training. It is given a batch, which nothing may change later on, and returns what
+                `run.step` takes, or the loss alone.
+            parts: all that it changes, each with `state_dict` and `load_state_dict`: a model and an optimizer of torch,
+                and the loss scaler, the schedule, the average of the weights, where there are some. The latest eight
+                states are kept in the memory of the host, 25 steps apart (`forensics` of the study says otherwise).
+
+        Raises:
+            UserError: a part has no state, or there is no model or optimizer; it was called before.
+        """
+        self._check()
+        if self._kept_steps is not None:
+            raise UserError("run.snapshot is called once, before the first step that it is to keep")
+        # Torch is there where its models are.
+        from sweep.own.kept_steps import KeptSteps
+
+        every_steps, num_snapshots = self._snapshots
+        kept = self._kept_steps = KeptSteps(step, parts, every_steps=every_steps, num_snapshots=num_snapshots)
+
+        def train(*args: Any, **kwargs: Any) -> "Told":
+            self._check()
+            before = self._step
+            told = kept.train(before + 1, args, kwargs)
+            if self._step != before:
+                raise UserError("run.snapshot: the step calls run.step itself; let it return what it gave instead")
+            self.step(**told)
+            return told
+
+        return train
+
+    @property
+    def kept_steps(self) -> "KeptSteps | None":
+        """What `snapshot` keeps; None where it was not called."""
+        return self._kept_steps
+
     def finish(self) -> None:
         """Reads what is still under way on a device; a study calls it."""
         self._read_late()
@@ -310,6 +362,42 @@ class Run:
     def _read_late(self) -> None:
         if self._late is not None:
             self._late.flush()
+
+
+def step_record(
+    step: int,
+    loss: Any = None,
+    grad_norm: Any = None,
+    *,
+    loss_scale: Any = None,
+    applied: Any = True,
+    lr: float | None = None,
+    num_samples: int = 0,
+    params_finite: Any = True,
+    time_s: float = 0.0,
+) -> StepRecord:
+    """The record of what `Run.step` takes; of tensors on a device it waits for their numbers.
+
+    Raises:
+        UserError: one is no number.
+    """
+    loss, grad_norm = _number(loss, "loss"), _number(grad_norm, "grad_norm")
+    reason = None
+    if not applied:
+        known = is_finite(loss) and is_finite(grad_norm)
+        reason = SkipReason.THRESHOLD if known else SkipReason.NONFINITE
+    return StepRecord(
+        step=step,
+        loss=loss,
+        grad_norm=grad_norm,
+        loss_scale=_number(loss_scale, "loss_scale"),
+        applied=bool(applied),
+        skip_reason=reason,
+        lr=None if lr is None else float(lr),
+        num_samples=num_samples,
+        time_s=time_s,
+        params_finite=bool(params_finite),
+    )
 
 
 def _at_hand(value: Any) -> Any:
@@ -389,6 +477,8 @@ def _number(value: Any, name: str) -> float | None:
     """A number as a float."""
     if value is None or type(value) is float:
         return value
+    if hasattr(value, "detach"):
+        value = value.detach()
     try:
         return float(value)
     except (TypeError, ValueError, OverflowError) as error:

@@ -29,9 +29,10 @@ LARGEST_POWER = 3
 """Powers of ten by which a rate is changed at most."""
 BEYOND = 1.25
 """Times the step at which a training was given up, to which a replay has to come."""
-_SLOWER = 5.0
+SLOWER = 5.0
 """Times as long as the training took for so many steps that a replay may take."""
-_LEAST_S = 20.0
+LEAST_S = 20.0
+"""Seconds that a replay may take at least."""
 _END_STEPS = 20
 
 
@@ -170,9 +171,9 @@ class _Replay:
         self.thread = threading.Thread(target=self._train, args=(target, values, run), name="replay", daemon=True)
         self.thread.start()
         each_s = self._failed.wall_s / max(self._failed.num_steps, 1)
-        self.thread.join(max(_SLOWER * each_s * self._goal, _LEAST_S))
+        self.thread.join(max(SLOWER * each_s * self._goal, LEAST_S))
         run.stop("a replay takes too long")
-        self.thread.join(_LEAST_S)
+        self.thread.join(LEAST_S)
 
     def _train(self, target: Callable[..., Any], values: dict[str, Any], run: Run) -> None:
         try:

@@ -20,7 +20,8 @@ from slr_models import user_code
 from slr_models.errors import MachineError, ResultsError, UserError
 from sweep import store
 from sweep.analysis.failures.step_trace import observe_all
-from sweep.forensics.diagnosis import FORENSICS_ERROR_FILE, allowed, keep_traceback
+from sweep.forensics.diagnosis import FORENSICS_ERROR_FILE, allowed, explains_more, keep_traceback
+from sweep.forensics.own_steps import explain_steps
 from sweep.judging import ending
 from sweep.judging.monitor import StabilityMonitor
 from sweep.judging.objective import own_objective
@@ -33,7 +34,19 @@ from sweep.own.output import kept_output
 from sweep.own.program import CommandProgram, OwnConfig, OwnProgram, Target
 from sweep.own.replays import Failed
 from sweep.own.seeding import seed_all
-from sweep.records import NAN, EvalRecord, Numbers, Outcome, Side, StepRecord, TrialResult, Verdict, is_finite
+from sweep.records import (
+    NAN,
+    Cause,
+    EvalRecord,
+    Explanation,
+    Numbers,
+    Outcome,
+    Side,
+    StepRecord,
+    TrialResult,
+    Verdict,
+    is_finite,
+)
 from sweep.running.job import Job, Progress, RunOptions
 from sweep.running.judged import Ending, JudgedTrial, OpenFiles, save_state
 from sweep.running.trial_records import TrialRecords
@@ -81,6 +94,10 @@ class OwnTrial(JudgedTrial):
             steps=job.max_steps,
             folder=options.results_dir / "files" / job.trial_id,
             trial_id=job.trial_id,
+            snapshot_every_steps=options.forensics.snapshot_every_steps,
+            num_snapshots=(
+                2 * options.forensics.num_snapshots if explains_more(options.results_dir, options.forensics) else 0
+            ),
         )
 
     def advance(self) -> Progress | TrialResult:
@@ -126,10 +143,60 @@ class OwnTrial(JudgedTrial):
         return GRACE_S + program.grace_s if isinstance(program, CommandProgram) else GRACE_S
 
     def explain(self) -> TrialResult:
-        """Runs a training that went bad again with one setting changed. A failure costs the cause, never the result."""
+        """Trains the last steps of a training that went bad again, or all of it, with one thing changed.
+
+        A failure costs the cause, never the result.
+        """
         assert self.can_explain and self._result is not None and self._verdict is not None, "a bad trial, once"
         self.can_explain = False
         started, result, verdict = time.perf_counter(), self._result, self._verdict
+        try:
+            explanation = self._by_its_steps(result, verdict)
+            self._forget_steps()
+            if (explanation is None or explanation.cause is Cause.UNKNOWN) and not self.is_stuck:
+                explanation = self._by_whole_runs(result, verdict, explanation)
+            if explanation is not None:
+                store.write_explanation(self._options.results_dir, self.job.trial_id, explanation)
+            cause = None if explanation is None else explanation.text
+        except Exception as error:
+            if is_of_machine(error):
+                raise MachineError(refusal(error)) from error
+            keep_traceback(self._options.results_dir, self.job.trial_id, error, FORENSICS_ERROR_FILE)
+            cause = None
+        self._result = result.with_cause(cause, result.forensics_s + time.perf_counter() - started)
+        return self._result
+
+    def _by_its_steps(self, result: TrialResult, verdict: Verdict) -> Explanation | None:
+        """What its kept steps show; None where there are none, or where they show nothing."""
+        kept, settings = self._run.kept_steps, self._options.forensics
+        if kept is None or not kept.states:
+            return None
+        found: list[Explanation | None] = []
+
+        def look() -> None:
+            try:
+                found.append(
+                    explain_steps(
+                        kept,
+                        self._records.steps,
+                        verdict,
+                        l_const=self._l_const,
+                        l_unif=self._l_unif,
+                        settings=settings,
+                    )
+                )
+            except Exception as error:
+                keep_traceback(self._options.results_dir, self.job.trial_id, error, FORENSICS_ERROR_FILE)
+
+        # In a thread: a step may wait for other processes that are gone.
+        self._replaying = threading.Thread(target=look, name="replay", daemon=True)
+        self._replaying.start()
+        each_s = result.wall_s / max(result.num_steps, 1)
+        self._replaying.join(max(replays.SLOWER * each_s * settings.max_replayed_steps, replays.LEAST_S))
+        return found[0] if found else None
+
+    def _by_whole_runs(self, result: TrialResult, verdict: Verdict, found: Explanation | None) -> Explanation:
+        """What running all of it again shows, beside what its last steps did."""
         failed = Failed(
             values=self._config.values,
             seed=self.job.seed,
@@ -142,32 +209,36 @@ class OwnTrial(JudgedTrial):
             side=result.side or Side.UNTOLD,
         )
         folder = self._options.results_dir / "files" / f"{self.job.trial_id}-replay"
-        try:
-            explanation, self._replaying = replays.explain(
-                failed,
-                target_of(self._own),
-                self._own.turns,
-                self._options.monitor,
-                max_steps=self._options.forensics.max_replayed_steps,
-                folder=folder,
-            )
-            store.write_explanation(self._options.results_dir, self.job.trial_id, explanation)
-            cause = explanation.text
-        except Exception as error:
-            if is_of_machine(error):
-                raise MachineError(refusal(error)) from error
-            keep_traceback(self._options.results_dir, self.job.trial_id, error, FORENSICS_ERROR_FILE)
-            cause = None
+        spent = 0 if found is None else found.num_replayed_steps
+        left = self._options.forensics.max_replayed_steps - spent
+        whole, self._replaying = replays.explain(
+            failed, target_of(self._own), self._own.turns, self._options.monitor, max_steps=left, folder=folder
+        )
         shutil.rmtree(folder, ignore_errors=True)
-        self._result = result.with_cause(cause, result.forensics_s + time.perf_counter() - started)
-        return self._result
+        if found is None:
+            return whole
+        if whole.cause is Cause.UNKNOWN:
+            return found
+        return dataclasses.replace(
+            whole,
+            details=(*found.details, *whole.details),
+            first_nonfinite=found.first_nonfinite,
+            num_replayed_steps=spent + whole.num_replayed_steps,
+        )
+
+    def _forget_steps(self) -> None:
+        if self._run.kept_steps is not None:
+            self._run.kept_steps.forget()
 
     def _finish(self, verdict: Verdict, alarm: Outcome | None = None) -> TrialResult:
         self._result, self._verdict = super()._finish(verdict, alarm), verdict
         goes_wrong = not (verdict.stable or verdict.outcome.is_open or verdict.outcome.is_broken_off)
         fits = self._result.num_steps * replays.BEYOND <= self._options.forensics.max_replayed_steps
+        fits |= self._run.kept_steps is not None
         if goes_wrong and fits and verdict.outcome is not Outcome.MEMORISED and not self.is_stuck:
             self.can_explain = allowed(self._options.results_dir, self.job.trial_id, verdict, self._options.forensics)
+        if not self.can_explain:
+            self._forget_steps()
         return self._result
 
     # What the program reports, in its own thread.

@@ -29,12 +29,12 @@ class Snapshot:
     @property
     def num_bytes(self) -> int:
         """Memory of its tensors."""
-        return _num_bytes(self.state)
+        return num_bytes_of(self.state)
 
 
 def take_snapshot(training: Training) -> Snapshot:
     """Copies the state of a training. On a GPU this waits for the step in progress."""
-    return Snapshot(training.step, _kinds(training.config.training), _copied(training.state_dict()))
+    return Snapshot(training.step, _kinds(training.config.training), copied(training.state_dict()))
 
 
 def restore(snapshot: Snapshot, training: Training, *, fresh_optimizer: bool = False) -> None:
@@ -58,7 +58,7 @@ def restore(snapshot: Snapshot, training: Training, *, fresh_optimizer: bool = F
     # Both hold settings beside their state.
     state["optimizer"] = {**state["optimizer"], "param_groups": own["optimizer"]["param_groups"]}
     state["precision"] = {**state["precision"], **{k: v for k, v in own["precision"].items() if k in _SCALER_SETTINGS}}
-    training.load_state_dict(_copied(state))
+    training.load_state_dict(copied(state))
 
 
 class SnapshotRing:
@@ -148,22 +148,22 @@ def _kinds(config: TrainingConfig) -> dict[str, str]:
     }
 
 
-def _copied(value: Any) -> Any:
+def copied(value: Any) -> Any:
     """A deep copy with all tensors on the CPU."""
     if isinstance(value, Tensor):
         return value.detach().to("cpu", copy=True)
     if isinstance(value, dict):
-        return {key: _copied(item) for key, item in value.items()}
+        return {key: copied(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return type(value)(_copied(item) for item in value)
+        return type(value)(copied(item) for item in value)
     return value
 
 
-def _num_bytes(value: Any) -> int:
+def num_bytes_of(value: Any) -> int:
     if isinstance(value, Tensor):
         return value.nbytes
     if isinstance(value, dict):
-        return sum(_num_bytes(item) for item in value.values())
+        return sum(num_bytes_of(item) for item in value.values())
     if isinstance(value, list | tuple):
-        return sum(_num_bytes(item) for item in value)
+        return sum(num_bytes_of(item) for item in value)
     return 0

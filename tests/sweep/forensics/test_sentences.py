@@ -4,11 +4,10 @@ import math
 
 import pytest
 
-from sweep.forensics.changes import Change
 from sweep.forensics.sentences import outcomes
-from sweep.records import Cause, Counterfactual
+from sweep.records import Counterfactual
 
-RAISED = Change("LR x 10", Cause.LR_TOO_LOW, None)  # type: ignore[arg-type]  # its name alone is told
+RAISED = "LR x 10"
 
 
 @pytest.mark.parametrize(

@@ -570,3 +570,90 @@ def test_what_no_change_rescues_stays_unknown_and_a_failing_replay_costs_nothing
     another = trial(tmp_path, train, forensics=ForensicsConfig(trials=0), own_turns=Turns("lr", {}))
     ended(another)
     assert not another.can_explain, "the study explains none"
+
+
+def with_snapshots(config, run) -> dict[str, float]:
+    """A network that breaks at a high rate, and keeps its steps."""
+    torch.manual_seed(run.seed)
+    model = torch.nn.Sequential(torch.nn.Linear(8, 32), torch.nn.ReLU(), torch.nn.Linear(32, 10))
+    optimizer = torch.optim.SGD(model.parameters(), config["lr"], momentum=0.9)
+    centres = 2 * torch.randn(10, 8)
+
+    def step(features, labels):
+        optimizer.zero_grad()
+        loss = torch.nn.functional.cross_entropy(model(features), labels)
+        loss.backward()
+        optimizer.step()
+        if config.get("reports_itself"):
+            run.step(loss=loss)
+        return config.get("told", {"loss": loss, "lr": config["lr"]})
+
+    train = run.snapshot(step, *(() if config.get("nothing") else (model, optimizer)))
+    if config.get("twice"):
+        run.snapshot(step, model, optimizer)
+    for _ in range(run.steps):
+        labels = torch.randint(10, (32,))
+        told = train(centres[labels] + torch.randn(32, 8), labels)
+    return {"accuracy": float(told["loss"] < 1)}
+
+
+def test_why_one_broke_is_found_in_the_steps_that_it_kept(tmp_path) -> None:
+    one = trial(tmp_path, with_snapshots, lr=30.0, forensics=ForensicsConfig(trials=1), own_turns=Turns("lr", {}))
+    result = ended(one)
+    assert result.verdict.is_diverged and one.can_explain
+    cause = one.explain().cause
+    assert cause.startswith("learning rate too high: with 30 "), cause
+    told = store.read_explanation(tmp_path, "0000")
+    assert told.counterfactuals[0].change == "same" and told.counterfactuals[-1].num_repeats == 2
+    assert 0 < told.num_replayed_steps <= 600 and any("the first value" in detail for detail in told.details)
+    assert one._run.kept_steps.states == [], "nothing is held any longer"
+    more = trial(tmp_path, with_snapshots, lr=30.0, forensics=ForensicsConfig(trials=1), job={"trial_id": "0001"})
+    ended(more)
+    assert not more.can_explain and more._run.kept_steps.states == [], "the study explains no more"
+
+
+def test_one_that_learned_nothing_is_run_again_as_a_whole_though_it_kept_its_steps(tmp_path) -> None:
+    one = trial(tmp_path, with_snapshots, lr=1e-6, forensics=REPLAYED, own_turns=Turns("lr", {}))
+    assert ended(one).verdict is Outcome.STALLED
+    assert "from the start makes it begin to learn" in one.explain().cause
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"nothing": True}, "there is no model (torch.nn.Module) among what was given"),
+        ({"twice": True}, "run.snapshot is called once"),
+        ({"reports_itself": True}, "the step calls run.step itself; let it return what it gave instead"),
+        ({"told": [1, 2]}, "the step returned list: return what run.step takes"),
+        ({"told": {"lost": 1}}, "unexpected keyword argument 'lost'"),
+    ],
+)
+def test_mistakes_with_snapshots_cost_one_line(tmp_path, settings, said) -> None:
+    config = OwnConfig(values={"lr": 0.1, **settings})
+    result = ended(trial(tmp_path, with_snapshots, steps=20, job={"config": config}))
+    assert result.verdict is Outcome.CRASHED and said in result.reason, result.reason
+
+
+def test_a_step_that_waits_for_ever_when_it_is_trained_again_ends_nothing(tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(own_trial.replays, "LEAST_S", 0.3)
+    monkeypatch.setattr(own_trial.replays, "SLOWER", 0.0)
+    ended_once = []
+
+    def train(config, run):
+        model = torch.nn.Linear(1, 1)
+
+        def step(batch):
+            if ended_once:
+                time.sleep(3)
+            return {"loss": math.nan}
+
+        keep = run.snapshot(step, model, torch.optim.SGD(model.parameters(), 0.1))
+        try:
+            for index in range(50):
+                keep(index) if index > 20 else run.step(loss=1.0)
+        finally:
+            ended_once.append(True)
+
+    one = trial(tmp_path, train, forensics=REPLAYED, own_turns=Turns("lr", {}))
+    assert ended(one).verdict is Outcome.DIVERGED_NONFINITE
+    assert one.explain().verdict is Outcome.DIVERGED_NONFINITE and one.is_stuck

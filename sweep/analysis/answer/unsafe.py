@@ -125,8 +125,8 @@ def _tails(part: pd.DataFrame, dim: Dimension, where: str) -> list[Caution]:
             edge = tail[dim.path].astype(float)
             bound = number(float(edge.min() if side == "upper" else edge.max()))
             word = "or more" if side == "upper" else "or less"
-            text = f"{dim.name} {bound} {word}{where}: {_all_of(tail)}"
-            found.append(Caution("tail", _sentence(text), len(tail), len(tail)))
+            text = f"{_first(dim)} {bound} {word}{where}: {_all_of(tail)}"
+            found.append(Caution("tail", text + ".", len(tail), len(tail)))
     return found
 
 
@@ -135,8 +135,8 @@ def _bad_levels(trials: pd.DataFrame, dim: Dimension) -> list[Caution]:
     for level in levels_of(dim, trials):
         part = at_level(trials, dim.path, level)
         if len(part) >= MIN_TAIL and not part["stable"].any() and trials["stable"].any():
-            text = f"{dim.name} {value_text(level)}: {_all_of(part)}"
-            found.append(Caution("level", _sentence(text), len(part), len(part)))
+            text = f"{_first(dim)} {value_text(level)}: {_all_of(part)}"
+            found.append(Caution("level", text + ".", len(part), len(part)))
     return found
 
 
@@ -182,17 +182,17 @@ def _differences(trials: pd.DataFrame, dims: Sequence[Dimension], panel: Dimensi
         smallest = min(smallest, p)
         if p < SIGNIFICANT:
             text = (
-                f"{panel.name} {value_text(a)} was stable in {ka} of {plural(na, 'setting')}, "
+                f"{_first(panel)} {value_text(a)} was stable in {ka} of {plural(na, 'setting')}, "
                 f"{value_text(b)} in {kb} of {nb}: a difference beyond chance ({_test(p, len(pairs))})"
             )
-            found.append(Caution("difference", _sentence(text), (na - ka) + (nb - kb), na + nb))
+            found.append(Caution("difference", text + ".", (na - ka) + (nb - kb), na + nb))
     if pairs and not found:
         num_stable, num_all = sum(k for k, _ in tables.values()), sum(n for _, n in tables.values())
         text = (
-            f"the levels of {panel.name} do not differ beyond chance in how many settings were stable "
+            f"The levels of {panel.name} do not differ beyond chance in how many settings were stable "
             f"({_test(smallest, len(pairs))}). That does not show that they are equal"
         )
-        found.append(Caution("difference", _sentence(text), num_all - num_stable, num_all))
+        found.append(Caution("difference", text + ".", num_all - num_stable, num_all))
     return found
 
 
@@ -201,8 +201,9 @@ def _test(p: float, num_pairs: int) -> str:
     return f"Fisher's exact test, p = {number(p, 2)}{over}"
 
 
-def _sentence(text: str) -> str:
-    return text[0].upper() + text[1:] + "."
+def _first(dim: Dimension) -> str:
+    """The name of a setting at the beginning of a sentence; one that a program of the user's has stays as it is."""
+    return dim.name if dim.name == dim.path else dim.name[0].upper() + dim.name[1:]
 
 
 def common_failure(trials: pd.DataFrame) -> Outcome | None:

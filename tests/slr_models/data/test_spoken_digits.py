@@ -5,8 +5,9 @@ import importlib.metadata
 import numpy as np
 import pytest
 
+from slr_models import memory
 from slr_models.data import SpokenDigitsConfig, spoken_digits
-from slr_models.errors import DataError
+from slr_models.errors import DataError, UserError
 
 
 def made_up(num: int = 10) -> list[list[np.ndarray]]:
@@ -61,3 +62,9 @@ def test_a_package_that_is_missing_or_another_one_is_told_in_a_line(monkeypatch,
             SpokenDigitsConfig().build()
     with pytest.raises(ValueError, match="do not fit together"):
         spoken_digits._apart(np.zeros((4, 13), np.float32), np.zeros(2, np.int64), np.array([1, 2]))
+
+
+def test_more_than_fits_into_memory_is_refused_before_it_is_made(recordings, monkeypatch) -> None:
+    monkeypatch.setattr(memory, "memory_bytes", lambda: 8 * memory.GB)
+    with pytest.raises(UserError, match=r"1000100 strings of digits take about .* GB of memory.*lower num_train"):
+        SpokenDigitsConfig(num_train=1_000_000, max_digits=9).build()

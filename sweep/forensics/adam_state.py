@@ -4,7 +4,7 @@ import math
 
 import torch
 
-from sweep.training.optim import Adam, AdamW, OptimizerConfig
+from sweep.training.optim import Adam, AdamW, OptimizerConfig, StableAdamW
 from sweep.training.snapshots import Snapshot
 
 TOLERANCE = 1.1
@@ -15,12 +15,12 @@ LARGEST_IMPOSSIBLE_RATE = 0.01
 
 
 def impossible_rate(config: OptimizerConfig, snapshot: Snapshot) -> float:
-    """Largest share, over the parameters, of Adam moments that no sequence of gradients gives; 0 for SGD.
+    """Largest share, over the parameters, of Adam moments that no sequence of gradients gives; 0 for others.
 
     With m = (1 - b1) sum b1^k g_k and v = (1 - b2) sum b2^k g_k^2, Cauchy-Schwarz bounds |m| / sqrt(v) by
     (1 - b1) / sqrt((1 - b2) (1 - b1^2 / b2)), which is 7.27 at the usual betas, whatever the gradients were.
     """
-    if not isinstance(config, Adam | AdamW) or config.beta1**2 >= config.beta2:
+    if not isinstance(config, Adam | AdamW | StableAdamW) or config.beta1**2 >= config.beta2:
         return 0.0
     bound = (1 - config.beta1) / math.sqrt((1 - config.beta2) * (1 - config.beta1**2 / config.beta2))
     rates = [0.0]

@@ -208,10 +208,11 @@ class HealthProbe:
         if self._before:
             after = [p.detach() for p in self._before]
             self._note_all(HealthMetric.UPDATE_RATIO, self._before, update_ratios(list(self._before.values()), after))
-        # AdamW is one as well.
+        # AdamW is one as well; Muon's matrices have no mean square.
         if isinstance(optimizer, torch.optim.Adam):
             for group in optimizer.param_groups:
-                self._note_adam([p for p in group["params"] if p in self._before], group)
+                known = [p for p in group["params"] if p in self._before and "exp_avg_sq" in optimizer.state[p]]
+                self._note_adam(known, group)
 
     def _note_adam(self, parameters: Sequence[nn.Parameter], group: dict[str, Any]) -> None:
         if not parameters:

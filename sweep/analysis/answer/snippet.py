@@ -25,7 +25,12 @@ def snippet(training: Mapping[str, Any], model: Mapping[str, Any]) -> str:
         KeyError: a kind or a field is unknown here.
     """
     lr, plateau = _schedule(training["schedule"], training["optimizer"]["lr"])
-    helpers = [lr, _clip_helper(training["clip"]), _policy_helper(training["bad_batch"])]
+    helpers = [
+        lr,
+        _optimizer_helper(training["optimizer"]["kind"]),
+        _clip_helper(training["clip"]),
+        _policy_helper(training["bad_batch"]),
+    ]
     needed = _imports("\n".join(line for part in helpers for line in part), training["bad_batch"]["kind"])
     parts = [_model_comment(model) + needed, *helpers, _train(training, plateau)]
     return "\n\n\n".join("\n".join(part) for part in parts if part) + "\n"
@@ -182,6 +187,59 @@ def _clip_helper(clip: Mapping[str, Any]) -> Lines:
     raise KeyError(f"no snippet is known for clipping by {clip['kind']!r}")
 
 
+def _optimizer_helper(kind: str) -> Lines:
+    """A class that torch does not have, if the optimizer is of such a kind."""
+    match kind:
+        case "stable_adamw":
+            return [
+                "class StableAdamW(torch.optim.AdamW):",
+                '    """A rate for each tensor, lr / max(1, RMS_t) (arXiv 2304.13013); a group for each tensor."""',
+                "",
+                "    @torch.no_grad()",
+                "    def step(self, closure=None):",
+                '        rates = [group["lr"] for group in self.param_groups]',
+                "        for group in self.param_groups:",
+                '            (p,), beta = group["params"], group["betas"][1]',
+                "            if p.grad is None:",
+                "                continue",
+                "            state = self.state[p]",
+                '            count = float(state["step"]) + 1 if state else 1',
+                '            before = state["exp_avg_sq"] if state else torch.zeros_like(p)',
+                "            square = (beta * before + (1 - beta) * p.grad**2) / (1 - beta**count)",
+                '            ratio = p.grad / square.sqrt().clamp(min=group["eps"])',
+                '            group["lr"] /= max(1.0, ratio.square().mean().sqrt().item())',
+                "        super().step(closure)",
+                "        for group, rate in zip(self.param_groups, rates):",
+                '            group["lr"] = rate',
+            ]
+        case "muon":
+            return [
+                "class MuonAdamW(torch.optim.AdamW):",
+                '    """Muon for weights of two and more dimensions, as matrices; AdamW for the others."""',
+                "",
+                "    def __init__(self, parameters, *, momentum, nesterov, lr, weight_decay, **adam):",
+                "        super().__init__(parameters, lr=lr, weight_decay=weight_decay, **adam)",
+                "        self.matrices = [p for p in parameters if p.ndim >= 2]",
+                "        self.flat = [torch.nn.Parameter(p.data.view(len(p), -1)) for p in self.matrices]",
+                "        self.muon = torch.optim.Muon(",
+                "            self.flat, lr=lr, weight_decay=weight_decay, momentum=momentum, nesterov=nesterov,",
+                '            adjust_lr_fn="match_rms_adamw",',
+                "        )",
+                "",
+                "    def step(self, closure=None):",
+                "        gradients = [p.grad for p in self.matrices]",
+                "        for p, flat in zip(self.matrices, self.flat):",
+                "            flat.grad = None if p.grad is None else p.grad.flatten(1)",
+                "            p.grad = None",
+                '        self.muon.param_groups[0]["lr"] = self.param_groups[0]["lr"]',
+                "        self.muon.step()",
+                "        super().step(closure)",
+                "        for p, gradient in zip(self.matrices, gradients):",
+                "            p.grad = gradient",
+            ]
+    return []
+
+
 def _policy_helper(policy: Mapping[str, Any]) -> Lines:
     match policy["kind"]:
         case "never_skip" | "skip_nonfinite" | "skip_above":
@@ -237,8 +295,9 @@ def _train(training: Mapping[str, Any], plateau: bool) -> Lines:
         "    model.train()",
         *(["    num_applied = 0"] if counted else []),
         "    for step in range(max_steps):",
+        f"        lr = lr_at({at}, max_steps){' * plateau.factor' if plateau else ''}",
         "        for group in optimizer.param_groups:",
-        f'            group["lr"] = lr_at({at}, max_steps){" * plateau.factor" if plateau else ""}',
+        '            group["lr"] = lr',
         "        optimizer.zero_grad(set_to_none=True)",
         *_indented(_backward(training["precision"]["kind"], count), 2),
         *_indented(_update(training), 2),
@@ -282,6 +341,21 @@ def _optimizer(optimizer: Mapping[str, Any]) -> Lines:
     if kind in _ADAM:
         betas = f"betas=({optimizer['beta1']!r}, {optimizer['beta2']!r}), eps={optimizer['eps']!r}"
         return [f"optimizer = torch.optim.{_ADAM[kind]}(parameters, lr={lr!r}, {betas}, weight_decay={decay!r})"]
+    if kind == "stable_adamw":
+        betas = f"betas=({optimizer['beta1']!r}, {optimizer['beta2']!r}), eps={optimizer['eps']!r}"
+        return [
+            "optimizer = StableAdamW(",
+            f'    [{{"params": [p]}} for p in parameters], lr={lr!r}, {betas}, weight_decay={decay!r}',
+            ")",
+        ]
+    if kind == "muon":
+        betas = f"betas=({optimizer['beta1']!r}, {optimizer['beta2']!r}), eps={optimizer['eps']!r}"
+        return [
+            "optimizer = MuonAdamW(",
+            f"    parameters, momentum={optimizer['momentum']!r}, nesterov={optimizer['nesterov']!r},",
+            f"    lr={lr!r}, {betas}, weight_decay={decay!r},",
+            ")",
+        ]
     if kind == "sgd":
         momentum = f"momentum={optimizer['momentum']!r}, nesterov={optimizer['nesterov']!r}"
         return [f"optimizer = torch.optim.SGD(parameters, lr={lr!r}, {momentum}, weight_decay={decay!r})"]

@@ -5,7 +5,7 @@ Here are their settings, read without torch; `clippers.py` and `policies.py` do 
 
 from sweep.training.optim.bad_batch import BadBatchConfig, NeverSkip, RobustZ, SkipAbove, SkipNonfinite
 from sweep.training.optim.clipping import AdaGc, Adaptive, Agc, ByNorm, ByValue, ClipConfig, Off
-from sweep.training.optim.optimizer import Adam, AdamW, OptimizerConfig, Sgd
+from sweep.training.optim.optimizer import Adam, AdamW, Muon, OptimizerConfig, Sgd, StableAdamW
 from sweep.training.optim.schedule import (
     Constant,
     Cosine,
@@ -29,6 +29,7 @@ __all__ = [
     "ClipConfig",
     "Constant",
     "Cosine",
+    "Muon",
     "NeverSkip",
     "Off",
     "OneCycle",
@@ -41,5 +42,6 @@ __all__ = [
     "SkipAbove",
     "SkipNamer",
     "SkipNonfinite",
+    "StableAdamW",
     "WarmupStableDecay",
 ]

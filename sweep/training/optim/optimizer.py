@@ -45,6 +45,83 @@ class AdamW(Spec):
         )
 
 
+class StableAdamW(Spec):
+    """AdamW whose rate falls for a tensor while its gradients are larger than it remembers (StableAdamW).
+
+    By Wortsman et al. 2023 (arXiv 2304.13013): lr / max(1, RMS_t), for each tensor on its own. Clipping of gradients is
+    not needed beside it.
+    """
+
+    kind: Literal["stable_adamw"] = "stable_adamw"
+    lr: float = Field(default=1e-3, gt=0)
+    """Base learning rate; a weight moves by at most about this much a step."""
+    beta1: float = Field(default=0.9, ge=0, lt=1)
+    """Memory of the mean gradient."""
+    beta2: float = Field(default=0.99, ge=0, lt=1)
+    """Memory of the mean squared gradient."""
+    eps: float = Field(default=1e-8, gt=0)
+    """Added to the root of the mean squared gradient."""
+    weight_decay: float = Field(default=0.01, ge=0)
+    """Share of each weight taken away a step, times the learning rate."""
+
+    def build(self, parameters: "Iterable[Parameter]") -> "torch.optim.Optimizer":
+        """One group of all parameters."""
+        from sweep.training.optim.fused import StableFusedAdam
+
+        return StableFusedAdam(
+            parameters,
+            lr=self.lr,
+            betas=(self.beta1, self.beta2),
+            eps=self.eps,
+            weight_decay=self.weight_decay,
+            decoupled_weight_decay=True,
+            fused=True,
+        )
+
+
+class Muon(Spec):
+    """Muon (Jordan 2024), torch's: momentum made orthogonal, for weights of two and more dimensions; AdamW for others.
+
+    Its updates are scaled to the size of AdamW's, so one learning rate holds for both. A kernel of a convolution counts
+    as a matrix of a row for each output. Needs torch 2.9; on a GPU each step waits for the device.
+    """
+
+    kind: Literal["muon"] = "muon"
+    lr: float = Field(default=1e-3, gt=0)
+    """Base learning rate; a weight moves by about this much a step."""
+    momentum: float = Field(default=0.95, ge=0, lt=1)
+    """Memory of Muon's mean gradient."""
+    nesterov: bool = True
+    """Looks one step ahead along the momentum."""
+    beta1: float = Field(default=0.9, ge=0, lt=1)
+    """Memory of AdamW's mean gradient."""
+    beta2: float = Field(default=0.999, ge=0, lt=1)
+    """Memory of AdamW's mean squared gradient."""
+    eps: float = Field(default=1e-8, gt=0)
+    """Added to the root of AdamW's mean squared gradient."""
+    weight_decay: float = Field(default=0.01, ge=0)
+    """Share of each weight taken away a step, times the learning rate."""
+
+    def build(self, parameters: "Iterable[Parameter]") -> "torch.optim.Optimizer":
+        """A group of matrices and one of the others.
+
+        Raises:
+            SettingError: this torch has no Muon.
+        """
+        from sweep.training.optim.fused import MuonWithAdam
+
+        return MuonWithAdam(
+            parameters,
+            momentum=self.momentum,
+            nesterov=self.nesterov,
+            lr=self.lr,
+            betas=(self.beta1, self.beta2),
+            eps=self.eps,
+            weight_decay=self.weight_decay,
+            decoupled_weight_decay=True,
+        )
+
+
 class Adam(Spec):
     """Adam (Kingma & Ba 2015). Its weight decay is part of the gradient, so the adaptive step rescales it."""
 
@@ -114,4 +191,4 @@ class Sgd(Spec):
         return optimizer
 
 
-OptimizerConfig = Annotated[AdamW | Adam | Sgd, Field(discriminator="kind")]
+OptimizerConfig = Annotated[AdamW | Adam | Sgd | StableAdamW | Muon, Field(discriminator="kind")]

@@ -44,6 +44,8 @@ OPTIMIZERS: list[dict[str, Any]] = [
     {"kind": "adamw", "lr": 0.01, "weight_decay": 0.1},
     {"kind": "adam", "lr": 0.01, "beta1": 0.8},
     {"kind": "sgd", "lr": 0.05, "nesterov": True, "weight_decay": 0.01},
+    {"kind": "stable_adamw", "lr": 0.01, "weight_decay": 0.1},
+    {"kind": "muon", "lr": 0.01, "momentum": 0.8},
 ]
 PRECISIONS = ["fp32", "tf32", "bf16", "fp16", "fp16_unscaled"]
 

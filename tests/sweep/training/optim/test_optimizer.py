@@ -5,30 +5,38 @@ import torch
 from pydantic import TypeAdapter, ValidationError
 from torch import Tensor, nn
 
-from sweep.training.optim import Adam, AdamW, OptimizerConfig, Sgd
+from sweep.training.optim import Adam, AdamW, Muon, OptimizerConfig, Sgd, StableAdamW
 
-CONFIGS: list[OptimizerConfig] = [AdamW(lr=0.1, weight_decay=0.1), Adam(lr=0.1), Sgd(lr=0.1, momentum=0.5)]
+CONFIGS: list[OptimizerConfig] = [
+    AdamW(lr=0.1, weight_decay=0.1),
+    Adam(lr=0.1),
+    Sgd(lr=0.1, momentum=0.5),
+    StableAdamW(lr=0.1, weight_decay=0.1),
+    Muon(lr=0.1, weight_decay=0.1),
+]
 
 
 def _run(config: OptimizerConfig, num_steps: int = 3) -> Tensor:
-    weight = nn.Parameter(torch.tensor([1.0, -2.0, 3.0]))
-    optimizer = config.build([weight])
+    """A vector of three and a matrix of six, after some steps."""
+    weight, matrix = nn.Parameter(torch.tensor([1.0, -2.0, 3.0])), nn.Parameter(torch.linspace(-1, 1, 6).view(2, 3))
+    optimizer = config.build([weight, matrix])
     for step in range(num_steps):
         weight.grad = torch.tensor([0.5, 1.0, -0.25]) * (step + 1)
+        matrix.grad = torch.sin(torch.arange(6.0) * (step + 1)).view(2, 3) * (step + 1)
         optimizer.step()
-    return weight.detach()
+    return torch.cat([weight.detach(), matrix.detach().flatten()])
 
 
 def test_adamw_first_step_moves_each_weight_by_lr() -> None:
     # Bias correction makes the first update lr * sign(gradient), after the decay of lr * weight_decay.
     expected = torch.tensor([1.0, -2.0, 3.0]) * (1 - 0.1 * 0.1) - 0.1 * torch.tensor([1.0, 1.0, -1.0])
-    torch.testing.assert_close(_run(CONFIGS[0], 1), expected, rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(_run(CONFIGS[0], 1)[:3], expected, rtol=1e-5, atol=1e-6)
 
 
 def test_sgd_with_momentum_adds_up() -> None:
     g = torch.tensor([0.5, 1.0, -0.25])
     expected = torch.tensor([1.0, -2.0, 3.0]) - 0.1 * (g + (2 * g + 0.5 * g) + (3 * g + 0.5 * (2.5 * g)))
-    torch.testing.assert_close(_run(CONFIGS[2]), expected)
+    torch.testing.assert_close(_run(CONFIGS[2])[:3], expected)
 
 
 CHANGES = [
@@ -37,6 +45,12 @@ CHANGES = [
         (CONFIGS[0], {"lr": 0.2, "beta1": 0.5, "beta2": 0.9, "eps": 0.1, "weight_decay": 0.5}),
         (CONFIGS[1], {"lr": 0.2, "beta1": 0.5, "beta2": 0.9, "eps": 0.1, "weight_decay": 0.5}),
         (CONFIGS[2], {"lr": 0.2, "momentum": 0.9, "nesterov": True, "weight_decay": 0.5}),
+        (CONFIGS[3], {"lr": 0.2, "beta1": 0.5, "beta2": 0.9, "eps": 0.1, "weight_decay": 0.5}),
+        (
+            CONFIGS[4],
+            {"lr": 0.2, "momentum": 0.5, "nesterov": False, "weight_decay": 0.5}
+            | {"beta1": 0.5, "beta2": 0.9, "eps": 0.1},
+        ),
     ]
     for name, value in changes.items()
 ]

@@ -437,7 +437,7 @@ def test_a_log_file_is_read_and_values_stay_words(tmp_path) -> None:
 
 
 TWO_PROCESSES = """
-import os, socket
+import gc, os, socket
 import torch, torch.distributed as dist, torch.multiprocessing as mp
 import sweep
 
@@ -445,6 +445,14 @@ import sweep
 def worker(rank, port, lr, run=None):
     os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
     dist.init_process_group("gloo", rank=rank, world_size=2)
+    num_steps = trained(lr, run)
+    # What is left of the model would hold the group: torch may then wait for ever for a thread that waits for Python.
+    gc.collect()
+    dist.destroy_process_group()
+    return num_steps
+
+
+def trained(lr, run):
     torch.manual_seed(0)
     model = torch.nn.parallel.DistributedDataParallel(torch.nn.Linear(4, 1))
     optimizer = torch.optim.SGD(model.parameters(), lr=lr)
@@ -466,7 +474,6 @@ def worker(rank, port, lr, run=None):
         dist.broadcast(stop, 0)
         if stop:
             break
-    dist.destroy_process_group()
     return num_steps
 
 

@@ -28,6 +28,7 @@ from sweep.boundary.prior import NONE, Prior
 from sweep.search import CmaEsSearch, GridSearch, Nsga2Search, SearchConfig, StabilitySearch
 from sweep.search.distributions import distribution
 from sweep.search.journal import DerivedJournal
+from sweep.search.parameters import CONSTRAINTS
 from sweep.space import (
     Choice,
     Dimension,
@@ -48,8 +49,6 @@ from sweep.wording import short_keys
 if TYPE_CHECKING:
     from sweep.search.stability import StabilitySampler
 
-_CONSTRAINTS = "constraints"
-"""System attribute that holds a trial's constraints as optuna-dashboard reads them, and Optuna does."""
 UNKNOWN_COST = 1e9
 """Stands for the cost of a setting that crashed before it could be measured. It is infeasible anyway."""
 
@@ -207,7 +206,7 @@ class OptunaBridge:
             trial.set_user_attr(key, value)
         if not result.is_open:
             # Not by `set_constraint`, whose form optuna-dashboard 0.21 does not read.
-            trial.storage.set_trial_system_attr(trial._trial_id, _CONSTRAINTS, [result.margin])
+            trial.storage.set_trial_system_attr(trial._trial_id, CONSTRAINTS, [result.margin])
         if result.is_pruned:
             self._prune(trial, result)
             return
@@ -224,7 +223,7 @@ class OptunaBridge:
         """The trial that asking for these settings and telling this result would have made."""
         keys = [key for key in self._order if key in settings]
         state, values = TrialState.COMPLETE, self._values(result)
-        constraints = {} if result.is_open else {_CONSTRAINTS: [result.margin]}
+        constraints = {} if result.is_open else {CONSTRAINTS: [result.margin]}
         if result.is_pruned:
             # As Optuna does, which takes the last value on the way for its value.
             last = [value for _, value in sorted(result.evaluations.items())][-1:]

@@ -10,6 +10,7 @@ from typing import Any
 import pandas as pd
 
 from slr_models.errors import ResultsError, SettingError
+from sweep.records import UNMEASURED_MARGIN
 from sweep.space import flat
 from sweep.store.files import read_bytes
 from sweep.store.prior import MARGIN, STABLE
@@ -17,6 +18,10 @@ from sweep.wording import first_line
 
 FAILED = "failed"
 """A column: whether a trial ended by an error."""
+_FLAGS = {
+    **dict.fromkeys(("true", "yes", "1", "1.0"), True),
+    **dict.fromkeys(("false", "no", "0", "0.0"), False),
+}
 _MAX_MIB = 64
 _REMEDY = "leave it out"
 
@@ -61,17 +66,18 @@ def read_foreign(source: str, study: str | None = None) -> pd.DataFrame:
 
 
 def told_stable(table: pd.DataFrame, rule: StableRule, source: str) -> pd.DataFrame:
-    """The table with a column `margin` or `stable`, and without `failed`.
+    """The table with a column `margin` or `stable`, and without `failed`; without rows of which nobody tells.
 
     Raises:
-        SettingError: the rule names no column, or neither it nor the table tells what was stable.
+        SettingError: the rule names no column, neither it nor the table tells what was stable, or a row tells it
+            wrongly.
     """
-    failed = table[FAILED].astype(bool) if FAILED in table else pd.Series(False, index=table.index)
+    failed = table[FAILED].map(_is_true) if FAILED in table else pd.Series(False, index=table.index)
     kept = table.drop(columns=FAILED, errors="ignore")
     bound = rule.below if rule.below is not None else rule.above
     if bound is None:
         if MARGIN in kept or STABLE in kept:
-            return kept
+            return _as_told(kept, failed, source)
         raise SettingError(
             f"{source} does not say which trials were stable: give --metric and --stable-below (or --stable-above); it "
             f"has {', '.join(map(str, kept.columns))}"
@@ -83,6 +89,46 @@ def told_stable(table: pd.DataFrame, rule: StableRule, source: str) -> pd.DataFr
     beyond = values < bound if rule.below is not None else values > bound
     finite = values.map(lambda value: math.isfinite(value))
     return kept.drop(columns=[MARGIN], errors="ignore").assign(**{STABLE: beyond & finite & ~failed})
+
+
+def _as_told(table: pd.DataFrame, failed: "pd.Series[bool]", source: str) -> pd.DataFrame:
+    """The table by its own columns: a margin, else whether it was stable; what failed was not."""
+    name = MARGIN if MARGIN in table else STABLE
+    found: list[float | bool | None] = []
+    for number, (row, has_failed) in enumerate(zip(table.to_dict("records"), failed, strict=True), start=1):
+        told, stable = row[name], row.get(STABLE)
+        try:
+            if name == STABLE or _is_empty(told):
+                is_stable = None if _is_empty(stable) else _flag(stable)
+                is_stable = False if has_failed else is_stable
+                margin = None if is_stable is None else -UNMEASURED_MARGIN if is_stable else UNMEASURED_MARGIN
+                found.append(is_stable if name == STABLE else margin)
+            else:
+                found.append(max(float(told), UNMEASURED_MARGIN) if has_failed else float(told))
+        except ValueError as error:
+            kind = f"{STABLE} is {stable!r}: give true or false"
+            if name == MARGIN and not _is_empty(told):
+                kind = f"{MARGIN} is {told!r}: give a number"
+            raise SettingError(f"{source}: of trial {number}, {kind}") from error
+    known = [value is not None for value in found]
+    return table.assign(**{name: found})[known].astype({name: bool if name == STABLE else float})
+
+
+def _is_empty(value: object) -> bool:
+    return value is None or value != value or str(value).strip() == ""
+
+
+def _is_true(value: object) -> bool:
+    """Whether a cell of the column `failed` says so; an empty one does not."""
+    return not _is_empty(value) and str(value).strip().lower() not in ("false", "0", "0.0", "no")
+
+
+def _flag(value: object) -> bool:
+    """Raises ValueError for what is neither true nor false."""
+    told = _FLAGS.get(str(value).strip().lower())
+    if told is None:
+        raise ValueError(f"{value!r} is neither true nor false")
+    return told
 
 
 def _of_optuna(source: str, study: str | None) -> Iterator[dict[str, Any]]:
@@ -116,6 +162,9 @@ def _of_optuna(source: str, study: str | None) -> Iterator[dict[str, Any]]:
             # What a pruner ended, nobody can tell of.
             continue
         attributes = {k: v for k, v in trial.user_attrs.items() if k in (MARGIN, STABLE)}
+        told = attributes.get(MARGIN)
+        if isinstance(told, float) and not math.isfinite(told):
+            attributes[MARGIN] = UNMEASURED_MARGIN
         value = trial.values[0] if trial.values else math.nan
         yield {**trial.params, "value": value, **attributes, FAILED: trial.state is TrialState.FAIL}
 

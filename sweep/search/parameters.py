@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
-from pydantic import TypeAdapter
+from pydantic import TypeAdapter, ValidationError
 
 from sweep.boundary.encoding import Encoding
 from sweep.search.distributions import distribution
@@ -21,6 +21,9 @@ from sweep.space import Choice, Dimension, Grid, Integer, LogUniform, Scalar, Se
 
 FEW_STEPS = 32
 """A range of at most so many steps is a list of values, each of which can be tried."""
+
+CONSTRAINTS = "constraints"
+"""System attribute that holds a trial's constraints as optuna-dashboard reads them, and Optuna does."""
 
 _DIMENSION = TypeAdapter[Dimension](Dimension)
 
@@ -36,7 +39,7 @@ class Parameters:
         Raises:
             ValueError: one is of a kind that is not known.
         """
-        self.space: Space = {name: _dimension(one) for name, one in given.items()}
+        self.space: Space = {name: _dimension(name, one) for name, one in given.items()}
         """Name -> dimension."""
         self.distributions: dict[str, BaseDistribution] = {
             name: one if isinstance(one, BaseDistribution) else distribution(self.space[name])
@@ -93,7 +96,7 @@ def _label(place: int) -> str:
     return f"#{place}"
 
 
-def _dimension(given: Given) -> Dimension:
+def _dimension(name: str, given: Given) -> Dimension:
     match given:
         case FloatDistribution(low=low, high=high, log=log, step=step):
             if low == high or (step and round((high - low) / step) < FEW_STEPS):
@@ -112,4 +115,10 @@ def _dimension(given: Given) -> Dimension:
         case Choice() | Grid() | Uniform() | LogUniform() | Integer():
             return given
         case _:
-            return _DIMENSION.validate_python(given)
+            try:
+                return _DIMENSION.validate_python(given)
+            except ValidationError as error:
+                raise ValueError(
+                    f"space[{name!r}] is {given!r}, which is neither a distribution of Optuna nor a dimension such as "
+                    f'{{"loguniform": [1e-5, 1]}}'
+                ) from error

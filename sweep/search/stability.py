@@ -17,6 +17,7 @@ It works in plain Optuna. Each trial says how far it was from instability:
     print(sampler.p_stable([{"lr": 1e-3}, {"lr": 1e-1}], study=study))
 """
 
+import contextlib
 import math
 from collections.abc import Container, Mapping, Sequence
 from typing import Any, get_args
@@ -37,7 +38,7 @@ from sweep.boundary.model import MIN_ROWS, MarginModel
 from sweep.boundary.prior import NONE, Prior
 from sweep.boundary.result import MIN_STABLE, ResultModel
 from sweep.records import SearchMode
-from sweep.search.parameters import Given, Parameters
+from sweep.search.parameters import CONSTRAINTS, Given, Parameters
 from sweep.space import Settings, is_active
 
 SAFE_ENOUGH = 0.85
@@ -63,8 +64,8 @@ class StabilitySampler(BaseSampler):
     """Start-up on Sobol points, then the boundary, then (in part) the best result inside the stable region.
 
     A trial counts once it is finished and has the user attribute `margin` (a number in [-1, 1], negative = stable),
-    `margins` (a list of them, one a seed), or only `stable` (a bool). Where `stable` and the sign of the margin
-    disagree, `stable` holds. Trials that are still running are taken to come out as the model expects.
+    `margins` (a list of them, one a seed), or only `stable` (a bool). Where `stable` and the sign of the (largest)
+    margin disagree, `stable` holds. Trials that are still running are taken to come out as the model expects.
 
     Every proposal follows from the seed, the trial's number and the trials so far alone, so that a sampler that is
     built anew goes on where another one left off.
@@ -109,20 +110,20 @@ class StabilitySampler(BaseSampler):
         """
         if mode not in get_args(SearchMode):
             raise ValueError(f"mode must be one of {', '.join(get_args(SearchMode))}, got {mode!r}")
-        if num_startup < 1:
-            raise ValueError(f"num_startup must be at least 1, got {num_startup}")
-        if not 0 <= stop_accuracy <= 1:
-            raise ValueError(f"stop_accuracy must lie in [0, 1], got {stop_accuracy}")
-        if stop_width is not None and not stop_width >= 0:
-            raise ValueError(f"stop_width must be at least 0, got {stop_width}")
-        if seed is not None and seed < 0:
-            raise ValueError(f"seed must be at least 0, got {seed}")
-        if space is not None and along is not None:
-            if along not in space:
-                raise ValueError(f"along = {along!r} is no parameter of the space: it has {', '.join(space)}")
-            if Parameters({along: space[along]}).encoding.axis(along) is None:
-                raise ValueError(f"along = {along!r} has no order: edges lie along a number")
+        if not isinstance(failed_is_unstable, bool):
+            raise ValueError(f"failed_is_unstable must be True or False, got {failed_is_unstable!r}")
+        _check_whole("num_startup", num_startup, 1)
+        if not _is_number(stop_accuracy) or not 0 <= stop_accuracy <= 1:
+            raise ValueError(f"stop_accuracy must lie in [0, 1], got {stop_accuracy!r}")
+        if stop_width is not None and not (_is_number(stop_width) and stop_width >= 0):
+            raise ValueError(f"stop_width must be at least 0, got {stop_width!r}")
+        if seed is not None:
+            _check_whole("seed", seed, 0)
+        if space is not None and not space:
+            raise ValueError("space is empty: give what may vary, or leave it out")
         self._parameters_given = None if space is None else Parameters(space)
+        if self._parameters_given is not None and along is not None:
+            _check_along(along, self._parameters_given)
         self._seed = int(np.random.SeedSequence().generate_state(1)[0]) if seed is None else seed
         self._mode: SearchMode = mode
         self._prior = prior
@@ -224,7 +225,18 @@ class StabilitySampler(BaseSampler):
         later = [setting for number, setting, _ in ended if number >= self._num_startup]
         return what_is_open(model, along, stable, later, self._stop_accuracy, self._stop_width) is None
 
+    def after_trial(
+        self, study: optuna.Study, trial: FrozenTrial, state: TrialState, values: Sequence[float] | None
+    ) -> None:
+        """Marks a trial that was not stable as one that violates a constraint, as optuna-dashboard shows it."""
+        with contextlib.suppress(ValueError):
+            # Where it tells of the wrong kind, the next suggestion says so.
+            if CONSTRAINTS not in trial.system_attrs and (margins := _told_margins(trial)):
+                study._storage.set_trial_system_attr(trial._trial_id, CONSTRAINTS, [max(margins)])
+
     def _edge_path(self, parameters: Parameters) -> str | None:
+        if self._along is not None and parameters.space:
+            _check_along(self._along, parameters)
         return self._along or edge_path(parameters.encoding)
 
     def _ended(self, study: optuna.Study, parameters: Parameters) -> list[tuple[int, Settings, float]]:
@@ -377,6 +389,22 @@ def _most_telling(model: MarginModel, features: Floats, points: Floats) -> int:
     return int(leading[np.argmax(model.lessons(features[leading], points))])
 
 
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float | np.number) and not isinstance(value, bool)
+
+
+def _check_whole(name: str, value: object, least: int) -> None:
+    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < least:
+        raise ValueError(f"{name} must be a whole number and at least {least}, got {value!r}")
+
+
+def _check_along(along: str, parameters: Parameters) -> None:
+    if along not in parameters.space:
+        raise ValueError(f"along = {along!r} is no parameter of the space: it has {', '.join(parameters.space)}")
+    if parameters.encoding.axis(along) is None:
+        raise ValueError(f"along = {along!r} has no order: edges lie along a number")
+
+
 def _check_one_objective(study: optuna.Study) -> None:
     if len(study.directions) > 1:
         raise ValueError("StabilitySampler needs a study with one objective, got several directions")
@@ -467,7 +495,7 @@ def _are_near(features: Floats, others: Floats) -> npt.NDArray[np.bool_]:
 
 
 def _told_margins(trial: FrozenTrial) -> list[float]:
-    """The margins that a trial tells by itself, one a seed; a margin that is NaN is that of an unstable training.
+    """The margins that a trial tells by itself, one a seed; one that is not finite is that of an unstable training.
 
     Raises:
         ValueError: an attribute is of the wrong kind.
@@ -480,12 +508,10 @@ def _told_margins(trial: FrozenTrial) -> list[float]:
         given = _numbers(trial, "margins", attributes["margins"])
     elif "margin" in attributes:
         given = _numbers(trial, "margin", [attributes["margin"]])
-        if stable is not None and (given[0] < 0) != stable:
-            given = [-_ONLY_STABLE_KNOWN if stable else _ONLY_STABLE_KNOWN]
-    elif stable is not None:
-        given = [-_ONLY_STABLE_KNOWN if stable else _ONLY_STABLE_KNOWN]
     else:
         given = []
+    if stable is not None and (not given or (max(given) < 0) != stable):
+        given = [-_ONLY_STABLE_KNOWN if stable else _ONLY_STABLE_KNOWN]
     return [min(max(margin, -1.0), 1.0) for margin in given]
 
 
@@ -495,4 +521,5 @@ def _numbers(trial: FrozenTrial, name: str, values: Any) -> list[float]:
         kind = "a list of numbers" if name == "margins" else "a number"
         shown = values[0] if name == "margin" else values
         raise ValueError(f"trial {trial.number}: the user attribute {name!r} is {shown!r}; it must be {kind}")
-    return [_ONLY_STABLE_KNOWN if math.isnan(value) else float(value) for value in values]
+    # Whoever divides by what diverged gets infinities of either sign.
+    return [float(value) if value > -math.inf else _ONLY_STABLE_KNOWN for value in values]

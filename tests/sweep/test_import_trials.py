@@ -1,6 +1,7 @@
 """`import`: trials of other tools as a table that a study begins with."""
 
 import json
+import math
 from pathlib import Path
 
 import optuna
@@ -8,6 +9,7 @@ import pandas as pd
 import pytest
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
+from optuna.trial import TrialState
 
 from sweep.__main__ import main
 
@@ -56,6 +58,33 @@ def test_what_a_study_says_of_itself_needs_no_rule(tmp_path: Path) -> None:
     assert pd.read_csv(tmp_path / "old.csv")["margin"].tolist() == [-0.4, 0.7]
 
 
+def test_what_failed_was_not_stable_and_what_tells_nothing_is_left_out(tmp_path: Path) -> None:
+    study = optuna.create_study(storage=f"sqlite:///{tmp_path / 'x.db'}")
+    space = {"lr": optuna.distributions.FloatDistribution(1e-5, 1.0, log=True)}
+    for told, state in (
+        ({"stable": True}, TrialState.COMPLETE),
+        ({}, TrialState.FAIL),
+        ({}, TrialState.COMPLETE),
+        ({"margin": math.inf}, TrialState.COMPLETE),
+        ({"margin": -0.4}, TrialState.FAIL),
+    ):
+        trial = study.ask(space)
+        for name, value in told.items():
+            trial.set_user_attr(name, value)
+        study.tell(trial, 1.0 if state is TrialState.COMPLETE else None, state=state)
+    assert main(["import", str(tmp_path / "x.db"), str(tmp_path / "old.csv")]) == 0
+    assert pd.read_csv(tmp_path / "old.csv")["margin"].tolist() == [-0.3, 0.3, 0.3, 0.3]
+    path, out = tmp_path / "runs.csv", tmp_path / "old.csv"
+    path.write_text("lr,stable,failed\n0.1,yes,\n0.2,no,false\n0.3,,\n0.4,True,0\n0.5,1,1\n0.6,,yes\n")
+    assert main(["import", str(path), str(out)]) == 0
+    table = pd.read_csv(out)
+    assert table["lr"].tolist() == [0.1, 0.2, 0.4, 0.5, 0.6]
+    assert table["stable"].tolist() == [True, False, True, False, False]
+    path.write_text("lr,loss,failed\n0.1,0.2,\n0.2,0.2,1\n")
+    assert main(["import", str(path), str(out), "--metric", "loss", "--stable-below", "1"]) == 0
+    assert pd.read_csv(out)["stable"].tolist() == [True, False]
+
+
 def test_a_folder_of_ray_tune(tmp_path: Path) -> None:
     for name, lr, loss, died in (("a", 1e-3, 0.5, False), ("b", 1.0, float("nan"), False), ("c", 1e-2, 0.4, True)):
         folder = tmp_path / "exp" / name
@@ -101,6 +130,8 @@ def test_a_csv_of_any_tool_where_more_is_better(tmp_path: Path) -> None:
             "two columns would be called",
         ),
         (["bad.db"], "cannot be read as an Optuna storage"),
+        (["perhaps.csv"], "perhaps.csv: of trial 2, stable is 'perhaps': give true or false"),
+        (["words.csv"], "words.csv: of trial 1, margin is 'large': give a number"),
     ],
 )
 def test_mistakes(
@@ -113,6 +144,8 @@ def test_mistakes(
     monkeypatch.chdir(tmp_path)
     Path("runs.csv").write_text("lr,loss\n0.1,0.2\n")
     Path("empty.csv").write_text("")
+    Path("perhaps.csv").write_text("lr,stable\n0.1,yes\n0.2,perhaps\n")
+    Path("words.csv").write_text("lr,margin\n0.1,large\n")
     Path("bad.db").write_text("no database, however long one reads it " * 100)
     assert main(["import", arguments[0], "out.csv", *arguments[1:]]) == 2
     told = capsys.readouterr()

@@ -310,7 +310,7 @@ def test_what_a_trial_tells_wrongly_is_an_error_that_names_it(attributes, messag
         sampler.p_stable([{"kind": "fp32", "lr": 1e-3, "depth": 3}], study=study)
 
 
-@pytest.mark.parametrize("margin", [math.nan, math.inf])
+@pytest.mark.parametrize("margin", [math.nan, math.inf, -math.inf])
 def test_a_margin_that_is_not_finite_is_that_of_a_training_that_diverged(margin) -> None:
     sampler = StabilitySampler({"lr": SPACE["lr"]}, seed=0, num_startup=12)
     study = optuna.create_study(sampler=sampler)
@@ -329,16 +329,65 @@ def test_a_margin_that_is_not_finite_is_that_of_a_training_that_diverged(margin)
     ("arguments", "message"),
     [
         ({"mode": "boundary"}, "mode must be one of balanced, map, exploit, got 'boundary'"),
-        ({"num_startup": 0}, "num_startup must be at least 1"),
+        ({"num_startup": 0}, "num_startup must be a whole number and at least 1"),
         ({"stop_width": math.nan}, "stop_width must be at least 0"),
-        ({"seed": -1}, "seed must be at least 0"),
+        ({"seed": -1}, "seed must be a whole number and at least 0"),
         ({"along": "rate"}, "along = 'rate' is no parameter of the space"),
         ({"along": "kind"}, "along = 'kind' has no order"),
+        ({"num_startup": "14"}, "num_startup must be a whole number and at least 1, got '14'"),
+        ({"num_startup": 3.5}, "num_startup must be a whole number"),
+        ({"seed": "0"}, "seed must be a whole number and at least 0"),
+        ({"seed": True}, "seed must be a whole number"),
+        ({"stop_accuracy": "a"}, r"stop_accuracy must lie in \[0, 1\], got 'a'"),
+        ({"stop_width": "a"}, "stop_width must be at least 0"),
+        ({"failed_is_unstable": "no"}, "failed_is_unstable must be True or False, got 'no'"),
     ],
 )
 def test_wrong_arguments_are_named(arguments, message) -> None:
     with pytest.raises(ValueError, match=message):
         StabilitySampler(SPACE, **arguments)
+
+
+@pytest.mark.parametrize(
+    ("space", "message"), [({}, "space is empty"), ({"x": 5}, r"space\['x'\] is 5, which is neither a distribution")]
+)
+def test_a_wrong_space_is_named(space, message) -> None:
+    with pytest.raises(ValueError, match=message):
+        StabilitySampler(space)
+
+
+def test_along_is_checked_as_soon_as_the_parameters_are_known() -> None:
+    sampler = StabilitySampler(seed=0, along="rate")
+    study = optuna.create_study(sampler=sampler)
+    study.add_trial(told({"kind": "fp32", "lr": 1e-3, "depth": 3}, margin=-0.5))
+    with pytest.raises(ValueError, match="along = 'rate' is no parameter of the space: it has"):
+        sampler.open_width(study)
+
+
+def test_trials_that_were_not_stable_violate_a_constraint() -> None:
+    study = optuna.create_study(sampler=StabilitySampler({"lr": SPACE["lr"]}, seed=0))
+
+    def objective(trial: optuna.Trial) -> float:
+        lr = trial.suggest_float("lr", 1e-5, 1.0, log=True)
+        if trial.number < 3:
+            trial.set_user_attr("margin", (-0.5, 0.4, -0.2)[trial.number])
+        return -lr
+
+    study.optimize(objective, n_trials=4)
+    assert [t.system_attrs.get("constraints") for t in study.trials] == [[-0.5], [0.4], [-0.2], None]
+
+
+def test_of_several_seeds_what_is_said_to_be_stable_holds() -> None:
+    sampler = StabilitySampler({"lr": SPACE["lr"]}, seed=0, num_startup=2)
+    study = optuna.create_study(sampler=sampler)
+    for _ in range(12):
+        trial = study.ask()
+        lr = trial.suggest_float("lr", 1e-5, 1.0, log=True)
+        trial.set_user_attr("margins", [-0.5, -0.2])
+        trial.set_user_attr("stable", lr < 5e-3)
+        study.tell(trial, 1.0)
+    cold, hot = sampler.p_stable([{"lr": 1e-4}, {"lr": 0.5}], study=study)
+    assert cold > 0.6 > 0.4 > hot
 
 
 def test_a_maximized_study_is_exploited_upwards() -> None:

@@ -29,15 +29,15 @@ from sweep.forensics.explaining import (
     TRACE_TAIL_STEPS,
     half_cause,
 )
-from sweep.forensics.nonfinite import all_finite, tensors_in
+from sweep.forensics.nonfinite import all_finite
 from sweep.forensics.sentences import outcomes, overflow, what_happened, where
 from sweep.forensics.settings import ForensicsConfig
 from sweep.forensics.trace_ops import OpTrace, trace_call
 from sweep.forensics.trouble import Trouble, find_trouble, is_sound, jump_step, survival_judge
 from sweep.own.handle import Stop, step_record
-from sweep.own.kept_steps import KeptStep, KeptSteps
+from sweep.own.kept_steps import KeptStep, KeptSteps, tensors_of
 from sweep.records import NAN, Cause, Counterfactual, Explanation, Outcome, StepRecord, Verdict, is_finite
-from sweep.wording import number
+from sweep.wording import first_line, number
 
 LARGEST_LR_POWER = 3
 """Powers of ten by which a learning rate is lowered at most."""
@@ -105,7 +105,11 @@ def explain_steps(
         text = f"{Cause.NONFINITE_FEATURES}: the batch of step {bad.step} holds values that are NaN or infinite"
         return Explanation(Cause.NONFINITE_FEATURES, text, snapshot_step=start)
     happened = what_happened(trouble, verdict, records[-1].step, l_const)
+    if kept.changed_step is not None:
+        return _not_again(happened, f"step {kept.changed_step} changed its batch in place")
     trace, seen = replays.reproduce(_watched(records, trouble))
+    if replays.error is not None:
+        return _not_again(happened, f"{type(replays.error).__name__}: {first_line(replays.error)}")
     if replays.results[0].rescues:
         # What broke it does not lie in what was kept.
         return None
@@ -114,6 +118,11 @@ def explain_steps(
     if rescue is None:
         rescue = replays.guilty_batch(_single_steps(records, verdict, trouble, start))
     return _concluded(replays, rescue, trace, happened, seen, verdict)
+
+
+def _not_again(happened: str, why: str) -> Explanation:
+    text = f"{Cause.UNKNOWN}: {happened}"
+    return Explanation(Cause.UNKNOWN, text, (f"its last steps cannot be trained again: {why}",))
 
 
 class _Replays:
@@ -125,6 +134,8 @@ class _Replays:
         self.results: list[Counterfactual] = []
         self.num_replayed_steps = 0
         self.is_spent = False
+        self.error: BaseException | None = None
+        """What the unchanged steps failed with, where those of the training did not."""
         self._settings, self._judge = settings, judge
         beyond = trouble.first_bad_step - start + settings.replay_steps // 2
         self._length = max(len(self.steps), min(beyond, settings.replay_steps))
@@ -197,14 +208,18 @@ class _Replays:
                 continue
             try:
                 if found is not None and not found and step in watched:
-                    trace = trace_call(kept.model, kept.optimizers[0], step, lambda: self._step(step, batch))  # noqa: B023
+                    # What is compiled would be compiled anew, with the watcher in it.
+                    with torch.compiler.set_stance("force_eager"):
+                        trace = trace_call(kept.model, kept.optimizers[0], step, lambda: self._step(step, batch))  # noqa: B023
                     if trace.first is not None:
                         found.append(trace)
                     records.append(trace.record)
                 else:
                     records.append(self._step(step, batch))
-            except (Exception, Stop):
-                # It is the training's own, and tells no more than that this is no rescue.
+            except (Exception, Stop) as error:
+                if change is _SAME and not order and batch is not steps[-1]:
+                    self.error = error
+                # Else it is the training's own, and tells no more than that this is no rescue.
                 self.num_replayed_steps += len(records)
                 return False, records
             rescued = self._judge(records, index == self._length - 1)
@@ -217,7 +232,8 @@ class _Replays:
         return bool(rescued), records
 
     def _step(self, step: int, batch: KeptStep) -> StepRecord:
-        return step_record(step, **self.kept.again(batch.args, batch.kwargs))
+        told = {name: value for name, value in self.kept.again(batch).items() if name != "step"}
+        return step_record(step, **told)
 
     def _note(self, name: str, rescued: Sequence[bool], runs: Sequence[Sequence[StepRecord]]) -> Counterfactual:
         ends = [level(records[-END_STEPS:]) for records in runs]
@@ -273,8 +289,7 @@ def _bad_batch(steps: Sequence[KeptStep], first_bad: int) -> KeptStep | None:
     """The batch at the trouble, or the one before, if a value of it is not finite."""
     for kept in steps:
         if first_bad - 1 <= kept.step <= first_bad:
-            floats = [t for t in tensors_in([list(kept.args), dict(kept.kwargs)]) if t.is_floating_point()]
-            if not all_finite(floats):
+            if not all_finite(t for t in tensors_of(kept.batch) if t.is_floating_point()):
                 return kept
     return None
 

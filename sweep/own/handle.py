@@ -220,8 +220,10 @@ class Run:
         Raises:
             Stop: the training is to end.
         """
-        self._check()
         measured = _metrics({**(metrics or {}), **more})
+        if self._is_replayed:
+            return
+        self._check()
         self._read_late()
         time_s = time.perf_counter() - self._ticked
         self._heard(self._sink.evaluated(EvalRecord(self._step, measured.get(VAL_LOSS, NAN), time_s=time_s), measured))
@@ -232,6 +234,8 @@ class Run:
 
     def result(self, metrics: Mapping[str, Any] | None = None, /, **more: Any) -> None:
         """Says what the training came to; of several calls each adds to those before."""
+        if self._is_replayed:
+            return
         self._check()
         self._read_late()
         self._sink.ended(_metrics({**(metrics or {}), **more}))
@@ -265,6 +269,8 @@ class Run:
         Args:
             state: tensors, numbers and texts, in dicts and lists: `{"model": model.state_dict(), "step": step}`.
         """
+        if self._is_replayed:
+            return
         self._check()
         self._read_late()
         self._sink.keep(state, self._step)
@@ -297,8 +303,8 @@ class Run:
         a fresh optimizer, one batch left out), so that the study can say why.
 
         Args:
-            step: one step of the training. It is given a batch, which nothing may change later on, and returns what
-                `run.step` takes, or the loss alone.
+            step: one step of the training. It is given a batch, whose tensors nothing may change later on (those on a
+                GPU stay there), and returns what `run.step` takes, or the loss alone.
             parts: all that it changes, each with `state_dict` and `load_state_dict`: a model and an optimizer of torch,
                 and the loss scaler, the schedule, the average of the weights, where there are some. The latest eight
                 states are kept in the memory of the host, 25 steps apart (`forensics` of the study says otherwise).
@@ -334,6 +340,11 @@ class Run:
     def finish(self) -> None:
         """Reads what is still under way on a device; a study calls it."""
         self._read_late()
+
+    @property
+    def _is_replayed(self) -> bool:
+        """Whether the training is over, and whoever calls is a step that is trained once more."""
+        return self._kept_steps is not None and self._kept_steps.is_replaying
 
     def _check(self) -> None:
         if os.getpid() != self._pid:

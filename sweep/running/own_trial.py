@@ -12,6 +12,7 @@ import shutil
 import threading
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -155,6 +156,7 @@ class OwnTrial(JudgedTrial):
             self._forget_steps()
             if (explanation is None or explanation.cause is Cause.UNKNOWN) and not self.is_stuck:
                 explanation = self._by_whole_runs(result, verdict, explanation)
+            shutil.rmtree(self._replay_folder, ignore_errors=True)
             if explanation is not None:
                 store.write_explanation(self._options.results_dir, self.job.trial_id, explanation)
             cause = None if explanation is None else explanation.text
@@ -166,6 +168,11 @@ class OwnTrial(JudgedTrial):
         self._result = result.with_cause(cause, result.forensics_s + time.perf_counter() - started)
         return self._result
 
+    @property
+    def _replay_folder(self) -> Path:
+        """Where replays may keep files, for their time."""
+        return self._options.results_dir / "files" / f"{self.job.trial_id}-replay"
+
     def _by_its_steps(self, result: TrialResult, verdict: Verdict) -> Explanation | None:
         """What its kept steps show; None where there are none, or where they show nothing."""
         kept, settings = self._run.kept_steps, self._options.forensics
@@ -175,16 +182,18 @@ class OwnTrial(JudgedTrial):
 
         def look() -> None:
             try:
-                found.append(
-                    explain_steps(
-                        kept,
-                        self._records.steps,
-                        verdict,
-                        l_const=self._l_const,
-                        l_unif=self._l_unif,
-                        settings=settings,
+                # What the steps print, they have printed before.
+                with kept_output(self._replay_folder / OUTPUT_FILE):
+                    found.append(
+                        explain_steps(
+                            kept,
+                            self._records.steps,
+                            verdict,
+                            l_const=self._l_const,
+                            l_unif=self._l_unif,
+                            settings=settings,
+                        )
                     )
-                )
             except Exception as error:
                 keep_traceback(self._options.results_dir, self.job.trial_id, error, FORENSICS_ERROR_FILE)
 
@@ -208,13 +217,16 @@ class OwnTrial(JudgedTrial):
             l_unif=self._l_unif,
             side=result.side or Side.UNTOLD,
         )
-        folder = self._options.results_dir / "files" / f"{self.job.trial_id}-replay"
         spent = 0 if found is None else found.num_replayed_steps
         left = self._options.forensics.max_replayed_steps - spent
         whole, self._replaying = replays.explain(
-            failed, target_of(self._own), self._own.turns, self._options.monitor, max_steps=left, folder=folder
+            failed,
+            target_of(self._own),
+            self._own.turns,
+            self._options.monitor,
+            max_steps=left,
+            folder=self._replay_folder,
         )
-        shutil.rmtree(folder, ignore_errors=True)
         if found is None:
             return whole
         if whole.cause is Cause.UNKNOWN:

@@ -111,7 +111,9 @@ def _as_told(table: pd.DataFrame, failed: "pd.Series[bool]", source: str) -> pd.
                 kind = f"{MARGIN} is {told!r}: give a number"
             raise SettingError(f"{source}: of trial {number}, {kind}") from error
     known = [value is not None for value in found]
-    return table.assign(**{name: found})[known].astype({name: bool if name == STABLE else float})
+    return table.assign(**{name: pd.Series(found, index=table.index, dtype=object)})[known].astype(
+        {name: bool if name == STABLE else float}
+    )
 
 
 def _is_empty(value: object) -> bool:

@@ -1,5 +1,6 @@
 """Copies of a training's state from its latest steps, to replay it from when it went bad."""
 
+import copy
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -155,8 +156,10 @@ def copied(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: copied(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return type(value)(copied(item) for item in value)
-    return value
+        items = [copied(item) for item in value]
+        # A named tuple takes its fields one by one.
+        return type(value)(*items) if hasattr(value, "_fields") else type(value)(items)
+    return copy.deepcopy(value)
 
 
 def num_bytes_of(value: Any) -> int:

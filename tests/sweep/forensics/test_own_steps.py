@@ -1,7 +1,11 @@
 """Why trainings that are not ours broke, found in their last steps: real trainings, each broken in one way."""
 
+import contextlib
+from collections import UserDict
 from collections.abc import Callable
+from dataclasses import dataclass
 
+import pytest
 import torch
 from torch import Tensor, nn
 
@@ -9,6 +13,7 @@ from sweep.forensics.own_steps import explain_steps
 from sweep.forensics.settings import ForensicsConfig
 from sweep.judging.detectors import RunContext
 from sweep.judging.monitor import StabilityMonitor
+from sweep.own import kept_steps
 from sweep.own.handle import Run, Stop
 from sweep.records import Cause, EvalRecord, Explanation, Place, StepRecord
 
@@ -223,5 +228,199 @@ def test_the_same_steps_again_give_the_same() -> None:
     assert kept.states == [20, 30] and [one.step for one in kept.since(20)] == list(range(21, 38))
     for _ in range(2):
         kept.restore(20)
-        again = [float(kept.again(one.args, one.kwargs)["loss"]) for one in kept.since(20)]
+        again = [float(kept.again(one)["loss"]) for one in kept.since(20)]
         assert again == losses[20:]
+
+
+def kept_run(step: Callable[..., object], *parts: object) -> tuple[Run, Callable[..., object], Judged]:
+    sink = Judged()
+    run = Run(sink, num_snapshots=8)
+    return run, run.snapshot(step, *parts), sink
+
+
+def explained(run: Run, sink: Judged) -> Explanation | None:
+    verdict = sink.monitor.end_verdict() if run.reason is None else sink.monitor.finish()
+    return explain_steps(
+        run.kept_steps, sink.records, verdict, l_const=L_CONST, l_unif=L_CONST, settings=DEFAULTS
+    )  # fmt: skip
+
+
+def until_it_stops(train: Callable[..., object], given: list[object]) -> None:
+    with contextlib.suppress(Stop):
+        for one in given:
+            train(one)
+
+
+@dataclass
+class Pair:
+    features: Tensor
+    labels: Tensor
+
+
+@pytest.mark.parametrize("kind", ["dict that is emptied", "dataclass", "numpy", "mapping"])
+def test_batches_of_any_form(kind: str) -> None:
+    model = deep()
+    optimizer = sgd(10.0)(model)
+
+    def step(batch: object) -> dict[str, object]:
+        if isinstance(batch, Pair):
+            features, labels = batch.features, batch.labels
+        elif isinstance(batch, tuple):
+            features, labels = torch.from_numpy(batch[0]), torch.from_numpy(batch[1])
+        else:
+            features, labels = batch.pop("features"), batch.pop("labels")
+        optimizer.zero_grad()
+        loss = nn.functional.cross_entropy(model(features), labels)
+        loss.backward()
+        optimizer.step()
+        return {"loss": loss, "step": len(sink.records) + 1}
+
+    run, train, sink = kept_run(step, model, optimizer)
+    forms: dict[str, Callable[[Tensor, Tensor], object]] = {
+        "dict that is emptied": lambda f, y: {"features": f, "labels": y},
+        "dataclass": Pair,
+        "numpy": lambda f, y: (f.numpy(), y.numpy()),
+        "mapping": lambda f, y: UserDict(features=f, labels=y),
+    }
+    given = [forms[kind](*batch) for batch in batches(120)]
+    if kind == "mapping":
+        # Nobody knows how to copy one, and so it is empty when it comes again.
+        step_of = step
+        step = lambda batch: step_of(dict(batch))  # noqa: E731
+        run, train, sink = kept_run(step, model, optimizer)
+    until_it_stops(train, given)
+    assert run.kept_steps._memory.num_bytes > 1000
+    found = explained(run, sink)
+    assert found is not None and found.cause is Cause.LR_TOO_HIGH, found
+
+
+def test_a_batch_that_is_changed_in_place_is_not_trained_again() -> None:
+    model = deep()
+    optimizer = sgd(10.0)(model)
+
+    def step(batch: tuple[Tensor, Tensor]) -> Tensor:
+        optimizer.zero_grad()
+        loss = nn.functional.cross_entropy(model(batch[0].mul_(2)), batch[1])
+        loss.backward()
+        optimizer.step()
+        return loss
+
+    run, train, sink = kept_run(step, model, optimizer)
+    until_it_stops(train, list(batches(120)))
+    found = explained(run, sink)
+    assert found.cause is Cause.UNKNOWN and "changed its batch in place" in found.details[0]
+
+
+def test_a_step_that_cannot_be_trained_again_says_so() -> None:
+    model, source = deep(), iter(batches(120))
+    optimizer = sgd(10.0)(model)
+
+    def step(_index: int) -> Tensor:
+        features, labels = next(source)
+        optimizer.zero_grad()
+        loss = nn.functional.cross_entropy(model(features), labels)
+        loss.backward()
+        optimizer.step()
+        if run.kept_steps.is_replaying:
+            raise KeyError("no more")
+        return loss
+
+    run, train, sink = kept_run(step, model, optimizer)
+    until_it_stops(train, list(range(100)))
+    found = explained(run, sink)
+    assert found.cause is Cause.UNKNOWN and "cannot be trained again: KeyError: 'no more'" in found.details[0]
+
+
+def test_modes_gradients_and_a_scaler_amid_a_step_are_put_back() -> None:
+    model = nn.Sequential(nn.Linear(8, 16), nn.BatchNorm1d(16), nn.Dropout(0.5), nn.Linear(16, 4))
+    optimizer, scaler = torch.optim.SGD(model.parameters(), 0.1), torch.amp.GradScaler("cpu")
+    count: list[int] = []
+    told: list[float] = []
+
+    def step(batch: tuple[Tensor, Tensor]) -> Tensor:
+        loss = nn.functional.cross_entropy(model(batch[0]), batch[1])
+        scaler.scale(loss).backward()
+        count.append(0)
+        if len(count) % 4 == 0 or run.kept_steps.is_replaying:
+            scaler.step(optimizer)
+            scaler.update()
+            optimizer.zero_grad()
+        run.report(accuracy=1.0)
+        return loss.detach()
+
+    run, train, sink = kept_run(step, model, optimizer, scaler)
+    for batch in batches(31):
+        told.append(float(train(batch)["loss"]))
+    model.eval()
+    scaler.scale(model(batches(1)[0][0]).sum()).backward()
+    scaler.unscale_(optimizer)
+    kept = run.kept_steps
+    kept.restore(25)
+    assert model.training and next(model.parameters()).grad is not None
+    assert float(kept.again(kept.since(25)[0])["loss"]) == told[25]
+
+
+def test_a_batch_that_the_loop_leaves_out_after_an_error_is_none() -> None:
+    model = deep()
+    optimizer = sgd(10.0)(model)
+
+    def step(batch: tuple[Tensor, Tensor]) -> Tensor:
+        if len(batch[0]) != 32:
+            raise ValueError("a bad batch")
+        optimizer.zero_grad()
+        loss = nn.functional.cross_entropy(model(batch[0]), batch[1])
+        loss.backward()
+        optimizer.step()
+        return loss
+
+    run, train, sink = kept_run(step, model, optimizer)
+    given = list(batches(120))
+    given[2] = (given[2][0][:3], given[2][1][:3])
+    with contextlib.suppress(Stop):
+        for batch in given:
+            with contextlib.suppress(ValueError):
+                train(batch)
+    assert [one.step for one in run.kept_steps.since(0)] == list(range(1, len(sink.records) + 1))
+    assert explained(run, sink).cause is Cause.LR_TOO_HIGH
+
+
+def test_what_does_not_fit_is_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kept_steps, "MOST_BATCH_BYTES", 10_000)
+    model = deep()
+    whole = torch.randn(64, 8), torch.randint(4, (64,))
+
+    def step(batch: tuple[Tensor, ...]) -> float:
+        return 1.0
+
+    run, train, _sink = kept_run(step, model, torch.optim.LBFGS(model.parameters()))
+    for _ in range(60):
+        train(whole)
+    assert run.kept_steps.states == [0, 25, 50], "the same batch counts once"
+    run, train, _sink = kept_run(step, model, torch.optim.LBFGS(model.parameters()))
+    for _ in range(60):
+        train((torch.randn(1000, 8),))
+    assert run.kept_steps.states == [] and run.kept_steps.since(0) == []
+
+
+def test_a_disabled_scaler_is_none_and_autocast_around_the_steps_counts() -> None:
+    big = nn.Sequential(nn.Linear(8, 32), nn.Identity(), nn.Linear(32, 4))
+    with torch.no_grad():
+        big[0].weight.fill_(100.0)
+        big[2].weight.zero_()
+    big[0].requires_grad_(False)
+    optimizer = torch.optim.SGD(big[2].parameters(), 1e-12)
+
+    def step(batch: tuple[Tensor, Tensor]) -> Tensor:
+        optimizer.zero_grad()
+        loss = nn.functional.cross_entropy(big(batch[0]).float(), batch[1])
+        loss.backward()
+        optimizer.step()
+        return loss
+
+    run, train, sink = kept_run(step, big, optimizer, torch.amp.GradScaler("cpu", enabled=False))
+    assert run.kept_steps.scalers == []
+    growing = [(features * 1.12**index, labels) for index, (features, labels) in enumerate(batches(90))]
+    with torch.autocast("cpu", torch.float16):
+        until_it_stops(train, growing)
+    found = explained(run, sink)
+    assert found is not None and found.cause is Cause.HALF_OVERFLOW, found

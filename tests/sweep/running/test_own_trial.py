@@ -7,6 +7,7 @@ import math
 import os
 import random
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -644,14 +645,14 @@ def test_mistakes_with_snapshots_cost_one_line(tmp_path, settings, said) -> None
 def test_a_step_that_waits_for_ever_when_it_is_trained_again_ends_nothing(tmp_path, monkeypatch) -> None:
     monkeypatch.setattr(own_trial.replays, "LEAST_S", 0.3)
     monkeypatch.setattr(own_trial.replays, "SLOWER", 0.0)
-    ended_once = []
+    ended_once, others_answer = [], threading.Event()
 
     def train(config, run):
         model = torch.nn.Linear(1, 1)
 
         def step(batch):
             if ended_once:
-                time.sleep(3)
+                others_answer.wait(60)
             return {"loss": math.nan}
 
         keep = run.snapshot(step, model, torch.optim.SGD(model.parameters(), 0.1))
@@ -664,3 +665,6 @@ def test_a_step_that_waits_for_ever_when_it_is_trained_again_ends_nothing(tmp_pa
     one = trial(tmp_path, train, forensics=REPLAYED, own_turns=Turns("lr", {}))
     assert ended(one).verdict is Outcome.DIVERGED_NONFINITE
     assert one.explain().verdict is Outcome.DIVERGED_NONFINITE and one.is_stuck
+    others_answer.set()
+    one._replaying.join(60)
+    assert not one.is_stuck

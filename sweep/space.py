@@ -8,14 +8,15 @@ A space is a mapping of a dotted path in the trial's configuration to one dimens
 """
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Annotated, Any, Self
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Annotated, Any, Self, TypeVar
 
-from pydantic import Discriminator, Field, Tag, model_validator
+from pydantic import Discriminator, Field, Tag, ValidationError, model_validator
 
 from slr_models.errors import SettingError, SettingProblem
 from slr_models.spec import MAX_SIZE, MAX_WHOLE, Spec
 
+D = TypeVar("D")
 Scalar = bool | int | float | str
 Settings = dict[str, Scalar]
 """One value for each active dimension, by dotted path."""
@@ -158,27 +159,38 @@ class Integer(_Conditional):
 
 def choice(*values: Scalar) -> Choice:
     """One of a few values without an order."""
-    return Choice(choice=values)
+    return _made("choice", lambda: Choice(choice=values))
 
 
 def grid(*values: float) -> Grid:
     """One of a few numbers."""
-    return Grid(grid=values)
+    return _made("grid", lambda: Grid(grid=values))
 
 
 def uniform(low: float, high: float) -> Uniform:
     """A real number between two bounds, evenly."""
-    return Uniform(uniform=(low, high))
+    return _made("uniform", lambda: Uniform(uniform=(low, high)))
 
 
 def loguniform(low: float, high: float) -> LogUniform:
     """A positive real number between two bounds, evenly on a logarithmic axis."""
-    return LogUniform(loguniform=(low, high))
+    return _made("loguniform", lambda: LogUniform(loguniform=(low, high)))
 
 
 def integer(low: int, high: int, *, log: bool = False) -> Integer:
     """A whole number between two bounds, both included; `log`: on a logarithmic axis."""
-    return Integer.model_validate({"int": (low, high), "log": log})
+    return _made("integer", lambda: Integer.model_validate({"int": (low, high), "log": log}))
+
+
+def _made(name: str, make: Callable[[], D]) -> D:
+    """A dimension; raises SettingError, by the name of the function that makes it."""
+    try:
+        return make()
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        what = first["msg"].removeprefix("Value error, ")
+        given = "" if first["type"] == "value_error" else f", got {first['input']!r}"
+        raise SettingError(f"sweep.{name}: {what}{given}") from error
 
 
 KINDS = ("choice", "grid", "uniform", "loguniform", "int")

@@ -2,8 +2,10 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from slr_models.errors import SettingError, UserError
 from sweep.records import Outcome, TrialResult
 from sweep.run.function import function_study
 from sweep.running.job import Progress, RunOptions
@@ -86,3 +88,34 @@ def test_a_study_is_a_package_before_and_after_the_function_was_used() -> None:
 
     before = sweep.study
     assert sweep.function_study is function_study and sweep.study is before and sweep.study.load is load
+
+
+def test_values_of_numpy_are_taken_and_what_no_file_holds_is_named(tmp_path) -> None:
+    import sweep
+
+    def train(config, run) -> None: ...
+
+    def made(**more):
+        return function_study(train, **{"name": "mine", "space": {"lr": [0.1, 0.2]}, "results": tmp_path} | more)
+
+    study = made(space={"lr": np.logspace(-3, -1, 3)}, config={"sizes": np.arange(3), "rate": np.float32(0.5)})
+    assert study.loaded.study.space["lr"].grid == pytest.approx((1e-3, 1e-2, 1e-1))
+    assert study.loaded.study.trial.config == {"sizes": [0, 1, 2], "rate": 0.5}
+    for more, said in (
+        ({"budget": 40}, "budget is 40; give a dict"),
+        ({"space": ["lr"]}, r"space is \['lr'\]; give a dict"),
+        ({"space": None}, "space is None; give a dict"),
+        ({"results": None}, "results is None; give the folder"),
+        ({"config": {"model": {"act": train}}}, r"trial.config.model.act is <function .*>, which no study file can"),
+        ({"config": {"names": {"a", "b"}}}, "trial.config.names is {.*}, which no study file can hold"),
+    ):
+        with pytest.raises(UserError, match=said):
+            made(**more)
+    for make, said in (
+        (lambda: sweep.loguniform(1, 1e-5), r"sweep.loguniform: the lowest value must be below the highest, got \[1.0"),
+        (lambda: sweep.loguniform(0, 1), "sweep.loguniform: a logarithmic axis has no zero"),
+        (lambda: sweep.uniform("a", 1), "sweep.uniform: Input should be a valid number, got 'a'"),
+        (lambda: sweep.integer(3, 1), "sweep.integer: the lowest value must be below the highest"),
+    ):
+        with pytest.raises(SettingError, match=said):
+            make()

@@ -40,6 +40,8 @@ OUTPUT_FILE = "output.txt"
 MAX_OUTPUT_MIB = 256
 """Of what a command prints; more is not kept, nor read."""
 _TAIL = 2000
+_LONGEST_LINE = 2**20
+"""Bytes that are waited for until a line ends."""
 _LAST_OUTPUT_S = 5.0
 _NUMBER = r"([-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?|[-+]?(?:nan|inf(?:inity)?))"
 TEXTS = ("", ".txt", ".log", ".csv", ".tsv", ".json", ".jsonl", ".ndjson", ".out", ".err", ".md")
@@ -202,6 +204,9 @@ class _Output:
                 self.tail = (self.tail + chunk.decode("utf-8", "replace"))[-_TAIL:]
                 whole, end, self._rest = (self._rest + chunk).rpartition(b"\n")
                 self._keep(whole + end)
+                if len(self._rest) > _LONGEST_LINE:
+                    self._keep(self._rest)
+                    self._rest = b""
             self._keep(self._rest)
 
     def _keep(self, lines: bytes) -> None:
@@ -244,6 +249,8 @@ class _Log:
             Stop: as `Run.step`.
         """
         started = time.monotonic()
+        if self._path.exists() and not (self._path.is_file() or self._path.is_dir()):
+            raise UserError(f"trial.log: {self._path} is neither a plain file nor a folder")
         size = _size(self._path)
         if not is_last and (started < self._due or size == self._size_read or size <= 0):
             return
@@ -255,7 +262,8 @@ class _Log:
                 # None with a loss yet.
                 self._due = time.monotonic() + max(_READ_SHARE * (time.monotonic() - started), 1.0)
                 return
-            raise UserError(f"the command ended, and its log tells no losses: {error}") from error
+            told = str(error).replace(str(self._whole_lines_copy), str(self._path))
+            raise UserError(f"the command ended, and its log tells no losses: {told}") from error
         records = [record for record in trace.records() if record.step > self._last_step]
         if self._last_step == -math.inf and records and records[0].step < 1:
             self._shift = 1 - records[0].step
@@ -306,6 +314,10 @@ class _Log:
                 return read_trace(self._path)
         return read_trace(self._whole_lines())
 
+    @property
+    def _whole_lines_copy(self) -> Path:
+        return self._run.folder / f"whole_lines{self._path.suffix}"
+
     def _whole_lines(self) -> Path:
         """The log, or a copy without a last line that has no end."""
         if self._path.is_dir() or self._path.suffix.lower() not in TEXTS:
@@ -313,7 +325,7 @@ class _Log:
         content = self._path.read_bytes()
         if content.endswith(b"\n"):
             return self._path
-        copy = self._run.folder / f"whole_lines{self._path.suffix}"
+        copy = self._whole_lines_copy
         copy.write_bytes(content[: content.rfind(b"\n") + 1])
         return copy
 

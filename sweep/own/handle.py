@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 Metrics = dict[str, float]
 VAL_LOSS = "val_loss"
+LARGEST = 2**31 - 1
+"""That a step or its number of samples may be."""
 
 
 class Stop(BaseException):
@@ -167,6 +169,7 @@ class Run:
         number = self._step + 1 if step is None else _whole(step)
         if number <= self._step:
             raise UserError(f"run.step: step {number} comes after step {self._step}; they are to rise")
+        num_samples = _whole(num_samples, "num_samples")
         self._step, self._has_begun = number, True
         time_s, self._ticked = now - self._ticked, now
         values = [_at_hand(value) for value in (loss, grad_norm, loss_scale, applied, params_finite)]
@@ -196,7 +199,7 @@ class Run:
             Stop: the training is to end.
         """
         self._check()
-        self._step, self._has_begun = record.step, True
+        self._step, self._has_begun = _whole(record.step), True
         self._heard(self._sink.observe(record))
         if self._stop is not None:
             raise Stop(self._stop)
@@ -477,11 +480,16 @@ class Alone:
         return None
 
 
-def _whole(value: Any) -> int:
+def _whole(value: Any, name: str = "step") -> int:
     try:
-        return int(value)
+        number = int(value)
     except (TypeError, ValueError, OverflowError) as error:
-        raise UserError(f"run.step: step is {value!r}; write a whole number") from error
+        raise UserError(f"run.step: {name} is {value!r}; write a whole number") from error
+    if not -LARGEST <= number <= LARGEST:
+        raise UserError(
+            f"run.step: {name} is {number}, beyond {LARGEST}: count updates, not what they are given (tokens, say)"
+        )
+    return number
 
 
 def _number(value: Any, name: str) -> float | None:

@@ -131,6 +131,11 @@ def function_study(
     """
     if not callable(train):
         raise UserError(f"function_study: train is {train!r}; give a function that is called as train(config, run)")
+    for what, given in (("space", space), ("budget", sections.get("budget", {}))):
+        if not isinstance(given, Mapping):
+            raise UserError(f"function_study: {what} is {given!r}; give a dict")
+    if not isinstance(results, str | Path):
+        raise UserError(f"function_study: results is {results!r}; give the folder in which the study's own is made")
     budget = {"trials": trials, **_given(steps=steps), **dict(sections.pop("budget", {}))}
     trial = {"kind": "function", **_given(config=config, references=references)}
     content = {
@@ -152,6 +157,9 @@ def _dimension(value: Any) -> Any:
     """A dimension as a study file has it."""
     if isinstance(value, BaseModel | Mapping):
         return value
+    if hasattr(value, "tolist"):
+        # An array of NumPy's.
+        value = value.tolist()
     if isinstance(value, list | tuple | range):
         values = list(value)
         is_grid = all(isinstance(one, int | float) and not isinstance(one, bool) for one in values)
@@ -159,13 +167,26 @@ def _dimension(value: Any) -> Any:
     return {"choice": [value]}
 
 
-def _plain(value: Any) -> Any:
-    """Settings as a parsed file has them."""
+def _plain(value: Any, place: str = "") -> Any:
+    """Settings as a parsed file has them.
+
+    Raises:
+        UserError: one is of a kind that no file holds.
+    """
     if isinstance(value, BaseModel):
         return value.model_dump(mode="json", by_alias=True, exclude_defaults=True)
     if isinstance(value, Mapping):
-        return {str(key): _plain(one) for key, one in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(one) for one in value]
-    # A number of NumPy's.
-    return value.item() if hasattr(value, "item") and not isinstance(value, str) else value
+        return {str(key): _plain(one, f"{place}.{key}" if place else str(key)) for key, one in value.items()}
+    if isinstance(value, list | tuple | range):
+        return [_plain(one, place) for one in value]
+    if hasattr(value, "tolist"):
+        # An array or a number of NumPy's.
+        return _plain(value.tolist(), place)
+    if isinstance(value, Path):
+        return str(value)
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    raise UserError(
+        f"function_study: {place} is {value!r}, which no study file can hold: give numbers, texts, lists and dicts, "
+        f"and make objects inside of the function"
+    )

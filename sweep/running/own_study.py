@@ -63,11 +63,23 @@ def own_warnings(study: Study) -> Iterator[str]:
         yield "space is empty, so there is one setting to train; repeats: N trains it over N seeds"
 
 
+_OPERATORS = frozenset(("|", ">", ">>", "<", "&&", "||", ";", "&", "2>&1", "2>"))
+"""Words that a command is hardly ever to be given."""
+
+
 def _check_found(program: CommandProgram) -> None:
     """Raises SettingError where the command's program does not exist."""
-    first = words(program)[0]
+    first, *rest = words(program)
+    lone = next((word for word in rest if word in _OPERATORS), None)
+    if lone is not None:
+        raise SettingError(
+            f"trial.run: {lone} means something to a shell, and no shell reads this: write bash -c '... {lone} ...', "
+            f"or trial.log for where the losses are"
+        )
     if any(names_in(first)) or (program.cwd is not None and "/" in first):
         return
+    if program.cwd is not None and not any(names_in(program.cwd)) and not Path(program.cwd).is_dir():
+        raise SettingError(f"trial.cwd: there is no folder {program.cwd!r}")
     if shutil.which(first) is None:
         raise SettingError(
             f"trial.run: the program {first!r} is not found: give its path, or install it; a built-in command or a "

@@ -417,6 +417,11 @@ class OwnTrial(JudgedTrial):
             if isinstance(error, MachineError) or is_of_machine(error):
                 raise MachineError(str(error) if isinstance(error, MachineError) else refusal(error)) from error
             failed = error if isinstance(error, Exception) else RuntimeError(f"{type(error).__name__}: {error}")
+            try:
+                str(failed)
+            except Exception:
+                # One of the program's own, whose words are broken.
+                failed = RuntimeError(type(error).__name__)
             keep_traceback(self._options.results_dir, self.job.trial_id, failed, "traceback.txt")
             return self._finish(self._at_crash(failed))
         return self._finish(*self._at_end())
@@ -455,9 +460,15 @@ class OwnTrial(JudgedTrial):
         name, score = self._own.score.name, self._score
         if score is None:
             told = ", ".join(self._metrics) or "none"
+            is_command = isinstance(self._own.program, CommandProgram)
+            how = (
+                f"name it in trial.metrics, as its log does, {{{name}: ...}}"
+                if is_command
+                else f"call run.result({name}=...)"
+            )
             reason = (
-                f"it ended without {name}, which the study judges trainings by (its results: {told}): call "
-                f"run.result({name}=...), or set another objective"
+                f"it ended without {name}, which the study judges trainings by (its results: {told}): {how}, or set "
+                f"another objective"
             )
             return dataclasses.replace(verdict, outcome=Outcome.CRASHED, reason=reason, stop_step=verdict.step), None
         if not math.isfinite(score):

@@ -201,6 +201,16 @@ def test_mistakes_of_a_function_study_are_told_before_anything_runs(place, run_w
     ):
         code, _out, err = run_without_ray(place / "mine.yaml", place / "results", "--set", f"trial.target={target}")
         assert code == 2 and said in err and "mine.yaml" in err and "Traceback" not in err
+    command = STUDY.replace('kind: function, target: "my_train:train"', 'kind: command, run: "RUN"')
+    for run, more, said in (
+        ("cat {lr} {width} | tee x", "", "trial.run: | means something to a shell"),
+        ("cat {lr} {width} > x", "", "trial.run: > means something to a shell"),
+        ("cat {lr} {width}", "trial.cwd=none", "trial.cwd: there is no folder 'none'"),
+    ):
+        (place / "command.yaml").write_text(command.replace("RUN", run).replace("{maximize: accuracy}", "val_loss"))
+        words = ("--set", more) if more else ()
+        code, _out, err = run_without_ray(place / "command.yaml", place / "results", *words)
+        assert code == 2 and said in err and "Traceback" not in err, err
     code, out, err = run_without_ray(place / "mine.yaml", place / "results", "--dry-run")
     assert (code, err) == (0, "") and "14 to explore" in out and not (place / "results").exists()
 

@@ -9,7 +9,7 @@ import torch
 import sweep
 from slr_models.errors import UserError
 from sweep.own.handle import Alone, Run, Stop
-from sweep.records import Outcome
+from sweep.records import Outcome, StepRecord
 
 
 def test_a_run_by_itself_judges_a_training_and_ends_it() -> None:
@@ -131,3 +131,16 @@ class Recorded:
 
     def kept(self):
         return getattr(self, "state", None)
+
+
+def test_steps_and_samples_beyond_what_is_counted_are_refused() -> None:
+    for given, said in (
+        ({"step": 3 * 10**9}, "step is 3000000000, beyond 2147483647: count updates"),
+        ({"step": 10**30}, "beyond 2147483647"),
+        ({"num_samples": "many"}, "num_samples is 'many'; write a whole number"),
+        ({"num_samples": [1]}, "write a whole number"),
+    ):
+        with pytest.raises(UserError, match=said):
+            Run().step(loss=1.0, **given)
+    with pytest.raises(UserError, match="beyond 2147483647"):
+        Run().record(StepRecord(3 * 10**9, 1.0))

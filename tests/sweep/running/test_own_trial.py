@@ -668,3 +668,42 @@ def test_a_step_that_waits_for_ever_when_it_is_trained_again_ends_nothing(tmp_pa
     others_answer.set()
     one._replaying.join(60)
     assert not one.is_stuck
+
+
+def test_a_log_that_is_no_plain_file_is_not_read(tmp_path) -> None:
+    own = CommandProgram(run=("sleep", "1"), log="/dev/zero")
+    result = ended(trial(tmp_path, None, steps=None, program=own))
+    assert result.verdict is Outcome.CRASHED and "/dev/zero is neither a plain file nor a folder" in result.reason
+
+
+def test_steps_of_a_log_that_counts_tokens_are_refused_in_a_line(tmp_path) -> None:
+    script = 'for i in $(seq 3000000001 3000000050); do echo "step $i loss 1.5"; done'
+    result = ended(trial(tmp_path, None, steps=None, program=CommandProgram(run=("bash", "-c", script))))
+    assert result.verdict is Outcome.CRASHED and "beyond 2147483647: count updates" in result.reason
+
+
+def test_a_command_that_never_ends_its_line_takes_no_memory(tmp_path) -> None:
+    script = "for i in $(seq 0 60); do echo \"step $i loss 1.$i\"; done; head -c 5000000 /dev/zero | tr '\\0' x"
+    own = CommandProgram(run=("bash", "-c", script), metrics={})
+    result = ended(trial(tmp_path, None, steps=None, score=Score(), program=own))
+    assert result.num_steps == 61, result.reason
+    assert (tmp_path / "files" / "0000" / "output.txt").stat().st_size > 5_000_000
+
+
+def test_a_command_without_its_result_is_told_where_to_name_it(tmp_path) -> None:
+    script = 'for i in $(seq 0 60); do echo "step $i loss 0.$((99 - i))"; done'
+    result = ended(trial(tmp_path, None, steps=None, program=CommandProgram(run=("bash", "-c", script))))
+    assert result.verdict is Outcome.CRASHED and "trial.metrics, as its log does, {accuracy: ...}" in result.reason
+
+
+def test_an_error_without_words_costs_no_more_than_its_trial(tmp_path) -> None:
+    class WordlessError(Exception):
+        def __str__(self) -> str:
+            raise RuntimeError("no words")
+
+    def train(config, run):
+        run.step(loss=1.0)
+        raise WordlessError
+
+    result = ended(trial(tmp_path, train))
+    assert result.verdict is Outcome.CRASHED and "WordlessError" in result.reason

@@ -28,6 +28,7 @@ import numpy as np
 
 from benchmarks.search.made_surfaces import HELD_OUT, KINDS, MAX_STEPS, Floats, Surface, surface
 from benchmarks.search.peers import be_quiet
+from benchmarks.search.replay import mean
 from benchmarks.search.scores import Trial, best_loss, calibration_error, replay, stretch, within_steps
 from sweep.analysis.answer.safe_setting import Rule, safe_setting
 from sweep.analysis.region.evidence import Evidence
@@ -64,7 +65,7 @@ class Row:
     draw: int
     search: str
     accuracy: tuple[float, ...]
-    """Balanced, at each of CHECKPOINTS; NaN where all trials had ended alike."""
+    """Balanced, at each of CHECKPOINTS; 0.5 where all trials had ended alike, of which there is no map."""
     calibration: tuple[float, ...]
     overclaimed: tuple[float, ...]
     """Share of the space."""
@@ -89,10 +90,10 @@ def judge(model: MarginModel, features: Floats, truth: Floats) -> tuple[float, f
     return accuracy, calibration_error(p, truth), float(((p >= 0.95) & (truth < 0.9)).mean())
 
 
-def hot_edges_off(problem: Surface, model: MarginModel, seed: int) -> float:
+def hot_edges_off(problem: Surface, model: MarginModel | None, seed: int) -> float:
     """Median distance of the map's hot edges from the true ones, decades, over slices in which there is one.
 
-    A slice where the map has nothing stable is as far off as its range is long.
+    A slice where the map has nothing stable is as far off as its range is long; so is each where there is no map.
     """
     scale = problem.encoding.axis(problem.along)
     assert scale is not None, "edges lie along a numeric setting"
@@ -102,7 +103,7 @@ def hot_edges_off(problem: Surface, model: MarginModel, seed: int) -> float:
         line = [{**at, problem.along: rate} for rate in rates]
         _, true = stretch(problem.p_stable(line) >= 0.5)
         if 0 < true < 1:
-            low, told = stretch(model.p_stable(line) >= 0.5)
+            low, told = (0.0, 0.0) if model is None else stretch(model.p_stable(line) >= 0.5)
             off.append(abs(told - true) * scale.decades if told > low else scale.decades)
     return float(np.median(off)) if off else math.nan
 
@@ -155,11 +156,11 @@ def run(job: tuple[str, int, str]) -> Row:
 
     def judged(num: int) -> tuple[float, float, float]:
         model = mapped_by(num)
-        return (math.nan, math.nan, math.nan) if model is None else judge(model, features, truth)
+        # Where all trials ended alike, a map would say that of all settings.
+        return (0.5, math.nan, math.nan) if model is None else judge(model, features, truth)
 
     def hot_error(num: int) -> float:
-        model = mapped_by(num)
-        return math.nan if model is None else hot_edges_off(problem, model, draw)
+        return hot_edges_off(problem, mapped_by(num), draw)
 
     accuracy, calibration, overclaimed = zip(*(judged(num) for num in CHECKPOINTS), strict=True)
     found = (best_loss(problem, within_steps(course.trials, num * MAX_STEPS // 2)) for num in CHECKPOINTS)  # type: ignore[arg-type]  # as above
@@ -192,6 +193,7 @@ def lines(rows: Sequence[Row]) -> Iterator[str]:
                 values = np.nanmean(np.array([getattr(r, pick) for r in mine], dtype=float), axis=0)
                 cells.append(" / ".join(f"{v:.2f}" for v in values))
             yield f"| {kind} | " + " | ".join(cells) + " |"
+    yield from pair_lines(rows)
     yield '\n"The map is known":\n'
     yield "| surface | search | said | after, median | accuracy then, lowest, mean | below 0.9 |"
     yield "|---|---|---|---|---|---|"
@@ -205,6 +207,26 @@ def lines(rows: Sequence[Row]) -> Iterator[str]:
                 wrong = sum(value < 0.9 for value in known)
                 level = f"{min(known):.2f}, {np.mean(known):.2f}"
                 yield f"| {kind} | {search} | {len(said)} of {len(mine)} | {after:.0f} | {level} | {wrong} |"
+
+
+def pair_lines(rows: Sequence[Row]) -> Iterator[str]:
+    """By how much the first search is ahead of each other one, draw by draw, with the interval of the mean."""
+    kinds = [kind for kind in KINDS if any(row.kind == kind for row in rows)]
+    ours, *peers = dict.fromkeys(row.search for row in rows)
+    yield f"\nBalanced accuracy of {ours} minus another's, mean over the draws (95 % bootstrap interval):\n"
+    yield "| surface | " + " | ".join(peers) + " |"
+    yield "|---|" + "---|" * len(peers)
+    for kind in (*kinds, "all"):
+        cells = []
+        for peer in peers:
+            found = {
+                search: {(r.kind, r.draw): r.accuracy for r in rows if r.search == search and kind in (r.kind, "all")}
+                for search in (ours, peer)
+            }
+            both = sorted(found[ours].keys() & found[peer].keys())
+            gains = (mean([found[ours][d][k] - found[peer][d][k] for d in both]) for k in range(len(CHECKPOINTS)))
+            cells.append(" / ".join(f"{g.value:+.2f} ({g.low:+.2f} to {g.high:+.2f})" for g in gains))
+        yield f"| {kind} | " + " | ".join(cells) + " |"
 
 
 def rule_lines(rows: Sequence[Row]) -> Iterator[str]:

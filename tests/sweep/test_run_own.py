@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -135,9 +136,7 @@ def test_a_killed_run_goes_on_from_the_checkpoint_of_its_program(place) -> None:
     words = ["mine.yaml", "--jobs", "1", "--set", "budget.trials=1", "--set", "confirm.settings=0"]
     process = subprocess.Popen([sys.executable, "-m", "sweep.run", *words], env=_usual(), stdout=subprocess.DEVNULL)
     kept = place / "results" / "mine" / "checkpoints" / "0000" / "own.pt"
-    deadline = time.monotonic() + 90
-    while not kept.exists() and time.monotonic() < deadline:
-        time.sleep(0.1)
+    assert _comes_true(kept.exists, 90)
     time.sleep(1.0)
     process.send_signal(signal.SIGKILL)
     process.wait()
@@ -146,6 +145,36 @@ def test_a_killed_run_goes_on_from_the_checkpoint_of_its_program(place) -> None:
     assert done.returncode == 0, done.stderr
     steps = store.load_steps(place / "results" / "mine", "0000")
     assert [s.step for s in steps] == list(range(1, 61)) and "begins anew" not in done.stdout
+
+
+def test_of_a_command_nothing_is_left_where_the_run_is_killed(place) -> None:
+    script = f"endless_{os.getpid()}.sh"
+    (place / script).write_text('for i in $(seq 0 5000); do echo "step $i loss 1.$1"; sleep 0.05; done\n')
+    command = f'kind: command, run: "bash {script} {{lr}} {{width}}", grace_s: 1'
+    text = STUDY.replace('kind: function, target: "my_train:train"', command).replace(
+        "{maximize: accuracy}", "val_loss"
+    )
+    (place / "mine.yaml").write_text(text.replace("steps: 80", "steps: 5000"))
+    process = subprocess.Popen(
+        [sys.executable, "-m", "sweep.run", "mine.yaml"], env=_usual(), stdout=subprocess.DEVNULL
+    )
+    assert _comes_true(lambda: len(_running(script)) >= 2, 90), "it is under way"
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert _comes_true(lambda: not _running(script), 60), _running(script)
+
+
+def _running(script: str) -> list[str]:
+    return subprocess.run(["pgrep", "-f", script], capture_output=True, text=True).stdout.split()
+
+
+def _comes_true(what: Callable[[], bool], within_s: float) -> bool:
+    deadline = time.monotonic() + within_s
+    while time.monotonic() < deadline:
+        if what():
+            return True
+        time.sleep(0.2)
+    return what()
 
 
 def test_a_program_that_will_not_end_costs_its_process_and_no_training(place) -> None:
@@ -257,4 +286,4 @@ def test_a_command_is_swept_to_its_report_and_leaves_nothing_behind(place) -> No
     assert (trials["stable"] == (trials["lr"] <= 1)).mean() > 0.7
     assert Outcome.CRASHED.value not in set(trials["verdict"])
     assert f"sh {script} {{lr}} {{width}}" in done.stdout
-    assert subprocess.run(["pgrep", "-f", script], capture_output=True).returncode == 1, "nothing is left"
+    assert not _running(script), "nothing is left"

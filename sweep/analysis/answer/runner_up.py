@@ -47,7 +47,7 @@ def runner_up_text(
         return f"It is ahead of {name}{but}, by {size} ({range_})."
     if found.high < 0:
         why = "does not keep the safety rule" if is_safer else "is likelier to fail"
-        return f"{name[:1].upper()}{name[1:]} did better by {size} ({_mirrored(found, by)}), but {why}."
+        return f"Better by {size} ({_mirrored(found, by)}) was {name}, but it {why}."
     ahead = "ahead" if found.mean >= 0 else "behind"
     return f"It cannot be told apart from {name}{but}: {size} {ahead} ({range_})."
 

@@ -125,7 +125,7 @@ def _tails(part: pd.DataFrame, dim: Dimension, where: str) -> list[Caution]:
             edge = tail[dim.path].astype(float)
             bound = number(float(edge.min() if side == "upper" else edge.max()))
             word = "or more" if side == "upper" else "or less"
-            text = f"{_first(dim)} {bound} {word}{where}: {_all_of(tail)}"
+            text = f"{dim.beginning} {bound} {word}{where}: {_all_of(tail)}"
             found.append(Caution("tail", text + ".", len(tail), len(tail)))
     return found
 
@@ -135,7 +135,7 @@ def _bad_levels(trials: pd.DataFrame, dim: Dimension) -> list[Caution]:
     for level in levels_of(dim, trials):
         part = at_level(trials, dim.path, level)
         if len(part) >= MIN_TAIL and not part["stable"].any() and trials["stable"].any():
-            text = f"{_first(dim)} {value_text(level)}: {_all_of(part)}"
+            text = f"{dim.beginning} {value_text(level)}: {_all_of(part)}"
             found.append(Caution("level", text + ".", len(part), len(part)))
     return found
 
@@ -182,7 +182,7 @@ def _differences(trials: pd.DataFrame, dims: Sequence[Dimension], panel: Dimensi
         smallest = min(smallest, p)
         if p < SIGNIFICANT:
             text = (
-                f"{_first(panel)} {value_text(a)} was stable in {ka} of {plural(na, 'setting')}, "
+                f"{panel.beginning} {value_text(a)} was stable in {ka} of {plural(na, 'setting')}, "
                 f"{value_text(b)} in {kb} of {nb}: a difference beyond chance ({_test(p, len(pairs))})"
             )
             found.append(Caution("difference", text + ".", (na - ka) + (nb - kb), na + nb))
@@ -199,11 +199,6 @@ def _differences(trials: pd.DataFrame, dims: Sequence[Dimension], panel: Dimensi
 def _test(p: float, num_pairs: int) -> str:
     over = "" if num_pairs == 1 else f", corrected for {num_pairs} pairs"
     return f"Fisher's exact test, p = {number(p, 2)}{over}"
-
-
-def _first(dim: Dimension) -> str:
-    """The name of a setting at the beginning of a sentence; one that a program of the user's has stays as it is."""
-    return dim.name if dim.name == dim.path else dim.name[0].upper() + dim.name[1:]
 
 
 def common_failure(trials: pd.DataFrame) -> Outcome | None:

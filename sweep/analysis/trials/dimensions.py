@@ -29,6 +29,11 @@ class Dimension:
     levels: tuple[Any, ...] = ()
     """The possible values (categories only)."""
 
+    @property
+    def beginning(self) -> str:
+        """Its name at the beginning of a sentence; one that a program of the user's has stays as it is."""
+        return self.name if self.name == self.path else self.name[:1].upper() + self.name[1:]
+
     def scale(self, value: float | None) -> float | None:
         """A number's place in the searched range: 0 at its low end, 1 at its high end; None if missing."""
         if value is None or not math.isfinite(value) or (self.log and value <= 0):

@@ -61,7 +61,7 @@ def together_panel(found: Together, dims: Mapping[str, Dimension]) -> Panel:
         for curve in found.curves
     )
     return Panel(
-        f"{x.name[:1].upper()}{x.name[1:]} by {by.name}",
+        f"{x.beginning} by {by.name}",
         f"Chance of a stable training along the {x.name}: {edges}.",
         figure,
     )

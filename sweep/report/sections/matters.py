@@ -72,10 +72,7 @@ def pairs_text(matters: Matters, names: Mapping[str, str], has_model: bool) -> s
     if not matters.pairs:
         return "No two settings can be told to act together on stability: where they seem to, chance does as much."
     first, second = (names.get(path, path) for path in matters.pairs[0].paths)
-    return (
-        f"{first[:1].upper()}{first[1:]} and {second} act together on stability: how much one of them may be "
-        "depends on the other."
-    )
+    return f"On stability {first} and {second} act together: how much one of them may be depends on the other."
 
 
 def _listed(names: Mapping[str, str], told: frozenset[str]) -> str:

@@ -92,8 +92,10 @@ def test_a_better_one_that_is_not_safe_is_named_with_the_reason(table: Table) ->
     rows = edge + fresh(2, edge[2][LR], [0.40, 0.41, 0.42]) + fresh(19, edge[19][LR], [0.20, 0.212, 0.22])
     found = answer(table, rows, Rule(3.0, 0.9))
     assert found.safety is not None and found.safety.meets and found.setting[LR] == edge[2][LR]
-    assert "did better by 19.9 points of WER" in found.runner_up
-    assert found.runner_up.endswith("over 3 paired seeds), but does not keep the safety rule.")
+    assert "Better by 19.9 points of WER" in found.runner_up
+    assert found.runner_up.endswith(
+        "over 3 paired seeds) was learning rate 0.0237 (trial t019), but it does not keep the safety rule."
+    )
 
 
 def test_one_that_was_not_confirmed_is_named_too(table: Table) -> None:

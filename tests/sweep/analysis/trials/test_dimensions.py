@@ -5,7 +5,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from sweep.analysis.trials.dimensions import dimensions, learning_rate, map_axes, panel_dimension
+from sweep.analysis.trials.dimensions import Dimension, dimensions, learning_rate, map_axes, panel_dimension
 from sweep.analysis.trials.tried import space_of
 from sweep.wording import number, percent, setting_text, short_names, value_text
 
@@ -81,3 +81,8 @@ def test_settings_read_as_a_line() -> None:
     )
     assert value_text(None) == "off" and value_text(True) == "yes"
     assert percent(0.123, 1) == "12.3 %"
+
+
+def test_a_sentence_begins_with_a_capital_but_not_with_a_name_of_the_users() -> None:
+    assert Dimension("training.optimizer.lr", "learning rate", "number").beginning == "Learning rate"
+    assert Dimension("lr", "lr", "number").beginning == "lr"

@@ -244,7 +244,7 @@ def test_only_what_can_be_told_from_noise_is_said_to_matter() -> None:
     assert pairs_text(known_matters(), NAMES, has_model=False) == ""
     pair = SettingPair((LR.path, CLIP.path), 0.12, 0.001)
     assert pairs_text(known_matters(pairs=(pair,)), NAMES, has_model=True).startswith(
-        "Learning rate and clip norm act together on stability"
+        "On stability learning rate and clip norm act together"
     )
 
 

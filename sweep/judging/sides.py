@@ -1,12 +1,12 @@
 """On which side of the settings that work a failed training lies, by its outcome and its losses.
 
-| what is known                                                            | side     |
-|--------------------------------------------------------------------------|----------|
-| it diverged, or lost what it had learned                                 | too hot  |
-| its losses rose clearly above their beginning, whatever came after       | too hot  |
-| its losses never came near the zero-information level                    | too cold |
-| its losses were still falling at the end, above that level               | too cold |
-| they rest at another level                                               | untold   |
+| what is known                                                                  | side     |
+|--------------------------------------------------------------------------------|----------|
+| it diverged, or lost what it had learned                                       | too hot  |
+| its losses rose clearly above their beginning, whatever came after             | too hot  |
+| its losses never came near the zero-information level                          | too cold |
+| its losses were still falling at the end, above that level and below the first | too cold |
+| they rest at another level                                                     | untold   |
 
 A training that learned nothing at either side may rest at the zero-information level. Its cause says more
 (`TrialResult.with_cause`), and so do its neighbours (`sweep.analysis.region.sides`).
@@ -64,5 +64,6 @@ def _by_losses(losses: Sequence[float], l_const: float) -> Side:
     middle = median(losses[len(losses) // 2 - LEVEL_STEPS :][:LEVEL_STEPS])
     # Where the level of knowing nothing is unknown, a loss that falls is all that there is to go by.
     is_above = not end <= ABOVE_FACTOR * l_const
-    is_falling = is_above and end < FALLING_FACTOR * middle
+    # One that comes back from above its beginning had risen.
+    is_falling = is_above and end < min(FALLING_FACTOR * middle, start)
     return Side.TOO_COLD if is_falling or end > FAR_FACTOR * l_const else Side.UNTOLD

@@ -40,6 +40,13 @@ def falling(start: float, end: float, num: int = 100) -> list[float]:
             [4.3, *[5.7, 4.8, 5.7, 5.6, 4.9] * 2, *falling(4.9, 2.9, 60), *[2.9] * 30],
             Side.UNTOLD,
         ),
+        # A rate ten times too high: it has risen by less than twice, and comes back without coming below its beginning.
+        (
+            Outcome.STALLED,
+            Learning.NOTHING,
+            [2.91, 2.9, 4.9, 4.8, 4.7, 3.3, 2.7, *falling(3.6, 3.0, 90)],
+            Side.UNTOLD,
+        ),
         (Outcome.STALLED, Learning.NOTHING, falling(6.0, 4.0, 30), Side.UNTOLD),
         (Outcome.STALLED, Learning.NOTHING, [5.0, math.nan] * 60, Side.UNTOLD),
         (Outcome.STABLE, Learning.LEARNED, falling(6.0, 0.1), None),

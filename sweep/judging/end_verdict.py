@@ -206,6 +206,11 @@ class EndJudge:
         """What a run that failed has left of what it learned."""
         return Learning.LOST if self.had_learned else Learning.NOTHING
 
+    @property
+    def learning_of_stall(self) -> Learning:
+        """As `learning_of_failure`, of a run that rests: what it has learned too little of, it has not lost."""
+        return Learning.LITTLE if self._has_fallen(self.run.loss.end()) else self.learning_of_failure
+
     def rule(self, usual: C) -> C:
         """The run's own settings of a rule, or the usual ones."""
         return next((own for own in self.detectors if isinstance(own, type(usual))), usual)
@@ -532,12 +537,17 @@ class EndJudge:
         level = loss.end()
         evidence = EndEvidence(level, self.stable_below * self._uninformed)
         little = self.rule(StalledConfig()).learned_below
-        if is_known(l_const) and self.stable_below < little and loss.is_below(little * l_const, l_const):
+        # Where the level of knowing nothing is unknown, one that fell and did not rise again has learned something.
+        fell = loss.is_below(little * l_const, l_const) if is_known(l_const) else self._has_fallen(level)
+        if self.stable_below < little and fell:
             reason = f"learned too little: {where}; stable asks for less than {number(self.stable_below)} times"
             return End(Outcome.STALLED, reason, Learning.LITTLE, evidence)
         if not is_known(l_const) and (num_classes := self._rests_at_uniform) is not None:
             where += f"; that is ln {num_classes}, the loss of a constant output of {num_classes} balanced classes"
         return End(Outcome.STALLED, f"learned nothing: {where}", learning, evidence)
+
+    def _has_fallen(self, end: float) -> bool:
+        return self.had_learned and not self._has_lost(end)
 
     @property
     def _is_flat(self) -> bool:

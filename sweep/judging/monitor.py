@@ -317,6 +317,7 @@ class StabilityMonitor:
 
     def _alarm(self, finding: Finding) -> Verdict:
         is_broken = finding.outcome in (Outcome.DIVERGED_NONFINITE, Outcome.SCALER_COLLAPSE)
+        rests = finding.outcome is Outcome.STALLED and self._run.loss.count > 0
         return Verdict(
             outcome=finding.outcome,
             reason=finding.reason,
@@ -324,7 +325,7 @@ class StabilityMonitor:
             stop_step=finding.step,
             finding=finding,
             numbers=Numbers.BROKEN if is_broken or self._end.memory.nonfinite_in_row else Numbers.SOUND,
-            learning=self._end.learning_of_failure,
+            learning=self._end.learning_of_stall if rests else self._end.learning_of_failure,
             basis=self.basis,
         )
 

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from sweep.judging import MonitorConfig, RunContext, StabilityMonitor
-from sweep.records import Learning, Numbers, Outcome, SkipReason, StepRecord, Verdict
+from sweep.judging.sides import side
+from sweep.records import Learning, Numbers, Outcome, Side, SkipReason, StepRecord, Verdict
 
 SEEDS = range(6)
 FAILED = {o for o in Outcome if not (o.is_stable or o.is_open)}
@@ -534,3 +535,23 @@ def test_a_training_that_learned_less_than_was_asked_is_not_said_to_have_learned
     assert verdict.learning is learning and verdict.stable == (learning is Learning.LEARNED)
     assert ("learned too little" in verdict.reason) == (learning is Learning.LITTLE)
     assert ("less than 0.7 times" in verdict.reason) == (learning is Learning.LITTLE)
+
+
+@pytest.mark.parametrize(
+    ("losses", "learning", "where"),
+    [
+        # It falls slowly, and is at its lowest at its end.
+        ([3.5 * 0.997**k for k in range(120)], Learning.LITTLE, Side.TOO_COLD),
+        # It had fallen so far, and came back.
+        ([3.5 * 0.99 ** min(k, 60) * 1.01 ** max(k - 60, 0) for k in range(120)], Learning.LOST, Side.TOO_HOT),
+        ([3.5 + 0.01 * (k % 3) for k in range(120)], Learning.NOTHING, Side.UNTOLD),
+    ],
+)
+def test_without_a_reference_one_that_fell_too_little_has_lost_nothing(losses, learning, where) -> None:
+    monitor = StabilityMonitor(RunContext(budget_steps=120), MonitorConfig(stable_below=0.5))
+    records = [StepRecord(number, loss * (1 + 0.002 * math.sin(7 * number))) for number, loss in enumerate(losses, 1)]
+    for record in records:
+        monitor.observe(record)
+    verdict = monitor.end_verdict()
+    assert verdict.learning is learning, verdict
+    assert side(verdict.outcome, verdict.learning, records, math.nan) is where

@@ -1,7 +1,7 @@
 """Optimizers: the update rule and its settings. The learning rate of each step comes from a schedule."""
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Annotated, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -15,12 +15,12 @@ if TYPE_CHECKING:
 # sync, to leave out the step.
 
 
-class AdamW(Spec):
-    """Adam with decoupled weight decay (Loshchilov & Hutter 2019)."""
+class _AdamRule(Spec):
+    """What Adam and its kin share."""
 
-    kind: Literal["adamw"] = "adamw"
+    kind: str
     lr: float = Field(default=1e-3, gt=0)
-    """Base learning rate; a weight moves by about this much a step."""
+    """Base learning rate; a weight moves by about this much a step, under StableAdamW by at most so much."""
     beta1: float = Field(default=0.9, ge=0, lt=1)
     """Memory of the mean gradient."""
     beta2: float = Field(default=0.999, ge=0, lt=1)
@@ -30,22 +30,25 @@ class AdamW(Spec):
     weight_decay: float = Field(default=0.01, ge=0)
     """Share of each weight taken away a step, times the learning rate."""
 
+    @property
+    def _arguments(self) -> dict[str, Any]:
+        betas = (self.beta1, self.beta2)
+        return {"lr": self.lr, "betas": betas, "eps": self.eps, "weight_decay": self.weight_decay}
+
+
+class AdamW(_AdamRule):
+    """Adam with decoupled weight decay (Loshchilov & Hutter 2019)."""
+
+    kind: Literal["adamw"] = "adamw"
+
     def build(self, parameters: "Iterable[Parameter]") -> "torch.optim.Optimizer":
         """One group of all parameters."""
         from sweep.training.optim.fused import FusedAdam
 
-        return FusedAdam(
-            parameters,
-            lr=self.lr,
-            betas=(self.beta1, self.beta2),
-            eps=self.eps,
-            weight_decay=self.weight_decay,
-            decoupled_weight_decay=True,
-            fused=True,
-        )
+        return FusedAdam(parameters, **self._arguments, decoupled_weight_decay=True, fused=True)
 
 
-class StableAdamW(Spec):
+class StableAdamW(_AdamRule):
     """AdamW whose rate falls for a tensor while its gradients are larger than it remembers (StableAdamW).
 
     By Wortsman et al. 2023 (arXiv 2304.13013): lr / max(1, RMS_t), for each tensor on its own. Clipping of gradients is
@@ -53,33 +56,17 @@ class StableAdamW(Spec):
     """
 
     kind: Literal["stable_adamw"] = "stable_adamw"
-    lr: float = Field(default=1e-3, gt=0)
-    """Base learning rate; a weight moves by at most about this much a step."""
-    beta1: float = Field(default=0.9, ge=0, lt=1)
-    """Memory of the mean gradient."""
     beta2: float = Field(default=0.99, ge=0, lt=1)
     """Memory of the mean squared gradient."""
-    eps: float = Field(default=1e-8, gt=0)
-    """Added to the root of the mean squared gradient."""
-    weight_decay: float = Field(default=0.01, ge=0)
-    """Share of each weight taken away a step, times the learning rate."""
 
     def build(self, parameters: "Iterable[Parameter]") -> "torch.optim.Optimizer":
         """One group of all parameters."""
         from sweep.training.optim.fused import StableFusedAdam
 
-        return StableFusedAdam(
-            parameters,
-            lr=self.lr,
-            betas=(self.beta1, self.beta2),
-            eps=self.eps,
-            weight_decay=self.weight_decay,
-            decoupled_weight_decay=True,
-            fused=True,
-        )
+        return StableFusedAdam(parameters, **self._arguments, decoupled_weight_decay=True, fused=True)
 
 
-class Muon(Spec):
+class Muon(_AdamRule):
     """Muon (Jordan 2024), torch's: momentum made orthogonal, for weights of two and more dimensions; AdamW for others.
 
     Its updates are scaled to the size of AdamW's, so one learning rate holds for both. A kernel of a convolution counts
@@ -87,20 +74,10 @@ class Muon(Spec):
     """
 
     kind: Literal["muon"] = "muon"
-    lr: float = Field(default=1e-3, gt=0)
-    """Base learning rate; a weight moves by about this much a step."""
     momentum: float = Field(default=0.95, ge=0, lt=1)
     """Memory of Muon's mean gradient."""
     nesterov: bool = True
     """Looks one step ahead along the momentum."""
-    beta1: float = Field(default=0.9, ge=0, lt=1)
-    """Memory of AdamW's mean gradient."""
-    beta2: float = Field(default=0.999, ge=0, lt=1)
-    """Memory of AdamW's mean squared gradient."""
-    eps: float = Field(default=1e-8, gt=0)
-    """Added to the root of AdamW's mean squared gradient."""
-    weight_decay: float = Field(default=0.01, ge=0)
-    """Share of each weight taken away a step, times the learning rate."""
 
     def build(self, parameters: "Iterable[Parameter]") -> "torch.optim.Optimizer":
         """A group of matrices and one of the others.
@@ -114,26 +91,15 @@ class Muon(Spec):
             parameters,
             momentum=self.momentum,
             nesterov=self.nesterov,
-            lr=self.lr,
-            betas=(self.beta1, self.beta2),
-            eps=self.eps,
-            weight_decay=self.weight_decay,
+            **self._arguments,
             decoupled_weight_decay=True,
         )
 
 
-class Adam(Spec):
+class Adam(_AdamRule):
     """Adam (Kingma & Ba 2015). Its weight decay is part of the gradient, so the adaptive step rescales it."""
 
     kind: Literal["adam"] = "adam"
-    lr: float = Field(default=1e-3, gt=0)
-    """Base learning rate; a weight moves by about this much a step."""
-    beta1: float = Field(default=0.9, ge=0, lt=1)
-    """Memory of the mean gradient."""
-    beta2: float = Field(default=0.999, ge=0, lt=1)
-    """Memory of the mean squared gradient."""
-    eps: float = Field(default=1e-8, gt=0)
-    """Added to the root of the mean squared gradient."""
     weight_decay: float = Field(default=0.0, ge=0)
     """L2 penalty: this times the weight is added to the gradient (after clipping)."""
 
@@ -141,14 +107,7 @@ class Adam(Spec):
         """One group of all parameters."""
         from sweep.training.optim.fused import FusedAdam
 
-        return FusedAdam(
-            parameters,
-            lr=self.lr,
-            betas=(self.beta1, self.beta2),
-            eps=self.eps,
-            weight_decay=self.weight_decay,
-            fused=True,
-        )
+        return FusedAdam(parameters, **self._arguments, fused=True)
 
 
 class Sgd(Spec):

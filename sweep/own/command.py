@@ -26,7 +26,7 @@ from sweep.logs.tables import delimiter_of
 from sweep.logs.trace import Trace
 from sweep.own import minder
 from sweep.own.handle import VAL_LOSS, Run, Stop
-from sweep.own.program import CommandProgram
+from sweep.own.program import CommandProgram, HungError, TimedOutError
 from sweep.records import StepRecord
 from sweep.space import flat
 
@@ -156,14 +156,6 @@ def _follow(process: "subprocess.Popen[bytes]", program: CommandProgram, output:
             raise HungError(
                 f"the command wrote nothing for {program.silence_s:g} s (trial.silence_s), and was ended: it hangs"
             )
-
-
-class HungError(UserError):
-    """A command wrote nothing for too long."""
-
-
-class TimedOutError(UserError):
-    """A command took too long."""
 
 
 class _Output:

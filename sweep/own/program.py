@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
+from slr_models.errors import UserError
 from slr_models.spec import Spec
 from slr_models.user_code import FactoryName
 from sweep.records import LOSS_SCORE, NAN
@@ -65,6 +66,18 @@ class _OwnSpec(Spec):
     """Values that all trainings share; those of `space` are put in at their dotted paths."""
     references: References = References()
     """What its loss is held against."""
+    silence_s: float = Field(3600.0, gt=0)
+    """One that writes nothing (a command) or reports nothing (a function) for so long is taken to hang, and ended."""
+    timeout_s: float | None = Field(None, gt=0)
+    """It is ended after so long. Null: never."""
+
+
+class HungError(UserError):
+    """A program was silent for too long."""
+
+
+class TimedOutError(UserError):
+    """A program took too long."""
 
 
 class CtcProgram(Spec):
@@ -97,10 +110,6 @@ class CommandProgram(_OwnSpec):
     """Variables of its environment, besides those of this program; values as in `run`."""
     cwd: str | None = None
     """Its working folder; values as in `run`. Null: the folder in which the study was started."""
-    silence_s: float = Field(3600.0, gt=0)
-    """A program that writes nothing for so long is taken to hang, and ended."""
-    timeout_s: float | None = Field(None, gt=0)
-    """It is ended after so long. Null: never."""
     grace_s: float = Field(10.0, ge=0, le=3600)
     """Between being asked to end (SIGTERM) and being made to (SIGKILL)."""
 

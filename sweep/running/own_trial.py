@@ -29,10 +29,10 @@ from sweep.judging.objective import own_objective
 from sweep.judging.sides import LEVEL_STEPS
 from sweep.machine import is_of_machine, refusal, storing
 from sweep.own import replays
-from sweep.own.command import OUTPUT_FILE, HungError, TimedOutError, run_command
+from sweep.own.command import OUTPUT_FILE, run_command
 from sweep.own.handle import Metrics, Run, Stop
 from sweep.own.output import kept_output
-from sweep.own.program import CommandProgram, OwnConfig, OwnProgram, Target
+from sweep.own.program import CommandProgram, HungError, OwnConfig, OwnProgram, Target, TimedOutError
 from sweep.own.replays import Failed
 from sweep.own.seeding import seed_all
 from sweep.records import (
@@ -83,6 +83,8 @@ class OwnTrial(JudgedTrial):
         self._num_told = 0
         """Evaluations that were told of."""
         self._error: BaseException | None = None
+        self._overdue: HungError | TimedOutError | None = None
+        self._begun_at = self._heard_at = 0.0
         self._next_note: str | None = None
         self._result: TrialResult | None = None
         self._verdict: Verdict | None = None
@@ -108,6 +110,7 @@ class OwnTrial(JudgedTrial):
             MachineError: the machine failed, so that nobody can tell how the training would have gone.
         """
         if self._thread is None:
+            self._begun_at = self._heard_at = time.monotonic()
             self._thread = threading.Thread(target=self._train, name=f"trial {self.job.trial_id}", daemon=True)
             self._thread.start()
         with self._changed:
@@ -116,7 +119,8 @@ class OwnTrial(JudgedTrial):
         if not self._is_over and self._ending is None and self._is_called_off():
             # One that hangs would never hear of it.
             self._run.stop(str(self._end(self._stopped_by_hand(self._num_steps))))
-        if not (self._is_over or self._ending is not None):
+        self._look_at_the_clock()
+        if not (self._is_over or self._ending is not None or self._overdue is not None):
             self._write()
             if len(self._records.evals) > self._num_told:
                 self._num_told += 1
@@ -125,6 +129,22 @@ class OwnTrial(JudgedTrial):
         # One that was told to end may still clean up.
         self._thread.join(self._grace_s)
         return self._ended()
+
+    def _look_at_the_clock(self) -> None:
+        """Gives up a function that is silent for too long, or takes too long; a command is given up by its reader."""
+        program, now = self._own.program, time.monotonic()
+        if isinstance(program, CommandProgram) or self._is_over or self._ending is not None:
+            return
+        if program.timeout_s is not None and now - self._begun_at > program.timeout_s:
+            self._overdue = TimedOutError(
+                f"the function took more than {program.timeout_s:g} s (trial.timeout_s), and was ended"
+            )
+        elif now - self._heard_at > program.silence_s:
+            self._overdue = HungError(
+                f"the function reported nothing for {program.silence_s:g} s (trial.silence_s), and was ended: it hangs"
+            )
+        if self._overdue is not None:
+            self._run.stop(str(self._overdue))
 
     @property
     def is_stuck(self) -> bool:
@@ -266,6 +286,7 @@ class OwnTrial(JudgedTrial):
 
     def observe(self, record: StepRecord) -> str | None:
         """Takes a step; why the run is to end, where it is."""
+        self._heard_at = time.monotonic()
         self._records.steps.append(record)
         if self._is_called_off():
             return self._end(self._stopped_by_hand(record.step))
@@ -274,6 +295,7 @@ class OwnTrial(JudgedTrial):
 
     def evaluated(self, record: EvalRecord, metrics: Metrics) -> str | None:
         """Takes what was measured after a step; why the run is to end, where it is."""
+        self._heard_at = time.monotonic()
         if record.step < 1:
             raise UserError("run.report comes after a step: run.step first")
         score = self._own.score.of(metrics, self._records.end_loss())
@@ -296,6 +318,7 @@ class OwnTrial(JudgedTrial):
 
     def keep(self, state: Any, step: int) -> None:
         """Keeps a state of the training, with all that was recorded until then."""
+        self._heard_at = time.monotonic()
         if self._options.checkpoints == "none":
             return
         whole = {"of": self._identity, "step": step, "state": state, "monitor": self._monitor.state_dict()}
@@ -410,7 +433,7 @@ class OwnTrial(JudgedTrial):
         return self._progress(EvalRecord(records.steps[-1].step, NAN))
 
     def _ended(self) -> TrialResult:
-        error = self._error
+        error = self._overdue or self._error
         if self._ending is not None:
             return self._finish(*self._ending)
         if error is not None:

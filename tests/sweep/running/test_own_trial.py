@@ -707,3 +707,30 @@ def test_an_error_without_words_costs_no_more_than_its_trial(tmp_path) -> None:
 
     result = ended(trial(tmp_path, train))
     assert result.verdict is Outcome.CRASHED and "WordlessError" in result.reason
+
+
+@pytest.mark.parametrize(
+    ("limits", "outcome", "said"),
+    [
+        ({"silence_s": 1.0}, Outcome.HUNG, "the function reported nothing for 1 s (trial.silence_s)"),
+        ({"timeout_s": 1.0}, Outcome.TIMED_OUT, "the function took more than 1 s (trial.timeout_s)"),
+    ],
+)
+def test_a_function_that_hangs_or_takes_too_long_is_given_up(tmp_path, monkeypatch, limits, outcome, said) -> None:
+    monkeypatch.setattr(own_trial, "GRACE_S", 0.2)
+    released = threading.Event()
+
+    def train(config, run):
+        for step in range(10):
+            run.step(loss=2.0 - 0.1 * step)
+        released.wait(60)
+
+    program = FunctionProgram(references=References(cross_entropy=(1,) * 10), **limits)
+    one = trial(tmp_path, train, program=program)
+    while isinstance(reached := one.advance(), Progress):
+        pass
+    assert reached.verdict is outcome and said in reached.reason and reached.num_steps == 10, reached.reason
+    assert one.is_stuck, "its process is lost to others"
+    released.set()
+    one._thread.join(30)
+    assert not one.is_stuck

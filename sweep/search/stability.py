@@ -119,8 +119,6 @@ class StabilitySampler(BaseSampler):
             raise ValueError(f"stop_width must be at least 0, got {stop_width!r}")
         if seed is not None:
             _check_whole("seed", seed, 0)
-        if space is not None and not space:
-            raise ValueError("space is empty: give what may vary, or leave it out")
         self._parameters_given = None if space is None else Parameters(space)
         if self._parameters_given is not None and along is not None:
             _check_along(along, self._parameters_given)

@@ -14,8 +14,9 @@ import dataclasses
 import math
 import random
 import statistics
+import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -208,8 +209,7 @@ class _Replays:
                 continue
             try:
                 if found is not None and not found and step in watched:
-                    # What is compiled would be compiled anew, with the watcher in it.
-                    with torch.compiler.set_stance("force_eager"):
+                    with _uncompiled():
                         trace = trace_call(kept.model, kept.optimizers[0], step, lambda: self._step(step, batch))  # noqa: B023
                     if trace.first is not None:
                         found.append(trace)
@@ -409,6 +409,12 @@ def _slower(optimizers: Sequence[Optimizer], factor: float) -> AbstractContextMa
             group["lr"] = rate
 
     return _at_update(optimizers, slow, undo)
+
+
+def _uncompiled() -> AbstractContextManager[object]:
+    """Within, nothing compiled runs: it would be compiled anew, with the watcher in it."""
+    # Seconds to import; where nobody has, nothing is compiled.
+    return torch.compiler.set_stance("force_eager") if "torch._dynamo" in sys.modules else nullcontext()
 
 
 @contextmanager

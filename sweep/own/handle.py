@@ -310,7 +310,8 @@ class Run:
                 GPU stay there), and returns what `run.step` takes, or the loss alone.
             parts: all that it changes, each with `state_dict` and `load_state_dict`: a model and an optimizer of torch,
                 and the loss scaler, the schedule, the average of the weights, where there are some; a counter that it
-                keeps elsewhere is not put back. The latest eight states are kept in the memory of the host, 25 steps apart (`forensics` of the study says otherwise).
+                keeps elsewhere is not put back. The latest eight states are kept in the memory of the host, 25 steps
+                apart (`forensics` of the study says otherwise).
 
         Raises:
             UserError: a part has no state, or there is no model or optimizer; it was called before.

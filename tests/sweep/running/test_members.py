@@ -71,7 +71,9 @@ def test_each_has_its_own_records_and_result(dataset, tmp_path) -> None:
         )
         here, there = (store.read_steps(tmp_path / f, one.trial_id) for f in ("together", "alone"))
         assert len(here) == len(there) == result.num_steps
-        assert here["loss"][:3].tolist() == pytest.approx(there["loss"][:3].tolist(), rel=1e-4)
+        # One that is blown up makes much of how its processor rounds.
+        rel = 1e-2 if result.verdict.is_diverged else 1e-4
+        assert here["loss"][:3].tolist() == pytest.approx(there["loss"][:3].tolist(), rel=rel)
 
 
 def test_the_cpu_time_of_all_is_that_of_the_process(dataset, tmp_path) -> None:

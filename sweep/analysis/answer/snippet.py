@@ -338,28 +338,26 @@ def _besides(training: Mapping[str, Any]) -> Lines:
 
 def _optimizer(optimizer: Mapping[str, Any]) -> Lines:
     kind, lr, decay = optimizer["kind"], optimizer["lr"], optimizer["weight_decay"]
+    if kind == "sgd":
+        momentum = f"momentum={optimizer['momentum']!r}, nesterov={optimizer['nesterov']!r}"
+        return [f"optimizer = torch.optim.SGD(parameters, lr={lr!r}, {momentum}, weight_decay={decay!r})"]
+    if kind not in (*_ADAM, "stable_adamw", "muon"):
+        raise KeyError(f"no snippet is known for the optimizer {kind!r}")
+    betas = f"betas=({optimizer['beta1']!r}, {optimizer['beta2']!r}), eps={optimizer['eps']!r}"
     if kind in _ADAM:
-        betas = f"betas=({optimizer['beta1']!r}, {optimizer['beta2']!r}), eps={optimizer['eps']!r}"
         return [f"optimizer = torch.optim.{_ADAM[kind]}(parameters, lr={lr!r}, {betas}, weight_decay={decay!r})"]
     if kind == "stable_adamw":
-        betas = f"betas=({optimizer['beta1']!r}, {optimizer['beta2']!r}), eps={optimizer['eps']!r}"
         return [
             "optimizer = StableAdamW(",
             f'    [{{"params": [p]}} for p in parameters], lr={lr!r}, {betas}, weight_decay={decay!r}',
             ")",
         ]
-    if kind == "muon":
-        betas = f"betas=({optimizer['beta1']!r}, {optimizer['beta2']!r}), eps={optimizer['eps']!r}"
-        return [
-            "optimizer = MuonAdamW(",
-            f"    parameters, momentum={optimizer['momentum']!r}, nesterov={optimizer['nesterov']!r},",
-            f"    lr={lr!r}, {betas}, weight_decay={decay!r},",
-            ")",
-        ]
-    if kind == "sgd":
-        momentum = f"momentum={optimizer['momentum']!r}, nesterov={optimizer['nesterov']!r}"
-        return [f"optimizer = torch.optim.SGD(parameters, lr={lr!r}, {momentum}, weight_decay={decay!r})"]
-    raise KeyError(f"no snippet is known for the optimizer {kind!r}")
+    return [
+        "optimizer = MuonAdamW(",
+        f"    parameters, momentum={optimizer['momentum']!r}, nesterov={optimizer['nesterov']!r},",
+        f"    lr={lr!r}, {betas}, weight_decay={decay!r},",
+        ")",
+    ]
 
 
 def _precision_setup(precision: Mapping[str, Any]) -> Lines:

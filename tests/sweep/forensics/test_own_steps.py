@@ -232,6 +232,15 @@ def test_the_same_steps_again_give_the_same() -> None:
         assert again == losses[20:]
 
 
+def updated(model: nn.Module, optimizer: torch.optim.Optimizer, features: Tensor, labels: Tensor) -> Tensor:
+    """The loss of an update."""
+    optimizer.zero_grad()
+    loss = nn.functional.cross_entropy(model(features), labels)
+    loss.backward()
+    optimizer.step()
+    return loss
+
+
 def kept_run(step: Callable[..., object], *parts: object) -> tuple[Run, Callable[..., object], Judged]:
     sink = Judged()
     run = Run(sink, num_snapshots=8)
@@ -269,10 +278,7 @@ def test_batches_of_any_form(kind: str) -> None:
             features, labels = torch.from_numpy(batch[0]), torch.from_numpy(batch[1])
         else:
             features, labels = batch.pop("features"), batch.pop("labels")
-        optimizer.zero_grad()
-        loss = nn.functional.cross_entropy(model(features), labels)
-        loss.backward()
-        optimizer.step()
+        loss = updated(model, optimizer, features, labels)
         return {"loss": loss, "step": len(sink.records) + 1}
 
     run, train, sink = kept_run(step, model, optimizer)
@@ -299,11 +305,7 @@ def test_a_batch_that_is_changed_in_place_is_not_trained_again() -> None:
     optimizer = sgd(10.0)(model)
 
     def step(batch: tuple[Tensor, Tensor]) -> Tensor:
-        optimizer.zero_grad()
-        loss = nn.functional.cross_entropy(model(batch[0].mul_(2)), batch[1])
-        loss.backward()
-        optimizer.step()
-        return loss
+        return updated(model, optimizer, batch[0].mul_(2), batch[1])
 
     run, train, sink = kept_run(step, model, optimizer)
     until_it_stops(train, list(batches(120)))
@@ -317,10 +319,7 @@ def test_a_step_that_cannot_be_trained_again_says_so() -> None:
 
     def step(_index: int) -> Tensor:
         features, labels = next(source)
-        optimizer.zero_grad()
-        loss = nn.functional.cross_entropy(model(features), labels)
-        loss.backward()
-        optimizer.step()
+        loss = updated(model, optimizer, features, labels)
         if run.kept_steps.is_replaying:
             raise KeyError("no more")
         return loss
@@ -367,11 +366,7 @@ def test_a_batch_that_the_loop_leaves_out_after_an_error_is_none() -> None:
     def step(batch: tuple[Tensor, Tensor]) -> Tensor:
         if len(batch[0]) != 32:
             raise ValueError("a bad batch")
-        optimizer.zero_grad()
-        loss = nn.functional.cross_entropy(model(batch[0]), batch[1])
-        loss.backward()
-        optimizer.step()
-        return loss
+        return updated(model, optimizer, batch[0], batch[1])
 
     run, train, sink = kept_run(step, model, optimizer)
     given = list(batches(120))

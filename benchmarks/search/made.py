@@ -184,15 +184,13 @@ def lines(rows: Sequence[Row]) -> Iterator[str]:
         ("Best result, at as many steps as half as many whole trainings take", "best"),
     ):
         yield f"\n{name} after {', '.join(map(str, CHECKPOINTS))} trials:\n"
-        yield "| surface | " + " | ".join(searches) + " |"
-        yield "|---|" + "---|" * len(searches)
-        for kind in (*kinds, "all"):
-            cells = []
-            for search in searches:
-                mine = [r for r in rows if r.search == search and kind in (r.kind, "all")]
-                values = np.nanmean(np.array([getattr(r, pick) for r in mine], dtype=float), axis=0)
-                cells.append(" / ".join(f"{v:.2f}" for v in values))
-            yield f"| {kind} | " + " | ".join(cells) + " |"
+
+        def meant(kind: str, search: str, pick: str = pick) -> str:
+            mine = [r for r in rows if r.search == search and kind in (r.kind, "all")]
+            values = np.nanmean(np.array([getattr(r, pick) for r in mine], dtype=float), axis=0)
+            return " / ".join(f"{v:.2f}" for v in values)
+
+        yield from _table(rows, searches, meant)
     yield from pair_lines(rows)
     yield '\n"The map is known":\n'
     yield "| surface | search | said | after, median | accuracy then, lowest, mean | below 0.9 |"
@@ -211,39 +209,41 @@ def lines(rows: Sequence[Row]) -> Iterator[str]:
 
 def pair_lines(rows: Sequence[Row]) -> Iterator[str]:
     """By how much the first search is ahead of each other one, draw by draw, with the interval of the mean."""
-    kinds = [kind for kind in KINDS if any(row.kind == kind for row in rows)]
     ours, *peers = dict.fromkeys(row.search for row in rows)
+
+    def gained(kind: str, peer: str) -> str:
+        found = {
+            search: {(r.kind, r.draw): r.accuracy for r in rows if r.search == search and kind in (r.kind, "all")}
+            for search in (ours, peer)
+        }
+        both = sorted(found[ours].keys() & found[peer].keys())
+        gains = (mean([found[ours][d][k] - found[peer][d][k] for d in both]) for k in range(len(CHECKPOINTS)))
+        return " / ".join(f"{g.value:+.2f} ({g.low:+.2f} to {g.high:+.2f})" for g in gains)
+
     yield f"\nBalanced accuracy of {ours} minus another's, mean over the draws (95 % bootstrap interval):\n"
-    yield "| surface | " + " | ".join(peers) + " |"
-    yield "|---|" + "---|" * len(peers)
-    for kind in (*kinds, "all"):
-        cells = []
-        for peer in peers:
-            found = {
-                search: {(r.kind, r.draw): r.accuracy for r in rows if r.search == search and kind in (r.kind, "all")}
-                for search in (ours, peer)
-            }
-            both = sorted(found[ours].keys() & found[peer].keys())
-            gains = (mean([found[ours][d][k] - found[peer][d][k] for d in both]) for k in range(len(CHECKPOINTS)))
-            cells.append(" / ".join(f"{g.value:+.2f} ({g.low:+.2f} to {g.high:+.2f})" for g in gains))
-        yield f"| {kind} | " + " | ".join(cells) + " |"
+    yield from _table(rows, peers, gained)
 
 
 def rule_lines(rows: Sequence[Row]) -> Iterator[str]:
     """How often the safety rule was said to be met, and how often that was wrong."""
     yield f'\n"Safety rule met" after {", ".join(map(str, CHECKPOINTS))} trials: said, and wrong:\n'
-    kinds = [kind for kind in KINDS if any(row.kind == kind for row in rows)]
     searches = list(dict.fromkeys(row.search for row in rows))
+
+    def told(kind: str, search: str) -> str:
+        mine = [row.rule for row in rows if row.search == search and kind in (row.kind, "all")]
+        said = [sum(rule[k] is not None for rule in mine) for k in range(len(CHECKPOINTS))]
+        wrong = [sum(rule[k] is False for rule in mine) for k in range(len(CHECKPOINTS))]
+        return ", ".join(f"{w} of {s}" for w, s in zip(wrong, said, strict=True)) + f" ({len(mine)})"
+
+    yield from _table(rows, searches, told)
+
+
+def _table(rows: Sequence[Row], searches: Sequence[str], cell: Callable[[str, str], str]) -> Iterator[str]:
+    """A line for each kind of surface and for all, a column for each search."""
     yield "| surface | " + " | ".join(searches) + " |"
     yield "|---|" + "---|" * len(searches)
-    for kind in (*kinds, "all"):
-        cells = []
-        for search in searches:
-            mine = [row.rule for row in rows if row.search == search and kind in (row.kind, "all")]
-            said = [sum(rule[k] is not None for rule in mine) for k in range(len(CHECKPOINTS))]
-            wrong = [sum(rule[k] is False for rule in mine) for k in range(len(CHECKPOINTS))]
-            cells.append(", ".join(f"{w} of {s}" for w, s in zip(wrong, said, strict=True)) + f" ({len(mine)})")
-        yield f"| {kind} | " + " | ".join(cells) + " |"
+    for kind in (*(kind for kind in KINDS if any(row.kind == kind for row in rows)), "all"):
+        yield f"| {kind} | " + " | ".join(cell(kind, search) for search in searches) + " |"
 
 
 def in_processes(run: Callable[[Job], Done], jobs: Sequence[Job], num: int) -> list[Done]:

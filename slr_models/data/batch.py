@@ -86,6 +86,34 @@ class Split:
 
 
 @dataclass(frozen=True)
+class PartSeen:
+    """How often an extractor saw a part of the body."""
+
+    name: str
+    frames_seen: int
+    frames: int
+    """In all, of both splits."""
+    frames_equal: int
+    """Of those not seen, frames in which all of its points lay in one place (zeros, say)."""
+    never: tuple[str, ...]
+    """Ids of utterances in which it is never seen."""
+
+    @property
+    def text(self) -> str:
+        """One sentence, in numbers."""
+        share = f"{self.frames_seen / self.frames:.0%}" if self.frames else "0%"
+        if self.frames_seen < self.frames and share == "100%":
+            share = "nearly all"
+        text = f"{self.name.replace('_', ' ')} seen in {share} of the frames"
+        if self.frames_equal:
+            text += f" ({self.frames_equal} frames with all of its points in one place count as not seen)"
+        if self.never:
+            few = ", ".join(self.never[:3]) + (", ..." if len(self.never) > 3 else "")
+            text += f"; in {len(self.never)} utterance{'s' if len(self.never) > 1 else ''} never ({few})"
+        return text
+
+
+@dataclass(frozen=True)
 class DataFacts:
     """What a reader of the report has to know of the data."""
 
@@ -96,6 +124,8 @@ class DataFacts:
     frame_rate_hz: float | None = None
     exclusions: dict[str, int] = field(default_factory=dict)
     """Reason -> number of utterances left out because of it."""
+    parts: tuple[PartSeen, ...] = ()
+    """Of landmarks: how often each part was seen; empty where the source does not tell."""
     notes: tuple[str, ...] = ()
     """Anything else that limits what the results mean."""
 

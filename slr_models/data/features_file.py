@@ -11,13 +11,18 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from slr_models.data.columns import HOLISTIC_COLUMNS, GroupSizes, order_columns
-from slr_models.data.layout import HOLISTIC, Floats
-from slr_models.data.lexicon import read_pose
+from slr_models.data.columns import GroupSizes, groups_of, order_columns
+from slr_models.data.layout import Floats
+from slr_models.data.pose_file import read_pose_file
 from slr_models.data.reading import MAX_FILE_GB, check_file_size, check_numpy_size, parsing
+from slr_models.data.recognition import Recognized, recognize
 from slr_models.errors import DataError
 
-_ARRAY_NAMES = ("features", "landmarks")
+_ARRAY_NAMES = ("features", "landmarks", "keypoints")
+_PART_NAMES = {"pose": "pose", "face": "face", "body": "pose"}
+_PART_NAMES |= {name: "left_hand" for name in ("left_hand", "lefthand", "lh")}
+_PART_NAMES |= {name: "right_hand" for name in ("right_hand", "righthand", "rh")}
+"""How an archive with an array a part calls them."""
 _NUMBER_BYTES = 4
 """Of a feature in memory."""
 _MAX_NAMES = 6
@@ -37,6 +42,8 @@ class Block:
     """The name of each column; empty where the file names none."""
     groups: GroupSizes
     """The groups that the columns' names tell; else all are one."""
+    shape: tuple[int, ...]
+    """Of the array that the file holds."""
 
 
 @dataclass(frozen=True)
@@ -54,10 +61,20 @@ class _Table:
 class FeatureReader:
     """Reads one utterance after another; keeps the last parquet file, as neighbours in a list share one."""
 
-    def __init__(self, max_gb: float = MAX_FILE_GB) -> None:
-        """For files of up to `max_gb` GB each, as they are in memory."""
+    def __init__(self, max_gb: float = MAX_FILE_GB, layout: GroupSizes = (), wants_landmarks: bool = False) -> None:
+        """For files of up to `max_gb` GB each, as they are in memory.
+
+        Args:
+            max_gb: the setting `max_file_gb`.
+            layout: the parts of arrays without names; empty: known shapes are recognized.
+            wants_landmarks: see `recognize`.
+        """
         self._table: _Table | None = None
         self._max_gb = max_gb
+        self._layout = layout
+        self._wants_landmarks = wants_landmarks
+        self.recognized: dict[tuple[int, ...], Recognized | None] = {}
+        """What arrays without names were taken for, by their shape without T; the first of a shape decides."""
 
     def read(self, path: Path, sequence: int | None) -> Block:
         """One utterance.
@@ -70,24 +87,34 @@ class FeatureReader:
             DataError: The file is broken, larger than `max_gb`, holds Python objects, or another shape ("what; what to
                 do").
         """
-        if path.suffix == ".pose":
+        suffix = path.suffix.lower()
+        if suffix == ".pose":
             check_file_size(path, path.stat().st_size, self._max_gb)
-            points, present = read_pose(path)
-            values = np.where(present[..., None], points, np.nan).reshape(len(points), -1).astype(np.float32)
-            groups = tuple((part.name, 3 * (part.stop - part.start)) for part in HOLISTIC.parts)
-            return Block(values, HOLISTIC_COLUMNS, groups)
-        if path.suffix == ".parquet":
+            file = read_pose_file(path)
+            points = np.where(file.present[..., None], file.points, np.nan).astype(np.float32)
+            return Block(points.reshape(len(points), -1), file.columns, groups_of(file.columns), points.shape)
+        if suffix == ".parquet":
             return self._read_parquet(path, sequence)
-        if path.suffix not in (".npy", ".npz"):
+        if suffix not in (".npy", ".npz"):
             raise DataError(f"{path} is of no known kind; use .npz, .npy, .parquet or .pose")
-        array = _read_numpy(path, self._max_gb)
+        array, parts = _read_numpy(path, self._max_gb)
         if array.ndim not in (2, 3) or array.dtype.kind not in "fiu":
             raise DataError(
                 f"{path} holds an array of {array.dtype} with shape {array.shape}; "
                 "store numbers as [frames, features] or [frames, points, coordinates]"
             )
-        size = int(np.prod(array.shape[1:]))
-        return Block(_as_float32(array.reshape(len(array), size)), (), (("features", size),))
+        flat = _as_float32(array.reshape(len(array), int(np.prod(array.shape[1:]))))
+        shape = array.shape[1:]
+        if shape not in self.recognized and len(array):
+            try:
+                stated = self._layout or parts
+                self.recognized[shape] = recognize(flat.reshape(array.shape), stated, self._wants_landmarks)
+            except DataError as error:
+                raise DataError(f"{path} {error}") from error
+        found = self.recognized.get(shape)
+        if found is None:
+            return Block(flat, (), (("features", flat.shape[1]),), array.shape)
+        return Block(flat, found.columns, groups_of(found.columns), array.shape)
 
     def _read_parquet(self, path: Path, sequence: int | None) -> Block:
         if self._table is None or self._table.path != path:
@@ -106,18 +133,23 @@ class FeatureReader:
             again = np.flatnonzero(frames[1:] == frames[:-1])
             if len(again):
                 raise DataError(f"{path} holds frame {frames[again[0]]:g} twice; number the frames of an utterance")
-        return Block(table.block.values[rows], table.block.columns, table.block.groups)
+        values = table.block.values[rows]
+        return Block(values, table.block.columns, table.block.groups, values.shape)
 
 
-def _read_numpy(path: Path, max_gb: float) -> npt.NDArray[Any]:
+def _read_numpy(path: Path, max_gb: float) -> tuple[npt.NDArray[Any], GroupSizes]:
+    """The array of a file; of an archive with an array a part, [T, P, C] each, all side by side, and their sizes."""
     # The file is opened here, as NumPy leaves its own open where it finds a damaged archive.
     with parsing(path, "replace it"), path.open("rb") as file:
         try:
             check_numpy_size(path, file, max_gb)
             loaded = np.load(file, allow_pickle=False)
             if isinstance(loaded, np.ndarray):
-                return loaded
+                return loaded, ()
             with loaded as arrays:
+                by_part = {_PART_NAMES[name.lower()]: name for name in arrays.files if name.lower() in _PART_NAMES}
+                if len(by_part) == len(arrays.files) > 1:
+                    return _side_by_side(path, {part: arrays[name] for part, name in by_part.items()})
                 named = [name for name in _ARRAY_NAMES if name in arrays.files]
                 names = named or (arrays.files if len(arrays.files) == 1 else [])
                 found = ", ".join(arrays.files[:_MAX_NAMES]) + (", ..." if len(arrays.files) > _MAX_NAMES else "")
@@ -131,7 +163,16 @@ def _read_numpy(path: Path, max_gb: float) -> npt.NDArray[Any]:
             ) from error
     if array is None:
         raise DataError(f"{path} holds the arrays {found or '(none)'}; call the one to use {_ARRAY_NAMES[0]!r}")
-    return array
+    return array, ()
+
+
+def _side_by_side(path: Path, parts: dict[str, npt.NDArray[Any]]) -> tuple[npt.NDArray[Any], GroupSizes]:
+    shapes = {array.shape[:1] + array.shape[2:] for array in parts.values()}
+    if len(shapes) > 1 or any(array.ndim != 3 for array in parts.values()):
+        found = ", ".join(f"{part} {array.shape}" for part, array in parts.items())
+        raise DataError(f"{path} holds the parts {found}; store each as [frames, points, coordinates], of equal frames")
+    sizes = tuple((part, array.shape[1]) for part, array in parts.items())
+    return np.concatenate(list(parts.values()), axis=1), sizes
 
 
 def _load_table(path: Path, max_gb: float) -> _Table:
@@ -162,7 +203,7 @@ def _load_table(path: Path, max_gb: float) -> _Table:
             order = np.argsort(frames, kind="stable")
             values, frames = values[order], frames[order]
             sequences = None if sequences is None else sequences[order]
-    return _Table(path, Block(values, tuple(names), groups), sequences, frames)
+    return _Table(path, Block(values, tuple(names), groups, values.shape), sequences, frames)
 
 
 def _check_numbers(path: Path, name: str, kind: Any) -> None:

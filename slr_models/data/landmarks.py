@@ -10,38 +10,29 @@
 Dimension legend: T frames, F features, U labels of a target.
 """
 
-import os
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal, Self
 
 import numpy as np
 from pydantic import Field, PositiveInt, model_validator
 
-from slr_models.data.batch import BLANK_TOKEN, DataFacts, Dataset, FeatureGroup, Split
-from slr_models.data.columns import GroupSizes, is_holistic, to_clip
-from slr_models.data.feasibility import min_frames
+from slr_models.data.batch import BLANK_TOKEN, DataFacts, Dataset, FeatureGroup, PartSeen, Split
+from slr_models.data.columns import GroupSizes, has_pose, layout_of, unread_points
 from slr_models.data.features_file import Block, FeatureReader
 from slr_models.data.index import Entry, Format, SplitName, find_format, read_index
-from slr_models.data.layout import HOLISTIC, Bools, Floats, PointSet
-from slr_models.data.normalize import feature_groups, features, select, selected_layout, to_body_frame
+from slr_models.data.layout import Floats, PointSet
+from slr_models.data.loading import Loader, Utterance, alike
+from slr_models.data.missing import parts_seen
+from slr_models.data.normalize import feature_groups, selected_layout
 from slr_models.data.problems import OnBad, Problems
 from slr_models.data.reading import MAX_FILE_GB
+from slr_models.data.recognition import check_layout
 from slr_models.data.scaling import column_statistics, stack_velocity
 from slr_models.errors import DataError
-from slr_models.memory import check_memory
 from slr_models.spec import Spec
-
-
-@dataclass(frozen=True)
-class _Loaded:
-    """The usable utterances of a split, side by side."""
-
-    entries: list[Entry]
-    blocks: list[Floats]
-    """[T, F] each."""
 
 
 class LandmarksConfig(Spec):
@@ -50,19 +41,30 @@ class LandmarksConfig(Spec):
     kind: Literal["landmarks"] = "landmarks"
     """Selects this source."""
     path: str = Field(min_length=1)
-    """The folder with the list of utterances."""
+    """The folder with the list of utterances; `~` is the home folder. What is not found from where one stands is looked
+    for beside the study file."""
     format: Literal["auto"] | Format = "auto"
     """How the list is written; auto: by what lies in the folder."""
     features_dir: str = Field("features", min_length=1)
     """Folder of the feature files of the format phoenix; relative to `path`."""
     on_bad: OnBad = "error"
     """A bad utterance or line ends the run with a message, or is left out and counted."""
+    max_excluded: float = Field(default=0.5, ge=0, le=1)
+    """Largest share of the utterances that on_bad: exclude may leave out; beyond it the data are not what was meant."""
     points: PointSet | None = None
-    """Which landmarks become features, placed and scaled by the signer's body as in the source fingerspelling; for
-    .pose files of MediaPipe Holistic, and parquet columns named like x_left_hand_0. None: the features as they are."""
+    """Which landmarks become features, placed and scaled by the signer's body as in the source fingerspelling (by the
+    hands where there are hands alone); for .pose files, parquet columns named like x_left_hand_0, and arrays of a known
+    shape or with `layout`. None: the features as they are."""
+    layout: dict[str, PositiveInt] = Field(default_factory=dict)
+    """Name and number of points of each part of arrays without names, in order: pose (MediaPipe's 33 or the first of
+    them), body_25 (OpenPose), coco (17), left_hand, right_hand (21), face, or others, which `points` does not read.
+    Empty: known shapes are recognized; see `slr_models.data.recognition`."""
     missing: Literal["error", "zero"] = "error"
     """NaN in the features (a landmark of confidence 0 in a .pose file) is a fault, or becomes 0 (after
     standardization). With `points`, what is missing is 0 in any case."""
+    equal_points: Literal["missing", "keep"] = "missing"
+    """A part whose points are all exactly equal in a frame (zeros for a hand that was not found) was not seen there,
+    and counts as missing; or is kept as it is."""
     standardize: bool | None = None
     """Whether each column gets mean 0 and deviation 1 over the training frames (missing values left out); None: yes,
     but not with `points`, whose features have the body's scale."""
@@ -91,6 +93,7 @@ class LandmarksConfig(Spec):
                 raise ValueError(f"{name} has no effect with format: {self.format}; remove it")
         if self.points is not None and self.groups:
             raise ValueError("`points` makes its own feature groups; remove groups")
+        check_layout(tuple(self.layout.items()))
         if self.points is not None and self.standardize:
             raise ValueError("`points` already scales features by the body; remove standardize, or points")
         return self
@@ -102,43 +105,80 @@ class LandmarksConfig(Spec):
             DataError: The folder or its list cannot be used, an utterance is bad and `on_bad` is "error", or no
                 utterance of a split is left.
         """
-        folder = Path(self.path)
+        folder = Path(self.path).expanduser()
         kind = find_format(folder) if self.format == "auto" else self.format
         problems = Problems(self.on_bad)
         entries = read_index(folder, kind, folder / self.features_dir, problems)
         if kind == "kaggle":
             entries = _hold_out(entries, self.valid_rate, np.random.default_rng((self.seed, 0)))
-        loader = _Loader(self, problems)
+        loader = self._loader(problems)
         train = loader.load(self._choose(entries, "train", self.max_train, stream=1))
-        vocabulary = sorted({label for entry in train.entries for label in entry.labels})
+        vocabulary = sorted({label for utterance in train for label in utterance.entry.labels})
         valid = loader.load(self._choose(entries, "valid", self.max_valid, stream=2), known=frozenset(vocabulary))
-        for name, kept in (("train", train), ("valid", valid)):
-            if not kept.entries:
-                raise DataError(
-                    f"{folder} has no usable {name} utterance (left out: {problems.counts or 'none'}); "
-                    f"add utterances of that split, or correct the bad ones (on_bad: error shows the first)."
-                )
+        _refuse_empty(folder, train, valid, problems)
+        usual = alike(train, valid, problems, self.points)
+        _refuse_empty(folder, train, valid, problems)
+        self._refuse_few(len(train) + len(valid), problems)
+        if self.layout and not loader.reader.recognized:
+            raise DataError(f"`layout` has no effect: the files in {folder} name their landmarks; remove it")
+        parts = parts_seen((utterance.entry.id, utterance.parts) for utterance in (*train, *valid))
+        blocks = [utterance.block.values for utterance in train], [utterance.block.values for utterance in valid]
         if self.points is None:
-            groups = self._finish(train, valid, self._group_sizes(loader))
+            groups = self._finish(blocks, self._group_sizes(usual))
         else:
-            groups = feature_groups(selected_layout(HOLISTIC, self.points), self.points, self.velocity)
+            groups = feature_groups(selected_layout(layout_of(self.points), self.points), self.points, self.velocity)
         label_of = {gloss: label for label, gloss in enumerate(vocabulary, start=1)}
-        unused = sum(entry.split == "unused" for entry in entries)
-        notes: tuple[str, ...] = (f"{unused} test utterances were not used",) if unused else ()
-        if self.points is not None:
-            notes += (f"landmarks were placed and scaled by the signer's body (points: {self.points})",)
         return Dataset(
-            train=_join(train, label_of),
-            valid=_join(valid, label_of),
+            train=_join(train, blocks[0], label_of),
+            valid=_join(valid, blocks[1], label_of),
             vocabulary=(BLANK_TOKEN, *vocabulary),
             groups=groups,
             facts=DataFacts(
                 source=f"landmark sequences in {folder.resolve().name} ({kind})",
-                valid_measures=_measures(train.entries, valid.entries, held_out=kind == "kaggle"),
+                valid_measures=_measures([u.entry for u in train], [u.entry for u in valid], held_out=kind == "kaggle"),
                 exclusions=problems.counts,
-                notes=notes,
+                parts=parts,
+                notes=(*_unused(entries), *self._notes(loader.reader, usual, parts)),
             ),
         )
+
+    def _loader(self, problems: Problems) -> Loader:
+        reader = FeatureReader(self.max_file_gb, tuple(self.layout.items()), wants_landmarks=self.points is not None)
+        return Loader(
+            reader,
+            problems,
+            folder=self.path,
+            points=self.points,
+            velocity=self.velocity,
+            missing=self.missing,
+            equal_is_missing=self.equal_points == "missing",
+            frames_per_output=self.frames_per_output,
+        )
+
+    def _refuse_few(self, num_kept: int, problems: Problems) -> None:
+        left_out = sum(problems.counts.values())
+        share = left_out / (left_out + num_kept)
+        if share > self.max_excluded:
+            reasons = ", ".join(f"{reason}: {count}" for reason, count in problems.counts.items())
+            raise DataError(
+                f"{left_out} of {left_out + num_kept} utterances in {self.path} cannot be used ({reasons}), more than "
+                f"max_excluded: {self.max_excluded:g} allows; correct them (on_bad: error shows the first), or raise "
+                "max_excluded"
+            )
+
+    def _notes(self, reader: FeatureReader, usual: Block, parts: Sequence[PartSeen]) -> Iterator[str]:
+        """What was assumed, and what was not seen."""
+        if not self.layout:
+            for shape, found in reader.recognized.items():
+                if found is not None:
+                    size = " x ".join(map(str, shape))
+                    yield f"arrays of {size} a frame were taken for {found.text} (`layout` can say otherwise)"
+        yield from (part.text for part in parts if part.frames_seen < part.frames)
+        if self.points is not None:
+            by = "the signer's body" if has_pose(usual.columns) else "the hands, as there is no body"
+            yield f"landmarks were placed and scaled by {by} (points: {self.points})"
+            if unread := unread_points(usual.columns, self.points):
+                yield f"the files hold no {', '.join(unread)}: these features are 0"
 
     def _choose(self, entries: Sequence[Entry], split: SplitName, limit: int | None, stream: int) -> list[Entry]:
         """The entries of a split, or a random part of them in list order."""
@@ -148,10 +188,10 @@ class LandmarksConfig(Spec):
         order = np.random.default_rng((self.seed, stream)).permutation(len(of_split))[:limit]
         return [of_split[i] for i in sorted(order.tolist())]
 
-    def _group_sizes(self, loader: "_Loader") -> GroupSizes:
+    def _group_sizes(self, usual: Block) -> GroupSizes:
         if not self.groups:
-            return loader.sizes
-        total, num_features = sum(self.groups.values()), sum(size for _, size in loader.sizes)
+            return usual.groups
+        total, num_features = sum(self.groups.values()), usual.values.shape[1]
         if total != num_features:
             raise DataError(
                 f"`groups` names {total} columns, but the features in {self.path} have {num_features}; "
@@ -159,7 +199,7 @@ class LandmarksConfig(Spec):
             )
         return tuple(self.groups.items())
 
-    def _finish(self, train: _Loaded, valid: _Loaded, sizes: GroupSizes) -> tuple[FeatureGroup, ...]:
+    def _finish(self, splits: tuple[list[Floats], list[Floats]], sizes: GroupSizes) -> tuple[FeatureGroup, ...]:
         """Velocities, standardization and zeros for what is missing, in this order; replaces the blocks.
 
         One block after the other, so that a corpus is not in memory twice.
@@ -168,8 +208,8 @@ class LandmarksConfig(Spec):
         def moving(block: Floats) -> Floats:
             return stack_velocity(block, [size for _, size in sizes]) if self.velocity else block
 
-        statistics = column_statistics(map(moving, train.blocks)) if self.standardize is not False else None
-        for blocks in (train.blocks, valid.blocks):
+        statistics = column_statistics(map(moving, splits[0])) if self.standardize is not False else None
+        for blocks in splits:
             for i, block in enumerate(blocks):
                 stacked = moving(block)
                 scaled = stacked if statistics is None else statistics.standardize(stacked)
@@ -182,151 +222,28 @@ class LandmarksConfig(Spec):
         return tuple(groups)
 
 
-class _UnusableError(Exception):
-    """An utterance cannot be used."""
-
-    def __init__(self, reason: str, message: str) -> None:
-        super().__init__(message)
-        self.reason = reason
-
-
-class _Loader:
-    """Reads entries; the first usable one fixes the number of features of all, and the order of named columns."""
-
-    def __init__(self, config: LandmarksConfig, problems: Problems) -> None:
-        self._config = config
-        self._problems = problems
-        self._reader = FeatureReader(config.max_file_gb)
-        self._num_bytes = 0
-        self._first: Block | None = None
-
-    @property
-    def sizes(self) -> GroupSizes:
-        """The column groups of what was loaded as it is."""
-        return () if self._first is None else self._first.groups
-
-    def load(self, entries: Sequence[Entry], known: frozenset[str] | None = None) -> _Loaded:
-        """The usable utterances; labels outside of `known` (None: any) make one unusable."""
-        kept = _Loaded([], [])
-        for entry in entries:
-            try:
-                block = self._load(entry, known)
-            except _UnusableError as fault:
-                self._problems.report(fault.reason, entry.where, str(fault))
-                continue
-            kept.entries.append(entry)
-            kept.blocks.append(block)
-            self._num_bytes += block.nbytes
-            check_memory(
-                self._num_bytes, f"the features of {self._config.path}", "choose fewer with max_train, max_valid"
-            )
-        return kept
-
-    def _load(self, entry: Entry, known: frozenset[str] | None) -> Floats:
-        unknown = [] if known is None else sorted(set(entry.labels) - known)
-        if unknown:
-            raise _UnusableError(
-                "unknown gloss",
-                f"the validation glosses {', '.join(unknown)} occur in no usable training utterance; "
-                "correct their spelling",
-            )
-        # Unlike Path.is_file, it takes a name that is too long for a missing file.
-        path = next((candidate for candidate in entry.candidates if os.path.isfile(candidate)), None)
-        if path is None:
-            raise _UnusableError(
-                "missing file",
-                f"utterance {entry.id!r} has no feature file {entry.candidates[0]}; add it or correct its path",
-            )
-        try:
-            block = self._reader.read(path, entry.sequence)
-        except DataError as error:
-            raise _UnusableError("unreadable file", str(error)) from error
-        if block.values.size == 0:
-            raise _UnusableError("no frames", f"{path} holds no frames of {entry.id!r}; extract them again")
-        infinite = np.isinf(block.values)
-        if infinite.any():
-            raise _UnusableError("non-finite features", f"{path} holds infinity{_at(infinite)}; correct the extraction")
-        if np.isnan(block.values).all():
-            raise _UnusableError("no landmarks", f"{path} holds only missing values; extract it again")
-        values = self._as_is(block, path) if self._config.points is None else _of_body(block, path, self._config)
-        self._check_length(len(values), path, entry)
-        if self._first is None:
-            self._first = block
-        return values
-
-    def _as_is(self, block: Block, path: Path) -> Floats:
-        """The columns in the order of the first file."""
-        absent = np.isnan(block.values)
-        if absent.any() and self._config.missing == "error":
-            ways = "set missing: zero if NaN stands for a missing landmark"
-            if is_holistic(block.columns):
-                ways += ", or points: hands_pose for features in which a missing landmark is 0"
-            raise _UnusableError("non-finite features", f"{path} holds NaN{_at(absent)}; correct it, {ways}")
-        if self._first is None or block.columns == self._first.columns != ():
-            return block.values
-        expected, found = self._first.columns, block.columns
-        if block.values.shape[1] != self._first.values.shape[1]:
-            raise _UnusableError(
-                "feature size",
-                f"{path} has {block.values.shape[1]} features a frame where the others have "
-                f"{self._first.values.shape[1]}; extract all with the same settings",
-            )
-        if set(found) != set(expected):
-            named = f"names {sorted(set(found) - set(expected))[0]!r}" if found else "names no columns"
-            theirs = f"name {sorted(set(expected) - set(found))[0]!r}" if expected else "name none"
-            raise _UnusableError(
-                "feature names",
-                f"{path} {named} where the files before it {theirs}, so that columns would be mixed up; "
-                "store all utterances with the same columns",
-            )
-        place = {name: column for column, name in enumerate(found)}
-        return block.values[:, [place[name] for name in expected]] if expected else block.values
-
-    def _check_length(self, num_frames: int, path: Path, entry: Entry) -> None:
-        # Labels are compared with each other only, so that any numbers tell the repeats.
-        numbers = [entry.labels.index(label) for label in entry.labels]
-        needed = min_frames(numbers, self._config.frames_per_output)
-        if num_frames < needed:
-            raise _UnusableError(
-                "target too long",
-                f"{path} has {num_frames} frames, but CTC needs {needed} for its {len(numbers)} labels at "
-                f"{self._config.frames_per_output} frames an output; use a smaller frames_per_output and stride",
+def _refuse_empty(folder: Path, train: list[Utterance], valid: list[Utterance], problems: Problems) -> None:
+    for name, kept in (("train", train), ("valid", valid)):
+        if not kept:
+            raise DataError(
+                f"{folder} has no usable {name} utterance (left out: {problems.counts or 'none'}); "
+                f"add utterances of that split, or correct the bad ones (on_bad: error shows the first)."
             )
 
 
-def _of_body(block: Block, path: Path, config: LandmarksConfig) -> Floats:
-    """The features of `config.points`, [T, F]; what is missing is 0."""
-    assert config.points is not None
-    try:
-        clip = to_clip(block.values, block.columns, config.points)
-    except DataError as error:
-        raise _UnusableError("feature names", f"{path} {error}") from error
-    body = to_body_frame(clip, HOLISTIC)
-    if body is None:
-        raise _UnusableError(
-            "no shoulders",
-            f"{path} never shows both shoulders, so that its landmarks cannot be placed; record or extract it again",
-        )
-    selected = select(body, HOLISTIC, config.points)
-    if not selected.present.any():
-        raise _UnusableError(
-            "no landmarks", f"{path} shows none of the landmarks of points: {config.points}; leave it out"
-        )
-    return features(selected, selected_layout(HOLISTIC, config.points), config.points, config.velocity)
+def _unused(entries: Sequence[Entry]) -> list[str]:
+    unused = sum(entry.split == "unused" for entry in entries)
+    return [f"{unused} test utterances were not used"] if unused else []
 
 
-def _at(bad: Bools) -> str:
-    frame, column = np.argwhere(bad)[0]
-    return f" (first at frame {frame}, column {column})"
-
-
-def _join(loaded: _Loaded, label_of: dict[str, int]) -> Split:
+def _join(utterances: Sequence[Utterance], blocks: list[Floats], label_of: dict[str, int]) -> Split:
+    entries = [utterance.entry for utterance in utterances]
     return Split.from_utterances(
-        loaded.blocks,
-        [[label_of[label] for label in entry.labels] for entry in loaded.entries],
-        [entry.id for entry in loaded.entries],
-        [entry.signer for entry in loaded.entries],
-        num_features=loaded.blocks[0].shape[1],
+        blocks,
+        [[label_of[label] for label in entry.labels] for entry in entries],
+        [entry.id for entry in entries],
+        [entry.signer for entry in entries],
+        num_features=blocks[0].shape[1],
     )
 
 

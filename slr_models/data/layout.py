@@ -62,6 +62,8 @@ class Layout:
 
 HOLISTIC = Layout.of(pose=33, face=468, left_hand=NUM_HAND_POINTS, right_hand=NUM_HAND_POINTS)
 """MediaPipe Holistic: 543 points."""
+POSE_HANDS = Layout.of(pose=33, left_hand=NUM_HAND_POINTS, right_hand=NUM_HAND_POINTS)
+"""MediaPipe Holistic without its face: 75 points."""
 UPPER_BODY = Layout.of(pose=25, left_hand=NUM_HAND_POINTS, right_hand=NUM_HAND_POINTS)
 """MediaPipe pose down to the hips, and both hands: 67 points."""
 

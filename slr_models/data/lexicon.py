@@ -11,10 +11,12 @@ import numpy as np
 
 from slr_models.data.layout import HOLISTIC, Bools, Clip, Floats
 from slr_models.data.normalize import to_body_frame
-from slr_models.data.reading import csv_lines, parsing
+from slr_models.data.pose_file import read_pose_file
+from slr_models.data.reading import csv_lines
 from slr_models.errors import DataError
 
 _INSTALL = "run: pip install 'slr-stability-sweep[fingerspelling]'"
+_HOLISTIC_PARTS = tuple((part.name, part.stop - part.start) for part in HOLISTIC.parts)
 _REST_DROP = 0.25
 """A wrist this far (shoulder widths) below its median height is on its way from or to rest."""
 
@@ -101,36 +103,13 @@ def read_pose(path: Path) -> tuple[Floats, Bools]:
     Raises:
         DataError: The file is missing, broken, of another layout or without a person, or pose-format is not installed.
     """
-    try:
-        from pose_format import Pose
-    except ImportError as error:
-        raise DataError(f"Reading {path.name} needs the package pose-format; {_INSTALL}") from error
-    if not path.is_file():
-        raise DataError(f"{path} is missing; reinstall or correct the path")
-    with parsing(path, "replace it with a whole .pose file"):
-        pose = Pose.read(path.read_bytes())
-        data = np.asarray(pose.body.data.data, dtype=np.float32)
-        confidence = np.asarray(pose.body.confidence)
-    names = {"pose": "POSE_LANDMARKS", "face": "FACE_LANDMARKS"}
-    names |= {"left_hand": "LEFT_HAND_LANDMARKS", "right_hand": "RIGHT_HAND_LANDMARKS"}
-    starts, start = {}, 0
-    for component in pose.header.components:
-        starts[component.name] = start, len(component.points)
-        start += len(component.points)
-    columns: list[int] = []
-    for part in HOLISTIC.parts:
-        first, size = starts.get(names[part.name], (0, 0))
-        if size < part.stop - part.start:
-            raise DataError(f"{path} lacks {names[part.name]} of MediaPipe Holistic; extract it with that model")
-        # A refined face has ten iris points after the 468.
-        columns.extend(range(first, first + part.stop - part.start))
-    if data.ndim != 4 or data.shape[2:] != (start, 3) or confidence.shape != data.shape[:3]:
-        raise DataError(f"{path} holds data of shape {data.shape}, not x, y, z of {start} points; extract it again")
-    if data.shape[1] == 0:
-        raise DataError(f"{path} shows no person; extract it again, or leave it out")
-    points = data[:, 0, columns]
-    present = (confidence[:, 0, columns] > 0) & ~np.isnan(points).any(axis=2)
-    return points, present
+    found = read_pose_file(path).arranged(_HOLISTIC_PARTS)
+    if found is None:
+        raise DataError(f"{path} lacks points of MediaPipe Holistic; extract it with that model")
+    points, present = found
+    if points.shape[2] != 3:
+        raise DataError(f"{path} holds x and y alone, and no z; extract it again")
+    return points, present & ~np.isnan(points[..., 2])
 
 
 def trim_rest(clip: Clip) -> Clip:

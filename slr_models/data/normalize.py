@@ -10,7 +10,8 @@ Dimension legend: T frames, P points, D coordinates a point, F features.
 | mediapipe_full | x, y, z of every point that the source has, in the body frame (543 points: 1629)       |
 
 Body frame: origin between the shoulders, unit one shoulder width; both are medians over a clip, so that neither
-the signer's place nor the distance to the camera remains. What is not present is 0 in every feature.
+the signer's place nor the distance to the camera remains. Of hands alone: origin at their wrists, unit what a shoulder
+width is to a usual palm. What is not present is 0 in every feature.
 """
 
 import numpy as np
@@ -63,11 +64,42 @@ def to_body_frame(clip: Clip, layout: Layout) -> Clip | None:
         return None
     origin = np.median((left[:, :2] + right[:, :2]) / 2, axis=0)
     points = _fill_gaps(clip.points, clip.present)
-    for part in layout.parts:
-        roots = {"pose": shoulders, "face": [part.start + 1]}.get(part.name, [part.start])
-        points[:, part.points, 2] -= points[:, roots, 2].mean(axis=1, keepdims=True)
+    if points.shape[2] > 2:
+        for part in layout.parts:
+            roots = {"pose": shoulders, "face": [part.start + 1]}.get(part.name, [part.start])
+            points[:, part.points, 2] -= points[:, roots, 2].mean(axis=1, keepdims=True)
     points[..., :2] -= origin
     return Clip((points / width).astype(np.float32), clip.present)
+
+
+def to_hands_frame(clip: Clip, layout: Layout) -> Clip | None:
+    """The clip of a source that has hands alone, [T, P, 2], placed by them as `to_body_frame` places it by a body.
+
+    Origin: median of the wrists. Unit: median palm length, as if it were the usual part of a shoulder width.
+
+    Returns:
+        The clip, or None where no hand is ever seen as a whole (or all of them are points).
+    """
+    wrists, palms = [], []
+    for name in _HANDS:
+        part = layout.part(name)
+        hand = clip.points[clip.present[:, part.points].all(axis=1)][:, part.points]
+        wrists.append(hand[:, 0])
+        palms.append(_palm_lengths(hand[:, 1:] - hand[:, :1]))
+    if not sum(map(len, palms)):
+        return None
+    palm = float(np.median(np.concatenate(palms)))
+    if not palm > 1e-6:
+        return None
+    points = _fill_gaps(clip.points, clip.present) - np.median(np.concatenate(wrists), axis=0)
+    return Clip((points * (_TYPICAL_PALM / palm)).astype(np.float32), clip.present)
+
+
+def _palm_lengths(fingers: Floats) -> Floats:
+    """The longest wrist-to-knuckle distance of points around the wrist, [T]; a single one collapses as a hand turns."""
+    knuckles = fingers[:, [point - 1 for point in _KNUCKLES]]
+    lengths: Floats = np.sqrt((knuckles**2).sum(axis=2)).max(axis=1)
+    return lengths
 
 
 def _fill_gaps(points: Floats, present: Bools) -> Floats:
@@ -142,9 +174,7 @@ def _hand(clip: Clip, part: Part) -> tuple[Floats, Bools]:
     points = clip.points[:, part.points]
     wrist = points[:, 0]
     fingers = points[:, 1:] - wrist[:, None]
-    # The longest wrist-to-knuckle distance: a single one collapses when the hand turns.
-    knuckles = fingers[:, [point - 1 for point in _KNUCKLES]]
-    palm = np.maximum(np.sqrt((knuckles**2).sum(axis=2)).max(axis=1), _MIN_PALM)
+    palm = np.maximum(_palm_lengths(fingers), _MIN_PALM)
     seen: Bools = np.all(clip.present[:, part.points], axis=1)
     block = np.empty((len(points), _HAND_FEATURES), dtype=np.float32)
     block[:, :-4] = (fingers / palm[:, None, None]).reshape(len(points), -1)

@@ -124,6 +124,8 @@ class DataFacts:
     frame_rate_hz: float | None = None
     exclusions: dict[str, int] = field(default_factory=dict)
     """Reason -> number of utterances left out because of it."""
+    possible_points: str = ""
+    """Of raw landmark coordinates: the setting `points` that would place and scale them."""
     parts: tuple[PartSeen, ...] = ()
     """Of landmarks: how often each part was seen; empty where the source does not tell."""
     notes: tuple[str, ...] = ()

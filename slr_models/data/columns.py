@@ -13,6 +13,7 @@ Axes: x right, y down, z away from the camera, c confidence. Dimension legend: T
 import re
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -182,6 +183,12 @@ def can_read(columns: tuple[str, ...], points: PointSet) -> bool:
     return True
 
 
+def best_points(columns: tuple[str, ...]) -> PointSet | Literal[""]:
+    """The point set that places and scales these columns with most of what they hold; "" where none does."""
+    sets: tuple[PointSet, ...] = ("hands_pose", "hands")
+    return next((points for points in sets if can_read(columns, points)), "")
+
+
 def unread_points(columns: tuple[str, ...], points: PointSet) -> list[str]:
     """Whole points that a point set has and the columns do not: their features are 0."""
     keys = {(part, point) for part, point, _ in _keys(columns) or []}
@@ -221,8 +228,3 @@ def to_clip(values: Floats, columns: tuple[str, ...], points: PointSet) -> Clip:
                 cube[:, part.points, 2] = 0.0
     present: Bools = np.logical_not(np.any(np.isnan(cube), axis=2))
     return Clip(np.where(present[..., None], cube, np.float32(0)), present)
-
-
-def is_holistic(columns: tuple[str, ...]) -> bool:
-    """Whether columns name the pose and the hands, so that `points: hands_pose` can read them."""
-    return can_read(columns, "hands_pose")

@@ -17,6 +17,10 @@ Floats = npt.NDArray[np.float64]
 
 CONSTANT_RANGE = 1e-6
 """A column whose values span less than this part of its largest is constant."""
+SCALE_GAP = 20.0
+"""Ratio of neighbouring utterances' largest values beyond which a set has two scales: an image has more pixels."""
+_FEWEST_COUNTED = 5
+"""Frames of an utterance that can tell a counter."""
 OUTLIER_Z = 6.0
 """Robust z of ln absmax beyond which an utterance or column is out of scale."""
 SMALLEST_DEVIATION = 0.384
@@ -77,6 +81,18 @@ class Duplicates:
 
 
 @dataclass(frozen=True)
+class TwoScales:
+    """Utterances whose values come in two scales, such as pixels and shares of an image."""
+
+    small: tuple[str, ...]
+    """Ids."""
+    large: tuple[str, ...]
+    small_absmax: float
+    """Largest absolute value of the median utterance among the small ones."""
+    large_absmax: float
+
+
+@dataclass(frozen=True)
 class Inspection:
     """What was found."""
 
@@ -89,6 +105,8 @@ class Inspection:
     """Ids that more than one utterance of a split has."""
     constant_features: tuple[str, ...]
     """Columns that never vary in training."""
+    counters: tuple[str, ...]
+    """Columns that grow evenly from frame to frame in all training utterances, such as frame numbers."""
     utterance_outliers: tuple[ScaleOutlier, ...]
     """Training utterances, farthest first."""
     feature_outliers: tuple[ScaleOutlier, ...]
@@ -128,6 +146,7 @@ def inspect_dataset(dataset: Dataset) -> Inspection:
             if count > 1
         ),
         constant_features=tuple(names[column] for column in train.constant_columns()),
+        counters=tuple(names[column] for column in _counters(dataset.train)),
         utterance_outliers=_outliers(dataset.train.ids, train.utterance_absmax()),
         feature_outliers=_outliers(names, _typical_absmax(dataset.train)),
         absmax=float(max(train.column_absmax.max(), valid.column_absmax.max())),
@@ -148,6 +167,48 @@ def feature_names(dataset: Dataset) -> list[str]:
 def utterance_outliers(split: Split) -> tuple[ScaleOutlier, ...]:
     """The utterances out of scale, farthest first."""
     return _outliers(split.ids, _Extremes(split).utterance_absmax())
+
+
+def two_scales(split: Split) -> TwoScales | None:
+    """The utterances in two groups where a gap of `SCALE_GAP` lies between their largest values; None where none does.
+
+    A twentieth of them (two at least) have to lie on each side; fewer are outliers.
+    """
+    absmax = _Extremes(split).utterance_absmax()
+    order = np.argsort(absmax, kind="stable")
+    fewest = max(2, len(order) // 20)
+    if len(order) < 2 * fewest:
+        return None
+    ordered = np.maximum(absmax[order], np.finfo(np.float32).tiny)
+    ratios = ordered[fewest : len(order) - fewest + 1] / ordered[fewest - 1 : len(order) - fewest]
+    cut = int(np.argmax(ratios)) + fewest
+    if ratios.max() < SCALE_GAP:
+        return None
+    small, large = order[:cut].tolist(), order[cut:].tolist()
+    return TwoScales(
+        tuple(split.ids[i] for i in small),
+        tuple(split.ids[i] for i in large),
+        float(np.median(absmax[small])),
+        float(np.median(absmax[large])),
+    )
+
+
+def _counters(split: Split) -> list[int]:
+    """Columns that rise from frame to frame, evenly but for a hundredth, in each utterance of five frames or more."""
+    candidates = np.arange(split.num_features)
+    judged = 0
+    for index in range(len(split)):
+        block = split.utterance(index)[:, candidates].astype(np.float64)
+        if len(block) < _FEWEST_COUNTED or not len(candidates):
+            continue
+        judged += 1
+        steps = np.diff(block, axis=0)
+        mean = steps.mean(axis=0)
+        # An even line; timestamps shiver around it.
+        line = block[0] + mean * np.arange(len(block))[:, None]
+        even = np.abs(block - line).max(axis=0) <= 0.01 * np.abs(mean) * len(block)
+        candidates = candidates[(steps > 0).all(axis=0) & even]
+    return candidates.tolist() if judged > 1 else []
 
 
 def _splits(dataset: Dataset) -> tuple[tuple[str, Split], ...]:

@@ -20,7 +20,7 @@ import numpy as np
 from pydantic import Field, PositiveInt, model_validator
 
 from slr_models.data.batch import BLANK_TOKEN, DataFacts, Dataset, FeatureGroup, PartSeen, Split
-from slr_models.data.columns import GroupSizes, has_pose, layout_of, unread_points
+from slr_models.data.columns import GroupSizes, best_points, has_pose, layout_of, unread_points
 from slr_models.data.features_file import Block, FeatureReader
 from slr_models.data.index import Entry, Format, SplitName, find_format, read_index
 from slr_models.data.layout import Floats, PointSet
@@ -137,6 +137,7 @@ class LandmarksConfig(Spec):
                 source=f"landmark sequences in {folder.resolve().name} ({kind})",
                 valid_measures=_measures([u.entry for u in train], [u.entry for u in valid], held_out=kind == "kaggle"),
                 exclusions=problems.counts,
+                possible_points="" if self.points else best_points(usual.columns),
                 parts=parts,
                 notes=(*_unused(entries), *self._notes(loader.reader, usual, parts)),
             ),
@@ -152,6 +153,7 @@ class LandmarksConfig(Spec):
             velocity=self.velocity,
             missing=self.missing,
             equal_is_missing=self.equal_points == "missing",
+            groups=tuple(self.groups.items()),
             frames_per_output=self.frames_per_output,
         )
 

@@ -12,7 +12,7 @@ from typing import Literal
 
 import numpy as np
 
-from slr_models.data.columns import has_pose, is_holistic, layout_of, to_clip
+from slr_models.data.columns import GroupSizes, best_points, has_pose, layout_of, to_clip
 from slr_models.data.feasibility import min_frames
 from slr_models.data.features_file import Block, FeatureReader
 from slr_models.data.index import Entry
@@ -55,6 +55,7 @@ class Loader:
     velocity: bool
     missing: Literal["error", "zero"]
     equal_is_missing: bool
+    groups: GroupSizes
     frames_per_output: int
     _num_bytes: int = field(default=0, init=False)
 
@@ -100,10 +101,10 @@ class Loader:
         absent = np.isnan(block.values)
         if self.points is None and self.missing == "error" and absent.any() and not absent.all():
             ways = "set missing: zero if NaN stands for a missing landmark"
-            if is_holistic(block.columns):
-                ways += ", or points: hands_pose for features in which a missing landmark is 0"
+            if points := best_points(block.columns):
+                ways += f", or points: {points} for features in which a missing landmark is 0"
             raise UnusableError("non-finite features", f"{path} holds NaN{_at(absent)}; correct it, {ways}")
-        values, parts = mark_missing(block.values, block.columns, block.groups, self.equal_is_missing)
+        values, parts = mark_missing(block, self.groups, self.equal_is_missing)
         if np.isnan(values).all():
             how = "" if absent.all() else " (in every frame all points lie in one place)"
             raise UnusableError("no landmarks", f"{path} holds only missing values{how}; extract it again")

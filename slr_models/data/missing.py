@@ -13,20 +13,27 @@ import numpy as np
 
 from slr_models.data.batch import PartSeen
 from slr_models.data.columns import GroupSizes, NamedPart, parts_of
+from slr_models.data.features_file import Block
 from slr_models.data.layout import Bools, Floats
 
 _FEWEST = 3
 """Points (or columns of a group without names) of which it says something that all are equal."""
 
 
-def _parts(columns: tuple[str, ...], groups: GroupSizes) -> Sequence[NamedPart]:
-    """Landmark parts; of other features each group, as one axis."""
-    named = parts_of(columns)
+def _parts(block: Block, groups: GroupSizes) -> Sequence[NamedPart]:
+    """Landmark parts; of other features the groups that a user tells, or all points of an array [T, P, C]."""
+    named = parts_of(block.columns)
     if named:
         return named
+    width = block.values.shape[1]
+    if not groups:
+        if len(block.shape) < 3:
+            return ()
+        num_axes = block.shape[2]
+        return (NamedPart("all points", {str(axis): np.arange(axis, width, num_axes) for axis in range(num_axes)}),)
     parts, start = [], 0
     for name, size in groups:
-        parts.append(NamedPart(name, {"": np.arange(start, start + size)}))
+        parts.append(NamedPart(name, {"": np.arange(start, min(start + size, width))}))
         start += size
     return parts
 
@@ -55,20 +62,18 @@ class PartCount:
     """All points in one place, and taken as missing."""
 
 
-def mark_missing(
-    values: Floats, columns: tuple[str, ...], groups: GroupSizes, equal_is_missing: bool
-) -> tuple[Floats, tuple[PartCount, ...]]:
+def mark_missing(block: Block, groups: GroupSizes, equal_is_missing: bool) -> tuple[Floats, tuple[PartCount, ...]]:
     """The values [T, F] with NaN for what was not seen, and how often each part was seen.
 
     Args:
-        values: [T, F]; NaN is missing in any case.
-        columns: their names; without any, each group is a part.
-        groups: name and size of each group, in order.
+        block: an utterance; NaN is missing in any case.
+        groups: name and size of the parts that a user tells; they count where the file names no landmarks.
         equal_is_missing: whether a part whose points are all in one place is missing, and a point of confidence 0.
     """
+    values = block.values
     marked = values.copy() if equal_is_missing else values
     counts = []
-    for part in _parts(columns, groups):
+    for part in _parts(block, groups):
         equal = np.zeros(len(values), dtype=bool)
         if equal_is_missing:
             equal = _is_equal(values, part)

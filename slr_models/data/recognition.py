@@ -15,8 +15,10 @@
 | 576,   | pose-format's: pose, face (468, 478), hands, and the pose in metres              |
 | 586    |                                                                                  |
 
-Flat arrays [T, F] are taken for P x C of these, C coordinates a point; 1662, 1692 and 258 for a pose with visibility
-before a face and hands without. Dimension legend: T frames, P points, C coordinates a point, F features.
+Flat arrays [T, F] are taken for P x C of these, C coordinates a point (below 200 columns where `points` is set, or the
+values look like hands); 1662, 1692 and 258 for a pose with visibility before a face and hands without.
+
+Dimension legend: T frames, P points, C coordinates a point, F features.
 """
 
 from dataclasses import dataclass
@@ -55,7 +57,12 @@ _MIXED: dict[int, GroupSizes] = {
 }
 """Width of flat arrays of a pose with x, y, z, visibility and other parts with x, y, z."""
 _FEWEST_FLAT = 200
-"""Columns below which a flat array is taken for landmarks only where landmarks are asked for: others are as wide."""
+"""Columns below which a flat array is taken for landmarks only where they are asked for, or where it looks like hands:
+features of other kinds are as wide."""
+_BONES = [(finger + joint, finger + joint + 1) for finger in (1, 5, 9, 13, 17) for joint in range(3)]
+"""Neighbouring points of a hand."""
+_LONGEST_BONE = 0.25
+"""In the median, of the diagonal of a hand's box; points without order: 0.35."""
 _PART_SIZES = {"pose": range(1, 34), "body_25": range(25, 26), "coco": range(17, 18)}
 _PART_SIZES |= dict.fromkeys(("left_hand", "right_hand"), range(21, 22))
 _CLEARLY = 2.0
@@ -116,10 +123,12 @@ def recognize(array: Floats, stated: GroupSizes, wanted: bool) -> Recognized | N
         parts = _MIXED[width]
         columns = named_columns(parts[:1], "xyzc") + named_columns(parts[1:], "xyz")
         return Recognized(parts, columns)
-    if width < _FEWEST_FLAT and not wanted:
-        return None
     fitting = [axes for axes in (3, 2, 4) if width % axes == 0 and width // axes in _LAYOUTS]
-    return _of(array.reshape(len(array), -1, fitting[0]), fitting[0]) if fitting else None
+    if not fitting:
+        return None
+    points = array.reshape(len(array), -1, fitting[0])
+    found = _of(points, fitting[0])
+    return found if wanted or width >= _FEWEST_FLAT or _has_hands(points, found.parts) else None
 
 
 def _as_stated(array: Floats, stated: GroupSizes) -> Recognized:
@@ -175,6 +184,24 @@ def _fit_of_bodies(array: Floats, parts: GroupSizes) -> float:
         known = [distance[np.isfinite(distance)] for distance in distances]
     worst = max((float(np.median(distance)) if len(distance) else np.inf) for distance in known)
     return 0.3 / worst if worst > 0 else np.inf
+
+
+def _has_hands(array: Floats, parts: GroupSizes) -> bool:
+    """Whether the points of some hand lie like a hand's, or are in one place in some frames and not in all."""
+    start = 0
+    for name, size in parts:
+        hand = array[:, start : start + size, :2].astype(np.float64)
+        start += size
+        if not name.endswith("hand"):
+            continue
+        apart = (hand != hand[:, :1]).any(axis=(1, 2)) & ~np.isnan(hand).all(axis=(1, 2))
+        if apart.any() and not apart.all():
+            return True
+        bones = np.linalg.norm(np.stack([hand[:, a] - hand[:, b] for a, b in _BONES], axis=1), axis=2)
+        extent = np.linalg.norm(hand.max(axis=1) - hand.min(axis=1), axis=1)
+        if apart.any() and np.median(np.median(bones[apart], axis=1) / extent[apart]) < _LONGEST_BONE:
+            return True
+    return False
 
 
 def _widths(points: Floats) -> Floats:

@@ -22,6 +22,7 @@ def lines(report: Report) -> Iterator[tuple[str, str]]:
         f"{report.vocabulary_size - 1} labels",
         "",
     )
+    yield from ((note, "") for note in report.notes)
     yield f"features were checked {report.feature_values}", ""
     yield f"training lengths: frames {_range(report.frames)}, labels {_range(report.labels)}", ""
     yield f"tightest training target: {report.least_spare_outputs} output frames more than CTC needs", ""

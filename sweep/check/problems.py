@@ -8,6 +8,7 @@ import numpy as np
 from slr_models.data.batch import Dataset, Split
 from slr_models.data.feasibility import num_outputs_needed
 from slr_models.data.inspection import Duplicates, Inspection, NonfiniteUtterance, ScaleOutlier, UtteranceName
+from sweep.check.landmark_problems import landmark_problems
 from sweep.check.reading import Problem, SourceReading
 from sweep.training.config import TrialConfig
 from sweep.training.precision import Fp16, Fp16Unscaled, PrecisionConfig
@@ -39,7 +40,8 @@ def problems_of(
     yield from _feasibility(config, dataset)
     yield from _floor_problems(l_const)
     yield from _nonfinite(found.nonfinite, config, dataset)
-    yield from _constant(found.constant_features, dataset.num_features)
+    yield from _constant(found, source)
+    yield from landmark_problems(found, source)
     yield from _scale(found, source, precisions)
     yield from _utterance_problems(found)
     yield from _label_problems(found)
@@ -108,12 +110,17 @@ def _describe_nonfinite(utterance: NonfiniteUtterance) -> str:
     return f"{utterance.id}: {' and '.join(kinds)} in {features}, {frames}"
 
 
-def _constant(names: Sequence[str], num_features: int) -> Iterator[Problem]:
-    if len(names) == num_features:
+def _constant(found: Inspection, source: SourceReading) -> Iterator[Problem]:
+    names = found.constant_features
+    if len(names) == source.dataset.num_features:
         yield Problem("error", "constant features", "no feature varies in training: there is nothing to learn from")
-    elif names:
-        text = f"{len(names)} of {num_features} features never vary in training: they say nothing, remove them"
-        yield Problem("warning", "constant features", text, tuple(names))
+        return
+    # Of a part that is never seen it is told as such.
+    unseen = {part.name for part in source.dataset.facts.parts if not part.frames_seen}
+    names = tuple(name for name in names if name.partition("[")[0] not in unseen)
+    if names and not source.is_made:
+        text = f"{len(names)} of {source.dataset.num_features} features never vary in training: they say nothing, "
+        yield Problem("warning", "constant features", text + "leave them out when you extract", names)
 
 
 def _scale(found: Inspection, source: SourceReading, precisions: Sequence[PrecisionConfig]) -> Iterator[Problem]:
@@ -127,7 +134,9 @@ def _scale(found: Inspection, source: SourceReading, precisions: Sequence[Precis
     utterances = [_describe_outlier(outlier, "in the files") for outlier in source.raw_outliers]
     others = [outlier for outlier in found.utterance_outliers if outlier.name not in told]
     utterances += [_describe_outlier(outlier, source.feature_values) for outlier in others]
-    features = [_describe_outlier(outlier, source.feature_values) for outlier in found.feature_outliers]
+    # What is made of landmarks here has the scale that it was given.
+    wide = () if source.is_made else found.feature_outliers
+    features = [_describe_outlier(outlier, source.feature_values) for outlier in wide]
     for what, items in (("training utterance", utterances), ("feature", features)):
         if items:
             text = (

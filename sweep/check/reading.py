@@ -4,9 +4,9 @@ from collections import defaultdict
 from dataclasses import dataclass
 from typing import Literal
 
-from slr_models.data import DataConfig, LandmarksConfig, MemorizeConfig
+from slr_models.data import ClipsConfig, DataConfig, FingerspellingConfig, LandmarksConfig, MemorizeConfig
 from slr_models.data.batch import Dataset
-from slr_models.data.inspection import ScaleOutlier, utterance_outliers
+from slr_models.data.inspection import ScaleOutlier, TwoScales, two_scales, utterance_outliers
 from slr_models.data.normalize import MAX_ABS
 from slr_models.data.problems import Exclusion, recorded_exclusions
 from slr_models.errors import DataError, UserError
@@ -39,6 +39,10 @@ class SourceReading:
     """Which values the dataset holds, as an adverbial: `after standardization ...`."""
     raw_outliers: tuple[ScaleOutlier, ...]
     """Training utterances out of scale in the files; empty where the dataset holds the files' values."""
+    two_scales: TwoScales | None
+    """Where the training utterances' raw values come in two scales."""
+    is_made: bool
+    """Whether the features are made of landmarks here, so that no one can leave a column out of the files."""
 
 
 def read(config: DataConfig, where: str) -> SourceReading:
@@ -52,7 +56,7 @@ def read(config: DataConfig, where: str) -> SourceReading:
         UserError: nothing usable is left.
     """
     # Before the dataset itself, so that a corpus is not in memory twice.
-    raw_outliers = _raw_outliers(config)
+    raw_outliers, scales = _raw_scales(config)
     with recorded_exclusions() as left_out:
         try:
             dataset, severity = _build(config)
@@ -61,7 +65,18 @@ def read(config: DataConfig, where: str) -> SourceReading:
             examples = {exclusion.reason: _describe(exclusion) for exclusion in reversed(left_out)}
             raise UserError("\n    ".join([f"{where}: {error}", *examples.values()])) from error
     problems = _problems(dataset.facts.exclusions, left_out, severity)
-    return SourceReading(dataset, problems, feature_values(config), raw_outliers)
+    is_made = _is_made(config)
+    if not is_made and not _is_standardized(config):
+        scales = two_scales(dataset.train)
+    return SourceReading(dataset, problems, feature_values(config), raw_outliers, scales, is_made)
+
+
+def _is_made(config: DataConfig) -> bool:
+    if isinstance(config, MemorizeConfig):
+        return _is_made(config.source)
+    return isinstance(config, ClipsConfig | FingerspellingConfig) or (
+        isinstance(config, LandmarksConfig) and config.points is not None
+    )
 
 
 def _build(config: DataConfig) -> tuple[Dataset, Severity]:
@@ -72,10 +87,15 @@ def _build(config: DataConfig) -> tuple[Dataset, Severity]:
         if not (isinstance(config, LandmarksConfig) and config.on_bad == "error"):
             raise
         try:
-            return config.model_copy(update={"on_bad": "exclude"}).build(), "error"
+            return _lenient(config).build(), "error"
         except DataError:
             # That nothing is left says less than the first fault.
             raise error from None
+
+
+def _lenient(config: LandmarksConfig) -> LandmarksConfig:
+    """The source without what is bad, however much that is."""
+    return config.model_copy(update={"on_bad": "exclude", "max_excluded": 1.0})
 
 
 def _problems(exclusions: dict[str, int], left_out: list[Exclusion], severity: Severity) -> tuple[Problem, ...]:
@@ -117,12 +137,13 @@ def feature_values(config: DataConfig) -> str:
     return "as the source gives them"
 
 
-def _raw_outliers(config: DataConfig) -> tuple[ScaleOutlier, ...]:
+def _raw_scales(config: DataConfig) -> tuple[tuple[ScaleOutlier, ...], TwoScales | None]:
+    """What standardization hides."""
     if not (isinstance(config, LandmarksConfig) and _is_standardized(config)):
-        return ()
+        return (), None
     try:
-        raw = config.model_copy(update={"standardize": False, "velocity": False, "on_bad": "exclude"}).build()
+        raw = _lenient(config).model_copy(update={"standardize": False, "velocity": False}).build()
     except UserError:
         # The same folder is read as it is configured next, and that says what is wrong.
-        return ()
-    return utterance_outliers(raw.train)
+        return (), None
+    return utterance_outliers(raw.train), two_scales(raw.train)

@@ -41,6 +41,8 @@ class Report:
     """Which values were checked: before or after which normalisation."""
     exclusions: dict[str, int]
     """Reason -> utterances that the source left out."""
+    notes: tuple[str, ...]
+    """What the source assumed, and how often parts of the body were seen."""
     frames: Spread
     """Input frames of training utterances."""
     labels: Spread
@@ -103,6 +105,7 @@ def check(loaded: LoadedStudy) -> Report:
         vocabulary_size=len(dataset.vocabulary),
         feature_values=source.feature_values,
         exclusions=dataset.facts.exclusions,
+        notes=dataset.facts.notes,
         frames=found.frames,
         labels=found.labels,
         least_spare_outputs=int(spare.min()),

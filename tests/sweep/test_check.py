@@ -141,8 +141,8 @@ def test_a_source_that_stops_at_the_first_bad_file_is_read_to_the_end(study, tmp
     """Every bad file is named, under its reason, whether it ends the run or is left out."""
     changes = {2: with_nan, 7: with_nan, 9: lambda block: block[:, :4]}
     data = manifest(tmp_path / "bad", changes, {4: "", 11: "A " * 20})
-    reasons = ["empty target", "non-finite features", "feature size", "target too long"]
-    named = [["'u4'"], ["2.npy holds NaN", "7.npy holds NaN"], ["9.npy has 4 features"], ["11.npy has 30 frames"]]
+    reasons = ["empty target", "non-finite features", "target too long", "feature size"]
+    named = [["'u4'"], ["2.npy holds NaN", "7.npy holds NaN"], ["11.npy has 30 frames"], ["9.npy has 4 features"]]
     code, report = checked(capsys, study, data)
     assert code == 1 and kinds(report, "error") == reasons and report["num_train"] == 10
     assert report["exclusions"] == dict(zip(reasons, (1, 2, 1, 1), strict=True))

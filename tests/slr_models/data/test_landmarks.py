@@ -304,7 +304,7 @@ def test_a_pose_file_that_cannot_be_placed_is_excluded(tmp_path: Path) -> None:
 def test_points_need_named_landmarks(folder: Path) -> None:
     with pytest.raises(
         DataError,
-        match=r"u0.npy \(\[frames, 6\], of no known shape\) lacks .* landmarks that points: hands_pose reads .* `layout`",
+        match=r"u0.npy \(\[frames, 6\], of no known shape\) lacks .* points: hands_pose reads .* `layout`",
     ):
         build(folder, points="hands_pose")
     with pytest.raises(ValidationError, match="remove groups"):

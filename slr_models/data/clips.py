@@ -1,45 +1,38 @@
 """Continuous sentences, composed from a user's folder of isolated sign clips, signer by signer.
 
-The folder holds:
+The folder holds `labels.csv` with a row a clip: `label` ("-" is idling), `signer`, `split` (train, valid or dev, by
+recording session; test is not used), and, as far as wanted, `all_missing` (1 or true: nothing was seen), `path`, and
+any other columns. The landmarks lie either
 
-- `clips.npz`: `landmarks` [N, T, 67, 3] (MediaPipe pose points 0..24, left hand 21, right hand 21; x and y as shares
-  of the image, z relative) and `present` [N, T, 3] (whether pose, left and right hand were seen).
-- `labels.csv` with a row a clip, in the same order: `label` ("-" is idling), `signer`, `split` (train or valid;
-  by recording session), `all_missing` (1: nothing was seen), and any other columns.
+- in the files that `path` names, of any kind that the source landmarks reads, or
+- in `clips.npz`, in the same order: `landmarks` [N, T, P, C] (with clips of different lengths an array `lengths` [N];
+  then also [all frames, P, C]), and, where it is known, `present` [N, T, parts] or [N, T, points].
+  A part that was not seen is NaN, in one place, or 0 in `present`.
 """
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal, Self
 
 import numpy as np
-import numpy.typing as npt
-from pydantic import Field, model_validator
+from pydantic import Field, PositiveInt, model_validator
 
 from slr_models.data.batch import BLANK_TOKEN, DataFacts, Dataset
+from slr_models.data.clip_files import FILLER, ClipReader, ClipRow, read_labels
+from slr_models.data.columns import has_pose, layout_of, parts_of, to_clip
 from slr_models.data.compose import Augmentation, Rendering, Script, render
-from slr_models.data.layout import UPPER_BODY, Clip, PointSet
-from slr_models.data.normalize import select, selected_layout, to_body_frame
-from slr_models.data.reading import MAX_FILE_GB, check_numpy_size, csv_lines, parsing
+from slr_models.data.features_file import Block
+from slr_models.data.layout import Clip, Layout, PointSet
+from slr_models.data.missing import PartCount, mark_missing, parts_seen
+from slr_models.data.normalize import select, selected_layout, to_body_frame, to_hands_frame
+from slr_models.data.reading import MAX_FILE_GB
+from slr_models.data.recognition import check_layout
 from slr_models.errors import DataError
 from slr_models.spec import Spec
 
-FILLER = "-"
-"""Label of clips in which nothing is signed."""
-
 _TRAIN, _VALID, _SENTENCES = range(3)
-
-
-@dataclass(frozen=True)
-class _Row:
-    """One line of labels.csv."""
-
-    label: str
-    signer: str
-    split: str
-    all_missing: bool
 
 
 _Pool = dict[str, dict[str, list[Clip]]]
@@ -52,7 +45,11 @@ class ClipsConfig(Spec):
     kind: Literal["clips"] = "clips"
     """Selects this source."""
     path: str = Field(min_length=1)
-    """Folder with clips.npz and labels.csv."""
+    """Folder with labels.csv and clips.npz (or a file a clip); `~` is the home folder. What is not found from where one
+    stands is looked for beside the study file."""
+    layout: dict[str, PositiveInt] = Field(default_factory=dict)
+    """Name and number of points of each part of arrays without names, in order, as in the source landmarks. Empty:
+    known shapes are recognized."""
     split: Literal["session", "signer"] = "session"
     """Validate on the folder's valid sessions, or on a signer that is not trained on."""
     valid_signer: str = ""
@@ -90,6 +87,7 @@ class ClipsConfig(Spec):
 
     @model_validator(mode="after")
     def _check(self) -> Self:
+        check_layout(tuple(self.layout.items()))
         if self.min_signs > self.max_signs:
             raise ValueError(f"min_signs ({self.min_signs}) must not exceed max_signs ({self.max_signs})")
         if (self.split == "signer") != bool(self.valid_signer):
@@ -102,21 +100,23 @@ class ClipsConfig(Spec):
         Raises:
             DataError: A file is missing or not as described above, or a split has no usable clips.
         """
-        folder = Path(self.path)
-        rows = _read_labels(folder / "labels.csv")
-        landmarks, present = _read_clips(folder / "clips.npz", len(rows), self.max_file_gb)
+        folder = Path(self.path).expanduser()
+        rows = read_labels(folder / "labels.csv")
+        reader = ClipReader(folder, self.max_file_gb, tuple(self.layout.items()))
+        placer = _Placer(self)
         exclusions: Counter[str] = Counter()
-        pools = {"train": _Pool(), "valid": _Pool()}
-        for row, points, seen in zip(rows, landmarks, present, strict=True):
+        pools = {"train": _Pool(), "valid": _Pool(), "unused": _Pool()}
+        for row, block in zip(rows, reader.read(rows), strict=True):
             if row.all_missing:
                 exclusions["clip without landmarks"] += 1
                 continue
-            body = self._clip(points, seen)
-            if body is None:
-                exclusions["clip without shoulders"] += 1
+            clip = placer.place(row, block)
+            if isinstance(clip, str):
+                exclusions[clip] += 1
                 continue
             pool = pools[self._split_of(row)]
-            pool.setdefault(row.signer, {}).setdefault(row.label, []).append(body)
+            pool.setdefault(row.signer, {}).setdefault(row.label, []).append(clip)
+        unused = sum(len(clips) for signs in pools.pop("unused").values() for clips in signs.values())
         exclusions["clip of a signer with fewer than two signs in the split"] += _drop_poor_signers(pools["train"])
         glosses = sorted({label for signs in pools["train"].values() for label in signs} - {FILLER})
         for signs in pools["valid"].values():
@@ -132,11 +132,20 @@ class ClipsConfig(Spec):
                     f"{folder / 'labels.csv'} leaves no usable clips for the {name} split with split: {self.split}"
                     f"; excluded: {dict(exclusions)}; the signers are {', '.join(signers)}."
                 )
-        return self._compose(pools, glosses, exclusions)
+        notes = [f"{unused} test clips were not used"] if unused else []
+        notes += [f"landmarks were taken for {text} (`layout` can say otherwise)" for text in reader.assumed]
+        return self._compose(pools, glosses, exclusions, placer, notes)
 
-    def _compose(self, pools: dict[str, _Pool], glosses: list[str], exclusions: Counter[str]) -> Dataset:
+    def _compose(
+        self,
+        pools: dict[str, _Pool],
+        glosses: list[str],
+        exclusions: Counter[str],
+        placer: "_Placer",
+        notes: list[str],
+    ) -> Dataset:
         rendering = Rendering(
-            layout=selected_layout(UPPER_BODY, self.points),
+            layout=selected_layout(layout_of(self.points, placer.full), self.points),
             points=self.points,
             velocity=self.velocity,
             frames_per_clip=self.frames_per_sign,
@@ -150,7 +159,9 @@ class ClipsConfig(Spec):
             split, slowed = render(scripts, rendering, self.seed, stream)
             splits.append(split)
             stretched += slowed
-        notes = ["sentences are random sequences of signs without grammar"]
+        parts = parts_seen(placer.counts)
+        notes += ["sentences are random sequences of signs without grammar"]
+        notes += [part.text for part in parts if part.frames_seen < part.frames]
         if stretched:
             notes.append(f"{stretched} sentences were slowed down so that CTC can align their target")
         signers = ", ".join(sorted(pools["valid"]))
@@ -169,23 +180,15 @@ class ClipsConfig(Spec):
                 source=f"isolated sign clips in {Path(self.path).name}, joined into sentences of one signer",
                 valid_measures=measures,
                 exclusions=dict(exclusions),
+                parts=parts,
                 notes=tuple(notes),
             ),
         )
 
-    def _split_of(self, row: _Row) -> str:
-        if self.split == "session":
+    def _split_of(self, row: ClipRow) -> str:
+        if self.split == "session" or row.split == "unused":
             return row.split
         return "valid" if row.signer == self.valid_signer else "train"
-
-    def _clip(self, points: npt.NDArray[np.float16], seen: npt.NDArray[np.uint8]) -> Clip | None:
-        """One clip in the body frame, or None where no shoulders are seen."""
-        sizes = [part.stop - part.start for part in UPPER_BODY.parts]
-        present = np.repeat(seen.astype(bool), sizes, axis=1)[self.drop_first_frames :]
-        scaled = points[self.drop_first_frames :].astype(np.float32)
-        scaled[..., 0] *= self.aspect_ratio
-        body = to_body_frame(Clip(scaled, present), UPPER_BODY) if len(scaled) else None
-        return None if body is None else select(body, UPPER_BODY, self.points)
 
     def _script(self, pool: _Pool, label_of: dict[str, int], stream: int, index: int) -> Script:
         """A random sentence; a signer is drawn by the number of clips."""
@@ -212,6 +215,49 @@ class ClipsConfig(Spec):
         )
 
 
+@dataclass
+class _Placer:
+    """Places and scales clips by the signer's body, or by the hands where there are hands alone."""
+
+    config: ClipsConfig
+    counts: list[tuple[str, tuple[PartCount, ...]]] = field(default_factory=list)
+    """How often each part was seen, clip by clip."""
+    full: Layout = field(default_factory=lambda: Layout(()))
+    """All points of the first clip."""
+
+    def place(self, row: ClipRow, block: Block) -> Clip | str:
+        """The clip, or why it cannot be used.
+
+        Raises:
+            DataError: It holds other landmarks than the clips before it, or not what `points` reads.
+        """
+        config = self.config
+        block = replace(block, values=block.values[config.drop_first_frames :])
+        values, parts = mark_missing(block, (), equal_is_missing=True)
+        if not len(values) or np.isnan(values).all():
+            return "clip without landmarks"
+        if not self.full.parts:
+            sizes = {
+                name: size // len(part.axes)
+                for (name, size), part in zip(block.groups, parts_of(block.columns), strict=True)
+            }
+            self.full = Layout.of(**sizes)
+        try:
+            clip = to_clip(values, block.columns, config.points, self.full)
+        except DataError as error:
+            raise DataError(f"{row.where}: its clip {error}.") from error
+        clip.points[..., 0] *= config.aspect_ratio
+        layout = layout_of(config.points, self.full)
+        if has_pose(block.columns):
+            placed, reason = to_body_frame(clip, layout), "clip without shoulders"
+        else:
+            placed, reason = to_hands_frame(clip, layout), "clip without a whole hand"
+        if placed is None:
+            return reason
+        self.counts.append((row.id, parts))
+        return select(placed, layout, config.points)
+
+
 def _drop_poor_signers(pool: _Pool) -> int:
     """Removes signers with fewer than two signs, whose sentences would repeat one sign; returns how many clips went."""
     poor = [name for name, signs in pool.items() if len(set(signs) - {FILLER}) < 2]
@@ -220,57 +266,3 @@ def _drop_poor_signers(pool: _Pool) -> int:
 
 def _pick(clips: Sequence[Clip], rng: np.random.Generator) -> Clip:
     return clips[int(rng.integers(len(clips)))]
-
-
-def _read_labels(path: Path) -> list[_Row]:
-    lines = csv_lines(path)
-    _, header = next(lines, (0, []))
-    missing = {"label", "signer", "split", "all_missing"} - set(header)
-    if missing:
-        raise DataError(f"{path} line 1: lacks the columns {', '.join(sorted(missing))}; add them.")
-    rows: list[_Row] = []
-    for number, fields in lines:
-        if not fields:
-            continue
-        where = f"{path} line {number}"
-        if len(fields) != len(header):
-            raise DataError(f"{where}: has another number of fields than the header; correct the line.")
-        row = dict(zip(header, fields, strict=True))
-        if row["split"] not in ("train", "valid"):
-            raise DataError(f"{where}: split is {row['split']!r}; write train or valid.")
-        if not row["label"]:
-            raise DataError(f"{where}: has no label; write the sign, or {FILLER} where nothing is signed.")
-        rows.append(_Row(row["label"], row["signer"], row["split"], row["all_missing"] == "1"))
-    return rows
-
-
-def _read_clips(path: Path, num_rows: int, max_gb: float) -> tuple[npt.NDArray[np.float16], npt.NDArray[np.uint8]]:
-    if not path.is_file():
-        raise DataError(f"{path} is missing; set `path` to the folder that holds clips.npz and labels.csv.")
-    with (
-        parsing(path, "it must hold the plain arrays landmarks and present."),
-        # NumPy leaves a file that it opens itself open where it finds a damaged archive.
-        path.open("rb") as file,
-    ):
-        check_numpy_size(path, file, max_gb)
-        with np.load(file, allow_pickle=False) as arrays:
-            landmarks, present = arrays["landmarks"], arrays["present"]
-    num_frames = landmarks.shape[1] if landmarks.ndim == 4 else 0
-    shape = (num_rows, num_frames, UPPER_BODY.num_points, 3)
-    if landmarks.shape != shape or present.shape != (num_rows, num_frames, len(UPPER_BODY.parts)):
-        raise DataError(
-            f"{path}: landmarks has shape {landmarks.shape} and present {present.shape}, but labels.csv has "
-            f"{num_rows} rows; landmarks must be [rows, T, {UPPER_BODY.num_points}, 3] and present [rows, T, 3]."
-        )
-    if landmarks.dtype.kind not in "fiu" or present.dtype.kind not in "bfiu":
-        raise DataError(
-            f"{path}: landmarks holds {landmarks.dtype} and present {present.dtype}; "
-            "store landmarks as numbers, and present as 0 and 1."
-        )
-    finite = np.isfinite(landmarks).all(axis=(1, 2, 3))
-    if not finite.all():
-        raise DataError(
-            f"{path}: clip {int(np.argmin(finite))} of landmarks holds NaN or infinity; "
-            "mark undetected parts in present and set them to 0."
-        )
-    return landmarks, present

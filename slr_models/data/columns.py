@@ -113,8 +113,8 @@ class _Reading:
 
 
 @lru_cache(maxsize=64)
-def _reading(columns: tuple[str, ...], points: PointSet) -> _Reading:
-    layout, num_axes = layout_of(points), num_axes_of(points)
+def _reading(columns: tuple[str, ...], points: PointSet, full: Layout) -> _Reading:
+    layout, num_axes = layout_of(points, full), _num_axes(points)
     place: dict[tuple[str, int, str], int] = {}
     for column, (part, point, axis) in enumerate(_keys(columns) or []):
         if part in _AS_MEDIAPIPE:
@@ -122,7 +122,7 @@ def _reading(columns: tuple[str, ...], points: PointSet) -> _Reading:
                 continue
             part, point = "pose", _AS_MEDIAPIPE[part][point]
         place[part, point, axis] = column
-    missing = [key for key in _needed(points, place) if key not in place]
+    missing = [key for key in _needed(points, place, full) if key not in place]
     if missing:
         part, point, axis = missing[0]
         raise DataError(
@@ -142,14 +142,11 @@ def _reading(columns: tuple[str, ...], points: PointSet) -> _Reading:
     return _Reading(*(np.array(indices, dtype=np.intp) for indices in (sources, targets, unnamed_z)))
 
 
-def _needed(points: PointSet, place: dict[tuple[str, int, str], int]) -> list[tuple[str, int, str]]:
+def _needed(points: PointSet, place: dict[tuple[str, int, str], int], full: Layout) -> list[tuple[str, int, str]]:
     """What cannot be done without: a hand, and the shoulders unless the columns hold hands alone."""
     if points == "mediapipe_full":
         return [
-            (part.name, point, axis)
-            for part in HOLISTIC.parts
-            for point in range(part.stop - part.start)
-            for axis in "xy"
+            (part.name, point, axis) for part in full.parts for point in range(part.stop - part.start) for axis in "xy"
         ]
     parts = {part for part, _, _ in place}
     hands = [hand for hand in _HANDS if hand in parts] or list(_HANDS)
@@ -159,13 +156,12 @@ def _needed(points: PointSet, place: dict[tuple[str, int, str], int]) -> list[tu
     return [(part, point, axis) for part, point in keys for axis in "xy"]
 
 
-def layout_of(points: PointSet) -> Layout:
+def layout_of(points: PointSet, full: Layout = HOLISTIC) -> Layout:
     """The layout of the clips that `to_clip` makes."""
-    return HOLISTIC if points == "mediapipe_full" else POSE_HANDS
+    return full if points == "mediapipe_full" else POSE_HANDS
 
 
-def num_axes_of(points: PointSet) -> int:
-    """Coordinates a point of the clips that `to_clip` makes."""
+def _num_axes(points: PointSet) -> int:
     return 3 if points == "mediapipe_full" else 2
 
 
@@ -177,7 +173,7 @@ def has_pose(columns: tuple[str, ...]) -> bool:
 def can_read(columns: tuple[str, ...], points: PointSet) -> bool:
     """Whether `to_clip` takes these columns."""
     try:
-        _reading(columns, points)
+        _reading(columns, points, HOLISTIC)
     except DataError:
         return False
     return True
@@ -200,7 +196,7 @@ def unread_points(columns: tuple[str, ...], points: PointSet) -> list[str]:
     return hands + [name for name, point in zip(names, ARM_POINTS, strict=True) if ("pose", point) not in keys]
 
 
-def to_clip(values: Floats, columns: tuple[str, ...], points: PointSet) -> Clip:
+def to_clip(values: Floats, columns: tuple[str, ...], points: PointSet, full: Layout = HOLISTIC) -> Clip:
     """Landmarks from named columns in the layout and with the coordinates of a point set; NaN is absent.
 
     Args:
@@ -208,17 +204,19 @@ def to_clip(values: Floats, columns: tuple[str, ...], points: PointSet) -> Clip:
         columns: The name of each column; others than landmarks that are read are left out.
         points: `hands` reads x and y of the hands and of the shoulders (of none where there are hands alone),
             `hands_pose` those of the arms and the nose too as far as they are there, `mediapipe_full` x, y and z of
-            all 543 points.
+            all points.
+        full: the layout of `mediapipe_full`.
 
     Returns:
-        [T, 75, 2] or [T, 543, 3]; a z that is nowhere known of a part (no column, or NaN throughout) is 0.
+        [T, 75, 2], or [T, P, 3] in the layout `full`; a z that is nowhere known of a part (no column, or NaN
+        throughout) is 0.
 
     Raises:
         DataError: Columns are missing ("what; what to do").
     """
-    reading = _reading(columns, points)
-    layout, num_axes = layout_of(points), num_axes_of(points)
-    flat = np.full((len(values), layout.num_points * num_axes), np.nan, dtype=np.float32)
+    reading = _reading(columns, points, full)
+    layout, num_axes = layout_of(points, full), _num_axes(points)
+    flat = np.full((len(values), layout.num_points * num_axes), np.nan, dtype=values.dtype)
     flat[:, reading.targets] = values[:, reading.sources]
     cube = flat.reshape(len(values), layout.num_points, num_axes)
     if num_axes == 3:
@@ -227,4 +225,4 @@ def to_clip(values: Floats, columns: tuple[str, ...], points: PointSet) -> Clip:
             if np.isnan(cube[:, part.points, 2]).all():
                 cube[:, part.points, 2] = 0.0
     present: Bools = np.logical_not(np.any(np.isnan(cube), axis=2))
-    return Clip(np.where(present[..., None], cube, np.float32(0)), present)
+    return Clip(np.where(present[..., None], cube, cube.dtype.type(0)), present)

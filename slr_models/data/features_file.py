@@ -190,11 +190,12 @@ def _load_table(path: Path, max_gb: float) -> _Table:
         wanted = [*names, *(name for name in (_SEQUENCE, _FRAME) if name in schema.names)]
         # Before anything is unpacked: a row of a text or a list has no end.
         for name in wanted:
-            _check_numbers(path, name, schema.field(name).type)
+            if name != _SEQUENCE:
+                _check_numbers(path, name, schema.field(name).type)
         check_file_size(path, file.metadata.num_rows * len(wanted) * _NUMBER_BYTES, max_gb)
         table = file.read(columns=wanted)
         values = np.column_stack([_as_float32(_numbers(path, table, name)) for name in names])
-        sequences = table[_SEQUENCE].to_numpy() if _SEQUENCE in table.column_names else None
+        sequences = _sequences(path, table) if _SEQUENCE in table.column_names else None
         frames = None
         if _FRAME in table.column_names:
             frames = _numbers(path, table, _FRAME).astype(np.float64)
@@ -204,6 +205,22 @@ def _load_table(path: Path, max_gb: float) -> _Table:
             values, frames = values[order], frames[order]
             sequences = None if sequences is None else sequences[order]
     return _Table(path, Block(values, tuple(names), groups, values.shape), sequences, frames)
+
+
+def _sequences(path: Path, table: Any) -> npt.NDArray[Any]:
+    """The column of sequence numbers, also where they are written as text."""
+    from pyarrow import ArrowInvalid, int64, types
+
+    kind = table[_SEQUENCE].type
+    if types.is_string(kind) or types.is_large_string(kind):
+        try:
+            table = table.set_column(table.column_names.index(_SEQUENCE), _SEQUENCE, table[_SEQUENCE].cast(int64()))
+        except ArrowInvalid as error:
+            raise DataError(f"{path} holds text in the column {_SEQUENCE} ({error}); write whole numbers") from error
+    else:
+        _check_numbers(path, _SEQUENCE, kind)
+    sequences: npt.NDArray[Any] = table[_SEQUENCE].to_numpy()
+    return sequences
 
 
 def _check_numbers(path: Path, name: str, kind: Any) -> None:

@@ -28,6 +28,10 @@ _KAGGLE_COLUMNS = ("path", "sequence_id", "phrase")
 _PHOENIX_2014 = ("id", "folder", "signer", "annotation")
 _PHOENIX_2014T = ("name", "video", "start", "end", "speaker", "orth", "translation")
 _PHOENIX_FOLDERS = (".", "annotations", "annotations/manual")
+_PHOENIX_LIST = r"(.*\.)?{token}(\.SI5)?\.corpus\.csv"
+"""How the corpus itself calls a list."""
+_PHOENIX_FRAMES = "fullFrame-210x260px"
+"""The corpus's folder of images, beside or in which features are kept."""
 _WHOLE_NUMBER = re.compile(r"-?[0-9]{1,18}")
 _SPLITS: dict[str, SplitName] = {
     "train": "train",
@@ -61,17 +65,28 @@ def find_format(folder: Path) -> Format:
         DataError: There is none, or no such folder.
     """
     if not folder.is_dir():
-        raise DataError(f"There is no folder {folder}; correct `path`.")
+        place = folder.absolute()
+        nearest = next((parent for parent in place.parents if parent.is_dir()), place)
+        raise DataError(f"There is no folder {place} ({nearest} exists); correct `path`.")
     if (folder / _MANIFEST).is_file():
         return "manifest"
     if _phoenix_files(folder, "train"):
         return "phoenix"
     if (folder / _KAGGLE).is_file():
         return "kaggle"
+    below = [inner for inner in sorted(folder.iterdir()) if inner.is_dir() and _holds_list(inner)]
+    if below:
+        raise DataError(
+            f"{folder.absolute()} holds no list of utterances, but {below[0].name} in it does; set path: {below[0]}"
+        )
     raise DataError(
-        f"{folder} holds no list of utterances; put {_MANIFEST} ({','.join(_MANIFEST_COLUMNS)}), PHOENIX files "
-        f"(*train*.csv and *dev*.csv with '|' between fields) or Kaggle's {_KAGGLE} there."
+        f"{folder.absolute()} holds no list of utterances; put {_MANIFEST} ({','.join(_MANIFEST_COLUMNS)}), PHOENIX "
+        f"files (*train*.csv and *dev*.csv with '|' between fields) or Kaggle's {_KAGGLE} there."
     )
+
+
+def _holds_list(folder: Path) -> bool:
+    return (folder / _MANIFEST).is_file() or (folder / _KAGGLE).is_file() or bool(_phoenix_files(folder, "train"))
 
 
 def read_index(folder: Path, kind: Format, features_dir: Path, problems: Problems) -> list[Entry]:
@@ -123,13 +138,20 @@ def _phoenix(folder: Path, features_dir: Path, problems: Problems) -> Iterator[E
             yield Entry(
                 id=name,
                 candidates=tuple(
-                    base / (name + suffix) for base in (features_dir / token, features_dir) for suffix in SUFFIXES
+                    base / (name + suffix)
+                    for base in _phoenix_places(features_dir, token)
+                    for suffix in (*SUFFIXES, *map(str.upper, SUFFIXES))
                 ),
                 labels=tuple((row["annotation"] if "id" in row else row["orth"]).split()),
                 signer=row["signer"] if "id" in row else row["speaker"],
                 split=_SPLITS[token],
                 where=where,
             )
+
+
+def _phoenix_places(features_dir: Path, token: str) -> tuple[Path, ...]:
+    frames = features_dir / _PHOENIX_FRAMES
+    return features_dir / token, features_dir, frames / token, frames
 
 
 def _kaggle(folder: Path, features_dir: Path, problems: Problems) -> Iterator[Entry]:
@@ -150,12 +172,23 @@ def _kaggle(folder: Path, features_dir: Path, problems: Problems) -> Iterator[En
 
 
 def _phoenix_files(folder: Path, token: str) -> list[Path]:
-    """Files of PHOENIX's naming whose first line has its separator; not the partly overlapping "complex" lists."""
+    """Files of PHOENIX's naming whose first line has its separator; not the partly overlapping "complex" lists.
+
+    Of several in a folder those that are called as in the corpus, so that copies of them beside it do no harm.
+    """
     found = []
     for place in _PHOENIX_FOLDERS:
-        for file in sorted((folder / place).glob(f"*{token}*.csv")):
-            if "complex" not in file.name and file.is_file() and "|" in _first_line(file):
-                found.append(file)
+        files = [
+            file
+            for file in sorted((folder / place).glob(f"*{token}*.csv"))
+            # macOS leaves files that begin with "._" on foreign disks.
+            if not file.name.startswith(".")
+            and "complex" not in file.name
+            and file.is_file()
+            and "|" in _first_line(file)
+        ]
+        official = [file for file in files if re.fullmatch(_PHOENIX_LIST.format(token=token), file.name)]
+        found += official or files
     return found
 
 

@@ -64,8 +64,6 @@ HOLISTIC = Layout.of(pose=33, face=468, left_hand=NUM_HAND_POINTS, right_hand=NU
 """MediaPipe Holistic: 543 points."""
 POSE_HANDS = Layout.of(pose=33, left_hand=NUM_HAND_POINTS, right_hand=NUM_HAND_POINTS)
 """MediaPipe Holistic without its face: 75 points."""
-UPPER_BODY = Layout.of(pose=25, left_hand=NUM_HAND_POINTS, right_hand=NUM_HAND_POINTS)
-"""MediaPipe pose down to the hips, and both hands: 67 points."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +71,7 @@ class Clip:
     """A stretch of landmarks."""
 
     points: Floats
-    """[T, P, D]; the values of points that are not present mean nothing."""
+    """[T, P, D], float32 or, on the way, float64; the values of points that are not present mean nothing."""
     present: Bools
     """[T, P]: whether the extractor saw the point."""
 

@@ -128,7 +128,8 @@ class Loader:
 def _placed(values: Floats, block: Block, path: Path, points: PointSet, velocity: bool) -> Floats:
     """The features of a point set, [T, F]; what is missing is 0."""
     try:
-        clip = to_clip(values, block.columns, points)
+        # In double precision: hands are small differences of coordinates, in pixels of thousands.
+        clip = to_clip(values.astype(np.float64), block.columns, points)
     except DataError as error:
         shape = ", ".join(map(str, block.shape[1:]))
         holds = path if block.columns else f"{path} ([frames, {shape}], of no known shape)"

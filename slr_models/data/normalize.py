@@ -69,7 +69,7 @@ def to_body_frame(clip: Clip, layout: Layout) -> Clip | None:
             roots = {"pose": shoulders, "face": [part.start + 1]}.get(part.name, [part.start])
             points[:, part.points, 2] -= points[:, roots, 2].mean(axis=1, keepdims=True)
     points[..., :2] -= origin
-    return Clip((points / width).astype(np.float32), clip.present)
+    return Clip((points / width).astype(clip.points.dtype), clip.present)
 
 
 def to_hands_frame(clip: Clip, layout: Layout) -> Clip | None:
@@ -92,7 +92,7 @@ def to_hands_frame(clip: Clip, layout: Layout) -> Clip | None:
     if not palm > 1e-6:
         return None
     points = _fill_gaps(clip.points, clip.present) - np.median(np.concatenate(wrists), axis=0)
-    return Clip((points * (_TYPICAL_PALM / palm)).astype(np.float32), clip.present)
+    return Clip((points * (_TYPICAL_PALM / palm)).astype(clip.points.dtype), clip.present)
 
 
 def _palm_lengths(fingers: Floats) -> Floats:
@@ -104,7 +104,7 @@ def _palm_lengths(fingers: Floats) -> Floats:
 
 def _fill_gaps(points: Floats, present: Bools) -> Floats:
     """Absent values interpolated in time; a point that is never seen is 0 throughout."""
-    filled = np.where(present[..., None], points, 0.0).astype(np.float32)
+    filled = np.where(present[..., None], points, 0.0).astype(points.dtype)
     # The points of a hand come and go together: one interpolation serves all with the same pattern.
     patterns: dict[bytes, list[int]] = {}
     for point in np.flatnonzero(~present.all(axis=0) & present.any(axis=0)).tolist():
@@ -115,7 +115,7 @@ def _fill_gaps(points: Floats, present: Bools) -> Floats:
         place = np.interp(frames, seen, np.arange(len(seen)))
         low = np.floor(place).astype(np.int64)
         high = np.minimum(low + 1, len(seen) - 1)
-        weight = (place - low).astype(np.float32)[:, None, None]
+        weight = (place - low).astype(points.dtype)[:, None, None]
         known = points[seen][:, members]
         filled[:, members] = known[low] * (1 - weight) + known[high] * weight
     return filled
@@ -166,7 +166,7 @@ def features(clip: Clip, selected: Layout, point_set: PointSet, velocity: bool) 
         blocks.append(block)
         if velocity:
             blocks.append(_velocity(block, seen))
-    return np.clip(np.concatenate(blocks, axis=1), -MAX_ABS, MAX_ABS)
+    return np.clip(np.concatenate(blocks, axis=1), -MAX_ABS, MAX_ABS).astype(np.float32)
 
 
 def _hand(clip: Clip, part: Part) -> tuple[Floats, Bools]:
@@ -176,7 +176,7 @@ def _hand(clip: Clip, part: Part) -> tuple[Floats, Bools]:
     fingers = points[:, 1:] - wrist[:, None]
     palm = np.maximum(_palm_lengths(fingers), _MIN_PALM)
     seen: Bools = np.all(clip.present[:, part.points], axis=1)
-    block = np.empty((len(points), _HAND_FEATURES), dtype=np.float32)
+    block = np.empty((len(points), _HAND_FEATURES), dtype=points.dtype)
     block[:, :-4] = (fingers / palm[:, None, None]).reshape(len(points), -1)
     block[:, -4:-2] = wrist
     block[:, -2] = np.log(palm / _TYPICAL_PALM)
@@ -189,7 +189,7 @@ def _plain(clip: Clip, part: Part) -> tuple[Floats, Bools]:
     """Coordinates as they are, [T, points x D], and where they mean something."""
     points = clip.points[:, part.points]
     seen = np.repeat(clip.present[:, part.points], points.shape[2], axis=1)
-    return np.where(seen, points.reshape(len(points), -1), np.float32(0)), seen
+    return np.where(seen, points.reshape(len(points), -1), points.dtype.type(0)), seen
 
 
 def _velocity(block: Floats, seen: Bools) -> Floats:

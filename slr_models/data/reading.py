@@ -2,6 +2,7 @@
 
 import csv
 import math
+import shlex
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -120,7 +121,7 @@ def csv_lines(path: Path, delimiter: str = ",", quoting: bool = True) -> Iterato
         DataError: The file is missing, cannot be opened, is not UTF-8, or a line is no CSV.
     """
     if not path.is_file():
-        raise DataError(f"{path} is missing; put it there, or correct `path`.")
+        raise DataError(f"{path.absolute()} is missing; put it there, or correct `path`.")
     try:
         with path.open(encoding="utf-8-sig", newline="") as lines:
             rows = bounded_lines(path, lines)
@@ -131,6 +132,9 @@ def csv_lines(path: Path, delimiter: str = ",", quoting: bool = True) -> Iterato
             except csv.Error as error:
                 raise DataError(f"{path} line {reader.line_num}: {error}; correct the line.") from error
     except UnicodeDecodeError as error:
-        raise DataError(f"{path} is not UTF-8 ({error.reason}); save it in that encoding.") from error
+        raise DataError(
+            f"{path} is not UTF-8 ({error.reason}); save it in that encoding, for example with: "
+            f"iconv -f latin1 -t utf-8 {shlex.quote(path.name)} > utf8.csv"
+        ) from error
     except OSError as error:
         raise DataError(f"{path} cannot be opened ({error}); correct the file or its permissions.") from error

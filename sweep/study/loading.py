@@ -29,7 +29,7 @@ def load(path: Path, overrides: Sequence[str] = ()) -> LoadedStudy:
     Raises:
         SettingError: with one line for each mistake: where it is, what is wrong, what to do.
     """
-    source = yaml_source.load(path)
+    source = _beside(path, yaml_source.load(path))
     unread: list[SettingProblem] = []
     for override in overrides:
         try:
@@ -115,6 +115,33 @@ def stored(study: Study) -> dict[str, Any]:
     else:
         del content["model"], content["data"], content["training"]
     return content
+
+
+def _beside(path: Path, source: YamlSource) -> YamlSource:
+    """The study with its data's folder as an absolute path where that is found beside the study file alone.
+
+    Whoever starts a study from another folder means the same data; a path that is found from there stays as it is.
+    """
+    content = source.content
+    data = content.get("data")
+    while isinstance(data, dict) and isinstance(data.get("source"), dict):
+        data = data["source"]
+    if not isinstance(data, dict) or not isinstance(data.get("path"), str) or not data["path"]:
+        return source
+    given = Path(data["path"])
+    try:
+        found = path.absolute().parent / given
+        is_beside = not given.is_absolute() and not given.exists() and found.exists()
+    except (OSError, ValueError):
+        return source
+    if not is_beside:
+        return source
+    content = deep_copy(content)
+    data = content["data"]
+    while isinstance(data.get("source"), dict):
+        data = data["source"]
+    data["path"] = str(found)
+    return replace(source, content=content)
 
 
 def _override(source: YamlSource, override: str) -> YamlSource:

@@ -104,9 +104,9 @@ def test_settings_that_contradict_are_rejected() -> None:
     ("old", "new", "message"),
     [
         (",label,", ",gloss,", "labels.csv line 1: lacks the columns label"),
-        ("1,-,S1,valid,0", "1,-,S1,vlaid,0", "labels.csv line 3: split is 'vlaid'; write train or valid"),
+        ("1,-,S1,valid,0", "1,-,S1,vlaid,0", "labels.csv line 3: split is 'vlaid'; write one of train, valid"),
         ("1,-,S1,valid,0", "1,-,S1,valid", "labels.csv line 3: has another number of fields"),
-        ("0,-,S1,train,0\n", "", r"landmarks has shape \(35, 8, 67, 3\) .* labels.csv has 34 rows"),
+        ("0,-,S1,train,0\n", "", r"landmarks has shape \(35, 8, 67, 3\), but labels.csv has 34 rows"),
     ],
 )
 def test_wrong_lists_are_explained(folder: Path, old: str, new: str, message: str) -> None:
@@ -120,12 +120,15 @@ def test_wrong_lists_are_explained(folder: Path, old: str, new: str, message: st
 def test_wrong_arrays_are_explained(folder: Path) -> None:
     arrays = dict(np.load(folder / "clips.npz"))
     broken = arrays["landmarks"].copy()
-    broken[4, 2, 3, 0] = np.nan
+    broken[4, 2, 3, 0] = np.inf
     np.savez(folder / "clips.npz", landmarks=broken, present=arrays["present"])
-    with pytest.raises(DataError, match="clip 4 of landmarks holds NaN"):
+    with pytest.raises(DataError, match="clip 4 of landmarks holds infinity"):
         build(folder)
-    np.savez(folder / "clips.npz", landmarks=arrays["landmarks"])
-    with pytest.raises(DataError, match="must hold the plain arrays landmarks and present"):
+    np.savez(folder / "clips.npz", present=arrays["present"])
+    with pytest.raises(DataError, match="holds no array landmarks"):
+        build(folder)
+    np.savez(folder / "clips.npz", landmarks=arrays["landmarks"], present=arrays["present"][..., :2])
+    with pytest.raises(DataError, match=r"present has shape \(35, 8, 2\); give a flag for each of the 3 parts"):
         build(folder)
     (folder / "clips.npz").unlink()
     with pytest.raises(DataError, match="clips.npz is missing; set `path`"):
@@ -139,11 +142,11 @@ def test_damaged_arrays_are_explained(folder: Path) -> None:
     whole = path.read_bytes()
     for content in (b"", whole[:100], whole[: len(whole) // 2], whole[:300] + bytes(200) + whole[500:]):
         path.write_bytes(content)
-        with pytest.raises(DataError, match=r"clips.npz cannot be read \(.+\); it must hold the plain arrays"):
+        with pytest.raises(DataError, match=r"clips.npz cannot be read \(.+\); it must hold the plain array"):
             build(folder)
     for landmarks in (np.zeros(5), np.zeros((35, 8, 201)), np.float32(1)):
         np.savez(path, landmarks=landmarks, present=arrays["present"])
-        with pytest.raises(DataError, match=r"landmarks must be \[rows, T, 67, 3\]"):
+        with pytest.raises(DataError, match=r"landmarks must be \[rows, T, P, C\]"):
             build(folder)
     np.savez(path, landmarks=arrays["landmarks"].astype(str), present=arrays["present"])
     with pytest.raises(DataError, match="landmarks holds <U.*; store landmarks as numbers"):

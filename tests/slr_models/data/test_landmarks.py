@@ -230,7 +230,7 @@ def test_points_make_the_features_of_fingerspelling(
             body = to_body_frame(Clip(*read_pose(paths[name])), HOLISTIC)
             assert body is not None
             expected = features(select(body, HOLISTIC, points), layout, points, velocity)
-            np.testing.assert_array_equal(split.utterance(i), expected)
+            np.testing.assert_allclose(split.utterance(i), expected, rtol=0, atol=1e-5)
     # These signers spell with one hand; the other one is missing.
     left = next(group for group in data.groups if group.name == "left_hand")
     assert not data.train.features[:, left.start : left.stop].any()

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from slr_models.data.layout import HOLISTIC, UPPER_BODY, Clip, PointSet
+from slr_models.data.layout import HOLISTIC, Clip, Layout, PointSet
 from slr_models.data.normalize import (
     MAX_ABS,
     VELOCITY_FRAMES,
@@ -17,6 +17,8 @@ from slr_models.data.normalize import (
 )
 
 POINT_SETS: tuple[PointSet, ...] = ("hands", "hands_pose", "mediapipe_full")
+
+UPPER_BODY = Layout.of(pose=25, left_hand=21, right_hand=21)
 
 
 def body_clip(seed: int = 0, num_frames: int = 7) -> Clip:

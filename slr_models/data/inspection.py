@@ -184,7 +184,7 @@ def two_scales(split: Split) -> TwoScales | None:
     cut = int(np.argmax(ratios)) + fewest
     if ratios.max() < SCALE_GAP:
         return None
-    small, large = order[:cut].tolist(), order[cut:].tolist()
+    small, large = sorted(order[:cut].tolist()), sorted(order[cut:].tolist())
     return TwoScales(
         tuple(split.ids[i] for i in small),
         tuple(split.ids[i] for i in large),

@@ -187,6 +187,26 @@ def test_overrides_come_before_validation(tmp_path: Path) -> None:
         load(path, ["budget.trails=7"])
 
 
+def test_data_are_also_found_beside_the_study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    home, elsewhere = tmp_path / "home", tmp_path / "elsewhere"
+    (home / "mine").mkdir(parents=True)
+    elsewhere.mkdir()
+    file = home / "study.yaml"
+    for data in ("{kind: landmarks, path: mine}", "{kind: memorize, source: {kind: landmarks, path: mine}}"):
+        file.write_text(BASE.replace("data: {kind: synthetic}", f"data: {data}"))
+        assert data in file.read_text()
+        monkeypatch.chdir(elsewhere)
+        _, found = load(file).study.made
+        assert getattr(found, "source", found).path == str(home / "mine")
+        # What is found from where one stands is meant.
+        monkeypatch.chdir(home)
+        _, found = load(Path("study.yaml")).study.made
+        assert getattr(found, "source", found).path == "mine"
+    file.write_text(file.read_text().replace("mine", "none"))
+    monkeypatch.chdir(elsewhere)
+    assert load(file).study.made[1].source.path == "none"
+
+
 def test_epochs_become_steps() -> None:
     loaded = study(base=BASE.replace("steps: 10", "epochs: 2.5"))
     config = loaded.trial_config({})

@@ -66,6 +66,7 @@ def order_columns(names: list[str]) -> tuple[list[str], GroupSizes]:
     return ordered, groups_of(tuple(ordered))
 
 
+@lru_cache(maxsize=64)
 def groups_of(columns: tuple[str, ...]) -> GroupSizes:
     """The parts of named columns that come part by part, as groups."""
     keys = _keys(columns) or []

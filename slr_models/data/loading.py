@@ -24,6 +24,10 @@ from slr_models.errors import DataError
 from slr_models.memory import check_memory
 
 
+_CHECKED_EVERY = 2**25
+"""Bytes after which the memory is looked at again."""
+
+
 @dataclass(frozen=True)
 class Utterance:
     """A usable one."""
@@ -58,6 +62,7 @@ class Loader:
     groups: GroupSizes
     frames_per_output: int
     _num_bytes: int = field(default=0, init=False)
+    _checked_bytes: int = field(default=0, init=False)
 
     def load(self, entries: Sequence[Entry], known: frozenset[str] | None = None) -> list[Utterance]:
         """The usable utterances; labels outside of `known` (None: any) make one unusable."""
@@ -70,7 +75,11 @@ class Loader:
                 continue
             kept.append(utterance)
             self._num_bytes += utterance.block.values.nbytes
-            check_memory(self._num_bytes, f"the features of {self.folder}", "choose fewer with max_train, max_valid")
+            if self._num_bytes > self._checked_bytes + _CHECKED_EVERY:
+                self._checked_bytes = self._num_bytes
+                check_memory(
+                    self._num_bytes, f"the features of {self.folder}", "choose fewer with max_train, max_valid"
+                )
         return kept
 
     def _load(self, entry: Entry, known: frozenset[str] | None) -> Utterance:

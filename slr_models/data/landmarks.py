@@ -25,11 +25,14 @@ from slr_models.data.columns import GroupSizes, is_holistic, to_clip
 from slr_models.data.feasibility import min_frames
 from slr_models.data.features_file import Block, FeatureReader
 from slr_models.data.index import Entry, Format, SplitName, find_format, read_index
+from slr_models.data.labels import LabelsConfig
 from slr_models.data.layout import HOLISTIC, Bools, Floats, PointSet
 from slr_models.data.normalize import feature_groups, features, select, selected_layout, to_body_frame
 from slr_models.data.problems import OnBad, Problems
 from slr_models.data.reading import MAX_FILE_GB
 from slr_models.data.scaling import column_statistics, stack_velocity
+from slr_models.data.targets import with_sound_targets
+from slr_models.data.unseen import UnseenPolicy, admitted, unseen_note
 from slr_models.errors import DataError
 from slr_models.memory import check_memory
 from slr_models.spec import Spec
@@ -57,6 +60,13 @@ class LandmarksConfig(Spec):
     """Folder of the feature files of the format phoenix; relative to `path`."""
     on_bad: OnBad = "error"
     """A bad utterance or line ends the run with a message, or is left out and counted."""
+    labels: LabelsConfig | None = None
+    """Clean-up of the glosses; None: they are used as they are written."""
+    unseen_glosses: UnseenPolicy | None = None
+    """What becomes of a validation utterance with a gloss that no training utterance holds. count_as_errors: it is
+    kept, and the gloss is an error in the WER. refuse: it is a bad one if the training list lacks the gloss, for a
+    misspelling. exclude: it is left out and counted. None: count_as_errors in the format phoenix, whose splits are
+    published ones, refuse in the others."""
     points: PointSet | None = None
     """Which landmarks become features, placed and scaled by the signer's body as in the source fingerspelling; for
     .pose files of MediaPipe Holistic, and parquet columns named like x_left_hand_0. None: the features as they are."""
@@ -106,12 +116,16 @@ class LandmarksConfig(Spec):
         kind = find_format(folder) if self.format == "auto" else self.format
         problems = Problems(self.on_bad)
         entries = read_index(folder, kind, folder / self.features_dir, problems)
+        entries, notes = with_sound_targets(entries, kind, self.labels, problems)
         if kind == "kaggle":
             entries = _hold_out(entries, self.valid_rate, np.random.default_rng((self.seed, 0)))
         loader = _Loader(self, problems)
-        train = loader.load(self._choose(entries, "train", self.max_train, stream=1))
-        vocabulary = sorted({label for entry in train.entries for label in entry.labels})
-        valid = loader.load(self._choose(entries, "valid", self.max_valid, stream=2), known=frozenset(vocabulary))
+        chosen = self._choose(entries, "train", self.max_train, stream=1)
+        train = loader.load(chosen)
+        listed, trained = (_glosses(part, "train") for part in (entries, train.entries))
+        policy = self.unseen_glosses or ("count_as_errors" if kind == "phoenix" else "refuse")
+        to_validate = self._choose(entries, "valid", self.max_valid, stream=2)
+        valid = loader.load(admitted(to_validate, listed, trained, policy, problems))
         for name, kept in (("train", train), ("valid", valid)):
             if not kept.entries:
                 raise DataError(
@@ -122,15 +136,16 @@ class LandmarksConfig(Spec):
             groups = self._finish(train, valid, self._group_sizes(loader))
         else:
             groups = feature_groups(selected_layout(HOLISTIC, self.points), self.points, self.velocity)
-        label_of = {gloss: label for label, gloss in enumerate(vocabulary, start=1)}
+        vocabulary = (BLANK_TOKEN, *sorted(trained), *sorted(_glosses(valid.entries, "valid") - trained))
+        label_of = {gloss: label for label, gloss in enumerate(vocabulary)}
         unused = sum(entry.split == "unused" for entry in entries)
-        notes: tuple[str, ...] = (f"{unused} test utterances were not used",) if unused else ()
+        notes += (f"{unused} test utterances were not used",) if unused else ()
         if self.points is not None:
             notes += (f"landmarks were placed and scaled by the signer's body (points: {self.points})",)
-        return Dataset(
+        dataset = Dataset(
             train=_join(train, label_of),
             valid=_join(valid, label_of),
-            vocabulary=(BLANK_TOKEN, *vocabulary),
+            vocabulary=vocabulary,
             groups=groups,
             facts=DataFacts(
                 source=f"landmark sequences in {folder.resolve().name} ({kind})",
@@ -138,7 +153,10 @@ class LandmarksConfig(Spec):
                 exclusions=problems.counts,
                 notes=notes,
             ),
+            clean_up=self.labels if self.labels and self.labels.when == "evaluation" else None,
         )
+        note = unseen_note(dataset, listed, _glosses(chosen, "train"))
+        return dataset if note is None else replace(dataset, facts=replace(dataset.facts, notes=(*notes, note)))
 
     def _choose(self, entries: Sequence[Entry], split: SplitName, limit: int | None, stream: int) -> list[Entry]:
         """The entries of a split, or a random part of them in list order."""
@@ -205,12 +223,12 @@ class _Loader:
         """The column groups of what was loaded as it is."""
         return () if self._first is None else self._first.groups
 
-    def load(self, entries: Sequence[Entry], known: frozenset[str] | None = None) -> _Loaded:
-        """The usable utterances; labels outside of `known` (None: any) make one unusable."""
+    def load(self, entries: Sequence[Entry]) -> _Loaded:
+        """The usable utterances."""
         kept = _Loaded([], [])
         for entry in entries:
             try:
-                block = self._load(entry, known)
+                block = self._load(entry)
             except _UnusableError as fault:
                 self._problems.report(fault.reason, entry.where, str(fault))
                 continue
@@ -222,14 +240,7 @@ class _Loader:
             )
         return kept
 
-    def _load(self, entry: Entry, known: frozenset[str] | None) -> Floats:
-        unknown = [] if known is None else sorted(set(entry.labels) - known)
-        if unknown:
-            raise _UnusableError(
-                "unknown gloss",
-                f"the validation glosses {', '.join(unknown)} occur in no usable training utterance; "
-                "correct their spelling",
-            )
+    def _load(self, entry: Entry) -> Floats:
         # Unlike Path.is_file, it takes a name that is too long for a missing file.
         path = next((candidate for candidate in entry.candidates if os.path.isfile(candidate)), None)
         if path is None:
@@ -318,6 +329,10 @@ def _of_body(block: Block, path: Path, config: LandmarksConfig) -> Floats:
 def _at(bad: Bools) -> str:
     frame, column = np.argwhere(bad)[0]
     return f" (first at frame {frame}, column {column})"
+
+
+def _glosses(entries: Sequence[Entry], split: SplitName) -> set[str]:
+    return {label for entry in entries if entry.split == split for label in entry.labels}
 
 
 def _join(loaded: _Loaded, label_of: dict[str, int]) -> Split:

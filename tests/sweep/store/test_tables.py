@@ -243,6 +243,7 @@ TRIAL_COLUMNS = {
     "best_val_loss": NUMBER,
     "wer": NUMBER,
     "best_wer": NUMBER,
+    "wer_raw": NUMBER,
     "score": NUMBER,
     "metrics": TEXT,
     "l_const": NUMBER,

@@ -7,7 +7,7 @@ hypothesis as a line a gloss, where each gloss is changed by itself; so it is do
 
 import re
 import unicodedata
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Annotated, Literal, Self
@@ -62,17 +62,10 @@ class LabelsConfig(Spec):
         """The clean form of what a model has recognised; it may be empty."""
         return self._own(labels if self.preset is None else _PRESETS[self.preset].hypothesis(labels))
 
-    def without_effect(self, labels: Sequence[str]) -> Labels:
-        """The glosses of `replace` and `drop` that do not occur among those that the preset leaves of all references.
-
-        Args:
-            labels: those references, one after the other.
-        """
-        return tuple(sorted((self.replace.keys() | set(self.drop)) - set(labels)))
-
-    def of_preset(self, labels: Sequence[str]) -> Labels:
-        """A reference after the preset alone."""
-        return tuple(labels) if self.preset is None else _PRESETS[self.preset].reference(labels)
+    def without_effect(self, references: Iterable[Sequence[str]]) -> Labels:
+        """The glosses of `replace` and `drop` that none of some references holds once the preset was applied."""
+        clean = references if self.preset is None else map(_PRESETS[self.preset].reference, references)
+        return tuple(sorted((self.replace.keys() | set(self.drop)).difference(*clean)))
 
     def _own(self, labels: Sequence[str]) -> Labels:
         dropped = set(self.drop)
@@ -140,11 +133,7 @@ _RULES_2014 = _rules(
 )
 
 _RULES_2014T = _rules(
-    *[
-        (pattern, "")
-        for name in ("LEFTHAND", "EPENTHESIS", "EMOTION")
-        for pattern in (f"__{name}__ ", f" __{name}__")
-    ],
+    *[(pattern, "") for name in ("LEFTHAND", "EPENTHESIS", "EMOTION") for pattern in (f"__{name}__ ", f" __{name}__")],
     (r"\b__[^_ ]*__\b", ""),
     (r"\bloc-([^ ]*)\b", r"\1"),
     (r"\bcl-([^ ]*)\b", r"\1"),

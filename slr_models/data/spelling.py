@@ -1,6 +1,5 @@
 """How labels are spelled: one form for what looks the same, and what in one cannot be seen."""
 
-import ast
 import re
 import unicodedata
 from collections import Counter
@@ -18,8 +17,12 @@ _LIKE_LATIN = str.maketrans(
     "abekmhopctyxiabezhikmnoptyx",
 )
 """Small letters, Cyrillic then Greek, whose capitals look like Latin ones."""
-_SEPARATORS = ",;/|+"
-_LIST = re.compile(r"[\[(]\s*(['\"]).*\1\s*,?\s*[\])]")
+_SEPARATORS = (" ", ",", ";", "/", "|", "+")
+_LIST = re.compile(r"[\[(] ?(['\"]).*\1 ?,? ?[\])]")
+_QUOTED = re.compile(r"(['\"])(.*?)\1")
+_WORDS = re.compile(r"\w[\W_]+\w")
+_LONG, _LONG_OF_SYLLABLES = 16, 5
+"""Characters of a sentence; the latter in a script of East Asia, where most are a syllable or a word."""
 
 
 def sound(text: str) -> str:
@@ -38,12 +41,12 @@ def _is_european(character: str) -> bool:
 
 
 def hidden(label: str) -> list[str]:
-    """The characters of a label that are no text, escaped: control, format, private and unassigned ones, and U+FFFD."""
+    """The characters of a label that are no text, escaped: control and format characters, and U+FFFD."""
     return [
         f"U+{ord(character):04X}"
         for character in label
         if character == "\ufffd"
-        or (unicodedata.category(character) in ("Cc", "Cf", "Co", "Cn", "Cs") and character not in _JOINERS)
+        or (unicodedata.category(character) in ("Cc", "Cf", "Cs") and character not in _JOINERS)
     ]
 
 
@@ -63,15 +66,7 @@ def look(label: str) -> str:
 def listed(labels: Sequence[str]) -> list[str] | None:
     """The labels that a target written as a Python list stands for (`['A',`, `'B']`); None if it is none."""
     text = " ".join(labels)
-    if not _LIST.fullmatch(text):
-        return None
-    try:
-        value = ast.literal_eval(text)
-    except (ValueError, SyntaxError, MemoryError, RecursionError):
-        return None
-    if not isinstance(value, list | tuple) or not all(isinstance(part, str) for part in value):
-        return None
-    return [str(part) for part in value]
+    return [part for _, part in _QUOTED.findall(text)] if _LIST.fullmatch(text) else None
 
 
 def separator(labels: Counter[str], share: float) -> str | None:
@@ -81,9 +76,14 @@ def separator(labels: Counter[str], share: float) -> str | None:
         labels: label -> occurrences.
         share: of all labels, or of all occurrences.
     """
-    long = {label: count for label, count in labels.items() if len(label) > 1}
-    for mark in (" ", *_SEPARATORS):
-        having = [label for label in long if mark in label[1:]]
-        if len(having) > share * len(labels) or sum(long[label] for label in having) > share * labels.total():
+    for mark in _SEPARATORS:
+        having = [label for label in labels if mark in label[1:]]
+        if len(having) > share * len(labels) or sum(labels[label] for label in having) > share * labels.total():
             return mark
     return None
+
+
+def is_like_sentence(label: str) -> bool:
+    """Whether a label looks like several: parts with something between them, or more than a word has."""
+    is_syllabic = any("\u2e80" <= character <= "\ud7ff" for character in label)
+    return bool(_WORDS.search(label)) or len(label) >= (_LONG_OF_SYLLABLES if is_syllabic else _LONG)

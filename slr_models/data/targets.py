@@ -40,7 +40,7 @@ def with_sound_targets(
         shown = ", ".join([*sorted(ascii(label) for label in respelled)[:5], *["..."] * (len(respelled) > 5)])
         notes.append(
             f"labels were brought to Unicode's form NFC, without invisible characters, in {num_respelled} of "
-            f"{len(entries)} targets; spellings that went: {len(respelled)} ({shown})"
+            f"{len(entries)} targets; spellings replaced: {len(respelled)} ({shown})"
         )
     if clean_up is not None:
         kept, told = _cleaned(kept, clean_up, problems)
@@ -76,7 +76,7 @@ def _cleaned(
     """The entries with clean labels, if they are to be trained on, and notes."""
     used = [entry for entry in entries if entry.split != "unused"]
     notes: list[str] = []
-    if absent := clean_up.without_effect([label for entry in used for label in clean_up.of_preset(entry.labels)]):
+    if absent := clean_up.without_effect(entry.labels for entry in used):
         notes.append(f"labels.replace and labels.drop name {', '.join(absent)}, which no utterance has")
     if clean_up.when == "evaluation":
         notes.append(

@@ -111,7 +111,7 @@ def unseen_note(dataset: Dataset, listed: Set[str], chosen: Set[str]) -> str | N
         listed: glosses of the training list.
         chosen: those of its utterances that were to be used, bad files among them.
     """
-    found = unseen_glosses(dataset)
+    found, num_with_loss = unseen_glosses(dataset), int((~unseen_targets(dataset)).sum())
     if not found.glosses:
         return None
     num_chosen, num_listed = (
@@ -129,6 +129,6 @@ def unseen_note(dataset: Dataset, listed: Set[str], chosen: Set[str]) -> str | N
     return (
         f"validation holds glosses that no training utterance holds: {len(found.glosses)} ({', '.join(reasons)}), "
         f"{found.num_occurrences} of {found.num_labels} labels, in {found.num_utterances} of {len(dataset.valid)} "
-        f"utterances; each counts as an error, so that the WER cannot be lower than {found.lowest_wer:.2%}; the "
-        f"validation loss is over the {int((~unseen_targets(dataset)).sum())} utterances whose labels are all trained"
+        f"utterances; each counts as an error, so that the WER cannot be lower than {100 * found.lowest_wer:.2f} %; "
+        f"the validation loss is over the {num_with_loss} utterances whose labels are all trained"
     )

@@ -33,6 +33,8 @@ class Report:
     """Which data, from where."""
     problems: tuple[Problem, ...]
     """Errors first."""
+    notes: tuple[str, ...]
+    """What the source changed, or what limits the results."""
     num_train: int
     num_valid: int
     num_features: int
@@ -97,6 +99,7 @@ def check(loaded: LoadedStudy) -> Report:
         study=study.name,
         source=dataset.facts.source,
         problems=tuple(sorted(problems, key=lambda problem: problem.severity != "error")),
+        notes=dataset.facts.notes,
         num_train=len(dataset.train),
         num_valid=len(dataset.valid),
         num_features=dataset.num_features,

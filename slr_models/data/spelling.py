@@ -20,7 +20,7 @@ _LIKE_LATIN = str.maketrans(
 _SEPARATORS = (" ", ",", ";", "/", "|", "+")
 _LIST = re.compile(r"[\[(] ?(['\"]).*\1 ?,? ?[\])]")
 _QUOTED = re.compile(r"(['\"])(.*?)\1")
-_WORDS = re.compile(r"\w[\W_]+\w")
+_WORDS = re.compile(r"[^\W_][\W_]+[^\W_]")
 _LONG, _LONG_OF_SYLLABLES = 16, 5
 """Characters of a sentence; the latter in a script of East Asia, where most are a syllable or a word."""
 

@@ -2,6 +2,10 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
+
+from slr_models.data.batch import Dataset
+from slr_models.data.unseen import is_trained
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,3 +53,36 @@ def count_errors(reference: Sequence[object], hypothesis: Sequence[object]) -> E
     edits, insertions = divmod(costs[-1], unit)
     deletions = len(reference) - len(hypothesis) + insertions
     return ErrorCounts(edits - deletions - insertions, deletions, insertions, len(reference))
+
+
+class Scored(NamedTuple):
+    """Errors of a hypothesis."""
+
+    errors: ErrorCounts
+    """As the WER counts them."""
+    raw: ErrorCounts | None
+    """Before the clean-up of labels; None without one."""
+
+
+class Scoring:
+    """Holds hypotheses against the references of a dataset's validation split, cleaned up as the dataset asks.
+
+    An output that training never teaches is right by chance at most, so that what it says matches no reference.
+    """
+
+    def __init__(self, dataset: Dataset) -> None:
+        """Of references in `dataset.valid`."""
+        self._dataset = dataset
+        self._is_trained = is_trained(dataset).tolist()
+
+    def count(self, index: int, hypothesis: Sequence[int]) -> Scored:
+        """Errors of a hypothesis for one utterance of the split."""
+        reference = self._dataset.valid.target(index).tolist()
+        # The blank is in no reference.
+        said = [label if self._is_trained[label] else 0 for label in hypothesis]
+        raw = count_errors(reference, said)
+        clean_up, names = self._dataset.clean_up, self._dataset.vocabulary
+        if clean_up is None:
+            return Scored(raw, None)
+        glosses = [[names[label] for label in labels] for labels in (reference, said)]
+        return Scored(count_errors(clean_up.reference(glosses[0]), clean_up.hypothesis(glosses[1])), raw)

@@ -311,7 +311,8 @@ class EvalRecord:
 
     step: int
     val_loss: float
-    """Of a CTC training, over all labels of the split, nats a label; NaN where it was not measured."""
+    """Of a CTC training, nats a label, over the targets that CTC can align and whose labels training has all; NaN where
+    it was not measured."""
     substitutions: int = 0
     deletions: int = 0
     insertions: int = 0
@@ -322,6 +323,8 @@ class EvalRecord:
     time_s: float = NAN
     score: float | None = None
     """As `TrialResult.score`, after this step; None where none was reported."""
+    wer_raw: float | None = None
+    """Word error rate before the clean-up of labels, where `data.labels` cleans them at evaluation; None elsewhere."""
 
     @property
     def wer(self) -> float:
@@ -491,6 +494,8 @@ class TrialResult:
     best_val_loss: Number = NAN
     wer: Amount = NAN
     best_wer: Amount = NAN
+    wer_raw: Amount = NAN
+    """As `wer`, before the clean-up of labels that is made at evaluation; NaN without one."""
     score: Number = NAN
     """What the study judges trainings of the user's own by, at the end: smaller is better, so that one to be large has
     its sign turned; NaN elsewhere."""

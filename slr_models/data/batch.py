@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
+from slr_models.data.labels import LabelsConfig
+
 BLANK_TOKEN = "<blank>"
 """The vocabulary's entry 0. Labels are 1..V-1."""
 
@@ -139,10 +141,12 @@ class Dataset:
     train: Split
     valid: Split
     vocabulary: tuple[str, ...]
-    """V entries; entry 0 is the blank."""
+    """V entries; entry 0 is the blank. Some may occur in validation alone: see `slr_models.data.unseen`."""
     groups: tuple[FeatureGroup, ...]
     """A partition of the feature columns, in order."""
     facts: DataFacts
+    clean_up: LabelsConfig | None = None
+    """Of references and hypotheses before their errors are counted; None: they are compared as they are."""
 
     @property
     def num_features(self) -> int:

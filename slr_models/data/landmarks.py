@@ -23,6 +23,7 @@ from slr_models.data.batch import BLANK_TOKEN, DataFacts, Dataset, FeatureGroup,
 from slr_models.data.columns import GroupSizes, best_points, has_pose, layout_of, unread_points
 from slr_models.data.features_file import Block, FeatureReader
 from slr_models.data.index import Entry, Format, SplitName, find_format, read_index
+from slr_models.data.labels import LabelsConfig
 from slr_models.data.layout import Floats, PointSet
 from slr_models.data.loading import Loader, Utterance, alike
 from slr_models.data.missing import parts_seen
@@ -31,6 +32,8 @@ from slr_models.data.problems import OnBad, Problems
 from slr_models.data.reading import MAX_FILE_GB
 from slr_models.data.recognition import check_layout
 from slr_models.data.scaling import column_statistics, stack_velocity
+from slr_models.data.targets import with_sound_targets
+from slr_models.data.unseen import UnseenPolicy, admitted, unseen_note
 from slr_models.errors import DataError
 from slr_models.spec import Spec
 
@@ -51,6 +54,13 @@ class LandmarksConfig(Spec):
     """A bad utterance or line ends the run with a message, or is left out and counted."""
     max_excluded: float = Field(default=0.5, ge=0, le=1)
     """Largest share of the utterances that on_bad: exclude may leave out; beyond it the data are not what was meant."""
+    labels: LabelsConfig | None = None
+    """Clean-up of the glosses; None: they are used as they are written."""
+    unseen_glosses: UnseenPolicy | None = None
+    """What becomes of a validation utterance with a gloss that no training utterance holds. count_as_errors: it is
+    kept, and the gloss is an error in the WER. refuse: it is a bad one if the training list lacks the gloss, for a
+    misspelling. exclude: it is left out and counted. None: count_as_errors in the format phoenix, whose splits are
+    published ones, refuse in the others."""
     points: PointSet | None = None
     """Which landmarks become features, placed and scaled by the signer's body as in the source fingerspelling (by the
     hands where there are hands alone); for .pose files, parquet columns named like x_left_hand_0, and arrays of a known
@@ -109,39 +119,50 @@ class LandmarksConfig(Spec):
         kind = find_format(folder) if self.format == "auto" else self.format
         problems = Problems(self.on_bad)
         entries = read_index(folder, kind, folder / self.features_dir, problems)
+        entries, notes = with_sound_targets(entries, kind, self.labels, problems)
         if kind == "kaggle":
             entries = _hold_out(entries, self.valid_rate, np.random.default_rng((self.seed, 0)))
         loader = self._loader(problems)
-        train = loader.load(self._choose(entries, "train", self.max_train, stream=1))
-        vocabulary = sorted({label for utterance in train for label in utterance.entry.labels})
-        valid = loader.load(self._choose(entries, "valid", self.max_valid, stream=2), known=frozenset(vocabulary))
-        _refuse_empty(folder, train, valid, problems)
-        usual = alike(train, valid, problems, self.points)
-        _refuse_empty(folder, train, valid, problems)
+        chosen = self._choose(entries, "train", self.max_train, stream=1)
+        train = loader.load(chosen)
+        _refuse_empty(folder, "train", train, problems)
+        usual = alike(train, problems, self.points)
+        listed, trained = _glosses(entries, "train"), _glosses([u.entry for u in train], "train")
+        policy = self.unseen_glosses or ("count_as_errors" if kind == "phoenix" else "refuse")
+        to_validate = self._choose(entries, "valid", self.max_valid, stream=2)
+        valid = loader.load(admitted(to_validate, listed, trained, policy, problems))
+        alike(valid, problems, self.points, usual)
+        _refuse_empty(folder, "valid", valid, problems)
         self._refuse_few(len(train) + len(valid), problems)
         if self.layout and not loader.reader.recognized:
             raise DataError(f"`layout` has no effect: the files in {folder} name their landmarks; remove it")
         parts = parts_seen((utterance.entry.id, utterance.parts) for utterance in (*train, *valid))
         blocks = [utterance.block.values for utterance in train], [utterance.block.values for utterance in valid]
         if self.points is None:
-            groups = self._finish(blocks, self._group_sizes(usual))
+            groups = self._finish(blocks, self._group_sizes(usual.block))
         else:
             groups = feature_groups(selected_layout(layout_of(self.points), self.points), self.points, self.velocity)
-        label_of = {gloss: label for label, gloss in enumerate(vocabulary, start=1)}
-        return Dataset(
+        vocabulary = (BLANK_TOKEN, *sorted(trained), *sorted(_glosses([u.entry for u in valid], "valid") - trained))
+        label_of = {gloss: label for label, gloss in enumerate(vocabulary)}
+        dataset = Dataset(
             train=_join(train, blocks[0], label_of),
             valid=_join(valid, blocks[1], label_of),
-            vocabulary=(BLANK_TOKEN, *vocabulary),
+            vocabulary=vocabulary,
             groups=groups,
             facts=DataFacts(
                 source=f"landmark sequences in {folder.resolve().name} ({kind})",
                 valid_measures=_measures([u.entry for u in train], [u.entry for u in valid], held_out=kind == "kaggle"),
                 exclusions=problems.counts,
-                possible_points="" if self.points else best_points(usual.columns),
+                possible_points="" if self.points else best_points(usual.block.columns),
                 parts=parts,
-                notes=(*_unused(entries), *self._notes(loader.reader, usual, parts)),
+                notes=(*notes, *_unused(entries), *self._notes(loader.reader, usual.block, parts)),
             ),
+            clean_up=self.labels if self.labels and self.labels.when == "evaluation" else None,
         )
+        note = unseen_note(dataset, listed, _glosses(chosen, "train"))
+        if note is None:
+            return dataset
+        return replace(dataset, facts=replace(dataset.facts, notes=(*dataset.facts.notes, note)))
 
     def _loader(self, problems: Problems) -> Loader:
         reader = FeatureReader(self.max_file_gb, tuple(self.layout.items()), wants_landmarks=self.points is not None)
@@ -224,18 +245,21 @@ class LandmarksConfig(Spec):
         return tuple(groups)
 
 
-def _refuse_empty(folder: Path, train: list[Utterance], valid: list[Utterance], problems: Problems) -> None:
-    for name, kept in (("train", train), ("valid", valid)):
-        if not kept:
-            raise DataError(
-                f"{folder} has no usable {name} utterance (left out: {problems.counts or 'none'}); "
-                f"add utterances of that split, or correct the bad ones (on_bad: error shows the first)."
-            )
+def _refuse_empty(folder: Path, name: str, kept: list[Utterance], problems: Problems) -> None:
+    if not kept:
+        raise DataError(
+            f"{folder} has no usable {name} utterance (left out: {problems.counts or 'none'}); "
+            f"add utterances of that split, or correct the bad ones (on_bad: error shows the first)."
+        )
 
 
 def _unused(entries: Sequence[Entry]) -> list[str]:
     unused = sum(entry.split == "unused" for entry in entries)
     return [f"{unused} test utterances were not used"] if unused else []
+
+
+def _glosses(entries: Sequence[Entry], split: SplitName) -> set[str]:
+    return {label for entry in entries if entry.split == split for label in entry.labels}
 
 
 def _join(utterances: Sequence[Utterance], blocks: list[Floats], label_of: dict[str, int]) -> Split:

@@ -23,7 +23,6 @@ from slr_models.data.problems import Problems
 from slr_models.errors import DataError
 from slr_models.memory import check_memory
 
-
 _CHECKED_EVERY = 2**25
 """Bytes after which the memory is looked at again."""
 
@@ -64,12 +63,12 @@ class Loader:
     _num_bytes: int = field(default=0, init=False)
     _checked_bytes: int = field(default=0, init=False)
 
-    def load(self, entries: Sequence[Entry], known: frozenset[str] | None = None) -> list[Utterance]:
-        """The usable utterances; labels outside of `known` (None: any) make one unusable."""
+    def load(self, entries: Sequence[Entry]) -> list[Utterance]:
+        """The usable utterances."""
         kept: list[Utterance] = []
         for entry in entries:
             try:
-                utterance = self._load(entry, known)
+                utterance = self._load(entry)
             except UnusableError as fault:
                 self.problems.report(fault.reason, entry.where, str(fault))
                 continue
@@ -82,14 +81,7 @@ class Loader:
                 )
         return kept
 
-    def _load(self, entry: Entry, known: frozenset[str] | None) -> Utterance:
-        unknown = [] if known is None else sorted(set(entry.labels) - known)
-        if unknown:
-            raise UnusableError(
-                "unknown gloss",
-                f"the validation glosses {', '.join(unknown)} occur in no usable training utterance; "
-                "correct their spelling",
-            )
+    def _load(self, entry: Entry) -> Utterance:
         # Unlike Path.is_file, it takes a name that is too long for a missing file.
         path = next((candidate for candidate in entry.candidates if os.path.isfile(candidate)), None)
         if path is None:
@@ -159,32 +151,34 @@ def _placed(values: Floats, block: Block, path: Path, points: PointSet, velocity
     return features(selected, selected_layout(layout, points), points, velocity)
 
 
-def alike(train: list[Utterance], valid: list[Utterance], problems: Problems, points: PointSet | None) -> Block:
-    """Leaves out, in place, what differs from most of the training utterances in its columns.
+def alike(
+    utterances: list[Utterance], problems: Problems, points: PointSet | None, usual: Utterance | None = None
+) -> Utterance:
+    """Leaves out, in place, what differs in its columns from most, or from a usual one.
 
-    Those that name their columns in another order get the order of the first.
+    Those that name their columns in another order get the order of the usual one.
 
     Returns:
-        One that is as all others are.
+        The usual one: the first of the most frequent kind.
 
     Raises:
         DataError: One differs, and the policy says so; the files look transposed.
     """
-    _refuse_transposed([*train, *valid])
-    kinds = Counter(_kind(utterance, points) for utterance in train)
-    usual, count = kinds.most_common(1)[0]
-    first = next(utterance for utterance in train if _kind(utterance, points) == usual)
-    for utterances in (train, valid):
-        kept = []
-        for utterance in utterances:
-            if _kind(utterance, points) == usual:
-                kept.append(_in_order(utterance, first) if points is None else utterance)
-            else:
-                share = "the others" if count == len(train) - 1 else f"{count} of {len(train)} for training"
-                reason, message = _difference(utterance, first, share, points)
-                problems.report(reason, utterance.entry.where, message)
-        utterances[:] = kept
-    return first.block
+    share = "those for training"
+    if usual is None:
+        _refuse_transposed(utterances)
+        kind, count = Counter(_kind(utterance, points) for utterance in utterances).most_common(1)[0]
+        usual = next(utterance for utterance in utterances if _kind(utterance, points) == kind)
+        share = "the others" if count == len(utterances) - 1 else f"{count} of {len(utterances)}"
+    kept = []
+    for utterance in utterances:
+        if _kind(utterance, points) == _kind(usual, points):
+            kept.append(_in_order(utterance, usual) if points is None else utterance)
+        else:
+            reason, message = _difference(utterance, usual, share, points)
+            problems.report(reason, utterance.entry.where, message)
+    utterances[:] = kept
+    return usual
 
 
 def _kind(utterance: Utterance, points: PointSet | None) -> tuple[object, ...]:

@@ -58,6 +58,10 @@ class Problems:
         """
         if self._on_bad == "error":
             raise DataError(f"{where}: {message}, or set on_bad: exclude to leave such utterances out.")
+        self.leave_out(reason, where, message)
+
+    def leave_out(self, reason: str, where: str, message: str) -> None:
+        """Counts an utterance that a setting leaves out, whatever the policy; arguments as those of `report`."""
         self._counts[reason] += 1
         record = _recorded.get()
         if record is not None:

@@ -17,16 +17,17 @@ def lines(report: Report) -> Iterator[tuple[str, str]]:
         yield f"{problem.severity}: {problem.kind}: {problem.text}", "red" if problem.severity == "error" else "yellow"
         for item in shortened(problem.items):
             yield f"    {item}", ""
+    for note in report.notes:
+        yield f"note: {note}", ""
     yield (
         f"utterances: {report.num_train} to train, {report.num_valid} to validate; {report.num_features} features, "
         f"{report.vocabulary_size - 1} labels",
         "",
     )
-    yield from ((note, "") for note in report.notes)
     yield f"features were checked {report.feature_values}", ""
     yield f"training lengths: frames {_range(report.frames)}, labels {_range(report.labels)}", ""
     yield f"tightest training target: {report.least_spare_outputs} output frames more than CTC needs", ""
-    counts = list(report.label_counts.items())
+    counts = [(label, count) for label, count in report.label_counts.items() if count]
     if counts:
         (most, most_count), (least, least_count) = counts[0], counts[-1]
         yield f"labels in training: {most!r} most often ({most_count}), {least!r} least often ({least_count})", ""

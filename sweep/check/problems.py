@@ -8,16 +8,15 @@ import numpy as np
 from slr_models.data.batch import Dataset, Split
 from slr_models.data.feasibility import num_outputs_needed
 from slr_models.data.inspection import Duplicates, Inspection, NonfiniteUtterance, ScaleOutlier, UtteranceName
+from sweep.check.labels import label_problems
 from sweep.check.landmark_problems import landmark_problems
 from sweep.check.reading import Problem, SourceReading
 from sweep.training.config import TrialConfig
+from sweep.training.learnable import nothing_to_learn
 from sweep.training.precision import Fp16, Fp16Unscaled, PrecisionConfig
 from sweep.training.telemetry import HALF_MAX
 from sweep.training.train import infeasible_targets
 from sweep.wording import number, plural
-
-RARE_LABEL, LARGE_IMBALANCE = 5, 100
-"""Occurrences below which a label is rare; or this many times rarer than the most frequent one."""
 
 
 def problems_of(
@@ -38,13 +37,14 @@ def problems_of(
     """
     dataset = source.dataset
     yield from _feasibility(config, dataset)
-    yield from _floor_problems(l_const)
+    if (reason := nothing_to_learn(dataset, l_const)) is not None:
+        yield Problem("error", "nothing to learn", reason)
     yield from _nonfinite(found.nonfinite, config, dataset)
     yield from _constant(found, source)
     yield from landmark_problems(found, source)
     yield from _scale(found, source, precisions)
     yield from _utterance_problems(found)
-    yield from _label_problems(found)
+    yield from label_problems(found, dataset)
     yield from _duplicate_problems(found.leaked, found.repeated)
 
 
@@ -72,15 +72,6 @@ def _spoiled(number: int, config: TrialConfig, split: Split) -> str:
     update = config.training.batch_size * config.training.accumulate
     share = 1 - (1 - number / len(split)) ** update
     return f"about {share:.0%} of the updates (of {update} utterances) hold one and cannot be applied"
-
-
-def _floor_problems(l_const: float) -> Iterator[Problem]:
-    if not (math.isfinite(l_const) and l_const > 0):
-        text = (
-            f"the loss of learning nothing is {l_const} for these training targets: they need at least one target that "
-            f"CTC can align, and more than one label"
-        )
-        yield Problem("error", "nothing to learn", text)
 
 
 def _nonfinite(found: Sequence[NonfiniteUtterance], config: TrialConfig, dataset: Dataset) -> Iterator[Problem]:
@@ -184,37 +175,6 @@ def _utterance_problems(found: Inspection) -> Iterator[Problem]:
 
 def _describe_name(name: UtteranceName) -> str:
     return f"{name.id} ({name.split})"
-
-
-def _label_problems(found: Inspection) -> Iterator[Problem]:
-    counts = found.label_counts
-    if found.untrained_labels:
-        text = (
-            f"{plural(len(found.untrained_labels), 'label')} in validation but not in training, so always wrong: "
-            f"correct the spelling, or add training utterances with them"
-        )
-        yield Problem("warning", "untrained labels", text, found.untrained_labels)
-    unused = [label for label, count in counts.items() if count == 0 and label not in found.untrained_labels]
-    if unused:
-        yield Problem(
-            "warning",
-            "unused labels",
-            f"{plural(len(unused), 'label')} of the vocabulary without any occurrence",
-            tuple(unused),
-        )
-    most_frequent, most = next(iter(counts.items()), ("", 0))
-    rare = [
-        (label, count)
-        for label, count in counts.items()
-        if count and (count < RARE_LABEL or LARGE_IMBALANCE * count <= most)
-    ]
-    if rare:
-        text = (
-            f"{len(rare)} of {len(counts)} labels occur fewer than {RARE_LABEL} times in training, or "
-            f"{LARGE_IMBALANCE} times less often than {most_frequent!r} ({most}): hardly anything can be learned of "
-            f"them; add utterances with them, or merge or remove these labels"
-        )
-        yield Problem("warning", "rare labels", text, tuple(f"{label}: {count}" for label, count in reversed(rare)))
 
 
 def _duplicate_problems(leaked: Duplicates, repeated: Duplicates) -> Iterator[Problem]:

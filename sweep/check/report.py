@@ -33,6 +33,8 @@ class Report:
     """Which data, from where."""
     problems: tuple[Problem, ...]
     """Errors first."""
+    notes: tuple[str, ...]
+    """What the source assumed and changed, how often parts of the body were seen, what limits the results."""
     num_train: int
     num_valid: int
     num_features: int
@@ -41,8 +43,6 @@ class Report:
     """Which values were checked: before or after which normalisation."""
     exclusions: dict[str, int]
     """Reason -> utterances that the source left out."""
-    notes: tuple[str, ...]
-    """What the source assumed, and how often parts of the body were seen."""
     frames: Spread
     """Input frames of training utterances."""
     labels: Spread
@@ -99,13 +99,13 @@ def check(loaded: LoadedStudy) -> Report:
         study=study.name,
         source=dataset.facts.source,
         problems=tuple(sorted(problems, key=lambda problem: problem.severity != "error")),
+        notes=dataset.facts.notes,
         num_train=len(dataset.train),
         num_valid=len(dataset.valid),
         num_features=dataset.num_features,
         vocabulary_size=len(dataset.vocabulary),
         feature_values=source.feature_values,
         exclusions=dataset.facts.exclusions,
-        notes=dataset.facts.notes,
         frames=found.frames,
         labels=found.labels,
         least_spare_outputs=int(spare.min()),

@@ -191,6 +191,8 @@ def _dataset(loaded: LoadedStudy, console: Console) -> Dataset:
         f"({time.perf_counter() - started:.1f} s)",
         highlight=False,
     )
+    for note in dataset.facts.notes:
+        console.print(f"  note: {note}", highlight=False, markup=False)
     return dataset
 
 

@@ -251,6 +251,7 @@ class JudgedTrial:
             best_val_loss=min((e.val_loss for e in records.evals if not math.isnan(e.val_loss)), default=NAN),
             wer=end.wer if end else NAN,
             best_wer=min((e.wer for e in records.evals if not math.isnan(e.wer)), default=NAN),
+            wer_raw=end.wer_raw if end and end.wer_raw is not None else NAN,
             l_const=self._l_const,
             l_unif=self._l_unif,
             applied_update_rate=_rate(sum(r.applied for r in records.steps), len(records.steps)),

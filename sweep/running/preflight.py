@@ -1,7 +1,6 @@
 """What is found out before the first trial: mistakes that only building shows, warnings, and the expected time."""
 
 import itertools
-import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -23,6 +22,7 @@ from sweep.space import Choice, Grid, grid_settings
 from sweep.study import LoadedStudy, Study, num_settings
 from sweep.study.full_size import at_full_size
 from sweep.training.config import Beam, TrainingConfig, TrialConfig, eval_every_steps
+from sweep.training.learnable import nothing_to_learn
 from sweep.training.train import infeasible_targets
 from sweep.yaml_source import KeyPath
 
@@ -53,11 +53,8 @@ def preflight(loaded: LoadedStudy, dataset: Dataset, options: RunOptions) -> Che
     if wrong := [*_corner_problems(loaded, dataset, options), *_scheduler_problems(loaded, len(dataset.train))]:
         raise SettingError(*wrong)
     l_const, l_unif = TrialRunner(dataset, options).floors(config)
-    if not (math.isfinite(l_const) and l_const > 0):
-        raise UserError(
-            f"data: the loss of learning nothing is {l_const} for these training targets: they need at least one "
-            f"target that CTC can align, and more than one label"
-        )
+    if (reason := nothing_to_learn(dataset, l_const)) is not None:
+        raise UserError(f"data: {reason}")
     return Checked(
         num_parameters=sum(p.numel() for p in model.parameters()),
         num_layers=model.num_layers,

@@ -46,6 +46,7 @@ EVAL_SCHEMA = pa.schema(
         ("input_dependence", pa.float64()),
         ("time_s", pa.float64()),
         ("score", pa.float64()),
+        ("wer_raw", pa.float64()),
     ],
     metadata={"schema_version": SCHEMA_VERSION},
 )

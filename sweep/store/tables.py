@@ -42,7 +42,7 @@ STREAMED: tuple[StreamedKind, ...] = ("steps", "evals")
 STREAM_SUFFIX = ".jsonl"
 RECORDS: Mapping[RecordKind, pa.Schema] = {"steps": STEP_SCHEMA, "evals": EVAL_SCHEMA, "health": HEALTH_SCHEMA}
 """What trials leave in a file of their own: the folder, and the columns."""
-_IN_EVERY = {kind: frozenset(schema.names) - {"score"} for kind, schema in RECORDS.items()}
+_IN_EVERY = {kind: frozenset(schema.names) - {"score", "wer_raw"} for kind, schema in RECORDS.items()}
 """Columns that a table of any version has."""
 _REMEDY = "delete it: the report does without it"
 _CALLED = {"steps": "steps", "evals": "evaluations", "health": "health samples"}

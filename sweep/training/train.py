@@ -28,8 +28,9 @@ from slr_models.ctc import (
 )
 from slr_models.data.batch import Dataset, Split
 from slr_models.data.batches import Batch, collate, shuffled_updates
+from slr_models.data.unseen import unseen_targets
 from slr_models.models import CtcModel, ModelConfig
-from slr_models.wer import ErrorCounts, count_errors
+from slr_models.wer import ErrorCounts, Scored, Scoring
 from sweep.records import EvalRecord, HealthSample, StepRecord
 from sweep.training.config import Beam, TrialConfig, steps_per_epoch
 from sweep.training.health import HealthProbe, PendingHealth
@@ -163,7 +164,9 @@ class Training:
         """The utterances of each update of that epoch."""
         self._steps_per_epoch = steps_per_epoch(training, len(dataset.train))
         self._infeasible_train = infeasible_targets(config.model, dataset.train)
-        self._infeasible_valid = infeasible_targets(config.model, dataset.valid)
+        self._has_loss = ~(infeasible_targets(config.model, dataset.valid) | unseen_targets(dataset))
+        """Of validation targets; the others count in the WER alone."""
+        self._scoring = Scoring(dataset)
         self.model = config.model.build(dataset.num_features, dataset.groups, len(dataset.vocabulary), seed).to(device)
         self.model.train()
         self.parameters = {name: p for name, p in self.model.named_parameters() if p.requires_grad}
@@ -456,7 +459,7 @@ class Training:
         model.eval()
         order = self._eval_order()
         losses: list[Tensor] = []
-        counts = ErrorCounts()
+        scored: list[Scored] = []
         weights: list[float] = []
         blanks: list[float] = []
         dependence: list[float] = []
@@ -466,15 +469,15 @@ class Training:
             with self.precision.forward_context():
                 logits_BSV, lengths_B, losses_B = self._forward(batch, model)
             losses.append(losses_B)
-            counts += self._count_errors(batch, logits_BSV, lengths_B)
+            scored += self._score(batch, logits_BSV, lengths_B)
             weights.append(float(len(indices)))
             blanks.append(blank_rate(logits_BSV, lengths_B).item())
             dependence.append(input_dependence(logits_BSV, lengths_B).item())
         self._last_eval_step = self.step
-        # An infeasible target has no loss; it counts in the WER alone.
-        feasible = torch.from_numpy(~self._infeasible_valid[order])
-        val_loss = torch.cat(losses).cpu()[feasible].mean().item()
+        val_loss = torch.cat(losses).cpu()[torch.from_numpy(self._has_loss[order])].mean().item()
         self._schedule.observe_eval(val_loss)
+        counts = sum((one.errors for one in scored), ErrorCounts())
+        raw = sum((one.raw for one in scored if one.raw is not None), ErrorCounts())
         return EvalRecord(
             step=self.step,
             val_loss=val_loss,
@@ -485,15 +488,13 @@ class Training:
             blank_rate=float(np.average(blanks, weights=weights)),
             input_dependence=float(np.average(dependence, weights=weights)),
             time_s=time.perf_counter() - started,
+            wer_raw=None if self._dataset.clean_up is None else raw.rate,
         )
 
-    def _count_errors(self, batch: Batch, logits_BSV: Tensor, lengths_B: Tensor) -> ErrorCounts:
+    def _score(self, batch: Batch, logits_BSV: Tensor, lengths_B: Tensor) -> list[Scored]:
         decoder = self.config.training.decoder
         if isinstance(decoder, Beam):
             hypotheses = beam_decode(logits_BSV, lengths_B, decoder.width)
         else:
             hypotheses = greedy_decode(logits_BSV, lengths_B)
-        counts = ErrorCounts()
-        for index, hypothesis in zip(batch.indices, hypotheses, strict=True):
-            counts += count_errors(self._dataset.valid.target(index).tolist(), hypothesis)
-        return counts
+        return [self._scoring.count(index, said) for index, said in zip(batch.indices, hypotheses, strict=True)]

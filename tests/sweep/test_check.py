@@ -8,10 +8,15 @@ import numpy as np
 import pytest
 
 from slr_models.data import LandmarksConfig, SyntheticConfig
+from slr_models.errors import UserError
 from sweep.check.calibration import expected_skips, largest_half_gradient, leading_skips
 from sweep.check.command import main
 from sweep.check.lines import shortened
 from sweep.check.reading import feature_values
+from sweep.judging.monitor import MonitorConfig
+from sweep.running.job import RunOptions
+from sweep.running.preflight import preflight
+from sweep.study import load
 from sweep.training.config import TrialConfig
 from sweep.training.precision import Fp16
 
@@ -203,6 +208,49 @@ def test_labels_with_hardly_any_examples_are_named(study, tmp_path, capsys) -> N
     code, report = checked(capsys, study, manifest(tmp_path / "few", labels=few))
     assert code == 0 and kinds(report, "warning") == ["rare labels"]
     assert report["problems"][0]["items"] == ["E: 1", "D: 1"] and "'A' (15)" in report["problems"][0]["text"]
+
+
+def test_one_label_in_all_is_an_error_and_ends_a_run(study, tmp_path, capsys) -> None:
+    for labels in ("A", "A A"):
+        data = manifest(tmp_path / labels, labels=dict.fromkeys(range(18), labels))
+        code, report = checked(capsys, study, data)
+        assert code == 1 and "nothing to learn" in kinds(report, "error")
+        assert "made of one label, 'A', so that there is nothing to learn" in report["problems"][0]["text"]
+        loaded = load(study, (data,))
+        options = RunOptions(tmp_path, "wer", MonitorConfig(), True, "none")
+        with pytest.raises(UserError, match="data: all training targets are made of one label, 'A'"):
+            preflight(loaded, loaded.study.made[1].build(), options)
+
+
+@pytest.mark.parametrize(
+    ("few", "kind", "item"),
+    [
+        ({3: "A b", 16: "A b"}, "labels that look alike", "'B' (16) and 'b' (2)"),
+        ({3: "K\u00f6LN A", 4: "KOLN A"}, None, ""),
+        ({3: "K\u00f6ln A", 4: "k\u00f6LN A"}, "labels that look alike", "'K\\xf6ln' (1) and 'k\\xf6LN' (1)"),
+        ({3: "A D\x00"}, "hidden characters in labels", "'D\\x00': U+0000 (1)"),
+        (dict.fromkeys(range(18), "A/B"), "unsplit labels", "'A/B' (18)"),
+        ({k: f"A-{k % 3}-C" for k in range(18)}, "unsplit labels", "'A-0-C' (6)"),
+    ],
+)
+def test_labels_that_cannot_be_what_was_meant_are_named(study, tmp_path, capsys, few, kind, item) -> None:
+    _, report = checked(capsys, study, manifest(tmp_path / "odd", labels=few))
+    others = {"rare labels", "nothing to learn", "untrained labels"}
+    found = {p["kind"]: p["items"] for p in report["problems"] if p["kind"] not in others}
+    assert set(found) == ({kind} if kind else set())
+    assert kind is None or item in found[kind]
+
+
+def test_what_an_official_split_dictates_is_not_to_be_corrected(study, tmp_path, capsys) -> None:
+    data = manifest(tmp_path / "own", labels={16: "A X"})[:-1] + ", unseen_glosses: count_as_errors}"
+    code, report = checked(capsys, study, data)
+    (problem,) = report["problems"]
+    assert code == 0 and problem["kind"] == "untrained labels" and problem["items"] == ["X"]
+    assert (
+        "1 of 6 labels, in 1 utterance; the WER cannot be lower than 16.67 %. In a published split" in problem["text"]
+    )
+    assert main([str(study), "--set", data]) == 0
+    assert "note: validation holds glosses that no training utterance holds: 1 (" in capsys.readouterr().out
 
 
 UNUSUAL = """

@@ -1,4 +1,4 @@
-"""Folders as they lie on people's disks: what is found in spite of its place or name, and what is told with the remedy."""
+"""Folders as they lie on disks: what is found in spite of its place or name, and what is told with the remedy."""
 
 import shutil
 from pathlib import Path

@@ -118,7 +118,7 @@ BAD = [
     ("nan", "non-finite features", r"bad.npy holds NaN \(first at frame 7, column 2\); .* missing: zero"),
     ("inf", "non-finite features", r"bad.npy holds infinity \(first at frame 3, column 1\)"),
     ("empty target", "empty target", "'bad' has no labels; add"),
-    ("unknown gloss", "unknown gloss", "glosses BYE occur in no usable training utterance"),
+    ("unknown gloss", "unknown gloss", "glosses BYE occur in no training utterance"),
     ("feature size", "feature size", "has 5 features a frame where the others have 6"),
     ("target too long", "target too long", "has 8 frames, but CTC needs 9 for its 2 labels at 4 frames"),
     ("duplicate id", "duplicate id", "'u1' was used before, at .*manifest.csv line 3; give"),

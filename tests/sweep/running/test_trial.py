@@ -3,6 +3,7 @@
 import dataclasses
 import math
 import os
+import pickle
 import re
 import resource
 import shutil
@@ -18,6 +19,7 @@ import pytest
 import torch
 
 from slr_models.data import SyntheticConfig
+from slr_models.data.labels import LabelsConfig
 from slr_models.errors import MachineError
 from sweep import store
 from sweep.forensics.settings import ForensicsConfig
@@ -83,6 +85,17 @@ HOT = {
     "clip": {"kind": "off"},
     "bad_batch": {"kind": "never_skip"},
 }
+
+
+def test_the_wer_before_a_clean_up_of_labels_stands_beside_that_after_it(dataset, tmp_path) -> None:
+    """A worker gets the dataset pickled."""
+    clean_up = LabelsConfig(drop=(dataset.vocabulary[1],), when="evaluation")
+    cleaned = pickle.loads(pickle.dumps(dataclasses.replace(dataset, clean_up=clean_up)))
+    result = run(TrialRunner(cleaned, options(tmp_path)), job())
+    plain = run(TrialRunner(dataset, options(tmp_path)), job("0001"))
+    assert result.wer_raw == plain.wer != result.wer and math.isnan(plain.wer_raw)
+    evals = store.read_evals(tmp_path, "0000")
+    assert evals["wer_raw"].tolist()[-1] == result.wer_raw and evals["wer"].tolist()[-1] == result.wer
 
 
 def test_a_diverged_trial_is_a_result_with_step_and_reason(dataset, tmp_path) -> None:
@@ -595,6 +608,7 @@ import re, resource, sys
 from pathlib import Path
 import torch
 from slr_models.data import SyntheticConfig
+from slr_models.data.labels import LabelsConfig
 from sweep.forensics.settings import ForensicsConfig
 from sweep.judging.monitor import MonitorConfig
 from sweep.running.job import Job, Progress, RunOptions

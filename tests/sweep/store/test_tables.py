@@ -1,5 +1,6 @@
 """What is written comes back; nothing is half-written; what is missing is said."""
 
+import dataclasses
 import json
 import math
 import os
@@ -51,7 +52,15 @@ def test_records_come_back_as_they_were(tmp_path) -> None:
     assert [r.step for r in back] == [1, 2]
     assert store.load_evals(tmp_path, "0001") == EVALS
     frame = store.read_evals(tmp_path, "0001")
-    assert frame["wer"].tolist() == [0.6]
+    assert frame["wer"].tolist() == [0.6] and frame["wer_raw"].isna().all()
+
+
+def test_evaluations_of_an_earlier_version_know_no_other_wer(tmp_path) -> None:
+    store.write_evals(tmp_path, "0001", [dataclasses.replace(EVALS[0], wer_raw=0.5)])
+    assert store.load_evals(tmp_path, "0001")[0].wer_raw == 0.5
+    path = tmp_path / "evals" / "0001.parquet"
+    pq.write_table(pq.read_table(path).drop_columns("wer_raw"), path)
+    assert store.load_evals(tmp_path, "0001") == EVALS
 
 
 def test_what_was_not_logged_is_none_and_a_logged_nan_stays_one(tmp_path) -> None:
@@ -243,6 +252,7 @@ TRIAL_COLUMNS = {
     "best_val_loss": NUMBER,
     "wer": NUMBER,
     "best_wer": NUMBER,
+    "wer_raw": NUMBER,
     "score": NUMBER,
     "metrics": TEXT,
     "l_const": NUMBER,

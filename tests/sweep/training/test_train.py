@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from slr_models.data import SyntheticConfig
+from slr_models.data.labels import LabelsConfig
 from sweep.records import EvalRecord, HealthMetric, HealthSample, SkipReason, StepRecord, is_broken, is_finite
 from sweep.training.config import TrialConfig, steps_per_epoch
 from sweep.training.optim.clippers import grad_norm
@@ -559,3 +560,21 @@ def test_the_mean_of_the_weights_is_what_is_evaluated_and_goes_on_exactly(datase
     again.load_state_dict(halfway.state_dict())
     (end,) = [r for r in again.records() if isinstance(r, EvalRecord)]
     assert end.val_loss == evals[-1].val_loss
+
+
+def test_unseen_labels_and_clean_up_count_in_the_wer_alone(dataset) -> None:
+    """An utterance whose labels are not all trained changes the WER, and no validation loss."""
+    names = (*dataset.vocabulary, "unseen")
+    labels = dataset.valid.labels.copy()
+    labels[dataset.valid.label_offsets[1] - 1] = len(names) - 1
+    unseen = dataclasses.replace(dataset, vocabulary=names, valid=dataclasses.replace(dataset.valid, labels=labels))
+    first = dataclasses.replace(dataset, vocabulary=names)
+    cleaned = dataclasses.replace(unseen, clean_up=LabelsConfig(drop=(names[1],), when="evaluation"))
+    settings = config(eval_every_steps=4)
+    (seen, other, clean) = (
+        next(r for r in start(data, settings, max_steps=4).records() if isinstance(r, EvalRecord))
+        for data in (first, unseen, cleaned)
+    )
+    assert other.val_loss == clean.val_loss != seen.val_loss and math.isfinite(other.val_loss)
+    assert other.num_labels == seen.num_labels and other.wer_raw is None
+    assert clean.wer_raw == other.wer and clean.num_labels < other.num_labels

@@ -12,12 +12,16 @@ import numpy as np
 import numpy.typing as npt
 
 from slr_models.data.columns import HOLISTIC_COLUMNS, GroupSizes, order_columns
+from slr_models.data.kinds import advice
 from slr_models.data.layout import HOLISTIC, Floats
 from slr_models.data.lexicon import read_pose
 from slr_models.data.reading import MAX_FILE_GB, check_file_size, check_numpy_size, parsing
 from slr_models.errors import DataError
 
 _ARRAY_NAMES = ("features", "landmarks")
+HOLISTIC_LAYOUT = "mediapipe_holistic"
+"""What an array `layout` beside the landmarks [T, 543, 3] of a .npz says of them: the points of `layout.HOLISTIC`."""
+_HOLISTIC_GROUPS = tuple((part.name, 3 * (part.stop - part.start)) for part in HOLISTIC.parts)
 _NUMBER_BYTES = 4
 """Of a feature in memory."""
 _MAX_NAMES = 6
@@ -74,19 +78,22 @@ class FeatureReader:
             check_file_size(path, path.stat().st_size, self._max_gb)
             points, present = read_pose(path)
             values = np.where(present[..., None], points, np.nan).reshape(len(points), -1).astype(np.float32)
-            groups = tuple((part.name, 3 * (part.stop - part.start)) for part in HOLISTIC.parts)
-            return Block(values, HOLISTIC_COLUMNS, groups)
+            return Block(values, HOLISTIC_COLUMNS, _HOLISTIC_GROUPS)
         if path.suffix == ".parquet":
             return self._read_parquet(path, sequence)
         if path.suffix not in (".npy", ".npz"):
-            raise DataError(f"{path} is of no known kind; use .npz, .npy, .parquet or .pose")
-        array = _read_numpy(path, self._max_gb)
+            raise DataError(f"{path} is of no known kind; {advice(path)}")
+        array, layout = _read_numpy(path, self._max_gb)
         if array.ndim not in (2, 3) or array.dtype.kind not in "fiu":
             raise DataError(
                 f"{path} holds an array of {array.dtype} with shape {array.shape}; "
                 "store numbers as [frames, features] or [frames, points, coordinates]"
             )
         size = int(np.prod(array.shape[1:]))
+        if layout == HOLISTIC_LAYOUT:
+            if size != len(HOLISTIC_COLUMNS):
+                raise DataError(f"{path} has {size} features, which are no layout {layout!r}; correct either")
+            return Block(_as_float32(array.reshape(len(array), size)), HOLISTIC_COLUMNS, _HOLISTIC_GROUPS)
         return Block(_as_float32(array.reshape(len(array), size)), (), (("features", size),))
 
     def _read_parquet(self, path: Path, sequence: int | None) -> Block:
@@ -109,19 +116,21 @@ class FeatureReader:
         return Block(table.block.values[rows], table.block.columns, table.block.groups)
 
 
-def _read_numpy(path: Path, max_gb: float) -> npt.NDArray[Any]:
+def _read_numpy(path: Path, max_gb: float) -> tuple[npt.NDArray[Any], str]:
+    """The array, and the layout that the file tells beside it, if any."""
     # The file is opened here, as NumPy leaves its own open where it finds a damaged archive.
     with parsing(path, "replace it"), path.open("rb") as file:
         try:
             check_numpy_size(path, file, max_gb)
             loaded = np.load(file, allow_pickle=False)
             if isinstance(loaded, np.ndarray):
-                return loaded
+                return loaded, ""
             with loaded as arrays:
                 named = [name for name in _ARRAY_NAMES if name in arrays.files]
                 names = named or (arrays.files if len(arrays.files) == 1 else [])
                 found = ", ".join(arrays.files[:_MAX_NAMES]) + (", ..." if len(arrays.files) > _MAX_NAMES else "")
                 array = np.asarray(arrays[names[0]]) if names else None
+                layout = str(arrays["layout"]) if named and "layout" in arrays.files else ""
         except ValueError as error:
             if "pickle" not in str(error):
                 raise
@@ -131,7 +140,7 @@ def _read_numpy(path: Path, max_gb: float) -> npt.NDArray[Any]:
             ) from error
     if array is None:
         raise DataError(f"{path} holds the arrays {found or '(none)'}; call the one to use {_ARRAY_NAMES[0]!r}")
-    return array
+    return array, layout
 
 
 def _load_table(path: Path, max_gb: float) -> _Table:

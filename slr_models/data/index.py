@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from slr_models.data.kinds import CONVERT
 from slr_models.data.problems import Problems
 from slr_models.data.reading import csv_lines
 from slr_models.errors import DataError
@@ -21,15 +22,15 @@ SUFFIXES = (".npz", ".npy", ".parquet", ".pose")
 SPACE = "<space>"
 """How a blank between words is called in a vocabulary of characters."""
 
-_MANIFEST = "manifest.csv"
-_MANIFEST_COLUMNS = ("id", "path", "labels", "signer", "split")
+MANIFEST = "manifest.csv"
+MANIFEST_COLUMNS = ("id", "path", "labels", "signer", "split")
 _KAGGLE = "train.csv"
 _KAGGLE_COLUMNS = ("path", "sequence_id", "phrase")
 _PHOENIX_2014 = ("id", "folder", "signer", "annotation")
 _PHOENIX_2014T = ("name", "video", "start", "end", "speaker", "orth", "translation")
 _PHOENIX_FOLDERS = (".", "annotations", "annotations/manual")
 _WHOLE_NUMBER = re.compile(r"-?[0-9]{1,18}")
-_SPLITS: dict[str, SplitName] = {
+SPLITS: dict[str, SplitName] = {
     "train": "train",
     "valid": "valid",
     "val": "valid",
@@ -62,15 +63,16 @@ def find_format(folder: Path) -> Format:
     """
     if not folder.is_dir():
         raise DataError(f"There is no folder {folder}; correct `path`.")
-    if (folder / _MANIFEST).is_file():
+    if (folder / MANIFEST).is_file():
         return "manifest"
     if _phoenix_files(folder, "train"):
         return "phoenix"
     if (folder / _KAGGLE).is_file():
         return "kaggle"
     raise DataError(
-        f"{folder} holds no list of utterances; put {_MANIFEST} ({','.join(_MANIFEST_COLUMNS)}), PHOENIX files "
-        f"(*train*.csv and *dev*.csv with '|' between fields) or Kaggle's {_KAGGLE} there."
+        f"{folder} holds no list of utterances; put {MANIFEST} ({','.join(MANIFEST_COLUMNS)}), PHOENIX files "
+        f"(*train*.csv and *dev*.csv with '|' between fields) or Kaggle's {_KAGGLE} there; of data in other formats, "
+        f"{CONVERT} makes such a folder."
     )
 
 
@@ -97,9 +99,9 @@ def read_index(folder: Path, kind: Format, features_dir: Path, problems: Problem
 
 
 def _manifest(folder: Path, features_dir: Path, problems: Problems) -> Iterator[Entry]:
-    for where, row in _rows(folder / _MANIFEST, ",", (_MANIFEST_COLUMNS,), problems):
-        if row["split"] not in _SPLITS:
-            names = ", ".join(_SPLITS)
+    for where, row in _rows(folder / MANIFEST, ",", (MANIFEST_COLUMNS,), problems):
+        if row["split"] not in SPLITS:
+            names = ", ".join(SPLITS)
             problems.report("unknown split", where, f"split is {row['split']!r}; write one of {names}")
             continue
         yield Entry(
@@ -107,7 +109,7 @@ def _manifest(folder: Path, features_dir: Path, problems: Problems) -> Iterator[
             candidates=(folder / row["path"],),
             labels=tuple(row["labels"].split()),
             signer=row["signer"],
-            split=_SPLITS[row["split"]],
+            split=SPLITS[row["split"]],
             where=where,
         )
 
@@ -127,7 +129,7 @@ def _phoenix(folder: Path, features_dir: Path, problems: Problems) -> Iterator[E
                 ),
                 labels=tuple((row["annotation"] if "id" in row else row["orth"]).split()),
                 signer=row["signer"] if "id" in row else row["speaker"],
-                split=_SPLITS[token],
+                split=SPLITS[token],
                 where=where,
             )
 
@@ -173,7 +175,7 @@ def _rows(
     _, header = next(lines, (0, []))
     if not any(set(columns).issubset(header) for columns in headers):
         wanted = " or ".join(separator.join(columns) for columns in headers)
-        raise DataError(f"{path} line 1: the header is {separator.join(header)!r}; write {wanted}.")
+        raise DataError(f"{path} line 1: the header is {separator.join(header)!r}; write {wanted}, or see {CONVERT}.")
     for number, fields in lines:
         where = f"{path} line {number}"
         if not fields:

@@ -107,7 +107,7 @@ class LandmarksConfig(Spec):
         problems = Problems(self.on_bad)
         entries = read_index(folder, kind, folder / self.features_dir, problems)
         if kind == "kaggle":
-            entries = _hold_out(entries, self.valid_rate, np.random.default_rng((self.seed, 0)))
+            entries = hold_out(entries, self.valid_rate, np.random.default_rng((self.seed, 0)))
         loader = _Loader(self, problems)
         train = loader.load(self._choose(entries, "train", self.max_train, stream=1))
         vocabulary = sorted({label for entry in train.entries for label in entry.labels})
@@ -330,7 +330,7 @@ def _join(loaded: _Loaded, label_of: dict[str, int]) -> Split:
     )
 
 
-def _hold_out(entries: Sequence[Entry], valid_rate: float, rng: np.random.Generator) -> list[Entry]:
+def hold_out(entries: Sequence[Entry], valid_rate: float, rng: np.random.Generator) -> list[Entry]:
     """Moves at least `valid_rate` of the entries to validation, whole signers where all are known."""
     by_signer = all(entry.signer for entry in entries)
     keys = [entry.signer if by_signer else entry.id for entry in entries]

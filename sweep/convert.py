@@ -27,7 +27,7 @@ def add_list(parser: argparse.ArgumentParser) -> None:
         "--labels-columns",
         metavar="role=column,...",
         default="",
-        help="which columns of the CSV file to read, where they are not found: name=...,labels=...,signer=...,split=...",
+        help="which columns to read of the CSV file, if they are not found: name=...,labels=...,signer=...,split=...",
     )
     parser.add_argument(
         "--label-separator",
@@ -115,7 +115,7 @@ def lines(summary: "Summary") -> list[str]:
 
     measured, total = summary.measured, sum(summary.utterances.values())
     frames = sorted(measured.frames)
-    splits = ", ".join(f"{count} {split}" for split, count in sorted(summary.utterances.items(), reverse=True))
+    splits = ", ".join(f"{count} {split}" for split, count in summary.utterances.items())
     signers = plural(summary.num_signers, "signer") if summary.num_signers else "signers not told"
     told = [
         f"{summary.out}: {plural(total, 'utterance')} ({splits}), {signers}, {plural(summary.num_labels, 'label')}",

@@ -13,7 +13,7 @@ from slr_models.convert.folder import SPLIT_WORDS, new_folder, write_features, w
 from slr_models.convert.formats import FORMATS, find_format
 from slr_models.convert.labels import separate
 from slr_models.convert.lists import LabelList, find_list, read_list
-from slr_models.convert.splits import split_up
+from slr_models.convert.splits import split_up, untrained
 from slr_models.convert.summary import Measured, Summary
 from slr_models.convert.utterance import Bad, Labels, Source, Utterance, fault_of_name
 from slr_models.data.index import MANIFEST, SPLITS, Entry
@@ -102,13 +102,15 @@ def convert(settings: Conversion, progress: Callable[[int], None]) -> Summary:
             settings.seed,
         )
         write_manifest(folder / MANIFEST, entries)
+    counts = Counter(entry.split for entry in entries)
     return Summary(
         out=settings.out,
-        utterances=dict(Counter(SPLIT_WORDS[entry.split] for entry in entries)),
+        utterances={word: count for split, word in SPLIT_WORDS.items() if (count := counts[split])},
         num_signers=len({entry.signer for entry in entries} - {""}),
         num_labels=len({label for entry in entries for label in entry.labels}),
         measured=measured,
         exclusions=problems.counts,
+        num_untrained=len(untrained(entries)),
         notes=(*separated.notes, *notes, *_of_list(listed)),
     )
 

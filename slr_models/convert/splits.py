@@ -40,7 +40,23 @@ def split_up(
             raise DataError(
                 f"No utterance is left to {split} on (of {len(kept)}); give more utterances, or a split with both."
             )
+    if without_training := untrained(kept):
+        example = next(label for label in without_training[0].labels if label not in _trained(kept))
+        notes += (
+            f"labels that no training utterance has occur in {len(without_training)} of {counts['valid']} utterances to "
+            f"validate on (first {example}): on_bad: exclude leaves these out of a study",
+        )
     return kept, notes
+
+
+def untrained(entries: Sequence[Entry]) -> list[Entry]:
+    """Utterances to validate on with a label that none to train on has."""
+    trained = _trained(entries)
+    return [entry for entry in entries if entry.split == "valid" and not trained.issuperset(entry.labels)]
+
+
+def _trained(entries: Sequence[Entry]) -> set[str]:
+    return {label for entry in entries if entry.split == "train" for label in entry.labels}
 
 
 def _held_out(entries: Sequence[Entry], valid_rate: float, seed: int) -> tuple[list[Entry], tuple[str, ...]]:

@@ -58,6 +58,8 @@ class Summary:
     measured: Measured
     exclusions: dict[str, int]
     """Reason -> utterances left out."""
+    num_untrained: int
+    """Utterances to validate on with a label that none to train on has."""
     notes: tuple[str, ...]
     """What else a user should know."""
 
@@ -65,6 +67,8 @@ class Summary:
     def settings(self) -> dict[str, object]:
         """The `data` of a study that trains on the folder."""
         settings: dict[str, object] = {"kind": "landmarks", "path": str(self.out)}
+        if self.num_untrained:
+            settings["on_bad"] = "exclude"
         if self.measured.is_holistic:
             return {**settings, "points": "hands_pose"}
         if len(self.measured.groups) > 1:

@@ -1,5 +1,6 @@
 """.pt and .pth: tensors, and mappings and lists of them; read as weights are, so that no code in a file runs."""
 
+import pickle
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -7,6 +8,7 @@ from typing import Any
 
 from slr_models.convert.containers import of_file
 from slr_models.convert.utterance import Found, Source
+from slr_models.errors import DataError
 
 
 def read(source: Source, path: Path) -> Found:
@@ -14,7 +16,13 @@ def read(source: Source, path: Path) -> Found:
     import torch
 
     # What torch has saved since 1.6 is looked up in the file where it is asked for, and need not fit into memory.
-    content = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
+    except pickle.UnpicklingError as error:
+        raise DataError(
+            f"{path} holds objects of Python beside tensors (NumPy's arrays are such); save "
+            "{'features': tensor, 'labels': [...]} with torch.save"
+        ) from error
     yield from of_file(source, path, as_numpy(content))
 
 

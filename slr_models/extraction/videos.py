@@ -63,8 +63,8 @@ def find_videos(path: Path) -> list[Video]:
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         here = Path(folder)
         paths = [here / name for name in names if name.lower().endswith(VIDEO_SUFFIXES) and not name.startswith(".")]
-        if any(name.lower().endswith(_IMAGES) for name in names):
-            paths.append(here)
+        if not paths and any(name.lower().endswith(_IMAGES) for name in names):
+            paths = [here]
         for one in paths:
             below = one.relative_to(path) if one != path else Path(path.absolute().name)
             plain = PurePosixPath(below.as_posix())
@@ -124,14 +124,11 @@ def labelled(
         rows[video.id] = row
     raw = {name: (row.where, row.labels or "") for name, row in rows.items()}
     separated = separate(raw, separator or listed.separator)
-    entries = [
-        replace(
-            unlabelled(video), labels=separated.labels[video.id], signer=" ".join(row.signer.split()), where=row.where
-        )
-        for video in videos
-        for row in (rows[video.id],)
-    ]
-    entries = [replace(one, split=SPLITS[rows[one.id].split or "train"]) for one in entries]
+    entries = []
+    for video in videos:
+        row = rows[video.id]
+        signer, split = " ".join(row.signer.split()), SPLITS[row.split or "train"]
+        entries.append(Entry(video.id, (video.file,), separated.labels[video.id], signer, split, row.where))
     kept, notes = split_up(entries, [rows[one.id].split for one in entries], valid_rate, seed)
     return kept, (f"labels from {listed.told}", *separated.notes, *notes)
 

@@ -49,16 +49,15 @@ class Worker:
             DataError: the process has ended.
         """
         order = json.dumps({"video": str(video.absolute()), "out": str(out.absolute())})
-        answer: dict[str, Any] = {}
         try:
             self._send(order)
-            while "done" not in answer:
-                answer = _answer(self._process, self._printed)
-                if "failed" in answer:
-                    raise VideoError(f"{video} cannot be read ({answer['failed']}); replace it, or take it away.")
-                progress(answer.get("frame", 0), answer["frames"])
+            while "frame" in (answer := _answer(self._process, self._printed)):
+                progress(answer["frame"], answer["frames"])
         except _EndedError as error:
             raise DataError(f"{video}: {error}; if it does so again, take the video away.") from error
+        if "failed" in answer:
+            raise VideoError(f"{video} cannot be read ({answer['failed']}); replace it, or take it away.")
+        return answer["done"], answer["frames"]
 
     def _send(self, order: str) -> None:
         assert self._process.stdin is not None

@@ -53,7 +53,8 @@ def _work(options: argparse.Namespace) -> int:
     for video in done:
         seen = seen_in(options.out / video.file)
         hands = ", ".join(f"{name.replace('_', ' ')} seen in {percent(rate)}" for name, rate in seen.hands.items())
-        screen.print(f"{video.id}: {plural(seen.num_frames, 'frame')}, {hands}", highlight=False)
+        told = "no person seen: leave it out" if seen.is_empty else hands
+        screen.print(f"{video.id}: {plural(seen.num_frames, 'frame')}, {told}", highlight=False)
     if options.labels is not None and done:
         entries, notes = labelled(done, listed, options.label_separator, options.valid_rate, options.seed)
         with atomic_path(manifest) as temporary:

@@ -15,12 +15,12 @@ import numpy as np
 
 from slr_models.convert.utterance import Utterance
 from slr_models.data.features_file import HOLISTIC_LAYOUT
-from slr_models.data.index import MANIFEST_COLUMNS, Entry
+from slr_models.data.index import MANIFEST_COLUMNS, Entry, SplitName
 from slr_models.errors import DataError
 
 FEATURES = "features"
 """The folder of the feature files."""
-SPLIT_WORDS = {"train": "train", "valid": "valid", "unused": "test"}
+SPLIT_WORDS: dict[SplitName, str] = {"train": "train", "valid": "valid", "unused": "test"}
 """What a manifest calls a split."""
 
 

@@ -102,6 +102,11 @@ def _mapping(content: Mapping[Any, Any], name: str, where: str, split: str, pref
     for key in FEATURES:
         if (values := _features(fields.get(key))) is not None:
             others = {other: value for other, value in fields.items() if other != key}
+            beside = [other for other, value in others.items() if other not in FIELDS and _is_array(value)]
+            if beside and key != FEATURES[0]:
+                told = f"holds the arrays {', '.join((key, *beside))}; put what is to be used into one, {FEATURES[0]!r}"
+                yield Bad("several arrays", where, told)
+                return
             try:
                 yield from _record(key, values, others, name, where, split)
             except DataError as error:
@@ -214,6 +219,10 @@ def _features(value: Any) -> Rows | list[Any] | None:
     if any(array.dtype.kind not in "fiu" for array in arrays):
         return None
     return np.stack(arrays) if len({array.shape for array in arrays}) == 1 else arrays
+
+
+def _is_array(value: Any) -> bool:
+    return isinstance(value, Rows) and len(value.shape) > 1 and value.dtype.kind in "fiu"
 
 
 def _size(value: Any) -> int | None:

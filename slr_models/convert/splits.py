@@ -43,8 +43,8 @@ def split_up(
     if without_training := untrained(kept):
         example = next(label for label in without_training[0].labels if label not in _trained(kept))
         notes += (
-            f"labels that no training utterance has occur in {len(without_training)} of {counts['valid']} utterances to "
-            f"validate on (first {example}): on_bad: exclude leaves these out of a study",
+            f"labels that no training utterance has occur in {len(without_training)} of {counts['valid']} utterances "
+            f"to validate on (first {example}): on_bad: exclude leaves these out of a study",
         )
     return kept, notes
 

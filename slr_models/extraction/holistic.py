@@ -48,12 +48,16 @@ def _say(answers: TextIO, **words: Any) -> None:
 
 
 def _extract(model: Any, video: str, out: str, answers: TextIO) -> None:
-    """Writes the landmarks [T, 543, 3] of a video, NaN where a part is not seen."""
+    """Writes the landmarks [T, 543, 3] of a video, NaN where a part is not seen.
+
+    They are as MediaPipe has them: x and y in widths and heights of the image, whose `size` (in pixels) is kept, too.
+    """
     import numpy as np
 
     rate, promised, images = _opened(video)
-    frames = []
+    frames, size = [], (0, 0)
     for image in images:
+        size = image.shape[1::-1]
         frames.append(_landmarks(model.process(image)))
         if len(frames) % _EVERY == 0:
             _say(answers, frame=len(frames), frames=promised)
@@ -61,7 +65,7 @@ def _extract(model: Any, video: str, out: str, answers: TextIO) -> None:
         raise ValueError("no frame can be read")
     # Beside its place, then renamed: a file that is there is whole.
     with open(out + ".partial", "wb") as file:
-        np.savez_compressed(file, landmarks=np.stack(frames), layout="mediapipe_holistic", fps=rate)
+        np.savez_compressed(file, landmarks=np.stack(frames), layout="mediapipe_holistic", fps=rate, size=size)
     os.replace(out + ".partial", out)
     _say(answers, done=len(frames), frames=promised)
 

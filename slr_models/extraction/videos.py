@@ -46,6 +46,8 @@ class Seen:
     num_frames: int
     hands: dict[str, float]
     """Hand -> share of the frames that show it, in [0, 1]."""
+    is_empty: bool
+    """Whether nothing of a person was seen."""
 
 
 def find_videos(path: Path) -> list[Video]:
@@ -99,7 +101,7 @@ def seen_in(path: Path) -> Seen:
             hidden = np.isnan(block.values[:, start : start + size]).all(axis=1)
             hands[name] = 1 - float(np.mean(hidden))
         start += size
-    return Seen(len(block.values), hands)
+    return Seen(len(block.values), hands, bool(np.isnan(block.values).all()))
 
 
 def labelled(

@@ -147,7 +147,7 @@ def test_mediapipe_itself(tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
     (tmp_path / "videos").mkdir()
     subprocess.run([python, "-c", making, str(tmp_path / "videos" / "grey.mp4")], check=True)
     assert main(["landmarks", str(tmp_path / "videos"), "--out", str(tmp_path / "out"), "--python", python]) == 0
-    assert "grey: 12 frames, left hand seen in 0 %, right hand seen in 0 %" in capsys.readouterr().out
+    assert "grey: 12 frames, no person seen: leave it out" in capsys.readouterr().out
     with np.load(tmp_path / "out" / "features" / "grey.npz", allow_pickle=False) as arrays:
         assert arrays["landmarks"].shape == (12, 543, 3) and arrays["landmarks"].dtype == np.float32
-        assert np.isnan(arrays["landmarks"]).all()
+        assert np.isnan(arrays["landmarks"]).all() and arrays["size"].tolist() == [256, 256] and arrays["fps"] == 25

@@ -59,6 +59,9 @@ def broken(folder: Path, case: str) -> Path:
             return folder / "data.h5"
         case "keys":
             return saved(folder, {"a": {"feat_matrix": torch.ones(9, 4), "labels": "YES"}})
+        case "parts":
+            parts = {"pose": torch.ones(9, 33, 3), "left_hand": torch.ones(9, 21, 3)}
+            return saved(folder, {"a": {**parts, "labels": "YES"}})
         case "no labels":
             return saved(folder, {**several, "c": {"features": torch.ones(20, 4)}})
         case "shape":
@@ -141,6 +144,7 @@ def broken(folder: Path, case: str) -> Path:
         ("truncated", "data.pt: cannot be read ("),
         ("no file of its kind", "data.h5: cannot be read ("),
         ("keys", "['a']: holds feat_matrix, labels, but no features; call the features 'features'"),
+        ("parts", "['a']: holds the arrays pose, left_hand; put what is to be used into one, 'features'"),
         ("no labels", "['c']: 'c' has no labels; give them with --labels FILE"),
         ("shape", "'c' has [5] numbers a frame where those before it have [4]"),
         ("one number a frame", "of shape (20,); store numbers as [frames, features]"),

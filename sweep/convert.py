@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from sweep.command_line import EXIT_DONE, Command, console
 
 if TYPE_CHECKING:
+    from slr_models.convert.conversion import Conversion
     from slr_models.convert.summary import Summary
 
 FORMATS = ("torch", "hdf5", "mat", "pickle", "openpose", "mediapipe", "gislr", "features")
@@ -67,18 +68,9 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _work(options: argparse.Namespace) -> int:
-    from pydantic import ValidationError
+    from slr_models.convert.conversion import convert
 
-    from slr_models.convert.conversion import Conversion, convert
-    from slr_models.errors import SettingError
-    from sweep.study.messages import explained
-
-    content = {name: value for name, value in vars(options).items() if name in Conversion.model_fields}
-    content["labels_columns"] = columns(options.labels_columns)
-    try:
-        settings = Conversion.model_validate(content)
-    except ValidationError as error:
-        raise SettingError(*explained(error, Conversion, content)) from error
+    settings = settings_of(options, options.source)
     screen = console()
     with screen.status("reading") as status:
         summary = convert(settings, lambda count: status.update(f"{count} utterances"))
@@ -87,7 +79,27 @@ def _work(options: argparse.Namespace) -> int:
     return EXIT_DONE
 
 
-def columns(text: str) -> dict[str, str]:
+def settings_of(options: argparse.Namespace, source: Path) -> "Conversion":
+    """What a user said of a conversion.
+
+    Raises:
+        SettingError: a value is none that the setting takes.
+    """
+    from pydantic import ValidationError
+
+    from slr_models.convert.conversion import Conversion
+    from slr_models.errors import SettingError
+    from sweep.study.messages import explained
+
+    content = {name: value for name, value in vars(options).items() if name in Conversion.model_fields}
+    content |= {"source": source, "labels_columns": _columns(options.labels_columns)}
+    try:
+        return Conversion.model_validate(content)
+    except ValidationError as error:
+        raise SettingError(*explained(error, Conversion, content)) from error
+
+
+def _columns(text: str) -> dict[str, str]:
     """Roles and columns as a user writes them: name=video,labels=gloss.
 
     Raises:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sweep.command_line import EXIT_DONE, EXIT_MISTAKE, Command, console
-from sweep.convert import add_list, columns
+from sweep.convert import add_list, settings_of
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -40,12 +40,13 @@ def _work(options: argparse.Namespace) -> int:
     from sweep.store.files import atomic_path
     from sweep.wording import percent, plural
 
+    settings = settings_of(options, options.videos)
     videos = find_videos(options.videos)
     manifest: Path = options.out / MANIFEST
     # Before the hours that the videos take.
-    if options.labels is not None:
-        listed = read_list(options.labels, columns(options.labels_columns), options.trust)
-        labelled(videos, listed, options.label_separator, options.valid_rate, options.seed)
+    if settings.labels is not None:
+        listed = read_list(settings.labels, settings.labels_columns, settings.trust)
+        labelled(videos, listed, settings)
     known = ids_in(manifest) if manifest.is_file() else None
     screen = console()
     failed = _extract(screen, videos, options.out, options.python)
@@ -55,8 +56,8 @@ def _work(options: argparse.Namespace) -> int:
         hands = ", ".join(f"{name.replace('_', ' ')} seen in {percent(rate)}" for name, rate in seen.hands.items())
         told = "no person seen: leave it out" if seen.is_empty else hands
         screen.print(f"{video.id}: {plural(seen.num_frames, 'frame')}, {told}", highlight=False)
-    if options.labels is not None and done:
-        entries, notes = labelled(done, listed, options.label_separator, options.valid_rate, options.seed)
+    if settings.labels is not None and done:
+        entries, notes = labelled(done, listed, settings)
         with atomic_path(manifest) as temporary:
             write_manifest(temporary, entries)
         for note in notes:

@@ -10,6 +10,7 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
+from slr_models.convert.conversion import Conversion
 from slr_models.convert.folder import FEATURES
 from slr_models.convert.labels import separate
 from slr_models.convert.lists import LabelList, Row
@@ -104,9 +105,7 @@ def seen_in(path: Path) -> Seen:
     return Seen(len(block.values), hands, bool(np.isnan(block.values).all()))
 
 
-def labelled(
-    videos: Sequence[Video], listed: LabelList, separator: str | None, valid_rate: float, seed: int
-) -> tuple[list[Entry], tuple[str, ...]]:
+def labelled(videos: Sequence[Video], listed: LabelList, settings: Conversion) -> tuple[list[Entry], tuple[str, ...]]:
     """The lines of a manifest with what a list says of each video, and notes on them.
 
     Raises:
@@ -125,13 +124,13 @@ def labelled(
             raise DataError(f"{row.where}: split is {row.split!r}; write one of {', '.join(SPLITS)}.")
         rows[video.id] = row
     raw = {name: (row.where, row.labels or "") for name, row in rows.items()}
-    separated = separate(raw, separator or listed.separator)
+    separated = separate(raw, settings.label_separator or listed.separator)
     entries = []
     for video in videos:
         row = rows[video.id]
         signer, split = " ".join(row.signer.split()), SPLITS[row.split or "train"]
         entries.append(Entry(video.id, (video.file,), separated.labels[video.id], signer, split, row.where))
-    kept, notes = split_up(entries, [rows[one.id].split for one in entries], valid_rate, seed)
+    kept, notes = split_up(entries, [rows[one.id].split for one in entries], settings.valid_rate, settings.seed)
     return kept, (f"labels from {listed.told}", *separated.notes, *notes)
 
 

@@ -151,3 +151,8 @@ def test_mediapipe_itself(tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
     with np.load(tmp_path / "out" / "features" / "grey.npz", allow_pickle=False) as arrays:
         assert arrays["landmarks"].shape == (12, 543, 3) and arrays["landmarks"].dtype == np.float32
         assert np.isnan(arrays["landmarks"]).all() and arrays["size"].tolist() == [256, 256] and arrays["fps"] == 25
+
+
+def test_a_setting_that_is_none_is_told(tmp_path: Path, videos: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["landmarks", str(videos), "--out", str(tmp_path / "out"), "--seed", "-1"]) == 2
+    assert capsys.readouterr().err == "error: seed: input should be greater than or equal to 0, got -1\n"

@@ -62,8 +62,8 @@ def _work(options: argparse.Namespace) -> int:
             write_manifest(temporary, entries)
         for note in notes:
             screen.print(f"note: {note}", highlight=False)
-        settings = f"data: {{kind: landmarks, path: {options.out}, points: hands_pose}}"
-        screen.print(f"{manifest}: {plural(len(entries), 'utterance')}; in a study: {settings}", highlight=False)
+        data = f"data: {{kind: landmarks, path: {options.out}, points: hands_pose}}"
+        screen.print(f"{manifest}: {plural(len(entries), 'utterance')}; in a study: {data}", highlight=False)
         screen.print("next: slr-sweep check STUDY.yaml", highlight=False)
     elif done:
         new = [unlabelled(video) for video in done if video.id not in (known or ())]

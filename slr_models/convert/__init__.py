@@ -7,5 +7,6 @@ records.py      utterances in nested mappings, lists and arrays; containers.py: 
 torch_files.py, hdf5_files.py, mat_files.py, pickles.py   files of such content
 openpose.py, mediapipe_json.py, gislr.py, feature_files.py   formats of landmarks
 lists.py        labels that lie beside the features; labels.py tells labels in a text apart
+splits.py       which utterances are validated on, where a source does not tell
 folder.py       the folder that is written, whole or not at all; summary.py measures it
 """

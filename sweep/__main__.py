@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from sweep import clean, compare, explain, grafana, import_trials, queue, recover, replay, stop
+from sweep import clean, compare, convert, explain, grafana, import_trials, landmarks, queue, recover, replay, stop
 from sweep.check.command import COMMAND as CHECK
 from sweep.command_line import EXIT_MISTAKE, add_version, parse
 from sweep.report.command import COMMAND as REPORT
@@ -15,6 +15,8 @@ from sweep.run.command import COMMAND as RUN
 from sweep.watch.command import COMMAND as WATCH
 
 COMMANDS = (
+    landmarks.COMMAND,
+    convert.COMMAND,
     RUN,
     CHECK,
     REPORT,

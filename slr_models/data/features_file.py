@@ -12,7 +12,8 @@ import numpy as np
 import numpy.typing as npt
 
 from slr_models.data.columns import GroupSizes, groups_of, order_columns
-from slr_models.data.layout import Floats
+from slr_models.data.kinds import advice
+from slr_models.data.layout import HOLISTIC, Floats
 from slr_models.data.pose_file import read_pose_file
 from slr_models.data.reading import MAX_FILE_GB, check_file_size, check_numpy_size, parsing
 from slr_models.data.recognition import Recognized, recognize
@@ -23,6 +24,9 @@ _PART_NAMES = {"pose": "pose", "face": "face", "body": "pose"}
 _PART_NAMES |= {name: "left_hand" for name in ("left_hand", "lefthand", "lh")}
 _PART_NAMES |= {name: "right_hand" for name in ("right_hand", "righthand", "rh")}
 """How an archive with an array a part calls them."""
+HOLISTIC_LAYOUT = "mediapipe_holistic"
+"""What an array `layout` beside the landmarks [T, 543, 3] of a .npz says of them: the points of `layout.HOLISTIC`."""
+_HOLISTIC_PARTS = tuple((part.name, part.stop - part.start) for part in HOLISTIC.parts)
 _NUMBER_BYTES = 4
 """Of a feature in memory."""
 _MAX_NAMES = 6
@@ -96,7 +100,7 @@ class FeatureReader:
         if suffix == ".parquet":
             return self._read_parquet(path, sequence)
         if suffix not in (".npy", ".npz"):
-            raise DataError(f"{path} is of no known kind; use .npz, .npy, .parquet or .pose")
+            raise DataError(f"{path} is of no known kind; {advice(path)}")
         array, parts = _read_numpy(path, self._max_gb)
         if array.ndim not in (2, 3) or array.dtype.kind not in "fiu":
             raise DataError(
@@ -138,7 +142,7 @@ class FeatureReader:
 
 
 def _read_numpy(path: Path, max_gb: float) -> tuple[npt.NDArray[Any], GroupSizes]:
-    """The array of a file; of an archive with an array a part, [T, P, C] each, all side by side, and their sizes."""
+    """The array of a file and the parts that it tells: by a layout beside it, or by an array a part, [T, P, C] each."""
     # The file is opened here, as NumPy leaves its own open where it finds a damaged archive.
     with parsing(path, "replace it"), path.open("rb") as file:
         try:
@@ -154,6 +158,7 @@ def _read_numpy(path: Path, max_gb: float) -> tuple[npt.NDArray[Any], GroupSizes
                 names = named or (arrays.files if len(arrays.files) == 1 else [])
                 found = ", ".join(arrays.files[:_MAX_NAMES]) + (", ..." if len(arrays.files) > _MAX_NAMES else "")
                 array = np.asarray(arrays[names[0]]) if names else None
+                layout = str(arrays["layout"]) if named and "layout" in arrays.files else ""
         except ValueError as error:
             if "pickle" not in str(error):
                 raise
@@ -163,7 +168,7 @@ def _read_numpy(path: Path, max_gb: float) -> tuple[npt.NDArray[Any], GroupSizes
             ) from error
     if array is None:
         raise DataError(f"{path} holds the arrays {found or '(none)'}; call the one to use {_ARRAY_NAMES[0]!r}")
-    return array, ()
+    return array, _HOLISTIC_PARTS if layout == HOLISTIC_LAYOUT else ()
 
 
 def _side_by_side(path: Path, parts: dict[str, npt.NDArray[Any]]) -> tuple[npt.NDArray[Any], GroupSizes]:

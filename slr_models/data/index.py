@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from slr_models.data.kinds import CONVERT
 from slr_models.data.problems import Problems
 from slr_models.data.reading import csv_lines
 from slr_models.errors import DataError
@@ -21,8 +22,8 @@ SUFFIXES = (".npz", ".npy", ".parquet", ".pose")
 SPACE = "<space>"
 """How a blank between words is called in a vocabulary of characters."""
 
-_MANIFEST = "manifest.csv"
-_MANIFEST_COLUMNS = ("id", "path", "labels", "signer", "split")
+MANIFEST = "manifest.csv"
+MANIFEST_COLUMNS = ("id", "path", "labels", "signer", "split")
 _KAGGLE = "train.csv"
 _KAGGLE_COLUMNS = ("path", "sequence_id", "phrase")
 _PHOENIX_2014 = ("id", "folder", "signer", "annotation")
@@ -33,7 +34,7 @@ _PHOENIX_LIST = r"(.*\.)?{token}(\.SI5)?\.corpus\.csv"
 _PHOENIX_FRAMES = "fullFrame-210x260px"
 """The corpus's folder of images, beside or in which features are kept."""
 _WHOLE_NUMBER = re.compile(r"-?[0-9]{1,18}")
-_SPLITS: dict[str, SplitName] = {
+SPLITS: dict[str, SplitName] = {
     "train": "train",
     "valid": "valid",
     "val": "valid",
@@ -68,7 +69,7 @@ def find_format(folder: Path) -> Format:
         place = folder.absolute()
         nearest = next((parent for parent in place.parents if parent.is_dir()), place)
         raise DataError(f"There is no folder {place} ({nearest} exists); correct `path`.")
-    if (folder / _MANIFEST).is_file():
+    if (folder / MANIFEST).is_file():
         return "manifest"
     if _phoenix_files(folder, "train"):
         return "phoenix"
@@ -80,13 +81,14 @@ def find_format(folder: Path) -> Format:
             f"{folder.absolute()} holds no list of utterances, but {below[0].name} in it does; set path: {below[0]}"
         )
     raise DataError(
-        f"{folder.absolute()} holds no list of utterances; put {_MANIFEST} ({','.join(_MANIFEST_COLUMNS)}), PHOENIX "
-        f"files (*train*.csv and *dev*.csv with '|' between fields) or Kaggle's {_KAGGLE} there."
+        f"{folder.absolute()} holds no list of utterances; put {MANIFEST} ({','.join(MANIFEST_COLUMNS)}), PHOENIX "
+        f"files (*train*.csv and *dev*.csv with '|' between fields) or Kaggle's {_KAGGLE} there; of data in other "
+        f"formats, {CONVERT} makes such a folder."
     )
 
 
 def _holds_list(folder: Path) -> bool:
-    return (folder / _MANIFEST).is_file() or (folder / _KAGGLE).is_file() or bool(_phoenix_files(folder, "train"))
+    return (folder / MANIFEST).is_file() or (folder / _KAGGLE).is_file() or bool(_phoenix_files(folder, "train"))
 
 
 def read_index(folder: Path, kind: Format, features_dir: Path, problems: Problems) -> list[Entry]:
@@ -112,9 +114,9 @@ def read_index(folder: Path, kind: Format, features_dir: Path, problems: Problem
 
 
 def _manifest(folder: Path, features_dir: Path, problems: Problems) -> Iterator[Entry]:
-    for where, row in _rows(folder / _MANIFEST, ",", (_MANIFEST_COLUMNS,), problems):
-        if row["split"] not in _SPLITS:
-            names = ", ".join(_SPLITS)
+    for where, row in _rows(folder / MANIFEST, ",", (MANIFEST_COLUMNS,), problems):
+        if row["split"] not in SPLITS:
+            names = ", ".join(SPLITS)
             problems.report("unknown split", where, f"split is {row['split']!r}; write one of {names}")
             continue
         yield Entry(
@@ -122,7 +124,7 @@ def _manifest(folder: Path, features_dir: Path, problems: Problems) -> Iterator[
             candidates=(folder / row["path"],),
             labels=tuple(row["labels"].split()),
             signer=row["signer"],
-            split=_SPLITS[row["split"]],
+            split=SPLITS[row["split"]],
             where=where,
         )
 
@@ -144,7 +146,7 @@ def _phoenix(folder: Path, features_dir: Path, problems: Problems) -> Iterator[E
                 ),
                 labels=tuple((row["annotation"] if "id" in row else row["orth"]).split()),
                 signer=row["signer"] if "id" in row else row["speaker"],
-                split=_SPLITS[token],
+                split=SPLITS[token],
                 where=where,
             )
 
@@ -206,7 +208,7 @@ def _rows(
     _, header = next(lines, (0, []))
     if not any(set(columns).issubset(header) for columns in headers):
         wanted = " or ".join(separator.join(columns) for columns in headers)
-        raise DataError(f"{path} line 1: the header is {separator.join(header)!r}; write {wanted}.")
+        raise DataError(f"{path} line 1: the header is {separator.join(header)!r}; write {wanted}, or see {CONVERT}.")
     for number, fields in lines:
         where = f"{path} line {number}"
         if not fields:

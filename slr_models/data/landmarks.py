@@ -121,7 +121,7 @@ class LandmarksConfig(Spec):
         entries = read_index(folder, kind, folder / self.features_dir, problems)
         entries, notes = with_sound_targets(entries, kind, self.labels, problems)
         if kind == "kaggle":
-            entries = _hold_out(entries, self.valid_rate, np.random.default_rng((self.seed, 0)))
+            entries = hold_out(entries, self.valid_rate, np.random.default_rng((self.seed, 0)))
         loader = self._loader(problems)
         chosen = self._choose(entries, "train", self.max_train, stream=1)
         train = loader.load(chosen)
@@ -273,7 +273,7 @@ def _join(utterances: Sequence[Utterance], blocks: list[Floats], label_of: dict[
     )
 
 
-def _hold_out(entries: Sequence[Entry], valid_rate: float, rng: np.random.Generator) -> list[Entry]:
+def hold_out(entries: Sequence[Entry], valid_rate: float, rng: np.random.Generator) -> list[Entry]:
     """Moves at least `valid_rate` of the entries to validation, whole signers where all are known."""
     by_signer = all(entry.signer for entry in entries)
     keys = [entry.signer if by_signer else entry.id for entry in entries]

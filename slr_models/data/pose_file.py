@@ -14,7 +14,6 @@ from slr_models.data.reading import parsing
 from slr_models.errors import DataError
 
 _INSTALL = "run: pip install 'slr-stability-sweep[fingerspelling]'"
-_SIDES = ("LEFT", "RIGHT")
 _POSE = (
     "NOSE LEFT_EYE_INNER LEFT_EYE LEFT_EYE_OUTER RIGHT_EYE_INNER RIGHT_EYE RIGHT_EYE_OUTER LEFT_EAR RIGHT_EAR "
     "MOUTH_LEFT MOUTH_RIGHT LEFT_SHOULDER RIGHT_SHOULDER LEFT_ELBOW RIGHT_ELBOW LEFT_WRIST RIGHT_WRIST LEFT_PINKY "
@@ -37,6 +36,7 @@ _COCO = (
     "nose left_eye right_eye left_ear right_ear left_shoulder right_shoulder left_elbow right_elbow left_wrist "
     "right_wrist left_hip right_hip left_knee right_knee left_ankle right_ankle"
 ).split()
+_COCO_FEET = "left_big_toe left_small_toe left_heel right_big_toe right_small_toe right_heel".split()
 _FACE_POINTS = 468
 """Of MediaPipe's face; a refined one has ten iris points after them, which are left out."""
 _WORLD = "POSE_WORLD_LANDMARKS"
@@ -117,23 +117,20 @@ def _named(component: str, points: list[str]) -> list[tuple[str, int] | None]:
     known = _part_names(component, points)
     if known is not None:
         part, order = known
-        return [(part, order.index(point)) if point in order else None for point in points]
+        return [(part, order.index(point)) for point in points]
     own = "".join(letter if letter.isalnum() else "_" for letter in component.lower())
     return [(own, index) for index in range(len(points))]
 
 
 def _part_names(component: str, points: list[str]) -> tuple[str, list[str]] | None:
     """The part and its points in order, of components that are known."""
-    if component == "POSE_LANDMARKS":
-        return "pose", _POSE
-    if component == "pose_keypoints_2d" and set(points) <= set(_BODY_25):
-        return "body_25", _BODY_25
-    if component == "BODY" and set(points) & set(_COCO):
-        return "coco", _COCO
-    for side in _SIDES:
-        part = f"{side.lower()}_hand"
-        if component in (f"{side}_HAND_LANDMARKS", f"{side}_HAND", f"hand_{side.lower()}_keypoints_2d"):
-            for order in (_HAND, _OPENPOSE_HAND, [f"hand_{number}" for number in range(len(_HAND))]):
-                if set(points) <= set(order):
-                    return part, order
-    return None
+    parts = {"POSE_LANDMARKS": ("pose", [_POSE]), "pose_keypoints_2d": ("body_25", [_BODY_25])}
+    parts["BODY"] = "coco", [_COCO + _COCO_FEET]
+    for side in ("LEFT", "RIGHT"):
+        hands = [_HAND, _OPENPOSE_HAND, [f"hand_{number}" for number in range(len(_HAND))]]
+        for name in (f"{side}_HAND_LANDMARKS", f"{side}_HAND", f"hand_{side.lower()}_keypoints_2d"):
+            parts[name] = f"{side.lower()}_hand", hands
+    part, orders = parts.get(component, ("", []))
+    # Points may be called by their numbers.
+    orders = [*orders, *([str(number) for number in range(len(order))] for order in orders[:1])]
+    return next(((part, order) for order in orders if set(points) <= set(order)), None)

@@ -41,8 +41,10 @@ def recorded_exclusions() -> Iterator[list[Exclusion]]:
 class Problems:
     """Meets bad utterances with one policy."""
 
-    def __init__(self, on_bad: OnBad) -> None:
+    def __init__(self, on_bad: OnBad, setting: str = "set on_bad: exclude") -> None:
+        """With a policy, and how a user sets the other one."""
         self._on_bad = on_bad
+        self._setting = setting
         self._counts: Counter[str] = Counter()
 
     def report(self, reason: str, where: str, message: str) -> None:
@@ -57,7 +59,7 @@ class Problems:
             DataError: The policy is "error".
         """
         if self._on_bad == "error":
-            raise DataError(f"{where}: {message}, or set on_bad: exclude to leave such utterances out.")
+            raise DataError(f"{where}: {message}, or {self._setting} to leave such utterances out.")
         self.leave_out(reason, where, message)
 
     def leave_out(self, reason: str, where: str, message: str) -> None:

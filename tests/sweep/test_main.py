@@ -14,6 +14,8 @@ from sweep.__main__ import COMMANDS, main
 
 ROOT = Path(__file__).parents[2]
 NAMES = [
+    "landmarks",
+    "convert",
     "run",
     "check",
     "report",
@@ -91,8 +93,8 @@ def test_the_version_is_told(capsys: pytest.CaptureFixture[str]) -> None:
         ("reprot", "did you mean report"),
         (
             "xyzzy",
-            "give one of run, check, report, watch, queue, stop, import, compare, explain, replay, recover, clean, "
-            "grafana",
+            "give one of landmarks, convert, run, check, report, watch, queue, stop, import, compare, explain, replay, "
+            "recover, clean, grafana",
         ),
     ],
 )

@@ -1,17 +1,17 @@
 """Effects on the share of stable trainings: every value is 0 or 1, so small samples need exact procedures.
 
-With one training a level, interval and p value are exact (paired_shares.py), also for averages where all trainings of a
-block agree; so are those of the share of one level (Clopper and Pearson). For other averages, and differences of
-differences, the interval adds one made-up block at either end of what is possible, as Bonett and Price (Biometrical
-Journal 54, 2012) do: mean and variance of N + 2 blocks. The p value is that of all sign flips of the blocks. Where it
-does not exclude "no effect", the interval is widened to hold it.
+With one training a level, interval and p value of a difference are exact (paired_shares.py), and so are those of the
+share of one level (Clopper and Pearson). Averages over several trainings of a block, differences of differences and
+slopes lie between two ends, and nothing else of their distribution is known (bounded_means.py). Which procedure it is
+depends on the design alone, not on what came out: a choice by the outcome has an error of its own.
 """
 
 import math
 
 import numpy as np
-from scipy.stats import binomtest, norm
+from scipy.stats import binomtest
 
+from sweep.analysis.claims.bounded_means import mean_interval, mean_p
 from sweep.analysis.claims.effects import Effect, unknown
 from sweep.analysis.claims.paired_shares import share_interval, share_p
 from sweep.analysis.claims.pairs import Floats, Pairs
@@ -33,47 +33,26 @@ def stable_effect(pairs: Pairs, value: float, level: float) -> Effect:
     if single:
         return _share(int(pairs.effects.sum()), num, value, level)
     estimate = float(pairs.effects.mean())
-    ends = np.array([pairs.weights[pairs.weights < 0].sum(), pairs.weights[pairs.weights > 0].sum()])
-    padded = np.concatenate([pairs.effects, ends])
-    center, spread = float(padded.mean()), float(padded.std())
-    if len(pairs.weights) == 2 and np.isin(pairs.effects, (-1.0, 0.0, 1.0)).all():
+    least, most = float(pairs.weights[pairs.weights < 0].sum()), float(pairs.weights[pairs.weights > 0].sum())
+    spread = float(np.append(pairs.effects, [least, most]).std())
+    if pairs.cells == 1 and np.array_equal(pairs.weights, (-1.0, 1.0)):
         better, worse = int((pairs.effects > 0).sum()), int((pairs.effects < 0).sum())
         low, high = share_interval(num, better, worse, level)
         return Effect(estimate, low, high, share_p(num, better, worse, value, level), spread, *NAMES)
-    low, high = padded_interval(pairs.effects, float(ends[0]), float(ends[1]), level)
-    # The exact test is of no difference; another value (or a mean of several cells) is tested by the interval alone.
-    if value == 0 and ends[0] < 0:
-        p = sign_flip_p(pairs.effects, pairs.cells)
-        low, high = agreeing(low, high, p, level)
-    else:
-        p = 2 * float(norm.sf(abs(center - value) / (spread / math.sqrt(len(padded)))))
-    return Effect(estimate, low, high, p, spread, *FLIP_NAMES)
+    low, high = mean_interval(pairs.effects, least, most, level)
+    return Effect(estimate, low, high, mean_p(pairs.effects, least, most, value), spread, *MEAN_NAMES)
 
 
-def padded_interval(effects: Floats, least: float, most: float, level: float) -> tuple[float, float]:
-    """The interval of a mean effect with one made-up block at either end of what is possible, see above.
-
-    Args:
-        effects: one a block, [N], each between `least` and `most`.
-        least: the smallest effect that is possible.
-        most: the largest.
-        level: two-sided, in (0, 1).
-    """
-    padded = np.concatenate([effects, [least, most]])
-    center, estimate = float(padded.mean()), float(effects.mean())
-    reach = float(norm.isf(level / 2)) * float(padded.std()) / math.sqrt(len(padded))
-    return min(max(center - reach, least), estimate), max(min(center + reach, most), estimate)
-
-
-def difference_interval(effects: Floats, level: float) -> tuple[float, float]:
-    """The interval of a difference of shares: exact where all trainings of a block agree.
+def difference_interval(effects: Floats, cells: int, level: float) -> tuple[float, float]:
+    """The interval of a difference of shares.
 
     Args:
         effects: one a block, [N], each in [-1, 1].
+        cells: trainings behind each value.
         level: two-sided, in (0, 1).
     """
-    if not np.isin(effects, (-1.0, 0.0, 1.0)).all():
-        return padded_interval(effects, -1.0, 1.0, level)
+    if cells > 1:
+        return mean_interval(effects, -1.0, 1.0, level)
     return share_interval(len(effects), int((effects > 0).sum()), int((effects < 0).sum()), level)
 
 
@@ -126,8 +105,8 @@ NAMES = (
     EXACT,
     "Blocks are independent; within one, both levels share setting, weights and data order.",
 )
-FLIP_NAMES = (
-    "exact sign-flip test of the blocks, Bonett-Price interval of their effects",
-    "Blocks are independent, and without an effect each is as likely to come out the other way round.",
+MEAN_NAMES = (
+    "Gaffke's interval and test of the mean of block effects that lie between two ends",
+    "Blocks are independent and alike; no shape is assumed.",
 )
 SHARE_NAMES = ("exact binomial test, Clopper-Pearson interval", "Blocks are independent.")

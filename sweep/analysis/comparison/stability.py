@@ -245,12 +245,12 @@ def _effects(pairs: Sequence[TrialPair], flag: Flag) -> tuple[Floats, int]:
 def _paired(effects: Floats, cells: int) -> tuple[float, float, float, float, float, str]:
     """Estimate, 95 % interval, p, least possible p and test of the mean difference of units.
 
-    The interval is that of a paired design's claims: exact where all pairs of a unit agree.
+    The interval is that of a paired design's claims.
     """
     single = cells == 1
     p = mcnemar_p(effects) if single else sign_flip_p(effects, cells)
     apart = int((effects != 0).sum())
-    low, high = agreeing(*difference_interval(effects, ALPHA), p, ALPHA)
+    low, high = agreeing(*difference_interval(effects, cells, ALPHA), p, ALPHA)
     changed = [int((effects > 0).sum()), int((effects < 0).sum())]
     kind = "pairs" if single else "groups of pairs"
     name = "exact McNemar test" if single else "exact sign-flip test"

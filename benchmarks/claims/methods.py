@@ -10,8 +10,8 @@ from scipy.special import logsumexp
 from scipy.stats import norm, t
 
 from benchmarks.claims.outcomes import Floats, Outcomes, with_mean
-from sweep.analysis.claims.bounded import agreeing, sign_flip_p
 from sweep.analysis.claims.bounded_means import upper_end
+from sweep.analysis.comparison.paired_tests import agreeing, sign_flip_p
 
 Method = Callable[[Outcomes, float], Floats]
 

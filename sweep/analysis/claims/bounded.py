@@ -11,10 +11,10 @@ import math
 import numpy as np
 from scipy.stats import binomtest
 
-from sweep.analysis.claims.bounded_means import mean_interval, mean_p
+from sweep.analysis.claims.bounded_means import gaffke_interval, gaffke_p
 from sweep.analysis.claims.effects import Effect, unknown
 from sweep.analysis.claims.paired_shares import share_interval, share_p
-from sweep.analysis.claims.pairs import Floats, Pairs
+from sweep.analysis.claims.pairs import Pairs
 from sweep.analysis.trials.outcomes import clopper_pearson
 
 
@@ -39,57 +39,8 @@ def stable_effect(pairs: Pairs, value: float, level: float) -> Effect:
         better, worse = int((pairs.effects > 0).sum()), int((pairs.effects < 0).sum())
         low, high = share_interval(num, better, worse, level)
         return Effect(estimate, low, high, share_p(num, better, worse, value, level), spread, *NAMES)
-    low, high = mean_interval(pairs.effects, least, most, level)
-    return Effect(estimate, low, high, mean_p(pairs.effects, least, most, value), spread, *MEAN_NAMES)
-
-
-def difference_interval(effects: Floats, cells: int, level: float) -> tuple[float, float]:
-    """The interval of a difference of shares.
-
-    Args:
-        effects: one a block, [N], each in [-1, 1].
-        cells: trainings behind each value.
-        level: two-sided, in (0, 1).
-    """
-    if cells > 1:
-        return mean_interval(effects, -1.0, 1.0, level)
-    return share_interval(len(effects), int((effects > 0).sum()), int((effects < 0).sum()), level)
-
-
-def agreeing(low: float, high: float, p: float, level: float) -> tuple[float, float]:
-    """An interval that holds 0 where the test of no effect allows it at that level."""
-    return (min(low, 0.0), max(high, 0.0)) if p > level else (low, high)
-
-
-def mcnemar_p(differences: Floats) -> float:
-    """The exact two-sided p value of McNemar's test: are as many pairs better as are worse?
-
-    Args:
-        differences: -1, 0 or 1 a pair, [N].
-    """
-    better, worse = int((differences > 0).sum()), int((differences < 0).sum())
-    return 1.0 if better + worse == 0 else float(binomtest(better, better + worse).pvalue)
-
-
-def sign_flip_p(effects: Floats, cells: int) -> float:
-    """The exact two-sided p value of the sign-flip test: how often random signs give a sum as far from 0.
-
-    Args:
-        effects: one a block, [N]; multiples of 1 / cells, or a mean of differences of such.
-        cells: trainings behind each value.
-    """
-    scaled = effects * cells
-    if np.abs(scaled - np.rint(scaled)).max(initial=0.0) > 1e-6:
-        scaled = effects * 1000  # slopes: no small whole numbers
-    rounded = np.rint(scaled).astype(int)
-    units, total = np.abs(rounded), abs(int(rounded.sum()))
-    reach = int(units.sum())
-    chances = np.zeros(2 * reach + 1)
-    chances[reach] = 1.0
-    for unit in units[units > 0]:
-        chances = (np.roll(chances, unit) + np.roll(chances, -unit)) / 2
-    sums = np.abs(np.arange(-reach, reach + 1))
-    return float(min(1.0, chances[sums >= total].sum()))
+    low, high = gaffke_interval(pairs.effects, least, most, level)
+    return Effect(estimate, low, high, gaffke_p(pairs.effects, least, most, value), spread, *MEAN_NAMES)
 
 
 def _share(count: int, num: int, value: float, level: float) -> Effect:

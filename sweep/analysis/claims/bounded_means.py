@@ -22,7 +22,7 @@ RESOLUTION = 1e-9
 """To so much are the ends known."""
 
 
-def mean_interval(effects: Floats, least: float, most: float, level: float) -> tuple[float, float]:
+def gaffke_interval(effects: Floats, least: float, most: float, level: float) -> tuple[float, float]:
     """The interval of the mean of independent, equally distributed effects.
 
     Args:
@@ -34,7 +34,7 @@ def mean_interval(effects: Floats, least: float, most: float, level: float) -> t
     return -upper_end(-effects, -least, level / 2), upper_end(effects, most, level / 2)
 
 
-def mean_p(effects: Floats, least: float, most: float, value: float) -> float:
+def gaffke_p(effects: Floats, least: float, most: float, value: float) -> float:
     """Two-sided p value of the mean being `value`: at most a level where the interval at that level excludes it."""
     return min(1.0, 2 * min(p_low(effects, most, value), p_low(-effects, -least, -value)))
 

@@ -10,7 +10,6 @@ import numpy as np
 import pandas as pd
 from scipy.stats import permutation_test, ttest_ind
 
-from sweep.analysis.claims.bounded import agreeing, difference_interval, mcnemar_p, sign_flip_p
 from sweep.analysis.claims.pairs import Floats
 from sweep.analysis.comparison.changes import (
     ALPHA,
@@ -21,6 +20,7 @@ from sweep.analysis.comparison.changes import (
     least_fisher_p,
     share_difference,
 )
+from sweep.analysis.comparison.paired_tests import agreeing, difference_interval, mcnemar_p, sign_flip_p
 from sweep.analysis.comparison.power import independent_power, mean_power, paired_power
 from sweep.analysis.comparison.shared import Shared, StudyRun, TrialPair, at, in_part, matched, unguided
 from sweep.analysis.trials.dimensions import Dimension, dimensions, panel_dimension

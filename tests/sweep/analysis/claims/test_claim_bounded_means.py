@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from scipy.signal import convolve2d
 from scipy.stats import binomtest, multinomial
 
-from sweep.analysis.claims.bounded_means import mean_interval, mean_p
+from sweep.analysis.claims.bounded_means import gaffke_interval, gaffke_p
 from sweep.analysis.claims.sequential import levels_at, look_blocks
 
 Floats = npt.NDArray[np.float64]
@@ -25,20 +25,20 @@ def test_effects_at_either_end_have_the_interval_of_clopper_and_pearson(num: int
     for most_often in {0, 1, num // 3, num}:
         effects = np.repeat([2.0, -2.0], [most_often, num - most_often])
         low, high = binomtest(most_often, num).proportion_ci(1 - level)
-        assert mean_interval(effects, -2.0, 2.0, level) == pytest.approx((4 * low - 2, 4 * high - 2), abs=1e-8)
+        assert gaffke_interval(effects, -2.0, 2.0, level) == pytest.approx((4 * low - 2, 4 * high - 2), abs=1e-8)
 
 
 def test_the_bounds_are_quantiles_of_randomly_weighted_effects() -> None:
     rng = np.random.default_rng(0)
     effects = np.array([-1.0, -0.5, -0.5, 0.0, 0.0, 0.0, 0.0, 1 / 3, 0.5, 1.0])
     weights = rng.dirichlet(np.ones(11), 200_000)
-    low, high = mean_interval(effects, -1.0, 1.0, 0.1)
+    low, high = gaffke_interval(effects, -1.0, 1.0, 0.1)
     assert low == pytest.approx(np.quantile(weights @ np.append(effects, -1.0), 0.05), abs=0.003)
     assert high == pytest.approx(np.quantile(weights @ np.append(effects, 1.0), 0.95), abs=0.003)
 
 
 def test_none_of_many_blocks_differs() -> None:
-    low, high = mean_interval(np.zeros(3000), -2.0, 2.0, 0.05)
+    low, high = gaffke_interval(np.zeros(3000), -2.0, 2.0, 0.05)
     assert high == -low == pytest.approx(2 * (1 - 0.025 ** (1 / 3000)), rel=1e-6)
 
 
@@ -48,11 +48,11 @@ effects_of_blocks = st.lists(st.integers(-6, 6).map(lambda k: k / 3), min_size=2
 @given(effects_of_blocks, st.sampled_from([0.05, 0.01, 1e-5]), st.floats(-2, 2))
 @settings(max_examples=60, deadline=None)
 def test_p_and_interval_agree_and_the_levels_may_be_swapped(effects: Floats, level: float, value: float) -> None:
-    low, high = mean_interval(effects, -2.0, 2.0, level)
+    low, high = gaffke_interval(effects, -2.0, 2.0, level)
     assert -2 <= low <= effects.mean() + 1e-12 and effects.mean() - 1e-12 <= high <= 2
-    assert mean_interval(-effects, -2.0, 2.0, level) == pytest.approx((-high, -low), abs=1e-8)
+    assert gaffke_interval(-effects, -2.0, 2.0, level) == pytest.approx((-high, -low), abs=1e-8)
     if min(abs(value - low), abs(value - high)) > 1e-6:
-        assert (mean_p(effects, -2.0, 2.0, value) <= level) == (not low <= value <= high)
+        assert (gaffke_p(effects, -2.0, 2.0, value) <= level) == (not low <= value <= high)
 
 
 def chances_of(num: int, three: Sequence[float]) -> Floats:
@@ -69,7 +69,7 @@ def upper_ends(num: int, values: Sequence[float], most: float, level: float) -> 
     for first, second in itertools.product(range(num + 1), repeat=2):
         if first + second <= num:
             effects = np.repeat(values, [first, second, num - first - second])
-            ends[first, second] = mean_interval(effects, -most, most, level)[1]
+            ends[first, second] = gaffke_interval(effects, -most, most, level)[1]
     return ends
 
 

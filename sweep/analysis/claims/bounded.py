@@ -34,6 +34,7 @@ def stable_effect(pairs: Pairs, value: float, level: float) -> Effect:
         return _share(int(pairs.effects.sum()), num, value, level)
     estimate = float(pairs.effects.mean())
     least, most = float(pairs.weights[pairs.weights < 0].sum()), float(pairs.weights[pairs.weights > 0].sum())
+    # Two made-up blocks, one at either end, stand for what few blocks do not show of the spread.
     spread = float(np.append(pairs.effects, [least, most]).std())
     if pairs.cells == 1 and np.array_equal(pairs.weights, (-1.0, 1.0)):
         better, worse = int((pairs.effects > 0).sum()), int((pairs.effects < 0).sum())

@@ -3,9 +3,9 @@
 | response                    | effect                         | procedure                                           |
 |-----------------------------|--------------------------------|-----------------------------------------------------|
 | stable, one cell a level    | difference                     | exact interval and p (paired_shares.py)             |
-| stable, averaged or with by | difference, interaction, slope | Bonett-Price interval of block effects, exact       |
-|                             |                                | sign-flip p (bounded.py)                            |
-| stable                      | mean                           | Clopper-Pearson interval, exact binomial p          |
+| stable, averaged, with by,  | difference, interaction, mean, | Gaffke's interval and p of means between two ends   |
+| or a slope                  | slope                          | (bounded_means.py)                                  |
+| stable, one cell            | mean                           | Clopper-Pearson interval, exact binomial p          |
 | edge_lr                     | difference, mean, interaction  | normal model of interval-censored edges (edges.py)  |
 | all others                  | all                            | Student's t on block effects; from BOOTSTRAP_FROM   |
 |                             |                                | pairs, the wider of it and a studentized bootstrap  |

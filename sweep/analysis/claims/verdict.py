@@ -35,7 +35,7 @@ from sweep.study.claim import Claim
 from sweep.study.settings import Study
 from sweep.wording import number, percent, plural
 
-RULES = 3
+RULES = 4
 """Number of the rules by which claims are settled; a study that other rules ended is judged again."""
 
 Word = Literal["supported", "refuted", "equivalent", "undecided"]

@@ -10,7 +10,7 @@ import numpy as np
 from scipy.stats import hypergeom
 
 from sweep.analysis.answer.unsafe import fisher_p
-from sweep.analysis.claims.bounded import agreeing
+from sweep.analysis.comparison.paired_tests import agreeing
 from sweep.analysis.trials.outcomes import Share
 
 ALPHA = 0.05

@@ -10,7 +10,6 @@ import numpy as np
 import pandas as pd
 from scipy.stats import permutation_test, ttest_ind
 
-from sweep.analysis.claims.bounded import agreeing, difference_interval, mcnemar_p, sign_flip_p
 from sweep.analysis.claims.pairs import Floats
 from sweep.analysis.comparison.changes import (
     ALPHA,
@@ -21,6 +20,7 @@ from sweep.analysis.comparison.changes import (
     least_fisher_p,
     share_difference,
 )
+from sweep.analysis.comparison.paired_tests import agreeing, difference_interval, mcnemar_p, sign_flip_p
 from sweep.analysis.comparison.power import independent_power, mean_power, paired_power
 from sweep.analysis.comparison.shared import Shared, StudyRun, TrialPair, at, in_part, matched, unguided
 from sweep.analysis.trials.dimensions import Dimension, dimensions, panel_dimension
@@ -245,12 +245,12 @@ def _effects(pairs: Sequence[TrialPair], flag: Flag) -> tuple[Floats, int]:
 def _paired(effects: Floats, cells: int) -> tuple[float, float, float, float, float, str]:
     """Estimate, 95 % interval, p, least possible p and test of the mean difference of units.
 
-    The interval is that of a paired design's claims: exact where all pairs of a unit agree.
+    The interval is that of a paired design's claims.
     """
     single = cells == 1
     p = mcnemar_p(effects) if single else sign_flip_p(effects, cells)
     apart = int((effects != 0).sum())
-    low, high = agreeing(*difference_interval(effects, ALPHA), p, ALPHA)
+    low, high = agreeing(*difference_interval(effects, cells, ALPHA), p, ALPHA)
     changed = [int((effects > 0).sum()), int((effects < 0).sum())]
     kind = "pairs" if single else "groups of pairs"
     name = "exact McNemar test" if single else "exact sign-flip test"

@@ -5,11 +5,10 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from scipy.stats import binomtest, ttest_1samp
 
-from sweep.analysis.claims.bounded import mcnemar_p, padded_interval, sign_flip_p, stable_effect
+from sweep.analysis.claims.bounded import stable_effect
+from sweep.analysis.claims.bounded_means import gaffke_interval, gaffke_p
 from sweep.analysis.claims.edges import edge_effect
 from sweep.analysis.claims.effects import continuous
 from sweep.analysis.claims.mixed_logistic import interaction_odds_ratio
@@ -41,33 +40,30 @@ def counts(both: int, only_reference: int, only_other: int, neither: int) -> Pai
     return seen(np.array(rows, dtype=float).reshape(-1, 2))
 
 
-def test_the_interval_of_effects_between_two_ends_is_that_of_bonett_and_price() -> None:
-    # By hand: 2/25 and 10/25 after one more of each discordant pair; 8/25 -+ 1.96 sqrt((12/25 - (8/25)^2) / 25).
-    low, high = padded_interval(counts(1, 1, 9, 12).effects, -1.0, 1.0, 0.05)
-    assert (low, high) == pytest.approx((0.0791, 0.5609), abs=1e-4)
-
-
-def test_that_interval_excludes_no_effect_only_where_the_exact_test_does() -> None:
-    effects = np.array([1.0] * 5 + [0.5] * 3 + [-1.0] + [0.0] * 15)
-    effect = stable_effect(dataclasses.replace(averaged(effects), cells=2), 0.0, 0.05)
-    alone = padded_interval(effects, -1.0, 1.0, 0.05)
-    assert effect.p == pytest.approx(0.0508, abs=1e-4)
-    assert (effect.low, effect.high) == (0.0, alone[1]) and alone[0] > 0
-    clear = stable_effect(dataclasses.replace(averaged(effects), cells=2), 0.0, 0.06)
-    assert clear.low == padded_interval(effects, -1.0, 1.0, 0.06)[0] > 0
-
-
 def averaged(effects: Floats) -> Pairs:
     """Pairs with the effects of averages over several trainings."""
     return seen(np.column_stack([np.zeros(len(effects)), effects]))
 
 
-def test_averages_are_judged_as_single_trainings_where_those_of_a_block_agree() -> None:
+def test_averages_and_interactions_are_judged_as_means_between_two_ends_whatever_came_out() -> None:
     effects = np.array([1.0, 1.0, 0.0, 0.0, -1.0, 0.0, 1.0, 1.0])
     single, mean = averaged(effects), dataclasses.replace(averaged(effects), cells=3)
-    effect = stable_effect(single, 0.0, 0.05)
-    assert stable_effect(mean, 0.0, 0.05) == effect
-    assert (effect.low, effect.high) == share_interval(8, 4, 1, 0.05)
+    found = stable_effect(single, 0.0, 0.05)
+    assert (found.low, found.high) == share_interval(8, 4, 1, 0.05)
+    found = stable_effect(mean, 0.0, 0.05)
+    assert (found.low, found.high) == gaffke_interval(effects, -1.0, 1.0, 0.05)
+    crossed = seen(np.column_stack([*[np.zeros(8)] * 3, np.abs(effects)]), INTERACTION)
+    found = stable_effect(crossed, 0.3, 0.05)
+    assert (found.low, found.high) == gaffke_interval(np.abs(effects), -2.0, 2.0, 0.05)
+    assert found.p == gaffke_p(np.abs(effects), -2.0, 2.0, 0.3)
+
+
+def test_the_share_of_one_level_over_several_trainings_a_block() -> None:
+    halves = seen(np.array([[1.0]] * 7 + [[0.5]] * 3), np.ones(1))
+    effect = stable_effect(dataclasses.replace(halves, cells=2), 0.5, 0.05)
+    assert 0.5 < effect.low < 0.85 == effect.estimate < effect.high < 1.0
+    # An unseen block at 0 would have to outweigh all seven at 1: one exponential number the sum of seven.
+    assert effect.p == pytest.approx(2 * 0.5**7)
 
 
 def test_pairs_that_all_agree_are_not_certain() -> None:
@@ -75,20 +71,6 @@ def test_pairs_that_all_agree_are_not_certain() -> None:
     assert few.low < -0.5 < 0.5 < few.high
     assert many.high == pytest.approx(3.7 / 120, abs=0.001)  # as the rule of three, of 2.5 %
     assert few.p == many.p == 1.0
-
-
-@given(st.lists(st.sampled_from([-1.0, 0.0, 1.0]), min_size=1, max_size=30))
-@settings(max_examples=50, deadline=None)
-def test_sign_flips_of_single_trainings_are_mcnemars_test(differences: list[float]) -> None:
-    values = np.array(differences)
-    assert sign_flip_p(values, 1) == pytest.approx(mcnemar_p(values))
-
-
-def test_sign_flips_of_averages_by_enumeration() -> None:
-    effects = np.array([0.5, 1.0, -0.5, 0.5, 1.0])
-    signs = np.array(np.meshgrid(*[[-1, 1]] * 5)).reshape(5, -1)
-    expected = np.mean(np.abs(np.abs(effects) @ signs) >= abs(effects.sum()) - 1e-9)
-    assert sign_flip_p(effects, 2) == pytest.approx(expected)
 
 
 def test_the_share_of_one_level() -> None:

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from sweep.analysis.answer.unsafe import fisher_p
-from sweep.analysis.claims.bounded import mcnemar_p
 from sweep.analysis.comparison import power as module
+from sweep.analysis.comparison.paired_tests import mcnemar_p
 from sweep.analysis.comparison.power import independent_power, mean_power, paired_power
 from sweep.analysis.trials.outcomes import share
 

@@ -1,0 +1,1 @@
+"""How often the verdicts on claims err, and what their intervals cost."""

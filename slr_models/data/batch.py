@@ -5,11 +5,13 @@ Dimension legend: B batch, T input frames, F features, U labels of a target.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from slr_models.data.labels import LabelsConfig
+from slr_models.data.storage import packed, unpacked
 
 BLANK_TOKEN = "<blank>"
 """The vocabulary's entry 0. Labels are 1..V-1."""
@@ -28,8 +30,8 @@ class FeatureGroup:
 class Split:
     """The utterances of one split, end to end in a few flat arrays.
 
-    Flat arrays go through Ray's object store without a copy, so that all trials of a node read one instance.
-    The arrays may be read-only.
+    Flat arrays go through Ray's object store without a copy, so that all trials of a node read one instance; of
+    features that are mapped from a file only the place goes there. The arrays may be read-only.
     """
 
     features: npt.NDArray[np.float32]
@@ -47,6 +49,12 @@ class Split:
 
     def __len__(self) -> int:
         return len(self.ids)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "features": packed(self.features)}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update({**state, "features": unpacked(state["features"])})
 
     @property
     def num_features(self) -> int:
@@ -79,12 +87,17 @@ class Split:
         flat = np.concatenate(blocks) if blocks else np.zeros((0, num_features), dtype=np.float32)
         return Split(
             features=flat,
-            offsets=np.concatenate([[0], np.cumsum([len(block) for block in blocks], dtype=np.int64)]).astype(np.int64),
+            offsets=offsets_of([len(block) for block in blocks]),
             labels=np.asarray([label for target in targets for label in target], dtype=np.int64),
-            label_offsets=np.concatenate([[0], np.cumsum([len(t) for t in targets], dtype=np.int64)]).astype(np.int64),
+            label_offsets=offsets_of([len(target) for target in targets]),
             ids=tuple(ids),
             signers=tuple(signers),
         )
+
+
+def offsets_of(lengths: Sequence[int]) -> npt.NDArray[np.int64]:
+    """Where each of some stretches begins that lie end to end, and where the last one ends, [N + 1]."""
+    return np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)]).astype(np.int64)
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,9 @@
 Dimension legend: T frames, F features, U labels of a target.
 """
 
+import hashlib
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal, Self
@@ -19,7 +20,7 @@ from typing import Literal, Self
 import numpy as np
 from pydantic import Field, PositiveInt, model_validator
 
-from slr_models.data.batch import BLANK_TOKEN, DataFacts, Dataset, FeatureGroup, PartSeen, Split
+from slr_models.data.batch import BLANK_TOKEN, DataFacts, Dataset, FeatureGroup, PartSeen, Split, offsets_of
 from slr_models.data.columns import GroupSizes, best_points, has_pose, layout_of, unread_points
 from slr_models.data.features_file import Block, FeatureReader
 from slr_models.data.index import Entry, Format, SplitName, find_format, read_index
@@ -32,6 +33,7 @@ from slr_models.data.problems import OnBad, Problems
 from slr_models.data.reading import MAX_FILE_GB
 from slr_models.data.recognition import check_layout
 from slr_models.data.scaling import column_statistics, stack_velocity
+from slr_models.data.storage import joined
 from slr_models.data.targets import with_sound_targets
 from slr_models.data.unseen import UnseenPolicy, admitted, unseen_note
 from slr_models.errors import DataError
@@ -92,6 +94,9 @@ class LandmarksConfig(Spec):
     """Share of sequences to validate on in the format kaggle, by whole participants where they are known; (0, 1)."""
     max_file_gb: float = Field(default=MAX_FILE_GB, gt=0, le=10_000)
     """Most memory, in GB (10^9 bytes), that the features of one file may take; found out before it is unpacked."""
+    map_dir: str | None = Field(default=None, min_length=1)
+    """Folder for a file of all features, of which a training reads what it needs: for sets larger than memory. All
+    machines of a cluster have to share it. None: features are held in memory, once a machine."""
     seed: int = Field(default=0, ge=0)
     """Seed of the random selections."""
 
@@ -137,16 +142,23 @@ class LandmarksConfig(Spec):
         if self.layout and not loader.reader.recognized:
             raise DataError(f"`layout` has no effect: the files in {folder} name their landmarks; remove it")
         parts = parts_seen((utterance.entry.id, utterance.parts) for utterance in (*train, *valid))
-        blocks = [utterance.block.values for utterance in train], [utterance.block.values for utterance in valid]
-        if self.points is None:
-            groups = self._finish(blocks, self._group_sizes(usual.block))
-        else:
-            groups = feature_groups(selected_layout(layout_of(self.points), self.points), self.points, self.velocity)
+        groups, finish = self._finishing(loader, train, usual)
+
+        def finished(utterances: list[Utterance]) -> Iterator[Floats]:
+            for utterance in utterances:
+                yield finish(loader.values(utterance, usual))
+                # A corpus is not in memory twice.
+                utterance.values = None
+
+        def features(name: str, utterances: list[Utterance]) -> Floats:
+            num_frames = sum(utterance.num_frames for utterance in utterances)
+            return joined(finished(utterances), num_frames, groups[-1].stop, self._mapped(folder, name))
+
         vocabulary = (BLANK_TOKEN, *sorted(trained), *sorted(_glosses([u.entry for u in valid], "valid") - trained))
         label_of = {gloss: label for label, gloss in enumerate(vocabulary)}
         dataset = Dataset(
-            train=_join(train, blocks[0], label_of),
-            valid=_join(valid, blocks[1], label_of),
+            train=_split(train, features("train", train), label_of),
+            valid=_split(valid, features("valid", valid), label_of),
             vocabulary=vocabulary,
             groups=groups,
             facts=DataFacts(
@@ -176,6 +188,7 @@ class LandmarksConfig(Spec):
             equal_is_missing=self.equal_points == "missing",
             groups=tuple(self.groups.items()),
             frames_per_output=self.frames_per_output,
+            is_held=self.map_dir is None,
         )
 
     def _refuse_few(self, num_kept: int, problems: Problems) -> None:
@@ -211,10 +224,10 @@ class LandmarksConfig(Spec):
         order = np.random.default_rng((self.seed, stream)).permutation(len(of_split))[:limit]
         return [of_split[i] for i in sorted(order.tolist())]
 
-    def _group_sizes(self, usual: Block) -> GroupSizes:
+    def _group_sizes(self, usual: Utterance) -> GroupSizes:
         if not self.groups:
-            return usual.groups
-        total, num_features = sum(self.groups.values()), usual.values.shape[1]
+            return usual.block.groups
+        total, num_features = sum(self.groups.values()), usual.num_features
         if total != num_features:
             raise DataError(
                 f"`groups` names {total} columns, but the features in {self.path} have {num_features}; "
@@ -222,27 +235,41 @@ class LandmarksConfig(Spec):
             )
         return tuple(self.groups.items())
 
-    def _finish(self, splits: tuple[list[Floats], list[Floats]], sizes: GroupSizes) -> tuple[FeatureGroup, ...]:
-        """Velocities, standardization and zeros for what is missing, in this order; replaces the blocks.
+    def _mapped(self, folder: Path, name: str) -> Path | None:
+        """The file of a split's features, by the folder and all settings."""
+        if self.map_dir is None:
+            return None
+        digest = hashlib.sha256(f"{folder.resolve()} {self.model_dump_json()}".encode()).hexdigest()[:12]
+        return Path(self.map_dir).expanduser() / f"{folder.resolve().name}-{digest}-{name}.npy"
 
-        One block after the other, so that a corpus is not in memory twice.
-        """
+    def _finishing(
+        self, loader: Loader, train: list[Utterance], usual: Utterance
+    ) -> tuple[tuple[FeatureGroup, ...], Callable[[Floats], Floats]]:
+        """The feature groups, and what makes features of values: velocities, standardization, 0 for what is missing."""
+        if self.points is not None:
+            layout = selected_layout(layout_of(self.points), self.points)
+            return feature_groups(layout, self.points, self.velocity), lambda values: values
+        sizes = self._group_sizes(usual)
 
         def moving(block: Floats) -> Floats:
             return stack_velocity(block, [size for _, size in sizes]) if self.velocity else block
 
-        statistics = column_statistics(map(moving, splits[0])) if self.standardize is not False else None
-        for blocks in splits:
-            for i, block in enumerate(blocks):
-                stacked = moving(block)
-                scaled = stacked if statistics is None else statistics.standardize(stacked)
-                blocks[i] = np.nan_to_num(scaled, nan=0.0)
+        statistics = None
+        if self.standardize is not False:
+            statistics = column_statistics(moving(loader.values(utterance, usual)) for utterance in train)
+
+        def finish(values: Floats) -> Floats:
+            stacked = moving(values)
+            scaled = stacked if statistics is None else statistics.standardize(stacked)
+            finished: Floats = np.nan_to_num(scaled, nan=0.0)
+            return finished
+
         groups, start = [], 0
         for name, size in sizes:
             stop = start + size * (2 if self.velocity else 1)
             groups.append(FeatureGroup(name, start, stop))
             start = stop
-        return tuple(groups)
+        return tuple(groups), finish
 
 
 def _refuse_empty(folder: Path, name: str, kept: list[Utterance], problems: Problems) -> None:
@@ -262,14 +289,15 @@ def _glosses(entries: Sequence[Entry], split: SplitName) -> set[str]:
     return {label for entry in entries if entry.split == split for label in entry.labels}
 
 
-def _join(utterances: Sequence[Utterance], blocks: list[Floats], label_of: dict[str, int]) -> Split:
-    entries = [utterance.entry for utterance in utterances]
-    return Split.from_utterances(
-        blocks,
-        [[label_of[label] for label in entry.labels] for entry in entries],
-        [entry.id for entry in entries],
-        [entry.signer for entry in entries],
-        num_features=blocks[0].shape[1],
+def _split(utterances: Sequence[Utterance], features: Floats, label_of: dict[str, int]) -> Split:
+    targets = [[label_of[label] for label in utterance.entry.labels] for utterance in utterances]
+    return Split(
+        features=features,
+        offsets=offsets_of([utterance.num_frames for utterance in utterances]),
+        labels=np.asarray([label for target in targets for label in target], dtype=np.int64),
+        label_offsets=offsets_of([len(target) for target in targets]),
+        ids=tuple(utterance.entry.id for utterance in utterances),
+        signers=tuple(utterance.entry.signer for utterance in utterances),
     )
 
 

@@ -6,7 +6,7 @@ Dimension legend: T frames, F features.
 import os
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
@@ -27,14 +27,18 @@ _CHECKED_EVERY = 2**25
 """Bytes after which the memory is looked at again."""
 
 
-@dataclass(frozen=True)
+@dataclass
 class Utterance:
     """A usable one."""
 
     entry: Entry
     path: Path
     block: Block
-    """As the file holds it, with NaN for what is missing; with `points`, its values are the features."""
+    """As the file holds it, without its values."""
+    values: Floats | None
+    """[T, F]: the features of `points`, or what the file holds with NaN for what is missing; None: to be read again."""
+    num_frames: int
+    num_features: int
     parts: tuple[PartCount, ...]
 
 
@@ -60,6 +64,8 @@ class Loader:
     equal_is_missing: bool
     groups: GroupSizes
     frames_per_output: int
+    is_held: bool
+    """Whether values stay in memory until they are taken; else files are read again."""
     _num_bytes: int = field(default=0, init=False)
     _checked_bytes: int = field(default=0, init=False)
 
@@ -73,13 +79,29 @@ class Loader:
                 self.problems.report(fault.reason, entry.where, str(fault))
                 continue
             kept.append(utterance)
-            self._num_bytes += utterance.block.values.nbytes
+            self._num_bytes += 0 if utterance.values is None else utterance.values.nbytes
             if self._num_bytes > self._checked_bytes + _CHECKED_EVERY:
                 self._checked_bytes = self._num_bytes
                 check_memory(
-                    self._num_bytes, f"the features of {self.folder}", "choose fewer with max_train, max_valid"
+                    self._num_bytes,
+                    f"the features of {self.folder}",
+                    "choose fewer with max_train, max_valid, or set map_dir",
                 )
         return kept
+
+    def values(self, utterance: Utterance, usual: Utterance) -> Floats:
+        """The values of an utterance in the column order of a usual one, [T, F]."""
+        values = utterance.values
+        if values is None:
+            try:
+                block = self.reader.read(utterance.path, utterance.entry.sequence)
+                values, _ = self._made(block, utterance.path)
+            except UnusableError as error:
+                raise DataError(f"{utterance.path} was changed while it was read ({error}); start again") from error
+        if self.points is not None or utterance.block.columns == usual.block.columns:
+            return values
+        place = {name: column for column, name in enumerate(utterance.block.columns)}
+        return values[:, [place[name] for name in usual.block.columns]]
 
     def _load(self, entry: Entry) -> Utterance:
         # Unlike Path.is_file, it takes a name that is too long for a missing file.
@@ -105,14 +127,20 @@ class Loader:
             if points := best_points(block.columns):
                 ways += f", or points: {points} for features in which a missing landmark is 0"
             raise UnusableError("non-finite features", f"{path} holds NaN{_at(absent)}; correct it, {ways}")
+        values, parts = self._made(block, path)
+        self._check_length(len(values), path, entry)
+        told = replace(block, values=block.values[:0])
+        held = values if self.is_held else None
+        return Utterance(entry, path, told, held, len(values), values.shape[1], parts)
+
+    def _made(self, block: Block, path: Path) -> tuple[Floats, tuple[PartCount, ...]]:
         values, parts = mark_missing(block, self.groups, self.equal_is_missing)
         if np.isnan(values).all():
-            how = "" if absent.all() else " (in every frame all points lie in one place)"
+            how = "" if np.isnan(block.values).all() else " (in every frame all points lie in one place)"
             raise UnusableError("no landmarks", f"{path} holds only missing values{how}; extract it again")
         if self.points is not None:
             values = _placed(values, block, path, self.points, self.velocity)
-        self._check_length(len(values), path, entry)
-        return Utterance(entry, path, Block(values, block.columns, block.groups, block.shape), parts)
+        return values, parts
 
     def _check_length(self, num_frames: int, path: Path, entry: Entry) -> None:
         # Labels are compared with each other only, so that any numbers tell the repeats.
@@ -156,8 +184,6 @@ def alike(
 ) -> Utterance:
     """Leaves out, in place, what differs in its columns from most, or from a usual one.
 
-    Those that name their columns in another order get the order of the usual one.
-
     Returns:
         The usual one: the first of the most frequent kind.
 
@@ -173,7 +199,7 @@ def alike(
     kept = []
     for utterance in utterances:
         if _kind(utterance, points) == _kind(usual, points):
-            kept.append(_in_order(utterance, usual) if points is None else utterance)
+            kept.append(utterance)
         else:
             reason, message = _difference(utterance, usual, share, points)
             problems.report(reason, utterance.entry.where, message)
@@ -185,18 +211,7 @@ def _kind(utterance: Utterance, points: PointSet | None) -> tuple[object, ...]:
     block = utterance.block
     if points is not None:
         return (has_pose(block.columns),)
-    return block.values.shape[1], frozenset(block.columns)
-
-
-def _in_order(utterance: Utterance, first: Utterance) -> Utterance:
-    block, wanted = utterance.block, first.block.columns
-    if block.columns == wanted:
-        return utterance
-    place = {name: column for column, name in enumerate(block.columns)}
-    values = block.values[:, [place[name] for name in wanted]]
-    return Utterance(
-        utterance.entry, utterance.path, Block(values, wanted, first.block.groups, block.shape), utterance.parts
-    )
+    return utterance.num_features, frozenset(block.columns)
 
 
 def _difference(utterance: Utterance, first: Utterance, share: str, points: PointSet | None) -> tuple[str, str]:
@@ -205,7 +220,7 @@ def _difference(utterance: Utterance, first: Utterance, share: str, points: Poin
     if points is not None:
         holds, hold = ("a body", "hands alone") if has_pose(found) else ("hands alone", "a body")
         return "feature names", f"{path} holds {holds} where {share} hold {hold}; extract all with the same settings"
-    width, usual = utterance.block.values.shape[1], first.block.values.shape[1]
+    width, usual = utterance.num_features, first.num_features
     if width != usual:
         return (
             "feature size",

@@ -1,5 +1,7 @@
 """Reads the data of a study to the end, with what was left out and the scale that the files have."""
 
+import contextlib
+import tempfile
 from collections import defaultdict
 from dataclasses import dataclass
 from typing import Literal
@@ -141,9 +143,14 @@ def _raw_scales(config: DataConfig) -> tuple[tuple[ScaleOutlier, ...], TwoScales
     """What standardization hides."""
     if not (isinstance(config, LandmarksConfig) and _is_standardized(config)):
         return (), None
-    try:
-        raw = _lenient(config).model_copy(update={"standardize": False, "velocity": False}).build()
-    except UserError:
-        # The same folder is read as it is configured next, and that says what is wrong.
-        return (), None
-    return utterance_outliers(raw.train), two_scales(raw.train)
+    change: dict[str, object] = {"standardize": False, "velocity": False}
+    with contextlib.ExitStack() as stack:
+        if config.map_dir is not None:
+            # Of use here alone.
+            change["map_dir"] = stack.enter_context(tempfile.TemporaryDirectory(dir=config.map_dir))
+        try:
+            raw = _lenient(config).model_copy(update=change).build()
+        except (UserError, OSError):
+            # The same folder is read as it is configured next, and that says what is wrong.
+            return (), None
+        return utterance_outliers(raw.train), two_scales(raw.train)

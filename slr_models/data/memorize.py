@@ -7,6 +7,7 @@ from pydantic import Field
 
 from slr_models.data.batch import Dataset, Split
 from slr_models.data.sources import SourceConfig
+from slr_models.data.unseen import is_unseen_note
 from slr_models.errors import DataError
 from slr_models.spec import Spec
 
@@ -39,6 +40,7 @@ class MemorizeConfig(Spec):
             dataset.facts,
             valid_measures=f"The {self.num_utterances} utterances that are trained on: whether a model can memorise "
             "them, nothing about others.",
+            notes=tuple(note for note in dataset.facts.notes if not is_unseen_note(note)),
         )
         return replace(dataset, train=few, valid=few, facts=facts)
 

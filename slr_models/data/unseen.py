@@ -18,6 +18,7 @@ from slr_models.data.index import Entry
 from slr_models.data.labels import LabelsConfig
 from slr_models.data.problems import Problems
 
+_START = "validation holds glosses that no training utterance holds:"
 UnseenPolicy = Literal["count_as_errors", "refuse", "exclude"]
 
 
@@ -103,6 +104,11 @@ def admitted(
     return kept
 
 
+def is_unseen_note(note: str) -> bool:
+    """Whether it is one of `unseen_note`, which is true of the validation split that it was made of alone."""
+    return note.startswith(_START)
+
+
 def unseen_note(dataset: Dataset, listed: Set[str], chosen: Set[str]) -> str | None:
     """What a reader of the WER has to know; None where all glosses are trained.
 
@@ -127,7 +133,7 @@ def unseen_note(dataset: Dataset, listed: Set[str], chosen: Set[str]) -> str | N
         if number
     ]
     return (
-        f"validation holds glosses that no training utterance holds: {len(found.glosses)} ({', '.join(reasons)}), "
+        f"{_START} {len(found.glosses)} ({', '.join(reasons)}), "
         f"{found.num_occurrences} of {found.num_labels} labels, in {found.num_utterances} of {len(dataset.valid)} "
         f"utterances; each counts as an error, so that the WER cannot be lower than {100 * found.lowest_wer:.2f} %; "
         f"the validation loss is over the {num_with_loss} utterances whose labels are all trained"

@@ -173,7 +173,8 @@ class Terminal:
     def _result(self, result: TrialResult) -> str:
         """What a stable training came to."""
         if self._score is None:
-            return f"WER {result.wer:.2f}, val. loss {result.val_loss:.2f}"
+            raw = "" if math.isnan(result.wer_raw) else f" ({result.wer_raw:.2f} before clean-up)"
+            return f"WER {result.wer:.2f}{raw}, val. loss {result.val_loss:.2f}"
         return f"{self._score.name} {number(self._score.as_reported(result.score))}"
 
     def _cells(self, progress: Progress) -> tuple[str, str, str, str]:

@@ -12,7 +12,7 @@ from sweep.analysis.answer.pareto import ParetoRow
 from sweep.analysis.answer.recommend import result_text
 from sweep.analysis.trials.groups import BOOTSTRAP_FROM, Spread
 from sweep.analysis.trials.ranking import VAL_LOSS, ranking, score_ranking
-from sweep.records import LOSS_SCORE, Cost, NotKnown
+from sweep.records import LOSS_SCORE, Cost, NotKnown, Phase
 from sweep.report.contents.view import View
 from sweep.report.sections.claims import claim_cards, headline
 from sweep.report.sections.facts import exploration_ended, tiles
@@ -148,6 +148,10 @@ def results(view: View) -> list[Line]:
         lines.append((score.name, by.text(group.score.mean), detail))
     if group.wer is not None:
         lines.append(("WER", percent(group.wer.mean, 1), _interval(group.wer, percent)))
+        of_group = view.trials[view.trials["trial_id"].isin(group.trial_ids)]
+        fresh = of_group[of_group["phase"] == Phase.CONFIRM] if group.fresh.total else of_group
+        if math.isfinite(raw := float(fresh["wer_raw"].mean())):
+            lines.append(("WER before clean-up", percent(raw, 1), "of the labels as the files write them"))
     if group.val_loss is not None and (score is None or score.name not in (LOSS_SCORE, VAL_LOSS.metric)):
         detail, unit = _interval(group.val_loss, number), "nats/label" if score is None else ""
         lines.append(("validation loss", number(group.val_loss.mean), ", ".join(filter(None, (unit, detail)))))

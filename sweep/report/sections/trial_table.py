@@ -143,10 +143,13 @@ def _result_columns(view: View) -> list[Column]:
     """What trainings came to; of those of the user's own, all results that they reported."""
     trials, score = view.trials, view.study.score
     if score is None:
-        return [
+        columns = [
             _numbers(trials["val_loss"], "val. loss", number, "nats a label"),
             _numbers(trials["wer"], "WER", lambda rate: percent(rate, 1)),
         ]
+        if trials["wer_raw"].notna().any():
+            columns.append(_numbers(trials["wer_raw"], "WER, raw", lambda rate: percent(rate, 1), "before clean-up"))
+        return columns
     ranked = [None if (v := plain(value)) is None else score.as_reported(v) for value in trials["score"]]
     told = [json.loads(text) if text else {} for text in map(plain, trials["metrics"])]
     names = [name for name in dict.fromkeys(name for one in told for name in one) if name != score.name]

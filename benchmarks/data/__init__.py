@@ -1,0 +1,1 @@
+"""What the reading of data decides."""

@@ -39,6 +39,7 @@ from sweep.running.session import StudySession
 from sweep.running.signing import sign
 from sweep.running.view import ProgressView
 from sweep.search import StabilitySearch
+from sweep.store.latest_run import RunEnd, note_end
 from sweep.store.lock import HELD_FILE, without_flock
 from sweep.study import LoadedStudy, Study, load, read_study
 from sweep.study.changed_defaults import left_open
@@ -156,6 +157,7 @@ def run_study(
 
         answer, findings, view = conclude(session, loaded)
         report = write_report(view)
+        note_end(results_dir, _end(finished, out_of_time))
     done = len(session.results)
     if not finished:
         ended = f"--time {limit.text} is over" if out_of_time else "interrupted"
@@ -174,6 +176,12 @@ def run_study(
     if finished:
         return EXIT_DONE
     return EXIT_UNFINISHED if out_of_time else EXIT_INTERRUPTED
+
+
+def _end(finished: bool, out_of_time: bool) -> RunEnd:
+    if finished:
+        return RunEnd.FINISHED
+    return RunEnd.OUT_OF_TIME if out_of_time else RunEnd.INTERRUPTED
 
 
 def _dataset(loaded: LoadedStudy, console: Console) -> Dataset:

@@ -143,7 +143,9 @@ def parse(parser: argparse.ArgumentParser, arguments: Sequence[str] | None) -> a
         if vars(options).get("json") and not any(one.startswith("-") for one in rest):
             instead = "--output FILE" if "output" in vars(options) else "> FILE"
             own.error(f"--json takes no file name, it prints to standard output: write {instead} for a file")
-        own.error(f"unrecognized arguments: {' '.join(rest)}")
+        from sweep.redaction import redacted
+
+        own.error(f"unrecognized arguments: {redacted(' '.join(rest))}")
     return options
 
 

@@ -25,6 +25,7 @@ from sweep import store
 from sweep.records import Outcome, Phase, StepRecord, TrialResult
 from sweep.store import latest_run
 from sweep.store.ledger_lines import LEDGER_FILE, Ask, Tell, event_of, written
+from sweep.store.lock import FolderLock
 
 SECOND_LOOK = """
 import json, sys, time
@@ -124,7 +125,10 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as temporary:
             folder = Path(temporary) / "made"
             make(folder, num_trials)
+            # A run is at work.
+            lock = FolderLock(folder)
             print(measure(folder, num_trials, options.repeats), flush=True)
+            lock.release()
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ from sweep.check.command import COMMAND as CHECK
 from sweep.command_line import EXIT_MISTAKE, add_version, parse
 from sweep.report.command import COMMAND as REPORT
 from sweep.run.command import COMMAND as RUN
+from sweep.status.command import COMMAND as STATUS
 from sweep.watch.command import COMMAND as WATCH
 
 COMMANDS = (
@@ -21,6 +22,7 @@ COMMANDS = (
     CHECK,
     REPORT,
     WATCH,
+    STATUS,
     queue.COMMAND,
     stop.COMMAND,
     import_trials.COMMAND,

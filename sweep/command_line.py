@@ -7,7 +7,9 @@
 | 2         | a mistake in what the user gave                                                            |
 | 3         | the machine failed: Ray does not start, the disk is full, a permission is missing          |
 | 4         | `compare` found nothing to compare                                                         |
-| 75        | `run --time` ended before its study was done: the same command goes on                     |
+| 5         | `status`: the study ended early, and said why; its command goes on                         |
+| 6         | `status`: the study has gone silent: killed, or it has written nothing for 15 minutes      |
+| 75        | `run --time` ended before its study was done: the same command goes on; `status`: it runs  |
 | 130       | interrupted by Ctrl-C or SIGTERM (`watch`, which ends in no other way, ends with 0)        |
 
 75 is what sysexits.h calls a temporary failure, to be tried again: a job scheduler can be told to start a job again
@@ -55,6 +57,8 @@ EXIT_FOUND = 1
 EXIT_MISTAKE = 2
 EXIT_MACHINE = 3
 EXIT_NOTHING_TO_COMPARE = 4
+EXIT_ENDED_EARLY = 5
+EXIT_SILENT = 6
 EXIT_UNFINISHED = 75
 EXIT_INTERRUPTED = 130
 
@@ -139,7 +143,9 @@ def parse(parser: argparse.ArgumentParser, arguments: Sequence[str] | None) -> a
         if vars(options).get("json") and not any(one.startswith("-") for one in rest):
             instead = "--output FILE" if "output" in vars(options) else "> FILE"
             own.error(f"--json takes no file name, it prints to standard output: write {instead} for a file")
-        own.error(f"unrecognized arguments: {' '.join(rest)}")
+        from sweep.redaction import redacted
+
+        own.error(f"unrecognized arguments: {redacted(' '.join(rest))}")
     return options
 
 

@@ -172,6 +172,13 @@ class Outcome(StrEnum):
         return self in (Outcome.CALIBRATING, Outcome.UNJUDGED, Outcome.TOO_SHORT, Outcome.PRUNED)
 
     @property
+    def kind(self) -> Literal["stable", "diverged", "failed", "open"]:
+        """What it counts as, for a person; a failed one learned nothing, or broke off."""
+        if self.is_stable:
+            return "stable"
+        return "diverged" if self.is_diverged else "open" if self.is_open else "failed"
+
+    @property
     def is_broken_off(self) -> bool:
         """Whether it ended by what its numbers say nothing of."""
         return self in (Outcome.CRASHED, Outcome.OUT_OF_MEMORY, Outcome.HUNG, Outcome.TIMED_OUT)

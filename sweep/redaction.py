@@ -18,6 +18,8 @@ _SPACED_USER = re.compile(
 _SECRET_WORD = r"(?:pass|pwd|secret|token|credential|api_?key|access_?key|auth(?!_mode)|signature)"
 _VALUE = r"(?:\"[^\"\n]+\"|'[^'\n]+'|[^\s&;'\"<>]+)"
 _PARAMETER = re.compile(rf"(?<![^?&;\s'\"])([\w.-]*{_SECRET_WORD}[\w.-]*=){_VALUE}", re.IGNORECASE)
+# Whoever knows the address of a webhook can post there.
+_WEBHOOK = re.compile(r"(https?://(?:hooks\.slack\.com|discord(?:app)?\.com/api/webhooks)/)[^\s'\"<>]+", re.IGNORECASE)
 _HEADER = re.compile(
     r"(\b(?:authorization['\"]?\s*[:=]\s*['\"]?(?:(?:basic|bearer|digest|negotiate|token)\s+)?|bearer\s+(?=\S{8})))"
     r"[^\s'\",;]+",
@@ -46,6 +48,7 @@ def redacted(text: str, *addresses: str | None) -> str:
         (_USER, f"{HIDDEN}@"),
         (_HEADER, HIDDEN),
         (_PARAMETER, HIDDEN),
+        (_WEBHOOK, HIDDEN),
     ):
         text = pattern.sub(rf"\g<1>{instead}", text)
     return text

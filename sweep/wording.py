@@ -93,6 +93,15 @@ def short_keys(paths: Iterable[str]) -> dict[str, str]:
     return keys
 
 
+def settings_line(settings: Mapping[str, bool | int | float | str]) -> str:
+    """The settings by the shortest names that tell them apart: `precision=fp16 lr=0.0012`."""
+    keys = short_keys(settings)
+    return " ".join(
+        f"{keys[path]}={number(value)}" if isinstance(value, float) else f"{keys[path]}={value}"
+        for path, value in settings.items()
+    )
+
+
 MAX_LISTED = 3
 """Items that `listed` names."""
 

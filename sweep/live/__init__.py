@@ -3,5 +3,6 @@
 terminal.py   a live table, plain lines elsewhere
 metrics.py    for Prometheus, through Ray (grafana.json beside the package draws them); prometheus.py says where
 loggers.py    TensorBoard, MLflow, Weights & Biases (keyless_wandb.py)
+notices.py    messages to people elsewhere; webhooks.py posts them
 views.py      tells several of them
 """

@@ -21,9 +21,9 @@ from slr_models.errors import SettingError
 from sweep.records import TrialResult, is_finite
 from sweep.redaction import redacted, without_password
 from sweep.running.job import Job, Progress
-from sweep.running.view import settings_line, trial_title
+from sweep.running.view import trial_title
 from sweep.space import Scalar
-from sweep.wording import first_line, short_keys
+from sweep.wording import first_line, settings_line, short_keys
 
 CLOSE_S = 60.0
 """How long the end of a run waits for what is still to be sent."""

@@ -16,8 +16,8 @@ from rich.text import Text
 from sweep.own.program import Score
 from sweep.records import Outcome, Phase, TrialResult, few_words
 from sweep.running.job import Job, Progress
-from sweep.running.view import Outlook, settings_line
-from sweep.wording import duration, number
+from sweep.running.view import Outlook
+from sweep.wording import duration, number, settings_line
 
 _LINES_ABOVE_TABLE = 11
 """Of the live part: heading, counts, bar, times, the best in up to three lines, the table's own head, free lines."""
@@ -59,7 +59,7 @@ class Terminal:
         self._heading = ""
         self._num_planned = course.num_planned
         self._num_done = self._num_before = len(done)
-        self._outcomes = Counter(map(_kind, done))
+        self._outcomes = Counter[str](result.verdict.kind for result in done)
         self._best: TrialResult | None = None
         for result in done:
             self._note_best(result)
@@ -118,7 +118,7 @@ class Terminal:
         self._running.pop(result.trial_id, None)
         self._explaining.discard(result.trial_id)
         self._num_done += 1
-        self._outcomes[_kind(result)] += 1
+        self._outcomes[result.verdict.kind] += 1
         self._note_best(result)
         # How much there is to confirm is known only when the exploration is over.
         self._num_planned = max(self._course.num_planned, self._num_done)
@@ -137,7 +137,7 @@ class Terminal:
         return f"exploration ended early: {reason}; {_PHASES[phase]}" if reason else _PHASES[phase]
 
     def _line(self, result: TrialResult) -> Text:
-        style = _STYLES[_kind(result)]
+        style = _STYLES[result.verdict.kind]
         text = Text(f"[{self._num_done}/{self._num_planned}] ")
         text.append(f"{result.trial_id} {self._what(result)}".rstrip())
         if result.phase == Phase.CONFIRM:
@@ -241,10 +241,3 @@ class Terminal:
 
 
 _STYLES = {"stable": "green", "diverged": "red", "failed": "yellow", "open": "dim"}
-
-
-def _kind(result: TrialResult) -> str:
-    """What a result counts as, for a person."""
-    if result.stable:
-        return "stable"
-    return "diverged" if result.verdict.is_diverged else "open" if result.verdict.is_open else "failed"

@@ -156,6 +156,13 @@ class Score:
         return -score if self.is_maximized else score
 
 
+def score_of(objective: Goal | MetricName | None) -> Score:
+    """What a study's `objective` says of trainings of the user's own."""
+    if isinstance(objective, Goal):
+        return Score(objective.maximize or objective.minimize or LOSS_SCORE, objective.maximize is not None)
+    return Score() if objective is None else Score(objective)
+
+
 FULL_PRECISIONS = ("fp32", "float32", "f32", "32", "32-true", "full", "single")
 
 

@@ -34,6 +34,14 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
         help="also log every trial to tensorboard, mlflow[=URI] or wandb[=PROJECT]; may be given several times",
     )
     parser.add_argument(
+        "--notify",
+        action="append",
+        default=[],
+        metavar="URL",
+        help="post a message at the first divergence, at a failure and at the end: ntfy://TOPIC, a webhook of Slack "
+        "or any other that takes JSON; env:NAME takes the address from a variable; may be given several times",
+    )
+    parser.add_argument(
         "--jobs", metavar="N", help="most trials at the same time; default: resources.max_parallel, else all that fit"
     )
     parser.add_argument("--address", help="of a running Ray cluster; default: start Ray on this machine")

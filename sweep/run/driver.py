@@ -3,8 +3,6 @@
 import argparse
 import contextlib
 import functools
-import shlex
-import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -19,14 +17,16 @@ from sweep.analysis.trials.carried import carried_over
 from sweep.command_line import EXIT_DONE, EXIT_INTERRUPTED, EXIT_UNFINISHED
 from sweep.live.loggers import TrialLogger, check_loggers, open_loggers
 from sweep.live.metrics import Metrics
+from sweep.live.notices import FirstDivergence, Notices
 from sweep.live.prometheus import listed
 from sweep.live.terminal import Terminal
 from sweep.live.views import Views
+from sweep.live.webhooks import addresses
 from sweep.own.program import Target
 from sweep.records import Outcome, Phase
-from sweep.redaction import redacted
 from sweep.run import place
 from sweep.run.lanes import check_this_machine, with_jobs
+from sweep.run.process_title import hide_secrets
 from sweep.run.time_limit import TimeLimit, time_limit
 from sweep.running.cluster import cluster
 from sweep.running.continuing import as_begun, check_same_study, trials_given, with_trials
@@ -39,6 +39,7 @@ from sweep.running.session import StudySession
 from sweep.running.signing import sign
 from sweep.running.view import ProgressView
 from sweep.search import StabilitySearch
+from sweep.store.latest_run import RunEnd, note_end
 from sweep.store.lock import HELD_FILE, without_flock
 from sweep.study import LoadedStudy, Study, load, read_study
 from sweep.study.changed_defaults import left_open
@@ -56,8 +57,9 @@ def run(options: argparse.Namespace, console: Console) -> int:
         OSError: results cannot be written.
     """
     check_loggers(options.loggers)
+    addresses(options.notify)
     limit = time_limit(options.time, options.started)
-    _hide_passwords()
+    hide_secrets(options.notify)
     return run_study(_load(options), options, console, limit)
 
 
@@ -78,6 +80,20 @@ def run_study(
         MachineError: Ray does not start on this machine.
         OSError: results cannot be written.
     """
+    say = functools.partial(console.print, highlight=False, markup=False, style="yellow")
+    told = [] if options.dry_run else addresses(options.notify)
+    with Notices(told, loaded.study.name, say) as notices:
+        return _run(loaded, options, console, limit, function, notices)
+
+
+def _run(
+    loaded: LoadedStudy,
+    options: argparse.Namespace,
+    console: Console,
+    limit: TimeLimit,
+    function: Target | None,
+    notices: Notices,
+) -> int:
     results_dir = place.results_dir(options.results, loaded.study.name)
     place.check_place(results_dir, writes=not options.dry_run)
     loaded = as_begun(loaded, results_dir)
@@ -140,14 +156,14 @@ def run_study(
         console.print(f"  --retry {' '.join(options.retry)}: {found}", highlight=False)
     before = _num_explored(session)
     _tell_of_lock(results_dir, console)
-    with session:
+    with session, notices.failures_of(results_dir):
         write_study(session, dataset, checked, None if study.own is None else trained(study.own, function))
         # `explain` takes no program of the user's own, so nobody builds it from the folder.
         if (problem := sign(results_dir, () if study.is_own else code)) is not None:
             note = f"  note: the study is not signed, so that explain will ask for --trust: {problem}"
             console.print(note, highlight=False, markup=False, style="yellow")
         _tell_of_changed_claims(results_dir, console)
-        finished = _sweep(options, session, dataset, run_options, console, limit)
+        finished = _sweep(options, session, dataset, run_options, console, limit, notices)
         out_of_time = not finished and limit.is_over
         # The first training did not wait for all that makes the answer.
         from sweep.report import write_report
@@ -156,11 +172,15 @@ def run_study(
 
         answer, findings, view = conclude(session, loaded)
         report = write_report(view)
+        ended = RunEnd.FINISHED if finished else RunEnd.OUT_OF_TIME if out_of_time else RunEnd.INTERRUPTED
+        note_end(results_dir, ended)
     done = len(session.results)
+    answered = answer.headline if study.recommends else headline(findings)
+    notices.ended(ended, session.results, answered, session.spent_s)
     if not finished:
-        ended = f"--time {limit.text} is over" if out_of_time else "interrupted"
-        console.print(f"{ended} after {done} trials; the same command goes on", highlight=False)
-    console.print(answer.headline if study.recommends else headline(findings), highlight=False, style="bold")
+        why = f"--time {limit.text} is over" if out_of_time else "interrupted"
+        console.print(f"{why} after {done} trials; the same command goes on", highlight=False)
+    console.print(answered, highlight=False, style="bold")
     for line in details(session, answer, findings):
         console.print(f"  {line}", highlight=False)
     if options.trials is not None and session.search_has_ended and _num_explored(session) == before:
@@ -196,18 +216,6 @@ def _dataset(loaded: LoadedStudy, console: Console) -> Dataset:
     return dataset
 
 
-def _hide_passwords() -> None:
-    """Takes passwords out of the command line as lists of processes show it, and as Ray writes it into its own."""
-    shown = [redacted(argument) for argument in sys.orig_argv]
-    if shown == sys.orig_argv:
-        return
-    # No public part of Ray.
-    with contextlib.suppress(ImportError):
-        from ray._raylet import setproctitle  # type: ignore[attr-defined]
-
-        setproctitle(shlex.join(shown))
-
-
 def _load(options: argparse.Namespace) -> LoadedStudy:
     try:
         return load(options.study, options.overrides)
@@ -229,6 +237,7 @@ def _sweep(
     run_options: RunOptions,
     console: Console,
     limit: TimeLimit,
+    notices: Notices,
 ) -> bool:
     if session.results:
         console.print(f"  going on: {len(session.results)} trials are done", highlight=False)
@@ -251,7 +260,11 @@ def _sweep(
             console, course=session, search=_search(study), done=session.results, drawn=drawn, score=study.score
         )
         try:
-            others: list[ProgressView] = [*_metrics(session, console), *loggers]
+            others: list[ProgressView] = [
+                *_metrics(session, console),
+                *loggers,
+                FirstDivergence(notices, session.results),
+            ]
             say = functools.partial(console.print, highlight=False)
             view = Views(terminal, others, say)
 

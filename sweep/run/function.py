@@ -41,6 +41,7 @@ class FunctionStudy:
         jobs: int | None = None,
         time: str | None = None,
         log: Sequence[str] = (),
+        notify: Sequence[str] = (),
         address: str | None = None,
         retry: Sequence[str] = (),
         dry_run: bool = False,
@@ -52,6 +53,7 @@ class FunctionStudy:
             jobs: most at the same time.
             time: as `--time`: such as "30m".
             log: as `--log`: such as "tensorboard".
+            notify: as `--notify`: such as "ntfy://my-topic", or "env:NAME" for an address in an environment variable.
             address: of a running Ray cluster; None starts Ray on this machine.
             retry: as `--retry`: trainings that ended so run again, such as "crashed".
             dry_run: only say what would be done; gives None.
@@ -71,6 +73,7 @@ class FunctionStudy:
             started=started,
             dry_run=dry_run,
             loggers=list(log),
+            notify=list(notify),
             address=address,
         )
         code = run_study(self.loaded, options, console(), time_limit(time, started), self.function)

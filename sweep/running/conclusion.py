@@ -16,8 +16,8 @@ from sweep.report.contents.view import View, load_view
 from sweep.report.sections.claims import headline, terminal_lines
 from sweep.running.course import is_full_size_test
 from sweep.running.session import StudySession
-from sweep.running.view import settings_line
 from sweep.study import LoadedStudy
+from sweep.wording import settings_line
 
 
 def conclude(session: StudySession, loaded: LoadedStudy) -> tuple[Recommendation, Sequence[ClaimFinding], View]:

@@ -17,6 +17,7 @@ from sweep.redaction import redacted
 from sweep.running.cores import cores
 from sweep.running.preflight import Checked
 from sweep.running.session import StudySession
+from sweep.store import latest_run
 from sweep.study import read_study, stored
 
 
@@ -37,6 +38,7 @@ def write_study(
     content["provenance"] = {
         "num_lanes": previous.get("num_lanes"),
         "started_at": previous.get("started_at") or datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        latest_run.KEY: latest_run.begun(session.spent_s, session.num_exploring, session.num_following),
         "versions": {
             "python": platform.python_version(),
             **{

@@ -154,14 +154,27 @@ class StudySession:
         """Trials that the study will have when it is done, as far as is known now."""
         if self._settled is not None:
             return len(self._ledger.asks)
-        explored, confirmed, tested = (len(self._asks(p)) for p in (Phase.EXPLORE, Phase.CONFIRM, Phase.FULL_SIZE))
-        if not self._exhausted:
-            explored += max(self._num_trainings - self._num_explored, 0)
-        confirmed = max(confirmed, num_confirmations(self.study))
+        return self.num_exploring + self.num_following
+
+    @property
+    def num_exploring(self) -> int:
+        """Trials that the exploration will have, as far as is known now."""
+        left = 0 if self._exhausted else max(self._num_trainings - self._num_explored, 0)
+        return len(self._asks(Phase.EXPLORE)) + left
+
+    @property
+    def num_following(self) -> int:
+        """Trials that may follow the exploration."""
+        confirmed, tested = (len(self._asks(phase)) for phase in (Phase.CONFIRM, Phase.FULL_SIZE))
         if self.study.full_size is not None:
             now = sum(is_full_size_test(self.study.full_size, ask) for ask in self._ledger.asks)
             tested += max(self.study.full_size.trainings - now, 0)
-        return explored + confirmed + tested
+        return max(confirmed, num_confirmations(self.study)) + tested
+
+    @property
+    def spent_s(self) -> float:
+        """Wall time of the study so far, over all its runs."""
+        return self._elapsed()
 
     @property
     def stop_reason(self) -> str | None:

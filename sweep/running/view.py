@@ -5,7 +5,7 @@ from typing import Protocol
 
 from sweep.records import TrialResult
 from sweep.running.job import Job, Progress
-from sweep.wording import number, short_keys
+from sweep.wording import settings_line
 
 
 class ProgressView(Protocol):
@@ -40,15 +40,6 @@ class Outlook(Protocol):
     @property
     def stop_reason(self) -> str | None:
         """Why the exploration ended before its trials were spent; None where it did not."""
-
-
-def settings_line(settings: dict[str, bool | int | float | str]) -> str:
-    """The settings by the shortest names that tell them apart: `precision=fp16 lr=0.0012`."""
-    keys = short_keys(settings)
-    return " ".join(
-        f"{keys[path]}={number(value)}" if isinstance(value, float) else f"{keys[path]}={value}"
-        for path, value in settings.items()
-    )
 
 
 def trial_title(job: Job) -> str:

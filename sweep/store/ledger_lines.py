@@ -312,11 +312,25 @@ class LedgerTail:
     Of a result it reads whose it is, and no more: the report, which shows it, reads the table.
     """
 
-    def __init__(self, results_dir: Path) -> None:
-        """Reads nothing yet; there may be no such folder yet."""
+    def __init__(self, results_dir: Path, *, with_results: bool = False) -> None:
+        """Reads nothing yet; there may be no such folder yet.
+
+        Args:
+            results_dir: the results folder.
+            with_results: read what came of the trainings too.
+        """
         self._folder = results_dir
+        self._with_results = with_results
         self._roster = Roster()
         self._inode, self._num_read, self._num_lines = -1, 0, 0
+        self.explored: Explored | None = None
+        """Set where the search said that it had found out enough and was not asked for a setting since."""
+        self.results: dict[str, TrialResult] = {}
+        """What came of those that ended, by trial id, in the order of their ends; empty unless asked for."""
+        self.explained: set[str] = set()
+        """Those of them whose cause was looked for after their end; likewise."""
+        self.spent_s = 0.0
+        """Wall time of the study up to the latest end of a training, in seconds; likewise."""
 
     @property
     def asks(self) -> Mapping[str, Ask]:
@@ -361,14 +375,33 @@ class LedgerTail:
         kind, event, is_summed = _event(line)
         if is_summed:
             check_sum(line, self._num_lines + 1)
-        if kind == "tell":
+        if kind == "tell" and not self._with_results:
             self._roster.note(_TELL_OF.validate_python(event))
         else:
-            self._roster.note(_ADAPTERS[kind].validate_python(event))
+            found: Line = _ADAPTERS[kind].validate_python(event)
+            self._roster.note(found)
+            self._keep(found)
+
+    def _keep(self, line: Line) -> None:
+        match line:
+            case Ask(phase=Phase.EXPLORE):
+                self.explored = None
+            case Tell(trial_id, spent_s, result):
+                self.results[trial_id], self.spent_s = result, spent_s
+            case LateCause(trial_id, cause, forensics_s, spent_s) if self._with_results:
+                self.results[trial_id] = self.results[trial_id].with_cause(cause, forensics_s)
+                self.explained.add(trial_id)
+                self.spent_s = self.spent_s if spent_s is None else spent_s
+            case Explored():
+                self.explored = line
+            case Retry(trial_id):
+                self.results.pop(trial_id, None)
+                self.explained.discard(trial_id)
 
     def _forget(self) -> None:
         self._roster = Roster()
         self._inode, self._num_read, self._num_lines = -1, 0, 0
+        self.explored, self.results, self.explained, self.spent_s = None, {}, set(), 0.0
 
 
 _TELL_OF = TypeAdapter(TellOf)

@@ -6,6 +6,7 @@ written, or that a killed training began: it is left out.
 """
 
 import dataclasses
+import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TypeVar
@@ -108,6 +109,18 @@ def read_stream(path: Path, record: TypeAdapter[list[T]]) -> Iterator[list[T]]:
     if not line.startswith(_BEGINNING[: len(line)]):
         raise ValueError(f"line {number + 1} holds no record")
     yield _records(lines, number, record)
+
+
+def last_record(path: Path, record: TypeAdapter[T]) -> T | None:
+    """The last whole record of such a file, whose training may be under way; None where there is none to be read."""
+    try:
+        with path.open("rb") as file:
+            file.seek(max(os.fstat(file.fileno()).st_size - 2 * _MAX_LINE, 0))
+            *lines, _ = file.read().split(b"\n")
+            return record.validate_json(lines[-1]) if lines else None
+    except (OSError, ValueError):
+        # The training ended at this moment, and a table took the file's place.
+        return None
 
 
 def _records(lines: Sequence[bytes], last: int, record: TypeAdapter[list[T]]) -> list[T]:

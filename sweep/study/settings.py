@@ -20,8 +20,9 @@ from sweep.own.program import (
     MetricName,
     ProgramConfig,
     Score,
+    score_of,
 )
-from sweep.records import LOSS_SCORE, Checkpoints, Metric
+from sweep.records import Checkpoints, Metric
 from sweep.search import GridSearch, SearchConfig, StabilitySearch
 from sweep.space import Space, grid_settings
 from sweep.study.claim import Claim
@@ -200,12 +201,7 @@ class Study(Spec):
     @property
     def score(self) -> Score | None:
         """What trainings of the user's own are ranked by; None where our own loop trains."""
-        goal = self.objective
-        if not self.is_own:
-            return None
-        if isinstance(goal, Goal):
-            return Score(goal.maximize or goal.minimize or LOSS_SCORE, goal.maximize is not None)
-        return Score() if goal is None else Score(goal)
+        return score_of(self.objective) if self.is_own else None
 
     @property
     def made(self) -> tuple[ModelConfig, DataConfig]:

@@ -11,10 +11,16 @@ from slr_models.errors import ResultsError
 from sweep.records import Phase
 from sweep.store.ledger_lines import LEDGER_FILE, Ask, LedgerTail
 from sweep.store.lock import in_use
+from sweep.store.tables import stream_path
 
 STUDY_FILE = "study.yaml"
 RAY_FOLDER = "ray"
 _READ_BY_REPORT = {".yaml", ".parquet", ".json", ".py"}
+PHASES = {
+    Phase.EXPLORE: "exploring",
+    Phase.CONFIRM: "confirming with fresh seeds",
+    Phase.FULL_SIZE: "testing at full size",
+}
 
 Status = Literal["absent", "running", "ended"]
 Fingerprint = tuple[tuple[str, int, int], ...]
@@ -42,15 +48,20 @@ class Standing:
 class Folder:
     """A results folder that a run may be writing, or that does not exist yet. Safe to use from several threads."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, with_results: bool = False) -> None:
         """Reads nothing yet.
+
+        Args:
+            path: the folder.
+            with_results: read from the ledger what came of the trainings too.
 
         Raises:
             ResultsError: it exists and is something else.
         """
         self.path = path
         _check(path)
-        self._ledger = LedgerTail(path)
+        self.ledger = LedgerTail(path, with_results=with_results)
+        """As of the latest `standing`."""
         self._lock = threading.Lock()
 
     def standing(self) -> Standing:
@@ -62,8 +73,8 @@ class Folder:
         with self._lock:
             # Asked first: a run that ends in between has its last lines read.
             runs = in_use(self.path)
-            self._ledger.update()
-            asks, told = dict(self._ledger.asks), set(self._ledger.told)
+            self.ledger.update()
+            asks, told = dict(self.ledger.asks), set(self.ledger.told)
         unfinished = [ask for trial_id, ask in asks.items() if trial_id not in told]
         running = self._started(unfinished) if runs else []
         begun = runs or bool(asks) or (self.path / STUDY_FILE).is_file()
@@ -94,13 +105,14 @@ class Folder:
         return tuple(sorted(found))
 
     def _started(self, unfinished: list[Ask]) -> list[Ask]:
-        """Those of which Ray has begun a folder; several are asked for at once and wait for their turn."""
+        """Those of which Ray has begun a folder, or which have records; the others wait for their turn."""
         try:
             names = os.listdir(self.path / RAY_FOLDER)
         except OSError:
-            return []
+            names = []
         started = {match[0] for name in names if (match := re.match(r"\d+", name))}
-        return [ask for ask in unfinished if ask.trial_id in started]
+        # Of several trainings in one process, Ray knows the first.
+        return [a for a in unfinished if a.trial_id in started or stream_path(self.path, "steps", a.trial_id).exists()]
 
 
 def _is_source(entry: os.DirEntry[str]) -> bool:

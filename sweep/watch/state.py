@@ -7,15 +7,9 @@ from slr_models.errors import ResultsError
 from sweep.records import Phase
 from sweep.store.ledger_lines import Ask
 from sweep.watch.builder import Builder
-from sweep.watch.folder import Folder, Standing, neighbours
+from sweep.watch.folder import PHASES, Folder, Standing, neighbours
 from sweep.watch.page import Page
 from sweep.wording import plural, setting_text, short_names
-
-_PHASES = {
-    Phase.EXPLORE: "exploring",
-    Phase.CONFIRM: "confirming with fresh seeds",
-    Phase.FULL_SIZE: "testing at full size",
-}
 
 
 def state(folder: Folder, builder: Builder) -> dict[str, Any]:
@@ -64,7 +58,7 @@ def _text(standing: Standing, page: Page | None) -> str:
         return "starting"
     count = _count(standing, page) or str(done)
     waiting = f", {standing.num_open} waiting" if standing.num_open else ""
-    return f"{_PHASES.get(standing.phase, standing.phase)}: {count} done{waiting}"
+    return f"{PHASES.get(standing.phase, standing.phase)}: {count} done{waiting}"
 
 
 def _count(standing: Standing, page: Page | None) -> str:

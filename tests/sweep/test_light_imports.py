@@ -21,6 +21,7 @@ LIGHT = (
     "sweep.analysis.comparison.folders",
     "sweep.analysis.comparison.sentences",
     "sweep.watch.server",
+    "sweep.status.follow",
     "sweep.logs.answer",
 )
 IMPORTING = """

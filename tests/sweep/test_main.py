@@ -20,6 +20,7 @@ NAMES = [
     "check",
     "report",
     "watch",
+    "status",
     "queue",
     "stop",
     "import",

@@ -1,5 +1,6 @@
 """`queue` and `stop` beside a run that is at work: the whole way, by processes of their own."""
 
+import json
 import subprocess
 import sys
 import time
@@ -55,11 +56,18 @@ def test_a_run_at_work_takes_a_setting_and_lets_a_training_go(tmp_path: Path) ->
         assert "it is trained next" in asked("queue", "results/x", "lr=0.00123", "precision=fp32")
         assert "trial 0000 ends" in asked("stop", "results/x", "0")
         wait_for("0001")
+        far = subprocess.run([*command, "status", "results/x", "--json"], cwd=tmp_path, capture_output=True, text=True)
+        status = json.loads(far.stdout)
+        assert (far.returncode, status["state"], status["activity"]) == (75, "running", "explore"), status
+        assert (status["done"], status["planned"], status["outcomes"]) == (1, 2, {"pruned": 1})
+        (training,) = status["running"]
+        assert training["trial"] == "0001" and 20 <= training["step"] < training["steps"] == 4000
         asked("stop", "results/x", "0001")
         out, _ = run.communicate(timeout=120)
     finally:
         run.kill()
     assert run.returncode == 0, out
+    assert asked("status", "results/x").startswith("x: finished, 2 of 2 trainings done (2 pruned)\n")
     rows = store.read_trials(folder).set_index("trial_id")
     assert list(rows["verdict"]) == ["pruned", "pruned"] and rows.loc["0001", "training.optimizer.lr"] == 0.00123
     assert all("stopped by hand" in reason for reason in rows["reason"]) and (rows["num_steps"] < 4000).all()

@@ -42,6 +42,7 @@ SECRET = "s3cret-w0rd"
         ("http://host:5000 is down: write to me@host", "http://host:5000 is down: write to me@host"),
         ("http://host: refused, write to me@host", "http://host: refused, write to me@host"),
         ("a bearer of news", "a bearer of news"),
+        (f"--notfy https://hooks.slack.com/services/{SECRET}", "--notfy https://hooks.slack.com/***"),
         ("with RAY_AUTH_MODE=token", "with RAY_AUTH_MODE=token"),
         ("the loss rose to 9.8", "the loss rose to 9.8"),
     ],

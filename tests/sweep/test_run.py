@@ -560,10 +560,11 @@ def test_ray_reads_no_pickle_that_lies_in_its_folder(study, tmp_path, run_here) 
 
 @pytest.mark.ray
 def test_passwords_stand_in_no_file_of_the_results_or_of_ray(study, tmp_path) -> None:
-    """MLflow's server closes the connection; Weights & Biases writes to files."""
+    """The server of MLflow and of messages closes the connection; Weights & Biases writes to files."""
     pytest.importorskip("mlflow")
     pytest.importorskip("wandb")
     password, key, token = "s3cret-w0rd", "0123456789abcdef" * 2 + "01234567", "t0ken-of-r4y-" * 3
+    hook = "h00k-of-sl4ck"
     with (
         tempfile.TemporaryDirectory(prefix="ray") as of_ray,
         http.server.HTTPServer(("127.0.0.1", 0), _Mlflow) as server,
@@ -580,8 +581,9 @@ def test_passwords_stand_in_no_file_of_the_results_or_of_ray(study, tmp_path) ->
             "HTTPS_PROXY": f"http://me:{password}@127.0.0.1:9",
         }
         loggers = ["--log", f"mlflow=http://me:{password}@127.0.0.1:{server.server_port}", "--log", "wandb"]
+        loggers += ["--notify", f"slack+http://127.0.0.1:{server.server_port}/{hook}"]
         less = ["--set", "budget.trials=1", "--set", "budget.steps=20", *EXPLORING]
-        secrets = {secret.encode() for secret in (password, key, token)}
+        secrets = {secret.encode() for secret in (password, key, token, hook)}
         run_it = command(study, tmp_path / "results", *loggers, *less)
         pipe = subprocess.PIPE
         seen: set[str] = set()
@@ -596,6 +598,7 @@ def test_passwords_stand_in_no_file_of_the_results_or_of_ray(study, tmp_path) ->
             said = ran.stdout.read() if ran.stdout else ""
         server.shutdown()
         assert ran.returncode == 0 and "note: not all was logged to MLflow" in said, said
+        assert said.count("note: --notify: a message was not delivered") == 1, said
         _look_through(tmp_path, secrets, seen, holding)
         assert {"runtime_env_agent.log", "raylet.out", "study.yaml", "ledger.jsonl", "report.html"} <= seen
         assert not holding and not [secret for secret in secrets if secret.decode() in said]

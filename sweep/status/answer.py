@@ -102,7 +102,7 @@ class Recommended:
 
 
 @dataclass(frozen=True)
-class Problem(_Training):
+class LastProblem(_Training):
     """A training that failed."""
 
     outcome: str
@@ -148,7 +148,7 @@ class Status:
     recommended: Recommended | None
     safety_rule: str | None
     """What a recommended setting has to keep, in a line."""
-    last_problem: Problem | None
+    last_problem: LastProblem | None
     """The training that failed last."""
     report: str | None
     """The report as it was written last; None where there is none yet."""

@@ -33,7 +33,7 @@ class StoredSafety:
 
 
 @dataclass(frozen=True)
-class StoredStudy:
+class StudyDocument:
     """Of study.yaml."""
 
     name: str | None = None
@@ -51,7 +51,7 @@ class _Verdict:
 
 
 @dataclass(frozen=True)
-class Evidence:
+class RecipeEvidence:
     """What a recipe rests on."""
 
     status: Literal["confirmed", "unconfirmed"]
@@ -62,7 +62,7 @@ class Evidence:
 
 @dataclass(frozen=True)
 class _Origin:
-    evidence: Evidence
+    evidence: RecipeEvidence
 
 
 @dataclass(frozen=True)
@@ -80,16 +80,16 @@ class Documents:
         self._folder = folder
         self._known: dict[str, tuple[tuple[int, int], Any]] = {}
 
-    def study(self) -> StoredStudy:
+    def study(self) -> StudyDocument:
         """The study; one of defaults where there is no file yet.
 
         Raises:
             ResultsError: the file is damaged.
         """
-        found: StoredStudy | None = self._read(STUDY_FILE)
-        return found or StoredStudy()
+        found: StudyDocument | None = self._read(STUDY_FILE)
+        return found or StudyDocument()
 
-    def evidence(self) -> Evidence | None:
+    def evidence(self) -> RecipeEvidence | None:
         """What the recommendation rests on that was written last; None where nothing was recommended.
 
         Raises:
@@ -120,4 +120,4 @@ class Documents:
             ) from error
 
 
-_FORMS: dict[str, TypeAdapter[Any]] = {STUDY_FILE: TypeAdapter(StoredStudy), RECIPE_FILE: TypeAdapter(Recipe)}
+_FORMS: dict[str, TypeAdapter[Any]] = {STUDY_FILE: TypeAdapter(StudyDocument), RECIPE_FILE: TypeAdapter(Recipe)}

@@ -14,8 +14,8 @@ from slr_models.errors import ResultsError
 from sweep.forensics.allowance import taken_by
 from sweep.own.program import Score, score_of
 from sweep.records import EvalRecord, Outcome, Phase, StepRecord, TrialResult
-from sweep.status.answer import SILENT_AFTER_S, Activity, Best, Problem, Recommended, Running, State, Status
-from sweep.status.documents import Documents, Evidence, StoredStudy
+from sweep.status.answer import SILENT_AFTER_S, Activity, Best, LastProblem, Recommended, Running, State, Status
+from sweep.status.documents import Documents, RecipeEvidence, StudyDocument
 from sweep.store.documents import STUDY_FILE
 from sweep.store.latest_run import RunEnd, latest_run, this_machine
 from sweep.store.ledger_lines import LEDGER_FILE, Ask, LedgerTail
@@ -72,8 +72,8 @@ class _Moment:
         path: Path,
         ledger: LedgerTail,
         standing: Standing,
-        study: StoredStudy,
-        evidence: Evidence | None,
+        study: StudyDocument,
+        evidence: RecipeEvidence | None,
         now: float,
     ) -> None:
         self._path, self._standing, self._study, self._evidence, self._now = path, standing, study, evidence, now
@@ -273,13 +273,13 @@ class _Moment:
             f"and the learning rate at least {number(rule.lr_factor, 2)} times below its hot edge"
         )
 
-    def _last_problem(self) -> Problem | None:
+    def _last_problem(self) -> LastProblem | None:
         failed = (r for r in reversed(self._results.values()) if r.verdict.kind in ("diverged", "failed"))
         last = next(failed, None)
         if last is None:
             return None
         step = last.num_steps if last.stop_step is None else last.stop_step
-        return Problem(
+        return LastProblem(
             **_of(last),
             outcome=last.verdict.value,
             step=step,

@@ -111,7 +111,7 @@ class ClipReader:
                 raise DataError(f"{row.where}: {path} holds infinity; correct the extraction.")
             yield block
         if not self.layout:
-            self.assumed += [found.text for found in reader.recognized.values() if found is not None]
+            self.assumed += [found.told for found in reader.recognized.values() if found is not None]
 
     def _archive(self, num_rows: int) -> Iterator[Block]:
         path = self.folder / "clips.npz"
@@ -129,7 +129,7 @@ class ClipReader:
                 "layout; set `layout`, such as {pose: 33, left_hand: 21, right_hand: 21}."
             )
         if not self.layout:
-            self.assumed.append(found.text)
+            self.assumed.append(found.told)
         sizes = [size for _, size in found.parts]
         groups = groups_of(found.columns)
         for index, (clip, span) in enumerate(zip(clips, spans, strict=True)):

@@ -192,10 +192,10 @@ class LandmarksConfig(Spec):
     def _notes(self, reader: FeatureReader, usual: Block, parts: Sequence[PartSeen]) -> Iterator[str]:
         """What was assumed, and what was not seen."""
         if not self.layout:
-            for shape, found in reader.recognized.items():
+            for (shape, _), found in reader.recognized.items():
                 if found is not None:
                     size = " x ".join(map(str, shape))
-                    yield f"arrays of {size} a frame were taken for {found.text} (`layout` can say otherwise)"
+                    yield f"arrays of {size} a frame were taken for {found.told} (`layout` can say otherwise)"
         yield from (part.text for part in parts if part.frames_seen < part.frames)
         if self.points is not None:
             by = "the signer's body" if has_pose(usual.columns) else "the hands, as there is no body"

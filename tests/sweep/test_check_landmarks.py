@@ -55,7 +55,8 @@ def test_raw_coordinates_are_named_until_they_are_placed(study: Path, tmp_path: 
     assert set(found) == {"raw coordinates", "notes"}
     assert "set data.points: hands_pose" in found["raw coordinates"]["text"]
     assert found["notes"] == [
-        "arrays of 75 x 3 a frame were taken for pose 33, left_hand 21, right_hand 21 (`layout` can say otherwise)"
+        "arrays of 75 x 3 a frame were taken for pose 33, left_hand 21, right_hand 21, although they do not lie like a "
+        "body and hands (`layout` can say otherwise)"
     ]
     # Shoulders one unit apart and columns of hands that are always seen never vary: nobody can change that.
     assert set(checked(capsys, study, "data.points=hands_pose")) == {"notes"}

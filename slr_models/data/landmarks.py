@@ -274,8 +274,10 @@ def _join(utterances: Sequence[Utterance], blocks: list[Floats], label_of: dict[
 
 
 def hold_out(entries: Sequence[Entry], valid_rate: float, rng: np.random.Generator) -> list[Entry]:
-    """Moves at least `valid_rate` of the entries to validation, whole signers where all are known."""
-    by_signer = all(entry.signer for entry in entries)
+    """Moves at least `valid_rate` of the entries to validation, whole signers where all are known and several."""
+    signers = {entry.signer for entry in entries}
+    # The only signer would leave nothing to train on.
+    by_signer = "" not in signers and len(signers) > 1
     keys = [entry.signer if by_signer else entry.id for entry in entries]
     sizes = Counter(keys)
     distinct = sorted(sizes)

@@ -148,3 +148,14 @@ def test_a_body_of_another_extractor_in_an_archive_is_not_taken_for_mediapipe(
         for parts in PEOPLE
     ]
     assert_read_right(archives(tmp_path, contents))
+
+
+def test_openpose_without_confidences_puts_what_it_did_not_find_at_the_origin(tmp_path: Path) -> None:
+    utterances = [arrays(parts)["137x3"][..., :2] for parts in PEOPLE]
+    for array in utterances:
+        array[4, 4] = 0
+    data = build(folder(tmp_path, utterances), points="hands_pose")
+    expected = reference(PEOPLE[1], arms=True)
+    # Its right wrist.
+    expected[4, 12:14] = 0
+    np.testing.assert_allclose(data.train.utterance(1), expected, rtol=0, atol=1e-6)

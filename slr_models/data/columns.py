@@ -58,7 +58,7 @@ def columns_of(layout: Layout) -> tuple[str, ...]:
 
 
 def order_columns(names: list[str]) -> tuple[list[str], GroupSizes]:
-    """Columns by part (as they first appear), point and axis where most are named so, the others last; else as they come."""
+    """Columns by part (as they first appear), point and axis where most are named so, the others last; else as are."""
     keys = _keys(tuple(names))
     if keys is None:
         return names, (("features", len(names)),)

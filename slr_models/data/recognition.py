@@ -104,6 +104,11 @@ def check_layout(layout: GroupSizes) -> None:
             raise ValueError(f"{name} has {wanted} points, not {size}; give a part of another kind another name")
 
 
+def is_known_width(width: int) -> bool:
+    """Whether a flat array of so many columns may hold landmarks (those of both hands at least)."""
+    return width in _MIXED or any(width % axes == 0 and width // axes in _LAYOUTS for axes in (2, 3) if width > 100)
+
+
 def recognize(
     array: Floats,
     stated: GroupSizes,

@@ -64,6 +64,8 @@ _FEWEST_FLAT = 200
 """Columns below which a flat array in which no hand is ever seen is no landmarks, unless they are asked for."""
 _PART_SIZES = {"pose": range(1, 34), "body_25": range(25, 26), "coco": range(17, 18)}
 _PART_SIZES |= dict.fromkeys(("left_hand", "right_hand"), range(21, 22))
+_FRAMES_LOOKED_AT = 32
+"""At most, of a file that is expected to be as those before it."""
 _CLEARLY = 2.0
 """How many times better the hands of another order have to look where the usual one is possible too."""
 
@@ -218,6 +220,8 @@ def _best(flat: Floats, candidates: tuple[Recognized, ...], before: Recognized |
         DataError: they are another than those of the files before.
     """
     usual = before or candidates[0]
+    if before:
+        flat = flat[:: 1 + len(flat) // _FRAMES_LOOKED_AT]
     found = posture(flat, usual.columns)
     if before and not found.fails:
         return before

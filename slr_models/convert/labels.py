@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 
 from slr_models.convert.utterance import Labels
+from slr_models.data.batch import BLANK_TOKEN
+from slr_models.data.spelling import sound
 from slr_models.errors import DataError
 
 SEPARATORS = ("/", "|", ",")
@@ -51,24 +53,26 @@ def labels_in(value: Any) -> Labels | None:
 
 
 def separate(raw: Mapping[str, tuple[str, Labels]], separator: str | None) -> Separated:
-    """The labels of each utterance.
+    """The labels of each utterance, in Unicode's form NFC.
 
     Args:
         raw: id -> where it stands, and its labels as the source has them.
         separator: what is between the labels of a text; None: what all texts show.
 
     Raises:
-        DataError: a text can be read in two ways, or is a broken list.
+        DataError: a text can be read in two ways, is a broken list, or has the label of CTC's blank.
     """
     listed = {name: (where, _as_list(where, labels)) for name, (where, labels) in raw.items()}
     texts = [(where, labels) for where, labels in listed.values() if isinstance(labels, str)]
     chosen = separator if separator is not None else _separator(texts)
     found: dict[str, tuple[str, ...]] = {}
-    for name, (_, labels) in listed.items():
+    for name, (where, labels) in listed.items():
         pieces: Sequence[str] = labels
         if isinstance(labels, str):
             pieces = labels.split() if not chosen.strip() else labels.split(chosen)
-        found[name] = tuple(" ".join(piece.split()) for piece in pieces if piece.strip())
+        found[name] = tuple(" ".join(piece.split()) for piece in map(sound, pieces) if piece.strip())
+        if BLANK_TOKEN in found[name]:
+            raise DataError(f"{where}: {name!r} has the label {BLANK_TOKEN}, which is CTC's own; remove or rename it.")
     return _in_one_piece(found)
 
 

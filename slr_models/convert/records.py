@@ -130,6 +130,9 @@ def _record(key: str, values: Rows | list[Any], fields: dict[str, Any], name: st
     """One utterance, or several side by side."""
     labels, lengths = _of(fields, LABELS), _of(fields, _LENGTHS)
     shape = () if isinstance(values, list) else tuple(values.shape)
+    if not isinstance(values, list) and len(shape) == 4 and shape[0] == 1 and lengths is None:
+        # A batch of one, as models take it.
+        values, shape = np.asarray(values[0]), shape[1:]
     is_batch = isinstance(values, list) or len(shape) == 4 or _size(lengths) is not None
     if not isinstance(values, list) and not is_batch:
         if len(shape) == 3 and shape[0] == _size(labels) and shape[0] > 1:

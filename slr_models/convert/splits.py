@@ -62,10 +62,8 @@ def _trained(entries: Sequence[Entry]) -> set[str]:
 def _held_out(entries: Sequence[Entry], valid_rate: float, seed: int) -> tuple[list[Entry], tuple[str, ...]]:
     training = [entry for entry in entries if entry.split == "train"]
     signers = {entry.signer for entry in training}
-    # The only signer would leave nothing to train on.
     by_signer = "" not in signers and len(signers) > 1
-    drawn_from = training if by_signer else [replace(entry, signer="") for entry in training]
-    drawn = hold_out(drawn_from, valid_rate, np.random.default_rng((seed, 0)))
+    drawn = hold_out(training, valid_rate, np.random.default_rng((seed, 0)))
     held = {entry.id for entry in drawn if entry.split == "valid"}
     how = "by whole signers" if by_signer else "at random, not by signers"
     note = f"no split was told for validation: {len(held)} of {len(training)} were held out {how} (seed {seed})"

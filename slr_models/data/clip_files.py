@@ -3,6 +3,7 @@
 Dimension legend: N clips, T frames, P points, C coordinates a point.
 """
 
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,16 +12,18 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from slr_models.data.batch import BLANK_TOKEN
 from slr_models.data.columns import GroupSizes, groups_of
 from slr_models.data.features_file import Block, FeatureReader
+from slr_models.data.index import SPLITS, SplitName
 from slr_models.data.reading import check_numpy_size, csv_lines, parsing
 from slr_models.data.recognition import recognize
+from slr_models.data.spelling import sound
 from slr_models.errors import DataError
 
 FILLER = "-"
 """Label of clips in which nothing is signed."""
-_SPLITS = {"train": "train", "valid": "valid", "val": "valid", "dev": "valid", "test": "unused"}
-_FLAGS = {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False, "": False}
+_FLAGS = dict.fromkeys(("1", "1.0", "true", "yes"), True) | dict.fromkeys(("0", "0.0", "false", "no", ""), False)
 _ARRAYS = ("landmarks", "present", "lengths")
 
 
@@ -30,8 +33,7 @@ class ClipRow:
 
     label: str
     signer: str
-    split: str
-    """train, valid, or unused."""
+    split: SplitName
     all_missing: bool
     path: str
     """Of the clip's own file, relative to the folder; empty where all are in clips.npz."""
@@ -48,31 +50,35 @@ def read_labels(path: Path) -> list[ClipRow]:
         DataError: The list is missing or wrong ("where: what; what to do").
     """
     lines = csv_lines(path)
-    _, header = next(lines, (0, []))
+    _, raw = next(lines, (0, []))
+    header = [name.strip().lower() for name in raw]
     missing = {"label", "signer", "split"} - set(header)
     if missing:
         raise DataError(f"{path} line 1: lacks the columns {', '.join(sorted(missing))}; add them.")
     rows: list[ClipRow] = []
     for number, fields in lines:
-        if not fields:
+        if not any(field.strip() for field in fields):
             continue
         where = f"{path} line {number}"
         if len(fields) != len(header):
             raise DataError(f"{where}: has another number of fields than the header; correct the line.")
         row = dict(zip(header, (text.strip() for text in fields), strict=True))
-        if row["split"] not in _SPLITS:
-            raise DataError(f"{where}: split is {row['split']!r}; write one of {', '.join(_SPLITS)}.")
-        if not row["label"]:
+        split = SPLITS.get(row["split"].lower())
+        if split is None:
+            raise DataError(f"{where}: split is {row['split']!r}; write one of {', '.join(SPLITS)}.")
+        label = sound(row["label"])
+        if not label:
             raise DataError(f"{where}: has no label; write the sign, or {FILLER} where nothing is signed.")
+        if label == BLANK_TOKEN:
+            raise DataError(f"{where}: has the label {BLANK_TOKEN}, which is CTC's own; rename it.")
         flag = row.get("all_missing", "").lower()
         if flag not in _FLAGS:
             raise DataError(f"{where}: all_missing is {row['all_missing']!r}; write 1 or 0.")
         if "path" in header and not row["path"]:
             raise DataError(f"{where}: has no path; write that of the clip's file, or remove the column path.")
         own_path = row.get("path", "")
-        split = _SPLITS[row["split"]]
         id = own_path or f"line {number}"
-        rows.append(ClipRow(row["label"], row["signer"], split, _FLAGS[flag], own_path, where, id))
+        rows.append(ClipRow(label, row["signer"], split, _FLAGS[flag], own_path, where, id))
     return rows
 
 
@@ -98,9 +104,10 @@ class ClipReader:
     def _files(self, rows: Sequence[ClipRow]) -> Iterator[Block]:
         reader = FeatureReader(self.max_gb, self.layout, wants_landmarks=True)
         for row in rows:
-            path = self.folder / row.path
-            if not path.is_file():
-                raise DataError(f"{row.where}: there is no file {path.absolute()}; correct path.")
+            places = [self.folder / text for text in (row.path, row.path.replace("\\", "/"))]
+            path = next((place for place in places if os.path.isfile(place)), None)
+            if path is None:
+                raise DataError(f"{row.where}: there is no file {places[0].absolute()}; correct path.")
             try:
                 block = reader.read(path, None)
             except DataError as error:
@@ -111,7 +118,7 @@ class ClipReader:
                 raise DataError(f"{row.where}: {path} holds infinity; correct the extraction.")
             yield block
         if not self.layout:
-            self.assumed += [found.text for found in reader.recognized.values() if found is not None]
+            self.assumed += [found.told for found in reader.recognized.values() if found is not None]
 
     def _archive(self, num_rows: int) -> Iterator[Block]:
         path = self.folder / "clips.npz"
@@ -129,7 +136,7 @@ class ClipReader:
                 "layout; set `layout`, such as {pose: 33, left_hand: 21, right_hand: 21}."
             )
         if not self.layout:
-            self.assumed.append(found.text)
+            self.assumed.append(found.told)
         sizes = [size for _, size in found.parts]
         groups = groups_of(found.columns)
         for index, (clip, span) in enumerate(zip(clips, spans, strict=True)):

@@ -237,11 +237,7 @@ class _Placer:
         if not len(values) or np.isnan(values).all():
             return "clip without landmarks"
         if not self.full.parts:
-            sizes = {
-                name: size // len(part.axes)
-                for (name, size), part in zip(block.groups, parts_of(block.columns), strict=True)
-            }
-            self.full = Layout.of(**sizes)
+            self.full = Layout.of(**{part.name: len(part.axes["x"]) for part in parts_of(block.columns)})
         try:
             clip = to_clip(values, block.columns, config.points, self.full)
         except DataError as error:

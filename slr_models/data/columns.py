@@ -37,6 +37,8 @@ GroupSizes = tuple[tuple[str, int], ...]
 Indices = npt.NDArray[np.intp]
 
 _COLUMN = re.compile(r"([xyzc])_(\w+)_([0-9]{1,6})")
+_OTHERS = "others"
+"""Group of columns beside those of landmarks, such as timestamps."""
 _HANDS = ("left_hand", "right_hand")
 _AS_MEDIAPIPE = {
     "body_25": {0: 0, 2: 12, 3: 14, 4: 16, 5: 11, 6: 13, 7: 15},
@@ -56,12 +58,12 @@ def columns_of(layout: Layout) -> tuple[str, ...]:
 
 
 def order_columns(names: list[str]) -> tuple[list[str], GroupSizes]:
-    """Columns by part (as they first appear), point and axis where all are named so; else as they come."""
+    """Columns by part (as they first appear), point and axis where most are named so, the others last; else as are."""
     keys = _keys(tuple(names))
     if keys is None:
         return names, (("features", len(names)),)
     of = dict(zip(names, keys, strict=True))
-    parts = list(dict.fromkeys(part for part, _, _ in keys))
+    parts = sorted(dict.fromkeys(part for part, _, _ in keys), key=_OTHERS.__eq__)
     ordered = sorted(names, key=lambda name: (parts.index(of[name][0]), of[name][1:]))
     return ordered, groups_of(tuple(ordered))
 
@@ -74,10 +76,14 @@ def groups_of(columns: tuple[str, ...]) -> GroupSizes:
 
 
 def _keys(columns: tuple[str, ...]) -> list[tuple[str, int, str]] | None:
-    """Part, point and axis of each column; None unless all are named so."""
+    """Part, point and axis of each column, `_OTHERS` for those that are no landmarks; None unless most are."""
     matches = [_COLUMN.fullmatch(name) for name in columns]
-    keys = [(match.group(2), int(match.group(3)), match.group(1)) for match in matches if match]
-    return keys if columns and len(keys) == len(columns) else None
+    if 2 * sum(match is not None for match in matches) <= len(columns):
+        return None
+    return [
+        (match.group(2), int(match.group(3)), match.group(1)) if match else (_OTHERS, place, "")
+        for place, match in enumerate(matches)
+    ]
 
 
 @dataclass(frozen=True)
@@ -91,9 +97,11 @@ class NamedPart:
 
 @lru_cache(maxsize=64)
 def parts_of(columns: tuple[str, ...]) -> tuple[NamedPart, ...]:
-    """The parts that named columns hold; none where the columns are not named as landmarks."""
+    """The landmark parts that named columns hold; none where most columns are not named so."""
     found: dict[str, dict[str, list[int]]] = {}
     for column, (part, _, axis) in enumerate(_keys(columns) or []):
+        if part == _OTHERS:
+            continue
         found.setdefault(part, {}).setdefault(axis, []).append(column)
     return tuple(
         NamedPart(name, {axis: np.array(places, dtype=np.intp) for axis, places in axes.items()})
@@ -118,6 +126,8 @@ def _reading(columns: tuple[str, ...], points: PointSet, full: Layout) -> _Readi
     layout, num_axes = layout_of(points, full), _num_axes(points)
     place: dict[tuple[str, int, str], int] = {}
     for column, (part, point, axis) in enumerate(_keys(columns) or []):
+        if part == _OTHERS:
+            continue
         if part in _AS_MEDIAPIPE:
             if point not in _AS_MEDIAPIPE[part]:
                 continue

@@ -29,6 +29,8 @@ HOLISTIC_LAYOUT = "mediapipe_holistic"
 _HOLISTIC_PARTS = tuple((part.name, part.stop - part.start) for part in HOLISTIC.parts)
 _NUMBER_BYTES = 4
 """Of a feature in memory."""
+_MOST_AXES = 4
+"""Coordinates of a point, and what stands beside them; more are features."""
 _MAX_NAMES = 6
 """Arrays that a message names."""
 _SEQUENCE = "sequence_id"
@@ -77,15 +79,16 @@ class FeatureReader:
         self._max_gb = max_gb
         self._layout = layout
         self._wants_landmarks = wants_landmarks
-        self.recognized: dict[tuple[int, ...], Recognized | None] = {}
-        """What arrays without names were taken for, by their shape without T; the first of a shape decides."""
+        self.recognized: dict[tuple[tuple[int, ...], GroupSizes], Recognized | None] = {}
+        """What arrays without names were taken for, by their shape without T and the parts that a file tells; the first
+        of a kind decides, and others must not look like something else."""
 
     def read(self, path: Path, sequence: int | None) -> Block:
         """One utterance.
 
-        An array [T, P, C] becomes [T, P x C]. The columns of .pose files, and parquet columns named like
-        x_left_hand_0, come in the order part, point, axis, where parts keep the file's order. Parquet rows are
-        sorted by the column `frame`, if there is one.
+        An array [T, P, C] becomes [T, P x C]; the axis of a single person goes, as in [T, 1, P, C]. The columns of
+        .pose files, and parquet columns named like x_left_hand_0, come in the order part, point, axis, where parts keep
+        the file's order. Parquet rows are sorted by the column `frame`, if there is one.
 
         Raises:
             DataError: The file is broken, larger than `max_gb`, holds Python objects, or another shape ("what; what to
@@ -102,23 +105,27 @@ class FeatureReader:
         if suffix not in (".npy", ".npz"):
             raise DataError(f"{path} is of no known kind; {advice(path)}")
         array, parts = _read_numpy(path, self._max_gb)
+        array = _without_single(array)
         if array.ndim not in (2, 3) or array.dtype.kind not in "fiu":
             raise DataError(
                 f"{path} holds an array of {array.dtype} with shape {array.shape}; "
                 "store numbers as [frames, features] or [frames, points, coordinates]"
             )
         flat = _as_float32(array.reshape(len(array), int(np.prod(array.shape[1:]))))
-        shape = array.shape[1:]
-        if shape not in self.recognized and len(array):
-            try:
-                stated = self._layout or parts
-                self.recognized[shape] = recognize(flat.reshape(array.shape), stated, self._wants_landmarks)
-            except DataError as error:
-                raise DataError(f"{path} {error}") from error
-        found = self.recognized.get(shape)
+        found = self._recognized(path, flat.reshape(array.shape), parts)
         if found is None:
             return Block(flat, (), (("features", flat.shape[1]),), array.shape)
         return Block(flat, found.columns, groups_of(found.columns), array.shape)
+
+    def _recognized(self, path: Path, array: Floats, parts: GroupSizes) -> Recognized | None:
+        key = (array.shape[1:], parts)
+        before = self.recognized.get(key)
+        if len(array) and (before is not None or key not in self.recognized):
+            try:
+                self.recognized[key] = recognize(array, self._layout, self._wants_landmarks, parts, before)
+            except DataError as error:
+                raise DataError(f"{path} {error}") from error
+        return self.recognized.get(key)
 
     def _read_parquet(self, path: Path, sequence: int | None) -> Block:
         if self._table is None or self._table.path != path:
@@ -151,9 +158,11 @@ def _read_numpy(path: Path, max_gb: float) -> tuple[npt.NDArray[Any], GroupSizes
             if isinstance(loaded, np.ndarray):
                 return loaded, ()
             with loaded as arrays:
-                by_part = {_PART_NAMES[name.lower()]: name for name in arrays.files if name.lower() in _PART_NAMES}
-                if len(by_part) == len(arrays.files) > 1:
-                    return _side_by_side(path, {part: arrays[name] for part, name in by_part.items()})
+                by_part = [(_PART_NAMES[name.lower()], name) for name in arrays.files if name.lower() in _PART_NAMES]
+                others = set(arrays.files) - {name for _, name in by_part}
+                # Numbers and texts may stand beside the parts, such as the rate of the video.
+                if len(by_part) > 1 and all(arrays[name].ndim < 2 for name in others):
+                    return _side_by_side(path, [(part, arrays[name]) for part, name in by_part])
                 named = [name for name in _ARRAY_NAMES if name in arrays.files]
                 names = named or (arrays.files if len(arrays.files) == 1 else [])
                 found = ", ".join(arrays.files[:_MAX_NAMES]) + (", ..." if len(arrays.files) > _MAX_NAMES else "")
@@ -171,13 +180,24 @@ def _read_numpy(path: Path, max_gb: float) -> tuple[npt.NDArray[Any], GroupSizes
     return array, _HOLISTIC_PARTS if layout == HOLISTIC_LAYOUT else ()
 
 
-def _side_by_side(path: Path, parts: dict[str, npt.NDArray[Any]]) -> tuple[npt.NDArray[Any], GroupSizes]:
-    shapes = {array.shape[:1] + array.shape[2:] for array in parts.values()}
-    if len(shapes) > 1 or any(array.ndim != 3 for array in parts.values()):
-        found = ", ".join(f"{part} {array.shape}" for part, array in parts.items())
-        raise DataError(f"{path} holds the parts {found}; store each as [frames, points, coordinates], of equal frames")
-    sizes = tuple((part, array.shape[1]) for part, array in parts.items())
-    return np.concatenate(list(parts.values()), axis=1), sizes
+def _side_by_side(path: Path, parts: list[tuple[str, npt.NDArray[Any]]]) -> tuple[npt.NDArray[Any], GroupSizes]:
+    alike = {array.shape[:1] + array.shape[2:] for _, array in parts}
+    if len(alike) > 1 or len(dict(parts)) < len(parts) or any(array.ndim != 3 for _, array in parts):
+        found = ", ".join(f"{part} {array.shape}" for part, array in parts)
+        raise DataError(
+            f"{path} holds the parts {found}; store each once, as [frames, points, coordinates], with as many frames "
+            "and coordinates as the others"
+        )
+    return np.concatenate([array for _, array in parts], axis=1), tuple((part, array.shape[1]) for part, array in parts)
+
+
+def _without_single(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """An array without the axis of a single person or of a batch of one, whose place its other axes tell."""
+    if array.ndim == 4 and 1 in array.shape[:2]:
+        return array[:, 0] if array.shape[1] == 1 else array[0]
+    if array.ndim == 3 and 1 in array.shape[:2] and array.shape[2] > _MOST_AXES:
+        return array[:, 0] if array.shape[1] == 1 else array[0]
+    return array
 
 
 def _load_table(path: Path, max_gb: float) -> _Table:

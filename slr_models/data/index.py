@@ -11,7 +11,7 @@ from typing import Literal
 
 from slr_models.data.kinds import CONVERT
 from slr_models.data.problems import Problems
-from slr_models.data.reading import csv_lines
+from slr_models.data.reading import csv_lines, opening
 from slr_models.errors import DataError
 
 Format = Literal["manifest", "phoenix", "kaggle"]
@@ -40,7 +40,10 @@ SPLITS: dict[str, SplitName] = {
     "val": "valid",
     "dev": "valid",
     "test": "unused",
+    "training": "train",
+    "validation": "valid",
 }
+"""In small letters, however a list writes them."""
 
 
 @dataclass(frozen=True)
@@ -63,10 +66,17 @@ def find_format(folder: Path) -> Format:
     """The format of the list that lies in a folder.
 
     Raises:
-        DataError: There is none, or no such folder.
+        DataError: There is none, or no such folder, or it cannot be looked into.
     """
+    with opening(folder):
+        return _find_format(folder)
+
+
+def _find_format(folder: Path) -> Format:
+    place = folder.absolute()
+    if place.is_file():
+        raise DataError(f"{place} is a file; set `path` to the folder that holds it: {place.parent}")
     if not folder.is_dir():
-        place = folder.absolute()
         nearest = next((parent for parent in place.parents if parent.is_dir()), place)
         raise DataError(f"There is no folder {place} ({nearest} exists); correct `path`.")
     if (folder / MANIFEST).is_file():
@@ -115,18 +125,24 @@ def read_index(folder: Path, kind: Format, features_dir: Path, problems: Problem
 
 def _manifest(folder: Path, features_dir: Path, problems: Problems) -> Iterator[Entry]:
     for where, row in _rows(folder / MANIFEST, ",", (MANIFEST_COLUMNS,), problems):
-        if row["split"] not in SPLITS:
+        split = SPLITS.get(row["split"].lower())
+        if split is None:
             names = ", ".join(SPLITS)
             problems.report("unknown split", where, f"split is {row['split']!r}; write one of {names}")
             continue
         yield Entry(
             id=row["id"],
-            candidates=(folder / row["path"],),
+            candidates=_places(folder, row["path"]),
             labels=tuple(row["labels"].split()),
             signer=row["signer"],
-            split=SPLITS[row["split"]],
+            split=split,
             where=where,
         )
+
+
+def _places(folder: Path, path: str) -> tuple[Path, ...]:
+    """Where a path of a list leads, which may have been written on Windows."""
+    return tuple(folder / text for text in dict.fromkeys((path, path.replace("\\", "/"))))
 
 
 def _phoenix(folder: Path, features_dir: Path, problems: Problems) -> Iterator[Entry]:
@@ -164,7 +180,7 @@ def _kaggle(folder: Path, features_dir: Path, problems: Problems) -> Iterator[En
             continue
         yield Entry(
             id=row["sequence_id"],
-            candidates=(folder / row["path"],),
+            candidates=_places(folder, row["path"]),
             labels=tuple(SPACE if character == " " else character for character in row["phrase"]),
             signer=row.get("participant_id", ""),
             split="train",
@@ -205,13 +221,18 @@ def _rows(
     """Where and what: the lines of a list whose header has all columns of one of `headers`."""
     # PHOENIX quotes nothing, and a lone quotation mark must not swallow lines.
     lines = csv_lines(path, separator, quoting=separator != "|")
-    _, header = next(lines, (0, []))
+    _, raw = next(lines, (0, []))
+    header = [name.strip().lower() for name in raw]
     if not any(set(columns).issubset(header) for columns in headers):
         wanted = " or ".join(separator.join(columns) for columns in headers)
-        raise DataError(f"{path} line 1: the header is {separator.join(header)!r}; write {wanted}, or see {CONVERT}.")
+        raise DataError(
+            f"{path} line 1: the header is {separator.join(raw)!r}; write {wanted} (fields are separated by "
+            f"{separator!r}), or see {CONVERT}."
+        )
     for number, fields in lines:
         where = f"{path} line {number}"
-        if not fields:
+        # Spreadsheets leave lines of separators alone.
+        if not any(field.strip() for field in fields):
             continue
         if len(fields) != len(header):
             problems.report(

@@ -106,7 +106,7 @@ class Inspection:
     constant_features: tuple[str, ...]
     """Columns that never vary in training."""
     counters: tuple[str, ...]
-    """Columns that grow evenly from frame to frame in all training utterances, such as frame numbers."""
+    """Columns that grow or fall evenly from frame to frame in all training utterances, such as frame numbers."""
     utterance_outliers: tuple[ScaleOutlier, ...]
     """Training utterances, farthest first."""
     feature_outliers: tuple[ScaleOutlier, ...]
@@ -169,12 +169,14 @@ def utterance_outliers(split: Split) -> tuple[ScaleOutlier, ...]:
     return _outliers(split.ids, _Extremes(split).utterance_absmax())
 
 
-def two_scales(split: Split) -> TwoScales | None:
+def two_scales(dataset: Dataset) -> TwoScales | None:
     """The utterances in two groups where a gap of `SCALE_GAP` lies between their largest values; None where none does.
 
     A twentieth of them (two at least) have to lie on each side; fewer are outliers.
     """
-    absmax = _Extremes(split).utterance_absmax()
+    splits = [dataset.train, dataset.valid] if dataset.valid is not dataset.train else [dataset.train]
+    ids = [id for split in splits for id in split.ids]
+    absmax = np.concatenate([_Extremes(split).utterance_absmax() for split in splits])
     order = np.argsort(absmax, kind="stable")
     fewest = max(2, len(order) // 20)
     if len(order) < 2 * fewest:
@@ -186,15 +188,15 @@ def two_scales(split: Split) -> TwoScales | None:
         return None
     small, large = sorted(order[:cut].tolist()), sorted(order[cut:].tolist())
     return TwoScales(
-        tuple(split.ids[i] for i in small),
-        tuple(split.ids[i] for i in large),
+        tuple(ids[i] for i in small),
+        tuple(ids[i] for i in large),
         float(np.median(absmax[small])),
         float(np.median(absmax[large])),
     )
 
 
 def _counters(split: Split) -> list[int]:
-    """Columns that rise from frame to frame, evenly but for a hundredth, in each utterance of five frames or more."""
+    """Columns that rise, or fall, evenly but for a hundredth in each utterance of five frames or more."""
     candidates = np.arange(split.num_features)
     judged = 0
     for index in range(len(split)):
@@ -207,7 +209,7 @@ def _counters(split: Split) -> list[int]:
         # An even line; timestamps shiver around it.
         line = block[0] + mean * np.arange(len(block))[:, None]
         even = np.abs(block - line).max(axis=0) <= 0.01 * np.abs(mean) * len(block)
-        candidates = candidates[(steps > 0).all(axis=0) & even]
+        candidates = candidates[(steps * np.sign(mean) > 0).all(axis=0) & even]
     return candidates.tolist() if judged > 1 else []
 
 

@@ -205,10 +205,10 @@ class LandmarksConfig(Spec):
     def _notes(self, reader: FeatureReader, usual: Block, parts: Sequence[PartSeen]) -> Iterator[str]:
         """What was assumed, and what was not seen."""
         if not self.layout:
-            for shape, found in reader.recognized.items():
+            for (shape, _), found in reader.recognized.items():
                 if found is not None:
                     size = " x ".join(map(str, shape))
-                    yield f"arrays of {size} a frame were taken for {found.text} (`layout` can say otherwise)"
+                    yield f"arrays of {size} a frame were taken for {found.told} (`layout` can say otherwise)"
         yield from (part.text for part in parts if part.frames_seen < part.frames)
         if self.points is not None:
             by = "the signer's body" if has_pose(usual.columns) else "the hands, as there is no body"
@@ -302,8 +302,10 @@ def _split(utterances: Sequence[Utterance], features: Floats, label_of: dict[str
 
 
 def hold_out(entries: Sequence[Entry], valid_rate: float, rng: np.random.Generator) -> list[Entry]:
-    """Moves at least `valid_rate` of the entries to validation, whole signers where all are known."""
-    by_signer = all(entry.signer for entry in entries)
+    """Moves at least `valid_rate` of the entries to validation, whole signers where all are known and several."""
+    signers = {entry.signer for entry in entries}
+    # The only signer would leave nothing to train on.
+    by_signer = "" not in signers and len(signers) > 1
     keys = [entry.signer if by_signer else entry.id for entry in entries]
     sizes = Counter(keys)
     distinct = sorted(sizes)

@@ -120,7 +120,10 @@ class Loader:
             raise UnusableError("no frames", f"{path} holds no frames of {entry.id!r}; extract them again")
         infinite = np.isinf(block.values)
         if infinite.any():
-            raise UnusableError("non-finite features", f"{path} holds infinity{_at(infinite)}; correct the extraction")
+            raise UnusableError(
+                "non-finite features",
+                f"{path} holds infinity, or a number beyond float32{_at(infinite)}; correct the extraction",
+            )
         absent = np.isnan(block.values)
         if self.points is None and self.missing == "error" and absent.any() and not absent.all():
             ways = "set missing: zero if NaN stands for a missing landmark"

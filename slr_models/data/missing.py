@@ -16,6 +16,8 @@ from slr_models.data.columns import GroupSizes, NamedPart, parts_of
 from slr_models.data.features_file import Block
 from slr_models.data.layout import Bools, Floats
 
+_WITH_ZEROS = ("body_25", "coco")
+"""Bodies of extractors that put each point that they did not find at the origin."""
 _FEWEST = 3
 """Points (or columns of a group without names) of which it says something that all are equal."""
 
@@ -68,19 +70,22 @@ def mark_missing(block: Block, groups: GroupSizes, equal_is_missing: bool) -> tu
     Args:
         block: an utterance; NaN is missing in any case.
         groups: name and size of the parts that a user tells; they count where the file names no landmarks.
-        equal_is_missing: whether a part whose points are all in one place is missing, and a point of confidence 0.
+        equal_is_missing: whether a part whose points are all in one place is missing, and a point of confidence 0 (of
+            OpenPose and COCO without confidences: a point at the origin).
     """
     values = block.values
     marked = values.copy() if equal_is_missing else values
-    counts = []
-    for part in _parts(block, groups):
+    counts, parts = [], _parts(block, groups)
+    has_zeros = any(part.name in _WITH_ZEROS for part in parts)
+    for part in parts:
         equal = np.zeros(len(values), dtype=bool)
         if equal_is_missing:
             equal = _is_equal(values, part)
             marked[np.ix_(equal, np.concatenate(list(part.axes.values())))] = np.nan
-            if set(part.axes) == {"x", "y", "c"}:
+            if set(part.axes) == {"x", "y", "c"} or (has_zeros and set(part.axes) == {"x", "y"}):
                 # Extractors that give a confidence put what they did not find at the origin, with confidence 0.
-                unseen = marked[:, part.axes["c"]] == 0
+                telling = "c" if "c" in part.axes else "xy"
+                unseen = np.all([marked[:, part.axes[axis]] == 0 for axis in telling], axis=0)
                 for axis in "xy":
                     marked[:, part.axes[axis]] = np.where(unseen, np.nan, marked[:, part.axes[axis]])
         seen = ~np.isnan(marked[:, next(iter(part.axes.values()))]).all(axis=1)

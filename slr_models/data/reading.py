@@ -1,5 +1,6 @@
 """Foreign files, read so that whatever is wrong in one is a DataError that names it."""
 
+import codecs
 import csv
 import math
 import shlex
@@ -120,21 +121,40 @@ def csv_lines(path: Path, delimiter: str = ",", quoting: bool = True) -> Iterato
     Raises:
         DataError: The file is missing, cannot be opened, is not UTF-8, or a line is no CSV.
     """
-    if not path.is_file():
-        raise DataError(f"{path.absolute()} is missing; put it there, or correct `path`.")
+    with opening(path):
+        if not path.is_file():
+            raise DataError(f"{path.absolute()} is missing; put it there, or correct `path`.")
+        try:
+            with path.open(encoding="utf-8-sig", newline="") as lines:
+                rows = bounded_lines(path, lines)
+                reader = csv.reader(rows, delimiter=delimiter, quoting=csv.QUOTE_MINIMAL if quoting else csv.QUOTE_NONE)
+                try:
+                    for fields in reader:
+                        yield reader.line_num, fields
+                except csv.Error as error:
+                    raise DataError(f"{path} line {reader.line_num}: {error}; correct the line.") from error
+        except UnicodeDecodeError as error:
+            raise DataError(
+                f"{path} is not UTF-8 ({error.reason}); save it in that encoding, for example with: "
+                f"iconv -f {_encoding(path)} -t utf-8 {shlex.quote(path.name)} > utf8.csv"
+            ) from error
+
+
+def _encoding(path: Path) -> str:
+    """What a text that is not UTF-8 may be written in."""
+    with path.open("rb") as file:
+        start = file.read(2)
+    return "utf-16" if start in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE) else "latin1"
+
+
+@contextmanager
+def opening(path: Path) -> Iterator[None]:
+    """Around looks at files of a user: what the system does not allow is a DataError.
+
+    Raises:
+        DataError: a file or a folder cannot be opened.
+    """
     try:
-        with path.open(encoding="utf-8-sig", newline="") as lines:
-            rows = bounded_lines(path, lines)
-            reader = csv.reader(rows, delimiter=delimiter, quoting=csv.QUOTE_MINIMAL if quoting else csv.QUOTE_NONE)
-            try:
-                for fields in reader:
-                    yield reader.line_num, fields
-            except csv.Error as error:
-                raise DataError(f"{path} line {reader.line_num}: {error}; correct the line.") from error
-    except UnicodeDecodeError as error:
-        raise DataError(
-            f"{path} is not UTF-8 ({error.reason}); save it in that encoding, for example with: "
-            f"iconv -f latin1 -t utf-8 {shlex.quote(path.name)} > utf8.csv"
-        ) from error
+        yield
     except OSError as error:
         raise DataError(f"{path} cannot be opened ({error}); correct the file or its permissions.") from error

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 _JOINERS = "\u200c\u200d"
 """Have a meaning in Arabic, the scripts of India and the like, and in emoji."""
 _INVISIBLE = str.maketrans(
-    dict.fromkeys("\u00ad\u200b\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2060\u2066\u2067\u2068\u2069\ufeff")
+    dict.fromkeys("\u00ad\u061c\u200b\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2060\u2066\u2067\u2068\u2069\ufeff")
 )
 """Soft hyphen, spaces of no width, marks of direction: nobody who writes a gloss means one."""
 _LIKE_LATIN = str.maketrans(

@@ -9,7 +9,7 @@ from slr_models.data.batch import Dataset
 from slr_models.data.inspection import Inspection
 from slr_models.data.spelling import escaped, hidden, is_like_sentence, look, separator
 from slr_models.data.unseen import unseen_glosses
-from sweep.check.reading import Problem
+from sweep.check.reading import Problem, SourceReading
 from sweep.wording import percent, plural
 
 RARE_LABEL, LARGE_IMBALANCE = 5, 100
@@ -19,10 +19,12 @@ UNSPLIT_SHARE = 0.2
 spelled letters (S+H) are far fewer."""
 
 
-def label_problems(found: Inspection, dataset: Dataset) -> Iterator[Problem]:
+def label_problems(found: Inspection, source: SourceReading) -> Iterator[Problem]:
     """All of them, none of which ends a training."""
+    dataset = source.dataset
     yield from _unseen(dataset)
-    yield from _rare(found)
+    if not source.is_memory:
+        yield from _rare(found)
     occurrences = _occurrences(dataset)
     yield from _hidden(occurrences)
     yield from _alike(occurrences)

@@ -44,8 +44,10 @@ def problems_of(
     yield from landmark_problems(found, source)
     yield from _scale(found, source, precisions)
     yield from _utterance_problems(found)
-    yield from label_problems(found, dataset)
-    yield from _duplicate_problems(found.leaked, found.repeated)
+    yield from label_problems(found, source)
+    if not source.is_memory:
+        yield from _leaked(found.leaked)
+    yield from _repeated(found.repeated)
 
 
 def _feasibility(config: TrialConfig, dataset: Dataset) -> Iterator[Problem]:
@@ -177,13 +179,16 @@ def _describe_name(name: UtteranceName) -> str:
     return f"{name.id} ({name.split})"
 
 
-def _duplicate_problems(leaked: Duplicates, repeated: Duplicates) -> Iterator[Problem]:
+def _leaked(leaked: Duplicates) -> Iterator[Problem]:
     if leaked.pairs:
         text = (
             f"{plural(len(leaked.pairs), 'validation utterance')} with the features of a training utterance: "
             f"the WER measures memory there; remove them from one split"
         )
         yield Problem("warning", "validation data in training", text, _describe_pairs(leaked))
+
+
+def _repeated(repeated: Duplicates) -> Iterator[Problem]:
     if repeated.num_other_target:
         text = (
             f"{plural(repeated.num_other_target, 'training utterance')} with another one's features and another target"

@@ -42,9 +42,11 @@ class SourceReading:
     raw_outliers: tuple[ScaleOutlier, ...]
     """Training utterances out of scale in the files; empty where the dataset holds the files' values."""
     two_scales: TwoScales | None
-    """Where the training utterances' raw values come in two scales."""
+    """Where the utterances' raw values come in two scales."""
     is_made: bool
     """Whether the features are made of landmarks here, so that no one can leave a column out of the files."""
+    is_memory: bool
+    """Whether a few utterances are to be learned by heart: both splits are the same, whatever labels they hold."""
 
 
 def read(config: DataConfig, where: str) -> SourceReading:
@@ -69,8 +71,9 @@ def read(config: DataConfig, where: str) -> SourceReading:
     problems = _problems(dataset.facts.exclusions, left_out, severity)
     is_made = _is_made(config)
     if not is_made and not _is_standardized(config):
-        scales = two_scales(dataset.train)
-    return SourceReading(dataset, problems, feature_values(config), raw_outliers, scales, is_made)
+        scales = two_scales(dataset)
+    is_memory = isinstance(config, MemorizeConfig)
+    return SourceReading(dataset, problems, feature_values(config), raw_outliers, scales, is_made, is_memory)
 
 
 def _is_made(config: DataConfig) -> bool:
@@ -153,4 +156,4 @@ def _raw_scales(config: DataConfig) -> tuple[tuple[ScaleOutlier, ...], TwoScales
         except (UserError, OSError):
             # The same folder is read as it is configured next, and that says what is wrong.
             return (), None
-        return utterance_outliers(raw.train), two_scales(raw.train)
+        return utterance_outliers(raw.train), two_scales(raw)

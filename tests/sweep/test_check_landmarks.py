@@ -55,7 +55,8 @@ def test_raw_coordinates_are_named_until_they_are_placed(study: Path, tmp_path: 
     assert set(found) == {"raw coordinates", "notes"}
     assert "set data.points: hands_pose" in found["raw coordinates"]["text"]
     assert found["notes"] == [
-        "arrays of 75 x 3 a frame were taken for pose 33, left_hand 21, right_hand 21 (`layout` can say otherwise)"
+        "arrays of 75 x 3 a frame were taken for pose 33, left_hand 21, right_hand 21, although they do not lie like a "
+        "body and hands (`layout` can say otherwise)"
     ]
     # Shoulders one unit apart and columns of hands that are always seen never vary: nobody can change that.
     assert set(checked(capsys, study, "data.points=hands_pose")) == {"notes"}
@@ -92,7 +93,10 @@ def test_pixels_beside_shares_of_an_image_are_named(study: Path, tmp_path: Path,
     for overrides in ([], ["data.standardize=false"]):
         found = checked(capsys, study, *overrides)["mixed units"]
         assert found["items"] == ["u2 (large)", "u7 (large)", "u9 (large)"]
-        assert "9 training utterances have values up to 0.6" in found["text"] and "3 up to 4" in found["text"]
+        assert "12 utterances have values up to 0.6" in found["text"] and "3 up to 4" in found["text"]
+    # Most often the splits were extracted at different times.
+    write(tmp_path, [motion(index) * (640 if index >= 12 else 1) for index in range(15)])
+    assert checked(capsys, study)["mixed units"]["items"] == ["u12 (large)", "u13 (large)", "u14 (large)"]
     # Placed by the body, all are alike.
     assert "mixed units" not in checked(capsys, study, "data.points=hands_pose")
 
@@ -110,3 +114,35 @@ def test_frame_numbers_and_timestamps_are_named(study: Path, tmp_path: Path, cap
     write(tmp_path, arrays)
     found = checked(capsys, study)
     assert found["counters among the features"]["items"] == ["features[3]"]
+    write(tmp_path, [block * np.where(np.arange(8) == 3, -1, 1) for block in arrays])
+    assert checked(capsys, study)["counters among the features"]["items"] == ["features[3]"]
+
+
+def test_hands_in_another_unit_than_the_body_are_named(study: Path, tmp_path: Path, capsys) -> None:
+    arrays = [motion(index) for index in range(15)]
+    for array in arrays:
+        array[:, 33:] *= 640
+    write(tmp_path, arrays)
+    found = checked(capsys, study, "data.points=hands_pose")
+    columns = [f"{hand}[{column}]" for hand in ("left_hand", "right_hand") for column in (40, 41, 42)]
+    assert found["features cut off"]["items"] == columns
+
+
+def test_files_of_one_length_with_their_axes_swapped_are_named(study: Path, tmp_path: Path, capsys) -> None:
+    write(tmp_path, [motion(index).reshape(40, -1).T for index in range(15)])
+    found = checked(capsys, study)
+    assert "every utterance has 225 frames of 40 features" in found["frames and features swapped"]["text"]
+    write(tmp_path, [motion(index).reshape(40, -1) for index in range(15)])
+    assert "frames and features swapped" not in checked(capsys, study)
+
+
+def test_what_is_learned_by_heart_is_not_blamed_for_it(study: Path, tmp_path: Path, capsys) -> None:
+    write(tmp_path, [motion(index) for index in range(15)])
+    source = "{kind: landmarks, path: data, points: hands_pose, frames_per_output: 1}"
+    study.write_text(
+        study.read_text().replace(
+            "{kind: landmarks, path: data, frames_per_output: 1}",
+            f"{{kind: memorize, num_utterances: 4, source: {source}}}",
+        )
+    )
+    assert set(checked(capsys, study)) == {"notes"}

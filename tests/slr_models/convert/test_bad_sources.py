@@ -83,7 +83,7 @@ def broken(folder: Path, case: str) -> Path:
         case "long name":
             return saved(folder, {"a": GOOD, "x" * 300: GOOD})
         case "split":
-            return saved(folder, {"a": {**GOOD, "split": "training"}, "b": GOOD})
+            return saved(folder, {"a": {**GOOD, "split": "trian"}, "b": GOOD})
         case "some splits":
             return saved(folder, {"a": {**GOOD, "split": "train"}, "b": GOOD})
         case "one alone":
@@ -156,7 +156,7 @@ def broken(folder: Path, case: str) -> Path:
         ("nul", r"the name 'a\x00b' is empty, or holds a character"),
         ("line", r"the name 'a\nb' is empty, or holds a character"),
         ("long name", "has more than 200 bytes"),
-        ("split", "the split of 'a' is 'training'; write train, valid"),
+        ("split", "the split of 'a' is 'trian'; write train, valid"),
         ("some splits", "'b' has no split where others have one (1 of 2 have none)"),
         ("one alone", "No utterance is left to train on"),
         ("several or one", "has x of shape (3, 20, 4) beside as many labels"),

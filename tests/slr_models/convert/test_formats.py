@@ -376,3 +376,10 @@ def test_csl_daily(tmp_path: Path, form: str) -> None:
     summary = run(tmp_path / "in", trust=form == "pickle")
     check(built(summary), {names[n]: features(n) for n in NAMES}, {names[n]: LABELS[n] for n in NAMES})
     assert summary.num_signers == 3 and summary.utterances == {"train": 2, "valid": 1}
+
+
+def test_a_batch_of_one_is_an_utterance(tmp_path: Path) -> None:
+    cubes = {n: np.random.default_rng(i).standard_normal((20 + i, 6, 2)) for i, n in enumerate(NAMES)}
+    content = {n: {**record(n, torch.as_tensor(cubes[n])[None]), "signer": SIGNERS[n]} for n in NAMES}
+    torch.save(content, tmp_path / "data.pt")
+    check(built(run(tmp_path / "data.pt")), {n: cubes[n].reshape(len(cubes[n]), -1) for n in NAMES})

@@ -27,6 +27,7 @@ def labels_of(*texts: Labels, separator: str | None = None) -> list[tuple[str, .
         (('["\\u4f60", "NO"]',), [("你", "NO")]),
         ((("THANK YOU", "NO"), ("YES",)), [("THANK-YOU", "NO"), ("YES",)]),
         ((("A B",), ("A-B",)), [("A_B",), ("A-B",)]),
+        (("KO\u0308LN \u200b", ("K\u00d6LN",)), [("K\u00d6LN",), ("K\u00d6LN",)]),
     ],
 )
 def test_what_is_between_labels_is_what_all_texts_show(texts: tuple[Labels, ...], expected: list[Any]) -> None:
@@ -44,6 +45,7 @@ def test_what_is_between_labels_is_what_all_texts_show(texts: tuple[Labels, ...]
         (("['YES' 'NO']",), "are no list of texts"),
         (("[YES, NO]",), "are no list of texts"),
         ((("A B",), ("A-B",), ("A_B",)), "'A B' holds a space"),
+        (("YES <blank>",), "line 0: '0' has the label <blank>, which is CTC's own; remove or rename it."),
     ],
 )
 def test_what_can_be_read_in_two_ways_is_no_guess(texts: tuple[Labels, ...], said: str) -> None:

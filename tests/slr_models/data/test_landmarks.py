@@ -116,7 +116,11 @@ def make_bad(folder: Path, case: str) -> None:
 BAD = [
     ("missing file", "missing file", "no feature file .*bad.npy; add it"),
     ("nan", "non-finite features", r"bad.npy holds NaN \(first at frame 7, column 2\); .* missing: zero"),
-    ("inf", "non-finite features", r"bad.npy holds infinity \(first at frame 3, column 1\)"),
+    (
+        "inf",
+        "non-finite features",
+        r"bad.npy holds infinity, or a number beyond float32 \(first at frame 3, column 1\)",
+    ),
     ("empty target", "empty target", "'bad' has no labels; add"),
     ("unknown gloss", "unknown gloss", "glosses BYE occur in no training utterance"),
     ("feature size", "feature size", "has 5 features a frame where the others have 6"),

@@ -234,7 +234,7 @@ def test_an_archive_with_an_array_a_part_is_read(tmp_path: Path) -> None:
     data = build(path, points="hands_pose")
     np.testing.assert_allclose(data.train.utterance(1), reference(people[1], arms=True), rtol=0, atol=1e-6)
     np.savez(tmp_path / "u1.npz", pose=people[1]["pose"], rh=people[1]["right_hand"][:5])
-    with pytest.raises(DataError, match=r"u1.npz holds the parts pose .* of equal frames"):
+    with pytest.raises(DataError, match=r"u1.npz holds the parts pose .* with as many frames"):
         build(path)
 
 

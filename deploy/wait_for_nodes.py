@@ -1,0 +1,82 @@
+"""Waits until a Ray cluster has what a run is to use, since a run counts the lanes of those nodes that are there at its start.
+
+    python deploy/wait_for_nodes.py --gpus 16 --seconds 1800 && slr-sweep run STUDY.yaml --address auto
+
+A cluster that scales is asked for it, and no longer once it is there: nodes that have nothing to do may then go. Ends
+with exit code 0 when all is there, 1 when the time is up.
+"""
+
+import argparse
+import sys
+import time
+
+import ray
+from ray.autoscaler.sdk import request_resources
+
+LOOK_S = 2.0
+
+
+def found() -> dict[str, float]:
+    """What there is, by the names of the options."""
+    total = ray.cluster_resources()
+    nodes = sum(node["Alive"] for node in ray.nodes())
+    return {"nodes": nodes, "cpus": total.get("CPU", 0.0), "gpus": total.get("GPU", 0.0)}
+
+
+def missing(wanted: dict[str, int], there: dict[str, float]) -> list[str]:
+    """What there is too little of, for a person."""
+    return [f"{there[name]:g} of {num} {name}" for name, num in wanted.items() if there[name] < num]
+
+
+def joined(address: str, end_at: float) -> None:
+    """Joins the cluster, as soon as it answers.
+
+    Raises:
+        ConnectionError: it does not in time.
+    """
+    while True:
+        try:
+            ray.init(address=address, log_to_driver=False, logging_level="ERROR")
+            return
+        except ConnectionError:
+            if time.monotonic() >= end_at:
+                raise
+            time.sleep(LOOK_S)
+
+
+def wait(address: str, wanted: dict[str, int], seconds: float) -> str | None:
+    """Waits; returns what is missing at the end, or None."""
+    end_at = time.monotonic() + seconds
+    try:
+        joined(address, end_at)
+    except ConnectionError as error:
+        return f"no Ray cluster answers at {address} ({str(error).splitlines()[0]})"
+    bundles = [{"GPU": 1}] * wanted.get("gpus", 0)
+    if bundles or "cpus" in wanted:
+        request_resources(num_cpus=wanted.get("cpus"), bundles=bundles or None)
+    while (lacking := missing(wanted, found())) and time.monotonic() < end_at:
+        time.sleep(LOOK_S)
+    request_resources(num_cpus=0)
+    return f"only {', '.join(lacking)} are there" if lacking else None
+
+
+def main() -> int:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--address", default="auto", help="host:port of the cluster; auto: the one of this machine")
+    parser.add_argument("--nodes", type=int, help="machines, the head among them")
+    parser.add_argument("--cpus", type=int, help="CPUs of all of them")
+    parser.add_argument("--gpus", type=int, help="GPUs of all of them")
+    parser.add_argument("--seconds", type=float, default=600.0, help="the longest to wait (default 600)")
+    options = parser.parse_args()
+    wanted = {name: num for name in ("nodes", "cpus", "gpus") if (num := getattr(options, name)) is not None}
+    problem = wait(options.address, wanted, options.seconds)
+    if problem is not None:
+        print(f"error: {problem} after {options.seconds:g} s: look at the cluster's log", file=sys.stderr)
+        return 1
+    print("Ray: " + ", ".join(f"{num:g} {name}" for name, num in found().items()))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -44,7 +44,7 @@ export SRUN_CPUS_PER_TASK=$SLURM_CPUS_PER_TASK
 mapfile -t nodes < <(scontrol show hostnames "$SLURM_JOB_NODELIST")
 head=${nodes[0]}
 head_ip=$(getent ahostsv4 "$head" | awk 'NR == 1 {print $1}')
-port=$((20000 + SLURM_JOB_ID % 10000))
+port=$((20000 + SLURM_JOB_ID % 4000))
 address=$head_ip:$port
 # Other jobs may share a node: their ports are not to be met.
 ray_options=(
@@ -55,7 +55,8 @@ ray_options=(
 trap 'kill $(jobs -p) 2>/dev/null || true; wait' EXIT
 srun --overlap --nodes=1 --ntasks=1 --nodelist="$head" \
     ray start --head --node-ip-address="$head_ip" --port="$port" --temp-dir="/tmp/ray-$SLURM_JOB_ID" \
-    --dashboard-host=127.0.0.1 --dashboard-port=$((port + 10000)) "${ray_options[@]}" &
+    --dashboard-host=127.0.0.1 --dashboard-port=$((port + 4000)) --ray-client-server-port=$((port + 8000)) \
+    "${ray_options[@]}" &
 python deploy/wait_for_nodes.py --address "$address" --nodes 1 --seconds "$wait_s"
 if ((${#nodes[@]} > 1)); then
     others=$((${#nodes[@]} - 1))
@@ -64,7 +65,7 @@ if ((${#nodes[@]} > 1)); then
 fi
 python deploy/wait_for_nodes.py --address "$address" --nodes "${#nodes[@]}" --seconds "$wait_s"
 
-echo "see it: ssh -L 8265:127.0.0.1:$((port + 10000)) $head, then http://127.0.0.1:8265 with the token in ~/.ray/auth_token"
+echo "see it: ssh -L 8265:127.0.0.1:$((port + 4000)) $head, then http://127.0.0.1:8265 with the token in ~/.ray/auth_token"
 left_s=$((SLURM_JOB_END_TIME - $(date +%s) - keep_back_s))
 ((left_s > 0)) || { echo "no time is left: ask for more than $keep_back_s s" >&2; exit 2; }
 code=0

@@ -1,4 +1,4 @@
-"""Waits until a Ray cluster has what a run is to use, since a run counts the lanes of those nodes that are there at its start.
+"""Waits until a Ray cluster has what a run is to use: a run counts the lanes of the nodes that are there at its start.
 
     python deploy/wait_for_nodes.py --gpus 16 --seconds 1800 && slr-sweep run STUDY.yaml --address auto
 

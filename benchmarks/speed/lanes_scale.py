@@ -1,9 +1,10 @@
 """What one driver manages with a thousand lanes: a study of thousands of trials whose trainings are made up.
 
 Ray Tune's own controller, the run's searcher, session, ledger and tables do what they do in a run; in place of Ray's
-processes stand lanes that train for so many seconds, and answer at once. Time is simulated: it goes on by the CPU time
-that the driver really takes, and jumps to the next answer where the driver waits. So lanes stand idle exactly as long as
-the driver lets them wait. What is left out is what Ray does beneath: starting processes, sending calls, scheduling.
+processes stand lanes, each a machine with one GPU, that train for so many seconds. Time is simulated: it goes on by the
+CPU time that the driver really takes, and jumps to the next answer where the driver waits. So lanes stand idle exactly
+as long as the driver lets them wait. Left out is what Ray does beneath (starting processes, sending calls, scheduling),
+and waiting for the disk.
 
     python -m benchmarks.speed.lanes_scale [--lanes 1000] [--trials 10000] [--seconds 600] [--evals 5] [--search random]
 
@@ -42,6 +43,7 @@ from sweep.running import runner
 from sweep.running.conclusion import conclude
 from sweep.running.job import Progress, RunOptions, TrialReport
 from sweep.running.placement import Node, Placement
+from sweep.running.provenance import write_study
 from sweep.running.session import StudySession
 from sweep.running.trial_actor import JOBS_KEY, REPORTS_KEY
 from sweep.study import LoadedStudy, Resources, load
@@ -80,6 +82,7 @@ class Made:
         """Of all lanes."""
         self.actor = SimpleNamespace(ActorClass=_LaneClass)
         """What Ray Tune asks for with `isinstance`."""
+        self.ObjectRef = _Future
 
     def remote(self, *_: Any, **__: Any) -> Any:
         """As `ray.remote`, which makes a class of actors of a class."""
@@ -143,6 +146,8 @@ class _Lane:
         self.__ray_ready__ = _Method(lambda: made.call(True))
         self.train = _Method(lambda: made.call(lambda: next(self._answers), made.stretch_s()))
         self.reset = _Method(self._reset)
+        # Nobody waits for it.
+        self.get_auto_filled_metrics = _Method(lambda *_, **__: _Future({}))
         self.stop = _Method(lambda: made.call(None))
 
     def _reset(self, config: dict[str, Any], **_: Any) -> _Future:
@@ -242,8 +247,9 @@ def simulate(folder: Path, lanes: int, trials: int, seconds: float, evals: int, 
     clock, timed = Clock(), Timed()
     made = Made(clock, seconds, evals)
     options = RunOptions(folder / "results", "wer", loaded.study.monitor, True, "none")
-    placement = Placement(Resources(), [Node(cpus=1)] * lanes)
+    placement = Placement(Resources(gpus=1), [Node(cpus=1, gpus=1)] * lanes)
     with StudySession(loaded, folder / "results", 256, clock=clock.now) as session, in_place_of_ray(made, folder):
+        write_study(session, None, None)
         timed.around(session, "next_job", "the next setting, with its line in the ledger")
         timed.around(session, "tell", "a result: ledger, search, tables")
         ray_trials = runner._RayTrials()

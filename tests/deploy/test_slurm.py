@@ -77,13 +77,13 @@ def test_head_and_workers_are_started_and_the_run_joins_them(job: Job) -> None:
     done = job.run("my.yaml", "/shared", "--trials", "80")
     assert (done.code, done.err) == (0, "")
     head, workers = done.named("srun")
-    assert "--nodelist=localhost ray start --head --node-ip-address=127.0.0.1 --port=24711" in head
-    assert "--nodes=2 --ntasks=2 --exclude=localhost ray start --address=127.0.0.1:24711" in workers
+    assert "--nodelist=localhost ray start --head --node-ip-address=127.0.0.1 --port=20711" in head
+    assert "--nodes=2 --ntasks=2 --exclude=localhost ray start --address=127.0.0.1:20711" in workers
     assert all("--num-cpus=8 --num-gpus=4" in one and one.endswith("--block") for one in (head, workers))
     assert [re.findall(r"--nodes (\d)", one) for one in done.named("python")] == [["1"], ["3"]]
     (run,) = done.named("slr-sweep")
     limit = re.fullmatch(
-        r"slr-sweep run my.yaml --results /shared --address 127.0.0.1:24711 --time (\d+)s --trials 80", run
+        r"slr-sweep run my.yaml --results /shared --address 127.0.0.1:20711 --time (\d+)s --trials 80", run
     )
     assert limit and 2900 < int(limit[1]) <= 3000, "ten minutes before the allocation ends"
     assert not [call for call in done.named("scontrol") if "requeue" in call]

@@ -4,8 +4,8 @@
 
 Each sampler is asked `--repeats` times after as many made-up trials as told, and hears what came of each. The first
 time is left out: it imports what is needed, and fits what a study that grew would have fitted before. Optuna's GP,
-which keeps all trials, is asked twice, of 1,000 trials at most. `--running`: so many more are under way, as on a cluster,
-and nothing is known of them.
+which keeps all trials, is asked twice, of 1,000 trials at most. `--running`: so many more are under way, of which
+nothing is known yet, as on a cluster.
 
 And the process alone, fitted to as many rows, beside scikit-learn's with the same kernels: best of three.
 """

@@ -7,10 +7,12 @@ with exit code 0 when all is there, 1 when the time is up.
 """
 
 import argparse
+import socket
 import sys
 import time
 
 import ray
+from ray._private import services
 from ray.autoscaler.sdk import request_resources
 
 LOOK_S = 2.0
@@ -28,29 +30,33 @@ def missing(wanted: dict[str, int], there: dict[str, float]) -> list[str]:
     return [f"{there[name]:g} of {num} {name}" for name, num in wanted.items() if there[name] < num]
 
 
-def joined(address: str, end_at: float) -> None:
-    """Joins the cluster, as soon as it answers.
+def joined(address: str, end_at: float) -> bool:
+    """Joins the cluster as soon as it answers; False where it does not in time."""
+    while not listens(address):
+        if time.monotonic() >= end_at:
+            return False
+        time.sleep(LOOK_S)
+    ray.init(address=address, log_to_driver=False, logging_level="ERROR")
+    return True
 
-    Raises:
-        ConnectionError: it does not in time.
-    """
-    while True:
-        try:
-            ray.init(address=address, log_to_driver=False, logging_level="ERROR")
-            return
-        except ConnectionError:
-            if time.monotonic() >= end_at:
-                raise
-            time.sleep(LOOK_S)
+
+def listens(address: str) -> bool:
+    """Whether something answers there: Ray itself would wait for half a minute, and print of it."""
+    if address == "auto":
+        return bool(services.find_gcs_addresses())
+    host, _, port = address.rpartition(":")
+    try:
+        with socket.create_connection((host, int(port)), timeout=LOOK_S):
+            return True
+    except OSError:
+        return False
 
 
 def wait(address: str, wanted: dict[str, int], seconds: float) -> str | None:
     """Waits; returns what is missing at the end, or None."""
     end_at = time.monotonic() + seconds
-    try:
-        joined(address, end_at)
-    except ConnectionError as error:
-        return f"no Ray cluster answers at {address} ({str(error).splitlines()[0]})"
+    if not joined(address, end_at):
+        return f"no Ray cluster answers at {address}"
     bundles = [{"GPU": 1}] * wanted.get("gpus", 0)
     if bundles or "cpus" in wanted:
         request_resources(num_cpus=wanted.get("cpus"), bundles=bundles or None)

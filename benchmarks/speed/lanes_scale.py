@@ -47,6 +47,7 @@ from sweep.running.provenance import write_study
 from sweep.running.session import StudySession
 from sweep.running.trial_actor import JOBS_KEY, REPORTS_KEY
 from sweep.study import LoadedStudy, Resources, load
+from sweep.wording import plural
 
 
 class Clock:
@@ -260,7 +261,7 @@ def simulate(folder: Path, lanes: int, trials: int, seconds: float, evals: int, 
         assert len(session.results) == trials, f"{len(session.results)} results; {searcher.problem}"
         wall_s, worked_s = clock.now(), clock.worked_s
         yield (
-            f"{trials} trials of {seconds:g} s on {lanes} lanes, {evals} evaluations each, {search} search: "
+            f"{trials} trials of {seconds:g} s on {lanes} lanes, {plural(evals, 'evaluation')} each, {search} search: "
             f"{wall_s:.0f} s simulated, lanes busy {made.busy_s / lanes / wall_s:.1%} of it"
         )
         spent = {**timed.seconds, "Ray Tune's controller": worked_s - sum(timed.seconds.values())}

@@ -1,10 +1,11 @@
 """How long the next setting takes: our sampler's fit, candidates and choice, beside Optuna's own model-based samplers.
 
-    python -m benchmarks.speed.suggestion [--trials 50,1000,5000] [--settings 10] [--repeats 9]
+    python -m benchmarks.speed.suggestion [--trials 50,1000,5000] [--settings 10] [--repeats 9] [--running 1000]
 
 Each sampler is asked `--repeats` times after as many made-up trials as told, and hears what came of each. The first
 time is left out: it imports what is needed, and fits what a study that grew would have fitted before. Optuna's GP,
-which keeps all trials, is asked twice, of 1,000 trials at most.
+which keeps all trials, is asked twice, of 1,000 trials at most. `--running`: so many more are under way, of which
+nothing is known yet, as on a cluster.
 
 And the process alone, fitted to as many rows, beside scikit-learn's with the same kernels: best of three.
 """
@@ -21,7 +22,7 @@ import numpy as np
 import optuna
 from optuna.distributions import FloatDistribution
 from optuna.samplers import BaseSampler, GPSampler, TPESampler
-from optuna.trial import create_trial
+from optuna.trial import TrialState, create_trial
 from sklearn.gaussian_process import GaussianProcessRegressor
 from sklearn.gaussian_process.kernels import ConstantKernel, Matern, WhiteKernel
 
@@ -45,15 +46,18 @@ def margin(params: dict[str, float]) -> float:
     return float(np.clip(first + 0.3 * second - 0.65, -1, 1))
 
 
-def grown(sampler: BaseSampler, num: int, num_settings: int) -> tuple[optuna.Study, dict[str, FloatDistribution]]:
-    """A study of so many random trials."""
+def grown(
+    sampler: BaseSampler, num: int, num_settings: int, running: int = 0
+) -> tuple[optuna.Study, dict[str, FloatDistribution]]:
+    """A study of so many random trials, and so many more that run."""
     space = {f"x{k}": FloatDistribution(1e-6, 1.0, log=True) for k in range(num_settings)}
     rng = np.random.default_rng(0)
     study = optuna.create_study(sampler=sampler)
     trials = []
-    for _ in range(num):
+    for number in range(num + running):
         params = {name: float(10 ** rng.uniform(-6, 0)) for name in space}
-        trials.append(create_trial(params=params, distributions=space, **told(params)))
+        said = told(params) if number < num else {"state": TrialState.RUNNING}
+        trials.append(create_trial(params=params, distributions=space, **said))
     study.add_trials(trials)
     return study, space
 
@@ -64,9 +68,9 @@ def told(params: dict[str, float]) -> dict[str, object]:
     return {"value": 1 + distance, "user_attrs": {"margin": distance}}
 
 
-def seconds(name: str, num: int, num_settings: int, repeats: int) -> list[float]:
+def seconds(name: str, num: int, num_settings: int, repeats: int, running: int = 0) -> list[float]:
     """CPU time of each suggestion."""
-    study, space = grown(SAMPLERS[name](), num, num_settings)
+    study, space = grown(SAMPLERS[name](), num, num_settings, running)
     found = []
     for _ in range(1 + (2 if name == "Optuna GP" else repeats)):
         begun = time.process_time()
@@ -101,9 +105,10 @@ def fits(num: int, num_settings: int) -> tuple[float, float]:
         return best(lambda: Process(features, targets)), best(theirs)
 
 
-def lines(nums: list[int], num_settings: int, repeats: int) -> Iterator[str]:
+def lines(nums: list[int], num_settings: int, repeats: int, running: int) -> Iterator[str]:
     """The tables."""
-    yield f"| a suggestion, {num_settings} settings | " + " | ".join(f"{num:,} trials" for num in nums) + " |"
+    beside = f", {running:,} running" if running else ""
+    yield f"| a suggestion, {num_settings} settings{beside} | " + " | ".join(f"{num:,} trials" for num in nums) + " |"
     yield "|---|" + "---|" * len(nums)
     for name in SAMPLERS:
         cells = []
@@ -111,7 +116,7 @@ def lines(nums: list[int], num_settings: int, repeats: int) -> Iterator[str]:
             if name == "Optuna GP" and num > MOST_OF_GP:
                 cells.append("-")
                 continue
-            taken = [1000 * one for one in seconds(name, num, num_settings, repeats)]
+            taken = [1000 * one for one in seconds(name, num, num_settings, repeats, running)]
             cells.append(f"{np.median(taken):.0f} ms, at most {max(taken):.0f}")
         yield f"| {name} | " + " | ".join(cells) + " |"
     yield ""
@@ -130,9 +135,11 @@ def main() -> None:
     parser.add_argument("--trials", default="50,1000,5000")
     parser.add_argument("--settings", type=int, default=10)
     parser.add_argument("--repeats", type=int, default=9)
+    parser.add_argument("--running", type=int, default=0)
     options = parser.parse_args()
     be_quiet()
-    for line in lines([int(num) for num in options.trials.split(",")], options.settings, options.repeats):
+    nums = [int(num) for num in options.trials.split(",")]
+    for line in lines(nums, options.settings, options.repeats, options.running):
         print(line, flush=True)
 
 

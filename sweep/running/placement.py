@@ -108,7 +108,8 @@ class Placement:
     @property
     def num_fitting(self) -> int:
         """How many would fit, however few are wanted at once; 0 where no machine has what one asks for."""
-        return sum(self.share.fitting(node) for node in self._nodes)
+        share = self.share
+        return sum(share.fitting(node) for node in self._nodes)
 
     @property
     def num_trials(self) -> int:

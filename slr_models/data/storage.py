@@ -44,7 +44,7 @@ def joined(blocks: Iterable[Floats], num_frames: int, num_features: int, path: P
     finally:
         with contextlib.suppress(OSError):
             partial.unlink()
-    features: Floats = np.load(path, mmap_mode="r")
+    features: Floats = np.load(path, mmap_mode="r", allow_pickle=False)
     return features
 
 

@@ -94,7 +94,7 @@ def test_the_version_is_told(capsys: pytest.CaptureFixture[str]) -> None:
         ("reprot", "did you mean report"),
         (
             "xyzzy",
-            "give one of landmarks, convert, run, check, report, watch, queue, stop, import, compare, explain, replay, "
+            "give one of landmarks, convert, run, check, report, watch, status, queue, stop, import, compare, explain, replay, "
             "recover, clean, grafana",
         ),
     ],

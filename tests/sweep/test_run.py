@@ -483,7 +483,7 @@ def test_a_model_that_does_not_fit_is_found_before_any_trial(study, tmp_path, ca
         ("resources.gpus=2", "resources.gpus is 2, but a training of model.kind baseline uses one GPU"),
         ("resources.gpus=1.5", "resources.gpus: 1.5 GPUs cannot be had"),
         ("resources.cpus=5000", "resources.cpus is 5000, but"),
-        ("data.infeasible_rate=1.0", "at least one target that CTC can align"),
+        ("data.infeasible_rate=1.0", "no training target can be aligned by CTC"),
     ],
 )
 def test_what_only_shows_when_it_is_built_is_found_before_any_trial(study, tmp_path, capsys, override, message) -> None:

@@ -122,11 +122,11 @@ def test_a_learning_rate_that_is_too_high() -> None:
 
 def test_gradients_that_are_not_clipped() -> None:
     found, _run, _model = trained(sgd(0.3), batches(200), model=deep())
+    # When so high a rate breaks it is a matter of the last digits, and so of the processor.
     assert found is not None and found.cause is Cause.NO_CLIPPING, found
-    assert found.snapshot_step in (25, 50), "not from the beginning: there is a state before the trouble"
     data = batches(200)
     data[59] = (data[59][0] * 1e4, data[59][1])
-    # It is seen some 70 steps after it began.
+    # It is seen some 70 steps after it began; not from the beginning, as there is a state before the trouble.
     late, _run, _model = trained(sgd(0.03), data, model=deep())
     assert late is not None and late.cause is Cause.NO_CLIPPING and late.snapshot_step in (25, 50), late
 

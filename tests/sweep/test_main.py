@@ -94,8 +94,8 @@ def test_the_version_is_told(capsys: pytest.CaptureFixture[str]) -> None:
         ("reprot", "did you mean report"),
         (
             "xyzzy",
-            "give one of landmarks, convert, run, check, report, watch, status, queue, stop, import, compare, explain, replay, "
-            "recover, clean, grafana",
+            "give one of landmarks, convert, run, check, report, watch, status, queue, stop, import, compare, explain, "
+            "replay, recover, clean, grafana",
         ),
     ],
 )

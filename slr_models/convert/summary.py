@@ -37,9 +37,10 @@ class Measured:
     def add(self, utterance: Utterance) -> None:
         """Counts one more."""
         values = np.asarray(utterance.values, dtype=np.float32)
-        holistic = tuple((part.name, part.stop - part.start) for part in HOLISTIC.parts)
         if not self.frames:
-            found = None if utterance.columns else recognize(values, holistic if utterance.is_holistic else (), False)
+            found = (
+                None if utterance.columns else recognize(values, HOLISTIC.sizes if utterance.is_holistic else (), False)
+            )
             self.columns = found.columns if found else utterance.columns
             self.shape, self.groups = values.shape[1:], () if self.columns else utterance.groups
         self.frames.append(len(values))

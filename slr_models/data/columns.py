@@ -54,7 +54,7 @@ def named_columns(parts: GroupSizes, axes: str) -> tuple[str, ...]:
 
 def columns_of(layout: Layout) -> tuple[str, ...]:
     """The columns of an array [T, P, 3] that is flattened to [T, 3 P]."""
-    return named_columns(tuple((part.name, part.stop - part.start) for part in layout.parts), "xyz")
+    return named_columns(layout.sizes, "xyz")
 
 
 def order_columns(names: list[str]) -> tuple[list[str], GroupSizes]:

@@ -26,7 +26,6 @@ _PART_NAMES |= {name: "right_hand" for name in ("right_hand", "righthand", "rh")
 """How an archive with an array a part calls them."""
 HOLISTIC_LAYOUT = "mediapipe_holistic"
 """What an array `layout` beside the landmarks [T, 543, 3] of a .npz says of them: the points of `layout.HOLISTIC`."""
-_HOLISTIC_PARTS = tuple((part.name, part.stop - part.start) for part in HOLISTIC.parts)
 _ALL_LOOKED_AT, _LOOKED_AT_EVERY = 16, 16
 """Files of a shape whose points are looked at: the first ones, and then every so many."""
 _NUMBER_BYTES = 4
@@ -184,7 +183,7 @@ def _read_numpy(path: Path, max_gb: float) -> tuple[npt.NDArray[Any], GroupSizes
             ) from error
     if array is None:
         raise DataError(f"{path} holds the arrays {found or '(none)'}; call the one to use {_ARRAY_NAMES[0]!r}")
-    return array, _HOLISTIC_PARTS if layout == HOLISTIC_LAYOUT else ()
+    return array, HOLISTIC.sizes if layout == HOLISTIC_LAYOUT else ()
 
 
 def _side_by_side(path: Path, parts: list[tuple[str, npt.NDArray[Any]]]) -> tuple[npt.NDArray[Any], GroupSizes]:

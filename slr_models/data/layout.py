@@ -51,6 +51,11 @@ class Layout:
         return Layout(tuple(parts))
 
     @property
+    def sizes(self) -> tuple[tuple[str, int], ...]:
+        """Name and number of points of each part, in order."""
+        return tuple((part.name, part.stop - part.start) for part in self.parts)
+
+    @property
     def num_points(self) -> int:
         """Points of all parts."""
         return self.parts[-1].stop

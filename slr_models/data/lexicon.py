@@ -11,12 +11,10 @@ import numpy as np
 
 from slr_models.data.layout import HOLISTIC, Bools, Clip, Floats
 from slr_models.data.normalize import to_body_frame
-from slr_models.data.pose_file import read_pose_file
+from slr_models.data.pose_file import INSTALL, read_pose_file
 from slr_models.data.reading import csv_lines
 from slr_models.errors import DataError
 
-_INSTALL = "run: pip install 'slr-stability-sweep[fingerspelling]'"
-_HOLISTIC_PARTS = tuple((part.name, part.stop - part.start) for part in HOLISTIC.parts)
 _REST_DROP = 0.25
 """A wrist this far (shoulder widths) below its median height is on its way from or to rest."""
 
@@ -53,7 +51,7 @@ def find_lexicon() -> Lexicon:
     found = util.find_spec("spoken_to_signed")
     folders = list(found.submodule_search_locations or []) if found else []
     if not folders:
-        raise DataError(f"The fingerspelling clips (package spoken-to-signed) are not installed; {_INSTALL}")
+        raise DataError(f"The fingerspelling clips (package spoken-to-signed) are not installed; {INSTALL}")
     return read_index(
         Path(folders[0]) / "assets" / "fingerspelling_lexicon" / "index.csv", metadata.version("spoken-to-signed")
     )
@@ -66,16 +64,16 @@ def read_index(index: Path, version: str) -> Lexicon:
         DataError: There is no such index, or it lacks a column.
     """
     if not index.is_file():
-        raise DataError(f"spoken-to-signed {version} holds no {index.name} at {index.parent}; {_INSTALL}")
+        raise DataError(f"spoken-to-signed {version} holds no {index.name} at {index.parent}; {INSTALL}")
     clips: dict[str, dict[str, Path]] = {}
     lines = csv_lines(index)
     _, header = next(lines, (0, []))
     needed = {"path", "signed_language", "words"}
     if not needed.issubset(header):
-        raise DataError(f"{index} lacks a column of {', '.join(sorted(needed))}; {_INSTALL}")
+        raise DataError(f"{index} lacks a column of {', '.join(sorted(needed))}; {INSTALL}")
     for number, fields in lines:
         if len(fields) != len(header):
-            raise DataError(f"{index} line {number}: has {len(fields)} fields, not {len(header)}; {_INSTALL}")
+            raise DataError(f"{index} line {number}: has {len(fields)} fields, not {len(header)}; {INSTALL}")
         row = dict(zip(header, fields, strict=True))
         clips.setdefault(row["signed_language"], {})[row["words"]] = index.parent / row["path"]
     return Lexicon(clips, version)
@@ -91,7 +89,7 @@ def read_letter(lexicon: Lexicon, signed_language: str, letter: str) -> Clip:
     points, present = read_pose(path)
     body = to_body_frame(Clip(points, present), HOLISTIC)
     if body is None:
-        raise DataError(f"{path} never shows both shoulders, so that its hands cannot be placed; {_INSTALL}")
+        raise DataError(f"{path} never shows both shoulders, so that its hands cannot be placed; {INSTALL}")
     return trim_rest(body)
 
 
@@ -103,7 +101,7 @@ def read_pose(path: Path) -> tuple[Floats, Bools]:
     Raises:
         DataError: The file is missing, broken, of another layout or without a person, or pose-format is not installed.
     """
-    found = read_pose_file(path).arranged(_HOLISTIC_PARTS)
+    found = read_pose_file(path).arranged(HOLISTIC.sizes)
     if found is None:
         raise DataError(f"{path} lacks points of MediaPipe Holistic; extract it with that model")
     points, present = found

@@ -13,7 +13,8 @@ from slr_models.data.layout import Bools, Floats
 from slr_models.data.reading import parsing
 from slr_models.errors import DataError
 
-_INSTALL = "run: pip install 'slr-stability-sweep[fingerspelling]'"
+INSTALL = "run: pip install 'slr-stability-sweep[fingerspelling]'"
+"""What to do where pose-format or the clips of letters are missing."""
 _POSE = (
     "NOSE LEFT_EYE_INNER LEFT_EYE LEFT_EYE_OUTER RIGHT_EYE_INNER RIGHT_EYE RIGHT_EYE_OUTER LEFT_EAR RIGHT_EAR "
     "MOUTH_LEFT MOUTH_RIGHT LEFT_SHOULDER RIGHT_SHOULDER LEFT_ELBOW RIGHT_ELBOW LEFT_WRIST RIGHT_WRIST LEFT_PINKY "
@@ -81,7 +82,7 @@ def read_pose_file(path: Path) -> PoseFile:
     try:
         from pose_format import Pose
     except ImportError as error:
-        raise DataError(f"Reading {path.name} needs the package pose-format; {_INSTALL}") from error
+        raise DataError(f"Reading {path.name} needs the package pose-format; {INSTALL}") from error
     if not path.is_file():
         raise DataError(f"{path} is missing; reinstall or correct the path")
     with parsing(path, "replace it with a whole .pose file"):

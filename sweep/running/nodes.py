@@ -22,8 +22,8 @@ NONE_LEFT = f"no node is left that can hold a trial: waiting for one, up to {_WA
 _LOOK_S = 1.0
 _ANSWER_S = 120.0
 """So long a node may be silent that Ray takes for alive; Ray itself gives one up within a minute or so."""
-_NODE_DIED = "node has died"
-"""Of what Ray says where it knows that a process died with its node."""
+_OF_NODE = ("node has died", "is unavailable")
+"""Of what Ray says where a process cannot be reached any more, or is known to have died with its node."""
 
 
 @dataclass(frozen=True)
@@ -128,7 +128,7 @@ class Nodes:
 
     def _with_node(self, death: Death) -> bool | None:
         if death.node_id is None:
-            return _NODE_DIED in death.said
+            return any(words in death.said for words in _OF_NODE)
         if death.node_id not in self._alive:
             return True
         if answered(death.answer) is not None or self._clock() - death.at > _ANSWER_S:

@@ -130,8 +130,8 @@ class _LedgerSearcher(Searcher):
         return None
 
     def _suggested(self, trial_id: str) -> dict[str, Any] | str | None:
-        if self._nodes is not None and not self._may_start(self._nodes):
-            return None
+        if self._nodes is not None:
+            self._heed(self._nodes)
         num_paused = self._scheduler.num_paused if self._scheduler else 0
         num_ahead = self._scheduler.num_ahead if self._scheduler else 0
         if len(self._jobs) - num_paused >= self._placement.num_lanes + num_ahead:
@@ -228,8 +228,15 @@ class _LedgerSearcher(Searcher):
             self._session.lanes_changed(self._placement.least_trials)
             self._told(f"from now on {changed}")
 
-    def _may_start(self, nodes: Nodes) -> bool:
-        """Takes what has become of the nodes, and of those that went on them; whether anything can start now."""
+    def _heed(self, nodes: Nodes) -> None:
+        """Takes what has become of the nodes, and of the trainings on them.
+
+        Where none is left, one training still asks for its place: it starts where a node joins, and a cluster that
+        scales itself sees that one is wanted.
+
+        Raises:
+            MachineError: there has been none for too long.
+        """
         if (changed := nodes.changed()) is not None:
             self._placement.nodes_changed(nodes.alive)
             self._session.lanes_changed(self._placement.least_trials)
@@ -241,7 +248,6 @@ class _LedgerSearcher(Searcher):
             else:
                 self._died(list(death.jobs), death.said)
         nodes.check_wait(self._placement.num_fitting)
-        return self._placement.num_fitting > 0
 
     def _preempt(self, jobs: list[Job], node: str | None) -> None:
         """Takes note that a process died with its node: its trainings go on elsewhere, and none of them has failed."""

@@ -145,21 +145,29 @@ def test_where_no_node_is_left_a_run_waits_and_then_ends(tmp_path, cluster) -> N
     with Study(tmp_path, cluster, UNREACHABLE) as study:
         cluster.alive.clear()
         cluster.now += 2
-        assert study.start("ray0") is None
+        assert study.start("ray0") == ["0000"], "it starts where a node joins"
         assert study.lines == [
             "nodes a, b are lost: what they trained goes on elsewhere; no node is left that can hold a trial: waiting "
             "for one, up to 10 minutes"
         ]
         cluster.now += 590
-        assert study.start("ray0") is None and study.searcher.problem is None
+        assert study.start("ray1") is None and study.searcher.problem is None
         cluster.alive["c"] = Node(cpus=1, name="c")
-        cluster.now += 2
-        assert study.start("ray0") == ["0000"]
+        cluster.now += 20
+        assert study.start("ray1") is None and study.searcher.problem is None
         cluster.alive.clear()
-        for _ in range(2):
-            cluster.now += 601
-            last = study.start("ray1")
-        assert last == "FINISHED" and study.searcher.problem is not None
-        assert study.searcher.problem.startswith(
-            "no node of the cluster can hold a trial, and none that can has joined"
-        )
+        cluster.now += 20
+        assert study.start("ray1") is None
+        cluster.now += 601
+        assert study.start("ray1") == "FINISHED" and study.searcher.problem is not None
+        assert study.searcher.problem.startswith("no node of the cluster can hold a trial, and none that can has")
+
+
+@pytest.mark.parametrize("said", ["The actor died because its node has died. Node Id: 7f", UNREACHABLE])
+def test_what_has_not_begun_when_its_node_goes_is_not_blamed(tmp_path, cluster, said: str) -> None:
+    with Study(tmp_path, cluster, said) as study:
+        study.ended.on = {}
+        for attempt in range(3):
+            assert study.start(f"ray{attempt}") == ["0000"]
+            study.searcher.on_trial_complete(f"ray{attempt}", error=True)
+        assert study.start("ray3") == ["0000"] and study.session.results == []

@@ -18,7 +18,7 @@ from sweep.running.job import Job, Progress, RunOptions
 from sweep.running.trial import TrialRunner
 from sweep.study import validate
 
-pytestmark = pytest.mark.ray
+pytestmark = [pytest.mark.ray, pytest.mark.long]
 
 STUDY = """
 name: nodes
@@ -33,7 +33,7 @@ confirm: {settings: 0, recommended: false}
 audit: {rate: 0}
 forensics: {trials: 0}
 """
-# Trainings that tell when they go on, and do so when they may: else it were a matter of speed what runs where.
+# Trainings that tell under which raylet they go on, and do so when they may: else speed would decide what runs where.
 PROGRAM = """
 import os, sys, time
 from pathlib import Path
@@ -48,7 +48,9 @@ class Waiting(runner.TrialActor):
         if trial == "0002":
             os._exit(1)
         if trial in ("0003", "0004") or hasattr(self, "_has_begun"):
-            (FOLDER / trial).touch()
+            told = FOLDER / f"on-{trial}"
+            told.write_text(str(os.getppid()))
+            told.rename(FOLDER / trial)
             while not (FOLDER / f"go-{trial}").exists():
                 time.sleep(0.05)
         self._has_begun = True
@@ -97,10 +99,9 @@ class Nodes:
     def join(self, name: str) -> None:
         self._start(name, f"--address={self.address}")
 
-    def kill(self, name: str) -> None:
-        """As where a machine is taken away: its raylet is killed."""
+    def raylet(self, name: str) -> psutil.Process:
         children = psutil.Process(self._started[name].pid).children(recursive=True)
-        next(process for process in children if process.name() == "raylet").kill()
+        return next(process for process in children if process.name() == "raylet")
 
     def end(self) -> None:
         for process in reversed(self._started.values()):
@@ -164,23 +165,31 @@ def test_a_node_that_is_lost_costs_no_training_and_one_that_joins_is_used(tmp_pa
     run = start(study, tmp_path / "results", "--address", nodes.address, program=python, **nodes.environment)
 
     def wait_for(reached) -> None:
-        wait_until(lambda: reached() or run.process.poll() is not None, 120)
+        try:
+            wait_until(lambda: reached() or run.process.poll() is not None, 240)
+        except TimeoutError:
+            pytest.fail(said(run))
         assert run.process.poll() is None, run.end()
 
     wait_for(lambda: (gates / "0000").exists() and (gates / "0001").exists())
-    nodes.kill("spot-1")
-    for trial in ("0000", "0001"):
-        (gates / f"go-{trial}").touch()
+    raylet = nodes.raylet("spot-1")
+    under = {(gates / trial).read_text(): trial for trial in ("0000", "0001")}
+    preempted = under.pop(str(raylet.pid))
+    (other,) = under.values()
+    raylet.kill()
+    # What had time to end before its process does too would be no loss.
+    (gates / f"go-{other}").touch()
     wait_for(lambda: "its node spot-1 was lost; it goes on from its last checkpoint" in said(run))
     assert "node spot-1 is lost: what it trained goes on elsewhere; from now on 1 trial at a time: 1 core\n" in said(
         run
     )
+    (gates / f"go-{preempted}").touch()
     wait_for(lambda: (gates / "0003").exists())
     nodes.join("spot-2")
     wait_for(lambda: (gates / "0004").exists())
     for trial in ("0003", "0004"):
         (gates / f"go-{trial}").touch()
-    code, out, err = run.end()
+    code, out, err = run.end(240)
     assert (code, err) == (0, ""), out
     assert "node spot-2 is there now; from now on 2 trials at a time: 2 cores\n" in out
     assert "trial 0002: its process died; trying once more\n" in out and out.count("trying once more") == 1

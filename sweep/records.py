@@ -533,6 +533,8 @@ class TrialResult:
     at a time and more micro-batches an update; None elsewhere."""
     gpu_shared_by: Count | None = None
     """With `gpus: auto`: how many trainings its GPU was to hold while it ran, itself among them; None elsewhere."""
+    node: str | None = None
+    """On a cluster that was joined: where it ended, as `ray start --node-name` calls that node, or its address."""
     noise_scale: Amount = NAN
     """Gradient noise scale, utterances (McCandlish et al. 2018, arXiv 1812.06162): an update of many fewer follows
     noise, one of many more gains little. Over the sampled steps; NaN without accumulation, or where noise hides it."""

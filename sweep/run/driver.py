@@ -269,7 +269,7 @@ def _sweep(
             view = Views(terminal, others, say)
 
             def changed(line: str) -> None:
-                say(f"from now on {line}")
+                say(line)
                 note_lanes(session.results_dir, placement.num_trials)
 
             with terminal, listed(session.results_dir, ray.metrics):

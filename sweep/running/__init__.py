@@ -6,8 +6,9 @@ cluster.py        the only file that starts Ray; private_ray.py: what it has to 
                   guard.py ends it where the run itself is killed
 placement.py      how many trainings run at once, and what each takes, as their memory becomes known;
                   this_machine.py: what there is here; cores.py: how many cores, the only place that counts them
+nodes.py          the nodes of a cluster that was joined, which come and go, and whether a process died with its node
 runner.py         trials on Ray Tune; trial_actor.py: the process that trains them, preloaded.py: what it imports early;
-                  ray_scheduler.py keeps Ray's schedulers to what they may touch
+                  ray_scheduler.py keeps Ray's schedulers to what they may touch; ray_trials.py: what Ray says of an end
 preflight.py      what is found out before the first trial; plan.py: what a study will do, in lines for a person
 continuing.py     whether a folder holds the same study; provenance.py: where its results come from
 signing.py        whose run left the code that a folder names, by the user's key (user_key.py)

@@ -96,7 +96,7 @@ def cluster(address: str | None, resources: Resources) -> Iterator[Cluster]:
     with signals_interrupt(), environment(_RAY_ENVIRONMENT), _log_levels(_RAY_LOG_LEVELS), silent():
         with _started(resources) if address is None else _joined(address) as (context, watch):
             alive = [node for node in ray.nodes() if node["Alive"]]
-            nodes = tuple(_node(node["Resources"]) for node in alive)
+            nodes = tuple(map(_node, alive))
             if Placement(resources, nodes).num_fitting == 0:
                 raise SettingError(
                     f"resources asks for {resources.cpus} CPUs and {resources.gpus} GPUs a trial, but there are "
@@ -299,7 +299,14 @@ def _log_levels(levels: Mapping[str, int]) -> Iterator[None]:
             logging.getLogger(name).setLevel(level)
 
 
-def _node(found: Mapping[str, float]) -> Node:
+def living_nodes() -> dict[str, Node]:
+    """The nodes of the cluster that Ray takes for alive, by their ids."""
+    return {node["NodeID"]: _node(node) for node in ray.nodes() if node["Alive"]}
+
+
+def _node(known: Mapping[str, Any]) -> Node:
     """A machine as Ray counts it."""
+    found = known["Resources"]
     memory = found.get("memory")
-    return Node(found.get("CPU", 0.0), found.get("GPU", 0.0), math.inf if memory is None else memory / 2**20)
+    memory_mib = math.inf if memory is None else memory / 2**20
+    return Node(found.get("CPU", 0.0), found.get("GPU", 0.0), memory_mib, known["NodeName"])

@@ -30,6 +30,8 @@ class Node:
     gpus: float = 0.0
     memory_mib: float = math.inf
     """Main memory for all trainings on it."""
+    name: str = ""
+    """What it is called in a cluster: as `ray start --node-name` says, else its address."""
 
 
 @dataclass(frozen=True)
@@ -175,6 +177,10 @@ class Placement:
         if self._host_mib <= 0:
             return 0.0
         return math.pow(2.0, math.ceil(4 * math.log2(HOST_HEAD_ROOM * self._host_mib)) / 4)
+
+    def nodes_changed(self, nodes: Sequence[Node]) -> None:
+        """Takes the machines that there are from now on."""
+        self._nodes = tuple(nodes)
 
     def measured(self, footprint: Footprint) -> str | None:
         """Takes what a training took; returns what changes by it, in a sentence for the user."""

@@ -13,14 +13,11 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any, TypeVar
 
 from ray import tune
 from ray.air.execution import FixedResourceManager
-from ray.tune import Callback
 from ray.tune.execution import class_cache, tune_controller
-from ray.tune.experiment import Trial as RayTrial
 from ray.tune.search import Searcher
 from ray.tune.stopper import Stopper
 
@@ -28,11 +25,13 @@ from slr_models.data.batch import Dataset
 from slr_models.errors import MachineError
 from sweep.machine import failure_in, refusal
 from sweep.records import Outcome, TrialResult
-from sweep.running.cluster import Cluster, environment
+from sweep.running.cluster import Cluster, environment, living_nodes
 from sweep.running.job import Job, RunOptions, TrialReport
 from sweep.running.judged import crashed_result
+from sweep.running.nodes import NONE_LEFT, Nodes
 from sweep.running.placement import Placement, Slot
 from sweep.running.ray_scheduler import StudyScheduler, checkpoints_kept
+from sweep.running.ray_trials import RayTrials
 from sweep.running.session import StudySession
 from sweep.running.trial import smaller_note
 from sweep.running.trial_actor import (
@@ -54,6 +53,8 @@ RAY_FOLDER = "ray"
 SHARE_KEY = "share"
 """Of a trial's configuration: what it asks Ray for."""
 
+_MOST_LANES = 100_000
+"""Of a cluster that may grow."""
 _LOW_MEMORY = "running low on memory"
 """Of what Ray says where it ended a process before the system would have."""
 
@@ -71,12 +72,15 @@ class _LedgerSearcher(Searcher):
         placement: Placement,
         view: ProgressView,
         scheduler: StudyScheduler | None,
-        ray_trials: "_RayTrials",
+        ray_trials: RayTrials,
         check_ray: Callable[[], None] = lambda: None,
         told: Callable[[str], None] = lambda line: None,
+        nodes: Nodes | None = None,
     ) -> None:
         super().__init__()
         self._ray_trials = ray_trials
+        self._nodes = nodes
+        """Of a cluster that was joined; None where there is this machine alone."""
         self._check_ray = check_ray
         self._session = session
         self._options = options
@@ -93,6 +97,8 @@ class _LedgerSearcher(Searcher):
         self._if_pruned: dict[str, TrialResult] = {}
         self._shares: dict[str, Slot] = {}
         """What each training was given at last, by its number in the study."""
+        self._ray_ids: dict[str, str] = {}
+        """Ray's id of the process that each training was given at last, likewise."""
         self._alone: set[str] = set()
         """Trainings that found no memory on a GPU that they shared."""
         self.problem: str | None = None
@@ -101,7 +107,9 @@ class _LedgerSearcher(Searcher):
     def suggest(  # type: ignore[override]  # Ray's own annotation forgets FINISHED
         self, trial_id: str
     ) -> dict[str, Any] | str | None:
-        return self._unless_machine_fails(lambda: self._suggested(trial_id))
+        suggested = self._unless_machine_fails(lambda: self._suggested(trial_id))
+        # Where nothing runs, Ray asks again and again, until it is told that nothing follows.
+        return suggested if self.problem is None else Searcher.FINISHED
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
         self._unless_machine_fails(lambda: self._heard(trial_id, result))
@@ -122,6 +130,8 @@ class _LedgerSearcher(Searcher):
         return None
 
     def _suggested(self, trial_id: str) -> dict[str, Any] | str | None:
+        if self._nodes is not None:
+            self._heed(self._nodes)
         num_paused = self._scheduler.num_paused if self._scheduler else 0
         num_ahead = self._scheduler.num_ahead if self._scheduler else 0
         if len(self._jobs) - num_paused >= self._placement.num_lanes + num_ahead:
@@ -134,6 +144,7 @@ class _LedgerSearcher(Searcher):
         share = self._placement.whole if jobs[0].trial_id in self._alone else self._placement.share
         for job in jobs:
             self._shares[job.trial_id] = share
+            self._ray_ids[job.trial_id] = trial_id
             if job.told is None:
                 self._view.started(job)
             else:
@@ -189,8 +200,14 @@ class _LedgerSearcher(Searcher):
             self._view.retried(job, report.note)
 
     def _placed(self, job: Job, result: TrialResult) -> TrialResult:
-        """The result, knowing with how many it was to share its GPU, where that was found out on the way."""
-        if not self._placement.is_auto or job.told is not None:
+        """The result, knowing where it was trained, and with how many it was to share its GPU, where that was found out
+        on the way."""
+        if job.told is not None:
+            return result
+        if self._nodes is not None:
+            node_id = self._ray_trials.node_id(self._ray_ids[job.trial_id])
+            result = dataclasses.replace(result, node=self._nodes.name(node_id))
+        if not self._placement.is_auto:
             return result
         return dataclasses.replace(result, gpu_shared_by=self._shares[job.trial_id].num_on_gpu)
 
@@ -209,29 +226,72 @@ class _LedgerSearcher(Searcher):
         """Takes what changes for the trainings to come, if anything does."""
         if changed is not None:
             self._session.lanes_changed(self._placement.least_trials)
-            self._told(changed)
+            self._told(f"from now on {changed}")
+
+    def _heed(self, nodes: Nodes) -> None:
+        """Takes what has become of the nodes, and of the trainings on them.
+
+        Where none is left, one training still asks for its place: it starts where a node joins, and a cluster that
+        scales itself sees that one is wanted.
+
+        Raises:
+            MachineError: there has been none for too long.
+        """
+        if (changed := nodes.changed()) is not None:
+            self._placement.nodes_changed(nodes.alive)
+            self._session.lanes_changed(self._placement.least_trials)
+            left = f"from now on {self._placement.line}" if self._placement.num_fitting else NONE_LEFT
+            self._told(f"{changed}; {left}")
+        for death, with_node in nodes.understood():
+            if with_node:
+                self._preempt(list(death.jobs), nodes.name(death.node_id))
+            else:
+                self._died(list(death.jobs), death.said)
+        nodes.check_wait(self._placement.num_fitting)
+
+    def _preempt(self, jobs: list[Job], node: str | None) -> None:
+        """Takes note that a process died with its node: its trainings go on elsewhere, and none of them has failed."""
+        for job in reversed(jobs):
+            if (told := self._session.result(job)) is not None:
+                # The cause alone was still looked for.
+                self._over(job, told, "", died=True)
+                continue
+            self._session.preempted(job)
+            kept = self._options.results_dir / "checkpoints" / job.trial_id
+            how = "goes on from its last checkpoint" if any(kept.glob("*.pt")) else "begins anew, without a checkpoint"
+            self._view.retried(job, f"its node {node or ''} was lost; it {how}".replace("  ", " "))
 
     def _ended(self, trial_id: str, result: dict[str, Any], *, died: bool) -> None:
         jobs = self._jobs.pop(trial_id)
         if died:
             # With Ray itself all trainings end, and none of them has failed.
             self._check_ray()
+            said = self._ray_trials.text(trial_id)
+            if self._nodes is None:
+                self._died(list(jobs.values()), said)
+            else:
+                self._nodes.died(jobs.values(), said, self._ray_trials.node_id(trial_id))
+            return
         self._note(result)
         # A scheduler that ends a paused trial gives no result; one that ends a running one keeps its report from us.
         earlier = self._if_pruned.pop(trial_id, None)
-        if_pruned = None if died else result.get(IF_PRUNED_KEY, earlier)
-        last = {} if died else {report.trial_id: report for report in result.get(REPORTS_KEY, ())}
-        said = self._ray_trials.text(trial_id) if died else ""
-        # Those that are tried again are put before all others.
+        if_pruned = result.get(IF_PRUNED_KEY, earlier)
+        last = {report.trial_id: report for report in result.get(REPORTS_KEY, ())}
         for job in reversed(jobs.values()):
-            if died and len(jobs) > 1 and self._session.result(job) is None:
-                self._part(job, said)
-                continue
             report = last.get(job.trial_id)
             if report is not None:
                 self._note_of(job, report)
             finished = None if report is None else report.result
-            self._over(job, finished or if_pruned, said, died=died)
+            self._over(job, finished or if_pruned, "", died=False)
+
+    def _died(self, jobs: list[Job], said: str) -> None:
+        """Takes the end of a process that died, given its trainings and what Ray says of it."""
+        # Those that are tried again are put before all others.
+        for job in reversed(jobs):
+            if len(jobs) > 1 and self._session.result(job) is None:
+                self._part(job, said)
+            else:
+                self._over(job, None, said, died=True)
 
     def _part(self, job: Job, said: str) -> None:
         """Takes note that a process of several trainings died, whoever of them is to blame; each gets its own."""
@@ -318,39 +378,6 @@ class _LedgerSearcher(Searcher):
         return
 
 
-class _RayTrials(Callback):
-    """Ray's own objects of trainings: what their processes died of; what is not needed any more is let go of."""
-
-    def __init__(self) -> None:
-        self._trials: list[RayTrial] = []
-        self._num_emptied = 0
-
-    def on_step_begin(self, iteration: int, trials: list[RayTrial], **info: Any) -> None:
-        self._trials = trials
-
-    def on_step_end(self, iteration: int, trials: list[RayTrial], **info: Any) -> None:
-        # Ray keeps all trials to the end, each with its settings and its results in several forms: 56 KiB of them.
-        while self._num_emptied < len(trials) and trials[self._num_emptied].is_finished():
-            trial = trials[self._num_emptied]
-            trial.config, trial.evaluated_params, trial.placement_group_factory = {}, {}, None
-            known = trial.run_metadata
-            known.last_result, known.metric_analysis, known.metric_n_steps = {}, {}, {}
-            # No public parts of Ray: the settings once more, and a call of the actor whose answer nobody has fetched,
-            # with all that Ray keeps to repeat it.
-            vars(trial)["_Trial__unresolved_config"] = {}
-            trial._default_result_or_future = None
-            self._num_emptied += 1
-
-    def text(self, trial_id: str) -> str:
-        """What Ray says of the end of a trial's process; empty where it says nothing."""
-        trial = next((trial for trial in self._trials if trial.trial_id == trial_id), None)
-        path = None if trial is None else trial.error_file
-        return Path(path).read_text(encoding="utf-8") if path is not None and Path(path).is_file() else ""
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {}
-
-
 class _AtProblem(Stopper):
     """Ends all trainings where the machine has failed."""
 
@@ -387,7 +414,7 @@ def run_trials(
         placement: how many run there at once, and what each takes.
         view: hears of each.
         end_at: when those that run then are interrupted, on `time.monotonic`.
-        told: hears a line whenever that changes.
+        told: hears a line whenever that changes, or nodes of a cluster come or go.
 
     Returns:
         False if it was interrupted (Ctrl-C, SIGTERM, or in time): what had finished is kept, and trainings that had
@@ -401,8 +428,9 @@ def run_trials(
     resources = session.study.resources
     session.lanes_changed(placement.least_trials)
     scheduler, kept = _scheduler(session, 0 if dataset is None else len(dataset.train))
-    ray_trials = _RayTrials()
-    searcher = _LedgerSearcher(session, options, placement, view, scheduler, ray_trials, ray.check, told)
+    ray_trials = RayTrials(asks_where=not ray.is_own)
+    nodes = None if ray.is_own else Nodes(living_nodes)
+    searcher = _LedgerSearcher(session, options, placement, view, scheduler, ray_trials, ray.check, told, nodes)
     trainable = tune.with_parameters(
         TrialActor,
         dataset=dataset,
@@ -433,7 +461,8 @@ def run_trials(
     )
     # Otherwise Ray starts one actor at a time, and gives the first one that is free to the trial that still waits for
     # its own: short trials then take turns on one lane, while the others start actors that are dropped.
-    side_by_side = {"TUNE_MAX_PENDING_TRIALS_PG": str(placement.most_lanes)}
+    most = placement.most_lanes if ray.is_own else _MOST_LANES
+    side_by_side = {"TUNE_MAX_PENDING_TRIALS_PG": str(most)}
     # What a killed run left there would be taken for trainings under way.
     shutil.rmtree(session.results_dir / RAY_FOLDER, ignore_errors=True)
     try:

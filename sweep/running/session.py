@@ -264,6 +264,11 @@ class StudySession:
         self._next(job)
         return True
 
+    def preempted(self, job: Job) -> None:
+        """Takes note that a training's node was lost: it goes on elsewhere, and that counts for nothing."""
+        self._running.pop(job.trial_id, None)
+        self._next(job)
+
     def try_smaller(self, job: Job, micro_batch: int) -> None:
         """Takes note that a training ran out of memory, and is going to be tried again with smaller micro-batches."""
         self._running.pop(job.trial_id, None)

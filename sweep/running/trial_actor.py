@@ -4,6 +4,7 @@ import gc
 from pathlib import Path
 from typing import Any
 
+import ray
 import torch
 from ray import tune
 
@@ -70,6 +71,10 @@ class TrialActor(tune.Trainable):
     def __repr__(self) -> str:
         # The dashboard asks once, when the actor is made, so it must hold for all trials to come.
         return f"trials of {self._runner.options.results_dir.name}"
+
+    def node_id(self) -> str:
+        """Of the node that it runs on, as Ray has it."""
+        return str(ray.get_runtime_context().get_node_id())
 
     def step(self) -> dict[str, Any]:
         if setproctitle is not None:

@@ -99,7 +99,7 @@ def _one_after_another(
     """As `run_trials`: its searcher and its actor, with plain calls in place of Ray."""
     from sweep.running import runner
 
-    searcher = runner._LedgerSearcher(session, options, placement, view, None, runner._RayTrials(), told=told)
+    searcher = runner._LedgerSearcher(session, options, placement, view, None, runner.RayTrials(), told=told)
     for trial_id in map(str, itertools.count()):
         config = searcher.suggest(trial_id)
         if not isinstance(config, dict):

@@ -99,7 +99,8 @@ def test_what_does_not_fit_into_the_memory_twice_runs_alone_from_then_on(tmp_pat
     actors_that_take(monkeypatch, Footprint(0.6 * MEMORY_MIB))
     view = run(tmp_path, "", here)
     assert view.lines == [
-        "1 trial at a time: 2 cores; 3.91 GiB of memory for trials, which take up to 2.3 GiB each, and head-room"
+        "from now on 1 trial at a time: 2 cores; 3.91 GiB of memory for trials, which take up to 2.3 GiB each, and "
+        "head-room"
     ]
     assert len(view.results) == 6 and max(view.at_once) == 2
     assert view.at_once[3:] == [1, 1, 1], "the first two began before anything was known"
@@ -133,7 +134,7 @@ def on_a_gpu(tmp_path_factory: pytest.TempPathFactory, here: cluster.Cluster) ->
 
 def test_the_first_has_the_gpu_alone_and_then_as_many_share_it_as_it_holds(on_a_gpu) -> None:
     first, after_one_without_memory = on_a_gpu.lines
-    assert first.startswith("2 trials at a time: 2 cores; 1 GPU, 2 a GPU, whose memory holds 23")
+    assert first.startswith("from now on 2 trials at a time: 2 cores; 1 GPU, 2 a GPU, whose memory holds 23")
     assert "whose memory holds 22" in after_one_without_memory
     shared = {result.trial_id: result.gpu_shared_by for result in on_a_gpu.results}
     assert shared == {"0000": 1, "0001": 2, "0002": 2, "0003": 1, "0004": 2, "0005": 2}

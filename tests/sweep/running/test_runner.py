@@ -332,7 +332,7 @@ def test_a_population_changes_settings_on_the_way_and_says_so(tmp_path, joined) 
 
 
 def test_where_ray_ends_a_training_for_lack_of_memory_fewer_run_at_once(tmp_path) -> None:
-    class Saying(runner._RayTrials):
+    class Saying(runner.RayTrials):
         def text(self, trial_id: str) -> str:
             return "the node was running low on memory"
 
@@ -349,7 +349,7 @@ def test_where_ray_ends_a_training_for_lack_of_memory_fewer_run_at_once(tmp_path
         assert all(isinstance(searcher.suggest(f"ray{number}"), dict) for number in range(3))
         assert searcher.suggest("ray3") is None
         searcher.on_trial_complete("ray1", error=True)
-        assert lines == ["memory ran out: 1 trial at a time, as limited; 3 would fit: 3 cores"]
+        assert lines == ["from now on memory ran out: 1 trial at a time, as limited; 3 would fit: 3 cores"]
         assert searcher.suggest("ray4") is None, "two still run"
         for name in ("ray0", "ray2"):
             (job,) = searcher._jobs[name].values()
@@ -362,7 +362,7 @@ def test_where_ray_ends_a_training_for_lack_of_memory_fewer_run_at_once(tmp_path
 def test_a_crashed_training_is_not_taken_for_a_pruned_one(tmp_path) -> None:
     loaded = validate(yaml_source.parse(STUDY + ASHA, "s.yaml"))
     session, view = StudySession(loaded, tmp_path, 16), _Watching()
-    searcher = runner._LedgerSearcher(session, options(loaded, tmp_path), ONE, view, None, runner._RayTrials())
+    searcher = runner._LedgerSearcher(session, options(loaded, tmp_path), ONE, view, None, runner.RayTrials())
     for attempt in range(2):
         (job,) = searcher.suggest(f"ray{attempt}")[JOBS_KEY]
         row = dataclasses.replace(runner.crashed_result(job, options(loaded, tmp_path), ""), num_steps=5)
@@ -390,7 +390,7 @@ def test_the_lanes_share_out_what_is_left(tmp_path) -> None:
     placement = Placement(loaded.study.resources, [Node(cpus=2)])
     with StudySession(loaded, tmp_path, 16) as session:
         searcher = runner._LedgerSearcher(
-            session, options(loaded, tmp_path), placement, _Watching(), None, runner._RayTrials()
+            session, options(loaded, tmp_path), placement, _Watching(), None, runner.RayTrials()
         )
         assert _names(searcher.suggest("a")) == ["0000", "0001", "0002"]
         assert _names(searcher.suggest("b")) == ["0003", "0004"], "four are left for two lanes"
@@ -413,9 +413,7 @@ def test_trainings_whose_process_died_go_on_in_processes_of_their_own(tmp_path) 
     view = _Watching()
     view.retried = lambda job, reason: told.append((job.trial_id, reason))  # type: ignore[method-assign]
     with StudySession(loaded, tmp_path, 16) as session:
-        searcher = runner._LedgerSearcher(
-            session, options(loaded, tmp_path), placement, view, None, runner._RayTrials()
-        )
+        searcher = runner._LedgerSearcher(session, options(loaded, tmp_path), placement, view, None, runner.RayTrials())
         jobs = searcher.suggest("a")[JOBS_KEY]
         row = runner.crashed_result(jobs[1], searcher._options, "")
         searcher.on_trial_result("a", {REPORTS_KEY: [TrialReport("0001", result=row, is_last=True)]})

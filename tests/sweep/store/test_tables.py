@@ -271,6 +271,7 @@ TRIAL_COLUMNS = {
     "settings_changed_at_step": WHOLE,
     "micro_batch": WHOLE,
     "gpu_shared_by": WHOLE,
+    "node": TEXT,
     "noise_scale": NUMBER,
 }
 """As they were first stored: what others have written for these columns must go on reading them."""

@@ -53,8 +53,6 @@ RAY_FOLDER = "ray"
 SHARE_KEY = "share"
 """Of a trial's configuration: what it asks Ray for."""
 
-_MOST_LANES = 100_000
-"""Of a cluster that may grow."""
 _LOW_MEMORY = "running low on memory"
 """Of what Ray says where it ended a process before the system would have."""
 
@@ -461,8 +459,7 @@ def run_trials(
     )
     # Otherwise Ray starts one actor at a time, and gives the first one that is free to the trial that still waits for
     # its own: short trials then take turns on one lane, while the others start actors that are dropped.
-    most = placement.most_lanes if ray.is_own else _MOST_LANES
-    side_by_side = {"TUNE_MAX_PENDING_TRIALS_PG": str(most)}
+    side_by_side = {"TUNE_MAX_PENDING_TRIALS_PG": str(placement.most_lanes)}
     # What a killed run left there would be taken for trainings under way.
     shutil.rmtree(session.results_dir / RAY_FOLDER, ignore_errors=True)
     try:

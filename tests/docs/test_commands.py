@@ -46,6 +46,8 @@ class Line:
 
     place: str
     words: tuple[str, ...]
+    answer: str = ""
+    """What the example shows of its answer."""
 
 
 def lines() -> Iterator[Line]:
@@ -54,10 +56,11 @@ def lines() -> Iterator[Line]:
         if block.mark.startswith(NOT_RUN):
             continue
         text = block.text.replace("\\\n", " ")
-        typed = [
-            line.removeprefix("$ ") for line in text.split("\n") if block.language == "sh" or line.startswith("$ ")
-        ]
-        for line in typed:
+        if block.language == "console":
+            for command, answer in re.findall(r"^\$ (.*)\n((?:(?!\$ ).*\n?)*)", text, re.MULTILINE):
+                yield Line(block.place, next(simple_commands(command)), answer)
+            continue
+        for line in text.split("\n"):
             for words in simple_commands(line):
                 yield Line(block.place, words)
 
@@ -80,6 +83,9 @@ def simple_commands(line: str) -> Iterator[tuple[str, ...]]:
 
 
 LINES = list(lines())
+OURS = [line for line in LINES if line.words[0] == "slr-sweep"]
+REFUSED = [line for line in OURS if line.answer.startswith("error: ")]
+RUN = [line for line in OURS if line not in REFUSED and (line.words[1] in CHEAP or "--dry-run" in line.words)]
 
 
 def parser_of(name: str) -> argparse.ArgumentParser:
@@ -137,7 +143,7 @@ PROGRAMS: dict[str, Callable[[tuple[str, ...]], None]] = {
 @pytest.mark.parametrize("line", LINES, ids=lambda line: f"{line.place} {line.words[0]}")
 def test_its_program_takes_it(line: Line) -> None:
     program, *arguments = line.words
-    if program not in FOREIGN:
+    if program not in FOREIGN and line not in REFUSED:
         assert program in PROGRAMS, f"{line.place}: who is {program}?"
         PROGRAMS[program](tuple(arguments))
 
@@ -167,9 +173,6 @@ def workshop(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-RUN = [line for line in LINES if line.words[0] == "slr-sweep" and (line.words[1] in CHEAP or "--dry-run" in line.words)]
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("line", RUN, ids=lambda line: f"{line.place} {line.words[1]}")
 def test_what_is_cheap_is_run(
@@ -181,3 +184,12 @@ def test_what_is_cheap_is_run(
     told = capsys.readouterr()
     assert code in GOOD_CODES.get(words[0], {0}), told.err
     assert told.err == "" or code != 0 or "error" not in told.err
+
+
+@pytest.mark.parametrize("line", REFUSED, ids=lambda line: f"{line.place} {line.words[1]}")
+def test_a_mistake_is_told_as_the_page_has_it(
+    line: Line, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(line.words[1:]) == 2
+    assert capsys.readouterr().err == line.answer.rstrip() + "\n"

@@ -2,6 +2,7 @@
 # make test      installs what is missing, lints, type-checks, tests
 # make check     the same with the quick tests alone
 # make test-all  the tests that are long by nature, which `make test` leaves out
+# make docs      the pages of docs/ as a site, in build/site
 # make gpu       what only a GPU can tell, in nine minutes at most: gpu.json and gpu.md in OUTPUT
 PYTHON ?= python3
 BIN := .venv/bin
@@ -13,7 +14,7 @@ PYTEST := $(BIN)/pytest -n $(WORKERS) --maxprocesses 4
 # Where it is set, each of the many processes that a run or a test starts compiles every file again.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: run test check test-all gpu lint install clean
+.PHONY: run test check test-all docs gpu lint install clean
 
 run: .venv/.installed
 	$(BIN)/python -m sweep.run $(STUDY)
@@ -27,6 +28,10 @@ check: lint
 test-all: .venv/.installed
 	@echo "the tests that make test leaves out"
 	$(PYTEST) -m long --durations 10
+
+docs: .venv/.installed
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	@echo build/site/index.html
 
 gpu: .venv/.installed
 	$(BIN)/python -m benchmarks.gpu.day --output $(OUTPUT)

@@ -15,6 +15,7 @@ from sweep import store
 from sweep.records import HealthMetric, HealthRecord
 from sweep.report.command import main
 from sweep.report.notebook import Results
+from tests.docs.blocks import example
 
 Make = Callable[..., Path]
 ROOT = Path(__file__).parents[3]
@@ -245,11 +246,8 @@ def test_the_example_notebook_runs(results: Path, monkeypatch: pytest.MonkeyPatc
     assert shown[-1]["trials"].sum() == 39
 
 
-def test_the_readme_snippet_runs(results: Path) -> None:
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    [source] = [
-        block.split("```")[0] for block in readme.split("```python\n") if "sweep.load(" in block.split("```")[0]
-    ]
+def test_the_snippet_of_the_docs_runs(results: Path) -> None:
+    source = example("python", "sweep.load(")
     names: dict[str, Any] = {}
     exec(source.replace("results/teacher_stability", str(results)).replace('"00', '"t00'), names)
     assert isinstance(names["results"], Results)

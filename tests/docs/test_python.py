@@ -1,7 +1,9 @@
-"""The README's examples run as they stand."""
+"""The examples in Python of README.md and docs/ run as they stand; those that cannot say why, and are compiled."""
 
+import ast
+import importlib
+import importlib.util
 import math
-import re
 import sys
 import types
 from pathlib import Path
@@ -12,34 +14,50 @@ import pytest
 import torch
 from torch.utils.data import DataLoader, TensorDataset
 
+import sweep
 from slr_models.data import FeatureGroup
 from slr_models.models import CustomModelConfig
-from sweep import yaml_source
-from sweep.study import validate
+from tests.docs.blocks import Block, blocks, example
 
-README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
-
-
-def blocks(language: str) -> list[str]:
-    return re.findall(rf"```{language}\n(.*?)```", README, flags=re.DOTALL)
+RUN_BELOW = "run "
+NOT_RUN = "not run: "
+PYTHON = blocks("python")
 
 
-def test_the_study_is_valid() -> None:
-    text, _ = blocks("yaml")
-    assert validate(yaml_source.parse(text, "README.md")).study.name == "my_study"
+@pytest.mark.parametrize("block", PYTHON, ids=lambda block: block.place)
+def test_it_compiles_and_what_it_imports_is_there(block: Block) -> None:
+    tree = ast.parse(block.text)
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and str(node.module).partition(".")[0] in ("sweep", "slr_models"):
+            module = importlib.import_module(str(node.module)) if not _needs_a_library(node) else None
+            assert module is None or [alias.name for alias in node.names if not hasattr(module, alias.name)] == []
+    used = {node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute) and _is_sweep(node.value)}
+    assert used <= set(sweep.__all__)
 
 
-def test_the_claims_are_valid_in_a_study() -> None:
-    _, text = blocks("yaml")
-    model = (
-        "name: my_claims\nmodel: {kind: teacher, width: 0.125}\ndata: {kind: fingerspelling}\nbudget: {steps: 160}\n"
+@pytest.mark.parametrize("block", PYTHON, ids=lambda block: block.place)
+def test_it_runs_or_says_why_not(block: Block, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    if block.mark:
+        assert block.mark.startswith((RUN_BELOW, NOT_RUN)), block.mark
+        return
+    monkeypatch.chdir(tmp_path)
+    exec(block.text, {"__name__": "__main__"})
+
+
+def _needs_a_library(node: ast.ImportFrom) -> bool:
+    library = str(node.module).removeprefix("sweep.integrations.")
+    return (
+        library in ("huggingface", "lightning", "keras")
+        and importlib.util.find_spec({"huggingface": "transformers"}.get(library, library)) is None
     )
-    study = validate(yaml_source.parse(model + text, "README.md")).study
-    assert [claim.name for claim in study.claims] == ["fp16_is_the_cause"]
+
+
+def _is_sweep(node: ast.expr) -> bool:
+    return isinstance(node, ast.Name) and node.id == "sweep"
 
 
 def test_the_custom_model_trains(monkeypatch: pytest.MonkeyPatch) -> None:
-    source = next(block for block in blocks("python") if "class MyModel" in block)
+    source = example("python", "class MyModel")
     module = types.ModuleType("readme_model")
     exec(source, vars(module))
     monkeypatch.setitem(sys.modules, "readme_model", module)
@@ -48,8 +66,9 @@ def test_the_custom_model_trains(monkeypatch: pytest.MonkeyPatch) -> None:
     assert model.num_layers == 2
 
 
-def test_the_monitor_stops_a_loop_that_diverges(capsys: pytest.CaptureFixture[str]) -> None:
-    source = next(block for block in blocks("python") if "StabilityMonitor" in block)
+@pytest.mark.parametrize("containing", ["RunContext(budget_steps=5000)", "RunContext(l_const=l_const"])
+def test_the_monitor_stops_a_loop_that_diverges(containing: str, capsys: pytest.CaptureFixture[str]) -> None:
+    source = example("python", containing)
     losses = [3.0] * 40 + [30.0] * 500
     names = {
         "output_lengths": [12, 16],
@@ -64,7 +83,7 @@ def test_the_monitor_stops_a_loop_that_diverges(capsys: pytest.CaptureFixture[st
 
 
 def test_the_sampler_maps_somebody_elses_training(capsys: pytest.CaptureFixture[str]) -> None:
-    source = next(block for block in blocks("python") if "StabilitySampler" in block)
+    source = example("python", "StabilitySampler(")
 
     def my_training(lr: float) -> tuple[float, float]:
         margin = math.log10(lr / 0.02) / 3
@@ -78,7 +97,7 @@ def test_the_sampler_maps_somebody_elses_training(capsys: pytest.CaptureFixture[
 
 
 def callback_example(library: str) -> str:
-    return next(block for block in blocks("python") if f"sweep.integrations.{library}" in block)
+    return example("python", f"sweep.integrations.{library}")
 
 
 @pytest.mark.slow
@@ -136,11 +155,11 @@ def test_the_callback_watches_keras(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().out.splitlines()[-1].startswith("stable the loss ended at")
 
 
-def test_a_function_is_swept_as_the_readme_has_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_function_is_swept(monkeypatch: pytest.MonkeyPatch) -> None:
     from sweep.own.program import Score
     from sweep.run.function import FunctionStudy
 
-    source = next(block for block in blocks("python") if "sweep.function_study(" in block)
+    source = example("python", "sweep.function_study(")
     monkeypatch.setattr(FunctionStudy, "run", lambda study: study)
     names: dict[str, Any] = {
         "make": lambda config, seed: (config["lr"], range(60)),

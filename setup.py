@@ -1,4 +1,4 @@
-"""What pyproject.toml cannot say: the studies of `studies/` are installed as `sweep/shipped`, and stay where they are."""
+"""What pyproject.toml cannot say: the studies of `studies/` are installed as `sweep/shipped`."""
 
 from setuptools import find_namespace_packages, setup
 

@@ -160,7 +160,7 @@ def add_study(parser: argparse.ArgumentParser) -> None:
         "study",
         type=Path,
         metavar="STUDY.yaml",
-        help="the study file, or the name of a study that comes with this program, such as smoke: init --list shows all",
+        help="the study file, or the name of a study that comes with this program, such as smoke",
     )
     parser.add_argument(
         "--set",

@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import sweep
 from slr_models.errors import SettingError
 from sweep import yaml_source
 
@@ -45,7 +44,7 @@ class ShippedStudy:
 
 def shipped() -> dict[str, ShippedStudy]:
     """All of them by name, those of the user's own kind last."""
-    package = Path(sweep.__file__).parent
+    package = Path(__file__).parents[1]
     folder = next(one for one in (package / "shipped", package.parent / "studies") if one.is_dir())
     paths = [*sorted(folder.glob(f"*{SUFFIX}")), *sorted(folder.glob(f"own/*{SUFFIX}"))]
     names = [path.relative_to(folder).with_suffix("").as_posix() for path in paths]

@@ -1,7 +1,8 @@
 """Code of a user, which a file names as `package.module:function`: what may be named, and how it is found.
 
 **The rule**: a name leads to a function or class that your own files define, or an installed package that requires
-slr-stability-sweep; never to Python itself, to this program, or to anything else that is installed.
+slr-stability-sweep; never to Python itself, to this program, or to anything else that is installed. The examples that
+come with this program stand for files of your own.
 
 Else a few words of a file would do anything (`os:system`, `pip:main`), as files travel and are not read. That nothing
 else is named is known before anything is imported, since importing runs code: of a module, and of the packages around
@@ -11,6 +12,7 @@ it.
 import importlib
 import importlib.metadata
 import inspect
+import os
 import re
 import sys
 import sysconfig
@@ -30,6 +32,8 @@ FactoryName = Annotated[str, Field(pattern=r"^[A-Za-z_]\w*(\.\w+)*:[A-Za-z_]\w*$
 _OURS = "slr-stability-sweep"
 _OWN_PACKAGES = ("slr_models", "sweep")
 _INSTALLED = ("site-packages", "dist-packages")
+_EXAMPLES = Path(__file__).resolve().parents[1] / "sweep" / "shipped"
+"""Where they are installed."""
 ADVICE = f"name a function of a file of your own, or of an installed package that requires {_OURS}"
 """What to do about a `refusal`."""
 
@@ -58,6 +62,17 @@ def refusal(factory: str) -> str | None:
         elif any(place.file.is_relative_to(folder) for folder in _python_folders()):
             return f"{top} is part of Python"
     return None
+
+
+def look_in(*folders: Path) -> None:
+    """Lets names lead to modules in folders too, in this process and in those that it starts, after all other places.
+
+    A program that was started as a module finds what lies in the current folder, one with a name of its own does not.
+    """
+    beyond = [str(folder.absolute()) for folder in folders]
+    sys.path += [folder for folder in beyond if folder not in sys.path]
+    known = os.environ.get("PYTHONPATH", "").split(os.pathsep)
+    os.environ["PYTHONPATH"] = os.pathsep.join(dict.fromkeys(one for one in (*known, *beyond) if one))
 
 
 def files_of(factory: str) -> tuple[Path, ...]:
@@ -190,6 +205,8 @@ def _spec(name: str, search: list[str] | None) -> ModuleSpec | None:
 
 def _is_installed(root: Path) -> bool:
     # A folder that `pip install --target` filled has no name of its own.
+    if root.resolve().is_relative_to(_EXAMPLES):
+        return False
     return any(part in _INSTALLED for part in root.parts) or next(root.glob("*.dist-info"), None) is not None
 
 

@@ -10,14 +10,17 @@ from typing import Any
 from sweep import clean, compare, convert, explain, grafana, import_trials, landmarks, queue, recover, replay, stop
 from sweep.check.command import COMMAND as CHECK
 from sweep.command_line import EXIT_MISTAKE, add_version, parse
+from sweep.init.command import COMMAND as INIT
 from sweep.report.command import COMMAND as REPORT
 from sweep.run.command import COMMAND as RUN
 from sweep.status.command import COMMAND as STATUS
+from sweep.train.command import COMMAND as TRAIN
 from sweep.watch.command import COMMAND as WATCH
 
 COMMANDS = (
     landmarks.COMMAND,
     convert.COMMAND,
+    INIT,
     RUN,
     CHECK,
     REPORT,
@@ -28,6 +31,7 @@ COMMANDS = (
     import_trials.COMMAND,
     compare.COMMAND,
     explain.COMMAND,
+    TRAIN,
     replay.COMMAND,
     recover.COMMAND,
     clean.COMMAND,

@@ -156,7 +156,12 @@ def add_version(parser: argparse.ArgumentParser) -> None:
 
 def add_study(parser: argparse.ArgumentParser) -> None:
     """Adds the study file (`study`) and changes of its settings (`overrides`)."""
-    parser.add_argument("study", type=Path, metavar="STUDY.yaml", help="the study file, such as studies/smoke.yaml")
+    parser.add_argument(
+        "study",
+        type=Path,
+        metavar="STUDY.yaml",
+        help="the study file, or the name of a study that comes with this program, such as smoke",
+    )
     parser.add_argument(
         "--set",
         dest="overrides",

@@ -2,6 +2,7 @@
 
 configs.py   their settings, read without torch; a file beside it holds each network, and is imported to build it
 base.py      what every network offers (`CtcModel`)
+saved.py     a trained one in a file: `load_model` builds it again
 """
 
 from typing import TYPE_CHECKING, Any
@@ -17,6 +18,7 @@ from slr_models.models.configs import (
 
 if TYPE_CHECKING:
     from slr_models.models.base import CtcModel
+    from slr_models.models.saved import load_model
 
 __all__ = [
     "CnnBiLstmConfig",
@@ -26,13 +28,18 @@ __all__ = [
     "MobileNetTeacherConfig",
     "ModelConfig",
     "TeacherConfig",
+    "load_model",
 ]
 
 
 def __getattr__(name: str) -> Any:
-    """`CtcModel` brings torch, which nobody waits for who only reads settings."""
+    """`CtcModel` and `load_model` bring torch, which nobody waits for who only reads settings."""
     if name == "CtcModel":
         from slr_models.models.base import CtcModel
 
         return CtcModel
+    if name == "load_model":
+        from slr_models.models.saved import load_model
+
+        return load_model
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

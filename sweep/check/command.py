@@ -2,6 +2,7 @@
 
 import argparse
 import json
+from pathlib import Path
 
 from sweep.command_line import EXIT_DONE, EXIT_FOUND, Command, add_json, add_study, answer_alone, console
 
@@ -14,16 +15,31 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
 def _work(options: argparse.Namespace) -> int:
     from dataclasses import asdict
 
+    from slr_models import user_code
     from sweep import store
     from sweep.check.lines import lines
     from sweep.check.report import check
     from sweep.study import load
     from sweep.study.code import named_by, told
+    from sweep.study.shipped import study_file
 
     with answer_alone(options.json):
+        options.study = study_file(options.study)
         loaded = load(options.study, options.overrides)
         if code := tuple(named_by(loaded.study)):
+            user_code.look_in(Path.cwd(), options.study.parent)
             print(f"this study runs code of {told(code)}", flush=True)
+    if (own := loaded.study.own) is not None:
+        from sweep.running.own_study import own_program, trained
+
+        with answer_alone(options.json):
+            own_program(loaded, None)
+            trains = trained(own, None)
+            print(f"{loaded.study.name}: {trains}: nothing wrong found; its data are its own, and were not looked at")
+        if options.json:
+            print(json.dumps({"ok": True, "study": loaded.study.name, "problems": []}))
+        return EXIT_DONE
+    with answer_alone(options.json):
         report = check(loaded)
     if options.json:
         content = {"ok": not report.has_errors, **asdict(report)}

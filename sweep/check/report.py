@@ -10,7 +10,6 @@ import torch
 from slr_models.data.batch import Split
 from slr_models.data.feasibility import num_outputs_needed
 from slr_models.data.inspection import Spread, inspect_dataset
-from slr_models.errors import UserError
 from sweep.check.calibration import Calibration, calibrations
 from sweep.check.problems import calibration_problems, problems_of
 from sweep.check.reading import Problem, read
@@ -66,15 +65,12 @@ class Report:
 
 
 def check(loaded: LoadedStudy) -> Report:
-    """Checks the data of a study, with the model of its first settings.
+    """Checks the data of a study in our own loop, with the model of its first settings.
 
     Raises:
         UserError: the data cannot be read at all.
     """
     study = loaded.study
-    if study.is_own:
-        where = loaded.source.where(("trial",))
-        raise UserError(f"{where}: trial.kind: {study.trial.kind} has its own data, which nobody else can check")
     _, data = study.made
     torch.set_num_threads(study.resources.cpus)
     source = read(data, f"{loaded.source.where(('data',))}: data")

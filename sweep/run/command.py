@@ -51,6 +51,8 @@ def _work(options: argparse.Namespace) -> int:
     options.results = _results(options.results)
     with loading():
         from sweep import yaml_source
+        from sweep.study.shipped import study_file
+    options.study = study_file(options.study)
     # What is no study at all is told of before torch has been imported, which takes seconds.
     yaml_source.load(options.study)
     with loading():

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from slr_models import user_code
 from slr_models.data.batch import Dataset
 from slr_models.errors import SettingError, UserError
 from sweep.analysis.claims.stated import exploratory_lines, removed_note
@@ -60,7 +61,10 @@ def run(options: argparse.Namespace, console: Console) -> int:
     addresses(options.notify)
     limit = time_limit(options.time, options.started)
     hide_secrets(options.notify)
-    return run_study(_load(options), options, console, limit)
+    loaded = _load(options)
+    if named_by(loaded.study):
+        user_code.look_in(Path.cwd(), options.study.parent)
+    return run_study(loaded, options, console, limit)
 
 
 def run_study(

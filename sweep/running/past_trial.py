@@ -4,6 +4,7 @@ import difflib
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +44,61 @@ def explain_trial(results_dir: Path, trial: str, *, trust: bool = False) -> Path
         UserError: there is no such trial, or the study can no longer be built as it was, or names code that no run of
             this user has signed.
     """
+    past = past_trial(results_dir, trial, trust=trust)
+    row, trial_id, loaded, config = past.row, past.trial_id, past.loaded, past.config
+    records = _records(results_dir, trial_id)
+    if not records and int(row["num_steps"]):
+        raise ResultsError(
+            f"{results_dir / 'steps' / trial_id}.parquet is missing, and an explanation starts from the "
+            f"{int(row['num_steps'])} steps of the trial: restore it from a backup"
+        )
+    torch.set_num_threads(loaded.study.resources.cpus)
+    max_steps = int(row["max_steps"])
+    context = _context(config, _float(row["l_const"]), _float(row["l_unif"]), max_steps)
+    explanation = explain(
+        config,
+        past.dataset,
+        seed=int(row["seed"]),
+        max_steps=max_steps,
+        device=torch.device("cuda" if loaded.study.resources.gpus and torch.cuda.is_available() else "cpu"),
+        records=records,
+        verdict=_with_finding(_verdict(row), records, _evals(results_dir, trial_id), context, loaded.study.monitor),
+        l_const=context.l_const,
+        l_unif=context.l_unif,
+        # Nothing waits for the answer here: it may train again as many steps as there were.
+        settings=loaded.study.forensics.model_copy(update={"retrain_steps": max_steps}),
+        health=store.load_health(results_dir, trial_id),
+        on_plan=_say_plan,
+    )
+    store.write_explanation(results_dir, trial_id, explanation)
+    return store.evidence_path(results_dir, trial_id, "explanation.json")
+
+
+@dataclass(frozen=True)
+class PastTrial:
+    """A finished trial in our own loop, with all that it takes to train it again."""
+
+    trial_id: str
+    """Its name."""
+    row: dict[str, Any]
+    """Of the table of trials."""
+    loaded: LoadedStudy
+    """Its study."""
+    config: TrialConfig
+    dataset: Dataset
+
+
+def past_trial(results_dir: Path, trial: str, *, trust: bool = False) -> PastTrial:
+    """Reads a finished trial of a results folder, and its data.
+
+    Args:
+        results_dir: the folder.
+        trial: a trial's name; leading zeros may be left out.
+        trust: run the code that the study names, whoever named it.
+
+    Raises:
+        UserError: as `explain_trial`.
+    """
     made = read_study(results_dir).made
     row = _row(results_dir, store.read_trials(results_dir), trial)
     trial_id = str(row["trial_id"])
@@ -59,33 +115,8 @@ def explain_trial(results_dir: Path, trial: str, *, trust: bool = False) -> Path
     if not trust:
         check_trusted(results_dir, loaded, named_in(data, config.model))
     dataset = data.build()
-    _check_unchanged(results_dir, made, dataset)
-    records = _records(results_dir, trial_id)
-    if not records and int(row["num_steps"]):
-        raise ResultsError(
-            f"{results_dir / 'steps' / trial_id}.parquet is missing, and an explanation starts from the "
-            f"{int(row['num_steps'])} steps of the trial: restore it from a backup"
-        )
-    torch.set_num_threads(loaded.study.resources.cpus)
-    max_steps = int(row["max_steps"])
-    context = _context(config, _float(row["l_const"]), _float(row["l_unif"]), max_steps)
-    explanation = explain(
-        config,
-        dataset,
-        seed=int(row["seed"]),
-        max_steps=max_steps,
-        device=torch.device("cuda" if loaded.study.resources.gpus and torch.cuda.is_available() else "cpu"),
-        records=records,
-        verdict=_with_finding(_verdict(row), records, _evals(results_dir, trial_id), context, loaded.study.monitor),
-        l_const=context.l_const,
-        l_unif=context.l_unif,
-        # Nothing waits for the answer here: it may train again as many steps as there were.
-        settings=loaded.study.forensics.model_copy(update={"retrain_steps": max_steps}),
-        health=store.load_health(results_dir, trial_id),
-        on_plan=_say_plan,
-    )
-    store.write_explanation(results_dir, trial_id, explanation)
-    return store.evidence_path(results_dir, trial_id, "explanation.json")
+    check_unchanged(results_dir, made, dataset)
+    return PastTrial(trial_id, row, loaded, config, dataset)
 
 
 def explain_result(result: TrialResult, job: Job, runner: TrialRunner) -> TrialResult:
@@ -153,7 +184,7 @@ def _settings(results_dir: Path, row: dict[str, Any], loaded: LoadedStudy) -> Se
     return settings
 
 
-def _check_unchanged(results_dir: Path, made: Mapping[str, Any], dataset: Dataset) -> None:
+def check_unchanged(results_dir: Path, made: Mapping[str, Any], dataset: Dataset) -> None:
     """Raises ResultsError if the data are no longer those that the study trained on."""
     before = made.get("data") or {}
     now = {

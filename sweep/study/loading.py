@@ -1,5 +1,7 @@
 """A study: YAML -> validated settings. What a user writes is validated here, before any trial starts."""
 
+import contextlib
+import shlex
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -118,30 +120,34 @@ def stored(study: Study) -> dict[str, Any]:
 
 
 def _beside(path: Path, source: YamlSource) -> YamlSource:
-    """The study with its data's folder as an absolute path where that is found beside the study file alone.
+    """The study with absolute paths of what is found beside the study file alone: its data's folder, a command's files.
 
-    Whoever starts a study from another folder means the same data; a path that is found from there stays as it is.
+    Whoever starts a study from another folder means the same ones; what is found from there stays as it is.
     """
-    content = source.content
-    data = content.get("data")
+    content = deep_copy(source.content)
+    data, trial = content.get("data"), content.get("trial")
     while isinstance(data, dict) and isinstance(data.get("source"), dict):
         data = data["source"]
-    if not isinstance(data, dict) or not isinstance(data.get("path"), str) or not data["path"]:
-        return source
-    given = Path(data["path"])
-    try:
-        found = path.absolute().parent / given
-        is_beside = not given.is_absolute() and not given.exists() and found.exists()
-    except (OSError, ValueError):
-        return source
-    if not is_beside:
-        return source
-    content = deep_copy(content)
-    data = content["data"]
-    while isinstance(data.get("source"), dict):
-        data = data["source"]
-    data["path"] = str(found)
+    if isinstance(data, dict) and isinstance(data.get("path"), str):
+        data["path"] = _found(path, data["path"])
+    if isinstance(trial, dict) and isinstance(trial.get("run"), str) and trial.get("cwd") is None:
+        with contextlib.suppress(ValueError):
+            # A quotation without end is told of with the other mistakes.
+            words = shlex.split(trial["run"])
+            found = [_found(path, word, is_file=True) for word in words]
+            if found != words:
+                trial["run"] = found
     return replace(source, content=content)
+
+
+def _found(study: Path, given: str, *, is_file: bool = False) -> str:
+    """A path as it is, or the absolute one of what lies beside the study file alone."""
+    try:
+        found = study.absolute().parent / given
+        is_there = found.is_file() if is_file else found.exists()
+        return str(found) if given and is_there and not Path(given).exists() else given
+    except (OSError, ValueError):
+        return given
 
 
 def _override(source: YamlSource, override: str) -> YamlSource:

@@ -16,6 +16,7 @@ ROOT = Path(__file__).parents[2]
 NAMES = [
     "landmarks",
     "convert",
+    "init",
     "run",
     "check",
     "report",
@@ -26,6 +27,7 @@ NAMES = [
     "import",
     "compare",
     "explain",
+    "train",
     "replay",
     "recover",
     "clean",
@@ -94,8 +96,8 @@ def test_the_version_is_told(capsys: pytest.CaptureFixture[str]) -> None:
         ("reprot", "did you mean report"),
         (
             "xyzzy",
-            "give one of landmarks, convert, run, check, report, watch, status, queue, stop, import, compare, explain, "
-            "replay, recover, clean, grafana",
+            "give one of landmarks, convert, init, run, check, report, watch, status, queue, stop, import, compare, "
+            "explain, train, replay, recover, clean, grafana",
         ),
     ],
 )

@@ -1,0 +1,304 @@
+"""At which learning rates trainings begin to learn and break: short trainings whose rate rises from step to step.
+
+One such ramp (L. N. Smith, "Cyclical learning rates", 2017, section 3.3) gives a point that depends on its seed and its
+batches. Here several are trained, from fresh weights of other seeds, and forked from a training under way, and what is
+read of them is told as an interval that a further one falls into.
+
+A ramp holds each rate for a moment only: a training of hundreds of steps learns at lower rates than its ramp, and it
+breaks at lower ones, too. So a range to search has to be wider than the interval: see `RangeTest.to_search`.
+"""
+
+import math
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from slr_models.data.batch import Dataset
+from sweep.records import StepRecord, is_finite
+from sweep.training.config import TrialConfig
+from sweep.training.train import Training
+
+LOWEST, HIGHEST = 1e-6, 10.0
+"""Between which the rate rises, geometrically."""
+MIN_STEPS, MAX_STEPS = 42, 84
+"""Of a ramp: six to twelve a decade."""
+MAX_RAMPS = 8
+_CALM = 1 / 7
+"""Of a ramp, its first decade, in which nothing is learned yet: its losses tell the noise of the batches."""
+_IN_A_ROW = 3
+_TRUNK_STEPS = 40
+"""Of the training that ramps are forked from."""
+COVERAGE = 0.9
+"""Probability that a further ramp falls into an interval."""
+MARGIN = 3.0
+"""Factor by which a range to search goes beyond what follows from the intervals."""
+
+
+@dataclass(frozen=True)
+class Ramp:
+    """What one ramp showed."""
+
+    is_forked: bool
+    """Whether it began from a training under way, and not from fresh weights."""
+    learns_at: float | None
+    """The rate from which on the loss is lower than at first; None where it never is, and of a forked one."""
+    breaks_at: float | None
+    """The rate from which on the loss is lost again; None where it never is."""
+
+
+@dataclass(frozen=True)
+class RateInterval:
+    """Where a further ramp would show the same, with a probability of `COVERAGE`."""
+
+    low: float
+    high: float
+    seen: int
+    """Ramps that showed it."""
+    ramps: int
+    """Ramps that could have."""
+
+
+@dataclass(frozen=True)
+class RangeTest:
+    """What all ramps showed."""
+
+    ramps: tuple[Ramp, ...]
+    steps: int
+    """Of each ramp, at most."""
+    step_s: float
+    """Median time of a step."""
+    grad_norm: float
+    """Median gradient norm between learning and breaking; NaN where there is none."""
+
+    @property
+    def learns(self) -> RateInterval | None:
+        """Where trainings begin to learn; None where fewer than two ramps show it."""
+        return interval([ramp.learns_at for ramp in self.ramps if not ramp.is_forked], self.steps)
+
+    @property
+    def breaks(self) -> RateInterval | None:
+        """Where they break; None where fewer than two ramps show it."""
+        return interval([ramp.breaks_at for ramp in self.ramps], self.steps)
+
+    def slower(self, steps: int) -> float:
+        """By which factor a training's rate may be lower than a ramp's, and its weights still move as far.
+
+        The rates of a ramp up to r add up to r x (steps a decade) / ln 10; those of a training under a cosine, to half
+        of its rate times its steps.
+
+        Args:
+            steps: of the training.
+        """
+        a_decade = self.steps / math.log10(HIGHEST / LOWEST)
+        return max(1.0, steps / 2 / (a_decade / math.log(10)))
+
+    def to_search(self, steps: int) -> tuple[float, float] | None:
+        """A range of rates that reaches beyond both intervals; None where it is not known where learning begins.
+
+        Args:
+            steps: of a training.
+        """
+        if self.learns is None:
+            return None
+        low = self.learns.low / (MARGIN * self.slower(steps))
+        top = HIGHEST if self.breaks is None else MARGIN * self.breaks.high
+        return rounded_down(low), rounded_up(top)
+
+
+def interval(rates: Sequence[float | None], steps: int) -> RateInterval | None:
+    """An interval for the rate of a further ramp: Student's t on the logarithms, no narrower than a step of a ramp.
+
+    Args:
+        rates: of the ramps, None where one did not show it.
+        steps: of a ramp.
+    """
+    from scipy.stats import t
+
+    seen = np.log([rate for rate in rates if rate is not None])
+    if len(seen) < 2:
+        return None
+    half = t.ppf((1 + COVERAGE) / 2, len(seen) - 1) * seen.std(ddof=1) * math.sqrt(1 + 1 / len(seen))
+    half = max(half, math.log(HIGHEST / LOWEST) / steps)
+    return RateInterval(math.exp(seen.mean() - half), math.exp(seen.mean() + half), len(seen), len(rates))
+
+
+def range_test(
+    config: TrialConfig, dataset: Dataset, *, device: torch.device, seconds: float, step_s: float
+) -> RangeTest:
+    """Trains ramps until their time is over, `MAX_RAMPS` at most: by turns from fresh weights, and forked.
+
+    Args:
+        config: what to train; its rate and schedule are those of the ramps.
+        dataset: on what.
+        device: where.
+        seconds: to spend.
+        step_s: about how long a step takes.
+    """
+    ends = time.monotonic() + seconds
+    steps = int(min(max((seconds / step_s - _TRUNK_STEPS) / MAX_RAMPS, MIN_STEPS), MAX_STEPS))
+    rates = np.geomspace(LOWEST, HIGHEST, steps).tolist()
+    ramps, times, norms = list[Ramp](), list[float](), list[float]()
+    trunk: dict[str, Any] | None = None
+    while len(ramps) < MAX_RAMPS:
+        number = len(ramps)
+        base = _between(ramps)
+        if number >= 2 and base is not None and trunk is None:
+            trunk = _trained(_training(config, dataset, [base] * _TRUNK_STEPS, device, seed=0), ends)
+        forked = trunk if number % 2 else None
+        training = _training(config, dataset, rates, device, seed=number)
+        if forked is not None:
+            training.load_state_dict({**forked, "step": 0, "last_eval_step": 0})
+        records = _records(training, steps, ends)
+        if records is None:
+            break
+        ramp, inner = read_ramp(
+            rates,
+            [math.nan if record.loss is None else record.loss for record in records],
+            is_forked=forked is not None,
+        )
+        ramps.append(ramp)
+        times += [record.time_s for record in records[1:] if is_finite(record.time_s)]
+        norms += [record.grad_norm for record in records[inner] if is_finite(record.grad_norm)]
+    return RangeTest(
+        tuple(ramps),
+        steps,
+        float(np.median(times)) if times else step_s,
+        float(np.median(norms)) if norms else math.nan,
+    )
+
+
+def read_ramp(rates: Sequence[float], losses: Sequence[float], *, is_forked: bool = False) -> tuple[Ramp, slice]:
+    """What a ramp shows, and the steps between learning and breaking.
+
+    The loss has fallen where three in a row lie below its level of the first decade by three times the noise of that
+    decade and a tenth of the way to its best; it has broken where it is not finite, or three in a row lie above its
+    best by half of that way, four times the noise and a fifth of the best.
+
+    Args:
+        rates: of the steps.
+        losses: of the steps, of fewer where it ended early.
+        is_forked: whether it began from a training under way.
+    """
+    calm = max(5, round(_CALM * len(rates)))
+    first = np.asarray(losses[:calm], dtype=float)
+    if len(losses) <= calm or not np.isfinite(first).all():
+        broken = next((rate for rate, loss in zip(rates, losses, strict=False) if not math.isfinite(loss)), None)
+        return Ramp(is_forked, None, broken), slice(0, 0)
+    level, noise = float(np.median(first)), float(first.std(ddof=1))
+    breaks = _breaks(losses, level, noise)
+    whole = losses[:breaks]
+    best = min(_medians(whole))
+    low = level - max(3 * noise, 0.1 * (level - best))
+    falls = _first_run([loss < low for loss in whole])
+    learns_at = None if falls is None or is_forked else float(rates[falls])
+    breaks_at = None if breaks is None else float(rates[breaks])
+    return Ramp(is_forked, learns_at, breaks_at), slice(falls or 0, breaks or len(losses))
+
+
+def _breaks(losses: Sequence[float], level: float, noise: float) -> int | None:
+    """The step from which on a loss is lost; None where it is not."""
+    best, above = level, 0
+    for index, loss in enumerate(losses):
+        if not math.isfinite(loss):
+            return index - above
+        best = min(best, float(np.median(losses[max(0, index - _IN_A_ROW + 1) : index + 1])))
+        is_above = loss > best + max(0.5 * (level - best), 4 * noise, 0.2 * best)
+        above = above + 1 if is_above else 0
+        if above == _IN_A_ROW:
+            return index - above + 1
+    return None
+
+
+def _medians(losses: Sequence[float]) -> list[float]:
+    return [float(np.median(losses[max(0, i - _IN_A_ROW + 1) : i + 1])) for i in range(len(losses))]
+
+
+def _first_run(holds: Sequence[bool]) -> int | None:
+    """Where several in a row hold for the first time."""
+    runs = range(len(holds) - _IN_A_ROW + 1)
+    return next((start for start in runs if all(holds[start : start + _IN_A_ROW])), None)
+
+
+def _between(ramps: Sequence[Ramp]) -> float | None:
+    """A rate at which training goes well, by the first ramp that tells; None where none does yet."""
+    for ramp in ramps:
+        if ramp.learns_at is not None and ramp.breaks_at is not None and ramp.learns_at < ramp.breaks_at:
+            return math.sqrt(ramp.learns_at * ramp.breaks_at)
+    return None
+
+
+@dataclass(frozen=True)
+class _Given:
+    """A schedule whose rates are given one by one; also its own configuration, as `Training` asks it to be built."""
+
+    rates: Sequence[float]
+
+    def build(self, _base_lr: float, _max_steps: int, _lag_steps: int = 0) -> "_Given":
+        return self
+
+    def lr(self, step: int) -> float:
+        return float(self.rates[min(step, len(self.rates) - 1)])
+
+    def observe_step(self, step: int, applied: bool) -> None:
+        pass
+
+    def observe_eval(self, val_loss: float) -> None:
+        pass
+
+    def state_dict(self) -> dict[str, Any]:
+        return {}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        pass
+
+
+def _training(
+    config: TrialConfig, dataset: Dataset, rates: Sequence[float], device: torch.device, seed: int
+) -> Training:
+    num = len(rates)
+    change = {"schedule": _Given(rates), "eval_every_steps": 10 * num, "health_every_steps": None}
+    training = config.training.model_copy(update=change)
+    # Longer than it is trained: no evaluation comes at its end.
+    whole = config.model_copy(update={"training": training})
+    return Training(whole, dataset, seed=seed, max_steps=2 * num, device=device)
+
+
+def _records(training: Training, steps: int, ends: float) -> list[StepRecord] | None:
+    """The steps of a ramp, up to where its loss is lost for good; None where its time is over before."""
+    records: list[StepRecord] = []
+    for record in training.records():
+        if isinstance(record, StepRecord):
+            records.append(record)
+        lost = len(records) >= _IN_A_ROW and not any(is_finite(one.loss) for one in records[-_IN_A_ROW:])
+        if len(records) == steps or lost:
+            return records
+        if time.monotonic() > ends:
+            return None
+    return None
+
+
+def _trained(training: Training, ends: float) -> dict[str, Any] | None:
+    """The state of a training at its end; None where its time is over before."""
+    return None if _records(training, _TRUNK_STEPS, ends) is None else training.state_dict()
+
+
+def rounded_down(value: float) -> float:
+    """To one digit."""
+    return float(f"{math.floor(_digit(value) + 1e-9) * _ten(value):.0e}")
+
+
+def rounded_up(value: float) -> float:
+    """To one digit."""
+    return float(f"{math.ceil(_digit(value) - 1e-9) * _ten(value):.0e}")
+
+
+def _ten(value: float) -> float:
+    return 10.0 ** math.floor(math.log10(value))
+
+
+def _digit(value: float) -> float:
+    return value / _ten(value)

@@ -1,0 +1,174 @@
+"""slr-sweep init: files that `check` passes as they are, of data, functions, commands and shipped studies."""
+
+import csv
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from slr_models.data import SyntheticConfig
+from sweep.__main__ import main
+from sweep.study import load
+
+
+@pytest.fixture(autouse=True)
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty folder to work in; what is imported from it is forgotten."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.path", ["", *__import__("sys").path])
+    monkeypatch.setenv("PYTHONPATH", "")
+    return tmp_path
+
+
+def folder(path: Path, bad: int = 0) -> Path:
+    """A folder of a few made-up utterances, of which some cannot be aligned."""
+    data = SyntheticConfig(vocabulary_size=4, num_train=40, num_valid=8, frames_per_label=8, max_labels=3).build()
+    path.mkdir()
+    with (path / "manifest.csv").open("w", newline="") as file:
+        rows = csv.writer(file)
+        rows.writerow(["id", "path", "labels", "signer", "split"])
+        for name, split in (("train", data.train), ("valid", data.valid)):
+            for i in range(len(split)):
+                values = split.utterance(i)[:1] if name == "train" and i < bad else split.utterance(i)
+                np.save(path / f"{name}{i}.npy", values)
+                labels = [data.vocabulary[label] for label in split.target(i)]
+                rows.writerow([f"{name}{i}", f"{name}{i}.npy", " ".join(labels), "", name])
+    return path
+
+
+def told(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, str]:
+    code = main(["init", *arguments])
+    return code, *capsys.readouterr()
+
+
+def test_of_a_folder_of_data(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder(here / "my signs", bad=2)
+    code, out, err = told(capsys, "my signs", "--no-ramp")
+    assert code == 0 and out == "my_signs.yaml\nnext: slr-sweep check my_signs.yaml, then slr-sweep run my_signs.yaml\n"
+    assert "38 utterances to train" in err and "2 left out" in err
+    study = load(Path("my_signs.yaml")).study
+    assert study.name == "my_signs" and study.data.on_bad == "exclude" and study.data.path == "my signs"
+    assert study.training.batch_size == 4 and study.budget.trials == 48 and study.budget.steps == 300
+    assert study.space["training.optimizer.lr"].loguniform == (1e-5, 1.0)
+    text = Path("my_signs.yaml").read_text()
+    assert "not measured (--no-ramp)" in text and "Left out (" in text and max(map(len, text.splitlines())) <= 120
+    assert main(["check", "my_signs.yaml"]) == 0
+
+
+def test_of_a_folder_with_ramps(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder(here / "data")
+    (here / "studies").mkdir()
+    assert told(capsys, "data", "--seconds", "15", "--out", "studies/mine.yaml", "--name", "mine")[0] == 0
+    study = load(Path("studies/mine.yaml")).study
+    assert study.name == "mine" and Path(study.data.path) == here / "data"
+    assert "Learning rates were measured on" in Path("studies/mine.yaml").read_text()
+    low, high = study.space["training.optimizer.lr"].loguniform
+    assert low < 1e-3 < high
+
+
+def test_landmarks_are_placed_by_the_body(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rng = np.random.default_rng(0)
+    (here / "hands").mkdir()
+    lines = ["id,path,labels,signer,split"]
+    for i in range(20):
+        np.save(here / "hands" / f"{i}.npy", rng.random((30, 42, 3), dtype=np.float32))
+        lines.append(f"{i},{i}.npy,{'A B' if i % 2 else 'B A C'},,{'train' if i < 16 else 'valid'}")
+    (here / "hands" / "manifest.csv").write_text("\n".join(lines))
+    assert told(capsys, "hands", "--no-ramp")[0] == 0
+    data = load(Path("hands.yaml")).study.data
+    assert data.points == "hands" and data.velocity
+
+
+FUNCTION = """
+def train(config, run):
+    rate = config["optimizer"]["lr"]
+    momentum = config.get("momentum", 0.9)
+    width, batch = config["width"], config.get("batch_size", 32)
+    for step in range(30):
+        run.step(loss=2.0 * (1 - rate) ** step)
+
+def other(lr, batch_size, width): ...
+"""
+
+
+def test_of_a_function(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (here / "my_train_of_init.py").write_text(FUNCTION)
+    assert told(capsys, "my_train_of_init:train")[0] == 0
+    study = load(Path("my_train_of_init.yaml")).study
+    assert study.trial.target == "my_train_of_init:train" and study.space.keys() == {"optimizer.lr", "momentum"}
+    text = Path("my_train_of_init.yaml").read_text()
+    assert "# batch_size: {int: [8, 128], log: true}" in text and "It reads width without a default" in text
+    assert main(["check", "my_train_of_init.yaml"]) == 0
+    code, _, err = told(capsys, "my_train_of_init:other", "--out", "x.yaml")
+    assert (
+        code == 2 and "takes other arguments" in err and "def train(config, run)" in err and not Path("x.yaml").exists()
+    )
+    code, _, err = told(capsys, "my_train_of_init:trian")
+    assert code == 2 and "names no function" in err and err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("command", "run", "space"),
+    [
+        (
+            ["python", "train.py", "--lr", "{lr}", "--clip={clip}", "--out", "{dir}"],
+            ("python", "train.py", "--lr", "{lr}", "--clip={clip}", "--out", "{dir}"),
+            {"lr": (1e-4, 1.0), "clip": (0.01, 100.0)},
+        ),
+        (
+            ["python", "train.py", "--lr", "0.003", "--workers", "4"],
+            ("python", "train.py", "--lr", "{lr}", "--workers", "4"),
+            {"lr": (3e-5, 0.3)},
+        ),
+        (["python train.py --lr={lr} --steps {steps}"], ("python", "train.py", "--lr={lr}", "--steps", "{steps}"), {}),
+    ],
+)
+def test_of_a_command(
+    command: list[str], run: tuple[str, ...], space: dict[str, tuple[float, float]], here: Path, capsys
+) -> None:
+    (here / "train.py").write_text(
+        'raise SystemExit("it ran")\nparser.add_argument("--lr", type=float, default=0.01)\n'
+    )
+    code, out, _ = told(capsys, "--", *command)
+    assert code == 0 and out.startswith("train.yaml\n")
+    study = load(Path("train.yaml")).study
+    assert study.trial.run == run
+    for name, bounds in space.items():
+        assert study.space[name].loguniform == pytest.approx(bounds)
+    assert (study.budget.steps is None) == ("{steps}" not in " ".join(command))
+    assert main(["check", "train.yaml"]) == 0
+
+
+def test_of_a_shipped_study(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, _ = told(capsys, "own/digits")
+    assert code == 0 and out.splitlines()[:2] == ["digits.yaml", "digits.py"]
+    assert main(["check", "digits"]) == 0
+    assert str(here / "digits.py") in capsys.readouterr().out
+    code, out, _ = told(capsys, "--list")
+    assert code == 0 and any(line.split()[:4] == ["smoke", "about", "a", "minute"] for line in out.splitlines())
+
+
+def test_mistakes_are_one_line_and_nothing_is_written(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (here / "empty").mkdir()
+    (here / "silent").mkdir()
+    (here / "silent" / "manifest.csv").write_text("id,path,labels,signer,split\n1,1.npy,,,train\n")
+    (here / "taken.yaml").write_text("mine")
+    for arguments, said in (
+        ([], "there is nothing to begin with: give a folder of data"),
+        (["empty"], "holds no list of utterances"),
+        (["silent"], "has no labels"),
+        (["no_such_folder"], "there is no folder no_such_folder, and no study of that name"),
+        (["smok"], "did you mean smoke"),
+        (["no_such_module:train"], "cannot be imported"),
+        (["os:system"], "os is part of Python"),
+        (["--", "python", "train.py"], "names no setting to vary"),
+        (["--", "no_such_program", "--lr", "{lr}"], "'no_such_program' is not found"),
+        (["smoke", "--out", "taken.yaml"], "taken.yaml exists already: --force replaces it"),
+        (["smoke", "--out", "empty"], "empty is a folder"),
+        (["empty", "--seconds", "0"], "give a time above 0"),
+    ):
+        code, out, err = told(capsys, *arguments)
+        assert code == 2 and out == "" and said in err and err.count("\n") == 1, err
+    assert {path.name for path in here.iterdir()} == {"empty", "silent", "taken.yaml"}
+    assert Path("taken.yaml").read_text() == "mine"
+    assert told(capsys, "smoke", "--out", "taken.yaml", "--force")[0] == 0 and load(Path("taken.yaml"))

@@ -7,9 +7,9 @@ from pathlib import Path
 
 from slr_models.errors import ResultsError, SettingError
 from sweep.run import place
-from sweep.store.remote.address import Address, as_address
+from sweep.store.remote.address import StoreAddress, as_address
 from sweep.store.remote.objects import ObjectStore
-from sweep.store.remote.study import StoredStudy, StudyCopy, stored_study
+from sweep.store.remote.study import RemoteStudy, StudyCopy, remote_study
 
 
 @dataclass(frozen=True)
@@ -18,11 +18,11 @@ class Kept:
 
     folder: Path
     """In which it works."""
-    stored: StoredStudy | None = None
+    stored: RemoteStudy | None = None
     """What keeps them on an object store; None where the folder is all."""
 
     def keep(self, line: bytes) -> None:
-        """Keeps a line of the ledger where it does not stand yet; see `StoredStudy.add_line`."""
+        """Keeps a line of the ledger where it does not stand yet; see `RemoteStudy.add_line`."""
         if self.stored is not None:
             self.stored.add_line(line)
 
@@ -68,7 +68,7 @@ def kept(
             f"yet: give a folder that all of them share, or leave --address out and use this machine alone"
         )
     _folder(at.folder("work"), writes=True)
-    with stored_study(at, say) as study:
+    with remote_study(at, say) as study:
         say(f"results go to {study.address}; worked on in {study.folder}")
         yield Kept(study.folder, study)
 
@@ -79,7 +79,7 @@ def worked_in(results: Path | str, name: str) -> Path:
     return place.results_dir(Path(results), name) if at is None else at.folder("work")
 
 
-def _address(results: Path | str, name: str) -> Address | None:
+def _address(results: Path | str, name: str) -> StoreAddress | None:
     """The address of a study; None where its results are in a folder."""
     at = as_address(results) if isinstance(results, str) else None
     return None if at is None else at / place.portable(name)
@@ -90,7 +90,7 @@ def _folder(folder: Path, *, writes: bool) -> Kept:
     return Kept(folder)
 
 
-def _copy(at: Address) -> Path:
+def _copy(at: StoreAddress) -> Path:
     """A copy of a study; of one that is not there yet an empty folder's path."""
     try:
         return StudyCopy(ObjectStore(at)).folder

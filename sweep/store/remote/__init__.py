@@ -17,6 +17,6 @@ A line of the ledger is there before anything relies on it, and the records of a
 result. Two runs that both believe to be the only one cannot both make the segment that comes next: the second is told.
 """
 
-from sweep.store.remote.address import Address, as_address
+from sweep.store.remote.address import StoreAddress, as_address
 
-__all__ = ["Address", "as_address"]
+__all__ = ["StoreAddress", "as_address"]

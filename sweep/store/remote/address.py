@@ -17,7 +17,7 @@ _MAX_NAME = 40
 
 
 @dataclass(frozen=True)
-class Address:
+class StoreAddress:
     """A place on an object store; `str()` gives it as it was typed, without a slash at its end."""
 
     scheme: str
@@ -29,7 +29,7 @@ class Address:
     def __str__(self) -> str:
         return f"{self.scheme}://{self.bucket}/{self.prefix}".rstrip("/")
 
-    def __truediv__(self, name: str) -> "Address":
+    def __truediv__(self, name: str) -> "StoreAddress":
         return replace(self, prefix=f"{self.prefix}/{name}".lstrip("/"))
 
     @property
@@ -48,7 +48,7 @@ class Address:
         return _cache() / use / f"{_KEPT_NAME.sub('_', self.bucket)[:_MAX_NAME]}-{digest}" / self.name
 
 
-def as_address(text: str) -> Address | None:
+def as_address(text: str) -> StoreAddress | None:
     """The address that a text is; None where it is a path.
 
     Raises:
@@ -69,7 +69,7 @@ def as_address(text: str) -> Address | None:
         raise SettingError(f"{text} has a part that is empty or made of dots: write it as {_EXAMPLE}")
     if any(not letter.isprintable() for letter in text):
         raise SettingError(f"{text!a} has a letter that cannot be printed: write it as {_EXAMPLE}")
-    return Address(scheme, bucket, prefix)
+    return StoreAddress(scheme, bucket, prefix)
 
 
 def _cache() -> Path:

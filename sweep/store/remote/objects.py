@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from slr_models.errors import MachineError, SettingError, UserError
-from sweep.store.remote.address import Address
+from sweep.store.remote.address import StoreAddress
 
 FIRST_PATIENCE_S, PATIENCE_S = 20.0, 600.0
 """How long a store that cannot be reached is tried again: before anything was heard of it, and then."""
@@ -46,7 +46,7 @@ class Found:
 class ObjectStore:
     """The objects below an address. Safe to use from several threads."""
 
-    def __init__(self, address: Address, store: Any = None) -> None:
+    def __init__(self, address: StoreAddress, store: Any = None) -> None:
         """Asks nothing yet.
 
         Args:
@@ -193,7 +193,7 @@ class ObjectStore:
         )
 
 
-def _opened(address: Address) -> Any:
+def _opened(address: StoreAddress) -> Any:
     """The store of an address, with credentials and settings as the environment has them."""
     from obstore.store import AzureStore, GCSStore, S3Store
 

@@ -14,7 +14,7 @@ from sweep.machine import storing
 from sweep.store.files import spare, write_bytes
 from sweep.store.ledger_lines import LEDGER_FILE
 from sweep.store.lock import HELD_FILE
-from sweep.store.remote.address import Address, as_address
+from sweep.store.remote.address import StoreAddress, as_address
 from sweep.store.remote.lease import Lease, holder_now
 from sweep.store.remote.mirror import Mirror, Sending
 from sweep.store.remote.objects import PATIENCE_S, ObjectStore
@@ -27,7 +27,7 @@ _AT_FAILURE_S = 10.0
 _REPORT = "report.html"
 
 
-class StoredStudy:
+class RemoteStudy:
     """The study of a run: its folder here, and what keeps it there."""
 
     def __init__(self, objects: ObjectStore, say: Callable[[str], None]) -> None:
@@ -125,10 +125,10 @@ class StoredStudy:
 
 
 @contextmanager
-def stored_study(address: Address, say: Callable[[str], None]) -> Iterator[StoredStudy]:
-    """A study of a run, within; see `StoredStudy`."""
+def remote_study(address: StoreAddress, say: Callable[[str], None]) -> Iterator[RemoteStudy]:
+    """A study of a run, within; see `RemoteStudy`."""
     with storing(address.folder("work")):
-        study = StoredStudy(ObjectStore(address), say)
+        study = RemoteStudy(ObjectStore(address), say)
     try:
         yield study
     except BaseException:

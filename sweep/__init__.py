@@ -115,14 +115,17 @@ def load(results: str | os.PathLike[str]) -> "Results":
     """Opens a results folder: its tables as pandas frames, the report's figures as Plotly figures.
 
     Args:
-        results: results folder of a study, such as `results/smoke`.
+        results: results folder of a study, such as `results/smoke`, or its address, such as `s3://bucket/results/smoke`.
 
     Raises:
         ResultsError: it is not the results folder of a study.
-        SettingError: it is an address, such as s3://bucket/results.
+        MachineError: the store at the address cannot be reached.
     """
     # Imported here: pandas, Plotly and scikit-learn take seconds that a training loop has no use for.
-    from sweep.command_line import local
+    from sweep.command_line import local, path_or_address
     from sweep.report.notebook import load_results
+    from sweep.store.remote.study import study_copy
 
-    return load_results(local(Path(results)))
+    given = path_or_address(os.fspath(results))
+    copy = study_copy(given)
+    return load_results(local(Path(given)) if copy is None else copy.folder)

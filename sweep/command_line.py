@@ -51,6 +51,8 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 DISTRIBUTION = "slr-stability-sweep"
+REMOTE_SCHEMES = ("s3", "gs", "az")
+"""Of addresses of object stores that results may be kept at."""
 
 EXIT_DONE = 0
 EXIT_FOUND = 1
@@ -172,11 +174,21 @@ def add_study(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def add_results(parser: argparse.ArgumentParser) -> None:
-    """Adds the results folder (`results`)."""
+def add_results(parser: argparse.ArgumentParser, *, or_address: bool = False) -> None:
+    """Adds the results folder (`results`); a text where it may be an address of an object store, and is one."""
+    what = "results folder of a study, such as results/smoke"
     parser.add_argument(
-        "results", type=Path, metavar="RESULTS", help="results folder of a study, such as results/smoke"
+        "results",
+        type=path_or_address if or_address else Path,
+        metavar="RESULTS",
+        help=f"{what}, or s3://BUCKET/PREFIX/smoke" if or_address else what,
     )
+
+
+def path_or_address(text: str) -> Path | str:
+    """A path; the text as it is where it is an address of an object store."""
+    scheme, sign, _ = text.partition("://")
+    return text if sign and scheme.lower() in REMOTE_SCHEMES else Path(text)
 
 
 def add_json(parser: argparse.ArgumentParser) -> None:

@@ -6,12 +6,13 @@ import sys
 from pathlib import Path
 
 from slr_models.errors import SettingError
-from sweep.command_line import EXIT_DONE, EXIT_FOUND, Command, add_json, console
+from sweep.command_line import EXIT_DONE, EXIT_FOUND, Command, add_json, console, path_or_address
 
 
 def _add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("before", type=Path, metavar="A", help="results folder of a study, such as results/before")
-    parser.add_argument("after", type=Path, metavar="B", help="results folder that is held against it")
+    what = "results folder of a study, such as results/before, or s3://BUCKET/PREFIX/before"
+    parser.add_argument("before", type=path_or_address, metavar="A", help=what)
+    parser.add_argument("after", type=path_or_address, metavar="B", help="results folder that is held against it")
     add_json(parser)
     parser.add_argument("--output", type=Path, metavar="FILE", help="write the JSON object to a file")
 
@@ -19,8 +20,12 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
 def _work(options: argparse.Namespace) -> int:
     from sweep.analysis.comparison.folders import compare_folders
     from sweep.analysis.comparison.sentences import as_json, lines
+    from sweep.store.remote.study import study_copy
 
-    found = compare_folders(options.before, options.after)
+    before, after = (
+        given if (copy := study_copy(given)) is None else copy.folder for given in (options.before, options.after)
+    )
+    found = compare_folders(before, after)
     text = json.dumps(as_json(found, options.before, options.after), indent=2, allow_nan=False) + "\n"
     if options.output is not None:
         _write(options.output, text)

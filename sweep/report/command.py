@@ -2,19 +2,29 @@
 
 import argparse
 import json
+import sys
 
+from slr_models.errors import MachineError
 from sweep.command_line import EXIT_DONE, Command, add_json, add_results
 
 
 def _add_arguments(parser: argparse.ArgumentParser) -> None:
-    add_results(parser)
+    add_results(parser, or_address=True)
     add_json(parser)
 
 
 def _work(options: argparse.Namespace) -> int:
     from sweep.report import build_report
+    from sweep.store.remote.study import study_copy
 
-    path = build_report(options.results)
+    copy = study_copy(options.results)
+    path = build_report(options.results if copy is None else copy.folder)
+    if copy is not None:
+        try:
+            copy.send_report()
+        except MachineError as error:
+            # Whoever may only read has the report here.
+            print(f"note: the report is here alone: {error}", file=sys.stderr)
     print(json.dumps({"report": str(path)}) if options.json else path)
     return EXIT_DONE
 

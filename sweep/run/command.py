@@ -4,12 +4,14 @@ import argparse
 from pathlib import Path
 
 from slr_models.errors import SettingError
-from sweep.command_line import Command, add_study, console, loading, local
+from sweep.command_line import Command, add_study, console, loading, local, path_or_address
 
 
 def _add_arguments(parser: argparse.ArgumentParser) -> None:
     add_study(parser)
-    parser.add_argument("--results", default="results", metavar="DIR", help="default: results")
+    parser.add_argument(
+        "--results", default="results", metavar="DIR", help="a folder, or s3://BUCKET/PREFIX; default: results"
+    )
     parser.add_argument("--trials", metavar="N|+N", help="number of trials, or how many more than there are")
     parser.add_argument(
         "--retry",
@@ -61,11 +63,12 @@ def _work(options: argparse.Namespace) -> int:
     return run(options, console())
 
 
-def _results(text: str) -> Path:
+def _results(text: str) -> Path | str:
     if not text.strip():
         # As a path it would be the current folder.
         raise SettingError("--results is empty: give a folder, such as --results results, or leave it out")
-    return local(Path(text))
+    given = path_or_address(text)
+    return local(given) if isinstance(given, Path) else given
 
 
 COMMAND = Command(

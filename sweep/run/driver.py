@@ -25,7 +25,7 @@ from sweep.live.views import Views
 from sweep.live.webhooks import addresses
 from sweep.own.program import Target
 from sweep.records import Outcome, Phase
-from sweep.run import place
+from sweep.run.kept import Kept, kept
 from sweep.run.lanes import check_this_machine, with_jobs
 from sweep.run.process_title import hide_secrets
 from sweep.run.time_limit import TimeLimit, time_limit
@@ -86,8 +86,18 @@ def run_study(
     """
     say = functools.partial(console.print, highlight=False, markup=False, style="yellow")
     told = [] if options.dry_run else addresses(options.notify)
-    with Notices(told, loaded.study.name, say) as notices:
-        return _run(loaded, options, console, limit, function, notices)
+    note = functools.partial(console.print, highlight=False, markup=False)
+    with (
+        Notices(told, loaded.study.name, say) as notices,
+        kept(
+            options.results,
+            loaded.study.name,
+            writes=not options.dry_run,
+            address=options.address,
+            say=lambda line: note(f"  {line}"),
+        ) as results,
+    ):
+        return _run(loaded, options, console, limit, function, notices, results)
 
 
 def _run(
@@ -97,9 +107,9 @@ def _run(
     limit: TimeLimit,
     function: Target | None,
     notices: Notices,
+    kept: Kept,
 ) -> int:
-    results_dir = place.results_dir(options.results, loaded.study.name)
-    place.check_place(results_dir, writes=not options.dry_run)
+    results_dir = kept.folder
     loaded = as_begun(loaded, results_dir)
     is_new = check_same_study(results_dir, loaded.study) is None
     loaded = LoadedStudy(with_trials(loaded.study, options.trials, results_dir), loaded.source)
@@ -150,7 +160,12 @@ def _run(
             console.print(f"  warning: {line}", highlight=False, style="yellow")
     num_train = 0 if dataset is None else len(dataset.train)
     session = StudySession(
-        loaded, results_dir, num_train, retry=[Outcome(name) for name in options.retry], carried=carried
+        loaded,
+        results_dir,
+        num_train,
+        retry=[Outcome(name) for name in options.retry],
+        carried=carried,
+        keep=kept.keep,
     )
     for note in session.notes:
         console.print(f"  note: {note}", highlight=False, style="yellow", markup=False)
@@ -194,7 +209,7 @@ def _run(
             highlight=False,
             style="yellow",
         )
-    print(report)
+    print(kept.report(report))
     if finished:
         return EXIT_DONE
     return EXIT_UNFINISHED if out_of_time else EXIT_INTERRUPTED

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 from pydantic import BaseModel
 
 from slr_models.errors import UserError
-from sweep.command_line import EXIT_INTERRUPTED, console
+from sweep.command_line import EXIT_INTERRUPTED, console, path_or_address
 from sweep.own.program import Target
 from sweep.run.driver import run_study
+from sweep.run.kept import worked_in
 from sweep.run.time_limit import time_limit
 from sweep.study import LoadedStudy, validate
 from sweep.yaml_source import YamlSource
@@ -31,8 +32,8 @@ class FunctionStudy:
     function: Target
     loaded: LoadedStudy
     """The study, validated."""
-    results: Path
-    """Where its folder is made."""
+    results: Path | str
+    """Where its folder is made; a text is an address of an object store."""
 
     def run(
         self,
@@ -82,9 +83,8 @@ class FunctionStudy:
         if dry_run:
             return None
         from sweep.report.notebook import load_results
-        from sweep.run.place import results_dir
 
-        return load_results(results_dir(self.results, self.loaded.study.name))
+        return load_results(worked_in(self.results, self.loaded.study.name))
 
 
 def function_study(
@@ -125,7 +125,7 @@ def function_study(
         config: values that all trainings share.
         references: losses of learning nothing: `l_const`, `l_unif`, or `cross_entropy` (how often each class occurs).
         search: its kind, such as "random", or its section.
-        results: where the study's folder is made.
+        results: where the study's folder is made: a folder, or an address such as "s3://bucket/results".
         **sections: any other section of a study file, such as resources={"cpus": 2}, confirm=..., monitor=..., seed=1.
 
     Raises:
@@ -149,7 +149,7 @@ def function_study(
         **_given(objective=objective, search={"kind": search} if isinstance(search, str) else search),
         **sections,
     }
-    return FunctionStudy(train, validate(YamlSource(_NAME, _plain(content), {})), Path(results))
+    return FunctionStudy(train, validate(YamlSource(_NAME, _plain(content), {})), path_or_address(str(results)))
 
 
 def _given(**values: Any) -> dict[str, Any]:

@@ -34,7 +34,7 @@ def results_dir(results: Path, name: str) -> Path:
 
 def portable(name: str) -> str:
     """A name as every system takes it for a folder."""
-    safe = _NOT_IN_NAMES.sub("_", name)
+    safe = _NOT_IN_NAMES.sub("_", _one_spelling(name))
     safe = re.sub(r"[ .]+$", "_", safe)
     return _RESERVED.sub(lambda found: f"{found[0]}_", safe, count=1) if _RESERVED.match(safe) else safe
 

@@ -72,6 +72,7 @@ class StudySession:
         retry: Collection[Outcome] = (),
         carried: CarriedOver = NOTHING,
         clock: Callable[[], float] = time.monotonic,
+        keep: Callable[[bytes], None] = lambda line: None,
     ) -> None:
         """Opens the results folder and takes up what an earlier run left there.
 
@@ -82,6 +83,7 @@ class StudySession:
             retry: trainings that ended so are forgotten, and run again.
             carried: trainings of other studies that the search learns from.
             clock: seconds, for the limit of wall time.
+            keep: keeps each line of the ledger elsewhere too; see `Ledger`.
 
         Raises:
             ResultsError: the folder is in use, damaged, or holds another study's results.
@@ -90,7 +92,7 @@ class StudySession:
         self._loaded = loaded
         self._num_train = num_train
         before = check_same_study(results_dir, loaded.study)
-        self._ledger = Ledger(results_dir)
+        self._ledger = Ledger(results_dir, keep=keep)
         self._check_ledger()
         self._prior = prior_of(carried)
         if carried.trials:

@@ -1,6 +1,7 @@
 """python -m sweep.status RESULTS: how far a study is, from another terminal or machine."""
 
 import argparse
+import contextlib
 
 from sweep.command_line import Command, add_json, add_results, console
 
@@ -12,7 +13,7 @@ _DESCRIPTION = (
 
 
 def _add_arguments(parser: argparse.ArgumentParser) -> None:
-    add_results(parser)
+    add_results(parser, or_address=True)
     add_json(parser)
     parser.add_argument(
         "--follow", action="store_true", help="go on until the study ends; with --json an object a line, at each change"
@@ -25,11 +26,14 @@ def _work(options: argparse.Namespace) -> int:
     from sweep.status.follow import follow, one_line
     from sweep.status.reading import Reader
     from sweep.status.words import headline, lines
+    from sweep.store.remote.study import study_copy
     from sweep.watch.folder import neighbours
 
-    reader, screen = Reader(options.results), console()
+    copy = study_copy(options.results)
+    reader, screen = Reader(options.results if copy is None else copy.folder), console()
     if options.follow:
-        return follow(reader, screen, json=options.json).state.exit_code
+        with contextlib.nullcontext() if copy is None else copy.kept_current():
+            return follow(reader, screen, json=options.json).state.exit_code
     status = reader.read()
     if status.state is State.WAITING:
         beside = neighbours(options.results)

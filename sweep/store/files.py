@@ -44,6 +44,12 @@ def write_text(path: Path, text: str) -> None:
         temporary.write_text(text, encoding="utf-8")
 
 
+def write_bytes(path: Path, content: bytes) -> None:
+    """Writes a file atomically."""
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(content)
+
+
 def write_yaml(path: Path, content: Mapping[str, Any]) -> None:
     """Writes a mapping as YAML, keys in their given order, atomically."""
     write_text(path, yaml_source.dump(content))

@@ -10,6 +10,7 @@ It is checked before it is believed: each line by its checksum and types, all of
 import os
 import shutil
 from collections import defaultdict
+from collections.abc import Callable
 from pathlib import Path
 
 from pydantic_core import from_json
@@ -39,15 +40,20 @@ from sweep.store.lock import FolderLock
 class Ledger:
     """The open ledger of a results folder; one process at a time may hold it."""
 
-    def __init__(self, results_dir: Path) -> None:
+    def __init__(self, results_dir: Path, *, keep: Callable[[bytes], None] = lambda line: None) -> None:
         """Opens or creates the ledger, takes its lock and reads it.
+
+        Args:
+            results_dir: the folder.
+            keep: keeps each line that was written elsewhere too, before anything relies on it; raises MachineError
+                where it cannot.
 
         Raises:
             ResultsError: another run holds it, or a line of it is damaged, or trials of the folder are not in it.
         """
         results_dir.mkdir(parents=True, exist_ok=True)
         self._folder, self._path = results_dir, results_dir / LEDGER_FILE
-        self._lock = FolderLock(results_dir)
+        self._lock, self._keep = FolderLock(results_dir), keep
         self._roster, self._num_lines = Roster(), 0
         self.asks: list[Ask] = []
         self.asks_by_phase: dict[str, list[Ask]] = defaultdict(list)
@@ -120,6 +126,7 @@ class Ledger:
         self._roster.note(line)
         self._take(line)
         self._num_lines = number
+        self._keep(content)
 
     def _write(self, content: bytes) -> None:
         self.check_place()

@@ -3,8 +3,13 @@
 import contextlib
 import itertools
 import math
+import os
+import shutil
+import socket
 import subprocess
 import sys
+import time
+import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,6 +26,7 @@ if TYPE_CHECKING:
     from sweep.running.session import StudySession
     from sweep.running.view import ProgressView
 
+MOTO_SERVER = shutil.which("moto_server") or shutil.which("moto_server", path=os.path.dirname(sys.executable))
 CLUSTER = """
 import sys
 import ray
@@ -111,3 +117,47 @@ def _one_after_another(
         searcher.on_trial_complete(trial_id, report)
     assert searcher.problem is None
     return session.done
+
+
+@pytest.fixture(scope="session")
+def s3_server() -> Iterator[str]:
+    """The address of a server of S3's interface on this machine."""
+    pytest.importorskip("obstore", reason="obstore is not installed: pip install -e '.[remote]'")
+    if MOTO_SERVER is None:
+        pytest.skip("moto_server is not installed: pip install 'moto[server]'")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    url = f"http://127.0.0.1:{port}"
+    with subprocess.Popen(
+        [MOTO_SERVER, "-p", str(port)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    ) as process:
+        try:
+            for _ in range(600):
+                with contextlib.suppress(OSError), urllib.request.urlopen(f"{url}/moto-api/data.json"):
+                    break
+                assert process.poll() is None, "the server did not start"
+                time.sleep(0.1)
+            yield url
+        finally:
+            process.kill()
+
+
+@pytest.fixture
+def bucket(s3_server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The name of a bucket of that server that holds nothing; the environment has what it takes to use it."""
+    for name in [name for name in os.environ if name.startswith("AWS_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("AWS_ENDPOINT_URL", s3_server)
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIAOFTESTS")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret-of-tests")
+    # Neither a profile of who runs the tests, nor the clouds' own places of credentials.
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "no-config"))
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "no-credentials"))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    name = f"bucket-{next(_NUMBERS)}"
+    urllib.request.urlopen(urllib.request.Request(f"{s3_server}/{name}", method="PUT")).close()
+    return name
+
+
+_NUMBERS = itertools.count(1)

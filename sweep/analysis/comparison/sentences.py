@@ -25,7 +25,7 @@ Line = tuple[str, str]
 """Text and its rich style."""
 
 
-def as_json(found: Comparison, before: Path, after: Path) -> dict[str, Any]:
+def as_json(found: Comparison, before: Path | str, after: Path | str) -> dict[str, Any]:
     """The comparison as one JSON object; what is not a number is null."""
     content: dict[str, Any] = {"a": str(before), "b": str(after), "alpha": ALPHA}
     content |= {verdict: [_change_json(change) for change in found.of(verdict)] for _, verdict, _ in KINDS}
@@ -40,7 +40,7 @@ def _change_json(change: StudyChange) -> dict[str, Any]:
     return {**content, "p_corrected": change.p_corrected}
 
 
-def lines(found: Comparison, before: Path, after: Path) -> Iterator[Line]:
+def lines(found: Comparison, before: Path | str, after: Path | str) -> Iterator[Line]:
     """The comparison for a person."""
     yield f"A: {before}", ""
     yield f"B: {after}", ""

@@ -1,0 +1,98 @@
+"""Where a run works, and where its results are kept: in a folder, or on an object store, with a folder here for it."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from slr_models.errors import ResultsError, SettingError
+from sweep.run import place
+from sweep.store.remote.address import StoreAddress, as_address
+from sweep.store.remote.objects import ObjectStore
+from sweep.store.remote.study import RemoteStudy, StudyCopy, remote_study
+
+
+@dataclass(frozen=True)
+class Kept:
+    """A study's results, as a run has them."""
+
+    folder: Path
+    """In which it works."""
+    stored: RemoteStudy | None = None
+    """What keeps them on an object store; None where the folder is all."""
+
+    def keep(self, line: bytes) -> None:
+        """Keeps a line of the ledger where it does not stand yet; see `RemoteStudy.add_line`."""
+        if self.stored is not None:
+            self.stored.add_line(line)
+
+    def report(self, path: Path) -> str:
+        """Where the report is, for a person, once all is where it is kept.
+
+        Raises:
+            MachineError: the store cannot be reached.
+        """
+        if self.stored is None:
+            return str(path)
+        self.stored.send()
+        return f"{path}\n{self.stored.address / path.name}"
+
+
+@contextmanager
+def kept(
+    results: Path | str, name: str, *, writes: bool, address: str | None, say: Callable[[str], None]
+) -> Iterator[Kept]:
+    """A study's results, within.
+
+    Args:
+        results: as `--results`.
+        name: of the study.
+        writes: False where the run only says what it would do.
+        address: of a Ray cluster, which may have more machines than this one.
+        say: hears what is worth a line.
+
+    Raises:
+        UserError: another run is at work, or the address is none.
+        MachineError: results cannot be written there.
+    """
+    at = _address(results, name)
+    if at is None:
+        yield _folder(place.results_dir(Path(results), name), writes=writes)
+        return
+    if not writes:
+        yield Kept(_copy(at))
+        return
+    if address is not None:
+        raise SettingError(
+            f"--results {results} with --address: machines of a cluster do not send what they write to an object store "
+            f"yet: give a folder that all of them share, or leave --address out and use this machine alone"
+        )
+    _folder(at.folder("work"), writes=True)
+    with remote_study(at, say) as study:
+        say(f"results go to {study.address}; worked on in {study.folder}")
+        yield Kept(study.folder, study)
+
+
+def worked_in(results: Path | str, name: str) -> Path:
+    """The folder of this machine in which a run of a study works."""
+    at = _address(results, name)
+    return place.results_dir(Path(results), name) if at is None else at.folder("work")
+
+
+def _address(results: Path | str, name: str) -> StoreAddress | None:
+    """The address of a study; None where its results are in a folder."""
+    at = as_address(results) if isinstance(results, str) else None
+    return None if at is None else at / place.portable(name)
+
+
+def _folder(folder: Path, *, writes: bool) -> Kept:
+    place.check_place(folder, writes=writes)
+    return Kept(folder)
+
+
+def _copy(at: StoreAddress) -> Path:
+    """A copy of a study; of one that is not there yet an empty folder's path."""
+    try:
+        return StudyCopy(ObjectStore(at)).folder
+    except ResultsError:
+        return at.folder("read")

@@ -1,0 +1,446 @@
+"""A study on an object store: what is acknowledged is never lost, and one run at a time writes there."""
+
+import json
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from contextlib import closing, suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+obstore = pytest.importorskip("obstore", reason="obstore is not installed: pip install -e '.[remote]'")
+
+from obstore.store import MemoryStore  # noqa: E402
+
+from slr_models.errors import MachineError, ResultsError, SettingError, UserError  # noqa: E402
+from sweep.records import Phase  # noqa: E402
+from sweep.running.job import Job, RunOptions  # noqa: E402
+from sweep.running.judged import crashed_result  # noqa: E402
+from sweep.store.ledger import Ledger  # noqa: E402
+from sweep.store.ledger_lines import LEDGER_FILE, Ask  # noqa: E402
+from sweep.store.remote import lease, segments  # noqa: E402
+from sweep.store.remote.address import StoreAddress, as_address  # noqa: E402
+from sweep.store.remote.lease import LEASES, Lease  # noqa: E402
+from sweep.store.remote.mirror import Mirror  # noqa: E402
+from sweep.store.remote.objects import ExistsError, ObjectStore  # noqa: E402
+from sweep.store.remote.segments import SEGMENTS, WHOLE, LedgerSegments, read_segments  # noqa: E402
+from sweep.store.remote.study import RemoteStudy, StudyCopy, remote_study  # noqa: E402
+
+AT = StoreAddress("s3", "bucket", "of/tests")
+
+TRAINING = """
+import sys
+from pathlib import Path
+from sweep.running.job import Job, RunOptions
+from sweep.running.judged import crashed_result
+from sweep.store.ledger import Ledger
+from sweep.store.ledger_lines import Ask
+from sweep.store.remote.address import as_address
+from sweep.store.remote.study import remote_study
+
+with remote_study(as_address(sys.argv[1]), print) as study:
+    ledger = Ledger(study.folder, keep=study.add_line)
+    number = len(ledger.asks)
+    while True:
+        trial = f"{number:04d}"
+        ledger.ask(Ask(trial, number, number, 0, "explore", {"lr": 0.1}))
+        (study.folder / "steps").mkdir(exist_ok=True)
+        (study.folder / "steps" / f"{trial}.parquet").write_bytes(trial.encode())
+        job = Job(trial, number, number, 0, "explore", {"lr": 0.1}, None, 10)
+        ledger.tell(crashed_result(job, RunOptions(Path("."), "wer", None, True, "none"), "boom"), spent_s=1.0)
+        print("told", trial, flush=True)
+        number += 1
+"""
+"""A run whose trainings take no time; it says of each when its result is acknowledged."""
+
+
+@pytest.fixture
+def store() -> MemoryStore:
+    return MemoryStore()
+
+
+@pytest.fixture
+def objects(store: MemoryStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ObjectStore:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    return ObjectStore(AT, store)
+
+
+def ask(number: int) -> Ask:
+    return Ask(f"{number:04d}", number, number, 0, Phase.EXPLORE, {"lr": 0.1})
+
+
+def result(number: int) -> Any:
+    job = Job(f"{number:04d}", number, number, 0, Phase.EXPLORE, {"lr": 0.1}, None, 10)
+    return crashed_result(job, RunOptions(Path("."), "wer", None, True, "none"), "boom")
+
+
+def elsewhere(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str) -> None:
+    """From now on as on another machine, which has nothing of the study."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / name))
+
+
+def test_a_study_goes_on_on_another_machine_with_all_that_was_told(objects, tmp_path, monkeypatch) -> None:
+    study = RemoteStudy(objects, print)
+    ledger = Ledger(study.folder, keep=study.add_line)
+    ledger.ask(ask(0))
+    (study.folder / "steps").mkdir()
+    (study.folder / "steps" / "0000.parquet").write_bytes(b"steps of 0000")
+    ledger.tell(result(0), spent_s=3.0)
+    ledger.close()
+    # Nothing was sent at an end: the run died here.
+    study._sending.end()
+    study._lease._ended.set()
+    elsewhere(monkeypatch, tmp_path, "another")
+    again = RemoteStudy(objects, print)
+    assert again.folder != study.folder
+    ledger = Ledger(again.folder, keep=again.add_line)
+    assert list(ledger.results) == ["0000"] and ledger.spent_s == 3.0
+    assert (again.folder / "steps" / "0000.parquet").read_bytes() == b"steps of 0000", "sent before the result"
+    ledger.close()
+    again.end(failed=False)
+    copy = StudyCopy(objects)
+    assert (copy.folder / LEDGER_FILE).read_bytes() == (again.folder / LEDGER_FILE).read_bytes()
+
+
+def test_a_run_that_was_taken_over_writes_nothing_more(objects, tmp_path, monkeypatch) -> None:
+    first = RemoteStudy(objects, print)
+    ledger = Ledger(first.folder, keep=first.add_line)
+    ledger.ask(ask(0))
+    elsewhere(monkeypatch, tmp_path, "another")
+    second = RemoteStudy(objects, print)
+    before = read_segments(objects)
+    (first.folder / "report.html").write_text("of the first")
+    with pytest.raises(MachineError, match="another run has taken this study over, and writes there now"):
+        ledger.ask(ask(1))
+    ledger.close()
+    first.end(failed=True)
+    assert read_segments(objects) == before and objects.get("report.html") is None
+    second.end(failed=False)
+
+
+def test_of_two_that_begin_at_once_one_writes(objects) -> None:
+    both = [LedgerSegments(objects), LedgerSegments(objects)]
+    both[0].begin(b"")
+    with pytest.raises(MachineError, match="another run has taken this study over"):
+        both[1].begin(b"")
+
+
+@pytest.mark.parametrize("is_alive", [True, False])
+def test_a_run_on_another_machine_is_watched(objects, monkeypatch, is_alive: bool) -> None:
+    monkeypatch.setattr(lease, "RENEW_S", 0.05)
+    monkeypatch.setattr(lease, "_LOOK_S", 0.1)
+    monkeypatch.setattr(lease, "DEAD_AFTER_S", 0.5)
+    monkeypatch.setattr(lease, "_machine", lambda: "of the first")
+    first, said = Lease(objects, print), list[str]()
+    if not is_alive:
+        first._ended.set()
+        first._thread.join()
+    monkeypatch.setattr(lease, "_machine", lambda: "of the second")
+    if is_alive:
+        with pytest.raises(ResultsError, match="is in use by another run, process .* wait for it, stop it, or give"):
+            Lease(objects, said.append)
+        first.check()
+        first.end()
+        Lease(objects, said.append).end()
+    else:
+        Lease(objects, said.append).end()
+        with pytest.raises(MachineError, match="another run has taken"):
+            first.check()
+    assert len(said) == 1 and "did not say that it ended" in said[0]
+
+
+def test_a_store_that_overwrites_is_refused(objects, monkeypatch) -> None:
+    monkeypatch.setattr(objects, "create", objects.put)
+    with pytest.raises(MachineError, match="overwrites where it is asked not to"):
+        RemoteStudy(objects, print)
+
+
+def test_what_could_not_be_sent_is_sent_by_the_next_run_of_this_machine(objects, store, monkeypatch) -> None:
+    study = RemoteStudy(objects, print)
+    ledger = Ledger(study.folder, keep=study.add_line)
+    ledger.ask(ask(0))
+    monkeypatch.setattr(objects, "create", fails := _Failing())
+    objects.patience_s = 0.0
+    with pytest.raises(MachineError, match="cannot be reached"):
+        ledger.tell(result(0), spent_s=1.0)
+    ledger.close()
+    study.end(failed=True)
+    assert fails.num == 1
+    next_objects = ObjectStore(AT, store)
+    again = RemoteStudy(next_objects, print)
+    with closing(Ledger(again.folder, keep=again.add_line)) as ledger:
+        assert list(ledger.results) == ["0000"]
+    again.end(failed=False)
+    assert b'"tell"' in (read_segments(next_objects) or b"")
+
+
+class _Failing:
+    def __init__(self) -> None:
+        self.num = 0
+
+    def __call__(self, key: str, content: bytes) -> None:
+        self.num += 1
+        raise MachineError("it cannot be reached")
+
+
+def test_lines_that_another_machine_did_not_wait_for_are_set_aside(objects, tmp_path, monkeypatch) -> None:
+    first = RemoteStudy(objects, print)
+    here = first.folder
+    first.end(failed=False)
+    ledger = Ledger(here)
+    ledger.ask(ask(0))
+    ledger.close()
+    own = (here / LEDGER_FILE).read_bytes()
+    elsewhere(monkeypatch, tmp_path, "another")
+    with_other = RemoteStudy(objects, print)
+    ledger = Ledger(with_other.folder, keep=with_other.add_line)
+    ledger.ask(Ask("0000", 0, 0, 7, Phase.EXPLORE, {"lr": 0.3}))
+    ledger.close()
+    with_other.end(failed=False)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    said: list[str] = []
+    again = RemoteStudy(objects, said.append)
+    with closing(Ledger(again.folder)) as ledger:
+        assert [a.seed for a in ledger.asks] == [7]
+    assert len(said) == 1 and "another machine went on with the study" in said[0]
+    assert (here.with_name(f"{here.name}.1") / LEDGER_FILE).read_bytes() == own
+    again.end(failed=False)
+
+
+def test_a_study_that_was_removed_there_begins_anew(objects, store) -> None:
+    study = RemoteStudy(objects, print)
+    ledger = Ledger(study.folder, keep=study.add_line)
+    ledger.ask(ask(0))
+    ledger.close()
+    study.end(failed=False)
+    for one in objects.listing():
+        objects.delete(one.key)
+    said: list[str] = []
+    again = RemoteStudy(objects, said.append)
+    with closing(Ledger(again.folder)) as ledger:
+        assert ledger.asks == [] and len(said) == 1 and "it begins anew" in said[0]
+    again.end(failed=False)
+
+
+def test_an_answer_that_was_lost_is_not_taken_for_another_run(objects, monkeypatch) -> None:
+    ledger = LedgerSegments(objects)
+    ledger.begin(b"")
+    create = objects.create
+
+    def lost(key: str, content: bytes) -> None:
+        create(key, content)
+        raise ExistsError(key)
+
+    monkeypatch.setattr(objects, "create", lost)
+    ledger.add(b"one\n", lambda: b"")
+    monkeypatch.setattr(objects, "create", create)
+    ledger.add(b"two\n", lambda: b"")
+    assert read_segments(objects) == b"one\ntwo\n"
+
+
+def test_many_segments_are_read_by_few_objects(objects, monkeypatch) -> None:
+    monkeypatch.setattr(segments, "_WHOLE_EVERY", 10)
+    ledger, lines = LedgerSegments(objects), b""
+    ledger.begin(b"")
+    for line in (f"{number}\n".encode() for number in range(35)):
+        lines += line
+        ledger.add(line, lambda now=lines: now)
+    asked: list[str] = []
+    get = objects.get
+    monkeypatch.setattr(objects, "get", lambda key: asked.append(key) or get(key))
+    assert read_segments(objects) == lines
+    assert len(asked) <= 11 and asked[0].startswith(WHOLE)
+    LedgerSegments(objects).begin(lines)
+    assert read_segments(objects) == lines
+
+
+def test_a_segment_that_is_missing_is_told_of(objects) -> None:
+    ledger = LedgerSegments(objects)
+    ledger.begin(b"")
+    for line in (b"1\n", b"2\n", b"3\n"):
+        ledger.add(line, lambda: b"")
+    objects.delete(f"{SEGMENTS}/0000000003.jsonl")
+    with pytest.raises(ResultsError, match=f"{SEGMENTS}/0000000003.jsonl is missing, a part of the ledger"):
+        read_segments(objects)
+
+
+def test_files_go_both_ways_and_those_removed_are_removed(objects, tmp_path) -> None:
+    here, there = (tmp_path / name / "study" for name in ("here", "there"))
+    names = ["a b%2F#?[x]+&=\u00fc.txt", "evidence/0000/explanation.json", "report.html"]
+    for name in names:
+        (here / name).parent.mkdir(parents=True, exist_ok=True)
+        (here / name).write_text(name)
+    (here / "ledger.lock").write_text("")
+    (here / "ray").mkdir()
+    (here / "ray" / "x").write_text("")
+    (here / "link").symlink_to(here / "report.html")
+    mirror = Mirror(objects, here)
+    mirror.send()
+    assert objects.listing() == [], "what may be changing yet waits"
+    mirror.send()
+    assert [one.key for one in objects.listing()] == sorted(names)
+    Mirror(objects, there).bring()
+    assert all((there / name).read_text() == name for name in names)
+    (here / "report.html").unlink()
+    (here / names[0]).write_text("other")
+    mirror.send(everything=True)
+    again = Mirror(objects, there)
+    again.bring()
+    assert not (there / "report.html").exists() and (there / names[0]).read_text() == "other"
+    (there / names[1]).write_text("changed there")
+    again.send(everything=True)
+    mirror.bring()
+    assert (here / names[1]).read_text() == "changed there"
+
+
+def test_a_checkpoint_never_arrives_before_its_records(objects, tmp_path, monkeypatch) -> None:
+    here = tmp_path / "study"
+    for name in ("checkpoints/0000/last.pt", "steps/0000.jsonl"):
+        (here / name).parent.mkdir(parents=True)
+        (here / name).write_text("of step 1")
+    put, sent = objects.put, []
+
+    def put_while_it_trains_on(key: str, content: bytes) -> str:
+        sent.append((key, bytes(content)))
+        other = here / "checkpoints/0000/last.new"
+        other.write_text("of step 2")
+        other.replace(here / "checkpoints/0000/last.pt")
+        return put(key, content)
+
+    monkeypatch.setattr(objects, "put", put_while_it_trains_on)
+    Mirror(objects, here).send(everything=True)
+    assert sent == [("steps/0000.jsonl", b"of step 1"), ("checkpoints/0000/last.pt", b"of step 1")]
+    assert sorted(one.name for one in (here / "checkpoints/0000").iterdir()) == ["last.pt"]
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("s3://", "names no bucket"),
+        ("s3:///x", "names no bucket"),
+        ("s3://bucket/a//b", "has a part that is empty"),
+        ("gs://bucket/../b", "made of dots"),
+        ("s3://bucket/a\n", "cannot be printed"),
+        ("s3://KEY:very-secret@bucket/x", "leave them out"),
+    ],
+)
+def test_an_address_that_is_none_is_told_without_secrets(text: str, told: str) -> None:
+    with pytest.raises(SettingError, match=told) as error:
+        as_address(text)
+    assert "very-secret" not in str(error.value)
+
+
+def test_addresses_have_folders_of_their_own(monkeypatch, tmp_path) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    at = [as_address(text) for text in ("s3://bucket/a b/", "S3://bucket/a b", "s3://bucket/a#b?", "gs://bucket/a b")]
+    assert [str(one) for one in at] == ["s3://bucket/a b", "s3://bucket/a b", "s3://bucket/a#b?", "gs://bucket/a b"]
+    folders = [(one / "x").folder(use) for one in at if one is not None for use in ("work", "read")]
+    assert len(set(folders)) == 6 and all(one.name == "x" and one.is_relative_to(tmp_path) for one in folders)
+    assert as_address("hdfs://node/x") is None and as_address("results") is None
+
+
+def opened(bucket: str, prefix: str = "x") -> ObjectStore:
+    objects = ObjectStore(StoreAddress("s3", bucket, prefix))
+    objects.patience_s = 0.2
+    return objects
+
+
+def test_of_many_that_put_at_once_one_wins(objects) -> None:
+    won: list[int] = []
+
+    def put(number: int) -> None:
+        with suppress(ExistsError):
+            objects.create("a", str(number).encode())
+            won.append(number)
+
+    threads = [threading.Thread(target=put, args=(number,)) for number in range(8)]
+    for one in threads:
+        one.start()
+    for one in threads:
+        one.join()
+    assert len(won) == 1 and objects.get("a") == str(won[0]).encode()
+
+
+def test_s3_puts_once(bucket: str, tmp_path: Path) -> None:
+    objects = opened(bucket, "odd #?%2F[x]+&= \u00fc")
+    objects.create("a b", b"first")
+    with pytest.raises(ExistsError):
+        objects.create("a b", b"second")
+    assert objects.get("a b") == b"first" and objects.get("c") is None
+    (tmp_path / "large").write_bytes(bytes(9 * 2**20))
+    objects.put("large", tmp_path / "large")
+    assert objects.download("large", tmp_path / "back") and (tmp_path / "back").read_bytes() == bytes(9 * 2**20)
+    assert [(one.key, one.size) for one in objects.listing()] == [("a b", 5), ("large", 9 * 2**20)]
+    assert [one.key for one in objects.listing(after="a b")] == ["large"]
+    objects.delete("large")
+    objects.delete("never there")
+    assert [one.key for one in objects.listing()] == ["a b"]
+
+
+def _no_credentials(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("AWS_ACCESS_KEY_ID")
+    monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
+    # As on a machine of no cloud.
+    monkeypatch.setenv("AWS_METADATA_ENDPOINT", "http://127.0.0.1:9/169.254.169.254")
+
+
+@pytest.mark.parametrize(
+    ("bucket_name", "spoil", "kind", "told"),
+    [
+        ("no-such-bucket", lambda patch: None, UserError, "there is no bucket 'no-such-bucket': make it"),
+        (None, _no_credentials, MachineError, "no credentials were found for it: set AWS_ACCESS_KEY_ID"),
+        (
+            None,
+            lambda patch: patch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9"),
+            MachineError,
+            "cannot be reached",
+        ),
+    ],
+)
+def test_what_is_wrong_with_a_store_is_one_line(
+    bucket: str,
+    monkeypatch: pytest.MonkeyPatch,
+    bucket_name: str | None,
+    spoil: Callable[[pytest.MonkeyPatch], None],
+    kind: type[Exception],
+    told: str,
+) -> None:
+    spoil(monkeypatch)
+    objects = opened(bucket_name or bucket)
+    for act in (lambda: RemoteStudy(objects, print), lambda: StudyCopy(objects)):
+        with pytest.raises(kind, match=told) as error:
+            act()
+        assert "\n" not in str(error.value) and "secret-of-tests" not in str(error.value)
+
+
+@pytest.mark.slow
+def test_a_killed_run_loses_nothing_that_it_was_told_is_kept(bucket: str, tmp_path: Path, monkeypatch) -> None:
+    told: list[str] = []
+    at = f"s3://{bucket}/a #prefix/tiny"
+    for number in range(2):
+        elsewhere(monkeypatch, tmp_path, f"machine-{number}")
+        with subprocess.Popen([sys.executable, "-c", TRAINING, at], stdout=subprocess.PIPE, text=True) as process:
+            assert process.stdout is not None
+            lines = (line.split() for line in process.stdout)
+            for _, (_, trial) in zip(range(4), (line for line in lines if line[0] == "told"), strict=False):
+                told.append(trial)
+            time.sleep(0.05 * number)
+            process.kill()
+            told += [line.split()[1] for line in process.stdout.read().splitlines() if line.startswith("told ")]
+    assert len(told) >= 8 and len(set(told)) == len(told)
+    elsewhere(monkeypatch, tmp_path, "third")
+    address = as_address(at)
+    assert address is not None
+    with remote_study(address, print) as study:
+        events = [json.loads(line) for line in (study.folder / LEDGER_FILE).read_bytes().splitlines()]
+        kept = [event["trial_id"] for event in events if event["event"] == "tell"]
+        assert set(told) <= set(kept) and len(set(kept)) == len(kept)
+        assert all((study.folder / "steps" / f"{trial}.parquet").read_bytes() == trial.encode() for trial in kept)
+        Ledger(study.folder).close()
+        second = subprocess.run([sys.executable, "-c", TRAINING, at], capture_output=True, text=True, check=False)
+    assert "is in use by another run, process" in second.stderr.splitlines()[-1]
+    assert [one.key for one in opened(bucket, address.prefix).listing(LEASES)][-1] == f"{LEASES}/000003.json"

@@ -47,7 +47,7 @@ _CONNECT_ARGUMENTS: dict[str, dict[str, int]] = {
     "pysqlite": {"timeout": _CONNECT_S},
 }
 """By driver: how long a server may be silent."""
-_ADVICE = "give postgresql://USER@HOST/DATABASE, mysql://USER@HOST/DATABASE, sqlite:///FILE.db or env:NAME"
+_ADVICE = "give postgresql://HOST/DATABASE, mysql://HOST/DATABASE, sqlite:///FILE.db or env:NAME"
 
 
 def address(option: str) -> sqlalchemy.URL:
@@ -320,8 +320,11 @@ class Mirror:
 
 
 def _shown(trial: FrozenTrial) -> FrozenTrial:
-    """A trial without what its sampler keeps in it."""
+    """A trial as it is now, without what its sampler keeps in it."""
     shown = copy.copy(trial)
+    # What Optuna hands out, it adds to later.
+    shown.params, shown.distributions = dict(trial.params), dict(trial.distributions)
+    shown.user_attrs, shown.intermediate_values = dict(trial.user_attrs), dict(trial.intermediate_values)
     shown.system_attrs = {key: value for key, value in trial.system_attrs.items() if key == CONSTRAINTS}
     return shown
 

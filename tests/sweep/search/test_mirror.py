@@ -224,6 +224,15 @@ def test_trials_are_seen_while_the_study_runs(database, tmp_path, said) -> None:
         wait_for(lambda: [t.state for t in there(database, "live").trials] == [TrialState.COMPLETE])
 
 
+def test_what_is_still_to_be_written_stays_as_it_was_told(tmp_path, said) -> None:
+    mirror = connected(Sqlite(tmp_path / "db"), "told", said)
+    search = bridge(tmp_path, mirror)
+    _, settings = search.ask()
+    asked = mirror._wanted[0]
+    search.tell(0, outcome(settings))
+    assert asked.state is TrialState.RUNNING and asked.user_attrs == {} != mirror._wanted[0].user_attrs
+
+
 def wait_for(holds, at_most_s: float = 60.0) -> None:
     until = time.monotonic() + at_most_s
     while True:

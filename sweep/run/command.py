@@ -44,6 +44,12 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
         "or any other that takes JSON; env:NAME takes the address from a variable; may be given several times",
     )
     parser.add_argument(
+        "--storage",
+        metavar="URL",
+        help="also write the search to a database, where optuna-dashboard and other programs see it: "
+        "postgresql://USER@HOST/DATABASE, mysql://..., sqlite:///FILE.db; env:NAME takes the URL from a variable",
+    )
+    parser.add_argument(
         "--jobs", metavar="N", help="most trials at the same time; default: resources.max_parallel, else all that fit"
     )
     parser.add_argument("--address", help="of a running Ray cluster; default: start Ray on this machine")

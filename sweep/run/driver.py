@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 
@@ -35,7 +36,7 @@ from sweep.running.job import RunOptions
 from sweep.running.own_study import own_program, own_warnings, trained
 from sweep.running.placement import Placement
 from sweep.running.preflight import preflight
-from sweep.running.provenance import note_lanes, write_study
+from sweep.running.provenance import note_lanes, results_id, write_study
 from sweep.running.session import StudySession
 from sweep.running.signing import sign
 from sweep.running.view import ProgressView
@@ -47,6 +48,9 @@ from sweep.study.changed_defaults import left_open
 from sweep.study.code import named_by, told
 from sweep.study.design import cells
 from sweep.wording import first_line
+
+if TYPE_CHECKING:
+    from sweep.search.mirror import Mirror
 
 
 def run(options: argparse.Namespace, console: Console) -> int:
@@ -115,6 +119,8 @@ def _run(
     loaded = LoadedStudy(with_trials(loaded.study, options.trials, results_dir), loaded.source)
     loaded = with_jobs(loaded, options.jobs)
     study = loaded.study
+    folder_id = results_id(results_dir)
+    mirror = None if options.storage is None else _mirror(options, study, folder_id, console)
     if options.address is None:
         check_this_machine(study.resources, needs_gpu=not options.dry_run)
     code = tuple(named_by(study))
@@ -166,6 +172,7 @@ def _run(
         retry=[Outcome(name) for name in options.retry],
         carried=carried,
         keep=kept.keep,
+        mirror=mirror,
     )
     for note in session.notes:
         console.print(f"  note: {note}", highlight=False, style="yellow", markup=False)
@@ -175,8 +182,12 @@ def _run(
         console.print(f"  --retry {' '.join(options.retry)}: {found}", highlight=False)
     before = _num_explored(session)
     _tell_of_lock(results_dir, console)
-    with session, notices.failures_of(results_dir):
-        write_study(session, dataset, checked, None if study.own is None else trained(study.own, function))
+    with session, notices.failures_of(results_dir), contextlib.ExitStack() as stack:
+        trains = None if study.own is None else trained(study.own, function)
+        write_study(session, dataset, checked, trains, None if mirror is None else folder_id)
+        if mirror is not None:
+            # Not before the folder says which study is its own.
+            stack.enter_context(mirror)
         # `explain` takes no program of the user's own, so nobody builds it from the folder.
         if (problem := sign(results_dir, () if study.is_own else code)) is not None:
             note = f"  note: the study is not signed, so that explain will ask for --trust: {problem}"
@@ -243,6 +254,21 @@ def _load(options: argparse.Namespace) -> LoadedStudy:
             raise
         # The file's own number of trials may be what is wrong, such as too few for its repeats.
         return load(options.study, [*options.overrides, f"budget.trials={trials_given(options.trials)}"])
+
+
+def _mirror(options: argparse.Namespace, study: Study, folder_id: str, console: Console) -> "Mirror | None":
+    """What `--storage` asks for; in a dry run it is only checked how that reads."""
+    if study.design is not None:
+        raise UserError("--storage: a study with a design has no search that could be shown there: leave it out")
+    # It takes a second to import.
+    from sweep.search.mirror import Mirror, address
+
+    url = address(options.storage)
+    if options.dry_run:
+        return None
+    mirror = Mirror(url, study.name, folder_id, functools.partial(console.print, highlight=False, markup=False))
+    console.print(f"  storage: {mirror.where}, study {study.name}", highlight=False, markup=False)
+    return mirror
 
 
 def _num_explored(session: StudySession) -> int:

@@ -43,6 +43,7 @@ class FunctionStudy:
         time: str | None = None,
         log: Sequence[str] = (),
         notify: Sequence[str] = (),
+        storage: str | None = None,
         address: str | None = None,
         retry: Sequence[str] = (),
         dry_run: bool = False,
@@ -55,6 +56,7 @@ class FunctionStudy:
             time: as `--time`: such as "30m".
             log: as `--log`: such as "tensorboard".
             notify: as `--notify`: such as "ntfy://my-topic", or "env:NAME" for an address in an environment variable.
+            storage: as `--storage`: a database that shows the search too, such as "env:NAME" for a URL in a variable.
             address: of a running Ray cluster; None starts Ray on this machine.
             retry: as `--retry`: trainings that ended so run again, such as "crashed".
             dry_run: only say what would be done; gives None.
@@ -75,6 +77,7 @@ class FunctionStudy:
             dry_run=dry_run,
             loggers=list(log),
             notify=list(notify),
+            storage=storage,
             address=address,
         )
         code = run_study(self.loaded, options, console(), time_limit(time, started), self.function)

@@ -5,6 +5,7 @@ import importlib.metadata
 import math
 import platform
 import sys
+import uuid
 from pathlib import Path
 
 import torch
@@ -20,9 +21,21 @@ from sweep.running.session import StudySession
 from sweep.store import latest_run
 from sweep.study import read_study, stored
 
+RESULTS_ID_KEY = "results_id"
+
+
+def results_id(results_dir: Path) -> str:
+    """By which a database knows a folder: as study.yaml has it, or a new one."""
+    previous = read_study(results_dir).made if (results_dir / "study.yaml").exists() else {}
+    return str(previous.get(RESULTS_ID_KEY) or uuid.uuid4().hex)
+
 
 def write_study(
-    session: StudySession, dataset: Dataset | None, checked: Checked | None, trains: str | None = None
+    session: StudySession,
+    dataset: Dataset | None,
+    checked: Checked | None,
+    trains: str | None = None,
+    results_id: str | None = None,
 ) -> None:
     """Writes it.
 
@@ -31,6 +44,7 @@ def write_study(
         dataset: all trainings'; None where programs of the user's own train, as are the facts found of it.
         checked: what was found out before the first trial, likewise.
         trains: what trains where that is a program of the user's, in a few words.
+        results_id: by which a database knows this folder, where the search is shown in one.
     """
     results_dir = session.results_dir
     content = stored(session.study)
@@ -54,6 +68,8 @@ def write_study(
         },
         **(_own_facts(session, trains) if dataset is None or checked is None else _facts(dataset, checked)),
     }
+    if results_id := results_id or previous.get(RESULTS_ID_KEY):
+        content["provenance"][RESULTS_ID_KEY] = results_id
     if session.claims_withdrawn_after:
         content["provenance"][WITHDRAWN_KEY] = session.claims_withdrawn_after
     store.write_study(results_dir, content)

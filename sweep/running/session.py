@@ -19,7 +19,7 @@ import time
 from collections.abc import Callable, Collection
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from slr_models.errors import MachineError, ResultsError, SettingError
 from sweep import store
@@ -50,6 +50,9 @@ from sweep.store.prior import NOTHING, CarriedOver, write_prior
 from sweep.study import LoadedStudy, num_confirmations, num_settings
 from sweep.study.design import Paired, cells, training
 
+if TYPE_CHECKING:
+    from sweep.search.mirror import Mirror
+
 RECENT_TRAININGS = 5
 """So many of the latest stable trainings say how long one takes: the machine may be busier than before, or less."""
 TABLE_SHARE = 0.002
@@ -71,6 +74,7 @@ class StudySession:
         *,
         retry: Collection[Outcome] = (),
         carried: CarriedOver = NOTHING,
+        mirror: "Mirror | None" = None,
         clock: Callable[[], float] = time.monotonic,
         keep: Callable[[bytes], None] = lambda line: None,
     ) -> None:
@@ -82,6 +86,7 @@ class StudySession:
             num_train: utterances of the training split; decides the steps of a budget in epochs.
             retry: trainings that ended so are forgotten, and run again.
             carried: trainings of other studies that the search learns from.
+            mirror: shows the search in a database.
             clock: seconds, for the limit of wall time.
             keep: keeps each line of the ledger elsewhere too; see `Ledger`.
 
@@ -136,7 +141,7 @@ class StudySession:
         """Group -> its number in the search, which counts what it was asked for alone."""
         self._wished: set[int] = set()
         """Groups that somebody queued, in this run."""
-        self._bridge = None if loaded.study.design is not None else self._new_bridge()
+        self._bridge = None if loaded.study.design is not None else self._new_bridge(mirror)
         self._table_due = 0.0
         """When the table of trials may be written again, on the clock."""
         self.write_trials()
@@ -355,7 +360,7 @@ class StudySession:
         explained = self._ledger.explained_s
         return [r for r in found if r is not None and r.cause is None and r.trial_id not in explained]
 
-    def _new_bridge(self) -> OptunaBridge:
+    def _new_bridge(self, mirror: "Mirror | None") -> OptunaBridge:
         """The search, having heard all that was asked and told so far."""
         settings = {g: setting for g, setting in self._explored_settings().items() if g not in self._outside}
         self._search_numbers = {group: number for number, group in enumerate(settings)}
@@ -367,6 +372,7 @@ class StudySession:
             [(setting, self._setting_result(group)) for group, setting in settings.items()],
             objective=self.study.metric,
             prior=self._prior,
+            mirror=mirror,
         )
 
     @property

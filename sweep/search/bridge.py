@@ -7,8 +7,8 @@ with the values of its evaluations: no sampler takes it for a stable or an unsta
 where it was as good as stable, with its margin.
 
 The Optuna study lives in a journal file that `optuna-dashboard` can open at any time. It is derived data: each start
-rebuilds it from the ledger, so a killed driver leaves no zombie behind. Parameters have short names there (`lr`); the
-study's user attribute `settings` says which dotted path each stands for.
+rebuilds it from the ledger, so a killed driver leaves no zombie behind. A `Mirror` shows it in a database, too.
+Parameters have short names there (`lr`); the study's user attribute `settings` says which dotted path each stands for.
 """
 
 import itertools
@@ -47,6 +47,7 @@ from sweep.store import JOURNAL_FILE
 from sweep.wording import short_keys
 
 if TYPE_CHECKING:
+    from sweep.search.mirror import Mirror
     from sweep.search.stability import StabilitySampler
 
 UNKNOWN_COST = 1e9
@@ -95,6 +96,7 @@ class OptunaBridge:
         *,
         objective: str = "objective",
         prior: Prior = NONE,
+        mirror: "Mirror | None" = None,
     ) -> None:
         """Builds the Optuna study.
 
@@ -106,6 +108,7 @@ class OptunaBridge:
             history: the settings asked so far, in order; None = still without a result.
             objective: what the first objective is called in the dashboard.
             prior: trainings of other studies, for a search that learns from them.
+            mirror: hears of every trial, for those who look at a database.
         """
         self._keys = short_keys(space)
         self._paths = {key: path for path, key in self._keys.items()}
@@ -130,6 +133,7 @@ class OptunaBridge:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
             self._study.set_metric_names(metrics)
+        self._mirror: Mirror | None = None
         self._num_asked = 0
         self._trials: dict[int, optuna.Trial] = {}
         self.stop_reason: str | None = None
@@ -143,6 +147,9 @@ class OptunaBridge:
                 # Many times faster than to ask and to tell.
                 self._study.add_trial(self._finished(self._by_key(settings), result))
                 self._num_asked += 1
+        if mirror is not None:
+            mirror.begin(self._study)
+            self._mirror = mirror
 
     @property
     def study(self) -> optuna.Study:
@@ -197,7 +204,10 @@ class OptunaBridge:
 
         The next start writes it to the trial itself.
         """
-        self._study.set_user_attr(f"cause of trial {trial_id}", cause)
+        key = f"cause of trial {trial_id}"
+        self._study.set_user_attr(key, cause)
+        if self._mirror is not None:
+            self._mirror.noted(key, cause)
 
     def tell(self, group: int, result: SettingResult) -> None:
         """Records what came of a group."""
@@ -209,11 +219,13 @@ class OptunaBridge:
             trial.storage.set_trial_system_attr(trial._trial_id, CONSTRAINTS, [result.margin])
         if result.is_pruned:
             self._prune(trial, result)
-            return
-        with warnings.catch_warnings():
-            # CMA-ES ranks by the objective alone, which puts every unstable setting last. Others read the constraint.
-            warnings.filterwarnings("ignore", message="Constraints have been set, but CmaEsSampler")
-            self._study.tell(trial, self._values(result))
+        else:
+            with warnings.catch_warnings():
+                # CMA-ES ranks by the objective alone, which puts every unstable setting last. Others read the
+                # constraint.
+                warnings.filterwarnings("ignore", message="Constraints have been set, but CmaEsSampler")
+                self._study.tell(trial, self._values(result))
+        self._show(trial)
 
     def _values(self, result: SettingResult) -> list[float]:
         cost = result.cost if math.isfinite(result.cost) else UNKNOWN_COST
@@ -243,6 +255,11 @@ class OptunaBridge:
         """Whether what the sampler knows lies in the trials that it drew, so that drawing has to be repeated."""
         return isinstance(self._config, CmaEsSearch | Nsga2Search)
 
+    def _show(self, trial: optuna.Trial) -> None:
+        """Tells the mirror what a trial has become."""
+        if self._mirror is not None:
+            self._mirror.changed(trial.storage.get_trial(trial._trial_id))
+
     def _prune(self, trial: optuna.Trial, result: SettingResult) -> None:
         # An open one has no margin: whoever reads it must not take the setting for a stable or an unstable one.
         if not self._has_cost:
@@ -266,6 +283,7 @@ class OptunaBridge:
         for key in self._order:
             if is_active(self._space[key], settings):
                 settings[key] = _suggest(trial, key, self._space[key])
+        self._show(trial)
         return {self._paths[key]: value for key, value in settings.items()}
 
     def _by_key(self, settings: Mapping[str, Scalar]) -> Settings:

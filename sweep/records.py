@@ -726,6 +726,13 @@ def few_words(cause: str) -> str:
     return re.split(r"[:;(]", cause, maxsplit=1)[0].strip()
 
 
+def told_cause(cause: str) -> str:
+    """A cause in a line that says how a training ended: few words, and of an unknown one also what was tried."""
+    few = few_words(cause)
+    tried = cause.partition("; ")[2]
+    return f"{few}; {tried}" if few == Cause.UNKNOWN and tried else few
+
+
 @dataclass(frozen=True)
 class NotKnown:
     """Stands where an answer would: there is none."""

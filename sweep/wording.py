@@ -37,6 +37,11 @@ def number(value: float, digits: int = 3) -> str:
     return text
 
 
+def end_text(loss: float) -> str:
+    """Where a training's loss ended: `loss 3.2`, or `no finite loss` for NaN."""
+    return "no finite loss" if math.isnan(loss) else f"loss {number(loss)}"
+
+
 def percent(rate: float, digits: int = 0) -> str:
     """A rate as a percentage: 0.125 -> `12 %` (or `12.5 %` with one digit); n/a for NaN."""
     return "n/a" if math.isnan(rate) else f"{100 * rate:.{digits}f} %"

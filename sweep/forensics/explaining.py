@@ -322,7 +322,7 @@ def _not_reproduced(case: _Case, replays: Replays) -> Explanation:
     return _explanation(
         replays,
         Cause.UNKNOWN,
-        f"{Cause.UNKNOWN}: {_happened(case)}, but the same steps from {origin} go well: what happened came from "
+        f"{Cause.UNKNOWN}: {_happened(case)}; unchanged, the same steps from {origin} go well: what happened came from "
         "outside of the settings (a changed state, a fault of the machine), or by chance on a device that rounds "
         "differently each time",
         None,

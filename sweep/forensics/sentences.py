@@ -8,7 +8,7 @@ from sweep.forensics.trouble import Trouble
 from sweep.records import Counterfactual, Explanation, FirstNonfinite, Outcome, Place, Verdict
 from sweep.training.optim import RobustZ, SkipAbove
 from sweep.training.telemetry import HALF_MAX
-from sweep.wording import number, plural
+from sweep.wording import end_text, number, plural
 
 
 def threshold_name(policy: SkipAbove | RobustZ) -> str:
@@ -78,12 +78,13 @@ def overflow(trace: OpTrace) -> str:
 def outcomes(
     results: Sequence[Counterfactual], rescue: str | None, start_step: int, *, learns_nothing: bool, l_const: float
 ) -> str:
-    """What the replays showed: the change that rescues, by its name, and those that do not."""
+    """What the replays showed: the change that rescues, by its name, and those that do not; else what each gave."""
     from_step = f" from step {start_step}" if start_step else " from the start"
     failed = [r for r in results if not r.rescues and r.change != "same"]
     others = ", ".join(f"{r.change} ({r.num_rescued} of {r.num_repeats})" for r in failed)
     if rescue is None:
-        return f"tried{from_step}, in vain: {others}" if others else ""
+        gave = [f"{r.change} ({r.num_rescued} of {r.num_repeats}, {end_text(r.end_loss)})" for r in failed]
+        return f"tried{from_step}, in vain: {', '.join(gave)}" if gave else ""
     best = next(r for r in results if r.change == rescue)
     does = "rescues it"
     if learns_nothing:

@@ -23,7 +23,7 @@ from sweep.own.program import Target, Turns
 from sweep.own.seeding import seed_all
 from sweep.records import NAN, Cause, Counterfactual, EvalRecord, Explanation, Side, StepRecord, Verdict, is_finite
 from sweep.space import value_at
-from sweep.wording import number
+from sweep.wording import end_text, number
 
 LARGEST_POWER = 3
 """Powers of ten by which a rate is changed at most."""
@@ -102,7 +102,8 @@ def explain(
         told.append(Counterfactual(change.name, int(replay.rescues), 1, replay.level))
         if replay.rescues:
             return Explanation(change.cause, _text(change, told, failed), (), None, tuple(told), 0, spent), None
-    tried = f"; tried from the start, in vain: {_listed(told)}" if told else "; nothing of its settings could be tried"
+    gave = ", ".join(f"{one.change} ({end_text(one.end_loss)})" for one in told)
+    tried = f"; tried from the start, in vain: {gave}" if gave else "; nothing of its settings could be tried"
     text = f"{Cause.UNKNOWN}: {failed.verdict.reason}{tried}"
     return Explanation(Cause.UNKNOWN, text, (), None, tuple(told), 0, spent), stuck
 

@@ -3,6 +3,7 @@
 command.py      its command line; driver.py does the work
 place.py        where the results go, and whether they can
 lanes.py        reads --jobs, and tells whether a trial fits on this machine
+outlook.py      its first line and its last one
 time_limit.py   reads --time
 process_title.py  what lists of processes show of the command line
 """

@@ -28,6 +28,7 @@ from sweep.own.program import Target
 from sweep.records import Outcome, Phase
 from sweep.run.kept import Kept, kept
 from sweep.run.lanes import check_this_machine, with_jobs
+from sweep.run.outlook import next_steps, opening
 from sweep.run.process_title import hide_secrets
 from sweep.run.time_limit import TimeLimit, time_limit
 from sweep.running.cluster import cluster
@@ -197,6 +198,7 @@ def _run(
         out_of_time = not finished and limit.is_over
         # The first training did not wait for all that makes the answer.
         from sweep.report import write_report
+        from sweep.report.sections.answer import caveats
         from sweep.report.sections.claims import headline
         from sweep.running.conclusion import conclude, details
 
@@ -211,7 +213,7 @@ def _run(
         why = f"--time {limit.text} is over" if out_of_time else "interrupted"
         console.print(f"{why} after {done} trials; the same command goes on", highlight=False)
     console.print(answered, highlight=False, style="bold")
-    for line in details(session, answer, findings):
+    for line in details(session, answer, findings, caveats(view)):
         console.print(f"  {line}", highlight=False)
     if options.trials is not None and session.search_has_ended and _num_explored(session) == before:
         console.print(
@@ -220,6 +222,7 @@ def _run(
             highlight=False,
             style="yellow",
         )
+    console.print(next_steps(session, function, finished=finished), highlight=False)
     print(kept.report(report))
     if finished:
         return EXIT_DONE
@@ -290,6 +293,7 @@ def _sweep(
         return session.done
     study = session.study
     loggers = open_loggers(options.loggers, study.name, session.results_dir)
+    console.print(opening(session, limit), highlight=False)
     console.print("starting Ray", highlight=False)
     _meanwhile(functools.partial(_import_for_training, study))
     with cluster(options.address, study.resources) as ray:

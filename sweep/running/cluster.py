@@ -9,6 +9,7 @@ import json
 import logging
 import math
 import os
+import socket
 import sys
 import threading
 import urllib.request
@@ -25,6 +26,7 @@ from ray._raylet import (  # type: ignore[attr-defined]  # parts of the compiled
     AuthenticationMode,
     get_authentication_mode,
 )
+from ray._private.services import canonicalize_bootstrap_address
 
 from slr_models.errors import MachineError, SettingError
 from sweep.command_line import EXIT_MACHINE, before_leaving, left_at_once, signals_interrupt
@@ -207,8 +209,9 @@ def _joined(address: str) -> Iterator[tuple[Any, RayWatch]]:
     here = address.rpartition(":")[0] in (LOOPBACK, "localhost", "[::1]")
     with on_loopback() if here else nullcontext(), _left(watch):
         try:
+            _check_listens(address)
             context = _initialized(address=address, log_to_driver=False, logging_level=logging.CRITICAL)
-        except (ConnectionError, ValueError) as error:
+        except (OSError, ValueError) as error:
             raise SettingError(
                 f"--address {address}: no Ray cluster answers there, or it wants another RAY_AUTH_TOKEN, with "
                 f"RAY_AUTH_MODE=token ({error})"
@@ -217,6 +220,19 @@ def _joined(address: str) -> Iterator[tuple[Any, RayWatch]]:
         watch.watch_cluster(joined.gcs_address, joined.get_node_id())
         with watch:
             yield context, watch
+
+
+def _check_listens(address: str) -> None:
+    """Ray itself would try for minutes, and print warnings of its own on the way.
+
+    Raises:
+        OSError: nobody listens at the address, a Ray cluster's or where `auto` finds one.
+    """
+    found = canonicalize_bootstrap_address(address)
+    if found is None:
+        return
+    host, _, port = found.rpartition(":")
+    socket.create_connection((host.strip("[]"), int(port)), timeout=_ANSWER_S).close()
 
 
 @contextmanager

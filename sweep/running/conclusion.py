@@ -64,8 +64,20 @@ def conclude(session: StudySession, loaded: LoadedStudy) -> tuple[Recommendation
     return answer, view.findings, view
 
 
-def details(session: StudySession, answer: Recommendation, findings: Sequence[ClaimFinding] = ()) -> Iterator[str]:
-    """What a person should know of the answer besides its headline: the claims, a line each, among it."""
+def details(
+    session: StudySession,
+    answer: Recommendation,
+    findings: Sequence[ClaimFinding] = (),
+    caveats: Sequence[str] = (),
+) -> Iterator[str]:
+    """What a person should know of the answer besides its headline: the claims, a line each, among it.
+
+    Args:
+        session: the study.
+        answer: which setting to use.
+        findings: what became of the study's claims.
+        caveats: what the report says beside the answer, a sentence each.
+    """
     if session.stop_reason is not None:
         yield f"The {'exploration' if session.study.design is None else 'study'} ended early: {session.stop_reason}."
     if findings and session.study.recommends:
@@ -75,7 +87,7 @@ def details(session: StudySession, answer: Recommendation, findings: Sequence[Cl
         if answer.safety is not None:
             margin = answer.safety.margin_decades
             yield answer.safety.why + (f" Margin: {margin:.2f} decades." if math.isfinite(margin) else "")
-        yield from filter(None, (answer.too_few, answer.expected, answer.runner_up, answer.alike))
+        yield from caveats
     if text := sharing_text(sharing(store.read_trials(session.results_dir), session.study)):
         yield text
     if session.full_size_problem is not None:

@@ -166,17 +166,24 @@ class StudySession:
     @property
     def num_exploring(self) -> int:
         """Trials that the exploration will have, as far as is known now."""
-        left = 0 if self._exhausted else max(self._num_trainings - self._num_explored, 0)
-        return len(self._asks(Phase.EXPLORE)) + left
+        return len(self._asks(Phase.EXPLORE)) if self._exhausted else self.num_at_most(Phase.EXPLORE)
 
     @property
     def num_following(self) -> int:
         """Trials that may follow the exploration."""
-        confirmed, tested = (len(self._asks(phase)) for phase in (Phase.CONFIRM, Phase.FULL_SIZE))
-        if self.study.full_size is not None:
-            now = sum(is_full_size_test(self.study.full_size, ask) for ask in self._ledger.asks)
-            tested += max(self.study.full_size.trainings - now, 0)
-        return max(confirmed, num_confirmations(self.study)) + tested
+        return self.num_at_most(Phase.CONFIRM) + self.num_at_most(Phase.FULL_SIZE)
+
+    def num_at_most(self, phase: Phase) -> int:
+        """Trials of a phase if nothing ends it early, also where something has."""
+        asked = len(self._asks(phase))
+        if phase is Phase.EXPLORE:
+            return asked + max(self._num_trainings - self._num_explored, 0)
+        if phase is Phase.CONFIRM:
+            return max(asked, num_confirmations(self.study))
+        if self.study.full_size is None:
+            return asked
+        now = sum(is_full_size_test(self.study.full_size, ask) for ask in self._ledger.asks)
+        return asked + max(self.study.full_size.trainings - now, 0)
 
     @property
     def spent_s(self) -> float:

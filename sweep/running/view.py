@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Protocol
 
-from sweep.records import TrialResult
+from sweep.records import Phase, TrialResult
 from sweep.running.job import Job, Progress
 from sweep.wording import settings_line
 
@@ -36,6 +36,9 @@ class Outlook(Protocol):
     @property
     def num_planned(self) -> int:
         """Trials that it will have when it is done, as far as is known now."""
+
+    def num_at_most(self, phase: Phase) -> int:
+        """Trials of a phase if nothing ends it early, also where something has."""
 
     @property
     def stop_reason(self) -> str | None:

@@ -128,6 +128,22 @@ def test_a_table_of_an_earlier_version_is_compared_by_what_it_has(
     assert "validation loss at the same settings: not known of both trainings of any setting" in out
 
 
+def test_studies_that_share_little_say_so_before_any_count(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    a = write(tmp_path / "a", ["stable"] * 40)
+    b = write(tmp_path / "b", ["stable"] * 8, space={LR: {"loguniform": [1e-3, 2e-3]}})
+    code, out, _ = run(capsys, a, b, "--output", tmp_path / "found.json")
+    headline = out.splitlines()[2]
+    assert code == 0 and headline.startswith(
+        "A and B share little: 8 of A's 40 trainings and 8 of B's 8 lie where both looked. Of that: 0 regressions, "
+    )
+    assert json.loads((tmp_path / "found.json").read_text())["overlap"] == {
+        "num_a": 8, "of_a": 40, "num_b": 8, "of_b": 8
+    }  # fmt: skip
+    code, out, _ = run(capsys, a, write(tmp_path / "c", ["stable"] * 40))
+    assert out.splitlines()[2].startswith("0 regressions, ")
+    assert out.splitlines()[2].endswith("; shared: 40 of A's 40 trainings and 40 of B's 40")
+
+
 def test_equal_studies_show_no_difference(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     ends = ["stable"] * 7 + ["stalled"] * 7
     code, out, _ = run(capsys, write(tmp_path / "a", ends), write(tmp_path / "b", ends))

@@ -7,6 +7,7 @@ import math
 import os
 import pickle
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -508,6 +509,15 @@ def test_a_machine_where_ray_does_not_start_is_no_mistake_of_the_user(study, tmp
 def test_a_ray_client_address_is_refused(study, tmp_path, capsys) -> None:
     assert main([str(study), "--results", str(tmp_path / "results"), "--address", "ray://127.0.0.1:1"]) == 2
     assert "Ray Client" in capsys.readouterr().err
+
+
+def test_an_address_where_nobody_listens_is_one_line_and_no_wait(study, tmp_path, capfd) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+    assert main([str(study), "--results", str(tmp_path / "results"), "--address", f"127.0.0.1:{port}"]) == 2
+    out, err = capfd.readouterr()
+    assert out.splitlines()[-1] == "starting Ray"
+    assert err.startswith(f"error: --address 127.0.0.1:{port}: no Ray cluster answers there") and err.count("\n") == 1
 
 
 def test_a_grid_that_the_budget_cuts_off_is_told(study, tmp_path, capsys) -> None:

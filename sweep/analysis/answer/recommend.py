@@ -109,6 +109,11 @@ class Recommendation:
         """Dotted path -> value of the recommended setting; empty where there is none."""
         return {} if self.chosen is None else dict(self.chosen.group.setting)
 
+    @property
+    def caveats(self) -> tuple[str, ...]:
+        """How sure the answer is, and what else its reader should know, a sentence each."""
+        return (*self.sureness, *filter(None, (self.runner_up, self.alike, self.too_few)), *self.notes)
+
 
 def recommend(
     evidence: Evidence, metric: Metric = "wer", safety: Rule | None = None, study: Study | None = None

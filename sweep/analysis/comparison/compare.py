@@ -17,6 +17,30 @@ from sweep.records import NotKnown, Phase
 from sweep.wording import plural, short_names
 
 
+LITTLE = 0.5
+"""Of either study's trainings: where less lies in the shared part, the comparison speaks of a part of the study."""
+
+
+@dataclass(frozen=True)
+class Overlap:
+    """How many of the judged trainings that explore lie where both studies looked, and of how many."""
+
+    num_a: int
+    of_a: int
+    num_b: int
+    of_b: int
+
+    @property
+    def is_little(self) -> bool:
+        """Whether it is less than half of either study's trainings."""
+        return self.num_a < LITTLE * self.of_a or self.num_b < LITTLE * self.of_b
+
+    @property
+    def text(self) -> str:
+        """`34 of A's 40 trainings and 40 of B's 40`."""
+        return f"{self.num_a} of A's {plural(self.of_a, 'training')} and {self.num_b} of B's {self.of_b}"
+
+
 @dataclass(frozen=True)
 class Comparison:
     """What changed from study A to study B."""
@@ -35,6 +59,7 @@ class Comparison:
     claims: tuple[Told, ...]
     """Claims whose verdict changed."""
     num_claims_same: int
+    overlap: Overlap
 
     def of(self, verdict: Verdict) -> tuple[StudyChange, ...]:
         """The changes with this verdict."""
@@ -53,7 +78,8 @@ def compare(a: StudyRun, b: StudyRun) -> Comparison:
     settings = differences(a.stored, b.stored)
     shared = shared_part(a, b)
     found: list[StudyChange | Incomparable] = []
-    basis = list(_shared_sentences(a, b, shared))
+    overlap = _overlap(a, b, shared)
+    basis = list(_shared_sentences(a, b, shared, overlap))
     region: list[Told] = []
     outcomes: list[Told] = []
     if shared.empty:
@@ -98,6 +124,7 @@ def compare(a: StudyRun, b: StudyRun) -> Comparison:
         costs=tuple(cost_facts(a.trials, b.trials, same_machine=not any(d.title == "machine" for d in settings))),
         claims=tuple(claims),
         num_claims_same=same,
+        overlap=overlap,
     )
     if all(math.isnan(change.p) for change in comparison.changes) and not claims and not same:
         reasons = [f"{one.subject}: {one.why.rstrip('.')}" for one in found if isinstance(one, Incomparable)]
@@ -112,16 +139,17 @@ def compare(a: StudyRun, b: StudyRun) -> Comparison:
     return comparison
 
 
-def _shared_sentences(a: StudyRun, b: StudyRun, shared: Shared) -> Iterable[str]:
+def _overlap(a: StudyRun, b: StudyRun, shared: Shared) -> Overlap:
+    num_a, num_b = (0 if shared.empty else len(in_part(run, shared)) for run in (a, b))
+    of_a, of_b = (int((run.evidence.tried["phase"] == Phase.EXPLORE).sum()) for run in (a, b))
+    return Overlap(num_a, of_a, num_b, of_b)
+
+
+def _shared_sentences(a: StudyRun, b: StudyRun, shared: Shared, overlap: Overlap) -> Iterable[str]:
     names = short_names([*a.space, *b.space])
     for path in shared.one_sided:
         yield f"{names[path]} is searched in {'A' if path in a.space else 'B'} alone; the other has no such setting"
     if not shared.narrowed or shared.empty:
         return
     yield f"shared part of the space: {'; '.join(shared.narrowed)}"
-    parts = []
-    for name, run in (("A", a), ("B", b)):
-        known = run.evidence.tried
-        explored = int((known["phase"] == Phase.EXPLORE).sum())
-        parts.append(f"{len(in_part(run, shared))} of {name}'s {plural(explored, 'training')}")
-    yield f"in it lie {' and '.join(parts)}"
+    yield f"in it lie {overlap.text}"

@@ -74,12 +74,18 @@ def lines(found: Comparison, before: Path | str, after: Path | str) -> Iterator[
 
 
 def _verdict(found: Comparison) -> Line:
+    """How much is shared, first where that is little, and what became of it."""
     worse, better, small, open_ = (len(found.of(verdict)) for _, verdict, _ in KINDS)
-    text = (
+    counts = (
         f"{plural(worse, 'regression')}, {plural(better, 'improvement')}, "
         f"{f'{small} too small to matter, ' if small else ''}{open_} without a difference that can be told"
     )
-    return text, "bold red" if worse else "bold green"
+    without = f", {len(found.incomparable)} that cannot be compared" if found.incomparable else ""
+    if found.overlap.is_little:
+        text = f"A and B share little: {found.overlap.text} lie where both looked. Of that: {counts}{without}"
+    else:
+        text = f"{counts}{without}; shared: {found.overlap.text}"
+    return text, "bold red" if worse else "bold yellow" if found.overlap.is_little else "bold green"
 
 
 def _heading(title: str) -> Iterator[Line]:

@@ -71,7 +71,6 @@ def answer_content(view: View) -> Content:
             "safety": safety_card(view),
             "results": results(view),
             "results_from": results_from(view),
-            "sureness": view.recommendation.sureness,
             "lowest_at": lowest_at(view),
             "recipe": escape(view.recipe_yaml or ""),
             "setting_text": lambda setting: setting_text(setting, view.names),
@@ -107,6 +106,13 @@ def safety_card(view: View) -> SafetyCard | None:
         why=safety.why,
         caution=_caution(view),
     )
+
+
+def caveats(view: View) -> tuple[str, ...]:
+    """What stands beside the recommendation but for its safety rule, a sentence each, as where there is no page."""
+    answer = view.recommendation
+    caution = _caution(view) if answer.safety is not None else ""
+    return tuple(filter(None, (caution, *answer.caveats, lowest_at(view))))
 
 
 def _caution(view: View) -> str:

@@ -2,6 +2,9 @@
 
 import dataclasses
 import io
+import re
+import threading
+import time
 
 from rich.console import Console
 
@@ -30,10 +33,12 @@ def result(verdict: Outcome):
 
 
 class Course:
-    """A study with five trials before it, and one more to confirm."""
+    """A study with ten trials before it at most, and three more to confirm."""
 
-    num_planned = 5
     stop_reason = None
+
+    def num_at_most(self, phase):
+        return {"explore": 10, "confirm": 3, "full_size": 1}[phase]
 
 
 def show(*, terminal: bool) -> str:
@@ -55,7 +60,7 @@ def show(*, terminal: bool) -> str:
         view.finished(dataclasses.replace(result(Outcome.STABLE), alarm=Outcome.STALLED, **audited))
         view.finished(dataclasses.replace(result(Outcome.STALLED), alarm=Outcome.STALLED, cause=None, **audited))
         view.retried(JOB, "its process died; trying once more")
-        course.num_planned, course.stop_reason = 6, "map known"
+        course.stop_reason = "map known"
         confirm = dataclasses.replace(JOB, phase="confirm", seed=10000)
         view.started(confirm)
         if terminal:
@@ -70,31 +75,32 @@ def test_a_file_gets_one_plain_line_a_trial() -> None:
     lines = show(terminal=False).splitlines()
     assert lines == [
         "exploring (stability search, map mode)",
-        "[1/5] 0007 precision=fp16 lr=0.00123: stable, WER 0.25, val. loss 0.61 (12 s)",
-        "[2/5] 0007 precision=fp16 lr=0.00123: diverged-loss at step 40 of 100: loss rose to 9.8; "
+        "[1/10] 0007 precision=fp16 lr=0.00123: stable, WER 0.25, val. loss 0.61 (12 s)",
+        "[2/10] 0007 precision=fp16 lr=0.00123: diverged-loss at step 40 of 100: loss rose to 9.8; "
         "cause: learning rate too high (12 s)",
-        "[3/5] 0007 precision=fp16 lr=0.00123: stable, WER 0.25, val. loss 0.61; "
+        "at this pace: 0 s so far, up to about 0 s to go",
+        "[3/10] 0007 precision=fp16 lr=0.00123: stable, WER 0.25, val. loss 0.61; "
         "the alarm stalled at step 30 was wrong (12 s)",
-        "[4/5] 0007 precision=fp16 lr=0.00123: stalled at step 30 of 100: loss rose to 9.8 (12 s)",
+        "[4/10] 0007 precision=fp16 lr=0.00123: stalled at step 30 of 100: loss rose to 9.8 (12 s)",
         "trial 0007: its process died; trying once more",
-        "exploration ended early: map known; confirming with fresh seeds",
-        "[5/6] 0007 precision=fp16 lr=0.00123, fresh seed 10000: stable, WER 0.25, val. loss 0.61 (12 s)",
-        "testing at full size",
-        "[6/6] 0007 precision=fp16 lr=0.00123, at full size, seed 0: pruned at step 40 of 100: too slow (12 s)",
+        "exploration ended early: map known; confirming with fresh seeds, up to 3 trainings",
+        "[confirm 1/3] 0007 precision=fp16 lr=0.00123, fresh seed 10000: stable, WER 0.25, val. loss 0.61 (12 s)",
+        "testing at full size, up to 1 training",
+        "[full size 1/1] 0007 precision=fp16 lr=0.00123, at full size, seed 0: pruned at step 40 of 100: too slow (12 s)",
     ]
 
 
 def test_a_terminal_shows_what_runs() -> None:
     text = show(terminal=True)
     for part in (
-        "0 of 5 trials",
+        "0 of 10 explored",
         "50/100",
         "0.75",
         "precision=fp16 lr=0.00123",
         "no stable trial yet",
         "explaining",
         "exploring (stability search, map mode)",
-        "4 of 6 trials",
+        "4 of 10 explored, 0 of up to 3 with fresh seeds",
     ):
         assert part in text
 
@@ -118,7 +124,7 @@ def test_a_training_of_a_design_is_named_by_its_block_and_cell_and_what_was_draw
         view.finished(dataclasses.replace(result(Outcome.STABLE), block=3, cell="precision=fp16"))
     text = out.getvalue()
     assert "training (paired design, 4 blocks x 2 cells)" in text
-    assert "[1/5] 0007 block 3: precision=fp16 (lr=0.00123): stable, WER 0.25" in text
+    assert "[1/10] 0007 block 3: precision=fp16 (lr=0.00123): stable, WER 0.25" in text
 
 
 def shown(width: int, height: int, num_running: int) -> list[str]:
@@ -169,7 +175,7 @@ def test_a_cause_of_an_earlier_run_s_training_gets_a_line_and_counts_as_no_train
         view.explaining(JOB)
         assert "explaining" in _shown(view)
         view.explained(told)
-        assert "explaining" not in _shown(view) and "1 of 5 trials" in _shown(view)
+        assert "explaining" not in _shown(view) and "1 of 10 explored" in _shown(view)
         view.explained(dataclasses.replace(told, cause=None))
     assert out.getvalue().splitlines() == [
         "0007 precision=fp16 lr=0.00123, diverged-loss before; cause: learning rate too high",
@@ -181,3 +187,36 @@ def _shown(view: Terminal) -> str:
     console = Console(file=io.StringIO(), width=120)
     console.print(view._render())
     return console.file.getvalue()
+
+
+def test_where_nothing_redraws_itself_a_line_says_what_runs_when_nothing_else_was_said() -> None:
+    out = io.StringIO()
+    console = Console(file=out, force_terminal=False, width=40)
+    done = [result(Outcome.STABLE)] * 2
+    with Terminal(console, course=Course(), search="random search", done=done, heartbeat_s=0.2) as view:
+        view.started(JOB)
+        view.progressed(JOB, Progress(50, 100, 1.5, 1.6, 0.75))
+        for number in range(5):
+            view.started(dataclasses.replace(JOB, trial_id=f"01{number:02d}"))
+        time.sleep(0.5)
+    heading, *lines = out.getvalue().splitlines()
+    assert heading == "exploring (random search)" and 1 <= len(lines) <= 3
+    assert re.fullmatch(
+        r"running: 0007 step 50/100 \(0 s\), 0100 starting \(0 s\), 0101 .*, 0102 .* and 2 more; "
+        r"2 of 10 explored; [01] s so far",
+        lines[0],
+    )
+    assert "heartbeat" not in {t.name for t in threading.enumerate()}
+
+
+def test_a_terminal_and_a_run_that_talks_get_no_such_line() -> None:
+    out = io.StringIO()
+    with Terminal(Console(file=out, force_terminal=False), course=Course(), search="s", done=[], heartbeat_s=0.3) as view:
+        for _ in range(6):
+            view.retried(JOB, "again")
+            time.sleep(0.1)
+    assert "running:" not in out.getvalue()
+    terminal = Console(file=(shown := io.StringIO()), force_terminal=True)
+    with Terminal(terminal, course=Course(), search="s", done=[], heartbeat_s=0.05):
+        time.sleep(0.2)
+    assert "nothing runs now" not in shown.getvalue()

@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -89,7 +90,11 @@ def test_what_is_wrong_is_told_in_a_line(study, bucket, capsys, monkeypatch) -> 
         return line
 
     assert "there is no bucket 'not-there'" in told("--results", "s3://not-there/x", code=2)
-    assert "machines of a cluster do not send" in told("--results", f"s3://{bucket}/x", "--address", "auto", code=2)
+    pbt = ("--set", "scheduler={kind: pbt}", "--set", "search={kind: random}", "--address", "auto")
+    study.write_text(STUDY.replace("{choice: [5e-3, 3e-3, 2e-3, 1e-3]}", "{loguniform: [1e-3, 1e-1]}"))
+    assert "takes a folder that all machines of the cluster share" in told(
+        "--results", f"s3://{bucket}/x", *pbt, code=2
+    )
     assert "leave them out" in told("--results", "s3://key:secret-of-tests@bucket/x", code=2)
     monkeypatch.setitem(sys.modules, "obstore", None)
     assert "pip install 'slr-stability-sweep[remote]'" in told("--results", f"s3://{bucket}/x", code=2)
@@ -97,6 +102,37 @@ def test_what_is_wrong_is_told_in_a_line(study, bucket, capsys, monkeypatch) -> 
         given = {"queue": ["lr=1"], "stop": ["0000"], "explain": ["0000"]}.get(command[0], [])
         assert main([*command, f"s3://{bucket}/x", *given]) == 2
         assert "is an address, but files are read and written by paths" in capsys.readouterr().err
+
+
+def test_on_a_cluster_whose_machines_share_no_folder_each_process_sends_its_own(
+    study, tmp_path, bucket, run_without_ray, monkeypatch
+) -> None:
+    own = tmp_path / "of the processes"
+    own.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(own))
+    study.write_text(
+        STUDY.replace("5e-3, 3e-3, 2e-3, 1e-3", "300, 200, 5e-3").replace("trials: 4", "trials: 3")
+        # Each of two could be explained, but one of them may.
+        + "forensics: {trials: 1, replay_steps: 200, learning_replay_steps: 200, repeats: 1}\ncheckpoints: last\n"
+    )
+    study.write_text(study.read_text().replace("forensics: {trials: 0}\n", ""))
+    results, at = f"s3://{bucket}/x", f"s3://{bucket}/x/{FOLDER}"
+    code, out, err = run_without_ray(study, results, "--address", "of a cluster")
+    assert (code, err) == (0, ""), err
+    assert not list(own.iterdir()), "nothing of them is left"
+    (folder,) = (tmp_path / "cache" / "slr-sweep" / "work").glob(f"*/{FOLDER}")
+    trials = store.read_trials(folder)
+    assert trials["trial_id"].tolist() == ["0000", "0001", "0002"] and not trials["stable"].all()
+    for trial_id, steps in zip(trials["trial_id"], trials["num_steps"], strict=True):
+        assert len(store.read_steps(folder, trial_id)) == steps
+    assert len((folder / "evidence" / "replayed.txt").read_text().splitlines()) == 1
+    address = as_address(at)
+    assert address is not None
+    stored = {one.key for one in ObjectStore(address).listing()}
+    assert "checkpoints/0002/last.pt" in stored and not (folder / "checkpoints").exists()
+    assert {"report.html", "steps/0002.parquet"} <= stored and not any(
+        key.endswith(".jsonl") for key in stored if key.startswith("steps")
+    )
 
 
 @pytest.mark.ray

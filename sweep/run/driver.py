@@ -26,7 +26,7 @@ from sweep.live.views import Views
 from sweep.live.webhooks import addresses
 from sweep.own.program import Target
 from sweep.records import Outcome, Phase
-from sweep.run.kept import Kept, kept
+from sweep.run.kept import Kept, check_scheduler, kept
 from sweep.run.lanes import check_this_machine, with_jobs
 from sweep.run.outlook import next_steps, opening
 from sweep.run.process_title import hide_secrets
@@ -114,6 +114,7 @@ def _run(
     notices: Notices,
     kept: Kept,
 ) -> int:
+    check_scheduler(kept, loaded.study.scheduler)
     results_dir = kept.folder
     loaded = as_begun(loaded, results_dir)
     is_new = check_same_study(results_dir, loaded.study) is None
@@ -142,6 +143,7 @@ def _run(
         accumulates=study.resources.out_of_memory == "accumulate",
         device="cuda" if study.resources.gpus else "cpu",
         own=own_program(loaded, function),
+        stored_at=kept.stored_at,
     )
     checked = None if dataset is None else preflight(loaded, dataset, run_options)
     warnings = tuple(own_warnings(study)) if checked is None else checked.warnings
@@ -202,6 +204,7 @@ def _run(
         from sweep.report.sections.claims import headline
         from sweep.running.conclusion import conclude, details
 
+        kept.gather()
         answer, findings, view = conclude(session, loaded)
         report = write_report(view)
         ended = RunEnd.FINISHED if finished else RunEnd.OUT_OF_TIME if out_of_time else RunEnd.INTERRUPTED

@@ -10,6 +10,7 @@ from sweep.run import place
 from sweep.store.remote.address import StoreAddress, as_address
 from sweep.store.remote.objects import ObjectStore
 from sweep.store.remote.study import RemoteStudy, StudyCopy, remote_study
+from sweep.study.scheduler import HyperBand, Pbt, SchedulerConfig
 
 
 @dataclass(frozen=True)
@@ -20,11 +21,23 @@ class Kept:
     """In which it works."""
     stored: RemoteStudy | None = None
     """What keeps them on an object store; None where the folder is all."""
+    is_cluster: bool = False
+    """Whether trainings may run on other machines than this one."""
 
     def keep(self, line: bytes) -> None:
         """Keeps a line of the ledger where it does not stand yet; see `RemoteStudy.add_line`."""
         if self.stored is not None:
             self.stored.add_line(line)
+
+    @property
+    def stored_at(self) -> str | None:
+        """The address, where processes that train have to send their files themselves."""
+        return None if self.stored is None or not self.is_cluster else str(self.stored.address)
+
+    def gather(self) -> None:
+        """Brings here what the trainings left, before anything is made of it; see `RemoteStudy.gather`."""
+        if self.stored is not None:
+            self.stored.gather()
 
     def report(self, path: Path) -> str:
         """Where the report is, for a person, once all is where it is kept.
@@ -62,15 +75,20 @@ def kept(
     if not writes:
         yield Kept(_copy(at))
         return
-    if address is not None:
-        raise SettingError(
-            f"--results {results} with --address: machines of a cluster do not send what they write to an object store "
-            f"yet: give a folder that all of them share, or leave --address out and use this machine alone"
-        )
     _folder(at.folder("work"), writes=True)
-    with remote_study(at, say) as study:
+    is_cluster = address is not None
+    with remote_study(at, say, sent_by_trainings=is_cluster) as study:
         say(f"results go to {study.address}; worked on in {study.folder}")
-        yield Kept(study.folder, study)
+        yield Kept(study.folder, study, is_cluster)
+
+
+def check_scheduler(kept: Kept, scheduler: SchedulerConfig | None) -> None:
+    """Raises SettingError for a scheduler that passes states of trainings on by Ray, which takes a shared folder."""
+    if kept.stored_at is not None and isinstance(scheduler, HyperBand | Pbt):
+        raise SettingError(
+            f"scheduler.kind {scheduler.kind} pauses trainings or copies them, which takes a folder that all machines "
+            f"of the cluster share: give --results such a folder, choose asha or median, or leave --address out"
+        )
 
 
 def worked_in(results: Path | str, name: str) -> Path:

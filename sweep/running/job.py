@@ -71,6 +71,9 @@ class RunOptions:
     """When one that only maps is as good as stable; None: none is."""
     own: OwnProgram | None = None
     """The program that trains, where it is the user's own."""
+    stored_at: str | None = None
+    """The study's address on an object store, where the processes that train send and fetch their files themselves,
+    since their machines do not share `results_dir`; None where they do."""
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,6 @@
 """Ray's handle on our trials: the process that trains them, and imports what a training needs alone."""
 
+import dataclasses
 import gc
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from sweep.running.job import Job, RunOptions, TrialReport
 from sweep.running.members import Members
 from sweep.running.trial import Trial, TrialRunner
 from sweep.running.view import trial_title, trials_title
+from sweep.store.remote.process import TrainingFiles
 from sweep.training.footprint import Footprint, footprint
 
 JOBS_KEY = "jobs"
@@ -58,12 +60,16 @@ class TrialActor(tune.Trainable):
         torch.set_num_threads(num_threads)
         self._deadline = deadline
         self._is_scheduled = is_scheduled
+        self._files = None if options.stored_at is None else TrainingFiles(options.stored_at)
+        if self._files is not None:
+            options = dataclasses.replace(options, results_dir=self._files.folder)
         self._runner = TrialRunner(dataset, options)
         self._start(config[JOBS_KEY])
 
     def _start(self, jobs: list[Job]) -> None:
         self._members = Members(jobs, self._runner, self._deadline)
-        self._title = trials_title(jobs)
+        self._title, self._ids = trials_title(jobs), [job.trial_id for job in jobs]
+        self._are_here = self._files is None
         # The dashboard shows it as the actor's log.
         for job in jobs:
             print(f"trial {trial_title(job)}", flush=True)
@@ -81,7 +87,7 @@ class TrialActor(tune.Trainable):
             # Ray names a process by the method that it runs, and does so again after each.
             setproctitle(f"ray::{self._title}")
         try:
-            reports = self._members.advance()
+            reports = self._advance()
         except MachineError as error:
             return {PROBLEM_KEY: str(error), "done": True}
         said: dict[str, Any] = {REPORTS_KEY: reports, "done": self._members.are_over}
@@ -94,6 +100,20 @@ class TrialActor(tune.Trainable):
             if result.num_steps:
                 said[FOOTPRINT_KEY] = self._footprint(result)
         return {**said, **self._for_scheduler(reports[0])} if self._is_scheduled else said
+
+    def _advance(self) -> list[TrialReport]:
+        """Goes on until there is something to tell; what is told of is where the study is stored."""
+        if self._files is None:
+            return self._members.advance()
+        if not self._are_here:
+            self._files.bring(self._ids)
+            self._are_here = True
+        reports = self._members.advance()
+        # A scheduler may end a training at any evaluation, and then asks for no result.
+        self._files.send([one.trial_id for one in reports if one.result is not None or self._is_scheduled])
+        if self._members.are_over:
+            self._files.settle()
+        return reports
 
     def _footprint(self, result: TrialResult) -> Footprint:
         return footprint(torch.device(self._runner.options.device), result.peak_memory_mib)
@@ -111,6 +131,10 @@ class TrialActor(tune.Trainable):
             WORTH_KEY: trial.worth,
             IF_PRUNED_KEY: trial.pruned(),
         }
+
+    def cleanup(self) -> None:
+        if self._files is not None:
+            self._files.end()
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         if not self._members.abandon():

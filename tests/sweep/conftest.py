@@ -115,6 +115,7 @@ def _one_after_another(
         while not (report := actor.step())["done"]:
             searcher.on_trial_result(trial_id, report)
         searcher.on_trial_complete(trial_id, report)
+        actor.cleanup()
     assert searcher.problem is None
     return session.done
 

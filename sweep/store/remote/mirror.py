@@ -27,15 +27,17 @@ from sweep.store.ledger_lines import LEDGER_FILE
 from sweep.store.leftovers import CHECKPOINTS, EVIDENCE, RAY
 from sweep.store.lock import HELD_FILE, LOCK_FILE
 from sweep.store.remote.lease import LEASES
+from sweep.store.remote.lines import SHARED, STORED_AT_FILE
 from sweep.store.remote.objects import Found, ObjectStore
 from sweep.store.remote.segments import SEGMENTS, WHOLE
 from sweep.store.tables import RECORDS, STREAM_SUFFIX, STREAMED
 from sweep.store.wishes import QUEUE_FOLDER, STOP_FOLDER
 
-_OWN_FILES = {LEDGER_FILE, LOCK_FILE, HELD_FILE, JOURNAL_FILE, "prometheus.json"}
+_OWN_FILES = {LEDGER_FILE, LOCK_FILE, HELD_FILE, JOURNAL_FILE, STORED_AT_FILE, "prometheus.json"}
 """What is of this machine alone, or written anew by each run."""
-_OWN_FOLDERS = {SEGMENTS, WHOLE, LEASES, RAY, QUEUE_FOLDER, STOP_FOLDER}
+_OWN_FOLDERS = {SEGMENTS, WHOLE, LEASES, SHARED, RAY, QUEUE_FOLDER, STOP_FOLDER}
 _TEMPORARY = re.compile(r"\..+\.[0-9a-f]{32}")
+FILES = "files"
 _AT_ONCE = 8
 _IN_ONE_PIECE = 32 * 2**20
 State = tuple[int, int]
@@ -52,14 +54,15 @@ class Mirror:
         self._known = _read_index(self._index_path)
         self._seen: dict[str, State] = {}
         """Files as they were at the latest look: one that is still the same has stopped changing."""
-        self._lock = threading.Lock()
+        self._lock, self._turn = threading.Lock(), threading.Lock()
         self.unnamed: set[str] = set()
         """Files whose names no object can have, so that they stay here alone."""
 
-    def bring(self, *, times: bool = False) -> float:
+    def bring(self, *, checkpoints_of: Collection[str] = (), times: bool = False) -> float:
         """Fetches what changed there.
 
         Args:
+            checkpoints_of: trainings whose checkpoints are fetched too; nobody needs those of others.
             times: files get the times at which they were stored, so that a reader sees how old they are.
 
         Returns:
@@ -70,14 +73,38 @@ class Mirror:
         """
         stored = self._objects.listing()
         there = {one.key: one for one in stored if _is_mirrored(one.key)}
-        changed = [one for one in there.values() if not self._is_here(one)]
-        with ThreadPoolExecutor(_AT_ONCE) as pool:
-            list(pool.map(lambda one: self._fetch(one, times=times), changed))
+        wanted = {key: one for key, one in there.items() if _owner(key, CHECKPOINTS) in (None, *checkpoints_of)}
+        self._fetch_all(wanted.values(), times=times)
         for key in self._known.keys() - there.keys():
             (self._folder / key).unlink(missing_ok=True)
             self._forget(key)
         self._keep_index()
         return max((one.changed_at.timestamp() for one in stored if not one.key.startswith(f"{LEASES}/")), default=0.0)
+
+    def bring_trials(self, trial_ids: Collection[str], *, records_alone: bool = False) -> None:
+        """Fetches what is stored of some trainings, and nothing else.
+
+        Args:
+            trial_ids: of the trainings.
+            records_alone: neither checkpoints nor other files.
+
+        Raises:
+            MachineError: the store cannot be reached, or the disk is full.
+        """
+        found: list[Found] = []
+        for trial_id in trial_ids:
+            keys = [f"{kind}/{trial_id}.parquet" for kind in RECORDS]
+            keys += [f"{kind}/{trial_id}{STREAM_SUFFIX}" for kind in STREAMED]
+            found += [one for key in keys if (one := self._objects.head(key)) is not None]
+            if not records_alone:
+                for folder in (CHECKPOINTS, EVIDENCE, FILES):
+                    found += self._objects.listing(f"{folder}/{trial_id}")
+        self._fetch_all(found, times=False)
+
+    def _fetch_all(self, found: Iterable[Found], *, times: bool) -> None:
+        changed = [one for one in found if not self._is_here(one)]
+        with ThreadPoolExecutor(_AT_ONCE) as pool:
+            list(pool.map(lambda one: self._fetch(one, times=times), changed))
 
     def send(self, *, everything: bool = False) -> None:
         """Sends what changed here.
@@ -88,6 +115,17 @@ class Mirror:
         Raises:
             MachineError: the store cannot be reached.
         """
+        with self._turn:
+            self._send_changed(everything=everything)
+
+    def let_go(self) -> None:
+        """Removes the files that have copies, here alone."""
+        with self._turn:
+            for key in list(self._known):
+                self._forget(key)
+                (self._folder / key).unlink(missing_ok=True)
+
+    def _send_changed(self, *, everything: bool) -> None:
         here = self._files()
         with self._lock:
             changed = [key for key, state in here.items() if self._known.get(key, ("", ()))[1] != state]
@@ -233,6 +271,12 @@ def _is_mirrored(key: str) -> bool:
     if _TEMPORARY.fullmatch(name) or name.endswith(".lock"):
         return False
     return first not in _OWN_FOLDERS if rest else first not in _OWN_FILES
+
+
+def _owner(key: str, folder: str) -> str | None:
+    """The training that a file in its own part of a folder is of; None of any other file."""
+    parts = key.split("/")
+    return parts[1] if len(parts) > 2 and parts[0] == folder else None
 
 
 def _is_stream(key: str) -> bool:

@@ -116,16 +116,19 @@ class ObjectStore:
         except FileNotFoundError:
             pass
 
+    def head(self, key: str) -> Found | None:
+        """What a listing would have of an object; None where there is none."""
+        try:
+            return _found(self._tried(lambda: self._api.head(self._store, key)))
+        except FileNotFoundError:
+            return None
+
     def listing(self, folder: str = "", after: str | None = None) -> list[Found]:
         """The objects below a name, in their order; only those whose names come after another, where one is given."""
 
         def act() -> list[Found]:
             pages: Iterator[Any] = self._api.list(self._store, folder or None, offset=after)
-            return [
-                Found(one["path"], one["size"], one["e_tag"] or "", one["last_modified"])
-                for page in pages
-                for one in page
-            ]
+            return [_found(one) for page in pages for one in page]
 
         return sorted(self._tried(act), key=lambda one: one.key)
 
@@ -191,6 +194,10 @@ class ObjectStore:
             f"{self.address} cannot be reached ({why}, again and again for {self.patience_s:.0f} s): look at the "
             f"network and the address of its server, and repeat the command, which goes on"
         )
+
+
+def _found(one: Any) -> Found:
+    return Found(one["path"], one["size"], one["e_tag"] or "", one["last_modified"])
 
 
 def _opened(address: StoreAddress) -> Any:

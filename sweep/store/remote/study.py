@@ -11,11 +11,12 @@ from pydantic_core import from_json
 
 from slr_models.errors import MachineError, ResultsError
 from sweep.machine import storing
-from sweep.store.files import spare, write_bytes
+from sweep.store.files import spare, write_bytes, write_text
 from sweep.store.ledger_lines import LEDGER_FILE
 from sweep.store.lock import HELD_FILE
 from sweep.store.remote.address import StoreAddress, as_address
 from sweep.store.remote.lease import Lease, holder_now
+from sweep.store.remote.lines import SHARED_FILES, SharedLines
 from sweep.store.remote.mirror import Mirror, Sending
 from sweep.store.remote.objects import PATIENCE_S, ObjectStore
 from sweep.store.remote.segments import SEGMENTS, LedgerSegments, read_segments
@@ -30,19 +31,20 @@ _REPORT = "report.html"
 class RemoteStudy:
     """The study of a run: its folder here, and what keeps it there."""
 
-    def __init__(self, objects: ObjectStore, say: Callable[[str], None]) -> None:
+    def __init__(self, objects: ObjectStore, say: Callable[[str], None], *, sent_by_trainings: bool = False) -> None:
         """Takes the study's lease, and brings what is stored.
 
         Args:
             objects: the store, at the study's address.
             say: hears notes for the user.
+            sent_by_trainings: whether the processes that train send their files themselves; see `TrainingFiles`.
 
         Raises:
             UserError: another run is at work, there is no bucket, or a part of the ledger is missing.
             MachineError: the store cannot be reached, or refuses the credentials.
         """
         self.address, self.folder = objects.address, objects.address.folder("work")
-        self._objects, self._say = objects, say
+        self._objects, self._say, self._sent_by_trainings = objects, say, sent_by_trainings
         self._lease = Lease(objects, say)
         try:
             self._segments = LedgerSegments(objects)
@@ -60,10 +62,23 @@ class RemoteStudy:
             MachineError: it cannot be kept.
         """
         event = from_json(line)
-        if event["event"] == "tell":
+        if event["event"] == "tell" and self._sent_by_trainings:
+            # A search may look at its evaluations.
+            self._mirror.bring_trials([event["trial_id"]], records_alone=True)
+        elif event["event"] == "tell":
             self._lease.check()
             self._mirror.send_records(event["trial_id"])
         self._segments.add(line, self._path.read_bytes)
+
+    def gather(self) -> None:
+        """Brings what the processes that train have sent since.
+
+        Raises:
+            MachineError: the store cannot be reached.
+        """
+        if self._sent_by_trainings:
+            self._mirror.bring()
+            self._write_shared()
 
     def send(self) -> None:
         """Sends all that is not there yet.
@@ -117,7 +132,22 @@ class RemoteStudy:
         if not self._path.exists() or self._path.read_bytes() != ledger:
             write_bytes(self._path, ledger)
         self._mirror = Mirror(self._objects, self.folder)
-        self._mirror.bring()
+        events = [from_json(line) for line in ledger.splitlines()]
+        told = {event["trial_id"] for event in events if event["event"] == "tell"}
+        asked = {event["trial_id"] for event in events if event["event"] == "ask"}
+        self._mirror.bring(checkpoints_of=() if self._sent_by_trainings else asked - told)
+        if self._sent_by_trainings:
+            for name in SHARED_FILES:
+                known = (self.folder / name).read_text().splitlines() if (self.folder / name).is_file() else []
+                for line in known:
+                    SharedLines(self._objects, name).add(line)
+            self._write_shared()
+
+    def _write_shared(self) -> None:
+        for name in SHARED_FILES:
+            lines = SharedLines(self._objects, name).read()
+            if lines:
+                write_text(self.folder / name, "".join(f"{line}\n" for line in lines))
 
     def _set_aside(self) -> Path:
         """Gives the folder another name; returns it."""
@@ -125,10 +155,12 @@ class RemoteStudy:
 
 
 @contextmanager
-def remote_study(address: StoreAddress, say: Callable[[str], None]) -> Iterator[RemoteStudy]:
+def remote_study(
+    address: StoreAddress, say: Callable[[str], None], *, sent_by_trainings: bool = False
+) -> Iterator[RemoteStudy]:
     """A study of a run, within; see `RemoteStudy`."""
     with storing(address.folder("work")):
-        study = RemoteStudy(ObjectStore(address), say)
+        study = RemoteStudy(ObjectStore(address), say, sent_by_trainings=sent_by_trainings)
     try:
         yield study
     except BaseException:

@@ -17,16 +17,19 @@ obstore = pytest.importorskip("obstore", reason="obstore is not installed: pip i
 from obstore.store import MemoryStore  # noqa: E402
 
 from slr_models.errors import MachineError, ResultsError, SettingError, UserError  # noqa: E402
-from sweep.records import Phase  # noqa: E402
+from sweep.forensics import allowance  # noqa: E402
+from sweep.records import Outcome, Phase  # noqa: E402
 from sweep.running.job import Job, RunOptions  # noqa: E402
 from sweep.running.judged import crashed_result  # noqa: E402
 from sweep.store.ledger import Ledger  # noqa: E402
 from sweep.store.ledger_lines import LEDGER_FILE, Ask  # noqa: E402
-from sweep.store.remote import lease, segments  # noqa: E402
+from sweep.store.remote import lease, lines, segments  # noqa: E402
 from sweep.store.remote.address import StoreAddress, as_address  # noqa: E402
 from sweep.store.remote.lease import LEASES, Lease  # noqa: E402
+from sweep.store.remote.lines import STORED_AT_FILE  # noqa: E402
 from sweep.store.remote.mirror import Mirror  # noqa: E402
 from sweep.store.remote.objects import ExistsError, ObjectStore  # noqa: E402
+from sweep.store.remote.process import TrainingFiles  # noqa: E402
 from sweep.store.remote.segments import SEGMENTS, WHOLE, LedgerSegments, read_segments  # noqa: E402
 from sweep.store.remote.study import RemoteStudy, StudyCopy, remote_study  # noqa: E402
 
@@ -315,6 +318,47 @@ def test_a_checkpoint_never_arrives_before_its_records(objects, tmp_path, monkey
     Mirror(objects, here).send(everything=True)
     assert sent == [("steps/0000.jsonl", b"of step 1"), ("checkpoints/0000/last.pt", b"of step 1")]
     assert sorted(one.name for one in (here / "checkpoints/0000").iterdir()) == ["last.pt"]
+
+
+def test_a_training_goes_on_in_a_process_of_another_machine(bucket: str) -> None:
+    at = f"s3://{bucket}/x/tiny"
+    first = TrainingFiles(at)
+    first.bring(["0000"])
+    names = ["checkpoints/0000/last.pt", "steps/0000.jsonl", "files/0000/output.txt"]
+    for name in names:
+        (first.folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (first.folder / name).write_text(name)
+    first.settle()
+    second = TrainingFiles(at)
+    second.bring(["0001"])
+    assert [one.name for one in second.folder.iterdir()] == [STORED_AT_FILE], "nobody else's"
+    second.bring(["0000"])
+    assert all((second.folder / name).read_text() == name for name in names)
+    first.bring(["0002"])
+    assert not any((first.folder / name).exists() for name in names)
+    assert {one.key for one in opened(bucket, "x/tiny").listing()} == set(names), "there they stay"
+    first.end()
+    second.end()
+    assert not first.folder.exists() and {one.key for one in opened(bucket, "x/tiny").listing()} == set(names)
+
+
+def test_what_is_shared_out_is_shared_out_once(objects, tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(lines, "_opened", lambda text: objects)
+    folders = [tmp_path / str(number) for number in range(4)]
+    for folder in folders:
+        folder.mkdir()
+        (folder / STORED_AT_FILE).write_text(str(AT))
+    took = [
+        allowance.take(folder, f"000{n}", Outcome.STALLED, num_trials=3, per_outcome=2)
+        for n, folder in enumerate(folders)
+    ]
+    assert took == [True, True, False, False]
+    assert allowance.take(folders[3], "0000", Outcome.STALLED, num_trials=3, per_outcome=2), "it has it"
+    assert allowance.take(folders[3], "0003", Outcome.CRASHED, num_trials=3, per_outcome=2)
+    assert allowance.taken_by(folders[0]) == ["0000", "0001", "0003"] and not allowance.is_left(folders[0], 3)
+    study = RemoteStudy(objects, print, sent_by_trainings=True)
+    assert allowance.taken_by(study.folder) == ["0000", "0001", "0003"]
+    study.end(failed=False)
 
 
 @pytest.mark.parametrize(

@@ -42,6 +42,7 @@ ON_RAY = (
     "tests/sweep/run/test_names.py",
     "tests/sweep/test_run_faults.py",
     "tests/sweep/test_run_ends.py",
+    "tests/sweep/test_run_features.py",
     "tests/sweep/test_queue_run.py",
     "tests/sweep/test_run_own.py",
     "tests/deploy/test_slurm_on_ray.py",

@@ -37,12 +37,12 @@ hypothesis.settings.load_profile("any machine")
 ON_RAY = (
     "tests/sweep/running/test_runner.py",
     "tests/sweep/running/test_lanes.py",
+    "tests/sweep/test_run_features.py",
     "tests/sweep/test_run.py",
     "tests/sweep/test_run_design.py",
     "tests/sweep/run/test_names.py",
     "tests/sweep/test_run_faults.py",
     "tests/sweep/test_run_ends.py",
-    "tests/sweep/test_run_features.py",
     "tests/sweep/test_queue_run.py",
     "tests/sweep/test_run_own.py",
     "tests/deploy/test_slurm_on_ray.py",

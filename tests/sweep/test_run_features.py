@@ -77,7 +77,7 @@ def node(log: Path, *more: str) -> subprocess.Popen[bytes]:
 
 @pytest.fixture
 def cluster(tmp_path: Path) -> Iterator[tuple[str, list[psutil.Process]]]:
-    """Its address, and its raylets: those of two nodes that have half of what is wanted each, and of one that has all."""
+    """Its address, and its raylets: those of two nodes that have half of what is wanted, and of one that has all."""
     # Short, for its sockets.
     folder = Path(f"/tmp/f{time.time_ns() % 10**9}")
     found = folder / "ray_current_cluster"

@@ -37,6 +37,7 @@ hypothesis.settings.load_profile("any machine")
 ON_RAY = (
     "tests/sweep/running/test_runner.py",
     "tests/sweep/running/test_lanes.py",
+    "tests/sweep/test_run_features.py",
     "tests/sweep/test_run.py",
     "tests/sweep/test_run_design.py",
     "tests/sweep/run/test_names.py",

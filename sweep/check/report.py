@@ -14,6 +14,7 @@ from sweep.check.calibration import Calibration, calibrations
 from sweep.check.problems import calibration_problems, problems_of
 from sweep.check.reading import Problem, read
 from sweep.running.job import RunOptions
+from sweep.running.plan import node_lines
 from sweep.running.trial import TrialRunner
 from sweep.study import LoadedStudy
 from sweep.training.config import TrialConfig
@@ -33,7 +34,8 @@ class Report:
     problems: tuple[Problem, ...]
     """Errors first."""
     notes: tuple[str, ...]
-    """What the source assumed and changed, how often parts of the body were seen, what limits the results."""
+    """What the source assumed and changed, how often parts of the body were seen, what limits the results; and on
+    which nodes trainings run."""
     num_train: int
     num_valid: int
     num_features: int
@@ -95,7 +97,7 @@ def check(loaded: LoadedStudy) -> Report:
         study=study.name,
         source=dataset.facts.source,
         problems=tuple(sorted(problems, key=lambda problem: problem.severity != "error")),
-        notes=dataset.facts.notes,
+        notes=(*dataset.facts.notes, *node_lines(study.resources)),
         num_train=len(dataset.train),
         num_valid=len(dataset.valid),
         num_features=dataset.num_features,

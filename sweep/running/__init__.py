@@ -5,7 +5,8 @@ trial.py          one trial: training, monitor and store together (no Ray); job.
 cluster.py        the only file that starts Ray; private_ray.py: what it has to itself; ray_watch.py notices its death,
                   guard.py ends it where the run itself is killed
 placement.py      how many trainings run at once, and what each takes, as their memory becomes known;
-                  this_machine.py: what there is here; cores.py: how many cores, the only place that counts them
+                  this_machine.py: what there is here; cores.py: how many cores, the only place that counts them;
+                  features.py: what else a node has, and a study wants of it
 nodes.py          the nodes of a cluster that was joined, which come and go, and whether a process died with its node
 runner.py         trials on Ray Tune; trial_actor.py: the process that trains them, preloaded.py: what it imports early;
                   ray_scheduler.py keeps Ray's schedulers to what they may touch; ray_trials.py: what Ray says of an end

@@ -30,13 +30,14 @@ from ray._private.services import canonicalize_bootstrap_address
 
 from slr_models.errors import MachineError, SettingError
 from sweep.command_line import EXIT_MACHINE, before_leaving, left_at_once, signals_interrupt
+from sweep.running.features import features_of, lacking
 from sweep.running.guard import MARK, remove
 from sweep.running.placement import Limits, Node, Placement
 from sweep.running.private_ray import RAY_IN_IT, on_loopback, session_folder, silent, token_settings
 from sweep.running.ray_watch import RayWatch
 from sweep.running.this_machine import limits, this_machine
 from sweep.study import Resources
-from sweep.wording import first_line
+from sweep.wording import first_line, listed
 
 LOOPBACK = "127.0.0.1"
 _ANSWER_S = 3.0
@@ -99,11 +100,15 @@ def cluster(address: str | None, resources: Resources) -> Iterator[Cluster]:
         with _started(resources) if address is None else _joined(address) as (context, watch):
             alive = [node for node in ray.nodes() if node["Alive"]]
             nodes = tuple(map(_node, alive))
+            usable = [node for node in nodes if node.features.have(resources.node_with)]
+            if not usable:
+                raise SettingError(lacking(resources.node_with, [node.features for node in nodes]))
             if Placement(resources, nodes).num_fitting == 0:
                 raise SettingError(
                     f"resources asks for {resources.cpus} CPUs and {resources.gpus} GPUs a trial, but there are "
-                    f"{sum(node.cpus for node in nodes):g} CPUs and {sum(node.gpus for node in nodes):g} GPUs"
-                    f"{f' on {len(nodes)} machines' if len(nodes) > 1 else ''}: ask for less"
+                    f"{sum(node.cpus for node in usable):g} CPUs and {sum(node.gpus for node in usable):g} GPUs"
+                    f"{f' on {len(usable)} machines' if len(usable) > 1 else ''}"
+                    f"{f' with {listed(resources.node_with)}' if resources.node_with else ''}: ask for less"
                 )
             url = context.dashboard_url
             yield Cluster(
@@ -325,4 +330,4 @@ def _node(known: Mapping[str, Any]) -> Node:
     found = known["Resources"]
     memory = found.get("memory")
     memory_mib = math.inf if memory is None else memory / 2**20
-    return Node(found.get("CPU", 0.0), found.get("GPU", 0.0), memory_mib, known["NodeName"])
+    return Node(found.get("CPU", 0.0), found.get("GPU", 0.0), memory_mib, known["NodeName"], features=features_of(known))

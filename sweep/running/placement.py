@@ -6,11 +6,12 @@ holds, with head-room. Where the main memory would not hold as many as there are
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from sweep.running.features import Features
 from sweep.study import Resources
 from sweep.training.footprint import Footprint
-from sweep.wording import plural
+from sweep.wording import listed, plural
 
 HOST_HEAD_ROOM = 1.1
 """What is kept free for each training, as a factor of the most main memory that one has taken so far."""
@@ -32,6 +33,8 @@ class Node:
     """Main memory for all trainings on it."""
     name: str = ""
     """What it is called in a cluster: as `ray start --node-name` says, else its address."""
+    features: Features = field(default=Features(), kw_only=True)
+    """What it has besides."""
 
 
 @dataclass(frozen=True)
@@ -98,6 +101,12 @@ class Placement:
         """Processes."""
 
     @property
+    def _usable(self) -> Sequence[Node]:
+        """The machines that have what trainings want of theirs."""
+        wanted = self._resources.node_with
+        return [node for node in self._nodes if node.features.have(wanted)] if wanted else self._nodes
+
+    @property
     def is_auto(self) -> bool:
         """Whether the part of a GPU follows from what was measured."""
         return self._resources.gpus == "auto"
@@ -111,7 +120,7 @@ class Placement:
     def num_fitting(self) -> int:
         """How many would fit, however few are wanted at once; 0 where no machine has what one asks for."""
         share = self.share
-        return sum(share.fitting(node) for node in self._nodes)
+        return sum(share.fitting(node) for node in self._usable)
 
     @property
     def num_trials(self) -> int:
@@ -145,12 +154,12 @@ class Placement:
         """What the process of the next training, or trainings, takes."""
         own = Slot(self._resources.cpus, self._gpus)
         need_mib = self._host_need_mib
-        if all(min(own.fitting(node), self._most) * need_mib <= node.memory_mib for node in self._nodes):
+        if all(min(own.fitting(node), self._most) * need_mib <= node.memory_mib for node in self._usable):
             # Asking for memory that there is enough of would only make Ray start new processes.
             return own
         asking = Slot(own.cpus, own.gpus, need_mib)
         # One alone has run already, whatever it needs.
-        return asking if any(asking.fitting(node) for node in self._nodes) else own
+        return asking if any(asking.fitting(node) for node in self._usable) else own
 
     @property
     def whole(self) -> Slot:
@@ -169,7 +178,7 @@ class Placement:
     def _num_with(self, gpus: float) -> float:
         """How many may run, if each takes so much of a GPU."""
         share = Slot(self._resources.cpus, gpus)
-        return min(sum(share.fitting(node) for node in self._nodes), self._most)
+        return min(sum(share.fitting(node) for node in self._usable), self._most)
 
     @property
     def _host_need_mib(self) -> float:
@@ -235,16 +244,18 @@ class Placement:
     def _have(self) -> str:
         """What there is, and how much of it a trial takes."""
         cpus, share, limits = self._resources.cpus, self.share, self._limits
-        cores = limits.cores or plural(int(sum(node.cpus for node in self._nodes)), "core")
+        cores = limits.cores or plural(int(sum(node.cpus for node in self._usable)), "core")
         one, several = ("trial", "trials") if self.num_together == 1 else ("process", "processes")
         said = [f"{cores}, {cpus} a {one}" if cpus > 1 else cores]
         if share.gpus:
-            gpus = plural(int(sum(node.gpus for node in self._nodes)), "GPU")
+            gpus = plural(int(sum(node.gpus for node in self._usable)), "GPU")
             said.append(f"{gpus}{f' ({limits.gpus})' if limits.gpus else ''}, {self._part_words}")
         if share.memory_mib:
-            room = sum(node.memory_mib for node in self._nodes) / 1024
+            room = sum(node.memory_mib for node in self._usable) / 1024
             took = self._host_mib / 1024
             said.append(f"{room:.3g} GiB of memory for {several}, which take up to {took:.2g} GiB each, and head-room")
+        if (wanted := self._resources.node_with) and len(self._nodes) > 1:
+            said.append(f"on the {len(self._usable)} of {len(self._nodes)} nodes with {listed(wanted)}")
         return "; ".join(said)
 
     @property

@@ -23,7 +23,7 @@ from sweep.training.config import TrainingConfig, TrialConfig, eval_every_steps
 from sweep.training.optim import Constant
 from sweep.training.stacked import shape, train_together
 from sweep.training.train import Training
-from sweep.wording import duration
+from sweep.wording import duration, listed
 
 DRY_RUN_STEPS = 6
 
@@ -125,6 +125,7 @@ def plan(loaded: LoadedStudy, dataset: Dataset, options: RunOptions, *, is_here:
         f"steps: up to {max_steps} a trial",
         *_alarm_lines(study),
         f"{'' if is_here else 'if it ran on this machine, and not on the cluster: '}{placement.line}",
+        *node_lines(study.resources),
         f"expected time: about {duration(total_s)} with {lanes} at a time on this machine, if every trial ran to "
         f"its end ({timing.step_s * 1000:.0f} ms a step and {timing.eval_s:.1f} s an evaluation of {measured}, "
         f"evaluations {evals_rate:.0%} of its time; measured now on the {device.type}, one training alone; several at "
@@ -154,10 +155,17 @@ def _together_line(config: TrialConfig, dataset: Dataset, alone: Timing, num: in
 
 
 def _placement_here(resources: Resources) -> Placement:
-    """As on this machine; where it has no GPU, as if none were asked for."""
+    """As on this machine; where it has no GPU, as if none were asked for. What else it has, Ray finds out."""
+    resources = resources.model_copy(update={"node_with": ()})
     if not torch.cuda.is_available():
         resources = resources.model_copy(update={"gpus": 0.0})
     return Placement(resources, [this_machine(resources)], limits())
+
+
+def node_lines(resources: Resources) -> Iterator[str]:
+    """Which nodes trainings may run on, where that is not any."""
+    if resources.node_with:
+        yield f"nodes: trainings run only on those with {listed(resources.node_with)} (resources.node_with)"
 
 
 def _space_lines(study: Study) -> Iterator[str]:
@@ -221,6 +229,7 @@ def own_plan(study: Study) -> list[str]:
         f"steps: {'as many as the program likes' if steps is None else f'up to {steps} a trial'}",
         *_alarm_lines(study),
         placement.line,
+        *node_lines(study.resources),
         "how long a training takes is known when the first has ended: a dry run does not run programs",
     ]
 

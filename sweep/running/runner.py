@@ -11,7 +11,7 @@ import shutil
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
@@ -26,6 +26,7 @@ from slr_models.errors import MachineError
 from sweep.machine import failure_in, refusal
 from sweep.records import Outcome, TrialResult
 from sweep.running.cluster import Cluster, environment, living_nodes
+from sweep.running.features import asked_of_ray
 from sweep.running.job import Job, RunOptions, TrialReport
 from sweep.running.judged import crashed_result
 from sweep.running.nodes import NONE_LEFT, Nodes
@@ -438,8 +439,10 @@ def run_trials(
         deadline=time.time() + min(session.left_s, end_at - time.monotonic()),
         is_scheduled=scheduler is not None,
     )
+    # A Ray of our own has a single node, which was looked at.
+    wanted = () if ray.is_own else resources.node_with
     tuner = tune.Tuner(
-        tune.with_resources(trainable, lambda config: tune.PlacementGroupFactory([config[SHARE_KEY]])),
+        tune.with_resources(trainable, lambda config: _request(config[SHARE_KEY], wanted)),
         tune_config=tune.TuneConfig(
             search_alg=searcher,
             scheduler=scheduler,
@@ -479,6 +482,13 @@ def _bundle(share: Slot) -> dict[str, float]:
     """A share as Ray counts it."""
     asked = {"CPU": share.cpus, "GPU": share.gpus, "memory": int(share.memory_mib * 2**20)}
     return {name: amount for name, amount in asked.items() if amount}
+
+
+def _request(bundle: dict[str, float], node_with: Sequence[str]) -> tune.PlacementGroupFactory:
+    """What Ray is asked for: a share, on a node that has what the study wants."""
+    resources, labels = asked_of_ray(node_with)
+    selector: dict[str, Any] = {"bundle_label_selector": [labels]} if labels else {}
+    return tune.PlacementGroupFactory([bundle | resources], **selector)
 
 
 @contextmanager

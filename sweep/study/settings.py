@@ -64,6 +64,15 @@ def _gpus(value: object) -> Gpus:
     return float(value)
 
 
+def _feature(text: str) -> str:
+    name, is_label, value = text.partition("=")
+    if text in ("CPU", "GPU", "memory"):
+        raise ValueError("resources.cpus and gpus say how many; memory is asked for as it is measured")
+    if not name or name != name.strip() or (is_label and (not value or value != value.strip())):
+        raise ValueError(f"a name such as accelerator_type:H100, or key=value of a label, got {clipped(repr(text))}")
+    return text
+
+
 class Resources(Spec):
     """What one trial may use."""
 
@@ -72,6 +81,9 @@ class Resources(Spec):
     gpus: Annotated[Gpus, PlainValidator(_gpus)] = 0.0
     """GPUs. A fraction below 1 lets several trials share one; `auto` finds it: the first trial runs alone, then as many
     share a GPU as its memory holds. Above 1, for a model of your own that uses them: whole numbers."""
+    node_with: tuple[Annotated[str, AfterValidator(_feature)], ...] = Field((), max_length=20)
+    """What the node of a training must have, all of it: resources of Ray by name, such as `accelerator_type:H100` or
+    those of `ray start --resources`, and labels as `key=value`. Empty: trainings run on any node of a cluster."""
     max_parallel: int | None = Field(None, ge=1, le=100_000)
     """Most trials at the same time; `--jobs` sets another number for one run. Null: as many as fit."""
     stacked: int = Field(1, ge=1, le=1000)

@@ -5,6 +5,7 @@ import time
 
 import pytest
 
+from sweep.running.features import Features
 from sweep.running.placement import Limits, Node, Placement, Slot
 from sweep.study import Resources
 from sweep.training.footprint import Footprint
@@ -160,6 +161,17 @@ def test_a_gpu_and_the_main_memory_limit_together() -> None:
     placement.measured(Footprint(2000.0, 10_000.0, 80_000.0))
     assert placement.num_lanes == 2 and placement.share.memory_mib > 2200
     assert math.isclose(placement.whole.memory_mib, placement.share.memory_mib)
+
+
+def test_only_machines_that_have_what_is_wanted_count() -> None:
+    fast = Features(frozenset({"accelerator_type:H100"}), {"zone": "a"})
+    nodes = [Node(8, 4, features=fast), Node(4, 1, features=fast), Node(64, 8)]
+    placement = Placement(Resources(gpus=1, node_with=("accelerator_type:H100", "zone=a")), nodes)
+    assert (placement.num_lanes, placement.most_lanes) == (5, 5)
+    assert placement.line == (
+        "5 trials at a time: 12 cores; 5 GPUs, 1 a trial; on the 2 of 3 nodes with accelerator_type:H100; zone=a"
+    )
+    assert Placement(Resources(node_with=("zone=b",)), nodes).num_fitting == 0
 
 
 def test_thousands_of_machines_are_counted_in_no_time() -> None:

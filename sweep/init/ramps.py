@@ -2,7 +2,8 @@
 
 One such ramp (L. N. Smith, "Cyclical learning rates", 2017, section 3.3) gives a point that depends on its seed and its
 batches. Here several are trained, from fresh weights of other seeds, and forked from a training under way, and what is
-read of them is told as an interval that a further one falls into.
+read of them is told as an interval that a further one falls into. Those from fresh weights have a twin at a rate of 0,
+on the same batches, which tells what was learned from how hard the batches are.
 
 A ramp holds each rate for a moment only: a training of hundreds of steps learns at lower rates than its ramp, and it
 breaks at lower ones, too. So a range to search has to be wider than the interval: see `RangeTest.to_search`.
@@ -45,7 +46,7 @@ class Ramp:
     is_forked: bool
     """Whether it began from a training under way, and not from fresh weights."""
     learns_at: float | None
-    """The rate from which on the loss is lower than at first; None where it never is, and of a forked one."""
+    """The rate from which on it has learned something; None where it never does, and of a forked one."""
     breaks_at: float | None
     """The rate from which on the loss is lost again; None where it never is."""
 
@@ -139,7 +140,8 @@ def range_test(
         step_s: about how long a step takes.
     """
     ends = time.monotonic() + seconds
-    steps = int(min(max((seconds / step_s - _TRUNK_STEPS) / MAX_RAMPS, MIN_STEPS), MAX_STEPS))
+    # Every second one has a twin.
+    steps = int(min(max((seconds / step_s - _TRUNK_STEPS) / (1.5 * MAX_RAMPS), MIN_STEPS), MAX_STEPS))
     rates = np.geomspace(LOWEST, HIGHEST, steps).tolist()
     ramps, times, norms = list[Ramp](), list[float](), list[float]()
     trunk: dict[str, Any] | None = None
@@ -155,14 +157,18 @@ def range_test(
         records = _records(training, steps, ends)
         if records is None:
             break
-        ramp, inner = read_ramp(
-            rates,
-            [math.nan if record.loss is None else record.loss for record in records],
-            is_forked=forked is not None,
-        )
+        losses = [_loss(record) for record in records]
+        breaks = breaks_at_step(losses)
+        still: list[StepRecord] | None = []
+        if forked is None:
+            still = _records(_training(config, dataset, [0.0] * steps, device, seed=number), breaks or steps, ends)
+        if still is None:
+            break
+        learns = learns_at_step(losses[:breaks], [_loss(record) for record in still])
+        ramp = Ramp(forked is not None, _rate(rates, learns), _rate(rates, breaks))
         ramps.append(ramp)
         times += [record.time_s for record in records[1:] if is_finite(record.time_s)]
-        norms += [record.grad_norm for record in records[inner] if is_finite(record.grad_norm)]
+        norms += [record.grad_norm for record in records[learns or 0 : breaks] if is_finite(record.grad_norm)]
     return RangeTest(
         tuple(ramps),
         steps,
@@ -171,36 +177,36 @@ def range_test(
     )
 
 
-def read_ramp(rates: Sequence[float], losses: Sequence[float], *, is_forked: bool = False) -> tuple[Ramp, slice]:
-    """What a ramp shows, and the steps between learning and breaking.
+def learns_at_step(losses: Sequence[float], still: Sequence[float]) -> int | None:
+    """The step of a ramp from which on something has been learned; None where there is none.
 
-    The loss has fallen where three in a row lie below its level of the first decade by three times the noise of that
-    decade and a tenth of the way to its best; it has broken where it is not finite, or three in a row lie above its
-    best by half of that way, four times the noise and a fifth of the best.
+    The losses are held against those of the same batches under weights that stay as they began, so that how hard a
+    batch is plays no part. Learned is where three in a row lie below by a tenth of the most that is gained, and by three
+    times the noise of the first decade, in which nothing is learned yet.
 
     Args:
-        rates: of the steps.
-        losses: of the steps, of fewer where it ended early.
-        is_forked: whether it began from a training under way.
+        losses: of the steps, as far as none is lost.
+        still: of the same steps at a rate of 0; empty where it is not asked.
     """
-    calm = max(5, round(_CALM * len(rates)))
-    first = np.asarray(losses[:calm], dtype=float)
-    if len(losses) <= calm or not np.isfinite(first).all():
-        broken = next((rate for rate, loss in zip(rates, losses, strict=False) if not math.isfinite(loss)), None)
-        return Ramp(is_forked, None, broken), slice(0, 0)
+    calm = max(5, round(_CALM * len(losses)))
+    if len(losses) < len(still) or len(still) <= calm:
+        return None
+    gained = np.array(still) - np.array(losses[: len(still)])
+    least = max(0.1 * max(_medians(gained.tolist())), 3 * float(gained[:calm].std(ddof=1)))
+    return _first_run([gain > least > 0 for gain in gained.tolist()])
+
+
+def breaks_at_step(losses: Sequence[float]) -> int | None:
+    """The step of a ramp from which on its loss is lost; None where there is none.
+
+    That is where it is not finite, or three in a row lie above its best so far by half of the way to it, four times the
+    noise of the first decade, and a fifth of the best.
+
+    Args:
+        losses: of the steps; the first decade tells the level that they start from.
+    """
+    first = np.array(losses[: max(5, round(_CALM * len(losses)))])
     level, noise = float(np.median(first)), float(first.std(ddof=1))
-    breaks = _breaks(losses, level, noise)
-    whole = losses[:breaks]
-    best = min(_medians(whole))
-    low = level - max(3 * noise, 0.1 * (level - best))
-    falls = _first_run([loss < low for loss in whole])
-    learns_at = None if falls is None or is_forked else float(rates[falls])
-    breaks_at = None if breaks is None else float(rates[breaks])
-    return Ramp(is_forked, learns_at, breaks_at), slice(falls or 0, breaks or len(losses))
-
-
-def _breaks(losses: Sequence[float], level: float, noise: float) -> int | None:
-    """The step from which on a loss is lost; None where it is not."""
     best, above = level, 0
     for index, loss in enumerate(losses):
         if not math.isfinite(loss):
@@ -215,6 +221,14 @@ def _breaks(losses: Sequence[float], level: float, noise: float) -> int | None:
 
 def _medians(losses: Sequence[float]) -> list[float]:
     return [float(np.median(losses[max(0, i - _IN_A_ROW + 1) : i + 1])) for i in range(len(losses))]
+
+
+def _loss(record: StepRecord) -> float:
+    return math.nan if record.loss is None else record.loss
+
+
+def _rate(rates: Sequence[float], step: int | None) -> float | None:
+    return None if step is None else rates[step]
 
 
 def _first_run(holds: Sequence[bool]) -> int | None:

@@ -20,7 +20,7 @@ USUAL_FACTOR = 4
 
 
 @dataclass(frozen=True)
-class Chosen:
+class ChosenSetting:
     """What is trained."""
 
     name: str
@@ -43,7 +43,7 @@ class Chosen:
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def chosen(results_dir: Path, trial: str | None, steps: int | None, *, trust: bool) -> Chosen:
+def chosen(results_dir: Path, trial: str | None, steps: int | None, *, trust: bool) -> ChosenSetting:
     """Reads the setting, and the data of the study.
 
     Args:
@@ -67,11 +67,13 @@ def chosen(results_dir: Path, trial: str | None, steps: int | None, *, trust: bo
     if trial is not None:
         past = past_trial(results_dir, trial, trust=trust)
         usual = USUAL_FACTOR * int(past.row["max_steps"])
-        return Chosen(past.trial_id, past.loaded, past.config, past.dataset, int(past.row["seed"]), steps or usual)
+        return ChosenSetting(
+            past.trial_id, past.loaded, past.config, past.dataset, int(past.row["seed"]), steps or usual
+        )
     return _recommended(results_dir, steps, trust=trust)
 
 
-def _recommended(results_dir: Path, steps: int | None, *, trust: bool) -> Chosen:
+def _recommended(results_dir: Path, steps: int | None, *, trust: bool) -> ChosenSetting:
     path = results_dir / "recipe.yaml"
     if store.read_recipe(results_dir) is None:
         raise ResultsError(
@@ -87,4 +89,4 @@ def _recommended(results_dir: Path, steps: int | None, *, trust: bool) -> Chosen
     dataset = config.data.build()
     check_unchanged(results_dir, read_study(results_dir).made, dataset)
     usual = USUAL_FACTOR * loaded.max_steps(config, len(dataset.train))
-    return Chosen("recommended", loaded, config, dataset, loaded.study.seed, steps or usual)
+    return ChosenSetting("recommended", loaded, config, dataset, loaded.study.seed, steps or usual)

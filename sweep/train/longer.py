@@ -15,7 +15,7 @@ from sweep.records import EvalRecord, StepRecord, Verdict
 from sweep.running.job import RunOptions
 from sweep.running.judged import save_state
 from sweep.running.trial import TrialRunner
-from sweep.train.chosen import Chosen
+from sweep.train.chosen import ChosenSetting
 from sweep.training.train import Training
 from sweep.wording import number, percent
 
@@ -25,7 +25,7 @@ CHECKPOINT, MODEL = "last.pt", "model.pt"
 class LongerTraining:
     """One training under way; made anew, it goes on from its checkpoint."""
 
-    def __init__(self, what: Chosen, folder: Path) -> None:
+    def __init__(self, what: ChosenSetting, folder: Path) -> None:
         """Builds it, or reads its checkpoint.
 
         Args:

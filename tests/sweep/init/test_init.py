@@ -55,10 +55,11 @@ def test_of_a_folder_of_data(here: Path, capsys: pytest.CaptureFixture[str]) -> 
     assert main(["check", "my_signs.yaml"]) == 0
 
 
+@pytest.mark.slow
 def test_of_a_folder_with_ramps(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder(here / "data")
     (here / "studies").mkdir()
-    assert told(capsys, "data", "--seconds", "15", "--out", "studies/mine.yaml", "--name", "mine")[0] == 0
+    assert told(capsys, "data", "--seconds", "8", "--out", "studies/mine.yaml", "--name", "mine")[0] == 0
     study = load(Path("studies/mine.yaml")).study
     assert study.name == "mine" and Path(study.data.path) == here / "data"
     assert "Learning rates were measured on" in Path("studies/mine.yaml").read_text()
@@ -103,7 +104,7 @@ def test_of_a_function(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert (
         code == 2 and "takes other arguments" in err and "def train(config, run)" in err and not Path("x.yaml").exists()
     )
-    code, _, err = told(capsys, "my_train_of_init:trian")
+    code, _, err = told(capsys, "my_train_of_init:trian", "--out", "x.yaml")
     assert code == 2 and "names no function" in err and err.count("\n") == 1
 
 

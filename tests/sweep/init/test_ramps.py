@@ -13,9 +13,10 @@ from sweep.init.ramps import (
     LOWEST,
     Ramp,
     RangeTest,
+    breaks_at_step,
     interval,
+    learns_at_step,
     range_test,
-    read_ramp,
     rounded_down,
     rounded_up,
 )
@@ -32,26 +33,25 @@ def losses(falls: int, breaks: int, noise: float = 0.02) -> list[float]:
     return (np.array(level) * (1 + noise * rng.standard_normal(len(RATES)))).tolist()
 
 
-def test_the_rates_are_those_of_the_steps_where_the_loss_falls_and_where_it_is_lost() -> None:
-    ramp, between = read_ramp(RATES, losses(30, 50))
-    assert ramp.learns_at == pytest.approx(1e-3) and ramp.breaks_at == pytest.approx(0.1)
-    assert (between.start, between.stop) == (30, 50)
-
-
-def test_a_single_spike_is_no_break_and_a_nan_is() -> None:
+def test_a_ramp_breaks_where_its_loss_is_lost_for_several_steps_or_is_not_finite() -> None:
+    assert breaks_at_step(losses(30, 50)) == 50 and breaks_at_step(losses(99, 50)) == 50
     spiky = losses(30, 99)
     spiky[40] = spiky[41] = 40.0
-    assert read_ramp(RATES, spiky)[0].breaks_at is None
-    broken = losses(30, 99)
-    broken[45:] = [math.nan] * 3
-    assert read_ramp(RATES, broken[:48])[0].breaks_at == pytest.approx(RATES[45])
+    assert breaks_at_step(spiky) is None
+    spiky[42:] = [math.nan] * 3
+    assert breaks_at_step(spiky) == 40, "the spike went over into it"
 
 
-def test_a_loss_that_never_falls_tells_no_rate_to_learn_at() -> None:
-    ramp, _ = read_ramp(RATES, losses(99, 50))
-    assert ramp.learns_at is None and ramp.breaks_at == pytest.approx(0.1)
-    forked, _ = read_ramp(RATES, losses(30, 50), is_forked=True)
-    assert forked.learns_at is None and forked.breaks_at == pytest.approx(0.1), "it had learned before"
+def test_what_is_learned_is_told_from_how_hard_the_batches_are() -> None:
+    rng = np.random.default_rng(0)
+    hard = 2 + 0.5 * rng.standard_normal(70)
+    learned = np.where(np.arange(70) >= 30, 0.01 * (np.arange(70) - 29), 0.0)
+    assert learned.max() < hard.std(), "the losses alone would not show it"
+    # A tenth of the most that is gained, 0.4.
+    assert learns_at_step((hard - learned).tolist(), hard.tolist()) == 33
+    assert learns_at_step(hard.tolist(), hard.tolist()) is None
+    assert learns_at_step((hard + learned).tolist(), hard.tolist()) is None
+    assert learns_at_step((hard - learned)[:40].tolist(), []) is None, "a forked one"
 
 
 def test_an_interval_holds_a_further_ramp_nine_times_of_ten() -> None:
@@ -77,6 +77,7 @@ def test_the_range_to_search_reaches_beyond_both_intervals() -> None:
     assert (rounded_down(0.00058), rounded_up(0.00052), rounded_up(9.1)) == (5e-4, 6e-4, 10.0)
 
 
+@pytest.mark.slow
 def test_real_trainings_show_both_rates() -> None:
     data = SyntheticConfig(
         vocabulary_size=4, num_train=64, num_valid=8, frames_per_label=6, max_labels=3, noise=0.1
@@ -86,7 +87,9 @@ def test_real_trainings_show_both_rates() -> None:
         data=SyntheticConfig(vocabulary_size=4),
         training=TrainingConfig(batch_size=8),
     )
-    test = range_test(config, data, device=torch.device("cpu"), seconds=60, step_s=0.05)
+    # So long a step makes the ramps as short as they get.
+    test = range_test(config, data, device=torch.device("cpu"), seconds=100, step_s=1.0)
+    assert test.steps == 42
     assert len(test.ramps) >= 3 and test.step_s > 0 and test.grad_norm > 0
     assert 1e-5 < test.learns.low < test.learns.high < test.breaks.high <= 100
     none = range_test(config, data, device=torch.device("cpu"), seconds=0.01, step_s=0.05)

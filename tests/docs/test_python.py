@@ -18,6 +18,7 @@ import sweep
 from slr_models.data import FeatureGroup
 from slr_models.models import CustomModelConfig
 from tests.docs.blocks import Block, blocks, example
+from tests.sweep.report.conftest import write_results
 
 RUN_BELOW = "run "
 NOT_RUN = "not run: "
@@ -172,3 +173,12 @@ def test_a_function_is_swept(monkeypatch: pytest.MonkeyPatch) -> None:
         names["study"].loaded.study.score == Score("accuracy", is_maximized=True)
         and len(names["study"].loaded.study.space) == 2
     )
+
+
+def test_the_tutorial_looks_at_its_results(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_results(tmp_path / "results" / "letters")
+    monkeypatch.chdir(tmp_path)
+    exec(example("python", 'load("results/letters")'), {})
+    assert "diverged" in capsys.readouterr().out and (tmp_path / "map.html").is_file()

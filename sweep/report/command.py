@@ -9,12 +9,18 @@ from sweep.command_line import EXIT_DONE, Command, add_json, add_results
 def _add_arguments(parser: argparse.ArgumentParser) -> None:
     add_results(parser)
     add_json(parser)
+    parser.add_argument(
+        "--private",
+        action="store_true",
+        help="for sharing: write report-private.html, without the machine, its software, absolute paths and addresses, "
+        "and the names of this host and user",
+    )
 
 
 def _work(options: argparse.Namespace) -> int:
     from sweep.report import build_report
 
-    path = build_report(options.results)
+    path = build_report(options.results, private=options.private)
     print(json.dumps({"report": str(path)}) if options.json else path)
     return EXIT_DONE
 

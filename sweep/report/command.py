@@ -11,6 +11,12 @@ from sweep.command_line import EXIT_DONE, Command, add_json, add_results
 def _add_arguments(parser: argparse.ArgumentParser) -> None:
     add_results(parser, or_address=True)
     add_json(parser)
+    parser.add_argument(
+        "--private",
+        action="store_true",
+        help="for sharing: write report-private.html, without the machine, its software, absolute paths and addresses, "
+        "and the names of this host and user",
+    )
 
 
 def _work(options: argparse.Namespace) -> int:
@@ -18,7 +24,7 @@ def _work(options: argparse.Namespace) -> int:
     from sweep.store.remote.study import study_copy
 
     copy = study_copy(options.results)
-    path = build_report(options.results if copy is None else copy.folder)
+    path = build_report(options.results if copy is None else copy.folder, private=options.private)
     if copy is not None:
         try:
             copy.send_report()

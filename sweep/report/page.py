@@ -1,5 +1,6 @@
 """View -> HTML."""
 
+import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -10,6 +11,7 @@ from plotly.offline import get_plotlyjs
 
 from sweep.report.contents.view import View
 from sweep.report.payload import NO_COURSES, NO_TRIALS, figures_payload, packed
+from sweep.report.private import Hidden, without_machine
 from sweep.report.sections.every import sections_of
 from sweep.report.sections.section import FailedSection, made
 from sweep.report.templating import FOLDER, template
@@ -30,20 +32,32 @@ class ReportPage:
     """Files that the page does without, each in a sentence that says what is wrong and what to do."""
 
 
-def render(view: View) -> ReportPage:
+def render(view: View, *, private: bool = False) -> ReportPage:
     """Makes the page. A section that fails leaves the others as they are.
+
+    Args:
+        view: what it shows.
+        private: whether it names neither the machine nor the people that it comes from.
 
     Raises:
         ResultsError: a file of the results folder is damaged.
     """
-    sections = [one for section in sections_of(view) if (one := made(section, view)) is not None]
+    hidden = Hidden(view) if private else None
+    shown = without_machine(view) if private else view
+    sections = [one for section in sections_of(shown) if (one := made(section, shown)) is not None]
     figures: Mapping[str, Any] = {name: figure for one in sections for name, figure in one.figures.items()}
     data = {"trials": NO_TRIALS, "courses": NO_COURSES} | {k: text for one in sections for k, text in one.data.items()}
+    told = (view.study.name, view.study.description, *view.damaged)
+    if hidden is not None:
+        sections = [dataclasses.replace(one, html=Markup(hidden.html(one.html))) for one in sections]
+        figures, data = hidden.values(figures), {name: hidden.json(text) for name, text in data.items()}
+        told = tuple(map(hidden.text, told))
+    name, description, *damaged = told
     html = template("page").render(
-        name=view.study.name,
-        description=view.study.description,
+        name=name,
+        description=description,
         sections=sections,
-        damaged=view.damaged,
+        damaged=damaged,
         light_css=Markup(css_variables(dark=False)),
         dark_css=Markup(css_variables(dark=True)),
         css=Markup((FOLDER / "page.css").read_text(encoding="utf-8")),

@@ -20,7 +20,9 @@ def opening(session: StudySession, limit: TimeLimit) -> str:
     done = len(session.results)
     explored = sum(result.phase == Phase.EXPLORE for result in session.results)
     explore, follow = session.num_exploring - explored, session.num_following - (done - explored)
-    what = [f"up to {plural(explore, 'training')} to {'explore' if study.design is None else 'compare'}"] * bool(explore)
+    what = [f"up to {plural(explore, 'training')} to {'explore' if study.design is None else 'compare'}"] * bool(
+        explore
+    )
     what += [f"up to {follow} to confirm or test"] * bool(follow)
     times = [f"at most {duration(left_s)} ({name})" for name, left_s in _bounds(session, limit) if left_s < math.inf]
     if done:

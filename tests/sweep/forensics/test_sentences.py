@@ -30,7 +30,11 @@ def test_a_training_that_went_bad_is_rescued() -> None:
 
 
 def test_an_unknown_cause_says_what_each_replay_gave_also_in_a_line_of_the_terminal() -> None:
-    results = [Counterfactual("same", 0, 1, 5.8), Counterfactual("LR / 10", 0, 2, 9.0), Counterfactual("fp32", 0, 1, NAN)]
+    results = [
+        Counterfactual("same", 0, 1, 5.8),
+        Counterfactual("LR / 10", 0, 2, 9.0),
+        Counterfactual("fp32", 0, 1, NAN),
+    ]
     tried = outcomes(results, None, 40, learns_nothing=False, l_const=2.6)
     assert tried == "tried from step 40, in vain: LR / 10 (0 of 2, loss 9), fp32 (0 of 1, no finite loss)"
     assert told_cause(f"unknown: the loss rose from 2 to 9 from step 41 on; {tried}") == f"unknown; {tried}"

@@ -211,7 +211,9 @@ def test_where_nothing_redraws_itself_a_line_says_what_runs_when_nothing_else_wa
 
 def test_a_terminal_and_a_run_that_talks_get_no_such_line() -> None:
     out = io.StringIO()
-    with Terminal(Console(file=out, force_terminal=False), course=Course(), search="s", done=[], heartbeat_s=0.3) as view:
+    with Terminal(
+        Console(file=out, force_terminal=False), course=Course(), search="s", done=[], heartbeat_s=0.3
+    ) as view:
         for _ in range(6):
             view.retried(JOB, "again")
             time.sleep(0.1)

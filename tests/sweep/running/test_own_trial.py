@@ -573,7 +573,10 @@ def test_what_no_change_rescues_stays_unknown_and_a_failing_replay_costs_nothing
     one = trial(tmp_path, train, forensics=REPLAYED, own_turns=Turns("lr", {}))
     assert ended(one).verdict is Outcome.DIVERGED_NONFINITE
     cause = one.explain().cause
-    assert cause.startswith("unknown:") and "in vain: LR / 10 (no finite loss), LR / 100 (no finite loss), LR / 1000" in cause
+    assert (
+        cause.startswith("unknown:")
+        and "in vain: LR / 10 (no finite loss), LR / 100 (no finite loss), LR / 1000" in cause
+    )
     assert calls == pytest.approx([0.5, 0.05, 0.005, 0.0005])
     another = trial(tmp_path, train, forensics=ForensicsConfig(trials=0), own_turns=Turns("lr", {}))
     ended(another)

@@ -30,6 +30,7 @@ NAMES = [
     "recover",
     "clean",
     "grafana",
+    "schema",
 ]
 MAX_CPU_S = 0.6
 """Of user and system together, the interpreter's start included."""
@@ -95,7 +96,7 @@ def test_the_version_is_told(capsys: pytest.CaptureFixture[str]) -> None:
         (
             "xyzzy",
             "give one of landmarks, convert, run, check, report, watch, status, queue, stop, import, compare, explain, "
-            "replay, recover, clean, grafana",
+            "replay, recover, clean, grafana, schema",
         ),
     ],
 )

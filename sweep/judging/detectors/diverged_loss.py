@@ -68,6 +68,7 @@ class DivergedLossConfig(Spec):
     unknown_share: float = Field(0.5, gt=0, lt=1)
     """There the rise must also undo so much of the fall from the beginning, or `unknown_log_share` of its logarithm."""
     unknown_log_share: float = Field(0.75, gt=0, lt=1)
+    """Share of the fall's logarithm that the rise must undo, where it undoes less than `unknown_share` of the fall."""
     signed_factor: float = Field(100.0, gt=1)
     """Of a run with losses below zero: multiple of the width of its losses before; one above their beginning by more
     has diverged. Of one that began with a negligible loss: multiple of the largest such."""
@@ -91,6 +92,7 @@ class DivergedLossConfig(Spec):
     """Losses for which the level must stay up where it is at most `burst_factor` times the zero-information loss (the
     loss at the run's beginning, where that is unknown): restarts and bursts of noisy labels last up to 60."""
     burst_factor: float = Field(1.5, gt=0)
+    """Multiple of that loss up to which a level has to stay up for `burst_steps`."""
     grace_steps: int = Field(20, ge=0)
     """First losses that are not judged, after those of the loss scale's calibration."""
     unknown_grace_steps: int = Field(60, ge=0)

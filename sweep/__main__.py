@@ -7,7 +7,20 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from sweep import clean, compare, convert, explain, grafana, import_trials, landmarks, queue, recover, replay, stop
+from sweep import (
+    clean,
+    compare,
+    convert,
+    explain,
+    grafana,
+    import_trials,
+    landmarks,
+    queue,
+    recover,
+    replay,
+    schema,
+    stop,
+)
 from sweep.check.command import COMMAND as CHECK
 from sweep.command_line import EXIT_MISTAKE, add_version, parse
 from sweep.init.command import COMMAND as INIT
@@ -36,6 +49,7 @@ COMMANDS = (
     recover.COMMAND,
     clean.COMMAND,
     grafana.COMMAND,
+    schema.COMMAND,
 )
 """In the order in which a study needs them."""
 PROGRAM = "slr-sweep"

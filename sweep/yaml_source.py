@@ -167,15 +167,22 @@ def dump(content: Mapping[str, Any]) -> str:
     return text
 
 
+SCHEMA_FILE = "study.schema.json"
+"""The schema of studies, beside them."""
 _BEGINNING, _END = "--- # whole if its last line is ...", "..."
 
 
+def dump_study(content: Mapping[str, Any]) -> str:
+    """As `dump`, with a line that tells an editor where the schema is."""
+    return f"# yaml-language-server: $schema={SCHEMA_FILE}\n{dump(content)}"
+
+
 def dump_whole(content: Mapping[str, Any]) -> str:
-    """As `dump`, with marks at its beginning and end: `parse` refuses it if the end is missing.
+    """As `dump_study`, with marks at its beginning and end: `parse` refuses it if the end is missing.
 
     A file that is cut between two lines would else be one with fewer settings.
     """
-    return f"{_BEGINNING}\n{dump(content)}{_END}\n"
+    return f"{_BEGINNING}\n{dump_study(content)}{_END}\n"
 
 
 @dataclass(frozen=True)

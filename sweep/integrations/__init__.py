@@ -9,5 +9,6 @@ Each module imports its library; this one imports none. A callback hands every o
 the library's own log.
 
 watch.py     what the three share: numbers of a step, from every process -> a record, a decision, a verdict
+missing.py   what is said where a library is not installed
 tensors.py   what is read of torch's gradients and weights
 """

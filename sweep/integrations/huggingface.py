@@ -24,13 +24,17 @@ from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
 import torch
-from accelerate.optimizer import AcceleratedOptimizer
-from accelerate.utils import broadcast, broadcast_object_list, gather
 from torch import Tensor
-from tqdm.auto import tqdm
-from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
-from transformers.trainer_callback import ExportableState
-from transformers.trainer_utils import IntervalStrategy
+
+from sweep.integrations.missing import needed
+
+with needed("transformers[torch]", "transformers", "accelerate", "tqdm", by=__name__):
+    from accelerate.optimizer import AcceleratedOptimizer
+    from accelerate.utils import broadcast, broadcast_object_list, gather
+    from tqdm.auto import tqdm
+    from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+    from transformers.trainer_callback import ExportableState
+    from transformers.trainer_utils import IntervalStrategy
 
 from sweep.integrations import tensors
 from sweep.integrations.watch import OneProcess, Reporter, Seen, Watch, line, told

@@ -22,7 +22,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import keras
+from sweep.integrations.missing import needed
+
+with needed("keras", by=__name__):
+    import keras
 
 from sweep.integrations.watch import OneProcess, Reporter, Seen, Watch, line, told
 from sweep.judging import MonitorConfig

@@ -21,13 +21,16 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
-try:
-    from lightning.pytorch import Callback, LightningModule, Trainer
-    from lightning.pytorch.utilities.rank_zero import rank_zero_info  # type: ignore[attr-defined]
-except ModuleNotFoundError:
-    # Lightning asks callbacks for their methods, not for their class: one class serves both packages.
-    from pytorch_lightning import Callback, LightningModule, Trainer  # type: ignore[assignment]
-    from pytorch_lightning.utilities.rank_zero import rank_zero_info  # type: ignore[attr-defined]
+from sweep.integrations.missing import needed
+
+with needed("lightning", "pytorch_lightning", by=__name__):
+    try:
+        from lightning.pytorch import Callback, LightningModule, Trainer
+        from lightning.pytorch.utilities.rank_zero import rank_zero_info  # type: ignore[attr-defined]
+    except ModuleNotFoundError:
+        # Lightning asks callbacks for their methods, not for their class: one class serves both packages.
+        from pytorch_lightning import Callback, LightningModule, Trainer  # type: ignore[assignment]
+        from pytorch_lightning.utilities.rank_zero import rank_zero_info  # type: ignore[attr-defined]
 
 from sweep.integrations import tensors
 from sweep.integrations.watch import OneProcess, Reporter, Seen, Watch, line, told

@@ -234,7 +234,9 @@ def check_loggers(options: Sequence[str]) -> dict[str, str | None]:
             raise SettingError(f"--log {option}: {name} stands twice, and a run logs to one of each")
         if importlib.util.find_spec(_PACKAGES[name]) is None:
             package = "mlflow-skinny" if name == "mlflow" else _PACKAGES[name]
-            raise SettingError(f"--log {option}: the package {package} is missing: pip install {package}")
+            # What TensorBoard's files are written with comes with Ray Tune.
+            extra = "" if name == "tensorboard" else f", or pip install 'slr-stability-sweep[{name}]'"
+            raise SettingError(f"--log {option}: the package {package} is missing: pip install {package}{extra}")
         found[name] = target or None
     return found
 

@@ -25,7 +25,7 @@ def _work(options: argparse.Namespace) -> int:
 
     copy = study_copy(options.results)
     path = build_report(options.results if copy is None else copy.folder, private=options.private)
-    if copy is not None:
+    if copy is not None and not options.private:
         try:
             copy.send_report()
         except MachineError as error:

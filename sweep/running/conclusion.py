@@ -3,11 +3,11 @@
 import math
 from collections.abc import Iterator, Sequence
 
-from sweep import store
+from sweep import store, yaml_source
 from sweep.analysis.answer.recipe import recipe
 from sweep.analysis.answer.recommend import Recommendation, recommend
 from sweep.analysis.answer.safe_setting import rule_of
-from sweep.analysis.answer.snippet import snippet
+from sweep.analysis.answer.script import script
 from sweep.analysis.claims.verdict import ClaimFinding, to_json
 from sweep.analysis.cost.sharing import sharing, sharing_text
 from sweep.analysis.region.region import region_tables
@@ -39,21 +39,21 @@ def conclude(session: StudySession, loaded: LoadedStudy) -> tuple[Recommendation
         answer = recommend(evidence, study.metric, rule_of(study))
     else:
         answer = view.recommendation
-    recipe_path, snippet_path = results_dir / "recipe.yaml", results_dir / "recipe.py"
+    recipe_path, script_path = results_dir / "recipe.yaml", results_dir / "recipe.py"
     # A design without a confirmation compares; what it would recommend, nobody has tried with fresh seeds.
     if answer.chosen is not None and study.recommends:
         settings = session.settings(answer.chosen.group.group)
         if study.own is not None:
-            trial = {**content["trial"], "config": loaded.own_config(settings).values}
-            store.write_yaml(recipe_path, recipe(answer, content, evidence.space, {"trial": trial}, study.score))
-            snippet_path.unlink(missing_ok=True)
+            sections = {"trial": {**content["trial"], "config": loaded.own_config(settings).values}}
+            script_path.unlink(missing_ok=True)
         else:
-            config = loaded.trial_config(settings).model_dump(mode="json", by_alias=True)
-            store.write_yaml(recipe_path, recipe(answer, content, evidence.space, config))
-            store.write_text(snippet_path, snippet(config["training"], config["model"]))
+            sections = loaded.trial_config(settings).model_dump(mode="json", by_alias=True)
+            store.write_text(script_path, script(sections["training"], sections["model"]))
+        made = recipe(answer, content, evidence.space, sections, study.score)
+        store.write_text(recipe_path, yaml_source.dump_study(made))
     else:
         recipe_path.unlink(missing_ok=True)
-        snippet_path.unlink(missing_ok=True)
+        script_path.unlink(missing_ok=True)
     if isinstance(view.region, NotKnown):
         store.remove_map(results_dir)
     else:

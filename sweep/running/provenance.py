@@ -1,4 +1,4 @@
-"""study.yaml of a results folder: the study as validated, and where its results come from."""
+"""study.yaml of a results folder: the study as validated, and where its results come from; its schema beside it."""
 
 import datetime
 import importlib.metadata
@@ -20,6 +20,8 @@ from sweep.running.preflight import Checked
 from sweep.running.session import StudySession
 from sweep.store import latest_run
 from sweep.study import read_study, stored
+from sweep.study.schema import study_schema_text
+from sweep.yaml_source import SCHEMA_FILE
 
 RESULTS_ID_KEY = "results_id"
 
@@ -72,6 +74,7 @@ def write_study(
         content["provenance"][RESULTS_ID_KEY] = results_id
     if session.claims_withdrawn_after:
         content["provenance"][WITHDRAWN_KEY] = session.claims_withdrawn_after
+    store.write_text(results_dir / SCHEMA_FILE, study_schema_text())
     store.write_study(results_dir, content)
 
 

@@ -2,6 +2,7 @@
 
     <results>/<study>/
       study.yaml              the study as validated, with `provenance` (versions, host, data facts)
+      study.schema.json       what it, and recipe.yaml, may hold: for an editor
       ledger.jsonl            append-only truth: what was asked and what came of it; each line has a checksum
       ledger.jsonl.1, ...     as it was before something was cut off from it, or it was rebuilt
       set-aside.1, ...        records of trainings that a rebuilt ledger does not know

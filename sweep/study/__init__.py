@@ -6,6 +6,8 @@ settings.py      the typed study; claim.py, design.py, full_size.py and schedule
 loaded.py        a study with its source: the configuration of any of its trials
 checks.py        what types cannot say; search_checks.py and corners.py are parts of it
 code.py          which code of the user's a study names
+schema.py        the JSON schema of a study file, for editors
+sparse.py        a study without its defaults
 messages.py      what pydantic found wrong, in words; fields.py knows the settings that a path names
 """
 

@@ -38,7 +38,7 @@ def level_name(value: Any) -> Any:
     return str(value) if isinstance(value, int | float) else value
 
 
-LevelName = Annotated[str, BeforeValidator(level_name)]
+LevelName = Annotated[str, BeforeValidator(level_name, json_schema_input_type=Scalar)]
 
 
 def _long_form(given: Any) -> Any:
@@ -70,7 +70,9 @@ def _long_form(given: Any) -> Any:
     return {name: {path: value} for name, value in zip(names, values, strict=True)}
 
 
-Factor = Annotated[dict[str, Settings], Field(min_length=1), BeforeValidator(_long_form)]
+_Levels = Annotated[dict[str, Settings], Field(min_length=1)]
+_Values = Annotated[dict[str, Annotated[list[Scalar], Field(min_length=1)]], Field(min_length=1, max_length=1)]
+Factor = Annotated[_Levels, BeforeValidator(_long_form, json_schema_input_type=_Levels | _Values)]
 """Level name -> the settings that the level puts in, by dotted path. The first level is the reference."""
 
 

@@ -52,6 +52,7 @@ class Budget(Spec):
 
 MAX_GPUS = 1000
 Gpus = float | Literal["auto"]
+_GivenGpus = Annotated[float, Field(ge=0, le=1)] | Annotated[int, Field(ge=1, le=MAX_GPUS)] | Literal["auto"]
 
 
 def _gpus(value: object) -> Gpus:
@@ -78,7 +79,7 @@ class Resources(Spec):
 
     cpus: int = Field(1, ge=1, le=100_000)
     """CPU cores, and torch threads."""
-    gpus: Annotated[Gpus, PlainValidator(_gpus)] = 0.0
+    gpus: Annotated[Gpus, PlainValidator(_gpus, json_schema_input_type=_GivenGpus)] = 0.0
     """GPUs. A fraction below 1 lets several trials share one; `auto` finds it: the first trial runs alone, then as many
     share a GPU as its memory holds. Above 1, for a model of your own that uses them: whole numbers."""
     node_with: tuple[Annotated[str, AfterValidator(_feature)], ...] = Field((), max_length=20)
@@ -164,6 +165,7 @@ class Study(Spec):
     claims: tuple[Claim, ...] = Field((), max_length=200)
     """What the design is to settle: each ends as supported, refuted, equivalent or undecided."""
     search: SearchConfig = StabilitySearch()
+    """Which setting is tried next."""
     objective: MetricName | Goal | None = None
     """What a stable training is judged by. In our own loop `wer` (the default) or `val_loss`. Of a function or a
     command, one of its results, such as {maximize: accuracy}; by default its validation loss if it reports one, else

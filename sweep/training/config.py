@@ -38,10 +38,15 @@ class TrainingConfig(Spec):
     """How a model is trained and evaluated."""
 
     precision: PrecisionConfig = Fp32()
+    """Numbers that activations and gradients are computed in."""
     optimizer: OptimizerConfig = AdamW()
+    """How gradients become updates, and the learning rate."""
     schedule: ScheduleConfig = Cosine()
+    """How the learning rate rises and falls over the steps."""
     clip: ClipConfig = ByNorm()
+    """How large gradients are cut before an update."""
     bad_batch: BadBatchConfig = SkipNonfinite()
+    """Which batches are left out of the updates."""
     batch_size: int = Field(8, ge=1, le=1_000_000)
     """Utterances a micro-batch."""
     accumulate: int = Field(1, ge=1, le=1_000_000)

@@ -32,6 +32,7 @@ NAMES = [
     "recover",
     "clean",
     "grafana",
+    "schema",
 ]
 MAX_CPU_S = 0.6
 """Of user and system together, the interpreter's start included."""
@@ -97,7 +98,7 @@ def test_the_version_is_told(capsys: pytest.CaptureFixture[str]) -> None:
         (
             "xyzzy",
             "give one of landmarks, convert, init, run, check, report, watch, status, queue, stop, import, compare, "
-            "explain, train, replay, recover, clean, grafana",
+            "explain, train, replay, recover, clean, grafana, schema",
         ),
     ],
 )

@@ -196,4 +196,4 @@ def test_a_file_with_marks_is_refused_wherever_it_is_cut() -> None:
         with pytest.raises(SettingError):
             parse("".join(lines[:kept]), "study.yaml")
     with pytest.raises(SettingError, match="study.yaml: the file is cut off: its last line, ..., is missing"):
-        parse("".join(lines[:2]), "study.yaml")
+        parse("".join(lines[:3]), "study.yaml")

@@ -7,8 +7,11 @@ from typing import Any
 
 from sweep.analysis.answer.recommend import Recommendation, result_text
 from sweep.analysis.trials.tried import as_searched
+from sweep.command_line import DISTRIBUTION, version
 from sweep.own.program import Score
 from sweep.space import Space
+from sweep.study.changed_defaults import CHANGED
+from sweep.study.sparse import without_defaults
 
 
 def recipe(
@@ -19,6 +22,8 @@ def recipe(
     score: Score | None = None,
 ) -> dict[str, Any]:
     """A study without a search: the recommended settings at their dotted paths, one trial, with the evidence.
+
+    Of everything else it says what differs from this version's defaults.
 
     Args:
         recommendation: must recommend something.
@@ -49,10 +54,15 @@ def recipe(
     source["name"] = f"{study['name']}-recipe"
     source["description"] = f"The settings that the study {study['name']} recommends."
     source["budget"] = {**source["budget"], "trials": 1}
-    source["repeats"] = 1
     source["confirm"] = {"settings": 0}
-    for section in ("search", "design", "claims", "scheduler", "full_size"):  # they are about a study's many trials
+    # They are about a study's many trials.
+    for section in ("search", "design", "claims", "scheduler", "full_size", "repeats"):
         source.pop(section, None)
+    source["resources"] = {**source.get("resources", {}), "max_parallel": None}
+    if score is None and source.get("objective") == "wer":  # as in any study of our own loop that does not say
+        del source["objective"]
+    # Where a default has changed, a study has to say which one it means.
+    source = without_defaults(source, keep=[*settings, *(f"{one.section}.{one.key}" for one in CHANGED)])
     group = chosen.group
     evidence: dict[str, Any] = {
         "study": study["name"],
@@ -63,6 +73,7 @@ def recipe(
         "trials": list(group.trial_ids),
         "how_sure": list(recommendation.sureness),
         "avoid": [claim.text for claim in recommendation.avoid if claim.kind != "difference"],
+        "defaults_of": f"{DISTRIBUTION} {version()}",
     }
     safe = recommendation.safety
     if safe is not None:

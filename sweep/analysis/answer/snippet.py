@@ -109,7 +109,8 @@ def _schedule(schedule: Mapping[str, Any], lr: float) -> tuple[Lines, bool]:
 
 def _cosine(lr: float, start: int, end: float) -> Lines:
     """From the whole rate at step `start` to the share `end` of it at the last step."""
-    since, whole = (f"(step - {start})", f"(max_steps - {start + 1})") if start else ("step", "(max_steps - 1)")
+    # A training of one step has its whole rate.
+    since, whole = (f"(step - {start})", f"(max_steps - {start + 1})") if start else ("step", "max(max_steps - 1, 1)")
     fall = f"0.5 * (1 + math.cos(math.pi * min(1.0, {since} / {whole})))"
     return [f"    return {lr!r} * {fall}" if end == 0 else f"    return {lr!r} * ({end!r} + {1 - end!r} * {fall})"]
 
@@ -275,14 +276,15 @@ def _train(training: Mapping[str, Any], plateau: bool) -> Lines:
     counted = _counts_applied(training)
     at = "num_applied" if counted else "step"
     # A default must not stand before an argument without one.
-    device = ', device="cuda"' if every or not plateau else ', *, device="cuda"'
+    options = f'{"" if every or not plateau else ", *"}, device="cuda", report=None'
     lines = [
-        f"def train(model, batches, compute_loss, max_steps{evaluation}{device}):",
+        f"def train(model, batches, compute_loss, max_steps{evaluation}{options}):",
         f'    """Trains on an iterator of batches of {training["batch_size"]} utterances.',
         "",
         "    `compute_loss(model, batch)` is the CTC loss as torch's `ctc_loss` has it by default (reduction='mean').",
         *_normalization_note(training.get("normalization", "once")),
         *_besides(training),
+        "    `report(step, loss, lr)`, if given, hears of every step, counted from 1.",
         *(["    `evaluate(model)` is the validation loss; it may leave the model in eval mode."] if plateau else []),
         '    """',
         "    device = torch.device(device)",
@@ -301,6 +303,8 @@ def _train(training: Mapping[str, Any], plateau: bool) -> Lines:
         "        optimizer.zero_grad(set_to_none=True)",
         *_indented(_backward(training["precision"]["kind"], count), 2),
         *_indented(_update(training), 2),
+        "        if report is not None:",
+        "            report(step + 1, loss, lr)",
     ]
     if plateau:
         lines += [

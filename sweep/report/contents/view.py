@@ -231,7 +231,7 @@ class View:
             given = {path: value for path, value in typed.items() if value is not None}
             loaded = LoadedStudy(self.study, YamlSource("study.yaml", dict(content), {}))
             sections = {"trial": {**content["trial"], "config": loaded.own_config(given).values}}
-        return yaml_source.dump(recipe(self.recommendation, content, space, sections, self.study.score))
+        return yaml_source.dump_study(recipe(self.recommendation, content, space, sections, self.study.score))
 
     @cached_property
     def snippet(self) -> str | None:
@@ -417,7 +417,7 @@ def _snippet(recipe_yaml: str) -> str | None:
     """
     try:
         content = yaml_source.parse(recipe_yaml, "recipe.yaml").content
-        training = TrainingConfig.model_validate(content["training"])
+        training = TrainingConfig.model_validate(content.get("training", {}))
         model = _MODEL.validate_python(content["model"])
         return snippet(training.model_dump(mode="json"), model.model_dump(mode="json"))
     except (SettingError, KeyError, TypeError, ValidationError):

@@ -276,8 +276,8 @@ def _warmup(step: int, warmup_steps: int) -> float:
 
 
 def _cosine(start: float, end: float, step: int, num_steps: int) -> float:
-    """`start` at step 0, `end` from `num_steps` on."""
-    progress = min(1.0, step / num_steps) if num_steps > 0 else 1.0
+    """`start` at step 0, `end` from `num_steps` on; a training of one step has its whole rate."""
+    progress = min(1.0, step / max(num_steps, 1))
     return end + (start - end) * 0.5 * (1.0 + math.cos(math.pi * progress))
 
 

@@ -123,7 +123,7 @@ def test_a_recipe_of_a_folder_puts_no_code_into_the_code_that_readers_copy(resul
             hostile = yaml.safe_load(recipe)
             here = hostile[section]
             for key in path[:-1]:
-                here = here[key]
+                here = here.setdefault(key, {})
             here[path[-1]] = INJECTED
             assert _snippet(yaml.safe_dump(hostile)) is None, (section, path)
 

@@ -1,14 +1,19 @@
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pytest
 
+from sweep import yaml_source
 from sweep.analysis.answer.recipe import recipe
 from sweep.analysis.answer.recommend import recommend
 from sweep.analysis.answer.safe_setting import Rule
 from sweep.analysis.region.evidence import Evidence
 from sweep.analysis.trials.tried import space_of
+from sweep.study import load, stored, validate
+from sweep.study.sparse import without_defaults
+from sweep.yaml_source import YamlSource
 
 STUDY: dict[str, Any] = {
     "name": "s",
@@ -50,7 +55,9 @@ def test_settings_stand_at_their_paths_in_their_types(table: Table) -> None:
     assert training["optimizer"] == {"kind": "adamw", "lr": 2e-3}
     assert training["clip"] == {"max_norm": 1.5}
     assert "space" not in made and "search" not in made
-    assert made["budget"] == {"trials": 1, "steps": 100} and made["repeats"] == 1 and made["confirm"]["settings"] == 0
+    assert (
+        made["budget"] == {"trials": 1, "steps": 100} and "repeats" not in made and made["confirm"] == {"settings": 0}
+    )
     assert made["provenance"]["evidence"]["seeds_stable"] == "1 of 1"
     assert STUDY["training"]["precision"] == {"kind": "fp32"}, "the study itself is left as it was"
 
@@ -74,9 +81,39 @@ def test_a_changed_kind_drops_the_fields_of_the_former_one_and_says_so(table: Ta
 
 
 def test_sections_as_trained_are_taken_as_they_are(table: Table) -> None:
-    sections = {"training": {"optimizer": {"kind": "sgd", "lr": 0.1}}}
+    sections = {"training": {"optimizer": {"kind": "sgd", "lr": 0.3}}}
     made = recipe(recommend(evidence(table([ROW]), STUDY["space"])), STUDY, space_of(STUDY["space"]), sections)
     assert made["training"] == sections["training"] and made["model"] == STUDY["model"]
+
+
+def test_it_says_what_differs_from_the_defaults_and_what_is_recommended(table: Table) -> None:
+    """All defaults stand in the study of a results folder; a recipe is to be read, and written on."""
+    studies = Path(__file__).parents[4] / "studies"
+    loaded = load(studies / "smoke.yaml", ["resources.max_parallel=2"])
+    row = {"training.precision.kind": "fp32", "training.optimizer.lr": 3e-3}
+    sections = loaded.trial_config(row).model_dump(mode="json", by_alias=True)
+    made = recipe(
+        recommend(evidence(table([row]), loaded.study.space)), stored(loaded.study), loaded.study.space, sections
+    )
+    assert made.pop("provenance")["evidence"]["defaults_of"].startswith("slr-stability-sweep ")
+    assert made == {
+        "name": "smoke-recipe",
+        "description": "The settings that the study smoke recommends.",
+        "model": {"kind": "baseline", "width": 0.0625, "norm": "batch"},
+        "data": yaml_source.load(studies / "smoke.yaml").content["data"],
+        "training": {
+            "precision": {"kind": "fp32"},
+            "optimizer": {"kind": "adamw", "lr": 3e-3},
+            "eval_every_steps": 45,
+        },
+        "budget": {"trials": 1, "steps": 90},
+        "confirm": {"settings": 0},
+    }
+    again = validate(YamlSource("recipe.yaml", made))
+    assert again.trial_config({}) == loaded.trial_config(row)
+    written = without_defaults(stored(again.study))
+    assert written == {**made, "model": written["model"], "training": written["training"], "objective": "wer"}
+    assert validate(YamlSource("recipe.yaml", written)).trial_config({}) == loaded.trial_config(row)
 
 
 def test_the_evidence_holds_the_safety_rule(table: Table) -> None:
@@ -103,9 +140,6 @@ def test_there_is_no_recipe_without_a_recommendation(table: Table) -> None:
 
 def test_the_recipe_is_a_valid_study(table: Table) -> None:
     """What the report offers must load; this alone needs the training side."""
-    from sweep.study import validate
-    from sweep.yaml_source import YamlSource
-
     study = {
         **STUDY,
         "model": {"kind": "teacher", "width": 0.125},

@@ -13,7 +13,7 @@ import socket
 import sys
 import threading
 import urllib.request
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
@@ -100,16 +100,8 @@ def cluster(address: str | None, resources: Resources) -> Iterator[Cluster]:
         with _started(resources) if address is None else _joined(address) as (context, watch):
             alive = [node for node in ray.nodes() if node["Alive"]]
             nodes = tuple(map(_node, alive))
-            usable = [node for node in nodes if node.features.have(resources.node_with)]
-            if not usable:
-                raise SettingError(lacking(resources.node_with, [node.features for node in nodes]))
             if Placement(resources, nodes).num_fitting == 0:
-                raise SettingError(
-                    f"resources asks for {resources.cpus} CPUs and {resources.gpus} GPUs a trial, but there are "
-                    f"{sum(node.cpus for node in usable):g} CPUs and {sum(node.gpus for node in usable):g} GPUs"
-                    f"{f' on {len(usable)} machines' if len(usable) > 1 else ''}"
-                    f"{f' with {listed(resources.node_with)}' if resources.node_with else ''}: ask for less"
-                )
+                raise SettingError(_none_fits(resources, nodes))
             url = context.dashboard_url
             yield Cluster(
                 f"http://{url}" if url else None,
@@ -120,6 +112,19 @@ def cluster(address: str | None, resources: Resources) -> Iterator[Cluster]:
                 address is None,
                 watch.check,
             )
+
+
+def _none_fits(resources: Resources, nodes: Sequence[Node]) -> str:
+    """Why no machine can hold a trial, and what to do."""
+    usable = [node for node in nodes if node.features.have(resources.node_with)]
+    if not usable:
+        return lacking(resources.node_with, [node.features for node in nodes])
+    return (
+        f"resources asks for {resources.cpus} CPUs and {resources.gpus} GPUs a trial, but there are "
+        f"{sum(node.cpus for node in usable):g} CPUs and {sum(node.gpus for node in usable):g} GPUs"
+        f"{f' on {len(usable)} machines' if len(usable) > 1 else ''}"
+        f"{f' with {listed(resources.node_with)}' if resources.node_with else ''}: ask for less"
+    )
 
 
 @contextmanager

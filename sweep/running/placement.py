@@ -8,7 +8,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from sweep.running.features import Features
+from sweep.running.features import Features, asked_of_ray
 from sweep.study import Resources
 from sweep.training.footprint import Footprint
 from sweep.wording import listed, plural
@@ -105,6 +105,11 @@ class Placement:
         """The machines that have what trainings want of theirs."""
         wanted = self._resources.node_with
         return [node for node in self._nodes if node.features.have(wanted)] if wanted else self._nodes
+
+    @property
+    def node_needs(self) -> tuple[dict[str, float], dict[str, str]]:
+        """What brings a training to one of them, as Ray is asked for it: shares of resources, and labels."""
+        return asked_of_ray(self._resources.node_with)
 
     @property
     def is_auto(self) -> bool:

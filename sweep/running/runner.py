@@ -11,7 +11,7 @@ import shutil
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
@@ -26,7 +26,6 @@ from slr_models.errors import MachineError
 from sweep.machine import failure_in, refusal
 from sweep.records import Outcome, TrialResult
 from sweep.running.cluster import Cluster, environment, living_nodes
-from sweep.running.features import asked_of_ray
 from sweep.running.job import Job, RunOptions, TrialReport
 from sweep.running.judged import crashed_result
 from sweep.running.nodes import NONE_LEFT, Nodes
@@ -440,9 +439,9 @@ def run_trials(
         is_scheduled=scheduler is not None,
     )
     # A Ray of our own has a single node, which was looked at.
-    wanted = () if ray.is_own else resources.node_with
+    needed = ({}, {}) if ray.is_own else placement.node_needs
     tuner = tune.Tuner(
-        tune.with_resources(trainable, lambda config: _request(config[SHARE_KEY], wanted)),
+        tune.with_resources(trainable, lambda config: _request(config[SHARE_KEY], *needed)),
         tune_config=tune.TuneConfig(
             search_alg=searcher,
             scheduler=scheduler,
@@ -484,9 +483,10 @@ def _bundle(share: Slot) -> dict[str, float]:
     return {name: amount for name, amount in asked.items() if amount}
 
 
-def _request(bundle: dict[str, float], node_with: Sequence[str]) -> tune.PlacementGroupFactory:
-    """What Ray is asked for: a share, on a node that has what the study wants."""
-    resources, labels = asked_of_ray(node_with)
+def _request(
+    bundle: dict[str, float], resources: dict[str, float], labels: dict[str, str]
+) -> tune.PlacementGroupFactory:
+    """What Ray is asked for: a share, on a node that has these resources and labels."""
     selector: dict[str, Any] = {"bundle_label_selector": [labels]} if labels else {}
     return tune.PlacementGroupFactory([bundle | resources], **selector)
 

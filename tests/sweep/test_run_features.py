@@ -90,7 +90,8 @@ def cluster(tmp_path: Path) -> Iterator[tuple[str, list[psutil.Process]]]:
         address = found.read_text().strip()
         for number, has in enumerate(([zone], [zone, disk]), start=1):
             started.append(node(tmp_path / f"{number}.log", f"--address={address}", *has))
-        wait_until(lambda: all(map(raylet, started)), 120)
+        logs = [tmp_path / f"{number}.log" for number in range(3)]
+        wait_until(lambda: all("Ray runtime started" in log.read_text() for log in logs), 120)
         yield address, [raylet(process) for process in started]
     finally:
         for process in reversed(started):

@@ -2,6 +2,7 @@
 
 command.py      its command line; driver.py does the work
 place.py        where the results go, and whether they can
+kept.py         the folder that a run works in, and what keeps it on an object store
 lanes.py        reads --jobs, and tells whether a trial fits on this machine
 time_limit.py   reads --time
 process_title.py  what lists of processes show of the command line

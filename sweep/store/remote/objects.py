@@ -198,8 +198,8 @@ class ObjectStore:
 
     def _out_of_reach(self, said: str) -> MachineError:
         return MachineError(
-            f"{self.address} cannot be reached ({_why(said)}, again and again for {self.patience_s:.0f} s): look at the "
-            f"network and the address of its server, and repeat the command, which goes on"
+            f"{self.address} cannot be reached ({_why(said)}, again and again for {self.patience_s:.0f} s): look at "
+            f"the network and the address of its server, and repeat the command, which goes on"
         )
 
 

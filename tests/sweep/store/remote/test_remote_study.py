@@ -439,9 +439,7 @@ class _Answers:
 
 
 def _status(number: str, code: str) -> str:
-    return (
-        f"Server returned non-2xx status code: {number}: <Error><Code>{code}</Code><Key>secret-of-tests</Key></Error>"
-    )
+    return f"Server returned non-2xx status code: {number}: <Error><Code>{code}</Code>secret-of-tests</Error>"
 
 
 def test_what_may_pass_is_tried_again_and_told_of_once(objects, monkeypatch) -> None:

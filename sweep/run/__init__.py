@@ -2,6 +2,7 @@
 
 command.py      its command line; driver.py does the work
 place.py        where the results go, and whether they can
+kept.py         the folder that a run works in, and what keeps it on an object store
 lanes.py        reads --jobs, and tells whether a trial fits on this machine
 outlook.py      its first line and its last one
 time_limit.py   reads --time

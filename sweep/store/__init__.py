@@ -28,6 +28,8 @@ Every file but the ledger and the records of trainings under way, which grow by 
 and then renamed over it: a reader never sees half a file. And every file is checked before it is believed: sizes,
 checksums, columns, types, ids of trials. What is none of what was written here is a ResultsError that names it, never
 another exception.
+
+`remote/` keeps such a folder on an object store.
 """
 
 from sweep.store.completeness import JOURNAL_FILE

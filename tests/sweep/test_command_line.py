@@ -395,10 +395,10 @@ def test_a_letter_that_standard_output_lacks_is_printed_as_its_number(monkeypatc
 @pytest.mark.parametrize("name", ["run", "report", "watch", "explain", "compare", "replay", "check"])
 def test_an_address_is_no_path(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     given = {"explain": ["0000"], "compare": ["results/b"]}.get(name, [])
-    assert main([name, "s3://bucket/folder", *given]) == 2
+    assert main([name, "hdfs://bucket/folder", *given]) == 2
     told = capsys.readouterr()
     assert told.out == ""
     assert told.err == (
-        "error: s3://bucket/folder is an address, but files are read and written by paths: give the path of a folder "
+        "error: hdfs://bucket/folder is an address, but files are read and written by paths: give the path of a folder "
         "where it is mounted, or of a copy\n"
     )

@@ -95,6 +95,7 @@ def test_what_is_wrong_is_told_in_a_line(study, bucket, capsys, monkeypatch) -> 
     assert "takes a folder that all machines of the cluster share" in told(
         "--results", f"s3://{bucket}/x", *pbt, code=2
     )
+    study.write_text(STUDY)
     assert "leave them out" in told("--results", "s3://key:secret-of-tests@bucket/x", code=2)
     monkeypatch.setitem(sys.modules, "obstore", None)
     assert "pip install 'slr-stability-sweep[remote]'" in told("--results", f"s3://{bucket}/x", code=2)

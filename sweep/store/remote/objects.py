@@ -17,6 +17,7 @@ from sweep.store.remote.address import StoreAddress
 FIRST_PATIENCE_S, PATIENCE_S = 20.0, 600.0
 """How long a store that cannot be reached is tried again: before anything was heard of it, and then."""
 _FIRST_WAIT_S, _LONGEST_WAIT_S = 0.5, 20.0
+_TOLD_AFTER_S = 5.0
 _CHUNK = 8 * 2**20
 _NO_CREDENTIALS = ("169.254.169.254", "169.254.170.2", "metadata.google", "NoCredential", "MissingAccessKey")
 """Where a library looks for credentials last: in vain, unless the machine is one of that cloud."""
@@ -65,8 +66,10 @@ class ObjectStore:
         self.address = address
         self.patience_s = FIRST_PATIENCE_S
         """Seconds for which what may pass is tried again."""
+        self.say: Callable[[str], None] = lambda line: None
+        """Hears once of each time in which it cannot be reached."""
         self._api, self._errors = obstore, obstore.exceptions
-        self._was_reached = False
+        self._was_reached = self._is_told = False
         try:
             self._store = _opened(address) if store is None else store
         except (obstore.exceptions.BaseError, ValueError) as error:
@@ -152,10 +155,16 @@ class ObjectStore:
                     raise lasting from None
                 if isinstance(error, FileNotFoundError):
                     raise
-                if time.monotonic() + wait_s - began_at > self.patience_s:
+                waited_s = time.monotonic() - began_at
+                if waited_s + wait_s > self.patience_s:
                     raise self._out_of_reach(said) from None
+                if waited_s > _TOLD_AFTER_S and not self._is_told:
+                    self._is_told = True
+                    self.say(
+                        f"{self.address} cannot be reached ({_why(said)}): tried for {self.patience_s:.0f} s at most"
+                    )
             else:
-                self._was_reached = True
+                self._was_reached, self._is_told = True, False
                 return given
             time.sleep(wait_s * random.uniform(0.5, 1.0))
             wait_s = min(2 * wait_s, _LONGEST_WAIT_S)
@@ -188,11 +197,9 @@ class ObjectStore:
         return None
 
     def _out_of_reach(self, said: str) -> MachineError:
-        status, code = _answer(said)
-        why = f"it answered {code or status}" if status is not None else "the connection failed"
         return MachineError(
-            f"{self.address} cannot be reached ({why}, again and again for {self.patience_s:.0f} s): look at the "
-            f"network and the address of its server, and repeat the command, which goes on"
+            f"{self.address} cannot be reached ({_why(said)}, again and again for {self.patience_s:.0f} s): look at "
+            f"the network and the address of its server, and repeat the command, which goes on"
         )
 
 
@@ -253,6 +260,11 @@ def _answer(said: str) -> tuple[int | None, str | None]:
     status = re.search(r"non-2xx status code: (\d{3})", said)
     code = re.search(r"<Code>(\w{1,60})</Code>", said)
     return None if status is None else int(status[1]), None if code is None else code[1]
+
+
+def _why(said: str) -> str:
+    status, code = _answer(said)
+    return f"it answered {code or status}" if status is not None else "the connection failed"
 
 
 def _first_words(error: Exception) -> str:

@@ -43,7 +43,7 @@ class RemoteStudy:
             UserError: another run is at work, there is no bucket, or a part of the ledger is missing.
             MachineError: the store cannot be reached, or refuses the credentials.
         """
-        self.address, self.folder = objects.address, objects.address.folder("work")
+        self.address, self.folder, objects.say = objects.address, objects.address.folder("work"), say
         self._objects, self._say, self._sent_by_trainings = objects, say, sent_by_trainings
         self._lease = Lease(objects, say)
         try:

@@ -96,7 +96,7 @@ def test_names_are_measured_in_bytes(tmp_path: Path, capsys: pytest.CaptureFixtu
 def test_an_address_is_no_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch) -> None:
     monkeypatch.chdir(tmp_path)
     shutil.copytree(Path(__file__).parents[3] / "studies", tmp_path / "studies")
-    for address in ("s3://bucket/results", "gs://bucket", "hdfs://node:8020/results", "S3://bucket/x"):
+    for address in ("hdfs://node:8020/results", "ftp://host", "HTTPS://bucket/x"):
         assert "is an address, but files are read and written by paths" in fails(capsys, "--results", address, code=2)
     assert fails(capsys, "--results", "file:///srv/results", code=2).endswith("give /srv/results\n")
     for address in ("gs:b/x", "hdfs:results", "s3:"):

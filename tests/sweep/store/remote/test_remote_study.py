@@ -24,6 +24,7 @@ from sweep.running.judged import crashed_result  # noqa: E402
 from sweep.store.ledger import Ledger  # noqa: E402
 from sweep.store.ledger_lines import LEDGER_FILE, Ask  # noqa: E402
 from sweep.store.remote import lease, lines, segments  # noqa: E402
+from sweep.store.remote import objects as remote_objects  # noqa: E402
 from sweep.store.remote.address import StoreAddress, as_address  # noqa: E402
 from sweep.store.remote.lease import LEASES, Lease  # noqa: E402
 from sweep.store.remote.lines import STORED_AT_FILE  # noqa: E402
@@ -423,6 +424,53 @@ def test_s3_puts_once(bucket: str, tmp_path: Path) -> None:
     objects.delete("large")
     objects.delete("never there")
     assert [one.key for one in objects.listing()] == ["a b"]
+
+
+class _Answers:
+    """An `obstore` that fails so, one call after another, and then does as it should."""
+
+    def __init__(self, *errors: Exception) -> None:
+        self.errors = list(errors)
+
+    def put(self, *given: Any, **named: Any) -> Any:
+        if self.errors:
+            raise self.errors.pop(0)
+        return obstore.put(*given, **named)
+
+
+def _status(number: str, code: str) -> str:
+    return f"Server returned non-2xx status code: {number}: <Error><Code>{code}</Code>secret-of-tests</Error>"
+
+
+def test_what_may_pass_is_tried_again_and_told_of_once(objects, monkeypatch) -> None:
+    monkeypatch.setattr(remote_objects, "_FIRST_WAIT_S", 0.01)
+    monkeypatch.setattr(remote_objects, "_TOLD_AFTER_S", 0.0)
+    passing = [_status("503 Slow", "SlowDown"), "error sending request", _status("500", "InternalError")]
+    monkeypatch.setattr(objects, "_api", _Answers(*map(obstore.exceptions.GenericError, passing)))
+    said: list[str] = []
+    objects.say, objects.patience_s = said.append, 60.0
+    objects.create("a", b"x")
+    assert said == ["s3://bucket/of/tests cannot be reached (it answered SlowDown): tried for 60 s at most"]
+    monkeypatch.setattr(objects, "_api", _Answers(*map(obstore.exceptions.GenericError, passing * 9)))
+    objects.patience_s = 0.1
+    with pytest.raises(MachineError, match="cannot be reached .* repeat the command, which goes on"):
+        objects.create("b", b"x")
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (obstore.exceptions.PermissionDeniedError(_status("403", "AccessDenied")), r"refused the credentials \(Access"),
+        (obstore.exceptions.GenericError(_status("301", "PermanentRedirect")), "another region: set AWS_REGION"),
+        (obstore.exceptions.GenericError(_status("501", "NotImplemented")), "knows no conditional puts"),
+        (obstore.exceptions.GenericError(_status("400", "ExpiredToken")), r"refused this \(ExpiredToken\)"),
+    ],
+)
+def test_what_does_not_pass_is_told_at_once(objects, monkeypatch, error: Exception, told: str) -> None:
+    monkeypatch.setattr(objects, "_api", _Answers(error))
+    with pytest.raises(MachineError, match=told) as raised:
+        objects.create("a", b"x")
+    assert "secret-of-tests" not in str(raised.value) and "\n" not in str(raised.value)
 
 
 def _no_credentials(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,8 +7,13 @@ import numpy as np
 import pytest
 
 from slr_models.data import SyntheticConfig
+from slr_models.models import CnnBiLstmConfig
+from sweep import yaml_source
 from sweep.__main__ import main
-from sweep.study import load
+from sweep.init.ramps import Ramp, RangeTest
+from sweep.init.study_text import Measured, study_text
+from sweep.study import load, validate
+from sweep.training.config import TrialConfig
 
 
 @pytest.fixture(autouse=True)
@@ -173,3 +178,25 @@ def test_mistakes_are_one_line_and_nothing_is_written(here: Path, capsys: pytest
     assert {path.name for path in here.iterdir()} == {"empty", "silent", "taken.yaml"}
     assert Path("taken.yaml").read_text() == "mine"
     assert told(capsys, "smoke", "--out", "taken.yaml", "--force")[0] == 0 and load(Path("taken.yaml"))
+
+
+def test_on_a_gpu_the_model_is_whole_and_precision_is_asked() -> None:
+    config = TrialConfig(model=CnnBiLstmConfig(), data=SyntheticConfig(vocabulary_size=4))
+    test = RangeTest((Ramp(False, 1e-3, None), Ramp(False, 2e-3, None)), 84, 0.1, 2.0)
+    measured = Measured(
+        read="40 utterances",
+        notes=["as it came."],
+        exclusions={},
+        machine="a GPU",
+        lanes=1,
+        step_s=0.1,
+        total_s=60,
+        test=test,
+    )
+    text = study_text("new", {"path": "data"}, config, measured, trials=48, steps=300, on_gpu=True)
+    assert "# Note: as it came.\n" in text and "Too few of them break up to 10 to tell where" in text
+    study = validate(yaml_source.parse(text, "new.yaml")).study
+    assert study.resources.gpus == "auto" and study.model.width == 1.0
+    assert study.space["training.optimizer.lr"].loguniform[1] == 10.0
+    assert study.space["training.precision.kind"].choice == ("fp32", "bf16", "fp16")
+    assert study.space["training.clip.max_norm"].loguniform == (0.2, 20.0)

@@ -94,6 +94,10 @@ def train(config, run):
         run.step(loss=2.0 * (1 - rate) ** step)
 
 def other(lr, batch_size, width): ...
+
+def with_parameters(lr=0.01, batch_size=32, *, seed=0, clip=1.0, run=None):
+    for step in range(30):
+        run.step(loss=2.0 * (1 - lr) ** step)
 """
 
 
@@ -107,10 +111,27 @@ def test_of_a_function(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["check", "my_train_of_init.yaml"]) == 0
     code, _, err = told(capsys, "my_train_of_init:other", "--out", "x.yaml")
     assert (
-        code == 2 and "takes other arguments" in err and "def train(config, run)" in err and not Path("x.yaml").exists()
+        code == 2
+        and "takes other arguments" in err
+        and "give it a parameter `run`" in err
+        and not Path("x.yaml").exists()
     )
     code, _, err = told(capsys, "my_train_of_init:trian", "--out", "x.yaml")
     assert code == 2 and "names no function" in err and err.count("\n") == 1
+
+
+def test_of_a_function_whose_settings_are_its_parameters(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (here / "my_module_of_init.py").write_text(FUNCTION)
+    code, out, _ = told(capsys, "my_module_of_init:with_parameters", "--name", "mine")
+    assert code == 0 and out.splitlines()[:2] == ["mine.yaml", "mine_study.py"]
+    study = load(Path("mine.yaml")).study
+    assert study.trial.target == "mine_study:train"
+    assert study.space["lr"].loguniform == (1e-4, 1.0) and study.space["clip"].loguniform == (0.1, 10.0)
+    assert main(["check", "mine"]) == 0
+    reported = []
+    run = type("Run", (), {"step": lambda self, loss: reported.append(loss)})()
+    __import__("mine_study").train({"lr": 0.5}, run)
+    assert reported[:2] == [2.0, 1.0]
 
 
 @pytest.mark.parametrize(

@@ -46,7 +46,7 @@ def test_its_trainings_run_and_are_judged(path: Path, tmp_path: Path, monkeypatc
     if path.stem in NEEDS:
         pytest.importorskip(NEEDS[path.stem], reason="the extra `integrations` is not installed")
     monkeypatch.chdir(ROOT)
-    monkeypatch.syspath_prepend(str(ROOT))
+    monkeypatch.syspath_prepend(str(path.parent))
     low = {"lr": 1e-3, "step_size": 0.1}
     loaded = load(path)
     path_of_rate = next(name for name in loaded.study.space if name in low)

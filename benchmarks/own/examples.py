@@ -20,6 +20,7 @@ from typing import Any
 
 import numpy as np
 
+from slr_models import user_code
 from sweep.analysis.region.evidence import Evidence
 from sweep.boundary.model import MarginModel
 from sweep.records import Phase, TrialResult
@@ -127,6 +128,7 @@ def main() -> None:
     parser.add_argument("--only", choices=EXAMPLES)
     arguments = parser.parse_args()
     os.chdir(STUDIES.parents[1])
+    user_code.look_in(STUDIES)
     text = []
     for line in lines((arguments.only,) if arguments.only else EXAMPLES):
         print(line, flush=True)

@@ -113,18 +113,31 @@ def _of_shipped(options: argparse.Namespace, study: "ShippedStudy") -> int:
 
 def _of_function(options: argparse.Namespace, target: str) -> int:
     name, out = _place(options, target.partition(":")[0].rpartition(".")[2])
-    from sweep.init.programs import function_study
-    from sweep.init.writing import write_study
+    from slr_models import user_code
+    from sweep import store
+    from sweep.init.functions import function_files
+    from sweep.init.writing import check_free, write_study
 
-    write_study(out, function_study(target, name))
-    print(out)
+    adapter = out.with_name(f"{_NO_WORD.sub('_', out.stem)}_study.py")
+    files = function_files(target, name, adapter.stem)
+    if files.adapter is not None:
+        check_free(adapter, force=options.force)
+        store.write_text(adapter, files.adapter)
+        user_code.look_in(out.parent)
+    try:
+        write_study(out, files.study)
+    except UserError:
+        if files.adapter is not None:
+            adapter.unlink()
+        raise
+    print(out, *([] if files.adapter is None else [adapter]), sep="\n")
     return _next(out)
 
 
 def _of_command(options: argparse.Namespace, words: list[str]) -> int:
     script = next((Path(word).stem for word in words[1:] if Path(word).suffix), Path(words[0]).name)
     name, out = _place(options, script)
-    from sweep.init.programs import command_study
+    from sweep.init.commands import command_study
     from sweep.init.writing import write_study
 
     write_study(out, command_study(words, name))

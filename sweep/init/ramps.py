@@ -181,8 +181,8 @@ def learns_at_step(losses: Sequence[float], still: Sequence[float]) -> int | Non
     """The step of a ramp from which on something has been learned; None where there is none.
 
     The losses are held against those of the same batches under weights that stay as they began, so that how hard a
-    batch is plays no part. Learned is where three in a row lie below by a tenth of the most that is gained, and by three
-    times the noise of the first decade, in which nothing is learned yet.
+    batch is plays no part. Learned is where three in a row lie below by a tenth of the most that is gained, and by
+    three times the noise of the first decade, in which nothing is learned yet.
 
     Args:
         losses: of the steps, as far as none is lost.

@@ -38,7 +38,7 @@ def proposed(name: str, default: Any) -> Proposal | None:
         default: its default; None where it has none.
     """
     last = name.rpartition(".")[2]
-    if last in NOT_SETTINGS:
+    if last in NOT_SETTINGS or not isinstance(default, bool | int | float | str | None):
         return None
     is_rate = is_learning_rate(name) or _RATES.search(name) is not None
     if isinstance(default, bool):

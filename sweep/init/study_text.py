@@ -95,7 +95,7 @@ def _data(data: Mapping[str, Any], measured: Measured) -> str:
                 "they move (both lower the WER in docs/data.md)."
             )
         )
-    lines += [comment(f"Note: {note}.") for note in measured.notes]
+    lines += [comment(f"Note: {note.rstrip('.')}.") for note in measured.notes]
     return "\n".join((*lines, f"data: {inline({'kind': 'landmarks', 'path': data['path'], **data})}"))
 
 
@@ -121,6 +121,7 @@ def _training(config: TrialConfig, measured: Measured, steps: int) -> str:
         "  optimizer: {kind: adamw, weight_decay: 0.01}",
         f"  schedule: {{kind: cosine, warmup_steps: {max(1, steps // 20)}}}",
         f"  # {step_text(measured.step_s)} a step, the median of those that were trained here.",
+        "  # At most sixteen utterances, and at least eight updates a pass over the data.",
         f"  batch_size: {training.batch_size}",
     ]
     if training.length_window > 1:

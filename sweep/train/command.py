@@ -20,19 +20,19 @@ def _work(options: argparse.Namespace) -> int:
     with loading():
         import torch
 
-        from sweep.running.cores import cores
         from sweep.train.chosen import chosen
         from sweep.train.longer import LongerTraining
         from sweep.wording import percent
 
     what = chosen(options.results, options.trial, options.steps, trust=options.trust)
-    torch.set_num_threads(cores().usable)
+    # As its trials were: a CPU's results depend on it.
+    torch.set_num_threads(what.loaded.study.resources.cpus)
     folder = options.results / "trained" / what.name
     training = LongerTraining(what, folder)
     going_on = f", going on from step {training.step}" if training.step else ""
     print(f"training {what.name} for {what.steps} steps on the {what.device.type}{going_on}", flush=True)
     verdict = training.run(lambda line: print(line, flush=True))
-    print(verdict)
+    print(f"{verdict.outcome}: {verdict.reason}")
     if training.best is not None:
         step, wer = int(training.best["step"]), percent(training.best["wer"], 1)
         print(f"\n{training.model_path}: the weights of step {step}, with a WER of {wer}. To load them:\n")

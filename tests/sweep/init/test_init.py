@@ -7,8 +7,13 @@ import numpy as np
 import pytest
 
 from slr_models.data import SyntheticConfig
+from slr_models.models import CnnBiLstmConfig
+from sweep import yaml_source
 from sweep.__main__ import main
-from sweep.study import load
+from sweep.init.ramps import Ramp, RangeTest
+from sweep.init.study_text import Measured, study_text
+from sweep.study import load, validate
+from sweep.training.config import TrialConfig
 
 
 @pytest.fixture(autouse=True)
@@ -89,6 +94,10 @@ def train(config, run):
         run.step(loss=2.0 * (1 - rate) ** step)
 
 def other(lr, batch_size, width): ...
+
+def with_parameters(lr=0.01, batch_size=32, *, seed=0, clip=1.0, run=None):
+    for step in range(30):
+        run.step(loss=2.0 * (1 - lr) ** step)
 """
 
 
@@ -102,10 +111,27 @@ def test_of_a_function(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["check", "my_train_of_init.yaml"]) == 0
     code, _, err = told(capsys, "my_train_of_init:other", "--out", "x.yaml")
     assert (
-        code == 2 and "takes other arguments" in err and "def train(config, run)" in err and not Path("x.yaml").exists()
+        code == 2
+        and "takes other arguments" in err
+        and "give it a parameter `run`" in err
+        and not Path("x.yaml").exists()
     )
     code, _, err = told(capsys, "my_train_of_init:trian", "--out", "x.yaml")
     assert code == 2 and "names no function" in err and err.count("\n") == 1
+
+
+def test_of_a_function_whose_settings_are_its_parameters(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (here / "my_module_of_init.py").write_text(FUNCTION)
+    code, out, _ = told(capsys, "my_module_of_init:with_parameters", "--name", "mine")
+    assert code == 0 and out.splitlines()[:2] == ["mine.yaml", "mine_study.py"]
+    study = load(Path("mine.yaml")).study
+    assert study.trial.target == "mine_study:train"
+    assert study.space["lr"].loguniform == (1e-4, 1.0) and study.space["clip"].loguniform == (0.1, 10.0)
+    assert main(["check", "mine"]) == 0
+    reported = []
+    run = type("Run", (), {"step": lambda self, loss: reported.append(loss)})()
+    __import__("mine_study").train({"lr": 0.5}, run)
+    assert reported[:2] == [2.0, 1.0]
 
 
 @pytest.mark.parametrize(
@@ -173,3 +199,25 @@ def test_mistakes_are_one_line_and_nothing_is_written(here: Path, capsys: pytest
     assert {path.name for path in here.iterdir()} == {"empty", "silent", "taken.yaml"}
     assert Path("taken.yaml").read_text() == "mine"
     assert told(capsys, "smoke", "--out", "taken.yaml", "--force")[0] == 0 and load(Path("taken.yaml"))
+
+
+def test_on_a_gpu_the_model_is_whole_and_precision_is_asked() -> None:
+    config = TrialConfig(model=CnnBiLstmConfig(), data=SyntheticConfig(vocabulary_size=4))
+    test = RangeTest((Ramp(False, 1e-3, None), Ramp(False, 2e-3, None)), 84, 0.1, 2.0)
+    measured = Measured(
+        read="40 utterances",
+        notes=["as it came."],
+        exclusions={},
+        machine="a GPU",
+        lanes=1,
+        step_s=0.1,
+        total_s=60,
+        test=test,
+    )
+    text = study_text("new", {"path": "data"}, config, measured, trials=48, steps=300, on_gpu=True)
+    assert "# Note: as it came.\n" in text and "Too few of them break up to 10 to tell where" in text
+    study = validate(yaml_source.parse(text, "new.yaml")).study
+    assert study.resources.gpus == "auto" and study.model.width == 1.0
+    assert study.space["training.optimizer.lr"].loguniform[1] == 10.0
+    assert study.space["training.precision.kind"].choice == ("fp32", "bf16", "fp16")
+    assert study.space["training.clip.max_norm"].loguniform == (0.2, 20.0)

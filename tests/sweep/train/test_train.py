@@ -77,8 +77,7 @@ def results(finished: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(finished, tmp_path / "tiny"))
 
 
-def test_the_recommended_setting_is_trained_four_times_as_long(results: Path, capsys, monkeypatch) -> None:
-    monkeypatch.setattr(torch, "set_num_threads", lambda num: None)
+def test_the_recommended_setting_is_trained_four_times_as_long(results: Path, capsys) -> None:
     assert main([str(results)]) == 0
     out = capsys.readouterr().out
     assert "training recommended for 40 steps on the cpu\n" in out and "step 40/40" in out
@@ -127,8 +126,7 @@ def test_it_goes_on_from_its_latest_evaluation_to_the_same_end(results: Path) ->
     assert (folder / CHECKPOINT).is_file()
 
 
-def test_one_that_diverges_ends_with_its_verdict(results: Path, capsys, monkeypatch) -> None:
-    monkeypatch.setattr(torch, "set_num_threads", lambda num: None)
+def test_one_that_diverges_ends_with_its_verdict(results: Path, capsys) -> None:
     assert main([str(results), "0001", "--steps", "400"]) == 1
     out = capsys.readouterr().out
     assert "step 400/400" not in out and ("diverged" in out or "stalled" in out)

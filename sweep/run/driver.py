@@ -31,6 +31,7 @@ from sweep.run.time_limit import TimeLimit, time_limit
 from sweep.running.cluster import cluster
 from sweep.running.continuing import as_begun, check_same_study, trials_given, with_trials
 from sweep.running.job import RunOptions
+from sweep.running.namesakes import check_names
 from sweep.running.own_study import own_program, own_warnings, trained
 from sweep.running.placement import Placement
 from sweep.running.preflight import preflight
@@ -94,6 +95,7 @@ def _run(
     function: Target | None,
     notices: Notices,
 ) -> int:
+    check_names()
     results_dir = place.results_dir(options.results, loaded.study.name)
     place.check_place(results_dir, writes=not options.dry_run)
     loaded = as_begun(loaded, results_dir)

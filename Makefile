@@ -3,6 +3,7 @@
 # make check     the same with the quick tests alone
 # make test-all  the tests that are long by nature, which `make test` leaves out
 # make gpu       what only a GPU can tell, in nine minutes at most: gpu.json and gpu.md in OUTPUT
+# make lowest    the quick tests with the lowest versions that pyproject.toml allows, in an environment of their own
 PYTHON ?= python3
 BIN := .venv/bin
 STUDY ?= studies/teacher_stability.yaml
@@ -13,7 +14,7 @@ PYTEST := $(BIN)/pytest -n $(WORKERS) --maxprocesses 4
 # Where it is set, each of the many processes that a run or a test starts compiles every file again.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: run test check test-all gpu lint install clean
+.PHONY: run test check test-all lowest gpu lint install clean
 
 run: .venv/.installed
 	$(BIN)/python -m sweep.run $(STUDY)
@@ -27,6 +28,9 @@ check: lint
 test-all: .venv/.installed
 	@echo "the tests that make test leaves out"
 	$(PYTEST) -m long --durations 10
+
+lowest: .venv/.installed
+	PYTHON=$(PYTHON) .ci/lowest
 
 gpu: .venv/.installed
 	$(BIN)/python -m benchmarks.gpu.day --output $(OUTPUT)
@@ -46,4 +50,4 @@ install: .venv/.installed
 	touch $@
 
 clean:
-	rm -rf .venv build *.egg-info
+	rm -rf .venv .venv-lowest build *.egg-info

@@ -417,9 +417,8 @@ def _check_is_whole() -> None:
     Raises:
         MachineError: they do: there is another package of the name on the registry.
     """
-    import sweep
-
-    if "StabilityMonitor" in vars(sweep).get("__all__", ()):
+    package = sys.modules["sweep"]
+    if "StabilityMonitor" in vars(package).get("__all__", ()):
         return
     import importlib.metadata
 
@@ -427,7 +426,7 @@ def _check_is_whole() -> None:
     other = " ".join(sorted(others)) or "the other package"
     raise MachineError(
         f"{other} was installed over this program, as both are imported as `sweep`, and put its own file in the place "
-        f"of {sweep.__file__}: pip uninstall {other}, then pip install --force-reinstall --no-deps {DISTRIBUTION}"
+        f"of {package.__file__}: pip uninstall {other}, then pip install --force-reinstall --no-deps {DISTRIBUTION}"
     )
 
 

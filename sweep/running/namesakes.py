@@ -5,8 +5,6 @@ import sys
 from importlib.machinery import PathFinder
 from pathlib import Path
 
-import slr_models
-import sweep
 from slr_models.errors import SettingError
 
 
@@ -16,8 +14,8 @@ def check_names() -> None:
     Raises:
         SettingError: they would find something else.
     """
-    for package in (slr_models, sweep):
-        name, own = package.__name__, Path(str(package.__file__)).resolve()
+    for name in ("slr_models", "sweep"):
+        own = Path(str(sys.modules[name].__file__)).resolve()
         found = PathFinder.find_spec(name, [os.getcwd(), *sys.path])
         # None where this program is found by other means than a path, as after an editable installation.
         if found is None or (found.origin is not None and Path(found.origin).resolve() == own):

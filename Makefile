@@ -4,6 +4,7 @@
 # make test-all  the tests that are long by nature, which `make test` leaves out
 # make docs      the pages of docs/ as a site, in build/site
 # make gpu       what only a GPU can tell, in nine minutes at most: gpu.json and gpu.md in OUTPUT
+# make lowest    the quick tests with the lowest versions that pyproject.toml allows, in an environment of their own
 PYTHON ?= python3
 BIN := .venv/bin
 STUDY ?= studies/teacher_stability.yaml
@@ -14,7 +15,7 @@ PYTEST := $(BIN)/pytest -n $(WORKERS) --maxprocesses 4
 # Where it is set, each of the many processes that a run or a test starts compiles every file again.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: run test check test-all docs gpu lint install clean
+.PHONY: run test check test-all docs lowest gpu lint install clean
 
 run: .venv/.installed
 	$(BIN)/python -m sweep.run $(STUDY)
@@ -32,6 +33,9 @@ test-all: .venv/.installed
 docs: .venv/.installed
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 	@echo build/site/index.html
+
+lowest: .venv/.installed
+	PYTHON=$(PYTHON) .ci/lowest
 
 gpu: .venv/.installed
 	$(BIN)/python -m benchmarks.gpu.day --output $(OUTPUT)
@@ -51,4 +55,4 @@ install: .venv/.installed
 	touch $@
 
 clean:
-	rm -rf .venv build *.egg-info
+	rm -rf .venv .venv-lowest build *.egg-info

@@ -109,6 +109,7 @@ class Command:
         atexit.register(gc.freeze)
         try:
             with signals_interrupt(), _interrupts_get_through(), _any_letter():
+                _check_is_whole()
                 _ending.message = self.interrupted
                 for value in vars(options).values():
                     if isinstance(value, Path):
@@ -425,6 +426,25 @@ def _put_back(handlers: "Mapping[signal.Signals, signal._HANDLER]") -> None:
 
 def _is_main_thread() -> bool:
     return threading.current_thread() is threading.main_thread()
+
+
+def _check_is_whole() -> None:
+    """Checks that no other package's files lie in the place of this program's.
+
+    Raises:
+        MachineError: they do: there is another package of the name on the registry.
+    """
+    package = sys.modules["sweep"]
+    if "StabilityMonitor" in vars(package).get("__all__", ()):
+        return
+    import importlib.metadata
+
+    others = {*importlib.metadata.packages_distributions().get("sweep", ())} - {DISTRIBUTION}
+    other = " ".join(sorted(others)) or "the other package"
+    raise MachineError(
+        f"{other} was installed over this program, as both are imported as `sweep`, and put its own file in the place "
+        f"of {package.__file__}: pip uninstall {other}, then pip install --force-reinstall --no-deps {DISTRIBUTION}"
+    )
 
 
 def version() -> str:

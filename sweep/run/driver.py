@@ -34,6 +34,7 @@ from sweep.run.time_limit import TimeLimit, time_limit
 from sweep.running.cluster import cluster
 from sweep.running.continuing import as_begun, check_same_study, trials_given, with_trials
 from sweep.running.job import RunOptions
+from sweep.running.namesakes import check_names
 from sweep.running.own_study import own_program, own_warnings, trained
 from sweep.running.placement import Placement
 from sweep.running.preflight import preflight
@@ -114,6 +115,7 @@ def _run(
     notices: Notices,
     kept: Kept,
 ) -> int:
+    check_names()
     check_scheduler(kept, loaded.study.scheduler)
     results_dir = kept.folder
     loaded = as_begun(loaded, results_dir)

@@ -69,9 +69,11 @@ def is_of_use(module: str) -> bool:
 def imported(path: Path) -> Iterator[str]:
     """What a file imports of other projects when it is imported itself."""
     body = ast.parse(path.read_text(encoding="utf-8")).body
-    tried = [inner for node in body if isinstance(node, ast.Try) for inner in node.body]
-    for node in [*body, *tried]:
-        if isinstance(node, ast.Import):
+    # The list grows as it is gone through.
+    for node in body:
+        if isinstance(node, ast.Try | ast.With):
+            body += node.body
+        elif isinstance(node, ast.Import):
             yield from (one.name for one in node.names)
         elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
             yield node.module

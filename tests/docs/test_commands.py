@@ -19,20 +19,18 @@ from tests.sweep.report.conftest import write_results
 
 NOT_RUN = "not run: "
 FOREIGN = {
-    ".",
-    "[",
-    "cd",
     "chmod",
     "docker",
     "export",
-    "helm",
     "kubectl",
-    "openssl",
-    "optuna-dashboard",
+    "mediapipe-env/bin/pip",
+    ".",
     "python3",
+    "python3.11",
     "ray",
+    "sbatch",
+    "ssh",
 }
-FOREIGN |= {"sbatch", "ssh", "tensorboard", "mediapipe-env/bin/pip", "python3.11"}
 """Programs of others, which are not asked whether they would take it."""
 CHEAP = {"check", "clean", "compare", "convert", "grafana", "import", "queue", "recover", "replay", "report", "status"}
 """What is done within a second or two, and without Ray."""
@@ -60,14 +58,26 @@ def lines() -> Iterator[Line]:
             for command, answer in re.findall(r"^\$ (.*)\n((?:(?!\$ ).*\n?)*)", text, re.MULTILINE):
                 yield Line(block.place, next(simple_commands(command)), answer)
             continue
-        for line in text.split("\n"):
+        for line in whole_lines(text):
             for words in simple_commands(line):
                 yield Line(block.place, words)
 
 
+def whole_lines(text: str) -> Iterator[str]:
+    """The lines of a text without their comments; those that a quotation goes over stay together."""
+    line = ""
+    for part in text.split("\n"):
+        part = re.sub(r"(^|\s)#.*", "", part)
+        line += f"\n{part}" if line else part
+        if line.count("'") % 2 == 0 and line.count('"') % 2 == 0:
+            yield line
+            line = ""
+    assert not line, f"a quotation does not end: {line}"
+
+
 def simple_commands(line: str) -> Iterator[tuple[str, ...]]:
     """A line of a shell as its commands, without where their output goes and what is set for them."""
-    lexer = shlex.shlex(line, posix=True, punctuation_chars=True)
+    lexer = shlex.shlex(line, posix=True, punctuation_chars=";|&>")
     lexer.whitespace_split = True
     words: list[str] = []
     to_file = False
@@ -78,6 +88,8 @@ def simple_commands(line: str) -> Iterator[tuple[str, ...]]:
             words = []
         elif to_file or word in (">", ">>"):
             to_file = not to_file
+        elif inner := re.fullmatch(r"\w+=\$\((.*)", word):
+            words = [inner[1]]
         elif words or not re.fullmatch(r"\w+=.*", word):
             words.append(word)
 
@@ -140,10 +152,21 @@ PROGRAMS: dict[str, Callable[[tuple[str, ...]], None]] = {
 }
 
 
+def handed_on(words: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
+    """What another program is to start: `ssh HOST slr-sweep watch x`, `ray exec CLUSTER 'cd /app && slr-sweep ...'`."""
+    if "slr-sweep" in words[:-1]:
+        yield words[words.index("slr-sweep") + 1 :]
+    for word in words:
+        yield from (one[1:] for one in simple_commands(word) if one[0] == "slr-sweep" and len(one) > 1)
+
+
 @pytest.mark.parametrize("line", LINES, ids=lambda line: f"{line.place} {line.words[0]}")
 def test_its_program_takes_it(line: Line) -> None:
     program, *arguments = line.words
-    if program not in FOREIGN and line not in REFUSED:
+    if program in FOREIGN:
+        for words in handed_on(line.words):
+            taken_by_sweep(words)
+    elif line not in REFUSED:
         assert program in PROGRAMS, f"{line.place}: who is {program}?"
         PROGRAMS[program](tuple(arguments))
 

@@ -51,8 +51,8 @@ def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
 
 
 def _with_lists(markdown: str) -> str:
-    """Numbered lists as MkDocs takes them, written as GitHub does: what belongs to a point is four spaces in, not three,
-    and a point that follows it comes after a blank line."""
+    """Numbered lists as MkDocs takes them, not as GitHub does: what belongs to a point is four spaces in, and
+    a point that follows it comes after a blank line."""
     parts = re.split(r"(^```.*?^```$)", markdown, flags=re.MULTILINE | re.DOTALL)
     return "".join(part if part.startswith("```") else _sane(part) for part in parts)
 

@@ -179,16 +179,22 @@ def test_commands_and_options_amid_sentences_are_there() -> None:
         assert set(re.findall(r"(?<!\S)\[?(--[\w-]+)", rest)) <= set(parser_of(name)._option_string_actions), name
 
 
+def filled_in(line: Line) -> list[str]:
+    """Its arguments, with a name where the reader puts one."""
+    return [word.replace("<study>", "letters") for word in line.words[1:]]
+
+
 @pytest.fixture(scope="module")
 def workshop(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the files and the finished studies that the examples name."""
     folder = tmp_path_factory.mktemp("workshop")
     (folder / "studies").symlink_to(ROOT / "studies")
-    finished = write_results(folder / "results" / "letters")
-    for name in ("teacher_stability", "before", "new/mine", "x", "old"):
-        shutil.copytree(finished, folder / "results" / name)
-    for name in ("study", "mine", "letters"):
-        shutil.copyfile(ROOT / "studies" / "smoke.yaml", folder / f"{name}.yaml")
+    finished = write_results(folder / "made")
+    for word in {word for line in RUN for word in filled_in(line)}:
+        if word.startswith("results/"):
+            shutil.copytree(finished, folder / word)
+        elif word.endswith(".yaml") and not word.startswith("studies/"):
+            shutil.copyfile(ROOT / "studies" / "smoke.yaml", folder / word)
     losses = "".join(f"Step {step}: loss={3 * 0.99**step:.4f}\n" for step in range(1, 400))
     (folder / "train.log").write_text(losses)
     others = optuna.create_study(storage=f"sqlite:///{folder / 'optuna.db'}")
@@ -202,7 +208,7 @@ def test_what_is_cheap_is_run(
     line: Line, workshop: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(workshop)
-    words = [word.replace("<study>", "letters") for word in line.words[1:]]
+    words = filled_in(line)
     code = main(words)
     told = capsys.readouterr()
     assert code in GOOD_CODES.get(words[0], {0}), told.err

@@ -47,7 +47,19 @@ def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
             return f"{found[1]}{inside}{found[3]}" if inside else found[0]
         return f"{found[1]}{posixpath.relpath(f'{COPIES}/{path}', posixpath.dirname(uri) or '.')}{found[3]}"
 
-    return _LINK.sub(told, markdown)
+    return _LINK.sub(told, _with_lists(markdown))
+
+
+def _with_lists(markdown: str) -> str:
+    """Numbered lists as MkDocs takes them, not as GitHub does: what belongs to a point is four spaces in, and
+    a point that follows it comes after a blank line."""
+    parts = re.split(r"(^```.*?^```$)", markdown, flags=re.MULTILINE | re.DOTALL)
+    return "".join(part if part.startswith("```") else _sane(part) for part in parts)
+
+
+def _sane(text: str) -> str:
+    text = re.sub(r"^ {3}(?=\S| {4})", "    ", text, flags=re.MULTILINE)
+    return re.sub(r"^( {4}.*\n)(?=\d+\. )", r"\1\n", text, flags=re.MULTILINE)
 
 
 def _place(page: str) -> str:

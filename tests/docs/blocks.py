@@ -1,4 +1,4 @@
-"""The examples of README.md and docs/: every fenced block, with its page, line, language and mark."""
+"""The examples of README.md and docs/: every block of code, with its page, line, language and mark."""
 
 import re
 import textwrap
@@ -9,9 +9,10 @@ ROOT = Path(__file__).parents[2]
 DIARIES = {"LOG.md"}
 """Pages that tell of what was done once; their commands were those of their day."""
 PAGES = [ROOT / "README.md", *(p for p in sorted((ROOT / "docs").rglob("*.md")) if p.name not in DIARIES)]
-_BLOCK = re.compile(
+_FENCED = re.compile(
     r"(?:<!-- (?P<mark>[^\n]*?) -->\n)?(?P<indent>[ ]*)```(?P<language>\w*)[^\n]*\n(?P<text>.*?)\n[ ]*```", re.DOTALL
 )
+_INDENTED = re.compile(r"(?<=\n\n)(?: {4}(?: {3})?\S.*\n)(?: {4,}.*\n)*")
 
 
 @dataclass(frozen=True)
@@ -40,12 +41,11 @@ def example(language: str, containing: str) -> str:
 def _of(page: Path) -> list[Block]:
     text = page.read_text(encoding="utf-8")
     name = page.relative_to(ROOT).as_posix()
-    return [
-        Block(
-            f"{name}:{text.count(chr(10), 0, found.start()) + 1}",
-            found["language"],
-            textwrap.dedent(found["indent"] + found["text"]) if found["indent"] else found["text"],
-            found["mark"] or "",
-        )
-        for found in _BLOCK.finditer(text)
-    ]
+
+    def block(found: re.Match[str], language: str, code: str, mark: str = "") -> Block:
+        return Block(f"{name}:{text.count(chr(10), 0, found.start()) + 1}", language, textwrap.dedent(code), mark)
+
+    fenced = [block(m, m["language"], m["indent"] + m["text"], m["mark"] or "") for m in _FENCED.finditer(text)]
+    # What is merely indented is a shell's.
+    bare = _FENCED.sub(lambda found: "\n" * found[0].count("\n"), text)
+    return fenced + [block(m, "sh", m[0]) for m in _INDENTED.finditer(bare)]

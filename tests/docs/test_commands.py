@@ -19,20 +19,18 @@ from tests.sweep.report.conftest import write_results
 
 NOT_RUN = "not run: "
 FOREIGN = {
-    ".",
-    "[",
-    "cd",
     "chmod",
     "docker",
     "export",
-    "helm",
     "kubectl",
-    "openssl",
-    "optuna-dashboard",
+    "mediapipe-env/bin/pip",
+    ".",
     "python3",
+    "python3.11",
     "ray",
+    "sbatch",
+    "ssh",
 }
-FOREIGN |= {"sbatch", "ssh", "tensorboard", "mediapipe-env/bin/pip", "python3.11"}
 """Programs of others, which are not asked whether they would take it."""
 CHEAP = {"check", "clean", "compare", "convert", "grafana", "import", "queue", "recover", "replay", "report", "status"}
 """What is done within a second or two, and without Ray."""
@@ -60,14 +58,26 @@ def lines() -> Iterator[Line]:
             for command, answer in re.findall(r"^\$ (.*)\n((?:(?!\$ ).*\n?)*)", text, re.MULTILINE):
                 yield Line(block.place, next(simple_commands(command)), answer)
             continue
-        for line in text.split("\n"):
+        for line in whole_lines(text):
             for words in simple_commands(line):
                 yield Line(block.place, words)
 
 
+def whole_lines(text: str) -> Iterator[str]:
+    """The lines of a text without their comments; those that a quotation goes over stay together."""
+    line = ""
+    for part in text.split("\n"):
+        part = re.sub(r"(^|\s)#.*", "", part)
+        line += f"\n{part}" if line else part
+        if line.count("'") % 2 == 0 and line.count('"') % 2 == 0:
+            yield line
+            line = ""
+    assert not line, f"a quotation does not end: {line}"
+
+
 def simple_commands(line: str) -> Iterator[tuple[str, ...]]:
     """A line of a shell as its commands, without where their output goes and what is set for them."""
-    lexer = shlex.shlex(line, posix=True, punctuation_chars=True)
+    lexer = shlex.shlex(line, posix=True, punctuation_chars=";|&>")
     lexer.whitespace_split = True
     words: list[str] = []
     to_file = False
@@ -78,6 +88,8 @@ def simple_commands(line: str) -> Iterator[tuple[str, ...]]:
             words = []
         elif to_file or word in (">", ">>"):
             to_file = not to_file
+        elif inner := re.fullmatch(r"\w+=\$\((.*)", word):
+            words = [inner[1]]
         elif words or not re.fullmatch(r"\w+=.*", word):
             words.append(word)
 
@@ -140,10 +152,21 @@ PROGRAMS: dict[str, Callable[[tuple[str, ...]], None]] = {
 }
 
 
+def handed_on(words: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
+    """What another program is to start: `ssh HOST slr-sweep watch x`, `ray exec CLUSTER 'cd /app && slr-sweep ...'`."""
+    if "slr-sweep" in words[:-1]:
+        yield words[words.index("slr-sweep") + 1 :]
+    for word in words:
+        yield from (one[1:] for one in simple_commands(word) if one[0] == "slr-sweep" and len(one) > 1)
+
+
 @pytest.mark.parametrize("line", LINES, ids=lambda line: f"{line.place} {line.words[0]}")
 def test_its_program_takes_it(line: Line) -> None:
     program, *arguments = line.words
-    if program not in FOREIGN and line not in REFUSED:
+    if program in FOREIGN:
+        for words in handed_on(line.words):
+            taken_by_sweep(words)
+    elif line not in REFUSED:
         assert program in PROGRAMS, f"{line.place}: who is {program}?"
         PROGRAMS[program](tuple(arguments))
 
@@ -156,16 +179,22 @@ def test_commands_and_options_amid_sentences_are_there() -> None:
         assert set(re.findall(r"(?<!\S)\[?(--[\w-]+)", rest)) <= set(parser_of(name)._option_string_actions), name
 
 
+def filled_in(line: Line) -> list[str]:
+    """Its arguments, with a name where the reader puts one."""
+    return [word.replace("<study>", "letters") for word in line.words[1:]]
+
+
 @pytest.fixture(scope="module")
 def workshop(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the files and the finished studies that the examples name."""
     folder = tmp_path_factory.mktemp("workshop")
     (folder / "studies").symlink_to(ROOT / "studies")
-    finished = write_results(folder / "results" / "letters")
-    for name in ("teacher_stability", "before", "new/mine", "x", "old"):
-        shutil.copytree(finished, folder / "results" / name)
-    for name in ("study", "mine", "letters"):
-        shutil.copyfile(ROOT / "studies" / "smoke.yaml", folder / f"{name}.yaml")
+    finished = write_results(folder / "made")
+    for word in {word for line in RUN for word in filled_in(line)}:
+        if word.startswith("results/"):
+            shutil.copytree(finished, folder / word)
+        elif word.endswith(".yaml") and not word.startswith("studies/"):
+            shutil.copyfile(ROOT / "studies" / "smoke.yaml", folder / word)
     losses = "".join(f"Step {step}: loss={3 * 0.99**step:.4f}\n" for step in range(1, 400))
     (folder / "train.log").write_text(losses)
     others = optuna.create_study(storage=f"sqlite:///{folder / 'optuna.db'}")
@@ -179,7 +208,7 @@ def test_what_is_cheap_is_run(
     line: Line, workshop: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(workshop)
-    words = [word.replace("<study>", "letters") for word in line.words[1:]]
+    words = filled_in(line)
     code = main(words)
     told = capsys.readouterr()
     assert code in GOOD_CODES.get(words[0], {0}), told.err

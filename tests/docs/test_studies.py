@@ -7,7 +7,7 @@ import pytest
 from slr_models.errors import SettingError
 from sweep import yaml_source
 from sweep.study import validate
-from tests.docs.blocks import Block, blocks
+from tests.docs.blocks import ROOT, Block, blocks
 
 NOT_A_STUDY = "not a study"
 REFUSED = "refused: "
@@ -32,7 +32,9 @@ def whole(text: str) -> str:
 def test_it_is_taken(block: Block) -> None:
     source = yaml_source.parse(whole(block.text), block.place)
     if block.mark.startswith(REFUSED):
-        with pytest.raises(SettingError, match=re.escape(block.mark.removeprefix(REFUSED))):
+        said = block.mark.removeprefix(REFUSED)
+        assert f"`{said}`" in (ROOT / block.place.rpartition(":")[0]).read_text(encoding="utf-8"), "readers see it too"
+        with pytest.raises(SettingError, match=re.escape(said)):
             validate(source)
     else:
         assert validate(source).study.name

@@ -44,7 +44,7 @@ def test_it_takes_ten_minutes_at_most(tmp_path: Path) -> None:
         assert done.returncode == 0, done.stderr
         said += done.stdout
     assert time.monotonic() - started < MAX_S
-    assert "nothing wrong found" in said and re.search(r"^Use precision fp(32|16), learning rate", said, re.MULTILINE)
+    assert "nothing wrong found" in said and "confirming with fresh seeds" in said
     # What stands in it of the data holds.
     [l_const] = re.findall(r"L_const = ([\d.]+)", TUTORIAL.read_text(encoding="utf-8"))
     assert f"L_const = {l_const}," in said

@@ -97,6 +97,7 @@ def _trial(folder: Path, number: int, num_steps: int, rng: np.random.Generator) 
             "step": at.astype(np.int32), "val_loss": 1.1 * loss[at - 1], "wer": np.full(len(at), wer),
             **{name: np.full(len(at), 40) for name in ("substitutions", "deletions", "insertions", "num_labels")},
             **{name: np.full(len(at), 0.5) for name in ("blank_rate", "input_dependence", "time_s")},
+            **{name: np.full(len(at), np.nan) for name in ("score", "wer_raw")},
         },
         schema=store.EVAL_SCHEMA,
     )  # fmt: skip

@@ -10,14 +10,14 @@ from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
 from sweep.report.contents.view import View
-from sweep.report.payload import NO_COURSES, NO_TRIALS, figures_payload, packed
+from sweep.report.payload import NO_TRIALS, figures_payload, packed
 from sweep.report.private import Hidden, without_machine
 from sweep.report.sections.every import sections_of
 from sweep.report.sections.section import FailedSection, made
 from sweep.report.templating import FOLDER, template
 from sweep.report.theme import css_variables
 
-_SCRIPTS = ("figures", "trials", "courses", "parallel", "page")
+_SCRIPTS = ("figures", "link", "trials", "courses", "parallel", "export", "page")
 """In their order; they share one scope."""
 
 
@@ -46,7 +46,9 @@ def render(view: View, *, private: bool = False) -> ReportPage:
     shown = without_machine(view) if private else view
     sections = [one for section in sections_of(shown) if (one := made(section, shown)) is not None]
     figures: Mapping[str, Any] = {name: figure for one in sections for name, figure in one.figures.items()}
-    data = {"trials": NO_TRIALS, "courses": NO_COURSES} | {k: text for one in sections for k, text in one.data.items()}
+    data = {"trials": NO_TRIALS, "courses": "{}", "answer": "{}"} | {
+        k: text for one in sections for k, text in one.data.items()
+    }
     told = (view.study.name, view.study.description, *view.damaged)
     if hidden is not None:
         sections = [dataclasses.replace(one, html=Markup(hidden.html(one.html))) for one in sections]
@@ -65,6 +67,7 @@ def render(view: View, *, private: bool = False) -> ReportPage:
         plotly=_plotly(),
         payload=packed(figures_payload(figures, is_ctc=not view.study.is_own)),
         trials_payload=packed(data["trials"]),
+        answer_payload=packed(data["answer"]),
         courses_payload=packed(data["courses"]),
     )
     return ReportPage(html, tuple(one.failed for one in sections if one.failed is not None), view.damaged)

@@ -12,7 +12,6 @@ from sweep.report.theme import MARKS, TRIAL_COLOURS, dark_swaps
 
 NO_TRIALS = json.dumps({name: [] for name in ("ids", "numbers", "outcomes", "rows", "sort", "settings", "told")})
 """What the script reads where the table of trials could not be made."""
-NO_COURSES = "{}"
 
 
 def figures_payload(figures: Mapping[str, Any], *, is_ctc: bool = True) -> str:

@@ -22,11 +22,11 @@ from typing import Any
 
 import psutil
 import ray
+from ray._private.services import canonicalize_bootstrap_address
 from ray._raylet import (  # type: ignore[attr-defined]  # parts of the compiled module
     AuthenticationMode,
     get_authentication_mode,
 )
-from ray._private.services import canonicalize_bootstrap_address
 
 from slr_models.errors import MachineError, SettingError
 from sweep.command_line import EXIT_MACHINE, before_leaving, left_at_once, signals_interrupt

@@ -16,7 +16,6 @@ from sweep.analysis.comparison.stability import fair_sample, new_outcomes, outco
 from sweep.records import NotKnown, Phase
 from sweep.wording import plural, short_names
 
-
 LITTLE = 0.5
 """Of either study's trainings: where less lies in the shared part, the comparison speaks of a part of the study."""
 

@@ -5,9 +5,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from sweep.analysis.region.slices import active
 from sweep.boundary.encoding import Floats
 from sweep.boundary.model import MarginModel
-from sweep.space import Scalar, is_active
+from sweep.space import Scalar
 
 NUM_DRAWS = 400
 LEVEL = 0.95
@@ -38,7 +39,7 @@ class Contrast:
 def contrasts(
     model: MarginModel, along: str, panel: str, levels: Sequence[Scalar], middle: Mapping[str, Scalar]
 ) -> tuple[Contrast, ...]:
-    """Each level against the first one; none where fewer than two of them have such an edge at all.
+    """Each level against the first one where the edge dimension exists; none where fewer than two of them have an edge.
 
     Functions are drawn from the model (joint draws of a Gaussian process), so what is common to both edges cancels.
 
@@ -52,14 +53,14 @@ def contrasts(
     encoding = model.encoding
     scale = encoding.axis(along)
     assert scale is not None, "edges lie along a numeric dimension"
+    # Settings that do not exist at a level are no part of its place.
+    at = [active(encoding.space, encoding.paths, {**middle, panel: level, along: scale.low}) for level in levels]
+    levels = [level for level, setting in zip(levels, at, strict=True) if along in setting]
+    at = [setting for setting in at if along in setting]
     if len(levels) < 2:
         return ()
     places = np.linspace(0, 1, _NUM_PLACES)
-    settings = [
-        {**middle, panel: level, along: scale.from_unit(place)} for level in levels for place in places.tolist()
-    ]
-    if not all(is_active(encoding.space[along], setting) for setting in settings):
-        return ()
+    settings = [{**setting, along: scale.from_unit(place)} for setting in at for place in places.tolist()]
     drawn = model.drawn_probits(settings, NUM_DRAWS, _SEED).reshape(NUM_DRAWS, len(levels), _NUM_PLACES)
     p = model.p_stable(settings).reshape(len(levels), _NUM_PLACES)
     unit = scale.decades if scale.log else scale.high - scale.low

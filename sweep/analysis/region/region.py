@@ -13,7 +13,7 @@ import pandas as pd
 from sweep.analysis.region.contrast import Contrast, contrasts
 from sweep.analysis.region.evidence import MIN_SETTINGS, MIN_TRAININGS, Evidence
 from sweep.analysis.region.influence import Influence, Interaction, influences
-from sweep.analysis.region.slices import active, edge_slices, nearest_slice, typical
+from sweep.analysis.region.slices import active, edge_slices, nearest_slice, typical, with_active
 from sweep.analysis.trials.dimensions import Dimension, map_axes
 from sweep.boundary.edges import SURE as EDGE_SURE
 from sweep.boundary.edges import Edge, edges, mean_width, profile
@@ -343,8 +343,10 @@ def _panels(
 ) -> tuple[RegionPanel, ...]:
     encoding = chances.stable.encoding
     levels: list[Settings] = [{panel.path: v} for v in encoding.space[panel.path].ends] if panel else [{}]
-    # Which settings are active may depend on the level.
-    places = [active(encoding.space, encoding.paths, {**middle, **level}) for level in levels]
+    # Which settings are active may depend on the level; a map over one that is often inactive shows where it is not.
+    wanted = [along.path, *([y.path] if y else [])]
+    around = with_active(encoding.space, middle, wanted, panel.path if panel else None)
+    places = [active(encoding.space, encoding.paths, {**around, **level}) for level in levels]
     found = []
     for level, at in zip(levels, places, strict=True):
         if along.path not in at:

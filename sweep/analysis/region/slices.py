@@ -53,6 +53,25 @@ def active(space: Space, paths: Sequence[str], values: Mapping[str, Scalar]) -> 
     return found
 
 
+def with_active(space: Space, values: Mapping[str, Scalar], wanted: Sequence[str], kept: str | None) -> Settings:
+    """The values with those changed under which the wanted dimensions do not exist, where that is possible.
+
+    Args:
+        space: of the settings.
+        values: of every dimension.
+        wanted: dotted paths.
+        kept: a dimension whose value stays as it is.
+    """
+    found = dict(values)
+    todo = list(wanted)
+    while todo:
+        for other, allowed in space[todo.pop()].when.items():
+            if found[other] not in allowed and other != kept:
+                found[other] = next(iter(allowed))
+            todo.append(other)
+    return found
+
+
 def edge_slices(
     encoding: Encoding, along: str, middle: Settings, order: Sequence[str], panel: str | None
 ) -> list[Settings]:

@@ -131,11 +131,13 @@ def _axis(axis: ParallelAxis, index: int, bottom: float) -> Markup:
     # Beside the last axis there is no line that a text could cover.
     is_last = axis.name == "outcome"
     place, anchor = (x + 8, "start") if is_last else (x - 7, "end")
-    texts = [Markup('<text x="{}" y="{}" text-anchor="{}">{}</text>').format(place, round(y + 3.5, 1), anchor, text)
+    texts = [Markup('<text paint-order="stroke" x="{}" y="{}" text-anchor="{}">{}</text>').format(place, round(y + 3.5, 1), anchor, text)
              for y, text in _split(ticks)]  # fmt: skip
-    title = Markup('<text class="name" x="{}" y="14" text-anchor="middle">{}</text>').format(x, axis.name)
+    title = Markup('<text paint-order="stroke" class="name" x="{}" y="14" text-anchor="middle">{}</text>').format(
+        x, axis.name
+    )
     if axis.log:
-        title += Markup('<text x="{}" y="28" text-anchor="middle">log scale</text>').format(x)
+        title += Markup('<text paint-order="stroke" x="{}" y="28" text-anchor="middle">log scale</text>').format(x)
     return Markup(
         '<g class="axis">{}<line class="rule" x1="{}" x2="{}" y1="{}" y2="{}"/>{}{}'
         '<rect class="chosen" x="{}" width="{}" y="0" height="0"/>'

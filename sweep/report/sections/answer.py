@@ -1,15 +1,18 @@
 """The answer, and the best results for their cost: what the sections hold, and their texts."""
 
 import functools
+import json
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from markupsafe import escape
 
 from sweep.analysis.answer.pareto import ParetoRow
 from sweep.analysis.answer.recommend import result_text
+from sweep.analysis.claims.verdict import to_json
 from sweep.analysis.trials.groups import BOOTSTRAP_FROM, Spread
 from sweep.analysis.trials.ranking import VAL_LOSS, ranking, score_ranking
 from sweep.records import LOSS_SCORE, Cost, NotKnown, Phase
@@ -18,6 +21,7 @@ from sweep.report.sections.claims import claim_cards, headline
 from sweep.report.sections.facts import exploration_ended, tiles
 from sweep.report.sections.section import Content
 from sweep.search import Nsga2Search
+from sweep.store import without_nonfinite
 from sweep.wording import number, percent, plural, setting_text
 
 Line = tuple[str, str, str]
@@ -60,7 +64,8 @@ def answer_content(view: View) -> Content:
     """The recommendation with its evidence; of an experiment the verdicts on its claims."""
     cards = claim_cards(view.findings)
     return Content(
-        {
+        data={"answer": json.dumps(answer_as_data(view), allow_nan=False)},
+        words={
             "view": view,
             "rec": view.recommendation,
             "names": view.names,
@@ -77,8 +82,28 @@ def answer_content(view: View) -> Content:
             "result_text": functools.partial(result_text, score=view.study.score),
             "is_runnable": view.study.own is None or getattr(view.study.own, "target", "") is not None,
             "num_alternatives": NUM_ALTERNATIVES,
-        }
+        },
     )
+
+
+def answer_as_data(view: View) -> dict[str, Any]:
+    """The answer as a reader takes it along: what JSON holds; null for what is unknown or unbounded."""
+    answer, safety = view.recommendation, view.recommendation.safety
+    if view.claims_answer:
+        told: dict[str, Any] = {"headline": headline(view.findings)}
+    else:
+        told = {
+            "headline": answer.headline,
+            "status": answer.status,
+            "settings": {path: value for path, value in answer.setting.items() if value is not None},
+            "safety": None
+            if safety is None
+            else {name: getattr(safety, name) for name in ("p_stable", "margin_decades", "edge", "meets", "why")},
+            "results": [dict(zip(("name", "value", "detail"), line, strict=True)) for line in results(view)],
+            "caveats": list(caveats(view)),
+            "avoid": [one.text for one in answer.avoid],
+        }
+    return without_nonfinite({"study": view.study.name, **told, "claims": to_json(view.findings)})  # type: ignore[no-any-return]
 
 
 def front_content(view: View) -> Content:

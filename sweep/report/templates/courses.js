@@ -216,16 +216,15 @@ function choose(id) {
 function changed() {
   $("compared").textContent = chosen.size > 1 ? `${chosen.size} trials in the figure` : "";
   if ($("pick")) $("pick").value = chosen.size === 1 ? [...chosen][0] : "";
-  history.replaceState(null, "", `#trials=${[...chosen].map((id) => trials.numbers[trials.at.get(id)]).join(",")}`);
+  tellLink("trials", [...chosen].map((id) => trials.numbers[trials.at.get(id)]).join(","));
   return drawCourses();
 }
 
 // A link to a report may name trials: report.html#trials=7,12
 function chosenByLink() {
-  const named = /^#trials=(.+)$/.exec(location.hash);
-  if (!named) return [];
+  if (!linked.get("trials")) return [];
   const at = new Map(trials.numbers.map((number, index) => [String(number), index]));
-  const wanted = decodeURIComponent(named[1]).split(",").map((number) => number.trim());
+  const wanted = linked.get("trials").split(",").map((number) => number.trim());
   const unknown = wanted.filter((number) => !at.has(number));
   if (unknown.length) $("compared").textContent = `No trial ${unknown.join(", ")} in this report.`;
   return wanted.filter((number) => at.has(number)).map((number) => trials.ids[at.get(number)]).slice(0, MOST);
@@ -243,10 +242,10 @@ function wireCourses() {
   };
   $("previous").addEventListener("click", step(-1));
   $("next").addEventListener("click", step(1));
-  const linked = chosenByLink();
-  for (const id of linked.length ? linked : [pick.value]) chosen.add(id);
-  if (linked.length) {
-    pick.value = linked.length === 1 ? linked[0] : "";
+  const named = chosenByLink();
+  for (const id of named.length ? named : [pick.value]) chosen.add(id);
+  if (named.length) {
+    pick.value = named.length === 1 ? named[0] : "";
     $("traces").scrollIntoView();
   }
 }

@@ -33,8 +33,16 @@ async function drawAll() {
 }
 
 function wirePlanes() {
-  $("plane")?.addEventListener("change", async () => {
-    for (const part of document.querySelectorAll("[data-plane]")) part.hidden = part.dataset.plane !== $("plane").value;
+  const plane = $("plane");
+  if (!plane) return;
+  const show = () => {
+    for (const part of document.querySelectorAll("[data-plane]")) part.hidden = part.dataset.plane !== plane.value;
+  };
+  if ([...plane.options].some((one) => one.value === linked.get("plane"))) plane.value = linked.get("plane");
+  show();
+  plane.addEventListener("change", async () => {
+    show();
+    tellLink("plane", plane.value);
     await figuresRead;
     await drawAll();
   });
@@ -56,6 +64,7 @@ async function readFigures() {
 
 async function start() {
   wireCopy();
+  wireFolds();
   // The table answers first: to start Plotly takes a second.
   const trialsRead = readTrials();
   figuresRead = trialsRead.then(breath).then(readFigures);
@@ -63,6 +72,7 @@ async function start() {
   wireTable();
   wireCourses();
   wireParallel();
+  wireExports();
   wirePlanes();
   await figuresRead;
   await drawAll();

@@ -6,6 +6,7 @@ function wireParallel() {
   const axes = [...svg.querySelectorAll(".brush")].map((brush) => ({ brush, mark: brush.previousElementSibling, ends: null }));
   const all = (brush) => [Number(brush.getAttribute("y")), Number(brush.getAttribute("y")) + Number(brush.getAttribute("height"))];
   const apply = () => {
+    tellLink("keep", axes.map(({ ends }) => ends?.map(Math.round).join("-") ?? "").join(",").replace(/^,+$/, ""));
     let kept = 0, good = 0;
     for (const { node, at } of lines) {
       const keeps = axes.every(({ ends }, i) => !ends || (at[i] >= ends[0] && at[i] <= ends[1]));
@@ -64,6 +65,11 @@ function wireParallel() {
     const line = event.target.closest("[data-line]");
     if (line) showCourse(line.dataset.line);
   });
+  const kept = (linked.get("keep") ?? "").split(",").map((ends) => /^(\d+)-(\d+)$/.exec(ends));
+  if (kept.some(Boolean)) {
+    kept.slice(0, axes.length).forEach((ends, at) => { if (ends) axes[at].ends = [Number(ends[1]), Number(ends[2])]; });
+    apply();
+  }
   $("keep-all").addEventListener("click", () => {
     for (const axis of axes) axis.ends = null;
     apply();

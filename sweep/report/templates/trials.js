@@ -65,18 +65,24 @@ function wireTable() {
       });
     }
     trials.order = kept;
+    tellLink("filter", $("filter").value.trim());
+    tellLink("only", only);
     showRows();
+  };
+  const sort = (head, descending) => {
+    sorted.descending = descending;
+    sorted.column = Number(head.dataset.column);
+    for (const other of heads) if (other.hasAttribute("aria-sort")) other.setAttribute("aria-sort", "none");
+    head.setAttribute("aria-sort", descending ? "descending" : "ascending");
+    tellLink("sort", head.textContent.trim() + (descending ? ":down" : ""));
+    apply();
   };
   $("filter").addEventListener("input", apply);
   $("only").addEventListener("change", apply);
   for (const button of table.tHead.querySelectorAll("button")) {
     button.addEventListener("click", () => {
       const head = button.closest("th");
-      sorted.descending = head.getAttribute("aria-sort") === "ascending";
-      sorted.column = Number(head.dataset.column);
-      for (const other of heads) if (other.hasAttribute("aria-sort")) other.setAttribute("aria-sort", "none");
-      head.setAttribute("aria-sort", sorted.descending ? "descending" : "ascending");
-      apply();
+      sort(head, head.getAttribute("aria-sort") === "ascending");
     });
   }
   $("more").addEventListener("click", showMore);
@@ -93,6 +99,11 @@ function wireTable() {
     const box = event.target.closest("[data-compare]");
     if (box) toggle(box.dataset.compare, box.checked);
   });
-  // What a browser restored from before.
-  if ($("filter").value || $("only").value) apply();
+  $("filter").value = linked.get("filter") ?? $("filter").value;
+  $("only").value = linked.get("only") ?? $("only").value;
+  const [title, down] = (linked.get("sort") ?? "").split(":");
+  const head = title && heads.find((one) => one.dataset.column && one.textContent.trim() === title);
+  // What the link says, or what a browser restored from before.
+  if (head) sort(head, down === "down");
+  else if ($("filter").value || $("only").value) apply();
 }

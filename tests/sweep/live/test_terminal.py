@@ -86,7 +86,8 @@ def test_a_file_gets_one_plain_line_a_trial() -> None:
         "exploration ended early: map known; confirming with fresh seeds, up to 3 trainings",
         "[confirm 1/3] 0007 precision=fp16 lr=0.00123, fresh seed 10000: stable, WER 0.25, val. loss 0.61 (12 s)",
         "testing at full size, up to 1 training",
-        "[full size 1/1] 0007 precision=fp16 lr=0.00123, at full size, seed 0: pruned at step 40 of 100: too slow (12 s)",
+        "[full size 1/1] 0007 precision=fp16 lr=0.00123, at full size, seed 0: pruned at step 40 of 100: "
+        "too slow (12 s)",
     ]
 
 

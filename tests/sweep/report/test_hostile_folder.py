@@ -22,7 +22,7 @@ EVIL = (
     "<evil>\"><evil evilattr=1>'><evil></script><script>evil()</script></style><evil></textarea></title></svg>"
     "<img src=x onerror=evil()><a href=javascript:evil()>&lt;evil&gt; --><evil> ]]> ${evil} {{7*7}} {%evil%}"
 )
-SCRIPTS = 5
+SCRIPTS = 6
 
 
 class Markup(html.parser.HTMLParser):

@@ -1,3 +1,6 @@
+import csv
+import io
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -5,6 +8,7 @@ from typing import Any
 import axe_playwright_python.sync_playwright as axe
 import pytest
 
+from sweep import store
 from sweep.report import build_report
 
 Opened = Callable[[Path, int, str], tuple[Any, list[str]]]
@@ -72,8 +76,8 @@ def test_several_trials_are_compared_in_one_figure(opened: Opened, report: Path)
     page.get_by_text("No trial says all of these words.").wait_for()
     page.fill("#filter", "t0017")
     assert page.inner_text("#count") == "1 of 39"
-    page.evaluate("location.hash = '#trials=7,9999,abc'")
-    page.reload()
+    with page.expect_navigation():
+        page.evaluate("location.hash = '#trials=7,9999,abc'")
     page.locator("body[data-ready]").wait_for()
     assert page.locator("#trace-text li").count() == 1 and "Trial 7:" in page.inner_text("#trace-text")
     assert page.inner_text("#compared") == "No trial 9999, abc in this report."
@@ -219,3 +223,80 @@ def test_lines_of_trials_are_kept_by_ranges_on_their_axes(opened: Opened, report
     line.dispatch_event("click")
     page.locator("#trace-text b", has_text="Trial 16:").wait_for()
     assert trouble == []
+
+
+def save(page: Any, name: str) -> str:
+    """The file that a button gives."""
+    with page.expect_download() as told:
+        page.click(f"[data-export='{name}']")
+    assert told.value.suggested_filename == f"precision-and-lr-{name}"
+    return Path(told.value.path()).read_text(encoding="utf-8")
+
+
+def test_trials_and_answer_are_saved_as_csv_and_json(opened: Opened, report: Path) -> None:
+    page, trouble = opened(report, 1280, "light")
+    rows = list(csv.DictReader(io.StringIO(save(page, "trials.csv"))))
+    trials = store.read_trials(report.parent).set_index("trial_id")
+    assert [row["trial"] for row in rows] == list(trials.index)
+    lr = trials["training.optimizer.lr"]
+    assert all(float(row["training.optimizer.lr"]) == pytest.approx(lr[row["trial"]], rel=1e-5) for row in rows)
+    assert [row["Reason"] for row in rows] == [str(reason) for reason in trials["reason"].fillna("")]
+    page.fill("#filter", "fp16 scaler")
+    page.click("#table th:has-text('learning rate') button")
+    told = json.loads(save(page, "trials.json"))
+    shown = page.locator("#table tbody tr").evaluate_all("rows => rows.map(row => row.dataset.id)")
+    assert [one["trial"] for one in told] == shown and len(shown) < len(rows)
+    assert {one["Outcome"] for one in told} == {"scaler-collapse"} and isinstance(
+        told[0]["training.optimizer.lr"], float
+    )
+    answer = json.loads(save(page, "answer.json"))
+    assert answer["headline"] == page.inner_text("#answer .headline").replace("\u00a0", " ")
+    assert set(answer["settings"]) == {"training.precision.kind", "training.optimizer.lr", "training.clip.max_norm"}
+    said = page.inner_text("#answer").replace("\u00a0", " ")
+    assert answer["caveats"] and all(one.replace("\u00a0", " ") in said for one in answer["caveats"])
+    flat = dict(list(csv.reader(io.StringIO(save(page, "answer.csv"))))[1:])
+    assert flat["headline"] == answer["headline"] and flat["caveats.0"] == answer["caveats"][0]
+    assert [one for one in trouble if not one.startswith("blob:")] == []
+
+
+def test_the_address_holds_what_is_seen_and_brings_it_back(opened: Opened, report: Path) -> None:
+    page, _ = opened(report, 1280, "light")
+    page.fill("#filter", "fp16 & nan")
+    page.fill("#filter", "fp16")
+    page.select_option("#only", "stable")
+    for _ in range(2):
+        page.click("#table th:has-text('learning rate') button")
+    page.check("#table tbody tr:nth-child(2) [data-compare]")
+    page.locator("#made details summary").nth(1).click()
+    brush = page.locator(".parallel .brush").first
+    brush.focus()
+    brush.press("ArrowUp")
+    if page.locator("#plane").count():
+        page.select_option("#plane", index=1)
+    seen = state(page)
+    assert seen["sort"] == ["descending"] and seen["open"] and seen["kept"] and len(seen["chosen"]) == 2
+    link = page.url
+    other = page.context.browser.new_page(viewport={"width": 1280, "height": 900})
+    other.goto(link)
+    other.wait_for_selector("body[data-ready]", timeout=60_000)
+    assert state(other) == seen and other.url == link
+    with other.expect_navigation():
+        other.evaluate("location.hash = 'only=stalled'")
+    other.wait_for_selector("body[data-ready]", timeout=60_000)
+    assert state(other)["only"] == "stalled" and state(other)["filter"] == "", "another address is another view"
+
+
+def state(page: Any) -> dict[str, Any]:
+    """What a reader chose."""
+    seen: dict[str, Any] = page.evaluate(
+        """() => ({
+        filter: document.querySelector("#filter").value, only: document.querySelector("#only").value,
+        sort: [...document.querySelectorAll("th[aria-sort]:not([aria-sort=none])")].map((one) => one.ariaSort),
+        rows: [...document.querySelectorAll("#table tbody tr")].map((one) => one.dataset.id),
+        chosen: [...document.querySelectorAll("#trace-text li b")].map((one) => one.textContent),
+        open: [...document.querySelectorAll("details")].map((one) => one.open).flatMap((is, at) => is ? [at] : []),
+        kept: document.querySelector("#kept").textContent, plane: document.querySelector("#plane")?.value,
+        shown: [...document.querySelectorAll("[data-plane]")].map((one) => one.hidden),
+        })"""
+    )
+    return seen

@@ -55,3 +55,23 @@ def test_without_two_levels_or_an_edge_there_is_nothing_to_tell() -> None:
     settings = [{"precision": "fp32", "lr": float(10 ** rng.uniform(-5, 0)), "clip": 1.0} for _ in range(20)]
     cold = MarginModel(Encoding(SPACE), settings, [-0.5] * 20)
     assert contrasts(cold, "lr", "precision", ["fp32", "fp16"], {"clip": 1.0}) == ()
+
+
+def test_what_does_not_exist_where_edges_are_compared_changes_nothing() -> None:
+    space = TypeAdapter(Space).validate_python(
+        {
+            "kind": {"choice": ["adamw", "sgd"]},
+            "momentum": {"uniform": [0.0, 1.0], "when": {"kind": ["sgd"]}},
+            "precision": {"choice": ["fp32", "fp16"]},
+            "lr": {"loguniform": [1e-5, 1.0]},
+        }
+    )
+    encoding = Encoding(space)
+    settings = encoding.sobol(96, 0)
+    margins = [math.log10(s["lr"]) + 2 + s.get("momentum", 0.5) + 0.4 * (s["precision"] == "fp16") for s in settings]
+    trained = MarginModel(encoding, settings, [float(np.clip(one, -1, 1)) or 0.01 for one in margins])
+    levels, at = ["fp32", "fp16"], {"kind": "adamw", "lr": 1e-3}
+    low, high = (contrasts(trained, "lr", "precision", levels, {**at, "momentum": m}) for m in (0.0, 1.0))
+    assert low and low == high
+    other = [contrasts(trained, "lr", "precision", levels, {"kind": "sgd", "momentum": m}) for m in (0.0, 1.0)]
+    assert other[0] != other[1]

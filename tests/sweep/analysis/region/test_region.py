@@ -224,6 +224,28 @@ def test_an_inactive_learning_rate_has_no_edge(table: Table) -> None:
     assert [row.at for row in found.edges] == [{"a.kind": "y"}]
 
 
+def test_a_map_over_a_setting_that_is_mostly_inactive_shows_where_it_is_not(table: Table) -> None:
+    optimizer, momentum = "training.optimizer.kind", "training.optimizer.momentum"
+    space = {
+        P: {"choice": ["fp32", "fp16"]},
+        optimizer: {"choice": ["adamw", "lion", "sgd"]},
+        momentum: {"uniform": [0.0, 0.99], "when": {optimizer: ["sgd"]}},
+        **LRS,
+    }
+    known = evidence(study(table, space, lambda s: log_lr(s) + (3 if s[optimizer] == "sgd" else 2), 96), space)
+    found = region(known)
+    assert isinstance(found, Region) and found.y is not None and found.y.path == momentum
+    assert [panel.level for panel in found.panels] == ["fp32", "fp16"]
+    assert all(panel.y_values and panel.fixed == {optimizer: "sgd"} for panel in found.panels)
+    assert all((momentum in row.at) == (row.at[optimizer] == "sgd") for row in found.edges)
+    # A level at which it does not exist has no other.
+    by_optimizer = {path: dimension for path, dimension in space.items() if path != P}
+    panels = region(evidence(study(table, by_optimizer, lambda s: log_lr(s) + 2, 96), by_optimizer)).panels
+    assert [(panel.level, bool(panel.y_values)) for panel in panels] == [
+        ("adamw", False), ("lion", False), ("sgd", True)
+    ]  # fmt: skip
+
+
 def test_why_there_is_no_map(table: Table) -> None:
     few = study(table, LRS, log_lr, 7)
     need = "A map needs at least 8 judged trainings of at least 6 settings; there are"

@@ -334,5 +334,10 @@ def _node(known: Mapping[str, Any]) -> Node:
     """A machine as Ray counts it."""
     found = known["Resources"]
     memory = found.get("memory")
-    memory_mib = math.inf if memory is None else memory / 2**20
-    return Node(found.get("CPU", 0.0), found.get("GPU", 0.0), memory_mib, known["NodeName"], features=features_of(known))
+    return Node(
+        found.get("CPU", 0.0),
+        found.get("GPU", 0.0),
+        memory_mib=math.inf if memory is None else memory / 2**20,
+        name=known["NodeName"],
+        features=features_of(known),
+    )

@@ -79,7 +79,8 @@ def study_file(given: Path) -> Path:
 
 def _sentences(path: Path) -> list[str]:
     """Those of the comment at the top of a file."""
-    lines = path.read_text(encoding="utf-8").splitlines()
+    # Its first line is an editor's.
+    lines = path.read_text(encoding="utf-8").splitlines()[1:]
     end = next((i for i, line in enumerate(lines) if not line.startswith("#")), len(lines))
     comment = " ".join(line.lstrip("# ") for line in lines[:end])
     return re.split(r"(?<=[.?]) ", comment)

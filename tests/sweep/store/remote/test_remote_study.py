@@ -32,7 +32,8 @@ from sweep.store.remote.mirror import Mirror  # noqa: E402
 from sweep.store.remote.objects import ExistsError, ObjectStore  # noqa: E402
 from sweep.store.remote.process import TrainingFiles  # noqa: E402
 from sweep.store.remote.segments import SEGMENTS, WHOLE, LedgerSegments, read_segments  # noqa: E402
-from sweep.store.remote.study import RemoteStudy, StudyCopy, remote_study  # noqa: E402from sweep.store.tables import remove_trial  # noqa: E402
+from sweep.store.remote.study import RemoteStudy, StudyCopy, remote_study  # noqa: E402
+from sweep.store.tables import remove_trial  # noqa: E402
 
 AT = StoreAddress("s3", "bucket", "of/tests")
 

@@ -91,15 +91,26 @@ class Mirror:
         Raises:
             MachineError: the store cannot be reached, or the disk is full.
         """
-        found: list[Found] = []
-        for trial_id in trial_ids:
-            keys = [f"{kind}/{trial_id}.parquet" for kind in RECORDS]
-            keys += [f"{kind}/{trial_id}{STREAM_SUFFIX}" for kind in STREAMED]
-            found += [one for key in keys if (one := self._objects.head(key)) is not None]
-            if not records_alone:
-                for folder in (CHECKPOINTS, EVIDENCE, FILES):
-                    found += self._objects.listing(f"{folder}/{trial_id}")
+        found = [one for trial_id in trial_ids for one in self._stored_of(trial_id, records_alone=records_alone)]
         self._fetch_all(found, times=False)
+
+    def remove_trial(self, trial_id: str) -> None:
+        """Removes there all that is stored of a training.
+
+        Raises:
+            MachineError: the store cannot be reached.
+        """
+        for one in self._stored_of(trial_id):
+            self._objects.delete(one.key)
+            self._forget(one.key)
+
+    def _stored_of(self, trial_id: str, *, records_alone: bool = False) -> list[Found]:
+        keys = [f"{kind}/{trial_id}.parquet" for kind in RECORDS]
+        keys += [f"{kind}/{trial_id}{STREAM_SUFFIX}" for kind in STREAMED]
+        found = [one for key in keys if (one := self._objects.head(key)) is not None]
+        for folder in () if records_alone else (CHECKPOINTS, EVIDENCE, FILES):
+            found += self._objects.listing(f"{folder}/{trial_id}")
+        return found
 
     def _fetch_all(self, found: Iterable[Found], *, times: bool) -> None:
         changed = [one for one in found if not self._is_here(one)]

@@ -56,13 +56,17 @@ class RemoteStudy:
         self._sending = Sending(self._send_settled, SEND_EVERY_S, say)
 
     def add_line(self, line: bytes) -> None:
-        """Keeps a line that was written to the ledger here; of one that tells a result, its training's records first.
+        """Keeps a line that was written to the ledger here, once the files are there, or gone, that it speaks of.
 
         Raises:
             MachineError: it cannot be kept.
         """
         event = from_json(line)
-        if event["event"] == "tell" and self._sent_by_trainings:
+        if event["event"] == "retry":
+            # Nobody is to go on from what is left of it.
+            self._lease.check()
+            self._mirror.remove_trial(event["trial_id"])
+        elif event["event"] == "tell" and self._sent_by_trainings:
             # A search may look at its evaluations.
             self._mirror.bring_trials([event["trial_id"]], records_alone=True)
         elif event["event"] == "tell":

@@ -33,6 +33,7 @@ from sweep.store.remote.objects import ExistsError, ObjectStore  # noqa: E402
 from sweep.store.remote.process import TrainingFiles  # noqa: E402
 from sweep.store.remote.segments import SEGMENTS, WHOLE, LedgerSegments, read_segments  # noqa: E402
 from sweep.store.remote.study import RemoteStudy, StudyCopy, remote_study  # noqa: E402
+from sweep.store.tables import remove_trial  # noqa: E402
 
 AT = StoreAddress("s3", "bucket", "of/tests")
 
@@ -108,6 +109,22 @@ def test_a_study_goes_on_on_another_machine_with_all_that_was_told(objects, tmp_
     again.end(failed=False)
     copy = StudyCopy(objects)
     assert (copy.folder / LEDGER_FILE).read_bytes() == (again.folder / LEDGER_FILE).read_bytes()
+
+
+def test_of_a_training_that_runs_again_nothing_is_left(objects) -> None:
+    study = RemoteStudy(objects, print, sent_by_trainings=True)
+    for trial in ("0000", "0001"):
+        for name in (f"checkpoints/{trial}/last.pt", f"steps/{trial}.parquet", f"files/{trial}/a/b.txt"):
+            objects.put(name, b"x")
+    with closing(Ledger(study.folder, keep=study.add_line)) as ledger:
+        for number in range(2):
+            ledger.ask(ask(number))
+            ledger.tell(result(number), spent_s=1.0)
+        ledger.retry("0000")
+        remove_trial(study.folder, "0000")
+    study.end(failed=False)
+    left = {one.key for one in objects.listing() if one.key.partition("/")[0] in ("checkpoints", "steps", "files")}
+    assert left == {"checkpoints/0001/last.pt", "steps/0001.parquet", "files/0001/a/b.txt"}
 
 
 def test_a_run_that_was_taken_over_writes_nothing_more(objects, tmp_path, monkeypatch) -> None:

@@ -169,12 +169,14 @@ def dump(content: Mapping[str, Any]) -> str:
 
 SCHEMA_FILE = "study.schema.json"
 """The schema of studies, beside them."""
+SCHEMA_LINE = f"# yaml-language-server: $schema={SCHEMA_FILE}\n"
+"""The first line of a study file, which tells an editor where the schema is."""
 _BEGINNING, _END = "--- # whole if its last line is ...", "..."
 
 
 def dump_study(content: Mapping[str, Any]) -> str:
     """As `dump`, with a line that tells an editor where the schema is."""
-    return f"# yaml-language-server: $schema={SCHEMA_FILE}\n{dump(content)}"
+    return f"{SCHEMA_LINE}{dump(content)}"
 
 
 def dump_whole(content: Mapping[str, Any]) -> str:

@@ -168,6 +168,15 @@ def _of_data(options: argparse.Namespace, folder: Path) -> int:
 
 
 def _next(out: Path, time: str = "") -> int:
+    """Puts the schema, which the study names for editors, beside it, and says what follows."""
+    from sweep import store
+    from sweep.study.schema import study_schema_text
+    from sweep.yaml_source import SCHEMA_FILE
+
+    schema = out.with_name(SCHEMA_FILE)
+    if not schema.exists():
+        print(schema)
+    store.write_text(schema, study_schema_text())
     file = shlex.quote(str(out))
     print(f"next: slr-sweep check {file}, then slr-sweep run {file}{f' ({time})' if time else ''}")
     return EXIT_DONE

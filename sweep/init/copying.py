@@ -1,10 +1,9 @@
 """The studies that come with this program: their list, and a copy of one to edit."""
 
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-from sweep import store
+from sweep import store, yaml_source
 from sweep.init.writing import check_free
 from sweep.study.shipped import ShippedStudy, shipped
 
@@ -28,6 +27,7 @@ def copy(study: ShippedStudy, out: Path, *, force: bool) -> list[Path]:
     for place in places.values():
         check_free(place, force=force)
     for file, place in places.items():
-        with store.atomic_path(place) as temporary:
-            shutil.copyfile(file, temporary)
+        text = file.read_text(encoding="utf-8")
+        # The schema lies beside the copy.
+        store.write_text(place, yaml_source.SCHEMA_LINE + text.partition("\n")[2] if file == study.path else text)
     return list(places.values())

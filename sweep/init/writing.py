@@ -64,11 +64,12 @@ def check_free(path: Path, *, force: bool) -> None:
 
 
 def write_study(path: Path, text: str) -> LoadedStudy:
-    """Writes a study file, if it is one whose trainings can begin.
+    """Writes a study file, if it is one whose trainings can begin, with a first line that tells editors of its schema.
 
     Raises:
         SettingError: a setting that the user gave is wrong, such as a program that is not found.
     """
+    text = yaml_source.SCHEMA_LINE + text
     loaded = validate(yaml_source.parse(text, str(path)))
     own_program(loaded, None)
     store.write_text(path, text)

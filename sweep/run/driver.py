@@ -52,7 +52,7 @@ from sweep.study.design import cells
 from sweep.wording import first_line
 
 if TYPE_CHECKING:
-    from sweep.search.mirror import Mirror
+    from sweep.search.database import DatabaseMirror
 
 
 def run(options: argparse.Namespace, console: Console) -> int:
@@ -264,17 +264,17 @@ def _load(options: argparse.Namespace) -> LoadedStudy:
         return load(options.study, [*options.overrides, f"budget.trials={trials_given(options.trials)}"])
 
 
-def _mirror(options: argparse.Namespace, study: Study, folder_id: str, console: Console) -> "Mirror | None":
+def _mirror(options: argparse.Namespace, study: Study, folder_id: str, console: Console) -> "DatabaseMirror | None":
     """What `--storage` asks for; in a dry run it is only checked how that reads."""
     if study.design is not None:
         raise UserError("--storage: a study with a design has no search that could be shown there: leave it out")
     # It takes a second to import.
-    from sweep.search.mirror import Mirror, address
+    from sweep.search.database import DatabaseMirror, address
 
     url = address(options.storage)
     if options.dry_run:
         return None
-    mirror = Mirror(url, study.name, folder_id, functools.partial(console.print, highlight=False, markup=False))
+    mirror = DatabaseMirror(url, study.name, folder_id, functools.partial(console.print, highlight=False, markup=False))
     console.print(f"  storage: {mirror.where}, study {study.name}", highlight=False, markup=False)
     return mirror
 

@@ -51,7 +51,7 @@ from sweep.study import LoadedStudy, num_confirmations, num_settings
 from sweep.study.design import Paired, cells, training
 
 if TYPE_CHECKING:
-    from sweep.search.mirror import Mirror
+    from sweep.search.database import DatabaseMirror
 
 RECENT_TRAININGS = 5
 """So many of the latest stable trainings say how long one takes: the machine may be busier than before, or less."""
@@ -74,7 +74,7 @@ class StudySession:
         *,
         retry: Collection[Outcome] = (),
         carried: CarriedOver = NOTHING,
-        mirror: "Mirror | None" = None,
+        mirror: "DatabaseMirror | None" = None,
         clock: Callable[[], float] = time.monotonic,
         keep: Callable[[bytes], None] = lambda line: None,
     ) -> None:
@@ -367,7 +367,7 @@ class StudySession:
         explained = self._ledger.explained_s
         return [r for r in found if r is not None and r.cause is None and r.trial_id not in explained]
 
-    def _new_bridge(self, mirror: "Mirror | None") -> OptunaBridge:
+    def _new_bridge(self, mirror: "DatabaseMirror | None") -> OptunaBridge:
         """The search, having heard all that was asked and told so far."""
         settings = {g: setting for g, setting in self._explored_settings().items() if g not in self._outside}
         self._search_numbers = {group: number for number, group in enumerate(settings)}

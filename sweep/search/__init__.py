@@ -4,7 +4,7 @@ samplers.py    their settings, read without Optuna
 stability.py   `StabilitySampler`, which maps the boundary in plain Optuna as well (parameters.py: Optuna's parameters
                as a space, and back)
 bridge.py      tells Optuna the truth about every setting (journal.py: where it lies, distributions.py: from what it is
-               drawn; mirror.py shows it in a database); importance.py: what mattered
+               drawn; database.py shows it in a database); importance.py: what mattered
 foreign.py     trials of other tools as a table, for `slr-sweep import`
 """
 

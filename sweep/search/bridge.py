@@ -7,7 +7,7 @@ with the values of its evaluations: no sampler takes it for a stable or an unsta
 where it was as good as stable, with its margin.
 
 The Optuna study lives in a journal file that `optuna-dashboard` can open at any time. It is derived data: each start
-rebuilds it from the ledger, so a killed driver leaves no zombie behind. A `Mirror` shows it in a database, too.
+rebuilds it from the ledger, so a killed driver leaves no zombie behind. A `DatabaseMirror` shows it in a database, too.
 Parameters have short names there (`lr`); the study's user attribute `settings` says which dotted path each stands for.
 """
 
@@ -47,7 +47,7 @@ from sweep.store import JOURNAL_FILE
 from sweep.wording import short_keys
 
 if TYPE_CHECKING:
-    from sweep.search.mirror import Mirror
+    from sweep.search.database import DatabaseMirror
     from sweep.search.stability import StabilitySampler
 
 UNKNOWN_COST = 1e9
@@ -96,7 +96,7 @@ class OptunaBridge:
         *,
         objective: str = "objective",
         prior: Prior = NONE,
-        mirror: "Mirror | None" = None,
+        mirror: "DatabaseMirror | None" = None,
     ) -> None:
         """Builds the Optuna study.
 
@@ -133,7 +133,7 @@ class OptunaBridge:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
             self._study.set_metric_names(metrics)
-        self._mirror: Mirror | None = None
+        self._mirror: DatabaseMirror | None = None
         self._num_asked = 0
         self._trials: dict[int, optuna.Trial] = {}
         self.stop_reason: str | None = None

@@ -98,7 +98,14 @@ def simple_commands(line: str) -> Iterator[tuple[str, ...]]:
 LINES = list(lines())
 OURS = [line for line in LINES if line.words[0] == "slr-sweep"]
 REFUSED = [line for line in OURS if line.answer.startswith("error: ")]
-RUN = [line for line in OURS if line not in REFUSED and (line.words[1] in CHEAP or "--dry-run" in line.words)]
+RUN = [
+    line
+    for line in OURS
+    # There is no server for an address.
+    if line not in REFUSED
+    and "://" not in " ".join(line.words)
+    and (line.words[1] in CHEAP or "--dry-run" in line.words)
+]
 
 
 def parser_of(name: str) -> argparse.ArgumentParser:

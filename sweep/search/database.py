@@ -88,7 +88,7 @@ def address(option: str) -> sqlalchemy.URL:
     return url
 
 
-class Mirror:
+class DatabaseMirror:
     """A study's Optuna study in a database.
 
     `begin` takes the trials that there are, `changed` and `noted` what becomes of them; within the context, all of it

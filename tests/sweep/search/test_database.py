@@ -23,7 +23,7 @@ from slr_models.errors import MachineError, SettingError
 from sweep.search import SearchConfig
 from sweep.search import mirror as mirrors
 from sweep.search.bridge import OptunaBridge, SettingResult
-from sweep.search.mirror import Mirror, address
+from sweep.search.database import DatabaseMirror, address
 from sweep.space import Space
 
 SPACE = TypeAdapter(Space).validate_python(
@@ -171,11 +171,11 @@ def outcome(settings, **more) -> SettingResult:
     return SettingResult(**given | more)
 
 
-def connected(database, name: str, said: list[str], identity: str = "a") -> Mirror:
-    return Mirror(address(database.url), name, identity, said.append)
+def connected(database, name: str, said: list[str], identity: str = "a") -> DatabaseMirror:
+    return DatabaseMirror(address(database.url), name, identity, said.append)
 
 
-def bridge(folder: Path, mirror: Mirror, history=(), *, kind: str = "random", space=SPACE) -> OptunaBridge:
+def bridge(folder: Path, mirror: DatabaseMirror, history=(), *, kind: str = "random", space=SPACE) -> OptunaBridge:
     config = TypeAdapter(SearchConfig).validate_python({"kind": kind, "seed": 5})
     return OptunaBridge(folder, "s", space, config, history, mirror=mirror)
 
@@ -353,7 +353,7 @@ def test_a_server_that_is_gone_at_the_end_is_told_and_the_next_run_completes_it(
 def test_a_wrong_password_is_one_error_without_it(postgres, said) -> None:
     wrong = postgres.url.replace(urllib.parse.quote(PASSWORD, safe=""), "wrong-secret")
     with pytest.raises(MachineError, match="password authentication failed") as refused:
-        Mirror(address(wrong), "s", "a", said.append)
+        DatabaseMirror(address(wrong), "s", "a", said.append)
     assert "wrong-secret" not in str(refused.value) and "\n" not in str(refused.value)
 
 

@@ -57,7 +57,7 @@ def audit(trials: pd.DataFrame) -> AuditResult:
     that were wrong estimates that of all alarms that could be.
     """
     trials = with_known_times(trials)
-    audited = trials[trials["audited"].fillna(False).astype(bool)]
+    audited = trials[trials["audited"].eq(True)]
     alarms = audited["alarm"].astype(str)
     after = (audited["num_steps"] - audited["stop_step"]).astype(float)
     seconds = (after * audited["wall_s"] / audited["num_steps"]).astype(float)

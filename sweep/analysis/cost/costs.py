@@ -59,7 +59,7 @@ def stopped_early(trials: pd.DataFrame) -> pd.DataFrame:
     """
     broken = trials["verdict"].isin([o.value for o in Outcome if o.is_broken_off])
     ran_on = (trials["num_steps"] - trials["stop_step"]).astype(float) > LATE_STEPS
-    broken |= ran_on & ~trials["audited"].fillna(False).astype(bool)
+    broken |= ran_on & ~trials["audited"].eq(True)
     return trials[trials["stop_step"].notna() & (trials["num_steps"] < trials["max_steps"]) & ~broken]
 
 

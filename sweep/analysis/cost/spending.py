@@ -94,7 +94,7 @@ def spending(
         Phase.FULL_SIZE: ("at full size", "tests of the predicted edge"),
     }
     after = (trials["num_steps"] - trials["stop_step"]).astype(float)
-    after = after.where(trials["audited"].fillna(False).astype(bool), 0.0).fillna(0.0)
+    after = after.where(trials["audited"].eq(True), 0.0).fillna(0.0)
     num_steps = trials["num_steps"].astype(float).fillna(0.0)
     wall_s = trials["wall_s"].astype(float).fillna(0.0)
     own_s = wall_s * (1 - (after / num_steps.where(num_steps > 0)).fillna(0.0))

@@ -145,13 +145,15 @@ def test_a_killed_run_goes_on_on_another_machine_and_trains_nothing_twice(
     usual = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
     command = [sys.executable, "-m", "sweep.run", str(study), "--results", results, "--jobs", "1"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=usual) as process:
-        ends_at = time.monotonic() + 300
-        while not events(at, "tell"):
-            assert process.poll() is None and time.monotonic() < ends_at, "no training ended"
-            time.sleep(0.2)
-        second = subprocess.run(command, capture_output=True, text=True, env=usual, timeout=120, check=False)
-        assert second.returncode == 2 and "is in use by another run, process" in second.stderr
-        process.send_signal(signal.SIGKILL)
+        try:
+            ends_at = time.monotonic() + 300
+            while not events(at, "tell"):
+                assert process.poll() is None and time.monotonic() < ends_at, "no training ended"
+                time.sleep(0.2)
+            second = subprocess.run(command, capture_output=True, text=True, env=usual, timeout=120, check=False)
+            assert second.returncode == 2 and "is in use by another run, process" in second.stderr
+        finally:
+            process.send_signal(signal.SIGKILL)
     before = events(at, "tell")
     assert 1 <= len(before) < 4
 

@@ -188,7 +188,9 @@ class DatabaseMirror:
         """Writes until all is written and the run ends."""
         while True:
             with self._lock:
-                self._lock.wait_for(lambda: self._is_closing or self._to_write or self._to_note or self._is_unknown)
+                self._lock.wait_for(
+                    lambda: self._is_closing or self._to_write or self._to_note or self._study_id is None
+                )
                 is_last = self._is_closing
             try:
                 self._write()
@@ -215,10 +217,6 @@ class DatabaseMirror:
         """Leaves the server; what is written later connects again."""
         self._storage.remove_session()
         self._storage.engine.dispose()
-
-    @property
-    def _is_unknown(self) -> bool:
-        return self._study_id is None
 
     def _write(self) -> None:
         """Writes all that is not there yet."""

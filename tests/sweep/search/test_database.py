@@ -7,6 +7,7 @@ import shutil
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.parse
 from collections.abc import Iterator
@@ -46,12 +47,8 @@ class Server:
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             self.port = free.getsockname()[1]
-        folder.mkdir()
         if os.getuid() == 0:
             os.chown(folder, pwd.getpwnam(user).pw_uid, -1)
-            for above in folder.parents:
-                if above.stat().st_uid == 0 and not above.stat().st_mode & 0o001:
-                    above.chmod(above.stat().st_mode | 0o011)
 
     @property
     def url(self) -> str:
@@ -137,23 +134,33 @@ class Sqlite:
     """No server: a file."""
 
     def __init__(self, folder: Path) -> None:
-        folder.mkdir()
         self.url = f"sqlite:///{folder}/studies.db"
+
+    def stop(self) -> None:
+        """Nothing runs."""
+
+
+@contextlib.contextmanager
+def started(kind: type[Server] | type[Sqlite]) -> Iterator[Server | Sqlite]:
+    # Not in a folder of pytest's, which root alone may enter where it runs the tests.
+    with tempfile.TemporaryDirectory(prefix="db", ignore_cleanup_errors=True) as folder:
+        made = kind(Path(folder))
+        try:
+            yield made
+        finally:
+            made.stop()
 
 
 @pytest.fixture(scope="module", params=[Sqlite, Postgres, MariaDb], ids=["sqlite", "postgresql", "mariadb"])
-def database(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server | Sqlite]:
-    made = request.param(tmp_path_factory.mktemp("db") / "server")
-    yield made
-    if isinstance(made, Server):
-        made.stop()
+def database(request: pytest.FixtureRequest) -> Iterator[Server | Sqlite]:
+    with started(request.param) as made:
+        yield made
 
 
 @pytest.fixture(scope="module")
-def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Postgres]:
-    made = Postgres(tmp_path_factory.mktemp("db") / "server")
-    yield made
-    made.stop()
+def postgres() -> Iterator[Server | Sqlite]:
+    with started(Postgres) as made:
+        yield made
 
 
 @pytest.fixture
@@ -225,7 +232,7 @@ def test_trials_are_seen_while_the_study_runs(database, tmp_path, said) -> None:
 
 
 def test_what_is_still_to_be_written_stays_as_it_was_told(tmp_path, said) -> None:
-    mirror = connected(Sqlite(tmp_path / "db"), "told", said)
+    mirror = connected(Sqlite(tmp_path), "told", said)
     search = bridge(tmp_path, mirror)
     _, settings = search.ask()
     asked = mirror._wanted[0]

@@ -22,7 +22,7 @@ class MapCell:
     seed: int
     x: float
     y: float
-    """NaN where the setting was inactive, or where the map has one axis only."""
+    """NaN where the setting was inactive, or where the map has one axis only; of a category the place of its level."""
     outcome: Outcome
     reason: str
 
@@ -92,14 +92,20 @@ def _why_empty(num_all: int, num_here: int, x: Dimension) -> str:
     return f"The setting {x.name} was inactive in all {num_here} trials here."
 
 
+def height_of(dim: Dimension, value: Any) -> float:
+    """Where a value lies along the upright axis; of a category the place of its level; NaN where there is none."""
+    if value is None:
+        return math.nan
+    return float(dim.levels.index(value) if dim.kind == "category" else value)
+
+
 def _cell(row: dict[Any, Any], x: Dimension, y: Dimension | None) -> MapCell:
-    height = None if y is None else plain(row.get(y.path))
     return MapCell(
         trial_id=str(row["trial_id"]),
         number=int(row["number"]),
         seed=int(row["seed"]),
         x=float(row[x.path]),
-        y=math.nan if height is None else float(height),
+        y=math.nan if y is None else height_of(y, plain(row.get(y.path))),
         outcome=Outcome(row["verdict"]),
         reason=str(plain(row["reason"]) or ""),
     )

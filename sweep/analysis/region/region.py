@@ -52,6 +52,7 @@ _NUM_DRAWS, _LIMIT = 500, 0.9
 _FEW = 150
 """Trainings up to which they are divided into folds so often."""
 _SEED = 0
+_Rows = tuple[tuple[float, ...], ...]
 
 
 @dataclass(frozen=True)
@@ -63,7 +64,8 @@ class RegionPanel:
     x_values: tuple[float, ...]
     """Along the first axis (of a region's own panels the edge dimension), evenly spread on its own scale."""
     y_values: tuple[float, ...]
-    """Along the other axis; empty where there is none, or where it is inactive here."""
+    """Along the other axis; the places 0, 1, 2, ... of a category's levels; empty where there is none, or where it is
+    inactive here."""
     p_stable: tuple[tuple[float, ...], ...]
     """[len(y_values) or 1][len(x_values)]"""
     p_break: tuple[tuple[float, ...], ...]
@@ -182,7 +184,8 @@ class Region:
     contrasts: tuple[Contrast, ...] = ()
     """How far the hot edges of the panel setting's values lie apart, at the typical place of all others."""
     others: tuple[Plane, ...] = ()
-    """P(stable) over every other pair of numeric settings, those first that decide most; MAX_PLANES at most."""
+    """P(stable) over every other pair of numeric settings, those first that decide most, and over each further
+    category; MAX_PLANES at most."""
 
 
 @dataclass(frozen=True)
@@ -329,12 +332,15 @@ def _others(
     middle: Settings,
     dims: Sequence[Dimension],
 ) -> tuple[Plane, ...]:
-    """All pairs of numeric settings but the drawn one; of the two the one that decides more lies along x."""
+    """All pairs of numeric settings but the drawn one, of which the one that decides more lies along x; then the edge
+    dimension with each category that panels are not split by."""
     numeric = [dim for dim in dims if dim.kind == "number"]
     along = drawn[0]
     numeric = [along, *(dim for dim in numeric if dim is not along)]
     pairs = [pair for pair in itertools.combinations(numeric, 2) if set(pair) != set(drawn)]
-    planes = (Plane(x, y, _panels(chances, x, y, panel, middle)) for x, y in pairs[:MAX_PLANES])
+    categories = [(along, dim) for dim in dims if dim.kind == "category" and dim is not panel][:MAX_PLANES]
+    every = [*pairs[: MAX_PLANES - len(categories)], *categories]
+    planes = (Plane(x, y, _panels(chances, x, y, panel, middle)) for x, y in every)
     return tuple(plane for plane in planes if plane.panels)
 
 
@@ -352,30 +358,40 @@ def _panels(
         if along.path not in at:
             continue
         x_scale = encoding.axis(along.path)
-        y_scale = encoding.axis(y.path) if y and y.path in at else None
         assert x_scale is not None, "edges lie along a numeric dimension"
         xs = [x_scale.from_unit(place) for place in np.linspace(0, 1, _NUM_X).tolist()]
-        ys = [y_scale.from_unit(place) for place in np.linspace(0, 1, _NUM_Y).tolist()] if y_scale else []
-        rows: list[Settings] = [{y.path: v} for v in ys] if y is not None and ys else [{}]
-        grid = [{**at, **row, along.path: x} for row in rows for x in xs]
-        shape = (len(rows), len(xs))
-        shown = {along.path, *([y.path] if y_scale and y else []), *([panel.path] if panel else [])}
+        heights = _heights(encoding, y) if y and y.path in at else []
+        rows = [
+            active(encoding.space, encoding.paths, {**around, **level, y.path: value}) for _, value in heights if y
+        ] or [at]
+        grid = [{**row, along.path: x} for row in rows for x in xs]
+        exists = np.repeat([along.path in row for row in rows], len(xs))
+
+        def rows_of(p: Floats, exists: Any = exists, shape: tuple[int, int] = (len(rows), len(xs))) -> _Rows:
+            return tuple(tuple(row) for row in np.where(exists, p, np.nan).reshape(shape).tolist())
+
+        shown = {along.path, *([y.path] if heights and y else []), *([panel.path] if panel else [])}
+        shown |= {path for row in rows for path in {*at, *row} if row.get(path) != at.get(path)}
         found.append(
             RegionPanel(
                 level=level[panel.path] if panel else None,
                 x_values=tuple(xs),
-                y_values=tuple(ys),
-                p_stable=_rows(chances.stable.p_stable(grid), shape),
-                p_break=_rows(1 - chances.breaking.p_stable(grid), shape),
-                p_learn=() if chances.learning is None else _rows(chances.learning.p_stable(grid), shape),
+                y_values=tuple(height for height, _ in heights),
+                p_stable=rows_of(chances.stable.p_stable(grid)),
+                p_break=rows_of(1 - chances.breaking.p_stable(grid)),
+                p_learn=() if chances.learning is None else rows_of(chances.learning.p_stable(grid)),
                 fixed={path: value for path, value in at.items() if path not in shown},
             )
         )
     return tuple(found)
 
 
-def _rows(p: Floats, shape: tuple[int, int]) -> tuple[tuple[float, ...], ...]:
-    return tuple(tuple(row) for row in p.reshape(shape).tolist())
+def _heights(encoding: Encoding, dim: Dimension) -> list[tuple[float, Scalar]]:
+    """Where values of a setting lie along the upright axis, and the values; of a category 0, 1, 2, ..."""
+    scale = encoding.axis(dim.path)
+    if scale is None:
+        return [(float(k), level) for k, level in enumerate(dim.levels)]
+    return [(value := scale.from_unit(place), value) for place in np.linspace(0, 1, _NUM_Y).tolist()]
 
 
 def _edge_row(chances: _Chances, along: Dimension, at: Settings, num_near: int) -> EdgeRow:

@@ -131,8 +131,8 @@ def _axis(axis: ParallelAxis, index: int, bottom: float) -> Markup:
     # Beside the last axis there is no line that a text could cover.
     is_last = axis.name == "outcome"
     place, anchor = (x + 8, "start") if is_last else (x - 7, "end")
-    texts = [Markup('<text paint-order="stroke" x="{}" y="{}" text-anchor="{}">{}</text>').format(place, round(y + 3.5, 1), anchor, text)
-             for y, text in _split(ticks)]  # fmt: skip
+    tick = Markup('<text paint-order="stroke" x="{}" y="{}" text-anchor="{}">{}</text>')
+    texts = [tick.format(place, round(y + 3.5, 1), anchor, text) for y, text in _split(ticks)]
     title = Markup('<text paint-order="stroke" class="name" x="{}" y="14" text-anchor="middle">{}</text>').format(
         x, axis.name
     )

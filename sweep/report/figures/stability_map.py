@@ -3,13 +3,14 @@
 With one numeric setting the chance is a curve, and the trials lie above it (stable) or below it.
 """
 
+import itertools
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import plotly.graph_objects as go
 
-from sweep.analysis.figures.stability_map import MapCell, MapInfo, MapPanel
+from sweep.analysis.figures.stability_map import MapCell, MapInfo, MapPanel, height_of
 from sweep.analysis.region.region import RegionPanel as Grid
 from sweep.analysis.trials.dimensions import Dimension
 from sweep.records import Outcome
@@ -19,6 +20,8 @@ from sweep.wording import number, percent, plural, value_text
 
 _DIGITS = 3
 """Of a probability in the page."""
+_SPREAD = 0.13
+"""Rows of marks of one level of a category lie so far apart, in levels, so that they hide each other less."""
 _MARGIN = 0.03
 """Beside the searched range on each side, as a share of it: room for the marks at its ends."""
 
@@ -48,8 +51,7 @@ def _place(
     x = recommended.get(info.x.path)
     if x is None or (panel_path is not None and value_text(recommended.get(panel_path)) != value_text(panel.level)):
         return None
-    y = None if info.y is None else recommended.get(info.y.path)
-    return float(x), math.nan if y is None else float(y)
+    return float(x), math.nan if info.y is None else height_of(info.y, recommended.get(info.y.path))
 
 
 def _panel(info: MapInfo, panel: MapPanel, grid: Grid | None, place: tuple[float, float] | None) -> Panel:
@@ -68,10 +70,14 @@ def _panel(info: MapInfo, panel: MapPanel, grid: Grid | None, place: tuple[float
         if place is not None:
             _add_recommended(figure, place[0], _chance_at(grid, place[0]))
         return Panel(title, f"Chance of a stable training against {info.x.name}: {summary}.", figure)
-    y_axis, y_off = _axis(info.y, [c.y for p in info.panels for c in p.cells])
+    is_category = info.y.kind == "category"
+    y_axis, y_off = (_category_axis if is_category else _axis)(info.y, [c.y for p in info.panels for c in p.cells])
     figure.update_layout(xaxis=x_axis, yaxis=y_axis)
-    _add_contours(figure, info, grid)
-    _add_marks(figure, info, panel.cells, lambda c: c.y if math.isfinite(c.y) else y_off)
+    (_add_strips if is_category else _add_contours)(figure, info, grid)
+    spread = _SPREAD if is_category else 0.0
+    _add_marks(
+        figure, info, panel.cells, lambda c: (c.y if math.isfinite(c.y) else y_off) + spread * (c.number % 5 - 2)
+    )
     if place is not None:
         _add_recommended(figure, place[0], place[1] if math.isfinite(place[1]) else y_off)
     chance = "" if grid is None else f"; the chance of a stable training runs {_extent(grid)}"
@@ -79,7 +85,7 @@ def _panel(info: MapInfo, panel: MapPanel, grid: Grid | None, place: tuple[float
 
 
 def _extent(grid: Grid) -> str:
-    values = [p for row in grid.p_stable for p in row]
+    values = [p for row in grid.p_stable for p in row if math.isfinite(p)]
     return f"from {percent(min(values))} to {percent(max(values))}"
 
 
@@ -105,12 +111,7 @@ def _add_contours(figure: go.Figure, info: MapInfo, grid: Grid | None) -> None:
             name="chance",
         )
     )
-    lines = [
-        (grid.p_stable, 0.95, "95 %", {"color": light("ink"), "width": 1.0}),
-        (grid.p_break, 0.5, "hot edge", {"color": EDGE_COLOURS["hot"][0], "width": 2.5}),
-        (_learned_unbroken(grid), 0.5, "cold edge", {"color": EDGE_COLOURS["cold"][0], "width": 2.5, "dash": "dash"}),
-    ]
-    for values, level, name, line in lines:
+    for values, level, name, line in _lines(grid):
         if values:
             figure.add_trace(
                 go.Contour(
@@ -128,6 +129,60 @@ def _add_contours(figure: go.Figure, info: MapInfo, grid: Grid | None) -> None:
 
 def _rounded(values: Sequence[Sequence[float]]) -> list[list[float]]:
     return [[round(p, _DIGITS) for p in row] for row in values]
+
+
+def _add_strips(figure: go.Figure, info: MapInfo, grid: Grid | None) -> None:
+    """A strip a level of a category: between two of them there is nothing."""
+    if grid is None or not grid.y_values:
+        return
+    assert info.y is not None, "strips need two axes"
+    last = len(MAP_COLOURS) - 1
+    levels = [value_text(level) for level in info.y.levels]
+    figure.add_trace(
+        go.Heatmap(
+            x=list(grid.x_values),
+            y=list(grid.y_values),
+            z=_rounded(grid.p_stable),
+            text=[
+                [f"{level}:<br>{words}" for words in row] for level, row in zip(levels, _in_words(grid), strict=True)
+            ],
+            zmin=0,
+            zmax=1,
+            ygap=3,
+            colorscale=[[step / last, both[0]] for step, both in enumerate(MAP_COLOURS)],
+            showscale=False,
+            hovertemplate=f"{info.x.name} %{{x:.3g}}, {info.y.name} %{{text}}<br>%{{z:.0%}} chance of a stable training"
+            "<extra></extra>",
+            name="chance",
+        )
+    )
+    for values, level, name, line in _lines(grid):
+        x, y = [], []
+        for height, row in zip(grid.y_values, values, strict=False):
+            for value in _crossings(grid.x_values, row, level, info.x.log):
+                x += [value, value, None]
+                y += [height - 0.5, height + 0.5, None]
+        if x:
+            figure.add_trace(go.Scatter(x=x, y=y, mode="lines", line=line, hoverinfo="skip", name=name))
+
+
+def _crossings(places: Sequence[float], row: Sequence[float], level: float, log: bool) -> list[float]:
+    """Where a row of values passes a level, between its places."""
+    found = []
+    for (x0, p0), (x1, p1) in itertools.pairwise(zip(places, row, strict=True)):
+        if (p0 - level) * (p1 - level) < 0:
+            share = (level - p0) / (p1 - p0)
+            found.append(x0 * (x1 / x0) ** share if log else x0 + share * (x1 - x0))
+    return found
+
+
+def _lines(grid: Grid) -> list[tuple[Sequence[Sequence[float]], float, str, dict[str, Any]]]:
+    """What is drawn over the chances: values, the level at which they are told, its name, and its line."""
+    return [
+        (grid.p_stable, 0.95, "95 %", {"color": light("ink"), "width": 1.0}),
+        (grid.p_break, 0.5, "hot edge", {"color": EDGE_COLOURS["hot"][0], "width": 2.5}),
+        (_learned_unbroken(grid), 0.5, "cold edge", {"color": EDGE_COLOURS["cold"][0], "width": 2.5, "dash": "dash"}),
+    ]
 
 
 def _learned_unbroken(grid: Grid) -> tuple[tuple[float, ...], ...]:
@@ -258,8 +313,20 @@ def _axis(dim: Dimension, values: Sequence[float]) -> tuple[dict[str, Any], floa
     return {**style, **scale, "mirror": True, "title": {**style["title"], "text": name}}, off
 
 
+def _category_axis(dim: Dimension, values: Sequence[float]) -> tuple[dict[str, Any], float]:
+    """The axis of a category, a place a level, and the place for trials where the setting was off."""
+    style = axis_style()
+    names = {float(k): value_text(level) for k, level in enumerate(dim.levels)}
+    if any(not math.isfinite(v) for v in values):
+        names = {-1.0: "off", **names}
+    scale = {"range": [min(names) - 0.5, max(names) + 0.5], "tickvals": list(names), "ticktext": list(names.values())}
+    return {**style, **scale, "mirror": True, "title": {**style["title"], "text": dim.name}}, -1.0
+
+
 def _hover(info: MapInfo, cell: MapCell) -> str:
     at = f"{info.x.name} {number(cell.x)}"
     if info.y is not None:
-        at += f", {info.y.name} {value_text(cell.y if math.isfinite(cell.y) else None)}"
+        known = None if not math.isfinite(cell.y) else cell.y
+        value = info.y.levels[int(known)] if known is not None and info.y.kind == "category" else known
+        at += f", {info.y.name} {value_text(value)}"
     return f"Trial {cell.number}, seed {cell.seed}: {cell.outcome.value}<br>{at}"

@@ -8,12 +8,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from sweep.analysis.figures.stability_map import MapInfo, map_info
 from sweep.analysis.region.evidence import Evidence
 from sweep.analysis.region.region import Region, hot_edge, region, region_tables
 from sweep.analysis.trials.tried import space_of
 from sweep.boundary.encoding import Encoding
 from sweep.boundary.model import MarginModel
 from sweep.records import NotKnown
+from sweep.report.figures.stability_map import stability_map_panels
 
 LR, CLIP, P, SCALE = (
     "training.optimizer.lr",
@@ -244,6 +246,39 @@ def test_a_map_over_a_setting_that_is_mostly_inactive_shows_where_it_is_not(tabl
     assert [(panel.level, bool(panel.y_values)) for panel in panels] == [
         ("adamw", False), ("lion", False), ("sgd", True)
     ]  # fmt: skip
+
+
+def test_further_categories_are_axes_with_a_row_a_level(table: Table) -> None:
+    optimizer, norm = "training.optimizer.kind", "model.norm"
+    space = {
+        P: {"choice": ["fp32", "fp16"]},
+        optimizer: {"choice": ["adamw", "lion"]},
+        norm: {"choice": ["batch", "group"], "when": {optimizer: ["lion"]}},
+        **LRS,
+    }
+    trials = study(table, space, lambda s: log_lr(s) + (3 if s[optimizer] == "lion" else 2), 96)
+    known = evidence(trials, space)
+    found = region(known)
+    assert isinstance(found, Region)
+    planes = {plane.y.path: plane for plane in found.others}
+    assert set(planes) == {optimizer, norm} and all(plane.x.path == LR for plane in planes.values())
+    for panel in planes[optimizer].panels:
+        assert panel.y_values == (0.0, 1.0) and len(panel.p_stable) == 2 and panel.fixed == {}
+        edge = [next(x for x, p in zip(panel.x_values, row, strict=True) if p < 0.5) for row in panel.p_stable]
+        assert edge[0] == pytest.approx(1e-2, rel=1.0) and edge[1] == pytest.approx(1e-3, rel=1.0)
+    assert all(panel.fixed == {optimizer: "lion"} for panel in planes[norm].panels)
+    info = map_info(trials, known.dims, known.panel, (planes[norm].x, planes[norm].y))
+    assert isinstance(info, MapInfo)
+    for cell in (cell for panel in info.panels for cell in panel.cells):
+        value = trials.loc[trials["trial_id"] == cell.trial_id, norm].item()
+        assert math.isnan(cell.y) if pd.isna(value) else cell.y == ["batch", "group"].index(value)
+    drawn, *_ = stability_map_panels(info, planes[norm].panels, P, {P: "fp32", LR: 1e-4, norm: "group"})
+    assert drawn.figure is not None
+    axis = drawn.figure.layout.yaxis
+    assert list(axis.ticktext) == ["off", "batch", "group"] and list(axis.tickvals) == [-1, 0, 1]
+    by_name = {one.name: one for one in drawn.figure.data}
+    assert list(by_name["recommended"].y) == [1.0] and by_name["chance"].type == "heatmap"
+    assert [y for y in by_name["hot edge"].y if y is not None] == [-0.5, 0.5, 0.5, 1.5], "an edge ends with its level"
 
 
 def test_why_there_is_no_map(table: Table) -> None:

@@ -4,7 +4,7 @@ contents/     what the page shows, as data, each part made when it is asked for 
 sections/     the sections in their order (every.py), and their words
 figures/      the figures; panels.py gathers them
 private.py    what a report to be shared leaves out
-page.py       all of it as HTML, with templates/; payload.py: what the page's scripts work with
+page.py       all of it as HTML, with templates/; payload.py: what the page's scripts work with; vendor/: plotly.js
 notebook.py   the same tables and figures in a notebook
 """
 

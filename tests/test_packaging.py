@@ -46,7 +46,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The wheel, made of the source distribution alone, as an installer makes it."""
     folder = tmp_path_factory.mktemp("made")
     source = folder / "source"
-    parts = ("pyproject.toml", "README.md", "LICENSE", *PACKAGES)
+    parts = ("pyproject.toml", "setup.py", "README.md", "LICENSE", "studies", *PACKAGES)
     for name in parts:
         copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy
         source.mkdir(exist_ok=True)
@@ -63,8 +63,13 @@ def test_the_wheel_holds_every_file_of_the_packages(wheel: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         packed = {name for name in archive.namelist() if ".dist-info/" not in name}
         (license_file,) = (name for name in archive.namelist() if name.endswith("LICENSE"))
-    files = (path for package in PACKAGES for path in (ROOT / package).rglob("*") if path.is_file())
-    assert packed == {path.relative_to(ROOT).as_posix() for path in files if "__pycache__" not in path.parts}
+    places = {"sweep": "sweep", "slr_models": "slr_models", "studies": "sweep/shipped"}
+    files = ((folder, path) for folder in places for path in (ROOT / folder).rglob("*") if path.is_file())
+    assert packed == {
+        f"{places[folder]}/{path.relative_to(ROOT / folder).as_posix()}"
+        for folder, path in files
+        if "__pycache__" not in path.parts
+    }
     assert license_file.endswith(".dist-info/licenses/LICENSE")
 
 

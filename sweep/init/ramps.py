@@ -21,6 +21,7 @@ import torch
 from slr_models.data.batch import Dataset
 from sweep.records import StepRecord, is_finite
 from sweep.training.config import TrialConfig
+from sweep.training.optim.schedule import FixedSchedule
 from sweep.training.train import Training
 
 LOWEST, HIGHEST = 1e-6, 10.0
@@ -247,27 +248,12 @@ def _between(ramps: Sequence[Ramp]) -> float | None:
 
 @dataclass(frozen=True)
 class _Given:
-    """A schedule whose rates are given one by one; also its own configuration, as `Training` asks it to be built."""
+    """The configuration of a schedule whose rates are given one by one."""
 
     rates: Sequence[float]
 
-    def build(self, _base_lr: float, _max_steps: int, _lag_steps: int = 0) -> "_Given":
-        return self
-
-    def lr(self, step: int) -> float:
-        return float(self.rates[min(step, len(self.rates) - 1)])
-
-    def observe_step(self, step: int, applied: bool) -> None:
-        pass
-
-    def observe_eval(self, val_loss: float) -> None:
-        pass
-
-    def state_dict(self) -> dict[str, Any]:
-        return {}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        pass
+    def build(self, _base_lr: float, _max_steps: int, _lag_steps: int = 0) -> FixedSchedule:
+        return FixedSchedule(lambda step: float(self.rates[min(step, len(self.rates) - 1)]))
 
 
 def _training(

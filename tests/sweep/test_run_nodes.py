@@ -1,15 +1,10 @@
 """A study on a cluster of several Ray nodes: one is killed under a training, another joins."""
 
 import os
-import secrets
-import subprocess
 import sys
-import time
 from collections.abc import Iterator
-from contextlib import suppress
 from pathlib import Path
 
-import psutil
 import pytest
 
 from benchmarks.reliability.runs import Run, start, told, wait_until
@@ -17,6 +12,7 @@ from sweep import store, yaml_source
 from sweep.running.job import Job, Progress, RunOptions
 from sweep.running.trial import TrialRunner
 from sweep.study import validate
+from tests.sweep.raylets import Raylets, raylets
 
 pytestmark = [pytest.mark.ray, pytest.mark.long]
 
@@ -63,78 +59,19 @@ if __name__ == "__main__":
     sys.exit(main())
 """
 
-# `ray start`, which else replaces 127.0.0.1 by an address that other machines reach, and listens there.
-RAY = """
-import sys
-from ray._private import services
-from ray.scripts.scripts import main
-services.get_node_ip_address = lambda *_, **__: "127.0.0.1"
-sys.argv[0] = "ray"
-main()
-"""
-
-
-class Nodes:
-    """Ray nodes on loopback, each of one core, as `ray start` makes them."""
-
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        self._started: dict[str, subprocess.Popen[bytes]] = {}
-        self.environment = {
-            "RAY_AUTH_MODE": "token",
-            "RAY_AUTH_TOKEN": secrets.token_hex(16),
-            "PYTHONPATH": os.getcwd(),
-            "OMP_NUM_THREADS": "1",
-            # A node that is gone is given up after two seconds rather than fifteen.
-            "RAY_health_check_initial_delay_ms": "500",
-            "RAY_health_check_period_ms": "500",
-            "RAY_health_check_failure_threshold": "4",
-        }
-        self.address = ""
-        self._start("head", "--head", "--port=0", f"--temp-dir={folder}", "--include-dashboard=false")
-        found = folder / "ray_current_cluster"
-        wait_until(lambda: found.is_file() and found.read_text().strip(), 60)
-        self.address = found.read_text().strip()
-
-    def join(self, name: str) -> None:
-        self._start(name, f"--address={self.address}")
-
-    def raylet(self, name: str) -> psutil.Process:
-        children = psutil.Process(self._started[name].pid).children(recursive=True)
-        return next(process for process in children if process.name() == "raylet")
-
-    def end(self) -> None:
-        for process in reversed(self._started.values()):
-            with suppress(psutil.Error):
-                for child in psutil.Process(process.pid).children(recursive=True):
-                    with suppress(psutil.Error):
-                        child.kill()
-            process.kill()
-            process.wait()
-
-    def _start(self, name: str, *more: str) -> None:
-        fixed = ["--node-ip-address=127.0.0.1", "--num-cpus=1", "--disable-usage-stats", "--block"]
-        usual = {key: value for key, value in os.environ.items() if not key.startswith("RAY_")}
-        with (self._folder.parent / f"{name}.log").open("wb") as log:
-            self._started[name] = subprocess.Popen(
-                [sys.executable, "-c", RAY, "start", f"--node-name={name}", *fixed, *more],
-                stdout=log,
-                stderr=log,
-                env={**usual, **self.environment},
-            )
+# A node that is gone is given up after two seconds rather than fifteen.
+SOON = {
+    "RAY_health_check_initial_delay_ms": "500",
+    "RAY_health_check_period_ms": "500",
+    "RAY_health_check_failure_threshold": "4",
+}
+ONE_CORE = "--num-cpus=1"
 
 
 @pytest.fixture
-def nodes() -> Iterator[Nodes]:
-    # Short, for its sockets.
-    folder = Path(f"/tmp/n{time.time_ns() % 10**9}")
-    (folder / "r").mkdir(parents=True)
-    nodes = Nodes(folder / "r")
-    try:
+def nodes() -> Iterator[Raylets]:
+    with raylets(ONE_CORE, environment=SOON) as nodes:
         yield nodes
-    finally:
-        nodes.end()
-        subprocess.run(["rm", "-rf", str(folder)], check=True)
 
 
 def said(run: Run) -> str:
@@ -155,12 +92,12 @@ def undisturbed(folder: Path, trial_id: str, number: int):
     return store.read_steps(folder / "alone", trial_id).drop(columns="time_s")
 
 
-def test_a_node_that_is_lost_costs_no_training_and_one_that_joins_is_used(tmp_path: Path, nodes: Nodes) -> None:
+def test_a_node_that_is_lost_costs_no_training_and_one_that_joins_is_used(tmp_path: Path, nodes: Raylets) -> None:
     study, program, gates = tmp_path / "nodes.yaml", tmp_path / "waiting.py", tmp_path / "gates"
     study.write_text(STUDY)
     program.write_text(PROGRAM)
     gates.mkdir()
-    nodes.join("spot-1")
+    nodes.join("spot-1", ONE_CORE)
     python = (sys.executable, str(program), str(gates))
     run = start(study, tmp_path / "results", "--address", nodes.address, program=python, **nodes.environment)
 
@@ -185,7 +122,7 @@ def test_a_node_that_is_lost_costs_no_training_and_one_that_joins_is_used(tmp_pa
     )
     (gates / f"go-{preempted}").touch()
     wait_for(lambda: (gates / "0003").exists())
-    nodes.join("spot-2")
+    nodes.join("spot-2", ONE_CORE)
     wait_for(lambda: (gates / "0004").exists())
     for trial in ("0003", "0004"):
         (gates / f"go-{trial}").touch()

@@ -37,7 +37,7 @@ class Schedule(Protocol):
         """Continues from `state_dict()` of the same configuration."""
 
 
-class _FixedSchedule:
+class FixedSchedule:
     """A schedule that depends on the step alone."""
 
     def __init__(self, lr: Callable[[int], float]) -> None:
@@ -175,7 +175,7 @@ class Constant(_ScheduleSpec):
 
     def _by_steps(self, base_lr: float, max_steps: int) -> Schedule:
         _require_warmup_ends(self.warmup_steps, max_steps)
-        return _FixedSchedule(lambda step: base_lr * _warmup(step, self.warmup_steps))
+        return FixedSchedule(lambda step: base_lr * _warmup(step, self.warmup_steps))
 
 
 class Cosine(_ScheduleSpec):
@@ -196,7 +196,7 @@ class Cosine(_ScheduleSpec):
                 return base_lr * _warmup(step, self.warmup_steps)
             return base_lr * _cosine(1.0, self.final_ratio, step - last_of_warmup, max_steps - 1 - last_of_warmup)
 
-        return _FixedSchedule(lr)
+        return FixedSchedule(lr)
 
 
 class OneCycle(_ScheduleSpec):
@@ -219,7 +219,7 @@ class OneCycle(_ScheduleSpec):
                 return base_lr * _cosine(self.initial_ratio, 1.0, step, peak)
             return base_lr * _cosine(1.0, self.final_ratio, step - peak, max_steps - 1 - peak)
 
-        return _FixedSchedule(lr)
+        return FixedSchedule(lr)
 
 
 class Plateau(_ScheduleSpec):
@@ -265,7 +265,7 @@ class WarmupStableDecay(_ScheduleSpec):
             left = 1.0 - (math.sqrt(way) if self.shape == "one_minus_sqrt" else way)
             return base_lr * (self.final_ratio + (1.0 - self.final_ratio) * left)
 
-        return _FixedSchedule(lr)
+        return FixedSchedule(lr)
 
 
 ScheduleConfig = Annotated[Constant | Cosine | OneCycle | Plateau | WarmupStableDecay, Field(discriminator="kind")]

@@ -52,7 +52,6 @@ def nodes() -> Iterator[Raylets]:
     with raylets(TWO_CORES, DISK) as nodes:
         nodes.join("zone", TWO_CORES, ZONE)
         nodes.join("both", TWO_CORES, ZONE, DISK)
-        nodes.wait()
         yield nodes
 
 

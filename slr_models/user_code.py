@@ -32,6 +32,8 @@ FactoryName = Annotated[str, Field(pattern=r"^[A-Za-z_]\w*(\.\w+)*:[A-Za-z_]\w*$
 _OURS = "slr-stability-sweep"
 _OWN_PACKAGES = ("slr_models", "sweep")
 _INSTALLED = ("site-packages", "dist-packages")
+_LOOK_IN = "SLR_SWEEP_LOOK_IN"
+"""Environment variable: the folders of `look_in`, handed on to processes that are started."""
 _EXAMPLES = Path(__file__).resolve().parents[1] / "sweep" / "shipped"
 """Where they are installed."""
 ADVICE = f"name a function of a file of your own, or of an installed package that requires {_OURS}"
@@ -68,11 +70,11 @@ def look_in(*folders: Path) -> None:
     """Lets names lead to modules in folders too, in this process and in those that it starts, after all other places.
 
     A program that was started as a module finds what lies in the current folder, one with a name of its own does not.
+    PYTHONPATH comes before Python's own modules, and a user's `queue.py` would stand for these in every process of Ray.
     """
-    beyond = [str(folder.absolute()) for folder in folders]
-    sys.path += [folder for folder in beyond if folder not in sys.path]
-    known = os.environ.get("PYTHONPATH", "").split(os.pathsep)
-    os.environ["PYTHONPATH"] = os.pathsep.join(dict.fromkeys(one for one in (*known, *beyond) if one))
+    known = os.environ.get(_LOOK_IN, "").split(os.pathsep)
+    beyond = (*known, *(str(folder.absolute()) for folder in folders))
+    os.environ[_LOOK_IN] = os.pathsep.join(dict.fromkeys(filter(None, beyond)))
 
 
 def files_of(factory: str) -> tuple[Path, ...]:
@@ -149,6 +151,8 @@ class _Place:
 
 def _places(module: str) -> Iterator[_Place]:
     """The packages around a module from the outermost in, and the module: as far as they are found."""
+    beyond = os.environ.get(_LOOK_IN, "").split(os.pathsep)
+    sys.path += [folder for folder in beyond if folder and folder not in sys.path]
     names = module.split(".")
     search: list[str] | None = None
     for depth in range(1, len(names) + 1):

@@ -2,6 +2,7 @@
 
 import importlib
 import os
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from slr_models.errors import SettingError
-from slr_models.user_code import files_of, imported, refusal
+from slr_models.user_code import files_of, imported, look_in, refusal
 
 MARKING = "import pathlib\npathlib.Path(__file__).with_name('ran').touch()\n"
 MAKE = "def make():\n    return 3\n"
@@ -182,3 +183,17 @@ def test_a_module_that_fails_is_one_line(folder: Path, text: str, message: str) 
     with pytest.raises(SettingError, match=f"data.factory 'broken:make' cannot be imported: .*{message}") as caught:
         imported("broken:make", "data.factory")
     assert "\n" not in str(caught.value)
+
+
+def test_folders_to_look_in_are_handed_on_and_hide_nothing_of_python(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SLR_SWEEP_LOOK_IN", "")
+    (tmp_path / "of_a_user.py").write_text("def train(config, run): ...\n")
+    (tmp_path / "queue.py").write_text("raise AssertionError('hidden')\n")
+    look_in(tmp_path)
+    child = "import queue; from slr_models.user_code import imported; print(imported('of_a_user:train', 'x').__name__)"
+    done = subprocess.run(
+        [sys.executable, "-c", child], cwd=Path(__file__).parents[2], capture_output=True, text=True, check=False
+    )
+    assert (done.stdout, done.stderr) == ("train\n", "")

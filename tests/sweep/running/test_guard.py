@@ -11,7 +11,7 @@ from sweep.running.guard import guarded
 
 folder = Path(sys.argv[1])
 # As a training in the run's own process does: the name is written over the environment, and nothing of that is left.
-setproctitle("ray::a training" + 4096 * "-")
+setproctitle("ray::a training" + len(Path("/proc/self/environ").read_bytes()) * "-")
 assert b"PATH" not in Path("/proc/self/environ").read_bytes()
 kept = open(folder / "events.log", "w")
 with guarded(folder):

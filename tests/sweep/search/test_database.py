@@ -22,7 +22,7 @@ from sqlalchemy.pool import NullPool
 
 from slr_models.errors import MachineError, SettingError
 from sweep.search import SearchConfig
-from sweep.search import mirror as mirrors
+from sweep.search import database as mirrors
 from sweep.search.bridge import OptunaBridge, SettingResult
 from sweep.search.database import DatabaseMirror, address
 from sweep.space import Space

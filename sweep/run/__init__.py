@@ -1,6 +1,6 @@
 """Runs a study, or goes on with it, and writes its report: `python -m sweep.run STUDY.yaml`.
 
-command.py      its command line; driver.py does the work
+command.py      its command line; driver.py does the work, trainings.py its part on Ray
 place.py        where the results go, and whether they can
 kept.py         the folder that a run works in, and what keeps it on an object store
 lanes.py        reads --jobs, and tells whether a trial fits on this machine

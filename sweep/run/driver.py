@@ -3,9 +3,7 @@
 import argparse
 import contextlib
 import functools
-import threading
 import time
-from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,39 +15,31 @@ from slr_models.errors import SettingError, UserError
 from sweep.analysis.claims.stated import exploratory_lines, removed_note
 from sweep.analysis.trials.carried import carried_over
 from sweep.command_line import EXIT_DONE, EXIT_INTERRUPTED, EXIT_UNFINISHED
-from sweep.live.loggers import TrialLogger, check_loggers, open_loggers
-from sweep.live.metrics import Metrics
-from sweep.live.notices import FirstDivergence, Notices
-from sweep.live.prometheus import listed
-from sweep.live.terminal import Terminal
-from sweep.live.views import Views
+from sweep.live.loggers import check_loggers
+from sweep.live.notices import Notices
 from sweep.live.webhooks import addresses
 from sweep.own.program import Target
 from sweep.records import Outcome, Phase
 from sweep.run.kept import Kept, check_scheduler, kept
 from sweep.run.lanes import check_this_machine, with_jobs
-from sweep.run.outlook import next_steps, opening
+from sweep.run.outlook import next_steps
 from sweep.run.process_title import hide_secrets
 from sweep.run.time_limit import TimeLimit, time_limit
-from sweep.running.cluster import cluster
+from sweep.run.trainings import train
 from sweep.running.continuing import as_begun, check_same_study, trials_given, with_trials
 from sweep.running.job import RunOptions
 from sweep.running.namesakes import check_names
 from sweep.running.own_study import own_program, own_warnings, trained
-from sweep.running.placement import Placement
 from sweep.running.preflight import preflight
-from sweep.running.provenance import note_lanes, results_id, write_study
+from sweep.running.provenance import results_id, write_study
 from sweep.running.session import StudySession
 from sweep.running.signing import sign
-from sweep.running.view import ProgressView
 from sweep.search import StabilitySearch
 from sweep.store.latest_run import RunEnd, note_end
 from sweep.store.lock import HELD_FILE, without_flock
 from sweep.study import LoadedStudy, Study, load, read_study
 from sweep.study.changed_defaults import left_open
 from sweep.study.code import named_by, told
-from sweep.study.design import cells
-from sweep.wording import first_line
 
 if TYPE_CHECKING:
     from sweep.search.database import DatabaseMirror
@@ -198,7 +188,7 @@ def _run(
             note = f"  note: the study is not signed, so that explain will ask for --trust: {problem}"
             console.print(note, highlight=False, markup=False, style="yellow")
         _tell_of_changed_claims(results_dir, console)
-        finished = _sweep(options, session, dataset, run_options, console, limit, notices)
+        finished = train(options, session, dataset, run_options, console, limit, notices)
         out_of_time = not finished and limit.is_over
         # The first training did not wait for all that makes the answer.
         from sweep.report import write_report
@@ -283,104 +273,6 @@ def _num_explored(session: StudySession) -> int:
     return sum(result.phase == Phase.EXPLORE for result in session.results)
 
 
-def _sweep(
-    options: argparse.Namespace,
-    session: StudySession,
-    dataset: Dataset | None,
-    run_options: RunOptions,
-    console: Console,
-    limit: TimeLimit,
-    notices: Notices,
-) -> bool:
-    if session.results:
-        console.print(f"  going on: {len(session.results)} trials are done", highlight=False)
-    if session.done or limit.is_over:
-        return session.done
-    study = session.study
-    loggers = open_loggers(options.loggers, study.name, session.results_dir)
-    console.print(opening(session, limit), highlight=False)
-    console.print("starting Ray", highlight=False)
-    _meanwhile(functools.partial(_import_for_training, study))
-    with cluster(options.address, study.resources) as ray:
-        placement = Placement(study.resources, ray.nodes, ray.limits)
-        note_lanes(session.results_dir, placement.num_trials)
-        console.print(f"  {placement.line}", highlight=False)
-        if ray.dashboard_url:
-            console.print(f"  dashboard: {ray.dashboard_url}", highlight=False)
-        for warning in ray.warnings:
-            console.print(f"  warning: {warning}", highlight=False, style="yellow")
-        drawn = None if study.design is None else study.space.keys()
-        terminal = Terminal(
-            console, course=session, search=_search(study), done=session.results, drawn=drawn, score=study.score
-        )
-        try:
-            others: list[ProgressView] = [
-                *_metrics(session, console),
-                *loggers,
-                FirstDivergence(notices, session.results),
-            ]
-            say = functools.partial(console.print, highlight=False)
-            view = Views(terminal, others, say)
-
-            def changed(line: str) -> None:
-                say(line)
-                note_lanes(session.results_dir, placement.num_trials)
-
-            with terminal, listed(session.results_dir, ray.metrics):
-                from sweep.running import runner
-
-                return runner.run_trials(
-                    session, dataset, run_options, ray, placement, view, limit.trainings_end_at, changed
-                )
-        finally:
-            _meanwhile(_import_for_answer)
-            _close(loggers, console)
-
-
-def _meanwhile(work: Callable[[], None]) -> None:
-    """Does some work while this thread waits for Ray, which takes seconds to start and to end."""
-
-    def quietly() -> None:
-        # Whoever needs it does it again, and is told what fails.
-        with contextlib.suppress(Exception):
-            work()
-
-    threading.Thread(target=quietly, name="meanwhile", daemon=True).start()
-
-
-def _import_for_training(study: Study) -> None:
-    import sweep.running.runner
-
-    if study.design is None and isinstance(study.search, StabilitySearch):
-        import sweep.search.stability  # noqa: F401
-
-
-def _import_for_answer() -> None:
-    import sweep.report.page
-    import sweep.running.conclusion  # noqa: F401
-
-
-def _metrics(session: StudySession, console: Console) -> list[Metrics]:
-    """What a run exports; none where Ray does not take it, since nobody's training depends on it."""
-    try:
-        return [Metrics(session.study.name, session, session.results)]
-    except Exception as error:
-        console.print(f"  note: no metrics are exported ({first_line(error)})", highlight=False, style="yellow")
-        return []
-
-
-def _close(loggers: Sequence[TrialLogger], console: Console) -> None:
-    for logger in loggers:
-        try:
-            logger.close()
-            problem = logger.problem
-        except Exception as error:
-            problem = first_line(error)
-        if problem is not None:
-            note = f"  note: not all was logged to {logger.name}: {problem}"
-            console.print(note, highlight=False, style="yellow")
-
-
 def _tell_of_lock(results_dir: Path, console: Console) -> None:
     if (problem := without_flock(results_dir)) is not None:
         instead = results_dir / HELD_FILE
@@ -394,11 +286,3 @@ def _tell_of_changed_claims(results_dir: Path, console: Console) -> None:
         console.print(f"  {line}", highlight=False)
     if removed := removed_note(found.provenance.claims_withdrawn_after):
         console.print(f"  note: {removed}", highlight=False, style="yellow")
-
-
-def _search(study: Study) -> str:
-    """What leads the exploration, for a person: `stability search, balanced mode`."""
-    if study.design is not None:
-        return f"{study.design.kind} design, {study.design.blocks} blocks x {len(cells(study.design))} cells"
-    mode = f", {study.search.mode} mode" if isinstance(study.search, StabilitySearch) else ""
-    return f"{study.search.kind} search{mode}"

@@ -75,7 +75,7 @@ def run_without_ray(capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[i
     A process of Ray's takes five seconds to import what a training needs, and a run there starts one a lane.
     """
     # They take seconds that most tests have no use for.
-    from sweep.run import driver
+    from sweep.run import trainings
     from sweep.running import runner
     from sweep.running.cluster import Cluster
 
@@ -84,7 +84,7 @@ def run_without_ray(capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[i
     def run(study: Path, results: Path, *more: str) -> tuple[int, str, str]:
         capsys.readouterr()
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(driver, "cluster", lambda address, resources: contextlib.nullcontext(one_core))
+            patch.setattr(trainings, "cluster", lambda address, resources: contextlib.nullcontext(one_core))
             patch.setattr(runner, "run_trials", _one_after_another)
             code = main([str(study), "--results", str(results), *more])
         return code, *capsys.readouterr()

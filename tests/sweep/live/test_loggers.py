@@ -24,7 +24,7 @@ from sweep.live.loggers import TrialLogger, check_loggers, open_loggers
 from sweep.live.views import Views
 from sweep.logs.events import _records
 from sweep.records import Outcome, TrialResult
-from sweep.run import driver, main
+from sweep.run import main, trainings
 from sweep.running.job import Job, Progress, RunOptions
 from sweep.running.judged import crashed_result
 
@@ -286,7 +286,7 @@ def test_whatever_a_logger_raises_costs_a_note_and_never_the_run(tmp_path, raise
     logger.started(JOB)
     logger.finished(result())
     said = io.StringIO()
-    driver._close([logger], Console(file=said))
+    trainings._close([logger], Console(file=said))
     assert said.getvalue() == f"  note: not all was logged to a server: {type(raised).__name__}: no\n"
 
 
@@ -294,7 +294,7 @@ def test_a_logger_that_cannot_even_be_closed_keeps_no_other_from_it(tmp_path) ->
     one, other = (TrialLogger(name, None, "s", lambda title: tmp_path) for name in ("one", "other"))
     one._events = None  # whatever may go wrong within
     said = io.StringIO()
-    driver._close([one, other], Console(file=said))
+    trainings._close([one, other], Console(file=said))
     assert said.getvalue().startswith("  note: not all was logged to one: 'NoneType'")
     assert not other._thread.is_alive()
 
@@ -321,5 +321,5 @@ def test_metrics_that_ray_does_not_take_are_left_out(tmp_path, monkeypatch) -> N
     monkeypatch.setattr(metrics.Gauge, "set", refuses)
     session = SimpleNamespace(study=SimpleNamespace(name="s"), results=[], num_planned=3, stop_reason=None)
     said = io.StringIO()
-    assert driver._metrics(session, Console(file=said, width=200)) == []
+    assert trainings._metrics(session, Console(file=said, width=200)) == []
     assert said.getvalue().startswith("  note: no metrics are exported ('ascii' codec can't encode")

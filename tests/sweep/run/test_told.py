@@ -13,7 +13,7 @@ import pytest
 from slr_models.errors import MachineError
 from sweep.__main__ import main
 from sweep.records import Outcome
-from sweep.run import driver
+from sweep.run import trainings
 from sweep.running.job import RunOptions
 from sweep.running.judged import crashed_result
 from sweep.running.session import StudySession
@@ -102,7 +102,7 @@ def test_a_failure_is_told_of(study: Path, hook, monkeypatch, capfd) -> None:
     def no_ray(*_: object) -> None:
         raise MachineError(f"Ray does not start in {study.parent}")
 
-    monkeypatch.setattr(driver, "cluster", no_ray)
+    monkeypatch.setattr(trainings, "cluster", no_ray)
     assert run(study, "--notify", url) == 3
     status = Reader(study.parent / "results" / "told").read()
     assert status.state is State.ENDED_EARLY and status.why == f"failed: Ray does not start in {study.parent}"

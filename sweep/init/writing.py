@@ -10,6 +10,7 @@ from typing import Any
 
 from slr_models.errors import UserError
 from sweep import store, yaml_source
+from sweep.machine import storing
 from sweep.running.own_study import own_program
 from sweep.study import validate
 from sweep.study.schema import study_schema_text
@@ -104,7 +105,7 @@ def write_files(files: Mapping[Path, str], *, force: bool) -> Sequence[Path]:
         check_free(path, force=force)
     schema = next(iter(files)).with_name(yaml_source.SCHEMA_FILE)
     told = [*files, *([] if schema.exists() else [schema])]
-    with contextlib.ExitStack() as stack:
+    with storing(schema.parent), contextlib.ExitStack() as stack:
         for path, text in {**files, schema: study_schema_text()}.items():
             stack.enter_context(store.atomic_path(path)).write_text(text, encoding="utf-8")
     return told

@@ -8,13 +8,12 @@ from typing import Any
 import torch
 
 from slr_models.errors import ResultsError
-from slr_models.models.saved import save_model
+from slr_models.models.saved import save_model, save_state
 from sweep import store
 from sweep.judging.monitor import RunContext, StabilityMonitor
 from sweep.machine import is_of_machine, storing
 from sweep.records import EvalRecord, StepRecord, Verdict
 from sweep.running.job import RunOptions
-from sweep.running.judged import save_state
 from sweep.running.trial import TrialRunner
 from sweep.train.chosen import ChosenSetting
 from sweep.training.train import Training

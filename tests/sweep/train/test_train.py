@@ -178,3 +178,14 @@ def test_mistakes_are_one_line(results: Path, tmp_path: Path, capsys) -> None:
     (tmp_path / "model.pt").write_bytes(b"no model")
     with pytest.raises(DataError, match="is no model that slr-sweep train wrote"):
         load_model(tmp_path / "model.pt")
+
+
+def test_a_full_disk_is_the_machines(results: Path, capsys, monkeypatch) -> None:
+    def full(content: object, path: Path) -> None:
+        raise RuntimeError("[enforce fail at inline_container.cc:672] . unexpected pos 76288 vs 76224")
+
+    monkeypatch.setattr(torch, "save", full)
+    assert main([str(results), "0000", "--steps", "20"]) == 3
+    err = capsys.readouterr().err
+    assert "model.pt" in err and "is the disk full?" in err and err.count("\n") == 1
+    assert not any((results / "trained" / "0000").iterdir())

@@ -108,6 +108,12 @@ def imported(factory: str, setting: str) -> Callable[..., Any]:
             f"{said} cannot be imported: {error}; check the name, and that the module is in this folder, on PYTHONPATH "
             "or installed"
         ) from error
+    except SystemExit as error:
+        # It would end this program, perhaps with 0.
+        raise SettingError(
+            f"{said} cannot be imported: it ends the program (SystemExit: {error}): put what is to run as a script "
+            f"behind if __name__ == '__main__'"
+        ) from error
     except Exception as error:
         raise SettingError(f"{said} cannot be imported: {raised_text(error)}") from error
     # What is imported may be found where nothing was before.

@@ -2,6 +2,7 @@
 
 import pickle
 from pathlib import Path
+from typing import Any
 
 import torch
 from pydantic import TypeAdapter, ValidationError
@@ -15,14 +16,33 @@ _CONFIG: TypeAdapter[ModelConfig] = TypeAdapter(ModelConfig)
 
 
 def save_model(path: Path, model: CtcModel, config: ModelConfig, dataset: Dataset) -> None:
-    """Writes a model to a file that `load_model` reads; it holds tensors, numbers and texts alone, and no code."""
+    """Writes a model to a file that `load_model` reads; it holds tensors, numbers and texts alone, and no code.
+
+    Raises:
+        OSError: it cannot be written.
+    """
     content = {
         "model": config.model_dump(mode="json"),
         "groups": [[group.name, group.start, group.stop] for group in dataset.groups],
         "vocabulary": list(dataset.vocabulary),
         "weights": {name: weights.detach().cpu() for name, weights in model.state_dict().items()},
     }
-    torch.save(content, path)
+    save_state(content, path)
+
+
+def save_state(state: dict[str, Any], path: Path) -> None:
+    """Saves a state.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    try:
+        torch.save(state, path)
+    except torch.AcceleratorError:
+        raise
+    except RuntimeError as error:
+        # torch's writer hides what the system said.
+        raise OSError(f"{path} cannot be written: is the disk full?") from error
 
 
 def load_model(path: Path | str) -> tuple[CtcModel, tuple[str, ...]]:

@@ -11,10 +11,13 @@ from slr_models.errors import UserError
 from sweep.command_line import EXIT_DONE, Command, loading, local
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from sweep.study.shipped import ShippedStudy
 
 _FUNCTION = re.compile(r"[A-Za-z_]\w*(\.\w+)*:[A-Za-z_]\w*")
 _NO_WORD = re.compile(r"\W+")
+_MAX_DEFAULT_NAME = 60
 _KINDS = (
     "give a folder of data, a function as module:function, a command behind -- (slr-sweep init -- python train.py --lr "
     "{lr}), or a study of slr-sweep init --list"
@@ -46,7 +49,7 @@ def _work(options: argparse.Namespace) -> int:
         print("\n".join(list_lines()))
         return EXIT_DONE
     words: list[str] = options.source
-    if not words:
+    if not words or words == [""]:
         raise UserError(f"there is nothing to begin with: {_KINDS}")
     if not options.seconds > 0:
         raise UserError(f"--seconds {options.seconds:g}: give a time above 0")
@@ -93,8 +96,16 @@ def _place(options: argparse.Namespace, default_name: str) -> tuple[str, Path]:
         UserError: the file is there already.
     """
     from sweep.init.writing import check_free
+    from sweep.study.checks import unfit_for_a_folder
+    from sweep.study.settings import MAX_NAME
 
-    name = options.name or _NO_WORD.sub("_", default_name).strip("_") or "study"
+    name = options.name or _NO_WORD.sub("_", default_name).strip("_")[:_MAX_DEFAULT_NAME] or "study"
+    if (wrong := unfit_for_a_folder(name)) is not None:
+        if options.name is not None:
+            raise UserError(f"--name {name!r}: it names a folder, too: {wrong}")
+        name = f"{name}_study"
+    if len(name) > MAX_NAME:
+        raise UserError(f"--name has {len(name)} letters: give {MAX_NAME} at most")
     out = options.out or Path(f"{_NO_WORD.sub('_', name).strip('_')}.yaml")
     check_free(out, force=options.force)
     return name, out
@@ -106,43 +117,31 @@ def _of_shipped(options: argparse.Namespace, study: "ShippedStudy") -> int:
     if options.name is not None:
         raise UserError(f"--name {options.name}: a copy keeps its name; change it in the file")
     out = options.out or Path(study.path.name)
-    for path in copy(study, out, force=options.force):
-        print(path)
-    return _next(out, f"takes {study.time}" if study.time.startswith("less") else study.time)
+    written = copy(study, out, force=options.force)
+    return _next(written, f"takes {study.time}" if study.time.startswith("less") else study.time)
 
 
 def _of_function(options: argparse.Namespace, target: str) -> int:
     name, out = _place(options, target.partition(":")[0].rpartition(".")[2])
-    from slr_models import user_code
-    from sweep import store
     from sweep.init.functions import function_files
-    from sweep.init.writing import check_free, write_study
+    from sweep.init.writing import write_study
 
-    adapter = out.with_name(f"{_NO_WORD.sub('_', out.stem)}_study.py")
-    files = function_files(target, name, adapter.stem)
-    if files.adapter is not None:
-        check_free(adapter, force=options.force)
-        store.write_text(adapter, files.adapter)
-        user_code.look_in(out.parent)
-    try:
-        write_study(out, files.study)
-    except UserError:
-        if files.adapter is not None:
-            adapter.unlink()
-        raise
-    print(out, *([] if files.adapter is None else [adapter]), sep="\n")
-    return _next(out)
+    # A module's name begins with a letter.
+    stem = re.sub(r"^(?![A-Za-z_])", "study_", f"{_NO_WORD.sub('_', out.stem)}_study")
+    files = function_files(target, name, stem)
+    beside = None if files.adapter is None else {out.with_name(f"{stem}.py"): files.adapter}
+    return _next(write_study(out, files.study, force=options.force, beside=beside))
 
 
 def _of_command(options: argparse.Namespace, words: list[str]) -> int:
+    if not words:
+        raise UserError(f"there is nothing to begin with: {_KINDS}")
     script = next((Path(word).stem for word in words[1:] if Path(word).suffix), Path(words[0]).name)
     name, out = _place(options, script)
     from sweep.init.commands import command_study
     from sweep.init.writing import write_study
 
-    write_study(out, command_study(words, name))
-    print(out)
-    return _next(out)
+    return _next(write_study(out, command_study(words, name), force=options.force))
 
 
 def _of_data(options: argparse.Namespace, folder: Path) -> int:
@@ -162,22 +161,15 @@ def _of_data(options: argparse.Namespace, folder: Path) -> int:
         has_ramps=not options.no_ramp,
         say=lambda line: print(line, file=sys.stderr, flush=True),
     )
-    write_study(out, text)
-    print(out)
-    return _next(out)
+    return _next(write_study(out, text, force=options.force))
 
 
-def _next(out: Path, time: str = "") -> int:
-    """Puts the schema, which the study names for editors, beside it, and says what follows."""
-    from sweep import store
-    from sweep.study.schema import study_schema_text
-    from sweep.yaml_source import SCHEMA_FILE
-
-    schema = out.with_name(SCHEMA_FILE)
-    if not schema.exists():
-        print(schema)
-    store.write_text(schema, study_schema_text())
-    file = shlex.quote(str(out))
+def _next(written: "Sequence[Path]", time: str = "") -> int:
+    """Says which files there are now, the study first, and what follows."""
+    print(*written, sep="\n")
+    study = str(written[0])
+    # What begins with - is an option.
+    file = shlex.quote(f"./{study}" if study.startswith("-") else study)
     print(f"next: slr-sweep check {file}, then slr-sweep run {file}{f' ({time})' if time else ''}")
     return EXIT_DONE
 

@@ -12,6 +12,8 @@ from sweep.init.programs import Taken, any_range, dimension_lines, program_text
 from sweep.init.ranges import proposed
 from sweep.init.writing import comment, inline
 from sweep.own.command import OWN_NAMES, names_in
+from sweep.redaction import redacted
+from sweep.study.program_checks import own_path_problems
 
 _NAME = re.compile(r"--?([A-Za-z][\w.-]*)")
 _SIMPLE = re.compile(r"[\w@%+=:,./{}-]+")
@@ -29,12 +31,15 @@ def command_study(words: Sequence[str], name: str) -> str:
         UserError: it names no setting, and has none that is known for one.
     """
     given, found = _with_settings(list(words))
-    told = " ".join(word if _SIMPLE.fullmatch(word) else shlex.quote(word) for word in words)
+    told = redacted(" ".join(word if _SIMPLE.fullmatch(word) else shlex.quote(word) for word in words))
     if not found:
         raise UserError(
             f"{told} names no setting to vary: write {{lr}} in place of a value, such as "
             f"slr-sweep init -- python train.py --lr {{lr}}"
         )
+    for one in found:
+        if (problem := next(own_path_problems(one.name, (), f"{{{one.name}}}"), None)) is not None:
+            raise UserError(f"{problem}; a brace that is none of a setting is written {{{{ or }}}}")
     defaults = defaults_of_scripts(words)
     taken = [Taken(one.name, defaults.get(one.name) if one.default is None else one.default) for one in found]
     space = [line for one in taken for line in dimension_lines(any_range(one))]

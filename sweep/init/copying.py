@@ -1,10 +1,10 @@
 """The studies that come with this program: their list, and a copy of one to edit."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from sweep import store, yaml_source
-from sweep.init.writing import check_free
+from sweep import yaml_source
+from sweep.init.writing import write_files
 from sweep.study.shipped import ShippedStudy, shipped
 
 
@@ -17,17 +17,14 @@ def list_lines() -> Iterator[str]:
         yield f"{study.name:{name_width}}  {study.time:{time_width}}  {study.question}"
 
 
-def copy(study: ShippedStudy, out: Path, *, force: bool) -> list[Path]:
-    """Copies a study with what its trainings run; gives the files that were written.
+def copy(study: ShippedStudy, out: Path, *, force: bool) -> Sequence[Path]:
+    """Copies a study with what its trainings run; gives the files that were written, as `write_files`.
 
     Raises:
         UserError: one is there already, and must not be replaced.
     """
-    places = {file: out if file == study.path else out.parent / file.name for file in study.files()}
-    for place in places.values():
-        check_free(place, force=force)
-    for file, place in places.items():
-        text = file.read_text(encoding="utf-8")
-        # The schema lies beside the copy.
-        store.write_text(place, yaml_source.SCHEMA_LINE + text.partition("\n")[2] if file == study.path else text)
-    return list(places.values())
+    texts = {out.parent / file.name: file.read_text(encoding="utf-8") for file in study.files()}
+    # The study comes first; the schema lies beside the copy.
+    original, *beside = texts.items()
+    copied = yaml_source.SCHEMA_LINE + original[1].partition("\n")[2]
+    return write_files({out: copied, **dict(beside)}, force=force)

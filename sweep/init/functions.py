@@ -2,7 +2,7 @@
 
 import ast
 import inspect
-from collections.abc import Callable
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,10 +10,14 @@ from typing import Any
 from slr_models import user_code
 from slr_models.errors import UserError
 from sweep.init.programs import Taken, any_range, dimension_lines, program_text
-from sweep.init.ranges import NOT_SETTINGS, proposed
+from sweep.init.ranges import NOT_SETTINGS, Proposal, proposed
 from sweep.init.writing import comment, inline
+from sweep.running.own_study import why_nothing_trains
+from sweep.study.program_checks import own_path_problems
 
 _RUN = "run"
+_HANDED = {"seed": "run.seed", "steps": "run.steps", "max_steps": "run.steps", "dir": "run.folder"}
+"""Parameters of a function -> what it is given for them."""
 
 
 @dataclass(frozen=True)
@@ -41,47 +45,83 @@ def function_files(target: str, name: str, adapter: str) -> FunctionFiles:
     """
     user_code.look_in(Path.cwd())
     function = user_code.imported(target, "init")
-    if (parameters := _own_parameters(function)) is not None:
-        return FunctionFiles(_study(f"{adapter}:train", name, target, parameters), _adapter(target, name))
+    if (problem := why_nothing_trains(function)) is not None:
+        raise UserError(f"{target} {problem}")
+    signature = inspect.signature(function)
+    parameters = _own_parameters(signature)
+    handed = [one for one in _HANDED if one in signature.parameters]
     try:
-        inspect.signature(function).bind({}, None)
+        if parameters is None:
+            signature.bind({}, None)
+        else:
+            signature.bind(**dict.fromkeys([*(one.name for one in parameters), *handed, _RUN]))
     except TypeError as error:
         raise UserError(
             f"{target} is called as train(config, run), and takes other arguments ({error}): give it a parameter `run` "
             f"besides its settings, and call run.step(loss=loss) for each step"
         ) from error
-    return FunctionFiles(_study(target, name, target, settings_of_function(function)), None)
+    if parameters is None:
+        return FunctionFiles(_study(target, name, target, settings_of_function(function)), None)
+    takes_any = any(one.kind is inspect.Parameter.VAR_KEYWORD for one in signature.parameters.values())
+    study = _study(f"{adapter}:train", name, target, parameters, takes_any=takes_any)
+    return FunctionFiles(study, _adapter(target, name, handed))
 
 
-def _own_parameters(function: Callable[..., Any]) -> list[Taken] | None:
+def _own_parameters(signature: inspect.Signature) -> list[Taken] | None:
     """The settings that are parameters of a function beside `run`; None where it takes `config`."""
-    parameters = list(inspect.signature(function).parameters.values())
+    parameters = list(signature.parameters.values())
     names = [one.name for one in parameters]
-    if _RUN not in names or (names.index(_RUN) == 1 and parameters[0].default is inspect.Parameter.empty):
+    if _RUN not in names or (names.index(_RUN) == 1 and _may_be_config(parameters[0])):
         return None
     nameless = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
     return [
         Taken(one.name, None if one.default is inspect.Parameter.empty else one.default)
         for one in parameters
-        if one.name != _RUN and one.kind not in nameless and one.name not in NOT_SETTINGS
+        if one.name not in (_RUN, *_HANDED)
+        and one.kind not in nameless
+        and (one.name not in NOT_SETTINGS or one.default is inspect.Parameter.empty)
     ]
 
 
-def _adapter(target: str, name: str) -> str:
+def _may_be_config(parameter: inspect.Parameter) -> bool:
+    """Whether a parameter in front of `run` may be all settings, and not one of them."""
+    may_be_all = parameter.default is inspect.Parameter.empty or isinstance(parameter.default, Mapping)
+    proposal = proposed(parameter.name, None)
+    is_number = parameter.annotation in (int, float, "int", "float") or (proposal is not None and proposal.is_central)
+    return may_be_all and not is_number
+
+
+def _adapter(target: str, name: str, handed: Sequence[str]) -> str:
+    given = "".join(f", {one}={_HANDED[one]}" for one in handed)
     module, _, function = target.partition(":")
     return (
         f'"""The study {name} calls `train`: its settings are the parameters of {target}."""\n\n'
         f"from {module} import {function} as function\n\n\n"
         f"def train(config, run):\n"
         f"    # Each step is reported by run.step(loss=loss, grad_norm=norm); what is returned are the results.\n"
-        f"    return function(**config, run=run)\n"
+        f"    return function(**config{given}, run=run)\n"
     )
 
 
-def _study(target: str, name: str, told: str, settings: list[Taken]) -> str:
-    found = [(one, proposed(one.name, one.default)) for one in settings]
+def _study(target: str, name: str, told: str, settings: Sequence[Taken], *, takes_any: bool = True) -> str:
+    """The study file.
+
+    Args:
+        target: what it calls.
+        name: of it.
+        told: the function, for a person.
+        settings: those that are known.
+        takes_any: whether it may be given others, too.
+
+    Raises:
+        UserError: no setting can vary.
+    """
+    named = [one for one in settings if next(own_path_problems(one.name, (), one.name), None) is None]
+    found = [(one, proposed(one.name, one.default)) for one in named]
     varied = [proposal for _, proposal in found if proposal is not None and proposal.is_central]
     others = [proposal for _, proposal in found if proposal is not None and not proposal.is_central]
+    if not varied and not takes_any:
+        varied, others = (others[:1], others[1:]) if others else ([_any_of(named, told)], [])
     space = [line for proposal in varied for line in dimension_lines(proposal)]
     if not varied:
         space += [
@@ -104,6 +144,21 @@ def _study(target: str, name: str, told: str, settings: list[Taken]) -> str:
             f"\n  # config: {{{lacking[0]}: ...}}"
         )
     return program_text(head, name, f"Settings of {told}.", trial, space, max(len(varied), 1), steps=True)
+
+
+def _any_of(settings: Sequence[Taken], told: str) -> Proposal:
+    """A setting that varies although nothing is known of it.
+
+    Raises:
+        UserError: there is none that may be a number.
+    """
+    may_be_numbers = [one for one in settings if one.default is None or isinstance(one.default, int | float)]
+    if not may_be_numbers:
+        raise UserError(
+            f"{told} takes no setting that could vary: give it a parameter for each, such as lr, or call it as "
+            f"train(config, run)"
+        )
+    return any_range(may_be_numbers[0])
 
 
 def settings_of_function(function: Any) -> list[Taken]:

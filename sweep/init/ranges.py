@@ -16,6 +16,8 @@ _PRECISIONS = (("fp32", "bf16", "fp16"), ("float32", "bfloat16", "float16"), ("3
 _PRECISION = re.compile(r"(precision|dtype)", re.IGNORECASE)
 NOT_SETTINGS = ("seed", "steps", "dir", "epochs", "num_epochs", "max_steps", "device", "num_workers", "workers")
 """What the study itself says, or the machine."""
+_LEAST, _MOST = 1e-90, 1e90
+"""Between which a default tells a range: those of a study end at 1e-100 and 1e100."""
 
 
 @dataclass(frozen=True)
@@ -37,6 +39,9 @@ def proposed(name: str, default: Any) -> Proposal | None:
         name: dotted path.
         default: its default; None where it has none.
     """
+    if isinstance(default, int | float) and default and not _LEAST <= abs(default) <= _MOST:
+        # Neither do NaN and infinity.
+        default = None
     last = name.rpartition(".")[2]
     if last in NOT_SETTINGS or not isinstance(default, bool | int | float | str | None):
         return None

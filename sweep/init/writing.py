@@ -1,16 +1,19 @@
 """The file that is written: comments, values, and that it is a study before it is there."""
 
+import contextlib
 import json
 import re
 import textwrap
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from slr_models.errors import UserError
 from sweep import store, yaml_source
+from sweep.machine import storing
 from sweep.running.own_study import own_program
-from sweep.study import LoadedStudy, validate
+from sweep.study import validate
+from sweep.study.schema import study_schema_text
 
 WIDTH = 118
 _PLAIN = re.compile(r"[A-Za-z_][\w./-]*")
@@ -59,18 +62,50 @@ def check_free(path: Path, *, force: bool) -> None:
     """
     if path.is_dir():
         raise UserError(f"{path} is a folder: give --out a file, such as --out {path.name}.yaml")
+    if path.exists() and not path.is_file():
+        raise UserError(f"{path} is a pipe or a device: give --out the name of a file")
+    if path.name == yaml_source.SCHEMA_FILE:
+        raise UserError(f"{path} is where the schema goes, which the study names: give --out another name")
     if path.exists() and not force:
         raise UserError(f"{path} exists already: --force replaces it, --out FILE writes another one")
 
 
-def write_study(path: Path, text: str) -> LoadedStudy:
+def write_study(path: Path, text: str, *, force: bool, beside: Mapping[Path, str] | None = None) -> Sequence[Path]:
     """Writes a study file, if it is one whose trainings can begin, with a first line that tells editors of its schema.
 
+    Args:
+        path: of the study.
+        text: what it says.
+        force: whether files that are there are replaced.
+        beside: what its trainings run that is written with it; None where all of that is there.
+
+    Returns:
+        The files that were written, as `write_files`.
+
     Raises:
-        SettingError: a setting that the user gave is wrong, such as a program that is not found.
+        UserError: a setting that the user gave is wrong, such as a program that is not found, or a file is there.
     """
     text = yaml_source.SCHEMA_LINE + text
     loaded = validate(yaml_source.parse(text, str(path)))
-    own_program(loaded, None)
-    store.write_text(path, text)
-    return loaded
+    if beside is None:
+        own_program(loaded, None)
+    return write_files({path: text, **(beside or {})}, force=force)
+
+
+def write_files(files: Mapping[Path, str], *, force: bool) -> Sequence[Path]:
+    """Writes a study, which comes first, with what belongs to it and the schema that it names: all of it, or nothing.
+
+    Returns:
+        The files, of which the schema is one where it was not there.
+
+    Raises:
+        UserError: one is there already, and must not be replaced.
+    """
+    for path in files:
+        check_free(path, force=force)
+    schema = next(iter(files)).with_name(yaml_source.SCHEMA_FILE)
+    told = [*files, *([] if schema.exists() else [schema])]
+    with storing(schema.parent), contextlib.ExitStack() as stack:
+        for path, text in {**files, schema: study_schema_text()}.items():
+            stack.enter_context(store.atomic_path(path)).write_text(text, encoding="utf-8")
+    return told

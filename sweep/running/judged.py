@@ -9,8 +9,6 @@ import time
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from sweep import store
 from sweep.judging import ending
 from sweep.judging.detectors import RunContext
@@ -306,21 +304,6 @@ class OpenFiles:
             self._steps.write(records.steps)
         with storing(self._folder / "evals"):
             self._evals.write(records.evals)
-
-
-def save_state(state: dict[str, Any], path: Path) -> None:
-    """Saves a state.
-
-    Raises:
-        OSError: it cannot be written.
-    """
-    try:
-        torch.save(state, path)
-    except torch.AcceleratorError:
-        raise
-    except RuntimeError as error:
-        # torch's writer hides what the system said.
-        raise OSError(f"{path} cannot be written: is the disk full?") from error
 
 
 def crashed_result(job: Job, options: RunOptions, reason: str, outcome: Outcome = Outcome.CRASHED) -> TrialResult:

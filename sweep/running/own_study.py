@@ -10,6 +10,7 @@ from slr_models.errors import SettingError, SettingProblem
 from sweep.boundary.encoding import Encoding, edge_path
 from sweep.own.command import names_in, words
 from sweep.own.program import FULL_PRECISIONS, CommandProgram, FunctionProgram, OwnProgram, Target, Turns
+from sweep.redaction import redacted
 from sweep.space import Choice
 from sweep.study import LoadedStudy, Study
 
@@ -47,9 +48,12 @@ def _turns(study: Study) -> Turns:
 
 
 def trained(program: FunctionProgram | CommandProgram, function: Target | None) -> str:
-    """What trains, for a person: `train (my_train.py)`, `my_package.train:train`, `python train.py --lr {lr}`."""
+    """What trains, for a person: `train (my_train.py)`, `my_package.train:train`, `python train.py --lr {lr}`.
+
+    Without the passwords that a command has in it.
+    """
     if isinstance(program, CommandProgram):
-        return program.run if isinstance(program.run, str) else " ".join(program.run)
+        return redacted(program.run if isinstance(program.run, str) else " ".join(program.run))
     if function is None:
         return program.target or "a function"
     code = getattr(function, "__code__", None)
@@ -99,6 +103,8 @@ def _check_function(program: FunctionProgram, function: Target | None) -> None:
             "trial.target is missing: name a function as package.module:function (a study of a function given in "
             "Python goes on with the same call of sweep.function_study)"
         )
+    if (problem := why_nothing_trains(found)) is not None:
+        raise SettingError(f"trial.target: {trained(program, function)} {problem}")
     try:
         inspect.signature(found).bind({}, None)
     except TypeError as error:
@@ -109,6 +115,23 @@ def _check_function(program: FunctionProgram, function: Target | None) -> None:
     except ValueError:
         # A compiled function does not tell.
         return
+
+
+def why_nothing_trains(function: Target) -> str | None:
+    """Why a call of a function runs nothing of it; None where it does."""
+    kind = next(
+        (
+            kind
+            for is_of, kind in (
+                (inspect.iscoroutinefunction, "is a coroutine (async def)"),
+                (inspect.isgeneratorfunction, "is a generator (it has a yield)"),
+                (inspect.isasyncgenfunction, "is a generator (it has a yield)"),
+            )
+            if is_of(function)
+        ),
+        None,
+    )
+    return None if kind is None else f"{kind}, of which nothing runs when it is called: give a plain function"
 
 
 def _check_can_be_sent(function: Target) -> None:

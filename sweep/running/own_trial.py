@@ -19,6 +19,7 @@ import torch
 
 from slr_models import user_code
 from slr_models.errors import MachineError, ResultsError, UserError
+from slr_models.models.saved import save_state
 from sweep import store
 from sweep.analysis.failures.step_trace import observe_all
 from sweep.forensics.diagnosis import FORENSICS_ERROR_FILE, allowed, explains_more, keep_traceback
@@ -49,7 +50,7 @@ from sweep.records import (
     is_finite,
 )
 from sweep.running.job import Job, Progress, RunOptions
-from sweep.running.judged import Ending, JudgedTrial, OpenFiles, save_state
+from sweep.running.judged import Ending, JudgedTrial, OpenFiles
 from sweep.running.trial_records import TrialRecords
 from sweep.training.peak_memory import peak_memory_mib, reset_peak_memory
 from sweep.wording import first_line

@@ -163,13 +163,18 @@ def explain_result(result: TrialResult, job: Job, runner: TrialRunner) -> TrialR
 def _row(results_dir: Path, trials: pd.DataFrame, trial: str) -> dict[str, Any]:
     names = [str(name) for name in trials["trial_id"]]
     # Trials are numbered with leading zeros, which nobody types.
-    wanted = next((name for name in names if name == trial or name.lstrip("0") == trial.lstrip("0")), None)
+    wanted = next((name for name in names if name == trial or _short(name) == _short(trial)), None)
     if wanted is None:
         near = difflib.get_close_matches(trial, names, n=3, cutoff=0.4) or names[:3]
         known = f"did you mean {', '.join(near)}? All stand in the report" if near else "none has finished yet"
         raise ResultsError(f"{results_dir} holds no finished trial {trial!r}: {known}")
     (row,) = trials[trials["trial_id"] == wanted].to_dict("records")
     return {str(key): value for key, value in row.items()}
+
+
+def _short(name: str) -> str:
+    """A name without leading zeros, of which the last stays: an empty name is none."""
+    return name[: max(len(name) - 1, 0)].lstrip("0") + name[-1:]
 
 
 def _settings(results_dir: Path, row: dict[str, Any], loaded: LoadedStudy) -> Settings:

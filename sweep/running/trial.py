@@ -15,6 +15,7 @@ from pydantic import ValidationError
 from slr_models.ctc import constant_floor, uniform_loss
 from slr_models.data.batch import Dataset
 from slr_models.errors import MachineError, ResultsError
+from slr_models.models.saved import save_state
 from sweep import store
 from sweep.analysis.failures.step_trace import observe_all
 from sweep.forensics.diagnosis import Case, free_cause, keep_traceback, may_replay, new_snapshots, replayed_cause
@@ -23,7 +24,7 @@ from sweep.judging.monitor import StabilityMonitor, is_out_of_memory
 from sweep.machine import is_of_machine, refusal, storing
 from sweep.records import EvalRecord, HealthSample, Outcome, StepRecord, TrialResult, Verdict
 from sweep.running.job import Job, Progress, RunOptions
-from sweep.running.judged import Ending, JudgedTrial, OpenFiles, save_state
+from sweep.running.judged import Ending, JudgedTrial, OpenFiles
 from sweep.running.own_trial import OwnTrial
 from sweep.running.trial_records import TrialRecords
 from sweep.training.config import TrialConfig, with_micro_batch, with_smaller_micro_batch

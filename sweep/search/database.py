@@ -74,6 +74,8 @@ def address(option: str) -> sqlalchemy.URL:
         url = sqlalchemy.make_url(f"{kind}://{rest}")
     except (sqlalchemy.exc.ArgumentError, ValueError) as error:
         raise SettingError(f"--storage: the URL has no valid user:password, host or port: {_ADVICE}") from error
+    if dialect == "sqlite" and url.database in (None, "", ":memory:"):
+        raise SettingError("--storage: this SQLite is in memory, and gone with the run: name a file, sqlite:///FILE.db")
     try:
         url.get_dialect().import_dbapi()
     except (ImportError, sqlalchemy.exc.NoSuchModuleError) as error:

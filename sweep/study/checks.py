@@ -108,7 +108,7 @@ def _budget_and_name(study: Study) -> Iterator[SettingProblem]:
     yield from budget_problems(study)
     yield from _confirm_problems(study)
     yield from resource_problems(study)
-    if (wrong := _unfit_for_a_folder(study.name)) is not None:
+    if (wrong := unfit_for_a_folder(study.name)) is not None:
         yield SettingProblem(("name",), f"name is {study.name!r}, but it names a folder", wrong)
 
 
@@ -124,7 +124,7 @@ def _gpus_without_use(study: Study) -> Iterator[SettingProblem]:
         )
 
 
-def _unfit_for_a_folder(name: str) -> str | None:
+def unfit_for_a_folder(name: str) -> str | None:
     """What to change of a name, so that a folder can have it on any system and in any command; None where it can."""
     if found := re.search(r'[/\\<>:"|?*]', name):
         return f"leave out {found[0]}"

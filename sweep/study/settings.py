@@ -34,6 +34,8 @@ from sweep.training.config import TrainingConfig
 from sweep.wording import clipped
 
 MAX_TRIALS = 100_000
+MAX_NAME = 100
+"""Letters of a study's name."""
 
 
 class Budget(Spec):
@@ -145,7 +147,7 @@ def _one_spelling(name: str) -> str:
 class Study(Spec):
     """A whole study, as a file holds it."""
 
-    name: Annotated[str, AfterValidator(_one_spelling)] = Field(min_length=1, max_length=100)
+    name: Annotated[str, AfterValidator(_one_spelling)] = Field(min_length=1, max_length=MAX_NAME)
     """Names the results folder."""
     description: str = ""
     """What the study is to find out; stands in the report."""

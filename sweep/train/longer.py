@@ -7,13 +7,13 @@ from typing import Any
 
 import torch
 
-from slr_models.models.saved import save_model
+from slr_models.errors import ResultsError
+from slr_models.models.saved import save_model, save_state
 from sweep import store
 from sweep.judging.monitor import RunContext, StabilityMonitor
-from sweep.machine import storing
+from sweep.machine import is_of_machine, storing
 from sweep.records import EvalRecord, StepRecord, Verdict
 from sweep.running.job import RunOptions
-from sweep.running.judged import save_state
 from sweep.running.trial import TrialRunner
 from sweep.train.chosen import ChosenSetting
 from sweep.training.train import Training
@@ -31,6 +31,9 @@ class LongerTraining:
         Args:
             what: to train.
             folder: of its checkpoint and its weights.
+
+        Raises:
+            ResultsError: what is there is of another training, whose weights would be lost, or damaged.
         """
         self._what, self._folder = what, folder
         study = what.loaded.study
@@ -109,9 +112,20 @@ class LongerTraining:
         path = self._folder / CHECKPOINT
         if not path.is_file():
             return
-        with storing(self._folder):
-            state = torch.load(path, map_location="cpu", weights_only=True)
-        if state["of"] == self._what.identity:
-            self._training.load_state_dict(state["training"])
-            self._monitor.load_state_dict(state["monitor"])
-            self.best = state["best"]
+        try:
+            with storing(self._folder):
+                state = torch.load(path, map_location="cpu", weights_only=True)
+            is_ours = state["of"] == self._what.identity
+            if is_ours:
+                self._training.load_state_dict(state["training"])
+                self._monitor.load_state_dict(state["monitor"])
+                self.best = state["best"] if self.model_path.is_file() else None
+        except Exception as error:
+            if is_of_machine(error):
+                raise
+            raise ResultsError(f"{path} is damaged: delete it to begin anew, which replaces {MODEL}") from error
+        if not is_ours:
+            raise ResultsError(
+                f"{self._folder} holds another training, of other --steps, settings or data, whose weights would be "
+                f"lost: rename or delete that folder, or give the --steps that it had"
+            )

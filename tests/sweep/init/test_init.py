@@ -134,7 +134,7 @@ def test_of_a_function_whose_settings_are_its_parameters(here: Path, capsys: pyt
     assert study.space["lr"].loguniform == (1e-4, 1.0) and study.space["clip"].loguniform == (0.1, 10.0)
     assert main(["check", "mine"]) == 0
     reported = []
-    run = type("Run", (), {"step": lambda self, loss: reported.append(loss)})()
+    run = type("Run", (), {"step": lambda self, loss: reported.append(loss), "seed": 7})()
     __import__("mine_study").train({"lr": 0.5}, run)
     assert reported[:2] == [2.0, 1.0]
 
@@ -198,12 +198,106 @@ def test_mistakes_are_one_line_and_nothing_is_written(here: Path, capsys: pytest
         (["smoke", "--out", "taken.yaml"], "taken.yaml exists already: --force replaces it"),
         (["smoke", "--out", "empty"], "empty is a folder"),
         (["empty", "--seconds", "0"], "give a time above 0"),
+        ([" "], "there is nothing to begin with"),
+        ([""], "there is nothing to begin with"),
+        (["smoke", "--out", "study.schema.json"], "is where the schema goes"),
+        (["smoke", "--out", "/dev/null", "--force"], "is a pipe or a device"),
+        (["empty", "--name", "a/b"], "it names a folder, too: leave out /"),
+        (["empty", "--name", "n" * 101], "has 101 letters"),
+        (["--", "python", "{lr:.3f}"], "{lr:.3f}: write a name such as lr"),
+        (["--", "python", "{}"], "{}: write a name such as lr"),
     ):
         code, out, err = told(capsys, *arguments)
         assert code == 2 and out == "" and said in err and err.count("\n") == 1, err
     assert {path.name for path in here.iterdir()} == {"empty", "silent", "taken.yaml"}
     assert Path("taken.yaml").read_text() == "mine"
     assert told(capsys, "smoke", "--out", "taken.yaml", "--force")[0] == 0 and load(Path("taken.yaml"))
+
+
+STRANGE = """
+def extreme(lr=1e308, clip=1e-320, weight_decay=float("inf"), run=None): ...
+def not_a_number(lr=float("nan"), run=None): ...
+def bare(lr, run): ...
+def annotated(speed: float, run): ...
+def typed(config: dict, run): return config["lr"]
+def unknown(foo, bar, run=None): ...
+def strange(größe=0.1, score=0.1, run=None): ...
+def all_of_a_trial(lr, seed, steps, run): return lr, seed, steps
+def nothing(run): ...
+def positional(lr, /, *, run): ...
+async def waits(config, run): ...
+def yields(config, run): yield config["lr"]
+"""
+
+
+@pytest.mark.parametrize(
+    ("function", "space"),
+    [
+        ("extreme", {"lr": (1e-5, 1.0)}),
+        ("not_a_number", {"lr": (1e-5, 1.0)}),
+        ("bare", {"lr": (1e-5, 1.0)}),
+        ("annotated", {"speed": (0.01, 100.0)}),
+        ("typed", {"lr": (1e-5, 1.0)}),
+        ("unknown", {"foo": (0.01, 100.0)}),
+        ("strange", {"größe": (0.01, 100.0)}),
+    ],
+)
+def test_what_varies_is_what_the_function_takes(
+    function: str, space: dict[str, tuple[float, float]], here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (here / "my_strange_of_init.py").write_text(STRANGE)
+    assert told(capsys, f"my_strange_of_init:{function}", "--out", f"{function}.yaml")[0] == 0
+    study = load(Path(f"{function}.yaml")).study
+    assert {name: dimension.loguniform for name, dimension in study.space.items()} == space
+
+
+def test_a_function_that_cannot_be_trained_is_refused(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (here / "my_strange_of_init.py").write_text(STRANGE)
+    (here / "my_script_of_init.py").write_text("import sys\nsys.exit(0)\n")
+    for target, said in (
+        ("my_strange_of_init:nothing", "takes no setting that could vary"),
+        ("my_strange_of_init:positional", "takes other arguments"),
+        ("my_strange_of_init:waits", "is a coroutine (async def), of which nothing runs"),
+        ("my_strange_of_init:yields", "is a generator (it has a yield)"),
+        ("my_script_of_init:train", "it ends the program (SystemExit: 0)"),
+    ):
+        code, out, err = told(capsys, target, "--out", "x.yaml")
+        assert code == 2 and out == "" and said in err and err.count("\n") == 1, err
+    assert not list(here.glob("x*"))
+
+
+def test_a_function_is_given_what_is_the_trials(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (here / "my_strange_of_init.py").write_text(STRANGE)
+    code, out, _ = told(capsys, "my_strange_of_init:all_of_a_trial", "--out", "1st.yaml")
+    # A module's name begins with a letter.
+    assert code == 0 and out.splitlines()[:2] == ["1st.yaml", "study_1st_study.py"]
+    run = type("Run", (), {"seed": 7, "steps": 30})()
+    assert __import__("study_1st_study").train({"lr": 0.5}, run) == (0.5, 7, 30)
+
+
+def test_no_file_is_lost_where_one_cannot_be_written(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (here / "my_strange_of_init.py").write_text(STRANGE)
+    (here / "mine_study.py").write_text("mine")
+    assert told(capsys, "my_strange_of_init:bare", "--name", "mine")[0] == 2
+    (here / "study.schema.json").mkdir()
+    code, out, err = told(capsys, "my_strange_of_init:bare", "--name", "mine", "--force")
+    assert code == 3 and out == "" and "study.schema.json: Is a directory" in err
+    assert (here / "mine_study.py").read_text() == "mine" and not (here / "mine.yaml").exists()
+
+
+def test_a_name_that_is_no_folders_is_made_one(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for source, name in (("con", "con_study"), ("n" * 200, "n" * 60)):
+        folder(here / source)
+        assert told(capsys, source, "--no-ramp")[0] == 0
+        assert load(Path(f"{name}.yaml")).study.name == name
+
+
+def test_a_password_of_a_command_is_told_nobody(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    address = "postgresql://me:sesame99@host/data"
+    assert told(capsys, "--out", "x.yaml", "--", "python", "{lr}", address)[0] == 0
+    study = load(Path("x.yaml")).study
+    assert study.trial.run[-1] == address and Path("x.yaml").read_text().count("sesame99") == 1
+    assert main(["check", "x.yaml"]) == 0 and "sesame99" not in capsys.readouterr().out
 
 
 def test_on_a_gpu_the_model_is_whole_and_precision_is_asked() -> None:

@@ -368,6 +368,8 @@ def test_a_wrong_password_is_one_error_without_it(postgres, said) -> None:
     ("option", "match"),
     [
         ("results.db", "that is no URL of a database"),
+        ("sqlite://", "is in memory, and gone with the run"),
+        ("sqlite:///:memory:", "is in memory, and gone with the run"),
         ("http://secret-host/x", "that is no URL of a database"),
         ("postgresql://me:secret-word@host:port/x", "no valid user:password, host or port"),
         ("env:SWEEP_NOT_SET", "the environment variable SWEEP_NOT_SET is not set"),

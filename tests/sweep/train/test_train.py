@@ -121,9 +121,28 @@ def test_it_goes_on_from_its_latest_evaluation_to_the_same_end(results: Path) ->
     assert resumed.step == 20
     assert resumed.run(lambda line: rest.append(line.split(" s")[0].rpartition(" ")[0])) == verdict
     assert rest == lines[2:] and resumed.best == whole.best
-    other = LongerTraining(chosen(results, "0000", 40, trust=False), folder)
-    assert other.step == 0, "the checkpoint is of a training of another length"
-    assert (folder / CHECKPOINT).is_file()
+    done = LongerTraining(what, folder)
+    assert done.run(rest.append) == verdict and done.best == whole.best and len(rest) == len(lines) - 2
+
+
+def test_weights_of_another_training_are_not_lost(results: Path, capsys) -> None:
+    assert main([str(results), "0000", "--steps", "20"]) in (0, 1)
+    folder = results / "trained" / "0000"
+    kept = (folder / "model.pt").read_bytes()
+    assert main([str(results), "0000", "--steps", "10"]) == 2
+    assert "holds another training, of other --steps" in capsys.readouterr().err
+    assert (folder / "model.pt").read_bytes() == kept
+    (folder / "model.pt").unlink()
+    assert LongerTraining(chosen(results, "0000", 20, trust=False), folder).best is None
+    state = torch.load(folder / CHECKPOINT, weights_only=True)
+    for damaged in (b"", b"no checkpoint", {"of": state["of"]}, [1]):
+        if isinstance(damaged, bytes):
+            (folder / CHECKPOINT).write_bytes(damaged)
+        else:
+            torch.save(damaged, folder / CHECKPOINT)
+        assert main([str(results), "0000", "--steps", "20"]) == 2
+        err = capsys.readouterr().err
+        assert "last.pt is damaged: delete it to begin anew" in err and err.count("\n") == 1, err
 
 
 def test_one_that_diverges_ends_with_its_verdict(results: Path, capsys) -> None:
@@ -146,6 +165,7 @@ def test_mistakes_are_one_line(results: Path, tmp_path: Path, capsys) -> None:
     for arguments, said in (
         ([str(own)], "only you can train longer"),
         ([str(results), "0009"], "holds no finished trial '0009'"),
+        ([str(results), ""], "holds no finished trial ''"),
         ([str(results), "--steps", "0"], "give at least 1"),
         ([str(tmp_path / "none")], "none"),
     ):
@@ -158,3 +178,14 @@ def test_mistakes_are_one_line(results: Path, tmp_path: Path, capsys) -> None:
     (tmp_path / "model.pt").write_bytes(b"no model")
     with pytest.raises(DataError, match="is no model that slr-sweep train wrote"):
         load_model(tmp_path / "model.pt")
+
+
+def test_a_full_disk_is_the_machines(results: Path, capsys, monkeypatch) -> None:
+    def full(content: object, path: Path) -> None:
+        raise RuntimeError("[enforce fail at inline_container.cc:672] . unexpected pos 76288 vs 76224")
+
+    monkeypatch.setattr(torch, "save", full)
+    assert main([str(results), "0000", "--steps", "20"]) == 3
+    err = capsys.readouterr().err
+    assert "model.pt" in err and "is the disk full?" in err and err.count("\n") == 1
+    assert not any((results / "trained" / "0000").iterdir())

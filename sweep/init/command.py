@@ -131,6 +131,8 @@ def _of_function(options: argparse.Namespace, target: str) -> int:
             adapter.unlink()
         raise
     print(out, *([] if files.adapter is None else [adapter]), sep="\n")
+    if files.lacking:
+        print(f"first: give {', '.join(files.lacking)}, which it reads without a default, in trial.config of {out}")
     return _next(out)
 
 

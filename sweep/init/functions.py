@@ -25,6 +25,8 @@ class FunctionFiles:
     adapter: str | None
     """Python that calls the function with the settings as its parameters; None where it is called as train(config, run)
     itself."""
+    lacking: tuple[str, ...]
+    """Settings that it reads without a default and that the study does not vary: they are still to be given."""
 
 
 def function_files(target: str, name: str, adapter: str) -> FunctionFiles:
@@ -42,7 +44,8 @@ def function_files(target: str, name: str, adapter: str) -> FunctionFiles:
     user_code.look_in(Path.cwd())
     function = user_code.imported(target, "init")
     if (parameters := _own_parameters(function)) is not None:
-        return FunctionFiles(_study(f"{adapter}:train", name, target, parameters), _adapter(target, name))
+        study = _study(f"{adapter}:train", name, target, parameters)
+        return FunctionFiles(study, _adapter(target, name), _lacking(parameters))
     try:
         inspect.signature(function).bind({}, None)
     except TypeError as error:
@@ -50,7 +53,16 @@ def function_files(target: str, name: str, adapter: str) -> FunctionFiles:
             f"{target} is called as train(config, run), and takes other arguments ({error}): give it a parameter `run` "
             f"besides its settings, and call run.step(loss=loss) for each step"
         ) from error
-    return FunctionFiles(_study(target, name, target, settings_of_function(function)), None)
+    settings = settings_of_function(function)
+    return FunctionFiles(_study(target, name, target, settings), None, _lacking(settings))
+
+
+def _lacking(settings: list[Taken]) -> tuple[str, ...]:
+    return tuple(
+        one.name
+        for one in settings
+        if one.default is None and ((proposal := proposed(one.name, None)) is None or not proposal.is_central)
+    )
 
 
 def _own_parameters(function: Callable[..., Any]) -> list[Taken] | None:
@@ -97,8 +109,7 @@ def _study(target: str, name: str, told: str, settings: list[Taken]) -> str:
         "'accuracy': 0.9}. run.seed is its seed, run.folder a folder of its own."
     )
     trial = f"{reports}\ntrial:\n  kind: function\n  target: {inline(target)}"
-    lacking = [one.name for one, proposal in found if one.default is None and proposal not in varied]
-    if lacking:
+    if lacking := _lacking(settings):
         trial += (
             f"\n  # It reads {', '.join(lacking)} without a default: give values here, or ranges under space."
             f"\n  # config: {{{lacking[0]}: ...}}"

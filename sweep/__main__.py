@@ -76,7 +76,7 @@ def main(arguments: Sequence[str] | None = None, program: str = PROGRAM) -> int:
 def _parser(program: str) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog=program,
-        description="Find where a CTC-trained model trains stably, why it fails elsewhere, and which settings to use.",
+        description="Find at which settings a neural network trains stably, why it fails at others, and which to use.",
         epilog=f"{program} COMMAND --help tells the arguments of a command.",
     )
     add_version(parser)

@@ -92,12 +92,13 @@ def admitted(
         labels = set(entry.labels)
         if policy == "refuse" and (unknown := sorted(labels - listed)):
             message = (
-                f"the validation glosses {', '.join(unknown)} occur in no training utterance; correct their spelling, "
-                f"set unseen_glosses: count_as_errors if the split is to be used as it is"
+                f"the validation glosses {', '.join(map(repr, unknown))} occur in no training utterance; correct their "
+                f"spelling, set unseen_glosses: count_as_errors if the split is to be used as it is"
             )
             problems.report("unknown gloss", entry.where, message)
         elif policy == "exclude" and (unseen := sorted(labels - trained)):
-            message = f"no training utterance holds {', '.join(unseen)}; unseen_glosses: count_as_errors keeps it"
+            held = ", ".join(map(repr, unseen))
+            message = f"no training utterance holds {held}; unseen_glosses: count_as_errors keeps it"
             problems.leave_out("unseen gloss", entry.where, message)
         else:
             kept.append(entry)

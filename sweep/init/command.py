@@ -130,7 +130,9 @@ def _of_function(options: argparse.Namespace, target: str) -> int:
     stem = re.sub(r"^(?![A-Za-z_])", "study_", f"{_NO_WORD.sub('_', out.stem)}_study")
     files = function_files(target, name, stem)
     beside = None if files.adapter is None else {out.with_name(f"{stem}.py"): files.adapter}
-    return _next(write_study(out, files.study, force=options.force, beside=beside))
+    written = write_study(out, files.study, force=options.force, beside=beside)
+    lacking = f"give {', '.join(files.lacking)}, which it reads without a default, in trial.config of {out}"
+    return _next(written, first=lacking if files.lacking else "")
 
 
 def _of_command(options: argparse.Namespace, words: list[str]) -> int:
@@ -164,9 +166,11 @@ def _of_data(options: argparse.Namespace, folder: Path) -> int:
     return _next(write_study(out, text, force=options.force))
 
 
-def _next(written: "Sequence[Path]", time: str = "") -> int:
+def _next(written: "Sequence[Path]", time: str = "", first: str = "") -> int:
     """Says which files there are now, the study first, and what follows."""
     print(*written, sep="\n")
+    if first:
+        print(f"first: {first}")
     study = str(written[0])
     # What begins with - is an option.
     file = shlex.quote(f"./{study}" if study.startswith("-") else study)

@@ -29,6 +29,8 @@ class FunctionFiles:
     adapter: str | None
     """Python that calls the function with the settings as its parameters; None where it is called as train(config, run)
     itself."""
+    lacking: tuple[str, ...]
+    """Settings that it reads without a default and that the study does not vary: they are still to be given."""
 
 
 def function_files(target: str, name: str, adapter: str) -> FunctionFiles:
@@ -61,10 +63,19 @@ def function_files(target: str, name: str, adapter: str) -> FunctionFiles:
             f"besides its settings, and call run.step(loss=loss) for each step"
         ) from error
     if parameters is None:
-        return FunctionFiles(_study(target, name, target, settings_of_function(function)), None)
+        settings = settings_of_function(function)
+        return FunctionFiles(_study(target, name, target, settings), None, _lacking(settings))
     takes_any = any(one.kind is inspect.Parameter.VAR_KEYWORD for one in signature.parameters.values())
     study = _study(f"{adapter}:train", name, target, parameters, takes_any=takes_any)
-    return FunctionFiles(study, _adapter(target, name, handed))
+    return FunctionFiles(study, _adapter(target, name, handed), _lacking(parameters))
+
+
+def _lacking(settings: list[Taken]) -> tuple[str, ...]:
+    return tuple(
+        one.name
+        for one in settings
+        if one.default is None and ((proposal := proposed(one.name, None)) is None or not proposal.is_central)
+    )
 
 
 def _own_parameters(signature: inspect.Signature) -> list[Taken] | None:
@@ -137,8 +148,7 @@ def _study(target: str, name: str, told: str, settings: Sequence[Taken], *, take
         "'accuracy': 0.9}. run.seed is its seed, run.folder a folder of its own."
     )
     trial = f"{reports}\ntrial:\n  kind: function\n  target: {inline(target)}"
-    lacking = [one.name for one, proposal in found if one.default is None and proposal not in varied]
-    if lacking:
+    if lacking := _lacking(settings):
         trial += (
             f"\n  # It reads {', '.join(lacking)} without a default: give values here, or ranges under space."
             f"\n  # config: {{{lacking[0]}: ...}}"

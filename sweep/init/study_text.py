@@ -139,8 +139,9 @@ def _space(test: RangeTest | None, steps: int, on_gpu: bool) -> str:
     if test is not None and math.isfinite(test.grad_norm) and test.grad_norm > 0:
         norm = test.grad_norm
         clips = (rounded_down(norm / 10), rounded_up(norm * 10))
+        where = "where those rates learn" if test.learns is not None else "on the ramps"
         lines.append(
-            f"  # Gradient norms were {number(float(f'{norm:.2g}'))} between the two: from a tenth to ten times."
+            f"  # Gradient norms were {number(float(f'{norm:.2g}'))} {where}: from a tenth to ten times of that."
         )
     lines += [
         f"  training.clip.max_norm: {inline({'loguniform': list(clips)})}",

@@ -283,11 +283,11 @@ class EndJudge:
         end = loss.end()
         where = f"the loss ended at {number(end)}"
         if is_known(l_const):
-            where += f", {end / l_const:.2f} times the zero-information level {number(l_const)}"
+            where += f", {end / l_const:.2f} times the loss of learning nothing, {number(l_const)}"
         elif loss.start > 0:
             times = f"{end / loss.start:.2f}" if end > 0.01 * loss.start else number(end / loss.start, 2)
             where += f", {times} times its beginning {number(loss.start)}"
-            where += " (the zero-information level is unknown)"
+            where += " (the loss of learning nothing, l_const, is unknown)"
         if self.memory.num_nonfinite:
             are = "was" if self.memory.num_nonfinite == 1 else "were"
             losses = plural(self.memory.num_losses, "loss", "losses")

@@ -3,8 +3,8 @@
 A training that broke is run again in full precision (where it was in half), then with its rate / 10, / 100, ...; one
 that was too slow with its rate x 10, x 100; one that learned nothing, either way. What the rate
 is, the study says (`Turns`): its learning rate, else its first number. A change rescues where the training comes past
-the step at which it was given up, by a quarter of that, without an alarm, and where it then has learned if it is one
-that had learned nothing.
+the step at which it was given up, by a quarter of that or to its own end, without an alarm, and where it then has
+learned if it is one that had learned nothing.
 """
 
 import copy
@@ -161,6 +161,7 @@ class _Replay:
         self._losses: list[float] = []
         self._verdict: Verdict | None = None
         self._has_failed = False
+        self._has_returned = False
         self.num_steps = 0
         self.thread = threading.Thread()
         context = RunContext(failed.l_const, failed.l_unif, failed.steps, has_scaler=False)
@@ -181,6 +182,7 @@ class _Replay:
             seed_all(self._failed.seed)
             target(values, run)
             run.finish()
+            self._has_returned = True
         except Stop:
             pass
         except BaseException:
@@ -195,7 +197,9 @@ class _Replay:
     @property
     def rescues(self) -> bool:
         """Whether it came to the goal, and to where its like was not."""
-        if self._has_failed or self._verdict is not None or self.num_steps < self._goal or not self._losses:
+        # One that decides its own length may end before the goal, which its study does not know.
+        far = min(self._failed.num_steps, self._goal) if self._has_returned else self._goal
+        if self._has_failed or self._verdict is not None or self.num_steps < far or not self._losses:
             return False
         end = self._monitor.end_verdict()
         if self._failed.learned_nothing:

@@ -51,12 +51,12 @@ def next_steps(session: StudySession, function: Target | None, *, finished: bool
     folder = shlex.quote(str(_shown(session.results_dir)))
     steps = [] if finished else ["the same command goes on"]
     if (session.results_dir / "recipe.yaml").exists() and function is None:
-        steps.append(f"python -m sweep.run {folder}/recipe.yaml trains with these settings")
+        steps.append(f"slr-sweep run {folder}/recipe.yaml trains with these settings")
     elif failed := next((r for r in session.results if not r.stable and not session.study.is_own), None):
-        steps.append(f"python -m sweep.explain {folder} {failed.trial_id} looks into why one failed")
+        steps.append(f"slr-sweep explain {folder} {failed.trial_id} looks into why one failed")
     study = session.study
     if finished and study.design is None and study.space and not isinstance(study.search, GridSearch):
-        again = "the same command with --trials +N" if function is None else 'run(trials="+N")'
+        again = "the same command with --trials +N" if function is None else 'study.run(trials="+N")'
         steps += [] if session.search_has_ended else [f"{again} explores further"]
     return f"next: {'; '.join([*steps, 'open the report:'])}"
 

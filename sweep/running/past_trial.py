@@ -33,7 +33,8 @@ from sweep.training.config import TrialConfig, with_micro_batch
 def explain_trial(results_dir: Path, trial: str, *, trust: bool = False) -> Path:
     """Explains a finished trial and writes evidence/<trial>/explanation.json, whose path is returned.
 
-    Nothing else of the folder is written, so a running sweep is not disturbed.
+    Nothing else of the folder is written, so a running sweep is not disturbed. Where a program of the user's own
+    trains, only its run can look for causes: what that found is the answer.
 
     Args:
         results_dir: the folder.
@@ -44,6 +45,8 @@ def explain_trial(results_dir: Path, trial: str, *, trust: bool = False) -> Path
         UserError: there is no such trial, or the study can no longer be built as it was, or names code that no run of
             this user has signed.
     """
+    if (known := _explained_by_its_run(results_dir, trial)) is not None:
+        return known
     past = past_trial(results_dir, trial, trust=trust)
     row, trial_id, loaded, config = past.row, past.trial_id, past.loaded, past.config
     records = _records(results_dir, trial_id)
@@ -74,6 +77,29 @@ def explain_trial(results_dir: Path, trial: str, *, trust: bool = False) -> Path
     return store.evidence_path(results_dir, trial_id, "explanation.json")
 
 
+def _explained_by_its_run(results_dir: Path, trial: str) -> Path | None:
+    """The explanation that its run wrote of a training of the user's own; None where our own loop trained.
+
+    Raises:
+        ResultsError: the run did not look for the cause.
+    """
+    read_study(results_dir)
+    row = _row(results_dir, store.read_trials(results_dir), trial)
+    trial_id = str(row["trial_id"])
+    if not load_stored(results_dir / "study.yaml").study.is_own:
+        return None
+    path = store.evidence_path(results_dir, trial_id, "explanation.json")
+    if not path.is_file():
+        ended = f"{row['verdict']}, {row['reason']}" if row["reason"] else row["verdict"]
+        printed = results_dir / "files" / trial_id / "output.txt"
+        raise ResultsError(
+            f"{results_dir}: trial {trial_id} is a training of your own, of which only its run can find the cause, and "
+            f"that looked into others (forensics.trials of the study says how many). It ended so: {ended}"
+            f"{f'; what it printed: {printed}' if printed.is_file() else ''}"
+        )
+    return path
+
+
 @dataclass(frozen=True)
 class PastTrial:
     """A finished trial in our own loop, with all that it takes to train it again."""
@@ -89,7 +115,7 @@ class PastTrial:
 
 
 def past_trial(results_dir: Path, trial: str, *, trust: bool = False) -> PastTrial:
-    """Reads a finished trial of a results folder, and its data.
+    """Reads a finished trial of a results folder that our own loop trained, and its data.
 
     Args:
         results_dir: the folder.
@@ -105,11 +131,6 @@ def past_trial(results_dir: Path, trial: str, *, trust: bool = False) -> PastTri
     loaded = load_stored(results_dir / "study.yaml")
     settings = _settings(results_dir, row, loaded)
     loaded.check_stored(settings)
-    if loaded.study.is_own:
-        raise ResultsError(
-            f"{results_dir}: its trainings are programs of your own, which nobody else can take apart and run again: "
-            f"what is known of trial {trial_id} stands in the report, and what it printed in {results_dir}"
-        )
     config = with_micro_batch(loaded.trial_config(settings), _micro_batch(row))
     _, data = loaded.study.made
     if not trust:

@@ -9,7 +9,7 @@ import torch
 from slr_models.data import SyntheticConfig
 from sweep import store
 from sweep.explain import main
-from sweep.records import NAN, Cause, HealthMetric, HealthRecord, Outcome, Phase, StepRecord, TrialResult
+from sweep.records import NAN, Cause, Explanation, HealthMetric, HealthRecord, Outcome, Phase, StepRecord, TrialResult
 from sweep.study import load
 from sweep.training.train import Training
 
@@ -114,6 +114,26 @@ def test_json_is_the_stored_explanation(results, capsys) -> None:
 def test_a_good_trial_has_nothing_to_explain(results, capsys) -> None:
     assert main([str(results), "0001"]) == 0
     assert "nothing to explain" in capsys.readouterr().out
+
+
+def test_of_a_program_of_ones_own_its_run_has_the_answer(tmp_path, capsys) -> None:
+    own = {
+        "name": "mine",
+        "trial": {"kind": "command", "run": "python train.py --lr {lr}"},
+        "space": {"lr": {"loguniform": [1e-5, 1]}},
+        "budget": {"trials": 2, "steps": 30},
+    }
+    store.write_yaml(tmp_path / "study.yaml", {**own, "provenance": {}})
+    failed = [result(f"000{n}", {"lr": 1e-4}, Outcome.STALLED, "learned nothing").row() for n in range(2)]
+    store.write_trials(tmp_path, failed)
+    found = Explanation(Cause.LR_TOO_LOW, "learning rate too low: LR x 10 from the start makes it begin to learn")
+    store.write_explanation(tmp_path, "0000", found)
+    assert main([str(tmp_path), "0"]) == 0
+    assert capsys.readouterr().out == f"trial 0000: {found.text}\n"
+    assert main([str(tmp_path), "0001"]) == 2
+    told = capsys.readouterr().err
+    assert "trial 0001 is a training of your own" in told and "It ended so: stalled, learned nothing" in told
+    assert "what it printed" not in told
 
 
 def test_mistakes_are_named(results, tmp_path, capsys) -> None:

@@ -139,7 +139,7 @@ class StalledDetector:
         assert state.since_step is not None and run.loss.best is not None
         has_lost = run.loss.has_risen(config.lost_rise, config.lost_rise_errors)
         where = (
-            f"the loss is {number(level)} after {plural(step, 'step')}, the zero-information level is {number(l_const)}"
+            f"the loss is {number(level)} after {plural(step, 'step')}, that of learning nothing is {number(l_const)}"
         )
         history = f"it had been at {number(run.loss.best)}, but" if has_lost else "it"
         return Finding(

@@ -122,7 +122,7 @@ BAD = [
         r"bad.npy holds infinity, or a number beyond float32 \(first at frame 3, column 1\)",
     ),
     ("empty target", "empty target", "'bad' has no labels; add"),
-    ("unknown gloss", "unknown gloss", "glosses BYE occur in no training utterance"),
+    ("unknown gloss", "unknown gloss", "glosses 'BYE' occur in no training utterance"),
     ("feature size", "feature size", "has 5 features a frame where the others have 6"),
     ("target too long", "target too long", "has 8 frames, but CTC needs 9 for its 2 labels at 4 frames"),
     ("duplicate id", "duplicate id", "'u1' was used before, at .*manifest.csv line 3; give"),

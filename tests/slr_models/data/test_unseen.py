@@ -46,7 +46,7 @@ def test_an_official_split_is_used_whole_and_what_it_costs_is_told(tmp_path: Pat
 
 def test_it_can_be_refused_or_left_out_instead(tmp_path: Path) -> None:
     folder = corpus(tmp_path)
-    with pytest.raises(DataError, match="dev.corpus.csv line 2: the validation glosses ORKAN occur in no training"):
+    with pytest.raises(DataError, match="dev.corpus.csv line 2: the validation glosses 'ORKAN' occur in no training"):
         build(folder, unseen_glosses="refuse")
     assert build(folder, unseen_glosses="refuse", on_bad="exclude").facts.exclusions == {"unknown gloss": 1}
     data = build(folder, unseen_glosses="exclude")

@@ -108,7 +108,8 @@ def with_parameters(lr=0.01, batch_size=32, *, seed=0, clip=1.0, run=None):
 
 def test_of_a_function(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (here / "my_train_of_init.py").write_text(FUNCTION)
-    assert told(capsys, "my_train_of_init:train")[0] == 0
+    code, out, _ = told(capsys, "my_train_of_init:train")
+    assert code == 0 and "first: give width, which it reads without a default, in trial.config of my_train" in out
     study = load(Path("my_train_of_init.yaml")).study
     assert study.trial.target == "my_train_of_init:train" and study.space.keys() == {"optimizer.lr", "momentum"}
     text = Path("my_train_of_init.yaml").read_text()

@@ -181,7 +181,7 @@ def test_a_run_that_learned_nothing_ends_stalled() -> None:
     trace = changed(healthy(0), lambda r: {"loss": 11 * math.exp(-r.step / 500), "input_dependence": 0.1})
     verdict = watch(trace)
     assert verdict.outcome is Outcome.STALLED and verdict.stop_step is None
-    assert verdict.reason == ("learned nothing: the loss ended at 3.38, 1.02 times the zero-information level 3.3")
+    assert verdict.reason == ("learned nothing: the loss ended at 3.38, 1.02 times the loss of learning nothing, 3.3")
 
 
 def test_norms_that_are_logged_now_and_then_are_no_divergence() -> None:
@@ -308,7 +308,7 @@ def test_without_a_reference_a_run_must_end_below_its_start() -> None:
     flat = unreferenced(np.full(300, 3.3125))
     assert flat.outcome is Outcome.STALLED
     assert flat.reason == (
-        "the loss ended at 3.31, 1.00 times its beginning 3.31 (the zero-information level is unknown): "
+        "the loss ended at 3.31, 1.00 times its beginning 3.31 (the loss of learning nothing, l_const, is unknown): "
         "the last 300 losses are the same number, so nothing changes the model any more"
     )
 

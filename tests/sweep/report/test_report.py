@@ -133,9 +133,12 @@ def test_the_page_names_nothing_on_the_network(report: Path) -> None:
 @pytest.mark.slow
 def test_command_line(results: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([str(results)]) == 0
-    assert capsys.readouterr().out.splitlines()[-1] == str(results / "report.html")
+    headline, why, *_, path = capsys.readouterr().out.splitlines()
+    assert path == str(results / "report.html")
     assert main([str(results), "--json"]) == 0
-    assert json.loads(capsys.readouterr().out) == {"report": str(results / "report.html")}
+    answer = json.loads(capsys.readouterr().out)
+    assert answer["report"] == path and answer["headline"] == headline and headline.startswith("Use ")
+    assert why == f"  {answer['safety']['why']}" and answer["settings"].keys() >= {"training.optimizer.lr"}
     assert main([str(tmp_path / "nowhere")]) == 2
     captured = capsys.readouterr()
     assert "nowhere" in captured.err and captured.out == "" and "Traceback" not in captured.err

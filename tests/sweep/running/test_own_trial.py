@@ -546,6 +546,14 @@ def test_why_one_went_bad_is_found_by_running_it_again(tmp_path, lr, cause, said
     assert len(store.load_steps(tmp_path, "0000")) == result.num_steps, "its own records stay as they are"
 
 
+def test_a_replay_of_a_function_that_decides_its_own_length_ends_where_the_function_does(tmp_path) -> None:
+    one = trial(tmp_path, lr=1e-3, steps=None, forensics=REPLAYED, own_turns=Turns("lr", {}))
+    result = ended(one)
+    assert result.verdict is Outcome.STALLED and result.num_steps == 200
+    cause = one.explain().cause
+    assert cause is not None and "LR x 100 from the start makes it begin to learn" in cause
+
+
 def test_half_precision_is_the_first_suspect_of_one_that_broke(tmp_path) -> None:
     def train(config, run):
         for step in range(120):

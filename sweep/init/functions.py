@@ -70,7 +70,7 @@ def function_files(target: str, name: str, adapter: str) -> FunctionFiles:
     return FunctionFiles(study, _adapter(target, name, handed), _lacking(parameters))
 
 
-def _lacking(settings: list[Taken]) -> tuple[str, ...]:
+def _lacking(settings: Sequence[Taken]) -> tuple[str, ...]:
     return tuple(
         one.name
         for one in settings

@@ -52,7 +52,11 @@ def test_it_takes_ten_minutes_at_most(tmp_path: Path) -> None:
         cpu_s += used.ru_utime + used.ru_stime
     trials = pd.read_parquet(tmp_path / "results" / "letters" / "trials.parquet")
     assert (cpu_s + trials["cpu_s"].sum()) / CORES < MAX_S
-    assert "nothing wrong found" in said and "confirming with fresh seeds" in said
+    # Lines are as wide as the terminal is taken to be.
+    said = " ".join(said.split())
+    assert "nothing wrong found" in said
+    # A busy machine may leave no time for it.
+    assert "confirming with fresh seeds" in said or "budget.wall_time_s" in said, said
     # What stands in it of the data holds.
     [l_const] = re.findall(r"L_const = ([\d.]+)", TUTORIAL.read_text(encoding="utf-8"))
     assert f"L_const = {l_const}," in said

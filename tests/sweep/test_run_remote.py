@@ -64,7 +64,7 @@ def test_a_study_runs_to_its_report_and_is_read_from_elsewhere(
     assert main(["status", at]) == 0
     assert "finished, 2 of 2 trainings done" in capsys.readouterr().out
     assert main(["report", at]) == 0
-    report = Path(capsys.readouterr().out.strip())
+    report = Path(capsys.readouterr().out.splitlines()[-1])
     assert report.is_relative_to(tmp_path / "of another machine") and report.stat().st_size > 100_000
     trials = sweep.load(at).trials
     assert len(trials) == 2

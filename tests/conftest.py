@@ -94,3 +94,9 @@ def control_groups(tmp_path: Path) -> Callable[[str, dict[str, str]], Path]:
         return tmp_path
 
     return made
+
+
+@pytest.fixture(autouse=True)
+def no_folders_of_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Folders in which one test looked for a user's code are not those of the next, nor of the commands it starts."""
+    monkeypatch.setenv("SLR_SWEEP_LOOK_IN", "")

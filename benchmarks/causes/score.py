@@ -20,7 +20,6 @@ from pathlib import Path
 import torch
 
 from benchmarks.causes.cases import CASES, Case
-from slr_models.ctc import constant_floor, uniform_loss
 from slr_models.data.batch import Dataset
 from sweep.forensics.explaining import explain
 from sweep.forensics.settings import ForensicsConfig
@@ -28,6 +27,7 @@ from sweep.judging.detectors import RunContext
 from sweep.judging.monitor import StabilityMonitor
 from sweep.records import Explanation, StepRecord, Verdict
 from sweep.training.config import TrialConfig
+from sweep.training.learnable import floors, output_lengths
 from sweep.training.snapshots import SnapshotRing
 from sweep.training.train import Training
 
@@ -58,7 +58,7 @@ class Result:
 def run_case(case: Case, seed: int, settings: ForensicsConfig) -> Result:
     """Trains, judges and explains one case."""
     config, dataset = case.config(seed), case.dataset(seed)
-    l_const, l_unif = _floors(config, dataset)
+    l_const, l_unif = floors(output_lengths(config, dataset), dataset)
     snapshots = SnapshotRing(settings.snapshot_every_steps, settings.num_snapshots)
     started = time.process_time()
     records, verdict = _train(case, config, dataset, seed, (l_const, l_unif), snapshots)
@@ -106,14 +106,6 @@ def _train(
     except (RuntimeError, LookupError) as error:
         return records, monitor.finish(crash=error)
     return records, monitor.finish()
-
-
-def _floors(config: TrialConfig, dataset: Dataset) -> tuple[float, float]:
-    split = dataset.train
-    lengths = [config.model.output_length(int(n)) for n in split.lengths]
-    targets = [split.target(i).tolist() for i in range(len(split))]
-    size = len(dataset.vocabulary)
-    return constant_floor(lengths, targets, size), uniform_loss(lengths, targets, size)
 
 
 def report(results: Sequence[Result]) -> str:

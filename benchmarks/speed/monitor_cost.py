@@ -32,7 +32,7 @@ import numpy as np
 import torch
 
 from benchmarks.speed.device import wait_for
-from slr_models.ctc import constant_floor, ctc_losses, uniform_loss
+from slr_models.ctc import ctc_losses
 from slr_models.data.batch import Dataset
 from slr_models.data.batches import collate, shuffled_updates
 from sweep import RunContext, StabilityMonitor, StepRecord
@@ -40,6 +40,7 @@ from sweep.records import EvalRecord
 from sweep.study import load
 from sweep.training.config import TrialConfig
 from sweep.training.late import LateMonitor
+from sweep.training.learnable import floors, output_lengths
 from sweep.training.train import Training
 
 BARE, BARE_MONITORED, TOOL, TOOL_MONITORED = "bare", "bare, monitored", "tool", "tool, monitored"
@@ -188,11 +189,10 @@ def _trimmed_ratio(pairs_N2: np.ndarray) -> float:
 
 def run_context(config: TrialConfig, dataset: Dataset, budget_steps: int) -> RunContext:
     """What a monitor is told of such a training beforehand."""
-    lengths = [config.model.output_length(int(n)) for n in dataset.train.lengths]
-    targets = [dataset.train.target(i).tolist() for i in range(len(dataset.train))]
+    l_const, l_unif = floors(output_lengths(config, dataset), dataset)
     return RunContext(
-        l_const=constant_floor(lengths, targets, len(dataset.vocabulary)),
-        l_unif=uniform_loss(lengths, targets, len(dataset.vocabulary)),
+        l_const=l_const,
+        l_unif=l_unif,
         budget_steps=budget_steps,
         has_scaler=config.training.precision.kind == "fp16",
     )

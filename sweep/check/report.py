@@ -1,7 +1,6 @@
 """Checks the data of a study: reads them, inspects them, and looks at the first steps of its model on them."""
 
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -13,11 +12,10 @@ from slr_models.data.inspection import Spread, inspect_dataset
 from sweep.check.calibration import Calibration, calibrations
 from sweep.check.problems import calibration_problems, problems_of
 from sweep.check.reading import Problem, read
-from sweep.running.job import RunOptions
 from sweep.running.plan import node_lines
-from sweep.running.trial import TrialRunner
 from sweep.study import LoadedStudy
 from sweep.training.config import TrialConfig
+from sweep.training.learnable import floors, output_lengths
 from sweep.training.precision import Fp16, PrecisionConfig
 
 CALIBRATION_LIMIT_S = 30.0
@@ -80,8 +78,7 @@ def check(loaded: LoadedStudy) -> Report:
     config = loaded.trial_config(loaded.first_settings())
     found = inspect_dataset(dataset)
     precisions = _precisions(loaded)
-    options = RunOptions(Path(), study.metric, study.monitor, study.early_stop, "none")
-    l_const, l_unif = TrialRunner(dataset, options).floors(config)
+    l_const, l_unif = floors(output_lengths(config, dataset), dataset)
     spare = _spare_outputs(config, dataset.train)
     problems += problems_of(found, config, precisions, source, l_const)
     scaled = list({p.model_dump_json(): p for p in precisions if isinstance(p, Fp16)}.values())

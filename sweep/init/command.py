@@ -71,15 +71,12 @@ def _work(options: argparse.Namespace) -> int:
 
 
 def _not_found(source: str) -> str:
-    import difflib
-
-    from sweep.study.shipped import shipped
+    from sweep.study.shipped import meant_by
 
     if Path(source).exists():
         return f"{source} is a file, and no folder of data: {_KINDS}"
-    near = difflib.get_close_matches(source, list(shipped()), n=3, cutoff=0.5)
-    meant = f"did you mean {' or '.join(near)}? Else " if near else ""
-    return f"there is no folder {source}, and no study of that name: {meant}{_KINDS}"
+    meant = meant_by(source)
+    return f"there is no folder {source}, and no study of that name: {meant}{'Else ' if meant else ''}{_KINDS}"
 
 
 def _split(text: str) -> list[str]:

@@ -20,11 +20,8 @@ from sweep.init.study_text import Measured, rates_line, study_text
 from sweep.init.writing import step_text
 from sweep.records import StepRecord
 from sweep.running.cores import cores
-from sweep.running.job import RunOptions
-from sweep.running.trial import TrialRunner
-from sweep.study import Study
 from sweep.training.config import TrainingConfig, TrialConfig
-from sweep.training.learnable import nothing_to_learn
+from sweep.training.learnable import floors, nothing_to_learn, output_lengths
 from sweep.training.optim import AdamW, Constant
 from sweep.training.train import Training
 from sweep.wording import duration, plural
@@ -203,8 +200,6 @@ def _step_s(config: TrialConfig, dataset: Dataset, device: torch.device) -> floa
 
 
 def _check_learnable(dataset: Dataset, config: TrialConfig) -> None:
-    study = Study(name="new", model=config.model, data=config.data)
-    options = RunOptions(Path(), study.metric, study.monitor, study.early_stop, "none")
-    l_const, _ = TrialRunner(dataset, options).floors(config)
+    l_const, _ = floors(output_lengths(config, dataset), dataset)
     if (reason := nothing_to_learn(dataset, l_const)) is not None:
         raise DataError(reason)

@@ -19,10 +19,10 @@ from sweep.live.loggers import check_loggers
 from sweep.live.notices import Notices
 from sweep.live.webhooks import addresses
 from sweep.own.program import Target
-from sweep.records import Outcome, Phase
+from sweep.records import Outcome
 from sweep.run.kept import Kept, check_scheduler, kept
 from sweep.run.lanes import check_this_machine, with_jobs
-from sweep.run.outlook import next_steps
+from sweep.run.outlook import next_steps, num_explored
 from sweep.run.process_title import hide_secrets
 from sweep.run.time_limit import TimeLimit, time_limit
 from sweep.run.trainings import train
@@ -175,7 +175,7 @@ def _run(
         num = session.num_retried
         found = f"{num} training{'s run' if num > 1 else ' runs'} again" if num else "no training ended so"
         console.print(f"  --retry {' '.join(options.retry)}: {found}", highlight=False)
-    before = _num_explored(session)
+    before = num_explored(session)
     _tell_of_lock(results_dir, console)
     with session, notices.failures_of(results_dir), contextlib.ExitStack() as stack:
         trains = None if study.own is None else trained(study.own, function)
@@ -210,7 +210,7 @@ def _run(
     console.print(answered, highlight=False, style="bold")
     for line in details(session, answer, findings, caveats(view)):
         console.print(f"  {line}", highlight=False)
-    if options.trials is not None and session.search_has_ended and _num_explored(session) == before:
+    if options.trials is not None and session.search_has_ended and num_explored(session) == before:
         console.print(
             f"  note: --trials {options.trials} added nothing to the {before} trials of the exploration, which the "
             f"search has ended: raise search.stop_accuracy to go on (1: it never ends by itself)",
@@ -267,10 +267,6 @@ def _mirror(options: argparse.Namespace, study: Study, folder_id: str, console: 
     mirror = DatabaseMirror(url, study.name, folder_id, functools.partial(console.print, highlight=False, markup=False))
     console.print(f"  storage: {mirror.where}, study {study.name}", highlight=False, markup=False)
     return mirror
-
-
-def _num_explored(session: StudySession) -> int:
-    return sum(result.phase == Phase.EXPLORE for result in session.results)
 
 
 def _tell_of_lock(results_dir: Path, console: Console) -> None:

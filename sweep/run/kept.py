@@ -99,7 +99,7 @@ def worked_in(results: Path | str, name: str) -> Path:
 
 def _address(results: Path | str, name: str) -> StoreAddress | None:
     """The address of a study; None where its results are in a folder."""
-    at = as_address(results) if isinstance(results, str) else None
+    at = as_address(results)
     return None if at is None else at / place.portable(name)
 
 

@@ -18,7 +18,7 @@ def opening(session: StudySession, limit: TimeLimit) -> str:
     """What will be trained, and how long that takes: at the pace so far, at most as the study's limits have it."""
     study = session.study
     done = len(session.results)
-    explored = sum(result.phase == Phase.EXPLORE for result in session.results)
+    explored = num_explored(session)
     explore, follow = session.num_exploring - explored, session.num_following - (done - explored)
     what = [f"up to {plural(explore, 'training')} to {'explore' if study.design is None else 'compare'}"] * bool(
         explore
@@ -29,6 +29,11 @@ def opening(session: StudySession, limit: TimeLimit) -> str:
         times.insert(0, f"about {duration(session.spent_s / done * (explore + follow))} at the pace so far")
     known = "; ".join(times) or "how long that takes is said when two have ended (--dry-run measures a few steps)"
     return f"to train: {', then '.join(what) or 'what is left'}{_length(study)}; {known}"
+
+
+def num_explored(session: StudySession) -> int:
+    """Trainings of the exploration that have ended."""
+    return sum(result.phase == Phase.EXPLORE for result in session.results)
 
 
 def _bounds(session: StudySession, limit: TimeLimit) -> list[tuple[str, float]]:

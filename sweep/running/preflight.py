@@ -16,13 +16,12 @@ from slr_models.models.base import CtcModel, check_inputs
 from slr_models.models.configs import CustomModelConfig, ModelConfig
 from slr_models.user_code import raised_text
 from sweep.running.job import RunOptions
-from sweep.running.trial import TrialRunner
 from sweep.search import CmaEsSearch, GridSearch, Nsga2Search
 from sweep.space import Choice, Grid, grid_settings
 from sweep.study import LoadedStudy, Study, num_settings
 from sweep.study.full_size import at_full_size
 from sweep.training.config import Beam, TrainingConfig, TrialConfig, eval_every_steps
-from sweep.training.learnable import nothing_to_learn
+from sweep.training.learnable import floors, nothing_to_learn, output_lengths
 from sweep.training.train import infeasible_targets
 from sweep.yaml_source import KeyPath
 
@@ -52,7 +51,7 @@ def preflight(loaded: LoadedStudy, dataset: Dataset, options: RunOptions) -> Che
     _check_forward(model, config, dataset)
     if wrong := [*_corner_problems(loaded, dataset, options), *_scheduler_problems(loaded, len(dataset.train))]:
         raise SettingError(*wrong)
-    l_const, l_unif = TrialRunner(dataset, options).floors(config)
+    l_const, l_unif = floors(output_lengths(config, dataset), dataset)
     if (reason := nothing_to_learn(dataset, l_const)) is not None:
         raise UserError(f"data: {reason}")
     return Checked(

@@ -257,7 +257,7 @@ class _LedgerSearcher(Searcher):
             self._session.preempted(job)
             kept = self._options.results_dir / "checkpoints" / job.trial_id
             how = "goes on from its last checkpoint" if any(kept.glob("*.pt")) else "begins anew, without a checkpoint"
-            self._view.retried(job, f"its node {node or ''} was lost; it {how}".replace("  ", " "))
+            self._view.retried(job, f"its node{'' if node is None else f' {node}'} was lost; it {how}")
 
     def _ended(self, trial_id: str, result: dict[str, Any], *, died: bool) -> None:
         jobs = self._jobs.pop(trial_id)

@@ -12,7 +12,6 @@ from typing import Any
 import torch
 from pydantic import ValidationError
 
-from slr_models.ctc import constant_floor, uniform_loss
 from slr_models.data.batch import Dataset
 from slr_models.errors import MachineError, ResultsError
 from slr_models.models.saved import save_state
@@ -28,6 +27,7 @@ from sweep.running.judged import Ending, JudgedTrial, OpenFiles
 from sweep.running.own_trial import OwnTrial
 from sweep.running.trial_records import TrialRecords
 from sweep.training.config import TrialConfig, with_micro_batch, with_smaller_micro_batch
+from sweep.training.learnable import floors, output_lengths
 from sweep.training.peak_memory import peak_memory_mib, reset_peak_memory
 from sweep.training.snapshots import SnapshotRing
 from sweep.training.train import GradientsDue, Training
@@ -60,15 +60,9 @@ class TrialRunner:
 
     def floors(self, config: TrialConfig) -> tuple[float, float]:
         """`L_const` and `L_unif` of the training split for the model's output lengths, nats a label."""
-        split = self.dataset.train
-        lengths = tuple(config.model.output_length(int(n)) for n in split.lengths)
+        lengths = output_lengths(config, self.dataset)
         if lengths not in self._floors:
-            targets = [split.target(i).tolist() for i in range(len(split))]
-            vocabulary_size = len(self.dataset.vocabulary)
-            self._floors[lengths] = (
-                constant_floor(lengths, targets, vocabulary_size),
-                uniform_loss(lengths, targets, vocabulary_size),
-            )
+            self._floors[lengths] = floors(lengths, self.dataset)
         return self._floors[lengths]
 
 

@@ -4,6 +4,7 @@ import errno
 import itertools
 import math
 import os
+import re
 import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -17,8 +18,15 @@ from slr_models.errors import ResultsError
 from sweep import yaml_source
 from sweep.records import checked_trial_id
 
+TEMPORARY = re.compile(r"\..+\.[0-9a-f]{32}")
+"""How `temporary_path` names files."""
 MAX_DOCUMENT_MIB, MAX_YAML_MIB = 16, 2
 """No document of a results folder comes near these sizes; YAML is read at some 50 KiB a second."""
+
+
+def temporary_path(path: Path) -> Path:
+    """A name beside a file that no other file has."""
+    return path.with_name(f".{path.name}.{uuid.uuid4().hex}")
 
 
 @contextmanager
@@ -28,7 +36,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
         # A rename would fail too, and name the temporary file.
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
+    temporary = temporary_path(path)
     # As readable as anything else that the user makes (`tempfile` makes files private), and never over another's.
     os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
     try:

@@ -5,7 +5,6 @@ lies behind a link is another folder's, and is left alone.
 """
 
 import os
-import re
 import shutil
 import stat
 from collections.abc import Collection, Iterator
@@ -13,12 +12,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from slr_models.errors import ResultsError
+from sweep.store.files import TEMPORARY
 from sweep.store.ledger_lines import LEDGER_FILE, LedgerTail
 from sweep.wording import plural
 
 CHECKPOINTS, EVIDENCE, RAY = "checkpoints", "evidence", "ray"
-_TEMPORARY = re.compile(r"\..+\.[0-9a-f]{32}")
-"""How `atomic_path` names a file until it is whole."""
 
 
 @dataclass(frozen=True)
@@ -96,7 +94,7 @@ def _temporary(folder: Path, besides: Collection[Path]) -> Iterator[Path]:
         folders[:] = [name for name in folders if Path(root, name) not in besides]
         for name in files:
             path = Path(root, name)
-            if _TEMPORARY.fullmatch(name) and stat.S_ISREG(path.lstat().st_mode):
+            if TEMPORARY.fullmatch(name) and stat.S_ISREG(path.lstat().st_mode):
                 yield path
 
 

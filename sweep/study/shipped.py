@@ -70,11 +70,16 @@ def study_file(given: Path) -> Path:
     if given.exists() or given.is_absolute():
         # What is no file is told of where it is read.
         return given
-    near = difflib.get_close_matches(given.as_posix(), list(every), n=3, cutoff=0.5)
-    meant = f"did you mean {' or '.join(near)}? " if near else ""
+    meant = meant_by(given.as_posix())
     raise SettingError(
         f"{given} is neither a file nor a study that comes with slr-sweep: {meant}slr-sweep init --list shows all"
     )
+
+
+def meant_by(name: str) -> str:
+    """`did you mean smoke? `, of a name that no study has; empty where none has a similar one."""
+    near = difflib.get_close_matches(name, list(shipped()), n=3, cutoff=0.5)
+    return f"did you mean {' or '.join(near)}? " if near else ""
 
 
 def _sentences(path: Path) -> list[str]:

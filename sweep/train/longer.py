@@ -13,9 +13,8 @@ from sweep import store
 from sweep.judging.monitor import RunContext, StabilityMonitor
 from sweep.machine import is_of_machine, storing
 from sweep.records import EvalRecord, StepRecord, Verdict
-from sweep.running.job import RunOptions
-from sweep.running.trial import TrialRunner
 from sweep.train.chosen import ChosenSetting
+from sweep.training.learnable import floors, output_lengths
 from sweep.training.train import Training
 from sweep.wording import number, percent
 
@@ -37,8 +36,7 @@ class LongerTraining:
         """
         self._what, self._folder = what, folder
         study = what.loaded.study
-        options = RunOptions(folder, study.metric, study.monitor, study.early_stop, "none")
-        l_const, l_unif = TrialRunner(what.dataset, options).floors(what.config)
+        l_const, l_unif = floors(output_lengths(what.config, what.dataset), what.dataset)
         self._training = Training(what.config, what.dataset, seed=what.seed, max_steps=what.steps, device=what.device)
         context = RunContext(
             l_const=l_const,

@@ -1,15 +1,30 @@
 """Whether there is anything to learn from a dataset, and to judge it by."""
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 
+from slr_models.ctc import constant_floor, uniform_loss
 from slr_models.data.batch import Dataset
 from slr_models.data.unseen import is_trained, unseen_glosses, unseen_targets
+from sweep.training.config import TrialConfig
 from sweep.wording import number
 
 SMALLEST_L_CONST = 1e-3
 """Nats a label: verdicts are told by multiples of `L_const`, which below this come down to rounding."""
+
+
+def output_lengths(config: TrialConfig, dataset: Dataset) -> tuple[int, ...]:
+    """Output frames of the model for each training utterance."""
+    return tuple(config.model.output_length(int(length)) for length in dataset.train.lengths)
+
+
+def floors(lengths: Sequence[int], dataset: Dataset) -> tuple[float, float]:
+    """`L_const` and `L_unif` of the training split, nats a label, for a model with these `output_lengths`."""
+    split, size = dataset.train, len(dataset.vocabulary)
+    targets = [split.target(i).tolist() for i in range(len(split))]
+    return constant_floor(lengths, targets, size), uniform_loss(lengths, targets, size)
 
 
 def nothing_to_learn(dataset: Dataset, l_const: float) -> str | None:

@@ -48,12 +48,14 @@ class StoreAddress:
         return _cache() / use / f"{_KEPT_NAME.sub('_', self.bucket)[:_MAX_NAME]}-{digest}" / self.name
 
 
-def as_address(text: str) -> StoreAddress | None:
-    """The address that a text is; None where it is a path.
+def as_address(text: str | Path) -> StoreAddress | None:
+    """The address that a text is; None where it is a path, or names one.
 
     Raises:
         SettingError: it is an address that results cannot be kept at.
     """
+    if isinstance(text, Path):
+        return None
     found = _ADDRESS.fullmatch(text)
     if found is None or found[1].lower() not in REMOTE_SCHEMES:
         return None

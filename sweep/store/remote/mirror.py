@@ -8,11 +8,9 @@ of trainings under way, which grow by whole lines, as they are.
 
 import json
 import os
-import re
 import stat
 import threading
-import uuid
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
@@ -22,7 +20,7 @@ from pydantic import TypeAdapter, ValidationError
 from slr_models.errors import MachineError
 from sweep.machine import storing
 from sweep.store.completeness import JOURNAL_FILE
-from sweep.store.files import atomic_path, write_text
+from sweep.store.files import TEMPORARY, atomic_path, temporary_path, write_text
 from sweep.store.ledger_lines import LEDGER_FILE
 from sweep.store.leftovers import CHECKPOINTS, EVIDENCE, RAY
 from sweep.store.lock import HELD_FILE, LOCK_FILE
@@ -36,7 +34,6 @@ from sweep.store.wishes import QUEUE_FOLDER, STOP_FOLDER
 _OWN_FILES = {LEDGER_FILE, LOCK_FILE, HELD_FILE, JOURNAL_FILE, STORED_AT_FILE, "prometheus.json"}
 """What is of this machine alone, or written anew by each run."""
 _OWN_FOLDERS = {SEGMENTS, WHOLE, LEASES, SHARED, RAY, QUEUE_FOLDER, STOP_FOLDER}
-_TEMPORARY = re.compile(r"\..+\.[0-9a-f]{32}")
 FILES = "files"
 _AT_ONCE = 8
 _IN_ONE_PIECE = 32 * 2**20
@@ -105,9 +102,7 @@ class Mirror:
             self._forget(one.key)
 
     def _stored_of(self, trial_id: str, *, records_alone: bool = False) -> list[Found]:
-        keys = [f"{kind}/{trial_id}.parquet" for kind in RECORDS]
-        keys += [f"{kind}/{trial_id}{STREAM_SUFFIX}" for kind in STREAMED]
-        found = [one for key in keys if (one := self._objects.head(key)) is not None]
+        found = [one for key in _records_of(trial_id) if (one := self._objects.head(key)) is not None]
         for folder in () if records_alone else (CHECKPOINTS, EVIDENCE, FILES):
             found += self._objects.listing(f"{folder}/{trial_id}")
         return found
@@ -139,7 +134,7 @@ class Mirror:
     def _send_changed(self, *, everything: bool) -> None:
         here = self._files()
         with self._lock:
-            changed = [key for key, state in here.items() if self._known.get(key, ("", ()))[1] != state]
+            changed = self._changed(here)
             gone = [key for key in self._known.keys() - here.keys() if not os.path.lexists(self._folder / key)]
         settled = [key for key in changed if everything or _is_stream(key) or self._seen.get(key) == here[key]]
         self._seen = here
@@ -156,11 +151,15 @@ class Mirror:
         Raises:
             MachineError: the store cannot be reached.
         """
-        tables = [self._folder / kind / f"{trial_id}.parquet" for kind in RECORDS]
-        streams = [self._folder / kind / f"{trial_id}{STREAM_SUFFIX}" for kind in STREAMED]
+        records = (self._folder / key for key in _records_of(trial_id))
         evidence = (self._folder / EVIDENCE / trial_id).glob("*")
-        here = {key: state for path in (*tables, *streams, *evidence) for key, state in self._state(path)}
-        self._send_all([key for key, state in here.items() if self._known.get(key, ("", ()))[1] != state])
+        self._send_all(
+            self._changed({key: state for path in (*records, *evidence) for key, state in self._state(path)})
+        )
+
+    def _changed(self, here: Mapping[str, State]) -> list[str]:
+        """Of files here, those that are not as their copies are."""
+        return [key for key, state in here.items() if self._known.get(key, ("", ()))[1] != state]
 
     def _send_all(self, keys: Collection[str]) -> None:
         """Sends files; checkpoints last, as they were at first: the records then reach as far as these, or further."""
@@ -179,7 +178,7 @@ class Mirror:
     def _held(self, key: str) -> Path:
         """A second name of a file as it is now, which stays when another takes its place; its own where that fails."""
         path = self._folder / key
-        held = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
+        held = temporary_path(path)
         try:
             os.link(path, held)
         except OSError:
@@ -279,9 +278,15 @@ class Sending:
 def _is_mirrored(key: str) -> bool:
     first, *rest = key.split("/")
     name = rest[-1] if rest else first
-    if _TEMPORARY.fullmatch(name) or name.endswith(".lock"):
+    if TEMPORARY.fullmatch(name) or name.endswith(".lock"):
         return False
     return first not in _OWN_FOLDERS if rest else first not in _OWN_FILES
+
+
+def _records_of(trial_id: str) -> list[str]:
+    """What the records of a training are called, as far as there are any."""
+    tables = [f"{kind}/{trial_id}.parquet" for kind in RECORDS]
+    return tables + [f"{kind}/{trial_id}{STREAM_SUFFIX}" for kind in STREAMED]
 
 
 def _owner(key: str, folder: str) -> str | None:

@@ -249,5 +249,5 @@ def study_copy(results: Path | str) -> StudyCopy | None:
         UserError: the address is none, or there is no study there.
         MachineError: the store cannot be reached, or refuses the credentials.
     """
-    address = as_address(str(results)) if isinstance(results, str) else None
+    address = as_address(results)
     return None if address is None else StudyCopy(ObjectStore(address))

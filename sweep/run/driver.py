@@ -11,7 +11,7 @@ from rich.console import Console
 
 from slr_models import user_code
 from slr_models.data.batch import Dataset
-from slr_models.errors import SettingError, UserError
+from slr_models.errors import MachineError, SettingError, UserError
 from sweep.analysis.claims.stated import exploratory_lines, removed_note
 from sweep.analysis.trials.carried import carried_over
 from sweep.command_line import EXIT_DONE, EXIT_INTERRUPTED, EXIT_UNFINISHED
@@ -188,7 +188,12 @@ def _run(
             note = f"  note: the study is not signed, so that explain will ask for --trust: {problem}"
             console.print(note, highlight=False, markup=False, style="yellow")
         _tell_of_changed_claims(results_dir, console)
-        finished = train(options, session, dataset, run_options, console, limit, notices)
+
+        def last_words(error: MachineError) -> None:
+            notices.last_words(results_dir, error)
+            kept.leave()
+
+        finished = train(options, session, dataset, run_options, console, limit, notices, last_words)
         out_of_time = not finished and limit.is_over
         # The first training did not wait for all that makes the answer.
         from sweep.report import write_report

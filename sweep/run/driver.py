@@ -203,7 +203,7 @@ def _run(
 
         kept.gather()
         answer, findings, view = conclude(session, loaded)
-        report = write_report(view)
+        report = write_report(view, private=options.private)
         ended = RunEnd.FINISHED if finished else RunEnd.OUT_OF_TIME if out_of_time else RunEnd.INTERRUPTED
         note_end(results_dir, ended)
     done = len(session.results)
@@ -221,6 +221,11 @@ def _run(
             f"search has ended: raise search.stop_accuracy to go on (1: it never ends by itself)",
             highlight=False,
             style="yellow",
+        )
+    if options.private:
+        console.print(
+            "  --private: the report names neither this machine nor its user, nor paths; other files of its folder do",
+            highlight=False,
         )
     console.print(next_steps(session, function, finished=finished), highlight=False)
     print(kept.report(report))

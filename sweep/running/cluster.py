@@ -88,9 +88,7 @@ class NotStartedError(MachineError):
 
 
 @contextmanager
-def cluster(
-    address: str | None, resources: Resources, last_words: LastWords = lambda error: None
-) -> Iterator[Cluster]:
+def cluster(address: str | None, resources: Resources, last_words: LastWords = lambda error: None) -> Iterator[Cluster]:
     """Starts Ray on this machine, for this user alone, or joins the cluster at `address`; then leaves it.
 
     Args:

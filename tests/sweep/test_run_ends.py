@@ -17,6 +17,8 @@ from benchmarks.reliability.runs import STUDY, Run, lines, start, told, violatio
 from sweep.run import main
 from sweep.running.cores import cores
 from sweep.running.private_ray import PREFIX
+from sweep.status.answer import State
+from sweep.status.reading import Reader
 
 
 @pytest.fixture
@@ -62,7 +64,10 @@ def assert_died(run: Run, name: str, while_connecting: bool = False) -> None:
         assert "Traceback" not in err and run.left_behind() == []
         return
     assert code == 3, err
-    assert err.startswith(f"error: Ray has died beneath the run ({name} is gone") and err.count("\n") == 1, err
+    died = "Ray died while it started" if while_connecting else "Ray has died beneath the run"
+    assert err.startswith(f"error: {died} ({name} is gone") and err.count("\n") == 1, err
+    status = Reader(run.folder).read()
+    assert status.state is State.ENDED_EARLY and status.why == f"failed: {err.removeprefix('error: ').strip()}"
     assert "the same command goes on" in err
     assert run.left_behind() == []
 

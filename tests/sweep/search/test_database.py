@@ -50,10 +50,6 @@ class Server:
         if os.getuid() == 0:
             os.chown(folder, pwd.getpwnam(user).pw_uid, -1)
 
-    @property
-    def url(self) -> str:
-        raise NotImplementedError
-
     def run(self, *command: str) -> str:
         user = {"user": self._user} if os.getuid() == 0 else {}
         done = subprocess.run(command, cwd=self.folder, capture_output=True, text=True, timeout=120, **user)

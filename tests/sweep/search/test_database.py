@@ -360,6 +360,17 @@ def test_a_wrong_password_is_one_error_without_it(postgres, said) -> None:
     assert "wrong-secret" not in str(refused.value) and "\n" not in str(refused.value)
 
 
+@pytest.mark.parametrize(("scheme", "driver"), [("postgresql", "psycopg"), ("mysql", "pymysql")])
+def test_a_server_that_is_not_there_is_one_error(scheme, driver, said) -> None:
+    pytest.importorskip(driver)
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        nowhere = f"{scheme}://me:secret-word@127.0.0.1:{taken.getsockname()[1]}/x"
+        with pytest.raises(MachineError, match="refused") as told:
+            DatabaseMirror(address(nowhere), "s", "a", said.append)
+    assert "secret" not in str(told.value) and "\n" not in str(told.value)
+
+
 @pytest.mark.parametrize(
     ("option", "match"),
     [

@@ -37,7 +37,7 @@ MOST_FAILED = 3
 MOST_SILENT = 3
 """Looks in a row at which a cluster does not answer, until it is given up."""
 MOST_REFUSED = 5
-"""Times in a row that Ray ends by itself on this node, beside a cluster that answers."""
+"""Times in a row that Ray does not come up on a node: it takes 30 s at most, where many may read its files at once."""
 LEAVE_S = 60.0
 """Of a task's time, in which it trains no more."""
 LEAST_S = 300.0
@@ -209,6 +209,25 @@ def work(task: Task, terms: Terms, arguments: Sequence[str]) -> int:
 def lead(task: Task, terms: Terms, number: int, arguments: Sequence[str]) -> int:
     """Has the study run in a term of this task's own; returns the exit code."""
     say(f"{task.name} leads on {task.node}, term {number}")
+    code = MACHINE
+    try:
+        for _ in range(MOST_REFUSED):
+            with head(task) as address:
+                if address is not None:
+                    terms.write(number, "address", address)
+                    code = run(task, address, arguments, patience_s=task.wait_s if number > 1 else 0)
+                    break
+    except SystemExit:
+        # Slurm takes this task away, which is no failure of the study.
+        terms.write(number, "end", LOST)
+        raise
+    terms.write(number, "end", str(code))
+    return task.leave() if code == UNFINISHED else code
+
+
+@contextmanager
+def head(task: Task) -> Iterator[str | None]:
+    """Has a cluster on this node, within; gives its address, or None where it does not come up."""
     host = socket.gethostbyname(task.node)
     port, dashboard_port, client_port = free_ports(3)
     address = f"{host}:{port}"
@@ -216,18 +235,8 @@ def lead(task: Task, terms: Terms, number: int, arguments: Sequence[str]) -> int
         "--head", f"--node-ip-address={host}", f"--port={port}", f"--temp-dir=/tmp/ray-{task.name}",
         "--dashboard-host=127.0.0.1", f"--dashboard-port={dashboard_port}", f"--ray-client-server-port={client_port}",
     ]  # fmt: skip
-    try:
-        with running(["ray", "start", *options, *task.ray_options]) as ray:
-            code = MACHINE
-            if is_up(address, ray, task.wait_s):
-                terms.write(number, "address", address)
-                code = run(task, address, arguments, patience_s=task.wait_s if number > 1 else 0)
-            terms.write(number, "end", str(code))
-    except SystemExit:
-        # Slurm takes this task away, which is no failure of the study.
-        terms.write(number, "end", LOST)
-        raise
-    return task.leave() if code == UNFINISHED else code
+    with running(["ray", "start", *options, *task.ray_options]) as ray:
+        yield address if is_up(address, ray, task.wait_s) else None
 
 
 def run(task: Task, address: str, arguments: Sequence[str], patience_s: float) -> int:

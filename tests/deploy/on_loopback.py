@@ -5,7 +5,8 @@ import sys
 STAND_INS = {
     "slr-sweep": f'exec {sys.executable} -m sweep "$@"',
     # Where Ray believes that it is on no Linux, it joins what listens on loopback.
-    "python": f'RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER=0 exec {sys.executable} "$@"',
+    "python": "[[ $1 == *wait_for_nodes.py ]] && export RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER=0\n"
+    f'exec {sys.executable} "$@"',
     "ray": f'exec {sys.executable} -c "$RAY_ON_LOOPBACK" "$@"',
 }
 RAY_ON_LOOPBACK = """

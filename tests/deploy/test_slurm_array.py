@@ -22,8 +22,9 @@ STAND_INS = {
     # Ends with the code that the test gives to the first, second, ... run.
     "slr-sweep": 'file=$FOLDER/code-$(grep -c ^slr-sweep "$FOLDER/calls")\n'
     'until [[ -s $file ]]; do sleep 0.05; done; exit "$(<"$file")"',
-    # A cluster that is waited for is there.
-    "python": f'if [[ $1 == *array_task.py ]]; then exec {sys.executable} "$@"; fi',
+    # A cluster that is waited for is there, but for as often as the test says.
+    "python": f'if [[ $1 == *array_task.py ]]; then exec {sys.executable} "$@"; fi\n'
+    '(($(grep -c nodes.py "$FOLDER/calls") > ${NOT_UP:-0}))',
 }
 RAY = """
 import socket, sys, time
@@ -142,6 +143,14 @@ def test_a_failure_is_tried_by_another_task_but_not_for_ever(array: Array) -> No
     for number in (1, 2, 3):
         run_ends(array, number, 3)
     assert array.end(1, 2, 3, 4, 5) == [3] * 5 and array.num_runs == 3
+
+
+def test_ray_that_does_not_come_up_is_started_again_but_not_for_ever(array: Array) -> None:
+    array.together(1, NOT_UP="1")
+    assert len(array.calls("ray")) == 2
+    run_ends(array, 1, 3)
+    array.start(2, NOT_UP="7")
+    assert array.end(1, 2) == [3, 3] and array.num_runs == 1 and len(array.calls("ray", 2)) == 5
 
 
 def test_what_a_lost_leader_has_locked_may_be_free_later(array: Array) -> None:

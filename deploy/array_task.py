@@ -201,9 +201,8 @@ def work(task: Task, terms: Terms, arguments: Sequence[str]) -> int:
             pause(task)
         else:
             asked_at = time.monotonic()
-            if not may_live(term.leader, task.array):
+            if not may_live(term.leader, task.array) and terms.write(term.number, "end", LOST):
                 say(f"{term.leader}, which led, is lost")
-                terms.write(term.number, "end", LOST)
 
 
 def lead(task: Task, terms: Terms, number: int, arguments: Sequence[str]) -> int:
@@ -250,15 +249,16 @@ def run(task: Task, address: str, arguments: Sequence[str], patience_s: float) -
     """
     study, results, *more = arguments
     give_up_at = time.monotonic() + patience_s
-    while True:
-        left = f"{int(task.left_s - task.keep_back_s)}s"
-        command = ["slr-sweep", "run", study, "--results", results, "--address", address, "--time", left, *more]
+    while (left_s := int(task.left_s - task.keep_back_s)) > 0:
+        command = ["slr-sweep", "run", study, "--results", results, "--address", address, "--time", f"{left_s}s", *more]
         with running(command) as process:
             code = process.wait()
         if code != MISTAKE or time.monotonic() >= give_up_at:
             # As a shell has it of a process that a signal ended.
             return code if code >= 0 else 128 - code
         time.sleep(task.look_s)
+    # Ray took all of it to start.
+    return UNFINISHED
 
 
 def train(task: Task, terms: Terms, address: str) -> bool:

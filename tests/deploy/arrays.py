@@ -72,7 +72,7 @@ class Array:
         first, *others = tasks
         num = self.num_runs
         self.start(first, **environment)
-        wait_until(lambda: self.num_runs > num, 120)
+        wait_until(lambda: self.num_runs > num, 300)
         self.start(*others, **environment)
         wait_until(lambda: all(self.trains(task) for task in others), 30)
 

@@ -1,6 +1,7 @@
 """A job array with a real Ray and real studies: its tasks are raylets of this machine, on loopback."""
 
 import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -59,13 +60,18 @@ def what_was_said(array: Array) -> str:
 
 
 def test_tasks_train_together_until_the_study_is_done(array: Array) -> None:
-    array.start(1, 2, 3)
+    array.together(1, 2, 3)
+    folder = array.results / "tiny"
+    wait_until(lambda: len(told(folder)) >= 2, 300)
+    array.signal(3, signal.SIGTERM)
+    assert array.end(3, within_s=100) == [128 + signal.SIGTERM] and array.left(3) == []
+    array.start(3, SLURM_RESTART_COUNT="1")
     assert array.end(1, 2, 3, within_s=500) == [0, 0, 0], what_was_said(array)
-    trials = store.read_trials(array.results / "tiny")
+    trials = store.read_trials(folder)
     assert len(trials) == 12 and trials["node"].nunique() > 1
     assert set(trials["node"]) <= {f"localhost-task{task}" for task in (1, 2, 3)}
-    assert array.num_runs == 1
-    assert [array.left(task) for task in (1, 2, 3)] == [[], [], []], "the cluster goes with the tasks"
+    assert "trying once more" not in array.said(1), "what is taken away is no failure of a training"
+    assert array.num_runs == 1 and [array.left(task) for task in (1, 2, 3)] == [[], [], []]
 
 
 def test_the_study_goes_on_when_the_leader_is_killed(array: Array) -> None:

@@ -98,10 +98,11 @@ class Task:
 
     @property
     def ray_options(self) -> list[str]:
-        """Of its node. Other jobs and tasks may share the machine: their ports are not to be met."""
+        """Of its node. Other jobs and tasks may share the machine: their ports and files are not to be met."""
         name = f"--node-name={self.node}-task{self.name.rpartition('_')[2]}"
-        ports = ["--min-worker-port=0", "--max-worker-port=0", "--dashboard-agent-listen-port=0"]
-        return [name, f"--num-cpus={self.num_cpus}", f"--num-gpus={self.num_gpus}", *ports, "--block"]
+        own = [f"--temp-dir=/tmp/ray-{self.name}", "--min-worker-port=0", "--max-worker-port=0"]
+        agent = "--dashboard-agent-listen-port=0"
+        return [name, f"--num-cpus={self.num_cpus}", f"--num-gpus={self.num_gpus}", *own, agent, "--block"]
 
     def leave(self) -> int:
         """Goes into the queue again, where it may; returns the exit code."""
@@ -231,7 +232,7 @@ def head(task: Task) -> Iterator[str | None]:
     port, dashboard_port, client_port = free_ports(3)
     address = f"{host}:{port}"
     options = [
-        "--head", f"--node-ip-address={host}", f"--port={port}", f"--temp-dir=/tmp/ray-{task.name}",
+        "--head", f"--node-ip-address={host}", f"--port={port}",
         "--dashboard-host=127.0.0.1", f"--dashboard-port={dashboard_port}", f"--ray-client-server-port={client_port}",
     ]  # fmt: skip
     with running(["ray", "start", *options, *task.ray_options]) as ray:

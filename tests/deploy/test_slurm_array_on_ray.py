@@ -62,7 +62,7 @@ def what_was_said(array: Array) -> str:
 def test_tasks_train_together_until_the_study_is_done(array: Array) -> None:
     array.together(1, 2, 3)
     folder = array.results / "tiny"
-    wait_until(lambda: len(told(folder)) >= 2, 300)
+    wait_until(lambda: len(told(folder)) >= 2, 400)
     array.signal(3, signal.SIGTERM)
     assert array.end(3, within_s=100) == [128 + signal.SIGTERM] and array.left(3) == []
     array.start(3, SLURM_RESTART_COUNT="1")
@@ -77,7 +77,7 @@ def test_tasks_train_together_until_the_study_is_done(array: Array) -> None:
 def test_the_study_goes_on_when_the_leader_is_killed(array: Array) -> None:
     array.together(1, 2, 3)
     folder = array.results / "tiny"
-    wait_until(lambda: len(told(folder)) >= 3, 240)
+    wait_until(lambda: len(told(folder)) >= 3, 400)
     (array.folder / "nodes").write_text("2")
     array.kill(1)
     before = lines(folder, "tell")

@@ -12,6 +12,7 @@ Prints the tables and writes benchmarks/own/peers.md.
 
 import argparse
 import json
+import math
 import multiprocessing
 import os
 import sys
@@ -31,7 +32,7 @@ from benchmarks.search.surface import Told
 from slr_models import user_code
 from sweep.boundary.encoding import Encoding, edge_path
 from sweep.boundary.model import MarginModel
-from sweep.records import Phase
+from sweep.records import UNMEASURED_MARGIN, Outcome, Phase
 from sweep.running.job import Job
 from sweep.space import Settings
 from sweep.study import load
@@ -66,7 +67,10 @@ class Live:
         config, steps = self._loaded.job_config(settings), self._loaded.study.budget.steps
         job = Job("0000", 0, 0, self.seeds[seed], Phase.EXPLORE, settings, config, steps)
         ended = trained(self._loaded, job, self._folder)
-        return Told(ended.stable, ended.margin, ended.objective, ended.num_steps, ended.score, ended.max_steps)
+        # One that was where it leads to after its first step cannot be judged: there was nothing left to learn.
+        stable = ended.stable or ended.verdict is Outcome.UNJUDGED
+        margin = ended.margin if math.isfinite(ended.margin) else -UNMEASURED_MARGIN
+        return Told(stable, margin, ended.objective, ended.num_steps, ended.score, ended.max_steps)
 
 
 def key(example: str, search: str, seed: int) -> str:

@@ -20,8 +20,10 @@ class RayTrials(Callback):
         self._asks_where = asks_where
         self._where: dict[str, Any] = {}
         """Ray's id of a training -> the answer."""
+        self._begun: set[str] = set()
 
     def on_trial_start(self, iteration: int, trials: list[RayTrial], trial: RayTrial, **info: Any) -> None:
+        self._begun.add(trial.trial_id)
         actor = trial.temporary_state.ray_actor
         if self._asks_where and actor is not None:
             # Before it begins to train, so that it answers at once.
@@ -42,7 +44,12 @@ class RayTrials(Callback):
             vars(trial)["_Trial__unresolved_config"] = {}
             trial._default_result_or_future = None
             self._where.pop(trial.trial_id, None)
+            self._begun.discard(trial.trial_id)
             self._num_emptied += 1
+
+    def has_begun(self, trial_id: str) -> bool:
+        """Whether a trial has a process, of those that are not over."""
+        return trial_id in self._begun
 
     def node_id(self, trial_id: str) -> str | None:
         """Of the node that a trial's process is on; None where it has not begun."""

@@ -9,7 +9,8 @@ from sweep import yaml_source
 from sweep.records import Outcome, TrialResult
 from sweep.running import cluster, runner
 from sweep.running.job import Job, Progress, RunOptions
-from sweep.running.placement import Node, Placement
+from sweep.running.placement import Node
+from sweep.running.placements import Placements
 from sweep.running.session import StudySession
 from sweep.study import Resources, validate
 from sweep.training.footprint import Footprint
@@ -75,9 +76,9 @@ def run(folder: Path, resources: str, here: cluster.Cluster) -> _Counting:
     loaded = validate(yaml_source.parse(STUDY + resources, "s.yaml"))
     study, dataset = loaded.study, loaded.study.data.build()
     options = RunOptions(folder, study.objective, study.monitor, True, "none", forensics=study.forensics)
-    placement, view = Placement(study.resources, here.nodes, here.limits), _Counting()
+    placements, view = Placements(study.resources, here.nodes, here.limits), _Counting()
     with StudySession(loaded, folder, len(dataset.train)) as session:
-        assert runner.run_trials(session, dataset, options, here, placement, view, told=view.lines.append)
+        assert runner.run_trials(session, dataset, options, here, placements, view, told=view.lines.append)
     return view
 
 

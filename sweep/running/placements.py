@@ -1,5 +1,6 @@
 """How many trainings run at once where what each takes depends on its settings (`resources.where`); without Ray."""
 
+import math
 from collections.abc import Iterable, Sequence
 
 from sweep.running.placement import Limits, Node, Placement
@@ -59,7 +60,7 @@ class Placements:
         if not self.is_mixed:
             return self.usual.num_lanes
         kinds = self._kinds.values()
-        fitting = sum(map(max, zip(*(kind.num_on_each for kind in kinds), strict=True)))
+        fitting = sum(max(on_one) for on_one in zip(*(kind.num_on_each for kind in kinds), strict=True))
         return max(1, min(fitting, sum(kind.num_lanes for kind in kinds), self._most or fitting))
 
     @property
@@ -91,7 +92,8 @@ class Placements:
         """What is left beside the processes under way; None where any that is counted as a lane may start."""
         if not self.is_mixed:
             return None
-        return Room(tuple(self._kinds.values()), self.of, self._nodes, under_way, self.num_lanes)
+        kinds, most = tuple(self._kinds.values()), self._most or math.inf
+        return Room(kinds, self.of, self._nodes, under_way, most=most, num_ahead=self.num_lanes)
 
     def nodes_changed(self, nodes: Sequence[Node]) -> None:
         """Takes the machines that there are from now on."""

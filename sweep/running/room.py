@@ -33,7 +33,9 @@ class Room:
         of: Callable[[Settings], Placement],
         nodes: Sequence[Node],
         under_way: Iterable[UnderWay],
-        most: int,
+        *,
+        most: float,
+        num_ahead: int,
     ) -> None:
         """Counts what is taken.
 
@@ -42,9 +44,11 @@ class Room:
             of: what one with these settings asks for.
             nodes: all machines.
             under_way: processes that take a part of them.
-            most: processes that may run at once, however many fit.
+            most: processes that may be under way, however many fit.
+            num_ahead: trainings that may wait before others are no longer looked for.
         """
-        self.most = most
+        self.num_ahead = num_ahead
+        self._most = most
         self._of, self._nodes = of, nodes
         self._slots = {kind: kind.need for kind in kinds}
         on = {kind: [i for i, num in enumerate(kind.num_on_each) if num] for kind in kinds}
@@ -59,7 +63,7 @@ class Room:
         places = {node.node_id: index for index, node in enumerate(nodes)}
         unplaced: list[Placement] = []
         for one in processes:
-            if len(nodes) == 1:
+            if len(nodes) == 1 and self._on[one.kind]:
                 self._mixes[0][self._slots[one.kind]] += 1
             elif one.node_id is None:
                 unplaced.append(one.kind)
@@ -82,11 +86,11 @@ class Room:
 
     @property
     def is_open(self) -> bool:
-        """Whether a training might start that asks for something else than those that wait."""
+        """Whether any training might start now, whatever it asks for."""
         return any(self._may_start(kind) for kind in self._slots)
 
     def _may_start(self, kind: Placement) -> bool:
-        if kind in self._waiting or self._num.total() >= self.most or self._num[kind] >= kind.most:
+        if kind in self._waiting or self._num.total() >= self._most or self._num[kind] >= kind.most:
             return False
         if not self._on[kind]:
             # One asks for its place, so that a cluster that scales itself sees that a machine is wanted.

@@ -33,7 +33,7 @@ from sweep.running.placement import Placement, Slot
 from sweep.running.placements import Placements
 from sweep.running.ray_scheduler import StudyScheduler, checkpoints_kept
 from sweep.running.ray_trials import RayTrials
-from sweep.running.room import UnderWay
+from sweep.running.room import Room, UnderWay
 from sweep.running.session import StudySession
 from sweep.running.trial import smaller_note
 from sweep.running.trial_actor import (
@@ -140,10 +140,11 @@ class _LedgerSearcher(Searcher):
             self._heed(self._nodes)
         num_paused = self._scheduler.num_paused if self._scheduler else 0
         num_ahead = self._scheduler.num_ahead if self._scheduler else 0
-        if len(self._jobs) - num_paused >= self._placements.num_lanes + num_ahead:
+        room = self._placements.room(self._under_way())
+        if room is None and len(self._jobs) - num_paused >= self._placements.num_lanes + num_ahead:
             # Ray asks ahead. A search knows more, and time may be up, when the trial can really start.
             return None
-        jobs = self._next_jobs(num_paused)
+        jobs = self._next_jobs(num_paused, room)
         if not jobs:
             return Searcher.FINISHED if self._session.done else None
         self._jobs[trial_id] = {job.trial_id: job for job in jobs}
@@ -168,10 +169,9 @@ class _LedgerSearcher(Searcher):
             is_late = not self._ray_trials.has_begun(trial_id) and time.monotonic() - since > LATE_S
             yield UnderWay(kind, self._ray_trials.node_id(trial_id), is_late)
 
-    def _next_jobs(self, num_paused: int) -> list[Job]:
+    def _next_jobs(self, num_paused: int, room: Room | None) -> list[Job]:
         """The trainings of the next process; none where nothing can start now."""
         jobs, most = list[Job](), self._num_together
-        room = self._placements.room(self._under_way())
         while len(jobs) < most:
             job, self._next = self._next or self._session.next_job(num_paused, room), None
             if job is None:

@@ -218,7 +218,7 @@ class StudySession:
             num_paused: trainings under way that a scheduler keeps waiting, so that they take no lane.
             room: says which may start; None: any.
         """
-        if self._out_of_time():
+        if self._out_of_time() or (room is not None and not room.is_open):
             return None
         if self._unexplained:
             if room is not None and not room.admits(self._unexplained[0].settings):
@@ -249,7 +249,7 @@ class StudySession:
                 if room.admits(ask.settings):
                     return ask
             num_seen = len(self._queue)
-            if num_seen < room.most and room.is_open:
+            if num_seen < room.num_ahead and room.is_open:
                 self._queue.extend(self._ask_explore() or [self._ask(one) for one in self._confirmations()[:1]])
             if num_seen == len(self._queue):
                 return None

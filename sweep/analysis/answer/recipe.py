@@ -43,9 +43,8 @@ def recipe(
     if chosen is None:
         raise ValueError(f"there is no recipe: {recommendation.headline}")
     source = copy.deepcopy({k: v for k, v in study.items() if k not in ("space", "provenance")})
-    settings = {
-        path: as_searched(value, space[path]) for path, value in recommendation.setting.items() if value is not None
-    }
+    every = {path: as_searched(value, space[path]) for path, value in recommendation.setting.items()}
+    settings = {path: value for path, value in every.items() if value is not None}
     reset: list[str] = []
     if sections is not None:
         source |= copy.deepcopy(dict(sections))

@@ -60,7 +60,7 @@ class Placements:
         if not self.is_mixed:
             return self.usual.num_lanes
         kinds = self._kinds.values()
-        fitting = sum(max(on_one) for on_one in zip(*(kind.num_on_each for kind in kinds), strict=True))
+        fitting: int = sum(max(on_one) for on_one in zip(*(kind.num_on_each for kind in kinds), strict=True))
         return max(1, min(fitting, sum(kind.num_lanes for kind in kinds), self._most or fitting))
 
     @property

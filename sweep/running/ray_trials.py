@@ -19,7 +19,7 @@ class RayTrials(Callback):
         self._num_emptied = 0
         self._asks_where = asks_where
         self._where: dict[str, Any] = {}
-        """Ray's id of a training -> the answer."""
+        """Ray's id of a training -> the answer, as Ray has it until it is there."""
         self._begun: set[str] = set()
 
     def on_trial_start(self, iteration: int, trials: list[RayTrial], trial: RayTrial, **info: Any) -> None:
@@ -53,7 +53,13 @@ class RayTrials(Callback):
 
     def node_id(self, trial_id: str) -> str | None:
         """Of the node that a trial's process is on; None where it has not begun."""
-        return answered(self._where.get(trial_id))
+        answer = self._where.get(trial_id)
+        if isinstance(answer, str):
+            return answer
+        found = answered(answer)
+        if found is not None:
+            self._where[trial_id] = found
+        return found
 
     def text(self, trial_id: str) -> str:
         """What Ray says of the end of a trial's process; empty where it says nothing."""

@@ -34,21 +34,24 @@ def where_problems(study: Study, unknown: Collection[str], wrong: Collection[str
     told = []
     for index, demand in enumerate(study.resources.where):
         key: KeyPath = ("resources", "where", index)
+        name = f"resources.where.{index}"
+        if not demand.asked:
+            yield SettingProblem(key, f"{name} asks for nothing", "give cpus, gpus or node_with")
         if demand.when in told:
             yield SettingProblem(key, f"resources.where has two entries for where {demand}", "leave one of them out")
         told.append(demand.when)
         for path, condition in demand.when.items():
             if path not in study.searched:
                 if not may_mean(path, unknown):
-                    yield _not_searched(study, path, (*key, "when", path))
+                    yield _not_searched(study, path, (*key, "when", path), name)
             elif path not in wrong:
                 sizes = [study.full_size.target] if study.full_size and study.full_size.path == path else []
                 for problem, advice in _never(path, condition, study.searched[path], sizes):
-                    yield SettingProblem((*key, "when", path), f"resources.where {problem}", advice)
+                    yield SettingProblem((*key, "when", path), f"{name}.when {problem}", advice)
 
 
-def _not_searched(study: Study, path: str, key: KeyPath) -> SettingProblem:
-    said = f"resources.where goes by {path!r}, which does not vary between the trainings of this study."
+def _not_searched(study: Study, path: str, key: KeyPath, name: str) -> SettingProblem:
+    said = f"{name}.when names {path!r}, which does not vary between the trainings of this study."
     if study.design is not None and path in study.design.factors:
         set_by = dict.fromkeys(one for settings in study.design.factors[path].values() for one in settings)
         return SettingProblem(key, f"{said} It is a factor", f"name what its levels set: {', '.join(set_by)}")

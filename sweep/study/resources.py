@@ -105,12 +105,6 @@ class Demand(Spec):
     node_with: _NodeWith | None = None
     """As `resources.node_with`, in whose place it stands."""
 
-    @model_validator(mode="after")
-    def _asks(self) -> Self:
-        if not self.asked:
-            raise ValueError("it asks for nothing: give cpus, gpus or node_with")
-        return self
-
     @property
     def asked(self) -> dict[str, Any]:
         """What it asks for, by the names of `Resources`."""

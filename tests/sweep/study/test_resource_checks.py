@@ -58,7 +58,7 @@ def test_it_stands_in_a_results_folder_as_it_was_given() -> None:
     [
         (
             "model.widht: 0.125",
-            "goes by 'model.widht', which does not vary between the trainings of this study. Did you",
+            "names 'model.widht', which does not vary between the trainings of this study. Did you",
         ),
         ("model.width: 0.5", "asks for model.width = 0.5, which is not one of its values [0.0625, 0.125]"),
         ("model.norm: [group, batch]", "asks for model.norm = 'batch', which is not one of its values"),
@@ -82,7 +82,7 @@ def test_settings_that_no_training_has_are_told(when: str, said: str) -> None:
 @pytest.mark.parametrize(
     ("where", "more", "said"),
     [
-        ("{when: {model.width: 0.125}}", "", "it asks for nothing: give cpus, gpus or node_with"),
+        ("{when: {model.width: 0.125}}", "", "resources.where.0 asks for nothing: give cpus, gpus or node_with"),
         ("{when: {}, cpus: 2}", "", "when is too short"),
         ("{cpus: 2}", "", "when is missing"),
         ("{when: {model.width: 0.125}, memory: 2}", "", "memory is not a setting"),

@@ -4,7 +4,7 @@
 # make test-all  the tests that are long by nature, which `make test` leaves out
 # make docs      the pages of docs/ as a site, in build/site
 # make gpu       what only a GPU can tell, in nine minutes at most: gpu.json and gpu.md in OUTPUT
-# make lowest    the quick tests with the lowest versions that pyproject.toml allows, in an environment of their own
+# make lowest    tests that call every library, in the lowest versions that pyproject.toml allows, in an environment of their own
 PYTHON ?= python3
 BIN := .venv/bin
 STUDY ?= studies/teacher_stability.yaml
@@ -35,7 +35,7 @@ docs: .venv/.installed
 	@echo build/site/index.html
 
 lowest: .venv/.installed
-	PYTHON=$(PYTHON) .ci/lowest
+	$(BIN)/python .ci/lowest.py
 
 gpu: .venv/.installed
 	$(BIN)/python -m benchmarks.gpu.day --output $(OUTPUT)

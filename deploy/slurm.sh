@@ -24,20 +24,7 @@ keep_back_s=${KEEP_BACK_S:-600}     # of the allocation: Ray starts before `--ti
 most_requeues=${MOST_REQUEUES:-50}  # a study that never gets anywhere is not to go on for ever
 wait_s=${WAIT_S:-300}               # for all nodes of the cluster
 
-# Ray does nothing for those who lack the token. It is passed on in the environment, which nobody else can read, and
-# never on a command line.
-export RAY_AUTH_MODE=token RAY_USAGE_STATS_ENABLED=0
-if [[ -z ${RAY_AUTH_TOKEN:-} ]]; then
-    token=$HOME/.ray/auth_token
-    (
-        umask 077
-        mkdir -p "${token%/*}"
-        [[ -s $token ]] || od -An -N32 -tx1 /dev/urandom | tr -d ' \n' >"$token"
-        chmod 600 "$token"
-    )
-    RAY_AUTH_TOKEN=$(<"$token")
-fi
-export RAY_AUTH_TOKEN
+source deploy/ray_environment.sh
 # Newer versions of srun do not take it from sbatch.
 export SRUN_CPUS_PER_TASK=$SLURM_CPUS_PER_TASK
 

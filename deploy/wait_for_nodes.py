@@ -10,6 +10,7 @@ import argparse
 import socket
 import sys
 import time
+from contextlib import suppress
 
 import ray
 from ray._private import services
@@ -32,12 +33,15 @@ def missing(wanted: dict[str, int], there: dict[str, float]) -> list[str]:
 
 def joined(address: str, end_at: float) -> bool:
     """Joins the cluster as soon as it answers; False where it does not in time."""
-    while not listens(address):
+    while True:
+        if listens(address):
+            # On a busy machine its first node is there some time later.
+            with suppress(ConnectionError):
+                ray.init(address=address, log_to_driver=False, logging_level="ERROR")
+                return True
         if time.monotonic() >= end_at:
             return False
         time.sleep(LOOK_S)
-    ray.init(address=address, log_to_driver=False, logging_level="ERROR")
-    return True
 
 
 def listens(address: str) -> bool:

@@ -197,6 +197,16 @@ def add_json(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print one JSON object")
 
 
+def add_private(parser: argparse.ArgumentParser) -> None:
+    """Adds `--private`, of commands that write a report."""
+    parser.add_argument(
+        "--private",
+        action="store_true",
+        help="for sharing: write report-private.html and not report.html: without the machine, its software, absolute "
+        "paths and addresses, and the names of this host and user",
+    )
+
+
 def local(path: Path) -> Path:
     """The path as it is, if it is one of this machine's.
 

@@ -184,6 +184,11 @@ class Outcome(StrEnum):
         return self in (Outcome.CRASHED, Outcome.OUT_OF_MEMORY, Outcome.HUNG, Outcome.TIMED_OUT)
 
     @property
+    def may_take_replays(self) -> bool:
+        """Whether its cause may have to be looked for by replays: others have none, or tell it themselves."""
+        return not (self.is_stable or self.is_open or self.is_broken_off or self is Outcome.MEMORISED)
+
+    @property
     def is_diverged(self) -> bool:
         """Whether the training blew up (rather than learned nothing or failed otherwise)."""
         return self in (Outcome.DIVERGED_NONFINITE, Outcome.SCALER_COLLAPSE, Outcome.DIVERGED_LOSS)

@@ -48,6 +48,7 @@ ON_RAY = (
     "tests/sweep/test_run_own.py",
     "tests/sweep/test_run_remote.py",
     "tests/deploy/test_slurm_on_ray.py",
+    "tests/deploy/test_slurm_array_on_ray.py",
     "tests/docs/test_tutorial.py",
 )
 """One worker runs these: they share a Ray cluster, and several on one machine would fight for it."""

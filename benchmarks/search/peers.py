@@ -28,7 +28,7 @@ from ray.tune.search.optuna import OptunaSearch
 from benchmarks.search.surface import Floats, Problem, Told
 from sweep.boundary.encoding import Encoding
 from sweep.search import GpSearch, RandomSearch, StabilitySampler, StabilitySearch, TpeSearch
-from sweep.space import Choice, Dimension, LogUniform, Settings, Space
+from sweep.space import Choice, Dimension, LogUniform, Settings, Space, Uniform
 
 METRIC = "val_loss"
 
@@ -221,6 +221,8 @@ def distribution(dimension: Dimension) -> optuna.distributions.BaseDistribution:
     match dimension:
         case LogUniform():
             return optuna.distributions.FloatDistribution(*dimension.loguniform, log=True)
+        case Uniform():
+            return optuna.distributions.FloatDistribution(*dimension.uniform)
         case Choice():
             return optuna.distributions.CategoricalDistribution(dimension.choice)
     raise TypeError(f"a ground truth has no such dimension: {dimension!r}")

@@ -11,6 +11,7 @@ from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
+from scipy.special import ndtr
 
 from sweep.boundary.calibration import ChanceCurve
 from sweep.boundary.encoding import Encoding, Floats, edge_path
@@ -120,6 +121,13 @@ class MarginModel:
         the calibrations that the left-out settings leave possible, [M]."""
         least = self._calibration.least(self._scores(self.encoding.encode(settings)), credibility)
         return np.minimum(least, self._most)
+
+    def p_mostly_stable(self, settings: Sequence[Mapping[str, Scalar | None]]) -> Floats:
+        """How sure it is that each setting lies on the stable side of the edge, where P(stable) is above 0.5, [M]."""
+        mean, std = self.predict(settings)
+        shift, slope = self._calibration.line
+        chances: Floats = ndtr((shift / slope * math.sqrt(self._process.noise) - mean) / std)
+        return chances
 
     def drawn_probits(self, settings: Sequence[Mapping[str, Scalar | None]], num: int, seed: int) -> Floats:
         """The probit of P(stable) at M settings, of functions drawn from the model, [num, M]; 0 where P is 0.5."""

@@ -9,6 +9,7 @@ interrupted, costs its share too, so that no study spends more than it said.
 from collections.abc import Sequence
 from pathlib import Path
 
+from sweep.forensics.settings import ForensicsConfig
 from sweep.records import Outcome
 from sweep.store.lock import locked
 from sweep.store.remote.lines import shared_lines
@@ -20,6 +21,15 @@ ALLOWANCE_FILE = "replayed.txt"
 def is_left(results_dir: Path, num_trials: int) -> bool:
     """Whether fewer than `num_trials` trials have been explained."""
     return num_trials > len(taken_by(results_dir))
+
+
+def most_left(results_dir: Path, settings: ForensicsConfig, num_trainings: int) -> int:
+    """How many of so many further trainings may be explained at most; 0 where what is taken cannot be read."""
+    try:
+        left = settings.trials - len(taken_by(results_dir))
+    except (OSError, ValueError):
+        return 0
+    return max(min(left, settings.most_explained(num_trainings)), 0)
 
 
 def taken_by(results_dir: Path) -> list[str]:

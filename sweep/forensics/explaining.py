@@ -17,7 +17,7 @@ from sweep.forensics.counterfactuals import Judge, ReplayedRun, Replays, level, 
 from sweep.forensics.flushing import LARGEST_HEALTHY_RATE, initial_flush_rate
 from sweep.forensics.health_alerts import health_warnings
 from sweep.forensics.sentences import outcomes, overflow, what_happened, where
-from sweep.forensics.settings import REPLAYED_PER_PLANNED, ForensicsConfig
+from sweep.forensics.settings import ForensicsConfig
 from sweep.forensics.trace_ops import OpTrace
 from sweep.forensics.trouble import Trouble, find_trouble, is_sound, jump_step, learning_judge, survival_judge
 from sweep.records import (
@@ -64,7 +64,7 @@ class _Case:
     @property
     def budget_steps(self) -> int:
         """Steps of all replays together at most."""
-        return min(self.settings.max_replayed_steps, REPLAYED_PER_PLANNED * self.run.max_steps)
+        return self.settings.most_replayed(self.run.max_steps)
 
 
 @dataclass(frozen=True)

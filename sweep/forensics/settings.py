@@ -5,6 +5,7 @@ from typing import Self
 from pydantic import Field, model_validator
 
 from slr_models.spec import Spec
+from sweep.records import Outcome
 
 REPLAYED_PER_PLANNED = 2
 """Steps that are replayed at most to explain a trial, for each of its planned steps."""
@@ -35,6 +36,19 @@ class ForensicsConfig(Spec):
     max_replayed_steps: int = Field(600, ge=5, le=1_000_000)
     """Steps of all replays of one trial together at most, and never more than twice its planned steps. Changes that do
     not fit in are not tried."""
+
+    def most_explained(self, num_trainings: int) -> int:
+        """Of so many trainings, how many are explained by replays at most."""
+        num_outcomes = sum(outcome.may_take_replays for outcome in Outcome)
+        return min(self.trials, self.per_outcome * num_outcomes, num_trainings)
+
+    def most_replayed(self, max_steps: int) -> int:
+        """Steps of all replays of one trial together at most, given its planned steps."""
+        return min(self.max_replayed_steps, REPLAYED_PER_PLANNED * max_steps)
+
+    def most_steps(self, max_steps: int) -> int:
+        """Steps that explaining one trial takes at most: to train to where the replays begin, and theirs."""
+        return min(self.retrain_steps, max_steps) + self.most_replayed(max_steps)
 
     @model_validator(mode="after")
     def _one_replay_fits(self) -> Self:

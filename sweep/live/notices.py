@@ -18,10 +18,12 @@ from types import TracebackType
 from typing import Any, Literal, Self
 
 from slr_models.errors import MachineError, UserError
+from sweep.command_line import before_leaving
 from sweep.live.webhooks import Address, Message
 from sweep.records import TrialResult, few_words
 from sweep.redaction import redacted
 from sweep.running.job import Job, Progress
+from sweep.running.ray_watch import RayDiedError
 from sweep.store.latest_run import RunEnd, note_end
 from sweep.wording import duration, first_line, plural, settings_line
 
@@ -64,6 +66,8 @@ class Notices:
         match error:
             case OSError(strerror=str(why)):
                 kind = why
+            case RayDiedError():
+                kind = str(error).partition(" (")[0]
             case MachineError():
                 kind = "the machine failed"
             case UserError():
@@ -91,16 +95,24 @@ class Notices:
     def failures_of(self, results_dir: Path) -> Iterator[None]:
         """Within, what ends a run is told, and written down in its results folder."""
         try:
-            yield
-        except (Exception, KeyboardInterrupt) as error:
-            is_failure = isinstance(error, Exception)
-            why = redacted(first_line(error)) if is_failure else ""
-            # What went wrong says more than that this cannot be written either.
-            with contextlib.suppress(Exception):
-                note_end(results_dir, RunEnd.FAILED if is_failure else RunEnd.INTERRUPTED, why)
-            if isinstance(error, Exception):
-                self.failed(error)
+            # A second Ctrl-C, or one while Ray starts, ends the program at once.
+            with before_leaving(lambda: _note(results_dir, RunEnd.INTERRUPTED)):
+                yield
+        except KeyboardInterrupt:
+            _note(results_dir, RunEnd.INTERRUPTED)
             raise
+        except Exception as error:
+            self._note_failure(results_dir, error)
+            raise
+
+    def last_words(self, results_dir: Path, error: Exception) -> None:
+        """As `failures_of`, of a process that ends at once; returns when all was sent, or has taken too long."""
+        self._note_failure(results_dir, error)
+        self._close()
+
+    def _note_failure(self, results_dir: Path, error: Exception) -> None:
+        _note(results_dir, RunEnd.FAILED, redacted(first_line(error)))
+        self.failed(error)
 
     def __enter__(self) -> Self:
         return self
@@ -108,6 +120,9 @@ class Notices:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._close()
+
+    def _close(self) -> None:
         for channel in self._channels:
             channel.put(None)
         until = time.monotonic() + CLOSE_S
@@ -127,6 +142,12 @@ class Notices:
         }
         for channel in self._channels:
             channel.put(Message(title, text, (_TAGS[event],), content))
+
+
+def _note(results_dir: Path, ended: RunEnd, why: str = "") -> None:
+    """Writes down how a run ended; what went wrong says more than that this cannot be written either."""
+    with contextlib.suppress(Exception):
+        note_end(results_dir, ended, why)
 
 
 class _Channel:

@@ -15,7 +15,10 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from sweep.report.contents.view import View
 
-__all__ = ["build_report", "write_report"]
+__all__ = ["PRIVATE_REPORT", "REPORT", "build_report", "write_report"]
+
+REPORT, PRIVATE_REPORT = "report.html", "report-private.html"
+"""In a results folder."""
 
 
 def build_report(results_dir: Path, *, private: bool = False) -> Path:
@@ -52,7 +55,7 @@ def write_report(view: "View", *, private: bool = False) -> Path:
     from sweep import store
     from sweep.report.page import render
 
-    path = view.source.folder / ("report-private.html" if private else "report.html")
+    path = view.source.folder / (PRIVATE_REPORT if private else REPORT)
     page = render(view, private=private)
     store.write_text(path, page.html)
     for damage in page.damaged:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from slr_models.errors import MachineError, UserError
-from sweep.command_line import EXIT_DONE, Command, add_json, add_results
+from sweep.command_line import EXIT_DONE, Command, add_json, add_private, add_results
 
 if TYPE_CHECKING:
     from sweep.report.contents.view import View
@@ -16,12 +16,7 @@ if TYPE_CHECKING:
 def _add_arguments(parser: argparse.ArgumentParser) -> None:
     add_results(parser, or_address=True)
     add_json(parser)
-    parser.add_argument(
-        "--private",
-        action="store_true",
-        help="for sharing: write report-private.html, without the machine, its software, absolute paths and addresses, "
-        "and the names of this host and user",
-    )
+    add_private(parser)
 
 
 def _work(options: argparse.Namespace) -> int:

@@ -15,7 +15,7 @@ from sweep.report.private import Hidden, without_machine
 from sweep.report.sections.every import sections_of
 from sweep.report.sections.section import FailedSection, made
 from sweep.report.templating import FOLDER, template
-from sweep.report.theme import css_variables
+from sweep.report.theme import css_classes, css_variables
 
 _PLOTLY = Path(__file__).parent / "vendor" / "plotly-cartesian.min.js"
 """plotly.js's own bundle of the kinds of figures with two axes, which starts in half the time of the whole
@@ -65,6 +65,7 @@ def render(view: View, *, private: bool = False) -> ReportPage:
         damaged=damaged,
         light_css=Markup(css_variables(dark=False)),
         dark_css=Markup(css_variables(dark=True)),
+        classes=Markup(css_classes()),
         css=Markup((FOLDER / "page.css").read_text(encoding="utf-8")),
         script=Markup("".join((FOLDER / f"{name}.js").read_text(encoding="utf-8") for name in _SCRIPTS)),
         plotly=_plotly(),

@@ -145,11 +145,17 @@ def css_variables(dark: bool) -> str:
     return "".join(f"{name}:{value};" for name, value in pairs)
 
 
+def css_classes() -> str:
+    """CSS classes that give colours: `.o-stable` an outcome's as `--c`, `.v-refuted` a verdict's as `--v`."""
+    rules = [f".o-{outcome.value}{{--c:var(--o-{outcome.value})}}" for outcome in MARKS]
+    return "".join([*rules, *(f".v-{name}{{--v:var(--v-{name})}}" for name in VERDICT_COLOURS)])
+
+
 def svg_symbol(outcome: Outcome) -> str:
     """The outcome's symbol as inline SVG in its colour; a label always stands beside it."""
     shape = _SVG_SHAPES[MARKS[outcome].symbol]
     return (
-        f'<svg class="mark" viewBox="0 0 12 12" aria-hidden="true" style="color:var(--o-{outcome.value})">'
+        f'<svg class="mark o-{outcome.value}" viewBox="0 0 12 12" aria-hidden="true">'
         f"<g fill='currentColor'>{shape}</g></svg>"
     )
 
@@ -157,6 +163,6 @@ def svg_symbol(outcome: Outcome) -> str:
 def svg_verdict(verdict: str) -> str:
     """The symbol of a verdict on a claim as inline SVG in its colour; the word always stands beside it."""
     return (
-        f'<svg class="verdict-mark" viewBox="0 0 16 16" aria-hidden="true" style="color:var(--v-{verdict})">'
+        f'<svg class="verdict-mark v-{verdict}" viewBox="0 0 16 16" aria-hidden="true">'
         f'<g fill="currentColor">{_VERDICT_SHAPES[verdict]}</g></svg>'
     )

@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 
 from slr_models.errors import SettingError
-from sweep.command_line import Command, add_study, console, loading, local, path_or_address
+from sweep.command_line import Command, add_private, add_study, console, loading, local, path_or_address
 
 
 def _add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -26,6 +26,7 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
         help="end by itself within this time, such as 45s, 30m or 1h30m, with exit code 75 if the study is not done; "
         "the same command goes on",
     )
+    add_private(parser)
     parser.add_argument("--dry-run", action="store_true", help="print the plan and the expected time, train nothing")
     parser.add_argument(
         "--log",

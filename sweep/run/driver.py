@@ -11,7 +11,7 @@ from rich.console import Console
 
 from slr_models import user_code
 from slr_models.data.batch import Dataset
-from slr_models.errors import SettingError, UserError
+from slr_models.errors import MachineError, SettingError, UserError
 from sweep.analysis.claims.stated import exploratory_lines, removed_note
 from sweep.analysis.trials.carried import carried_over
 from sweep.command_line import EXIT_DONE, EXIT_INTERRUPTED, EXIT_UNFINISHED
@@ -188,7 +188,12 @@ def _run(
             note = f"  note: the study is not signed, so that explain will ask for --trust: {problem}"
             console.print(note, highlight=False, markup=False, style="yellow")
         _tell_of_changed_claims(results_dir, console)
-        finished = train(options, session, dataset, run_options, console, limit, notices)
+
+        def last_words(error: MachineError) -> None:
+            notices.last_words(results_dir, error)
+            kept.leave()
+
+        finished = train(options, session, dataset, run_options, console, limit, notices, last_words)
         out_of_time = not finished and limit.is_over
         # The first training did not wait for all that makes the answer.
         from sweep.report import write_report
@@ -198,7 +203,7 @@ def _run(
 
         kept.gather()
         answer, findings, view = conclude(session, loaded)
-        report = write_report(view)
+        report = write_report(view, private=options.private)
         ended = RunEnd.FINISHED if finished else RunEnd.OUT_OF_TIME if out_of_time else RunEnd.INTERRUPTED
         note_end(results_dir, ended)
     done = len(session.results)
@@ -216,6 +221,11 @@ def _run(
             f"search has ended: raise search.stop_accuracy to go on (1: it never ends by itself)",
             highlight=False,
             style="yellow",
+        )
+    if options.private:
+        console.print(
+            "  --private: the report names neither this machine nor its user, nor paths; other files of its folder do",
+            highlight=False,
         )
     console.print(next_steps(session, function, finished=finished), highlight=False)
     print(kept.report(report))

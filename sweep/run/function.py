@@ -46,6 +46,7 @@ class FunctionStudy:
         storage: str | None = None,
         address: str | None = None,
         retry: Sequence[str] = (),
+        private: bool = False,
         dry_run: bool = False,
     ) -> "Results | None":
         """Runs it to its end, writes the report, and opens the results; the same call goes on with what is there.
@@ -59,6 +60,7 @@ class FunctionStudy:
             storage: as `--storage`: a database that shows the search too, such as "env:NAME" for a URL in a variable.
             address: of a running Ray cluster; None starts Ray on this machine.
             retry: as `--retry`: trainings that ended so run again, such as "crashed".
+            private: as `--private`: the report is one to be shared.
             dry_run: only say what would be done; gives None.
 
         Raises:
@@ -72,6 +74,7 @@ class FunctionStudy:
             trials=None if trials is None else str(trials),
             jobs=None if jobs is None else str(jobs),
             retry=list(retry),
+            private=private,
             time=time,
             started=started,
             dry_run=dry_run,

@@ -39,6 +39,11 @@ class Kept:
         if self.stored is not None:
             self.stored.gather()
 
+    def leave(self) -> None:
+        """Sends what is left, where the process of a run that failed ends at once."""
+        if self.stored is not None:
+            self.stored.end(failed=True)
+
     def report(self, path: Path) -> str:
         """Where the report is, for a person, once all is where it is kept.
 

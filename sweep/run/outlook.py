@@ -5,6 +5,7 @@ import shlex
 import time
 from pathlib import Path
 
+from sweep.forensics.allowance import most_left
 from sweep.own.program import Target
 from sweep.records import Phase
 from sweep.run.time_limit import TimeLimit
@@ -28,7 +29,14 @@ def opening(session: StudySession, limit: TimeLimit) -> str:
     if done:
         times.insert(0, f"about {duration(session.spent_s / done * (explore + follow))} at the pace so far")
     known = "; ".join(times) or "how long that takes is said when two have ended (--dry-run measures a few steps)"
-    return f"to train: {', then '.join(what) or 'what is left'}{_length(study)}; {known}"
+    trainings = f"{', then '.join(what) or 'what is left'}{_length(study)}"
+    return f"to train: {trainings}{_causes(session, explore + follow)}; {known}"
+
+
+def _causes(session: StudySession, num_trainings: int) -> str:
+    """The replays that may come on top of so many trainings."""
+    num = most_left(session.results_dir, session.study.forensics, num_trainings)
+    return f", and replays to explain up to {plural(num, 'bad one')}" if num else ""
 
 
 def num_explored(session: StudySession) -> int:

@@ -21,6 +21,7 @@ from sweep.running.cluster import cluster
 from sweep.running.job import RunOptions
 from sweep.running.placements import Placements
 from sweep.running.provenance import note_lanes
+from sweep.running.ray_watch import LastWords
 from sweep.running.session import StudySession
 from sweep.running.view import ProgressView
 from sweep.search import StabilitySearch
@@ -37,6 +38,7 @@ def train(
     console: Console,
     limit: TimeLimit,
     notices: Notices,
+    last_words: LastWords,
 ) -> bool:
     """Trains what is left of a study; False if it was interrupted, or its time is over.
 
@@ -52,7 +54,7 @@ def train(
     console.print(opening(session, limit), highlight=False)
     console.print("starting Ray", highlight=False)
     _meanwhile(functools.partial(_import_for_training, study))
-    with cluster(options.address, study.resources) as ray:
+    with cluster(options.address, study.resources, last_words) as ray:
         placements = Placements(study.resources, ray.nodes, ray.limits)
         note_lanes(session.results_dir, placements.num_trials)
         console.print(f"  {placements.line}", highlight=False)

@@ -35,7 +35,7 @@ from sweep.running.guard import MARK, remove
 from sweep.running.placement import Limits, Node, Placement
 from sweep.running.placements import Placements
 from sweep.running.private_ray import RAY_IN_IT, on_loopback, session_folder, silent, token_settings
-from sweep.running.ray_watch import RayWatch
+from sweep.running.ray_watch import LastWords, RayWatch
 from sweep.running.this_machine import limits, this_machine
 from sweep.study import Resources
 from sweep.wording import first_line, listed
@@ -89,8 +89,13 @@ class NotStartedError(MachineError):
 
 
 @contextmanager
-def cluster(address: str | None, resources: Resources) -> Iterator[Cluster]:
+def cluster(address: str | None, resources: Resources, last_words: LastWords = lambda error: None) -> Iterator[Cluster]:
     """Starts Ray on this machine, for this user alone, or joins the cluster at `address`; then leaves it.
+
+    Args:
+        address: of the cluster; None starts one.
+        resources: what trials take.
+        last_words: makes the end known where Ray's death ends this process at once; see `RayWatch`.
 
     Raises:
         SettingError: there is no cluster at the address, or no machine can hold even one trial.
@@ -98,7 +103,7 @@ def cluster(address: str | None, resources: Resources) -> Iterator[Cluster]:
         RayDiedError: it died while it ran.
     """
     with signals_interrupt(), environment(_RAY_ENVIRONMENT), _log_levels(_RAY_LOG_LEVELS), silent():
-        with _started(resources) if address is None else _joined(address) as (context, watch):
+        with _started(resources, last_words) if address is None else _joined(address, last_words) as (context, watch):
             alive = [node for node in ray.nodes() if node["Alive"]]
             nodes = tuple(map(_node, alive))
             for words, one in resources.by_settings.items():
@@ -130,7 +135,7 @@ def _none_fits(resources: Resources, nodes: Sequence[Node]) -> str:
 
 
 @contextmanager
-def _started(resources: Resources) -> Iterator[tuple[Any, RayWatch]]:
+def _started(resources: Resources, last_words: LastWords) -> Iterator[tuple[Any, RayWatch]]:
     """The context of a Ray of our own on this machine."""
     with ExitStack() as stack:
         try:
@@ -140,7 +145,7 @@ def _started(resources: Resources) -> Iterator[tuple[Any, RayWatch]]:
             raise _not_started(error) from error
         stack.enter_context(on_loopback())
         stack.enter_context(environment(token))
-        watch = RayWatch(on_death=lambda: remove(folder))
+        watch = RayWatch(lambda: remove(folder), last_words)
         with _left(watch), watch, before_leaving(watch.stop):
             with watch.starting():
                 context = _start(folder, resources)
@@ -209,14 +214,14 @@ def _not_started(error: Exception) -> NotStartedError:
 
 
 @contextmanager
-def _joined(address: str) -> Iterator[tuple[Any, RayWatch]]:
+def _joined(address: str, last_words: LastWords) -> Iterator[tuple[Any, RayWatch]]:
     """The context of a Ray that somebody else has started."""
     if "://" in address:
         raise SettingError(
             f"--address {address}: Ray Client addresses cannot be used, since the study's ledger is a local file: "
             f"start the command on a machine of the cluster with --address auto, or give host:port"
         )
-    watch = RayWatch()
+    watch = RayWatch(last_words=last_words)
     # One on loopback alone is found there and nowhere else.
     here = address.rpartition(":")[0] in (LOOPBACK, "localhost", "[::1]")
     with on_loopback() if here else nullcontext(), _left(watch):

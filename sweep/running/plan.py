@@ -125,18 +125,25 @@ def plan(loaded: LoadedStudy, dataset: Dataset, options: RunOptions, *, is_here:
         PlannedPhase("to confirm", num_confirmations(study), training_s, _confirmed(study)),
         *_full_size_phase(loaded, dataset, options),
     ]
-    expected = _expected(sum(phase.num_trainings * phase.training_s for phase in phases), placements)
+    trainings_s = sum(phase.num_trainings * phase.training_s for phase in phases)
+    explained = study.forensics.most_explained(sum(phase.num_trainings for phase in phases))
+    replayed = study.forensics.most_steps(max_steps)
+    replays_s = explained * replayed * timing.step_s
+    at_most = duration((trainings_s + replays_s) / min(placements.foreseen))
+    with_replays = f", to {at_most} with all replays," if explained else ""
     lines = [
         *(_design_lines(study, study.design) if study.design is not None else _space_lines(study)),
         *(f"{phase.num_trainings} {phase.name}: {_phase_line(phase, placements)}" for phase in phases),
         f"steps: up to {max_steps} a trial",
         *_alarm_lines(study),
+        *_cause_lines(explained, replayed, f"about {_expected(replays_s, placements)} in all if all were needed"),
         f"{'' if is_here else 'if it ran on this machine, and not on the cluster: '}{placements.line}",
         *resource_lines(study.resources),
-        f"expected time: about {expected} with {placements.at_once} at a time on this machine, if every trial ran to "
-        f"its end ({timing.step_s * 1000:.0f} ms a step and {timing.eval_s:.1f} s an evaluation of {measured}, "
-        f"evaluations {evals_rate:.0%} of its time; measured now on the {device.type}, one training alone; several at "
-        f"once share memory bandwidth and may take longer)",
+        f"expected time: about {_expected(trainings_s, placements)}{with_replays} with {placements.at_once} at a time "
+        f"on this machine, if every trial ran to its end; the start of Ray and the report come on top "
+        f"({timing.step_s * 1000:.0f} ms a step and {timing.eval_s:.1f} s an evaluation of {measured}, evaluations "
+        f"{evals_rate:.0%} of its time; measured now on the {device.type}, one training alone; several at once share "
+        f"memory bandwidth and may take longer)",
     ]
     if placements.num_together > 1:
         lines.append(_together_line(config, dataset, timing, placements.num_together))
@@ -245,6 +252,11 @@ def own_plan(study: Study) -> list[str]:
         f"{num_confirmations(study)} to confirm: {_confirmed(study)}",
         f"steps: {'as many as the program likes' if steps is None else f'up to {steps} a trial'}",
         *_alarm_lines(study),
+        *_cause_lines(
+            study.forensics.most_explained(explore + num_confirmations(study)),
+            study.forensics.max_replayed_steps,
+            "of times that are not known before",
+        ),
         placements.line,
         *resource_lines(study.resources),
         "how long a training takes is known when the first has ended: a dry run does not run programs",
@@ -300,8 +312,13 @@ def _alarm_lines(study: Study) -> Iterator[str]:
             )
     if study.scheduler is not None:
         yield f"scheduler: {study.scheduler.kind}, on the trainings of the exploration; the time below is without it"
-    if study.forensics.trials:
-        yield f"causes: up to {study.forensics.trials} bad trials are explained by replays, beside the time below"
+
+
+def _cause_lines(num_explained: int, num_steps: int, cost: str) -> Iterator[str]:
+    """How many bad trials are explained at most, by how many steps each, and what all of that takes."""
+    if num_explained:
+        bad = f"up to {num_explained} bad trials are" if num_explained > 1 else "one bad trial is"
+        yield f"causes: {bad} explained by replays of up to {plural(num_steps, 'step')} each, {cost}"
 
 
 def _time_steps(config: TrialConfig, dataset: Dataset, options: RunOptions, num_threads: int) -> Timing:

@@ -19,17 +19,24 @@ _MAX_SILENT = 3
 """A cluster elsewhere may be slow to answer: so many questions in a row have to go without one."""
 _GRACE_S = 8.0
 """How long the main thread has to end in good order, once it was told."""
+_LAST_WORDS_S = 15.0
+"""How long the process waits, where it is ended at once, for the end to be written down and told."""
 _VITAL = ("gcs_server", "raylet")
+
+
+LastWords = Callable[[MachineError], None]
+"""Makes an end known that the process does not outlive."""
 
 
 class RayDiedError(MachineError):
     """Ray's own processes have died, and with them all trainings."""
 
-    def __init__(self, what: str) -> None:
+    def __init__(self, what: str, *, was_starting: bool = False) -> None:
         """Of what has died, such as `raylet`."""
+        died = "Ray died while it started" if was_starting else "Ray has died beneath the run"
         super().__init__(
-            f"Ray has died beneath the run ({what} is gone: killed, out of memory, or `ray stop`): nothing of a "
-            f"finished trial is lost; the same command goes on"
+            f"{died} ({what} is gone: killed, out of memory, or `ray stop`): nothing of a finished trial is lost; the "
+            f"same command goes on"
         )
 
 
@@ -37,13 +44,19 @@ class RayWatch:
     """Watches the processes that Ray cannot live without, from a thread of its own, while it is entered.
 
     When one is gone, `on_death` is called, and then the main thread is interrupted, wherever it is: `died` says why.
-    Where it waits inside of Ray and does not come back, or Ray was still starting, the process is ended at once.
+    Where it waits inside of Ray and does not come back, or Ray was still starting, the process is ended at once, after
+    `last_words`: nothing else will say why.
     """
 
-    def __init__(self, on_death: Callable[[], None] = lambda: None) -> None:
-        """Of what is to be done first once Ray has died, in the watching thread."""
+    def __init__(self, on_death: Callable[[], None] = lambda: None, last_words: LastWords = lambda error: None) -> None:
+        """Prepares the watch.
+
+        Args:
+            on_death: done first once Ray has died, in the watching thread.
+            last_words: done where the process is ended at once, in a thread that is waited for so long and no longer.
+        """
         self.died: RayDiedError | None = None
-        self._on_death = on_death
+        self._on_death, self._last_words = on_death, last_words
         self._over = threading.Event()
         self._vital: dict[str, psutil.Process] = {}
         self._address: tuple[str, int] | None = None
@@ -111,7 +124,7 @@ class RayWatch:
                 silent = 0 if self._answers(self._address) else silent + 1
                 gone = "its GCS" if silent >= _MAX_SILENT else None
             if gone is not None:
-                self._end(RayDiedError(gone))
+                self._end(RayDiedError(gone, was_starting=self._is_starting))
                 return
 
     def _gone(self) -> str | None:
@@ -149,6 +162,9 @@ class RayWatch:
                 # The moving lines have hidden the cursor.
                 os.write(1, b"\x1b[?25h\n")
             os.write(2, f"error: {error}\n".encode())
+            telling = threading.Thread(target=self._last_words, args=(error,), name="last-words", daemon=True)
+            telling.start()
+            telling.join(_LAST_WORDS_S)
             os._exit(EXIT_MACHINE)
 
 

@@ -14,6 +14,7 @@ from slr_models.errors import ResultsError
 from sweep.forensics.allowance import taken_by
 from sweep.own.program import Score, score_of
 from sweep.records import EvalRecord, Outcome, Phase, StepRecord, TrialResult
+from sweep.report import PRIVATE_REPORT, REPORT
 from sweep.status.answer import SILENT_AFTER_S, Activity, Best, LastProblem, Recommended, Running, State, Status
 from sweep.status.documents import Documents, RecipeEvidence, StudyDocument
 from sweep.store.documents import STUDY_FILE
@@ -89,7 +90,6 @@ class _Moment:
         standing, works = self._standing, self._works
         outcomes = Counter(result.verdict for result in self._results.values())
         kinds = Counter[str](result.verdict.kind for result in self._results.values())
-        report = self._path / "report.html"
         explaining = self._explaining() if works else []
         return Status(
             study=self._study.name or self._path.resolve().name,
@@ -111,7 +111,7 @@ class _Moment:
             recommended=self._recommended(),
             safety_rule=self._safety_rule(),
             last_problem=self._last_problem(),
-            report=str(report) if report.is_file() else None,
+            report=self._report(),
         )
 
     @property
@@ -263,6 +263,11 @@ class _Moment:
         settings = self._asks[trials[0]].settings if result is None else result.settings
         safety = None if evidence.safety is None else evidence.safety.why
         return Recommended(settings, trials, evidence.status, evidence.result, safety)
+
+    def _report(self) -> str | None:
+        paths = [self._path / name for name in (REPORT, PRIVATE_REPORT)]
+        written = [(at, path) for path in paths if (at := _written_at(path)) is not None]
+        return str(max(written)[1]) if written else None
 
     def _safety_rule(self) -> str | None:
         rule = self._study.safety

@@ -71,11 +71,11 @@ class Safety(Spec):
     """The distance from instability that a recommended setting keeps."""
 
     lr_factor: float = Field(3.0, ge=1, le=1e6)
-    """The recommended learning rate lies at least this factor below the one at which training turns unstable."""
+    """The recommended learning rate lies at least this factor below the one at which every second training breaks."""
     p_stable: float = Field(0.95, ge=0.5, lt=1)
     """Least probability that a training with a fresh seed does not break."""
-    credibility: float = Field(0.9, ge=0.5, lt=1)
-    """How sure that probability has to be: it is taken as low as the trainings leave it with this credibility."""
+    credibility: float = Field(0.95, ge=0.5, lt=1)
+    """How sure both have to be: they are taken as low as the trainings leave them with this credibility."""
 
 
 class Audit(Spec):

@@ -25,8 +25,8 @@ def test_options_that_it_names_are_there() -> None:
     assert [option for option in options if f'"{option}"' not in known] == []
 
 
-def test_what_the_job_script_can_be_told_is_what_the_document_says() -> None:
-    script = (ROOT / "deploy" / "slurm.sh").read_text()
-    for name, default in re.findall(r"\$\{([A-Z_]+):-(\d+)\}", script):
-        if name in ("KEEP_BACK_S", "MOST_REQUEUES"):
-            assert f"`{name}` ({default}" in DOCUMENT
+def test_what_the_job_scripts_can_be_told_is_what_the_document_says() -> None:
+    for name in ("slurm.sh", "slurm-array.sh"):
+        script = (ROOT / "deploy" / name).read_text()
+        told = re.findall(r"\$\{((?!SLURM)[A-Z_]+):-(\d+)\}", script)
+        assert told and [one for one, default in told if f"`{one}` ({default}" not in DOCUMENT] == []

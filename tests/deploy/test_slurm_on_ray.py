@@ -4,7 +4,6 @@ import os
 import shutil
 import socket
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +12,7 @@ import psutil
 import pytest
 
 from sweep import store
+from tests.deploy import on_loopback
 
 ROOT = Path(__file__).parents[2]
 STUDY = """
@@ -30,19 +30,8 @@ STAND_INS = {
     "scontrol": '[[ $1 == show ]] && printf "localhost\\nlocalhost\\n" || echo "$*" >> "$REQUEUED"',
     # Every step runs here; its command is what follows the options of srun.
     "srun": 'while [[ $1 == --* ]]; do shift; done; exec "$@"',
-    "slr-sweep": f'exec {sys.executable} -m sweep "$@"',
-    # Where Ray believes that it is on no Linux, it joins what listens on loopback.
-    "python": f'RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER=0 exec {sys.executable} "$@"',
-    "ray": f'exec {sys.executable} -c "$RAY_ON_LOOPBACK" "$@"',
+    **on_loopback.STAND_INS,
 }
-RAY_ON_LOOPBACK = """
-from ray._private import services
-# In place of an address that other machines reach.
-services.get_node_ip_address = lambda *_: "127.0.0.1"
-services.resolve_ip_for_localhost = lambda host: host
-from ray.scripts.scripts import main
-main()
-"""
 
 
 def _free(port: int) -> bool:
@@ -73,7 +62,7 @@ def variables(tmp_path: Path, job_id: str) -> dict[str, str]:
         "PYTHONPATH": str(ROOT),
         "HOME": str(tmp_path / "home"),
         "REQUEUED": str(tmp_path / "requeued"),
-        "RAY_ON_LOOPBACK": RAY_ON_LOOPBACK,
+        "RAY_ON_LOOPBACK": on_loopback.RAY_ON_LOOPBACK,
         "SLURM_JOB_ID": job_id,
         "SLURM_JOB_NODELIST": "localhost,localhost",
         # A training has a core, so that two at a time need both nodes.

@@ -364,7 +364,8 @@ def test_a_dry_run_prints_the_plan_and_writes_nothing(study, tmp_path, capsys) -
         "% of its time; measured now",
         "loguniform",
         "10% run on",
-        "up to 1 bad",
+        "causes: one bad trial is explained by replays of up to",
+        "with all replays, with",
     ):
         assert part in out
     assert not (tmp_path / "results").exists()

@@ -17,6 +17,8 @@ from benchmarks.reliability.runs import STUDY, Run, lines, start, told, violatio
 from sweep.run import main
 from sweep.running.cores import cores
 from sweep.running.private_ray import PREFIX
+from sweep.status.answer import State
+from sweep.status.reading import Reader
 
 
 @pytest.fixture
@@ -62,7 +64,11 @@ def assert_died(run: Run, name: str, while_connecting: bool = False) -> None:
         assert "Traceback" not in err and run.left_behind() == []
         return
     assert code == 3, err
-    assert err.startswith(f"error: Ray has died beneath the run ({name} is gone") and err.count("\n") == 1, err
+    # After a pause it may be up already.
+    died = ("Ray has died beneath the run", "Ray died while it started")[: 1 + while_connecting]
+    assert err.startswith(tuple(f"error: {one} ({name} is gone" for one in died)) and err.count("\n") == 1, err
+    status = Reader(run.folder).read()
+    assert status.state is State.ENDED_EARLY and status.why == f"failed: {err.removeprefix('error: ').strip()}"
     assert "the same command goes on" in err
     assert run.left_behind() == []
 

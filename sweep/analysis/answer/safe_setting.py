@@ -26,8 +26,8 @@ _NUM_SAMPLE = 1024
 """Untried settings that are looked at."""
 _NUM_LOWERED = 32
 """Tried settings of which a cooler copy is looked at, the best ones."""
-_NUM_RUNGS = 25
-"""Places up to the factor at which a setting must still be stable: 0.02 decades apart for a factor of 3."""
+_RUNG = 0.02
+"""Decades between the places up to the factor at which a setting must still be stable, at most."""
 _SPARE = 1.25
 """Times the factor that an untried setting keeps: the edge moves a little when the model learns of its trainings."""
 _GAIN = 0.95
@@ -45,8 +45,18 @@ class Rule:
     """Least factor from the learning rate up to its hot edge, or to the range's end where no edge is seen; >= 1."""
     p_stable: float
     """Least chance that a training with a fresh seed does not break, in [0, 1]."""
-    credibility: float = 0.9
-    """That the chance is not lower, in [0, 1]."""
+    credibility: float = 0.95
+    """That neither is lower, in [0, 1]."""
+
+    @property
+    def num_rungs(self) -> int:
+        """Into how many equal steps the factor is divided."""
+        return math.ceil(math.log10(self.lr_factor) / _RUNG)
+
+    @property
+    def rung(self) -> float:
+        """Decades of each."""
+        return math.log10(self.lr_factor) / self.num_rungs if self.num_rungs else _RUNG
 
 
 @dataclass(frozen=True)
@@ -64,6 +74,8 @@ class SafeSetting:
     margin_decades: float
     """From its learning rate up to its hot edge, in powers of ten; inf where there is none above it within the range,
     NaN where no learning rate is searched."""
+    margin_least: float
+    """What that is at least, with the rule's credibility."""
     edge: float | None
     """The hot edge of its own slice: the learning rate above which it breaks more often than not; None where there is
     none."""
@@ -91,11 +103,11 @@ def safe_setting(evidence: Evidence, rule: Rule, metric: Metric = "wer") -> Safe
     """The setting with the best expected result among those that keep the rule; None without a model or candidates.
 
     Candidates are the settings that were stable in every seed, the best of these with their learning rate lowered to
-    `lr_factor` below their edge (the range's end where no edge is seen), and a sample of the whole space. A setting of
-    which a seed was unstable is none. The rule is about breaking alone. The result is taken cautiously
-    (`ExpectedResults.cautious`): an unstable training counts as a complete failure. Where no candidate keeps the rule,
-    the tried one with the highest P(stable) is given, with `meets` False. Equal trials give an equal answer, whatever
-    their order.
+    `lr_factor` below where the slice is still surely stable (the range's end where no edge is seen), and a sample of
+    the whole space. A setting of which a seed was unstable is none. The rule is about breaking alone. The result is
+    taken cautiously (`ExpectedResults.cautious`): an unstable training counts as a complete failure. Where no candidate
+    keeps the rule, the tried one with the highest P(stable) is given, with `meets` False. Equal trials give an equal
+    answer, whatever their order.
 
     Args:
         evidence: the trials, and what was searched.
@@ -131,7 +143,11 @@ def safe_setting(evidence: Evidence, rule: Rule, metric: Metric = "wer") -> Safe
 
 
 def keeps_rule(breaking: MarginModel, settings: Sequence[Mapping[str, Scalar]], rule: Rule) -> npt.NDArray[np.bool_]:
-    """Whether each setting keeps the rule, [M], to within the steps at which the way up to the edge is looked at."""
+    """Whether each setting keeps the rule, [M], to within the steps at which the way up to the edge is looked at.
+
+    The edge itself is known to some tenths of a decade only, and the best settings are those that seem to lie just far
+    enough from it: held against where it most likely lies, one in four would be too near (docs/LOG.md).
+    """
     if not settings:
         return np.zeros(0, dtype=np.bool_)
     kept = breaking.least_p_stable(settings, rule.credibility) >= rule.p_stable
@@ -141,12 +157,12 @@ def keeps_rule(breaking: MarginModel, settings: Sequence[Mapping[str, Scalar]], 
     scale = _scale(breaking, along)
     # Nobody knows what lies beyond the range.
     kept &= np.array([along not in s or _reaches(scale, float(s[along]), rule) for s in settings], dtype=np.bool_)
-    for rung in np.linspace(0.0, math.log(rule.lr_factor), _NUM_RUNGS)[1:].tolist():
+    for place in range(1, rule.num_rungs + 1):
         rows = np.flatnonzero(kept)
         if not len(rows):
             break
-        hotter = [_hotter(settings[i], along, math.exp(rung)) for i in rows.tolist()]
-        kept[rows] = breaking.p_stable(hotter) >= 0.5
+        hotter = [_hotter(settings[i], along, 10 ** (place * rule.rung)) for i in rows.tolist()]
+        kept[rows] = breaking.p_mostly_stable(hotter) >= rule.credibility
     return kept
 
 
@@ -163,13 +179,14 @@ def judge(
     along = _learning_rate(model)
     lr = None if along is None else setting.get(along)
     edge = None if lr is None else hot_edge(breaking, setting)
-    margin = math.nan
-    if lr is not None and edge is not None:
+    margin = least = math.nan
+    if along is not None and lr is not None and edge is not None:
         margin = edge if math.isinf(edge) else math.log10(edge / float(lr))
+        least = min(margin, _sure_margin(breaking, setting, along, rule))
     p_break_most = 1 - float(breaking.least_p_stable([setting], rule.credibility)[0])
     likely = 1 - p_break_most >= rule.p_stable
-    clear = math.isnan(margin) or margin >= math.log10(rule.lr_factor)
-    if margin == math.inf and along is not None and lr is not None:
+    clear = math.isnan(least) or least >= rule.num_rungs * rule.rung * _EXACT
+    if least == math.inf and along is not None and lr is not None:
         # Nobody knows what lies beyond the range.
         clear = _reaches(_scale(model, along), float(lr), rule)
     result = float(expected.of_stable([setting])[0])
@@ -179,10 +196,11 @@ def judge(
         p_break=p_break,
         p_break_most=p_break_most,
         margin_decades=margin,
+        margin_least=least,
         edge=None if edge is None or math.isinf(edge) else edge,
         expected=None if math.isnan(result) else result,
         meets=likely and clear,
-        why=_why(model, rule, p_break_most, lr, edge, likely, clear),
+        why=_why(model, rule, p_break_most, lr, edge, least, likely, clear),
         tried_group=tried_group,
     )
 
@@ -209,6 +227,7 @@ def _why(
     p_break_most: float,
     lr: Scalar | None,
     edge: float | None,
+    least: float,
     likely: bool,
     clear: bool,
 ) -> str:
@@ -219,7 +238,7 @@ def _why(
     ]
     if lr is not None and edge is not None:
         asked = f"at least {number(rule.lr_factor, 2)} asked"
-        if edge == math.inf:
+        if least == math.inf:
             along = _learning_rate(model)
             assert along is not None, "a learning rate was given"
             high = _scale(model, along).high
@@ -231,8 +250,15 @@ def _why(
         elif edge <= float(lr):
             parts.append(f"the learning rate lies above its hot edge {number(edge)} ({asked})")
         else:
-            times = _times(edge / float(lr), clear)
-            parts.append(f"the hot edge {number(edge)} is {times} the learning rate ({asked})")
+            which = "a hot edge" if edge == math.inf else f"the hot edge {number(edge)}"
+            factor = edge / float(lr)
+            if clear:
+                times = f"is at least {_times(10**least, clear)}"
+            else:
+                times = (
+                    f"is {_times(factor, clear)}" if factor < rule.lr_factor else f"may be {_times(10**least, clear)}"
+                )
+            parts.append(f"{which} {times} the learning rate ({asked})")
     verdict = "Safety rule met" if likely and clear else "Safety rule not met"
     return f"{verdict}: {' and '.join(parts)}."
 
@@ -283,8 +309,17 @@ def _tried(evidence: Evidence) -> tuple[list[Settings], list[Settings]]:
     return [s for i, s in enumerate(stable_ones) if s not in stable_ones[:i]], unstable
 
 
+def _sure_margin(model: MarginModel, setting: Mapping[str, Scalar], along: str, rule: Rule) -> float:
+    """Decades from the learning rate up to where its slice is surely stable; inf where that is the range's end."""
+    room = math.log10(_scale(model, along).high / float(setting[along]))
+    num = math.ceil(room / rule.rung)
+    hotter = [_hotter(setting, along, 10 ** (place * rule.rung)) for place in range(num + 1)]
+    unsure = np.flatnonzero(model.p_mostly_stable(hotter) < rule.credibility)
+    return math.inf if not len(unsure) else max(int(unsure[0]) - 1, 0) * rule.rung
+
+
 def _lowered(model: MarginModel, setting: Settings, rule: Rule) -> list[Settings]:
-    """The setting with its learning rate at the edge / factor, if that is lower and within the range.
+    """The setting with its learning rate at where the edge surely is not / factor, if that is lower and in the range.
 
     The range's end stands in for the edge where none is seen.
     """
@@ -292,7 +327,13 @@ def _lowered(model: MarginModel, setting: Settings, rule: Rule) -> list[Settings
     edge = hot_edge(model, setting)
     if along is None or edge is None or edge == -math.inf:
         return []
-    lr = _rounded_down(min(edge, _scale(model, along).high) / rule.lr_factor)
+    scale = _scale(model, along)
+    end = min(edge, scale.high)
+    places = end * 10 ** -np.arange(0.0, math.log10(end / scale.low), rule.rung)
+    sure = model.p_mostly_stable([{**setting, along: place} for place in places.tolist()]) >= rule.credibility
+    if not sure.any():
+        return []
+    lr = _rounded_down(float(places[int(np.argmax(sure))]) / rule.lr_factor)
     allowed = contains(model.encoding.space[along], lr)
     return [{**readable(model.encoding, setting), along: lr}] if allowed and lr < float(setting[along]) else []
 

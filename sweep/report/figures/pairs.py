@@ -169,7 +169,7 @@ def _pair(info: SlopeInfo, row: int, places: Sequence[float], height: Callable[[
     for (x, y), failed, bound in zip(points, info.failed[row], info.censored[row], strict=True):
         if failed and not bound:
             shapes += f'<path class="failed" d="M{x - 4:.1f} {y - 4:.1f}l8 8m0-8l-8 8"/>'
-    return Markup(f'<g style="opacity:{opacity:.2f}"><title>{escape(told)}</title>{shapes}</g>')
+    return Markup(f'<g opacity="{opacity:.2f}"><title>{escape(told)}</title>{shapes}</g>')
 
 
 def _means(info: SlopeInfo, places: Sequence[float], height: Callable[[float], float]) -> Markup:

@@ -50,9 +50,9 @@ def draw_parallel(info: ParallelInfo, clickable: Collection[str], summary: str) 
     lines = Markup("").join(_line(*pair, clickable) for pair in zip(info.lines, places, strict=True))
     axes = Markup("").join(_axis(axis, index, bottom) for index, axis in enumerate(info.axes))
     return Markup(
-        '<svg class="parallel" viewBox="0 0 {} {}" style="min-width:{}px;max-width:{}px;--many:{}" role="group" '
-        'aria-label="{}"><g class="lines">{}</g>{}</svg>'
-    ).format(round(width), round(height), round(width), round(width * 1.2), opacity, summary, lines, axes)
+        '<svg class="parallel" viewBox="0 0 {} {}" style="min-width:{}px;max-width:{}px" role="group" '
+        'aria-label="{}"><g class="lines" stroke-opacity="{}">{}</g>{}</svg>'
+    ).format(round(width), round(height), round(width), round(width * 1.2), summary, opacity, lines, axes)
 
 
 def parallel_figure(info: ParallelInfo) -> go.Figure:
@@ -115,7 +115,7 @@ def _place(axis: ParallelAxis, value: float, index: int) -> float:
 def _line(line: ParallelLine, places: list[float], clickable: Collection[str]) -> Markup:
     points = " ".join(f"{_LEFT + _COLUMN * i:.0f},{_y(place):.1f}" for i, place in enumerate(places))
     click = Markup(' data-line="{}"').format(line.trial_id) if line.trial_id in clickable else ""
-    return Markup('<polyline points="{}" style="--c:var(--o-{})" data-good="{}"{}><title>{}</title></polyline>').format(
+    return Markup('<polyline points="{}" class="o-{}" data-good="{}"{}><title>{}</title></polyline>').format(
         points, line.outcome.value, int(line.outcome.is_stable), click, line.text
     )
 

@@ -6,6 +6,7 @@ import http.server
 import io
 import json
 import math
+import subprocess
 import sys
 import threading
 import traceback
@@ -73,6 +74,15 @@ def test_tensorboard_shows_a_trial_by_its_settings_with_its_verdict(tmp_path) ->
     assert found["ray/tune/grad_norm"] == [(50, 4.0)] and found["ray/tune/samples_per_s"][0] == (25, 12.5)
     assert found["ray/tune/stable"] == [(60, 0.0)] and found["ray/tune/stop_step"] == [(60, 60.0)]
     assert any(b"verdict" in p.read_bytes() and b"diverged-loss" in p.read_bytes() for p in folder.iterdir())
+
+
+def test_tensorboard_itself_finds_what_was_logged(tmp_path) -> None:
+    pytest.importorskip("tensorboard", reason="the extra `tensorboard` is not installed")
+    (logger,) = open_loggers(["tensorboard"], "s", tmp_path)
+    train(logger)
+    command = [sys.executable, "-m", "tensorboard.main", "--inspect", "--logdir", str(tmp_path / "tensorboard")]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0 and "ray/tune/train_loss" in done.stdout, done.stdout + done.stderr
 
 
 def test_of_an_open_end_a_logger_hears_neither_stable_nor_not(tmp_path) -> None:

@@ -23,9 +23,7 @@ LINES = (
 def test_every_line_has_its_place_and_colour() -> None:
     drawn = str(draw_parallel(ParallelInfo(AXES, LINES, 2), {"t1"}, "in words"))
     height = float(re.search(r'viewBox="0 0 \d+ (\d+)"', drawn).group(1))  # type: ignore[union-attr]
-    found = re.findall(
-        r'<polyline points="([^"]+)" style="--c:var\(--o-([a-z-]+)\)" data-good="(\d)"( data-line)?', drawn
-    )
+    found = re.findall(r'<polyline points="([^"]+)" class="o-([a-z-]+)" data-good="(\d)"( data-line)?', drawn)
     assert [(outcome, good, bool(click)) for _, outcome, good, click in found] == [
         ("stable", "1", True), ("diverged-loss", "0", False),
     ]  # fmt: skip

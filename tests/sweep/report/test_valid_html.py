@@ -6,6 +6,7 @@ or the one that HTML_VALIDATE names.
 
 import json
 import os
+import re
 import shutil
 import subprocess
 from collections.abc import Callable, Sequence
@@ -17,7 +18,13 @@ import pytest
 from sweep.report import build_report
 
 Make = Callable[..., Path]
-RULES = {"extends": ["html-validate:standard", "html-validate:a11y"], "root": True}
+PLACES = ["left", "width", "height", "flex", "min-width", "max-width"]
+"""What an inline style may say: where something lies and how long it is, which follows from the data."""
+RULES = {
+    "extends": ["html-validate:recommended"],
+    "rules": {"no-inline-style": ["error", {"allowedProperties": PLACES}]},
+    "root": True,
+}
 
 
 def nu_checker() -> Sequence[str] | None:
@@ -52,6 +59,14 @@ def test_the_nu_checker_finds_nothing(pages: list[Path]) -> None:
     told = subprocess.run([*call, "--format", "json", *map(str, pages)], capture_output=True, text=True, timeout=300)
     messages = json.loads(told.stderr)["messages"]
     assert [(one["url"], one.get("lastLine"), one["message"]) for one in messages] == []
+
+
+def test_inline_styles_say_where_things_lie_alone(pages: list[Path]) -> None:
+    for page in pages:
+        markup = re.sub(r"<(script|style)\b.*?</\1>", "", page.read_text(encoding="utf-8"), flags=re.DOTALL)
+        styles = re.findall(r'\sstyle="([^"]*)"', markup)
+        said = {part.partition(":")[0].strip() for style in styles for part in style.split(";")}
+        assert said <= set(PLACES), page
 
 
 def test_html_validate_finds_nothing(pages: list[Path], tmp_path: Path) -> None:

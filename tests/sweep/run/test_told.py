@@ -1,9 +1,17 @@
-"""What a run tells of its end, to its folder and to people elsewhere; without Ray, which none of these gets to."""
+"""What a run tells of its end, to its folder and to people elsewhere; without Ray, which none of these gets to: where
+it would start, programs of its processes' names do."""
 
 import dataclasses
 import http.server
 import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -33,6 +41,23 @@ confirm: {settings: 0}
 forensics: {trials: 0}
 """
 SECRET = "T0PS3CR3T-p4th"
+STARTING = """
+import subprocess, sys, time
+import ray
+from sweep.__main__ import main
+
+def init(**options):
+    started = [subprocess.Popen([f"{sys.argv[1]}/{name}", "60"]) for name in ("gcs_server", "raylet")]
+    time.sleep(1)
+    print("starting", flush=True)
+    if sys.argv[2] == "dies":
+        started[1].kill()
+    time.sleep(60)
+
+ray.init = init
+sys.exit(main(sys.argv[3:]))
+"""
+"""A Ray that starts for a minute, or dies as it does."""
 pytestmark = pytest.mark.slow
 
 
@@ -57,7 +82,8 @@ def hook() -> Iterator[tuple[str, list[dict[str, Any]]]]:
         def log_message(self, format: str, *args: object) -> None:
             """Says nothing."""
 
-    with http.server.HTTPServer(("127.0.0.1", 0), Handler) as server:
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        server.block_on_close = False
         threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
         yield f"http://127.0.0.1:{server.server_port}/{SECRET}", taken
         server.shutdown()
@@ -111,3 +137,54 @@ def test_a_failure_is_told_of(study: Path, hook, monkeypatch, capfd) -> None:
     assert str(study.parent) not in json.dumps(message)
     told = capfd.readouterr()
     assert SECRET not in told.out + told.err
+
+
+def starting(study: Path, what: str, *more: str) -> "subprocess.Popen[str]":
+    """The run of a study whose Ray has begun to start."""
+    for name in ("gcs_server", "raylet"):
+        shutil.copy(str(shutil.which("sleep")), study.parent / name)
+    results = str(study.parent / "results")
+    process = subprocess.Popen(
+        [sys.executable, "-c", STARTING, str(study.parent), what, "run", str(study), "--results", results, *more],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "RAY_TMPDIR": str(study.parent)},
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )
+    assert process.stdout is not None
+    while (line := process.stdout.readline()) != "starting\n":
+        assert line, process.communicate()
+    return process
+
+
+def test_the_death_of_a_ray_that_starts_is_told_before_the_run_ends(study: Path, hook) -> None:
+    url, taken = hook
+    _, err = (run := starting(study, "dies", "--notify", url)).communicate(timeout=30)
+    why = (
+        "Ray died while it started (raylet is gone: killed, out of memory, or `ray stop`): nothing of a finished trial "
+        "is lost; the same command goes on"
+    )
+    assert (run.returncode, err) == (3, f"error: {why}\n")
+    status = Reader(study.parent / "results" / "told").read()
+    assert (status.state, status.why, status.has_ended) == (State.ENDED_EARLY, f"failed: {why}", True)
+    (message,) = taken
+    assert (message["event"], message["state"]) == ("failure", "failed")
+    assert message["text"].startswith("Ray died while it started. ") and "the same command goes on" in message["text"]
+
+
+def test_a_server_that_is_slow_holds_that_end_up_for_seconds_alone(study: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        run = starting(study, "dies", "--notify", f"http://127.0.0.1:{silent.getsockname()[1]}/{SECRET}")
+        began = time.monotonic()
+        out, err = run.communicate(timeout=30)
+    assert run.returncode == 3 and time.monotonic() - began < 10 and SECRET not in out + err
+    assert Reader(study.parent / "results" / "told").read().state is State.ENDED_EARLY
+
+
+def test_ctrl_c_while_ray_starts_is_no_silence(study: Path) -> None:
+    run = starting(study, "lives")
+    run.send_signal(signal.SIGINT)
+    run.communicate(timeout=30)
+    status = Reader(study.parent / "results" / "told").read()
+    assert (run.returncode, status.state, status.why) == (130, State.ENDED_EARLY, "interrupted")

@@ -50,10 +50,6 @@ class Server:
         if os.getuid() == 0:
             os.chown(folder, pwd.getpwnam(user).pw_uid, -1)
 
-    @property
-    def url(self) -> str:
-        raise NotImplementedError
-
     def run(self, *command: str) -> str:
         user = {"user": self._user} if os.getuid() == 0 else {}
         done = subprocess.run(command, cwd=self.folder, capture_output=True, text=True, timeout=120, **user)
@@ -362,6 +358,17 @@ def test_a_wrong_password_is_one_error_without_it(postgres, said) -> None:
     with pytest.raises(MachineError, match="password authentication failed") as refused:
         DatabaseMirror(address(wrong), "s", "a", said.append)
     assert "wrong-secret" not in str(refused.value) and "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize(("scheme", "driver"), [("postgresql", "psycopg"), ("mysql", "pymysql")])
+def test_a_server_that_is_not_there_is_one_error(scheme, driver, said) -> None:
+    pytest.importorskip(driver)
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        nowhere = f"{scheme}://me:secret-word@127.0.0.1:{taken.getsockname()[1]}/x"
+        with pytest.raises(MachineError, match="refused") as told:
+            DatabaseMirror(address(nowhere), "s", "a", said.append)
+    assert "secret" not in str(told.value) and "\n" not in str(told.value)
 
 
 @pytest.mark.parametrize(

@@ -207,6 +207,10 @@ def test_what_a_finished_study_recommends_stands_there_with_its_safety(tmp_path:
     told = dict(lines(read(tmp_path)))
     assert told["recommended"] == "lr=0.00123 precision=fp16 (confirmed): WER 3 %"
     assert told["safety"] == "Safety rule met." and told["report"] == str(tmp_path / "report.html")
+    private = tmp_path / "report-private.html"
+    private.touch()
+    os.utime(private, (time.time() + 60, time.time() + 60))
+    assert read(tmp_path).report == str(private), "the one that was written last"
 
 
 def test_a_score_of_the_users_own_is_told_as_it_was_reported(tmp_path: Path, ledger: Ledger) -> None:

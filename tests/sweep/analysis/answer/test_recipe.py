@@ -104,6 +104,7 @@ def test_it_says_what_differs_from_the_defaults_and_what_is_recommended(table: T
         "training": {
             "precision": {"kind": "fp32"},
             "optimizer": {"kind": "adamw", "lr": 3e-3},
+            "batch_size": 16,
             "eval_every_steps": 45,
         },
         "budget": {"trials": 1, "steps": 90},

@@ -11,6 +11,7 @@ import pytest
 from sweep.analysis.answer.expected import ExpectedResults
 from sweep.analysis.answer.safe_setting import Rule, SafeSetting, chance_text, judge, keeps_rule, safe_setting
 from sweep.analysis.region.evidence import Evidence
+from sweep.analysis.region.region import hot_edge
 from sweep.analysis.trials.tried import space_of
 from sweep.boundary.encoding import Encoding
 from sweep.boundary.model import MarginModel
@@ -103,6 +104,29 @@ def test_where_nothing_keeps_the_rule_the_surest_tried_setting_is_given_with_wha
     )
     stable = trials[trials["stable"]]
     assert found.tried_group in set(stable["group"])
+
+
+def test_the_edge_has_to_be_far_enough_surely_and_not_only_most_likely(table: Table) -> None:
+    few = evidence(study(table, 24))
+    model, breaking = few.model, few.breaking
+    assert isinstance(model, MarginModel) and isinstance(breaking, MarginModel)
+    edge = hot_edge(breaking, {LR: 1e-4, CLIP: 1.0})
+    assert edge is not None
+    just = {LR: edge / 3.05, CLIP: 1.0}
+    lenient, strict = Rule(3.0, 0.5, credibility=0.5), Rule(3.0, 0.5, credibility=0.95)
+    assert keeps_rule(breaking, [just], lenient).all() and not keeps_rule(breaking, [just], strict).any()
+    expected = ExpectedResults(few.trials, model.encoding, "wer")
+    told = judge(model, breaking, just, strict, expected, None)
+    assert told.margin_decades == pytest.approx(math.log10(3.05)) and 0 <= told.margin_least < math.log10(3)
+    assert not told.meets and "may be only " in told.why
+    found = found_in(few.trials)
+    assert found.meets and found.setting[LR] <= EDGE / 3, "truly"
+    assert 10**found.margin_least >= 2.999 and found.margin_decades > found.margin_least
+    assert "is at least " in found.why
+    # More trainings know the edge better.
+    assert 10 ** (found.margin_decades - found.margin_least) > 1.05
+    many = found_in(study(table, 80))
+    assert many.margin_decades - many.margin_least < found.margin_decades - found.margin_least
 
 
 def test_a_setting_with_an_unstable_seed_is_never_proposed(table: Table) -> None:

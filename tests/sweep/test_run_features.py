@@ -27,7 +27,7 @@ forensics: {trials: 0}
 BY_WIDTH = """
 space: {training.optimizer.lr: {grid: [0.01, 0.02, 0.03]}, model.width: {grid: [0.0625, 0.125]}}
 resources: {where: [{when: {model.width: 0.125}, cpus: 2, node_with: [fast_disk]}]}
-confirm: {settings: 2, seeds: 1, recommended: false}
+confirm: {settings: 0, recommended: false}
 """
 # Trainings that tell under which raylet they run, with how many threads, and when.
 PROGRAM = """
@@ -111,7 +111,7 @@ def test_those_of_some_settings_run_where_these_want_them_beside_the_others(tmp_
         "nodes with fast_disk\n"
     ) in out
     trials = read_trials(run.folder)
-    assert (trials["phase"] == "confirm").sum() >= 1 and (trials["verdict"] != "crashed").all()
+    assert len(trials) == 6 and (trials["verdict"] != "crashed").all()
     of = {path.name: path.read_text().split() for path in ran.iterdir()}
     wide, narrow = (set(trials.loc[trials["model.width"] == width, "trial_id"]) for width in (0.125, 0.0625))
     assert len(of) == len(trials) and wide and narrow

@@ -42,7 +42,8 @@ from sweep.report import write_report
 from sweep.running import runner
 from sweep.running.conclusion import conclude
 from sweep.running.job import Progress, RunOptions, TrialReport
-from sweep.running.placement import Node, Placement
+from sweep.running.placement import Node
+from sweep.running.placements import Placements
 from sweep.running.provenance import write_study
 from sweep.running.session import StudySession
 from sweep.running.trial_actor import JOBS_KEY, REPORTS_KEY
@@ -248,13 +249,13 @@ def simulate(folder: Path, lanes: int, trials: int, seconds: float, evals: int, 
     clock, timed = Clock(), Timed()
     made = Made(clock, seconds, evals)
     options = RunOptions(folder / "results", "wer", loaded.study.monitor, True, "none")
-    placement = Placement(Resources(gpus=1), [Node(cpus=1, gpus=1)] * lanes)
+    placements = Placements(Resources(gpus=1), [Node(cpus=1, gpus=1)] * lanes)
     with StudySession(loaded, folder / "results", 256, clock=clock.now) as session, in_place_of_ray(made, folder):
         write_study(session, None, None)
         timed.around(session, "next_job", "the next setting, with its line in the ledger")
         timed.around(session, "tell", "a result: ledger, search, tables")
         ray_trials = runner._RayTrials()
-        searcher = runner._LedgerSearcher(session, options, placement, _Silent(), None, ray_trials)  # type: ignore[arg-type]
+        searcher = runner._LedgerSearcher(session, options, placements, _Silent(), None, ray_trials)  # type: ignore[arg-type]
         controller = _controller(searcher, ray_trials, session, lanes)
         while not controller.is_finished():
             controller.step()

@@ -31,11 +31,14 @@ def _work(options: argparse.Namespace) -> int:
             print(f"this study runs code of {told(code)}", flush=True)
     if (own := loaded.study.own) is not None:
         from sweep.running.own_study import own_program, trained
+        from sweep.running.plan import resource_lines
 
         with answer_alone(options.json):
             own_program(loaded, None)
             trains = trained(own, None)
             print(f"{loaded.study.name}: {trains}: nothing wrong found; its data are its own, and were not looked at")
+            for line in resource_lines(loaded.study.resources):
+                print(line)
         if options.json:
             print(json.dumps({"ok": True, "study": loaded.study.name, "problems": []}))
         return EXIT_DONE

@@ -12,7 +12,7 @@ from slr_models.data.inspection import Spread, inspect_dataset
 from sweep.check.calibration import Calibration, calibrations
 from sweep.check.problems import calibration_problems, problems_of
 from sweep.check.reading import Problem, read
-from sweep.running.plan import node_lines
+from sweep.running.plan import resource_lines
 from sweep.study import LoadedStudy
 from sweep.training.config import TrialConfig
 from sweep.training.learnable import floors, output_lengths
@@ -72,7 +72,7 @@ def check(loaded: LoadedStudy) -> Report:
     """
     study = loaded.study
     _, data = study.made
-    torch.set_num_threads(study.resources.cpus)
+    torch.set_num_threads(study.resources.of(loaded.first_settings()).cpus)
     source = read(data, f"{loaded.source.where(('data',))}: data")
     dataset, problems = source.dataset, list(source.problems)
     config = loaded.trial_config(loaded.first_settings())
@@ -94,7 +94,7 @@ def check(loaded: LoadedStudy) -> Report:
         study=study.name,
         source=dataset.facts.source,
         problems=tuple(sorted(problems, key=lambda problem: problem.severity != "error")),
-        notes=(*dataset.facts.notes, *node_lines(study.resources)),
+        notes=(*dataset.facts.notes, *resource_lines(study.resources)),
         num_train=len(dataset.train),
         num_valid=len(dataset.valid),
         num_features=dataset.num_features,

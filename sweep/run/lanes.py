@@ -37,18 +37,20 @@ def check_this_machine(resources: Resources, *, needs_gpu: bool) -> None:
     Raises:
         UserError: it does not fit.
     """
-    if needs_gpu and resources.gpus:
-        _check_gpus(resources)
     found = cores()
-    if resources.cpus > found.usable:
-        have = f"this machine has {found}"
-        if found.limit is not None:
-            have = f"only {found.usable} of this machine's {found.machine} cores can be used ({found.limit})"
-        raise UserError(f"resources.cpus is {resources.cpus}, but {have}: ask for less")
+    for words, one in resources.by_settings.items():
+        where = f"where {words}, " if words else ""
+        if needs_gpu and one.gpus:
+            _check_gpus(one, where)
+        if one.cpus > found.usable:
+            have = f"this machine has {found}"
+            if found.limit is not None:
+                have = f"only {found.usable} of this machine's {found.machine} cores can be used ({found.limit})"
+            raise UserError(f"{where}resources.cpus is {one.cpus}, but {have}: ask for less")
 
 
-def _check_gpus(resources: Resources) -> None:
-    visible, asked = os.environ.get("CUDA_VISIBLE_DEVICES"), f"resources.gpus is {_shown(resources.gpus)}"
+def _check_gpus(resources: Resources, where: str) -> None:
+    visible, asked = os.environ.get("CUDA_VISIBLE_DEVICES"), f"{where}resources.gpus is {_shown(resources.gpus)}"
     num = torch.cuda.device_count() if torch.cuda.is_available() else 0
     least = 1 if resources.gpus == "auto" else resources.gpus
     if num == 0 and torch.version.cuda is not None and visible is not None:

@@ -19,7 +19,7 @@ from sweep.run.outlook import opening
 from sweep.run.time_limit import TimeLimit
 from sweep.running.cluster import cluster
 from sweep.running.job import RunOptions
-from sweep.running.placement import Placement
+from sweep.running.placements import Placements
 from sweep.running.provenance import note_lanes
 from sweep.running.ray_watch import LastWords
 from sweep.running.session import StudySession
@@ -55,9 +55,9 @@ def train(
     console.print("starting Ray", highlight=False)
     _meanwhile(functools.partial(_import_for_training, study))
     with cluster(options.address, study.resources, last_words) as ray:
-        placement = Placement(study.resources, ray.nodes, ray.limits)
-        note_lanes(session.results_dir, placement.num_trials)
-        console.print(f"  {placement.line}", highlight=False)
+        placements = Placements(study.resources, ray.nodes, ray.limits)
+        note_lanes(session.results_dir, placements.num_trials)
+        console.print(f"  {placements.line}", highlight=False)
         if ray.dashboard_url:
             console.print(f"  dashboard: {ray.dashboard_url}", highlight=False)
         for warning in ray.warnings:
@@ -77,13 +77,13 @@ def train(
 
             def changed(line: str) -> None:
                 say(line)
-                note_lanes(session.results_dir, placement.num_trials)
+                note_lanes(session.results_dir, placements.num_trials)
 
             with terminal, listed(session.results_dir, ray.metrics):
                 from sweep.running import runner
 
                 return runner.run_trials(
-                    session, dataset, run_options, ray, placement, view, limit.trainings_end_at, changed
+                    session, dataset, run_options, ray, placements, view, limit.trainings_end_at, changed
                 )
         finally:
             _meanwhile(_import_for_answer)

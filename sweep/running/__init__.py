@@ -4,7 +4,8 @@ session.py        which training is next, who hears what came of it (no Ray); co
 trial.py          one trial: training, monitor and store together (no Ray); job.py: what it is asked for, as plain data
 cluster.py        the only file that starts Ray; private_ray.py: what it has to itself; ray_watch.py notices its death,
                   guard.py ends it where the run itself is killed
-placement.py      how many trainings run at once, and what each takes, as their memory becomes known;
+placement.py      how many trainings run at once, and what each takes, as their memory becomes known; placements.py:
+                  where that depends on their settings, room.py: which of them may start then;
                   this_machine.py: what there is here; cores.py: how many cores, the only place that counts them;
                   features.py: what else a node has, and a study wants of it
 nodes.py          the nodes of a cluster that was joined, which come and go, and whether a process died with its node

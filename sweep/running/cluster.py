@@ -33,6 +33,7 @@ from sweep.command_line import EXIT_MACHINE, before_leaving, left_at_once, signa
 from sweep.running.features import features_of, lacking
 from sweep.running.guard import MARK, remove
 from sweep.running.placement import Limits, Node, Placement
+from sweep.running.placements import Placements
 from sweep.running.private_ray import RAY_IN_IT, on_loopback, session_folder, silent, token_settings
 from sweep.running.ray_watch import LastWords, RayWatch
 from sweep.running.this_machine import limits, this_machine
@@ -105,8 +106,9 @@ def cluster(address: str | None, resources: Resources, last_words: LastWords = l
         with _started(resources, last_words) if address is None else _joined(address, last_words) as (context, watch):
             alive = [node for node in ray.nodes() if node["Alive"]]
             nodes = tuple(map(_node, alive))
-            if Placement(resources, nodes).num_fitting == 0:
-                raise SettingError(_none_fits(resources, nodes))
+            for words, one in resources.by_settings.items():
+                if Placement(one, nodes).num_fitting == 0:
+                    raise SettingError(f"{f'where {words}, ' if words else ''}{_none_fits(one, nodes)}")
             url = context.dashboard_url
             yield Cluster(
                 f"http://{url}" if url else None,
@@ -200,7 +202,7 @@ def _preloaded(resources: Resources, here: Node) -> dict[str, str]:
 
     Ray starts a worker a CPU, so only where each is to become a lane.
     """
-    is_lane = Placement(resources, (here,)).most_lanes == int(here.cpus)
+    is_lane = Placements(resources, (here,)).num_lanes == int(here.cpus)
     return {"RAY_preload_python_modules": "sweep.running.preloaded"} if is_lane else {}
 
 
@@ -344,5 +346,6 @@ def _node(known: Mapping[str, Any]) -> Node:
         found.get("GPU", 0.0),
         memory_mib=math.inf if memory is None else memory / 2**20,
         name=known["NodeName"],
+        node_id=known["NodeID"],
         features=features_of(known),
     )

@@ -30,6 +30,8 @@ class Job:
     """Whether it runs on to its end after an alarm that could be wrong, or where it is as good as stable."""
     maps: bool = False
     """Whether it is to tell where the boundary lies alone, so that it may end where it is as good as stable."""
+    num_threads: int = 1
+    """Of torch, and cores."""
     block: int | None = None
     """Of a design: which block it belongs to."""
     cell: str | None = None

@@ -25,7 +25,7 @@ from sweep.running.job import Job
 from sweep.running.signing import check_trusted
 from sweep.running.trial import TrialRunner
 from sweep.space import Settings
-from sweep.study import LoadedStudy, load_stored, read_study
+from sweep.study import LoadedStudy, Resources, load_stored, read_study
 from sweep.study.code import named_in
 from sweep.training.config import TrialConfig, with_micro_batch
 
@@ -55,7 +55,7 @@ def explain_trial(results_dir: Path, trial: str, *, trust: bool = False) -> Path
             f"{results_dir / 'steps' / trial_id}.parquet is missing, and an explanation starts from the "
             f"{int(row['num_steps'])} steps of the trial: restore it from a backup"
         )
-    torch.set_num_threads(loaded.study.resources.cpus)
+    torch.set_num_threads(past.resources.cpus)
     max_steps = int(row["max_steps"])
     context = _context(config, _float(row["l_const"]), _float(row["l_unif"]), max_steps)
     explanation = explain(
@@ -63,7 +63,7 @@ def explain_trial(results_dir: Path, trial: str, *, trust: bool = False) -> Path
         past.dataset,
         seed=int(row["seed"]),
         max_steps=max_steps,
-        device=torch.device("cuda" if loaded.study.resources.gpus and torch.cuda.is_available() else "cpu"),
+        device=torch.device("cuda" if past.resources.gpus and torch.cuda.is_available() else "cpu"),
         records=records,
         verdict=_with_finding(_verdict(row), records, _evals(results_dir, trial_id), context, loaded.study.monitor),
         l_const=context.l_const,
@@ -110,6 +110,8 @@ class PastTrial:
     """Of the table of trials."""
     loaded: LoadedStudy
     """Its study."""
+    resources: Resources
+    """What it could use."""
     config: TrialConfig
     dataset: Dataset
 
@@ -137,7 +139,7 @@ def past_trial(results_dir: Path, trial: str, *, trust: bool = False) -> PastTri
         check_trusted(results_dir, loaded, named_in(data, config.model))
     dataset = data.build()
     check_unchanged(results_dir, made, dataset)
-    return PastTrial(trial_id, row, loaded, config, dataset)
+    return PastTrial(trial_id, row, loaded, loaded.study.resources.of(settings), config, dataset)
 
 
 def explain_result(result: TrialResult, job: Job, runner: TrialRunner) -> TrialResult:

@@ -33,6 +33,8 @@ class Node:
     """Main memory for all trainings on it."""
     name: str = ""
     """What it is called in a cluster: as `ray start --node-name` says, else its address."""
+    node_id: str = ""
+    """Ray's, of a cluster's."""
     features: Features = field(default=Features(), kw_only=True)
     """What it has besides."""
 
@@ -50,6 +52,10 @@ class Slot:
     def num_on_gpu(self) -> int:
         """How many such trainings a GPU holds."""
         return math.floor(1 / self.gpus + 1e-9) if 0 < self.gpus < 1 else 1
+
+    def gpus_of(self, num: int) -> float:
+        """GPUs that so many such trainings take, where others share none with them."""
+        return math.ceil(num / self.num_on_gpu) if 0 < self.gpus < 1 else num * self.gpus
 
     def fitting(self, node: Node) -> int:
         """How many fit on a machine."""
@@ -97,11 +103,11 @@ class Placement:
         most = math.inf if resources.max_parallel is None else float(resources.max_parallel)
         self.num_together = int(min(resources.stacked, most))
         """The most trainings that one process has side by side: they share its cores, and its part of a GPU."""
-        self._most = most // self.num_together
-        """Processes."""
+        self.most = most // self.num_together
+        """Processes that may run, however many fit."""
 
     @property
-    def _usable(self) -> Sequence[Node]:
+    def usable(self) -> Sequence[Node]:
         """The machines that have what trainings want of theirs."""
         wanted = self._resources.node_with
         return [node for node in self._nodes if node.features.have(wanted)] if wanted else self._nodes
@@ -125,7 +131,13 @@ class Placement:
     def num_fitting(self) -> int:
         """How many would fit, however few are wanted at once; 0 where no machine has what one asks for."""
         share = self.share
-        return sum(share.fitting(node) for node in self._usable)
+        return sum(share.fitting(node) for node in self.usable)
+
+    @property
+    def num_on_each(self) -> list[int]:
+        """How many would fit on each machine: none where it has not what trainings want of theirs."""
+        share, wanted = self.share, self._resources.node_with
+        return [share.fitting(node) if node.features.have(wanted) else 0 for node in self._nodes]
 
     @property
     def num_trials(self) -> int:
@@ -147,7 +159,7 @@ class Placement:
     @property
     def num_lanes(self) -> int:
         """How many processes run at once now, one at least."""
-        return 1 if self.is_measuring else max(1, int(min(self.num_fitting, self._most)))
+        return 1 if self.is_measuring else max(1, int(min(self.num_fitting, self.most)))
 
     @property
     def least_lanes(self) -> int:
@@ -159,12 +171,18 @@ class Placement:
         """What the process of the next training, or trainings, takes."""
         own = Slot(self._resources.cpus, self._gpus)
         need_mib = self._host_need_mib
-        if all(min(own.fitting(node), self._most) * need_mib <= node.memory_mib for node in self._usable):
+        if all(min(own.fitting(node), self.most) * need_mib <= node.memory_mib for node in self.usable):
             # Asking for memory that there is enough of would only make Ray start new processes.
             return own
-        asking = Slot(own.cpus, own.gpus, need_mib)
+        return self.need
+
+    @property
+    def need(self) -> Slot:
+        """What that process takes, with its memory as far as it is known, whether Ray has to count that or not."""
+        own = Slot(self._resources.cpus, self._gpus)
+        asking = Slot(own.cpus, own.gpus, self._host_need_mib)
         # One alone has run already, whatever it needs.
-        return asking if any(asking.fitting(node) for node in self._usable) else own
+        return asking if any(asking.fitting(node) for node in self.usable) else own
 
     @property
     def whole(self) -> Slot:
@@ -183,7 +201,7 @@ class Placement:
     def _num_with(self, gpus: float) -> float:
         """How many may run, if each takes so much of a GPU."""
         share = Slot(self._resources.cpus, gpus)
-        return min(sum(share.fitting(node) for node in self._usable), self._most)
+        return min(sum(share.fitting(node) for node in self.usable), self.most)
 
     @property
     def _host_need_mib(self) -> float:
@@ -217,7 +235,7 @@ class Placement:
     def ran_out_on_host(self) -> str | None:
         """Takes note that a training was ended for lack of main memory; returns what changes by it."""
         before = self._state
-        self._most = max(1, self.num_lanes // 2)
+        self.most = max(1, self.num_lanes // 2)
         return self._changed(before, "memory ran out: ")
 
     @property
@@ -238,7 +256,7 @@ class Placement:
         if self.is_measuring:
             return f"{at_once}: the first one shows how much memory of a GPU it needs (gpus: auto)"
         asked = self._resources.max_parallel
-        fits = self._have
+        fits = self.have
         if asked is not None and asked > self.num_fitting * self.num_together:
             return f"{at_once}, fewer than the {asked} allowed: {fits}"
         if self.num_lanes < self.num_fitting:
@@ -246,21 +264,21 @@ class Placement:
         return f"{at_once}: {fits}"
 
     @property
-    def _have(self) -> str:
+    def have(self) -> str:
         """What there is, and how much of it a trial takes."""
         cpus, share, limits = self._resources.cpus, self.share, self._limits
-        cores = limits.cores or plural(int(sum(node.cpus for node in self._usable)), "core")
+        cores = limits.cores or plural(int(sum(node.cpus for node in self.usable)), "core")
         one, several = ("trial", "trials") if self.num_together == 1 else ("process", "processes")
         said = [f"{cores}, {cpus} a {one}" if cpus > 1 else cores]
         if share.gpus:
-            gpus = plural(int(sum(node.gpus for node in self._usable)), "GPU")
+            gpus = plural(int(sum(node.gpus for node in self.usable)), "GPU")
             said.append(f"{gpus}{f' ({limits.gpus})' if limits.gpus else ''}, {self._part_words}")
         if share.memory_mib:
-            room = sum(node.memory_mib for node in self._usable) / 1024
+            room = sum(node.memory_mib for node in self.usable) / 1024
             took = self._host_mib / 1024
             said.append(f"{room:.3g} GiB of memory for {several}, which take up to {took:.2g} GiB each, and head-room")
         if (wanted := self._resources.node_with) and len(self._nodes) > 1:
-            said.append(f"on the {len(self._usable)} of {len(self._nodes)} nodes with {listed(wanted)}")
+            said.append(f"on the {len(self.usable)} of {len(self._nodes)} nodes with {listed(wanted)}")
         return "; ".join(said)
 
     @property

@@ -12,7 +12,7 @@ from sweep.analysis.claims.attainable import Attainable, attainable, is_foreseea
 from sweep.analysis.claims.sequential import look_blocks
 from sweep.records import EvalRecord, StepRecord, is_finite
 from sweep.running.job import RunOptions
-from sweep.running.placement import Placement
+from sweep.running.placements import Placements
 from sweep.running.this_machine import limits, this_machine
 from sweep.search import StabilitySearch
 from sweep.study import LoadedStudy, Resources, Study, num_confirmations, num_settings
@@ -63,9 +63,15 @@ class PlannedPhase:
     """What is trained, in a few words."""
 
 
-def _phase_line(phase: PlannedPhase, lanes: int) -> str:
-    expected = duration(phase.num_trainings * phase.training_s / lanes)
+def _phase_line(phase: PlannedPhase, placements: Placements) -> str:
+    expected = _expected(phase.num_trainings * phase.training_s, placements)
     return f"{phase.what}, about {expected}" if phase.num_trainings else phase.what
+
+
+def _expected(alone_s: float, placements: Placements) -> str:
+    """How long trainings take together that take so long one after another, for a person."""
+    fewest, most = placements.foreseen
+    return " to ".join(dict.fromkeys((duration(alone_s / most), duration(alone_s / fewest))))
 
 
 def _confirmed(study: Study) -> str:
@@ -83,8 +89,9 @@ def _full_size_phase(loaded: LoadedStudy, dataset: Dataset, options: RunOptions)
     study = loaded.study
     if study.full_size is None or not study.full_size.trainings:
         return
-    config = loaded.trial_config(at_full_size(study.full_size, study.space, loaded.first_settings()))
-    timing = _time_steps(config, dataset, options, study.resources.cpus)
+    settings = at_full_size(study.full_size, study.space, loaded.first_settings())
+    config = loaded.trial_config(settings)
+    timing = _time_steps(config, dataset, options, study.resources.of(settings).cpus)
     max_steps = loaded.max_steps(config, len(dataset.train))
     training_s = timing.training_s(config.training, max_steps, dataset)
     what = f"{study.full_size.path} {study.full_size.target:g}"
@@ -102,42 +109,44 @@ def plan(loaded: LoadedStudy, dataset: Dataset, options: RunOptions, *, is_here:
     """
     study = loaded.study
     explore = num_settings(study) * study.repeats
-    config = loaded.trial_config(loaded.first_settings())
+    first = loaded.first_settings()
+    config = loaded.trial_config(first)
     max_steps = loaded.max_steps(config, len(dataset.train))
-    timing = _time_steps(config, dataset, options, study.resources.cpus)
+    timing = _time_steps(config, dataset, options, study.resources.of(first).cpus)
     training_s, device = timing.training_s(config.training, max_steps, dataset), timing.device
     evals_rate = timing.evals_s(config.training, max_steps, dataset) / training_s
     what, measured = f"{explore // study.repeats} settings x {study.repeats} seeds", "the first setting"
     if study.design is not None:
         training_s = _mean_of_cells_s(loaded, study.design, dataset, options)
         what, measured = f"{study.design.blocks} blocks x {len(cells(study.design))} cells", "the first cell"
-    placement = _placement_here(study.resources)
-    lanes = placement.least_lanes
+    placements = _placements_here(study.resources)
     phases = [
         PlannedPhase("to explore" if study.design is None else "to train", explore, training_s, what),
         PlannedPhase("to confirm", num_confirmations(study), training_s, _confirmed(study)),
         *_full_size_phase(loaded, dataset, options),
     ]
-    total_s = sum(phase.num_trainings * phase.training_s for phase in phases) / lanes
+    trainings_s = sum(phase.num_trainings * phase.training_s for phase in phases)
     explained = study.forensics.most_explained(sum(phase.num_trainings for phase in phases))
     replayed = study.forensics.most_steps(max_steps)
-    replays_s = explained * replayed * timing.step_s / lanes
-    with_replays = f", to {duration(total_s + replays_s)} with all replays," if explained else ""
+    replays_s = explained * replayed * timing.step_s
+    at_most = duration((trainings_s + replays_s) / min(placements.foreseen))
+    with_replays = f", to {at_most} with all replays," if explained else ""
     lines = [
         *(_design_lines(study, study.design) if study.design is not None else _space_lines(study)),
-        *(f"{phase.num_trainings} {phase.name}: {_phase_line(phase, lanes)}" for phase in phases),
+        *(f"{phase.num_trainings} {phase.name}: {_phase_line(phase, placements)}" for phase in phases),
         f"steps: up to {max_steps} a trial",
         *_alarm_lines(study),
-        *_cause_lines(explained, replayed, f"about {duration(replays_s)} in all if all were needed"),
-        f"{'' if is_here else 'if it ran on this machine, and not on the cluster: '}{placement.line}",
-        *node_lines(study.resources),
-        f"expected time: about {duration(total_s)}{with_replays} with {lanes} at a time on this machine, if every "
-        f"trial ran to its end; the start of Ray and the report come on top ({timing.step_s * 1000:.0f} ms a step and "
-        f"{timing.eval_s:.1f} s an evaluation of {measured}, evaluations {evals_rate:.0%} of its time; measured now on "
-        f"the {device.type}, one training alone; several at once share memory bandwidth and may take longer)",
+        *_cause_lines(explained, replayed, f"about {_expected(replays_s, placements)} in all if all were needed"),
+        f"{'' if is_here else 'if it ran on this machine, and not on the cluster: '}{placements.line}",
+        *resource_lines(study.resources),
+        f"expected time: about {_expected(trainings_s, placements)}{with_replays} with {placements.at_once} at a time "
+        f"on this machine, if every trial ran to its end; the start of Ray and the report come on top "
+        f"({timing.step_s * 1000:.0f} ms a step and {timing.eval_s:.1f} s an evaluation of {measured}, evaluations "
+        f"{evals_rate:.0%} of its time; measured now on the {device.type}, one training alone; several at once share "
+        f"memory bandwidth and may take longer)",
     ]
-    if placement.num_together > 1:
-        lines.append(_together_line(config, dataset, timing, placement.num_together))
+    if placements.num_together > 1:
+        lines.append(_together_line(config, dataset, timing, placements.num_together))
     if study.resources.gpus and device.type == "cpu":
         lines.append("this machine has no GPU: the times above are a CPU's, the study itself needs GPUs")
     if study.budget.wall_time_s is not None:
@@ -159,18 +168,28 @@ def _together_line(config: TrialConfig, dataset: Dataset, alone: Timing, num: in
     return f"side by side: with {num} trainings in one process a step of each takes {1000 * step_s:.0f} ms, {gain}"
 
 
-def _placement_here(resources: Resources) -> Placement:
+def _placements_here(resources: Resources) -> Placements:
     """As on this machine; where it has no GPU, as if none were asked for. What else it has, Ray finds out."""
-    resources = resources.model_copy(update={"node_with": ()})
-    if not torch.cuda.is_available():
-        resources = resources.model_copy(update={"gpus": 0.0})
-    return Placement(resources, [this_machine(resources)], limits())
+    unknown = {"node_with": None} if torch.cuda.is_available() else {"node_with": None, "gpus": None}
+    where = tuple(demand.model_copy(update=unknown) for demand in resources.where)
+    without = {name: Resources.model_fields[name].default for name in unknown}
+    resources = resources.model_copy(update={**without, "where": where})
+    return Placements(resources, [this_machine(resources)], limits())
 
 
-def node_lines(resources: Resources) -> Iterator[str]:
-    """Which nodes trainings may run on, where that is not any."""
-    if resources.node_with:
+def resource_lines(resources: Resources) -> Iterator[str]:
+    """Which nodes trainings may run on, where that is not any; and what is asked for by their settings."""
+    if not resources.where and resources.node_with:
         yield f"nodes: trainings run only on those with {listed(resources.node_with)} (resources.node_with)"
+    if resources.where:
+        for words, one in resources.by_settings.items():
+            yield f"resources {f'where {words}' if words else 'of a trial'}: {_asked(one)}"
+
+
+def _asked(one: Resources) -> str:
+    gpus = f", {one.gpus:g} GPU{'s' if float(one.gpus) > 1 else ''}" if one.gpus else ""
+    nodes = f", on nodes with {listed(one.node_with)}" if one.node_with else ""
+    return f"{plural(one.cpus, 'core')}{gpus}{nodes}"
 
 
 def _space_lines(study: Study) -> Iterator[str]:
@@ -222,7 +241,7 @@ def claim_lines(study: Study, design: Paired) -> Iterator[str]:
 
 def own_plan(study: Study) -> list[str]:
     """The plan of a study whose trainings are programs of the user's own, in lines for a person."""
-    explore, placement = num_settings(study) * study.repeats, _placement_here(study.resources)
+    explore, placements = num_settings(study) * study.repeats, _placements_here(study.resources)
     what = f"{explore // study.repeats} settings x {study.repeats} seeds"
     if study.design is not None:
         what = f"{study.design.blocks} blocks x {len(cells(study.design))} cells"
@@ -238,8 +257,8 @@ def own_plan(study: Study) -> list[str]:
             study.forensics.max_replayed_steps,
             "of times that are not known before",
         ),
-        placement.line,
-        *node_lines(study.resources),
+        placements.line,
+        *resource_lines(study.resources),
         "how long a training takes is known when the first has ended: a dry run does not run programs",
     ]
 
@@ -268,11 +287,12 @@ def _mean_of_cells_s(loaded: LoadedStudy, design: Paired, dataset: Dataset, opti
     timed: dict[str, float] = {}
     total_s = 0.0
     for cell in cells(design):
-        config = loaded.trial_config(loaded.first_settings(cell))
+        settings = loaded.first_settings(cell)
+        config = loaded.trial_config(settings)
         # The learning rate changes nothing of the time.
         key = str([item for item in cell.settings.items() if item[0] != LR_PATH])
         if key not in timed:
-            timing = _time_steps(config, dataset, options, loaded.study.resources.cpus)
+            timing = _time_steps(config, dataset, options, loaded.study.resources.of(settings).cpus)
             max_steps = loaded.max_steps(config, len(dataset.train))
             timed[key] = timing.training_s(config.training, max_steps, dataset)
         total_s += timed[key]

@@ -19,9 +19,11 @@ class RayTrials(Callback):
         self._num_emptied = 0
         self._asks_where = asks_where
         self._where: dict[str, Any] = {}
-        """Ray's id of a training -> the answer."""
+        """Ray's id of a training -> the answer, as Ray has it until it is there."""
+        self._begun: set[str] = set()
 
     def on_trial_start(self, iteration: int, trials: list[RayTrial], trial: RayTrial, **info: Any) -> None:
+        self._begun.add(trial.trial_id)
         actor = trial.temporary_state.ray_actor
         if self._asks_where and actor is not None:
             # Before it begins to train, so that it answers at once.
@@ -42,11 +44,22 @@ class RayTrials(Callback):
             vars(trial)["_Trial__unresolved_config"] = {}
             trial._default_result_or_future = None
             self._where.pop(trial.trial_id, None)
+            self._begun.discard(trial.trial_id)
             self._num_emptied += 1
+
+    def has_begun(self, trial_id: str) -> bool:
+        """Whether a trial has a process, of those that are not over."""
+        return trial_id in self._begun
 
     def node_id(self, trial_id: str) -> str | None:
         """Of the node that a trial's process is on; None where it has not begun."""
-        return answered(self._where.get(trial_id))
+        answer = self._where.get(trial_id)
+        if isinstance(answer, str):
+            return answer
+        found = answered(answer)
+        if found is not None:
+            self._where[trial_id] = found
+        return found
 
     def text(self, trial_id: str) -> str:
         """What Ray says of the end of a trial's process; empty where it says nothing."""

@@ -30,8 +30,10 @@ from sweep.running.job import Job, RunOptions, TrialReport
 from sweep.running.judged import crashed_result
 from sweep.running.nodes import NONE_LEFT, Nodes
 from sweep.running.placement import Placement, Slot
+from sweep.running.placements import Placements
 from sweep.running.ray_scheduler import StudyScheduler, checkpoints_kept
 from sweep.running.ray_trials import RayTrials
+from sweep.running.room import Room, UnderWay
 from sweep.running.session import StudySession
 from sweep.running.trial import smaller_note
 from sweep.running.trial_actor import (
@@ -52,6 +54,10 @@ RAY_FOLDER = "ray"
 """In the results folder while trainings run: a folder for each that has begun, and what a scheduler keeps of them."""
 SHARE_KEY = "share"
 """Of a trial's configuration: what it asks Ray for."""
+LABELS_KEY = "labels"
+"""Of a trial's configuration: what its node has to be labelled with."""
+LATE_S = 30.0
+"""A process that has not begun for so long waits for room; Ray starts one within a few seconds."""
 
 _LOW_MEMORY = "running low on memory"
 """Of what Ray says where it ended a process before the system would have."""
@@ -67,7 +73,7 @@ class _LedgerSearcher(Searcher):
         self,
         session: StudySession,
         options: RunOptions,
-        placement: Placement,
+        placements: Placements,
         view: ProgressView,
         scheduler: StudyScheduler | None,
         ray_trials: RayTrials,
@@ -82,12 +88,14 @@ class _LedgerSearcher(Searcher):
         self._check_ray = check_ray
         self._session = session
         self._options = options
-        self._placement = placement
+        self._placements = placements
         self._told = told
         self._view = view
         self._scheduler = scheduler
         self._jobs: dict[str, dict[str, Job]] = {}
         """The trainings under way: those of a process by their ids, by Ray's id of it."""
+        self._given: dict[str, tuple[Placement, float]] = {}
+        """What each process under way asks for, and when it was given to Ray, by Ray's id of it."""
         self._apart: set[str] = set()
         """Trainings that are to have a process for themselves, since one in which they were with others died."""
         self._next: Job | None = None
@@ -132,14 +140,19 @@ class _LedgerSearcher(Searcher):
             self._heed(self._nodes)
         num_paused = self._scheduler.num_paused if self._scheduler else 0
         num_ahead = self._scheduler.num_ahead if self._scheduler else 0
-        if len(self._jobs) - num_paused >= self._placement.num_lanes + num_ahead:
+        room = self._placements.room(self._under_way())
+        if room is None and len(self._jobs) - num_paused >= self._placements.num_lanes + num_ahead:
             # Ray asks ahead. A search knows more, and time may be up, when the trial can really start.
             return None
-        jobs = self._next_jobs(num_paused)
+        jobs = self._next_jobs(num_paused, room)
         if not jobs:
             return Searcher.FINISHED if self._session.done else None
         self._jobs[trial_id] = {job.trial_id: job for job in jobs}
-        share = self._placement.whole if jobs[0].trial_id in self._alone else self._placement.share
+        kind = self._placements.of(jobs[0].settings)
+        self._given[trial_id] = kind, time.monotonic()
+        share = kind.whole if jobs[0].trial_id in self._alone else kind.share
+        # A Ray of our own has a single node, which was looked at.
+        resources, labels = ({}, {}) if self._nodes is None else kind.node_needs
         for job in jobs:
             self._shares[job.trial_id] = share
             self._ray_ids[job.trial_id] = trial_id
@@ -147,13 +160,20 @@ class _LedgerSearcher(Searcher):
                 self._view.started(job)
             else:
                 self._view.explaining(job)
-        return {JOBS_KEY: jobs, SHARE_KEY: _bundle(share), **(jobs[0].settings if len(jobs) == 1 else {})}
+        asked = {SHARE_KEY: _bundle(share) | resources, LABELS_KEY: labels}
+        return {JOBS_KEY: jobs, **asked, **(jobs[0].settings if len(jobs) == 1 else {})}
 
-    def _next_jobs(self, num_paused: int) -> list[Job]:
+    def _under_way(self) -> Iterator[UnderWay]:
+        """The processes that take room, or are to."""
+        for trial_id, (kind, since) in self._given.items():
+            is_late = not self._ray_trials.has_begun(trial_id) and time.monotonic() - since > LATE_S
+            yield UnderWay(kind, self._ray_trials.node_id(trial_id), is_late)
+
+    def _next_jobs(self, num_paused: int, room: Room | None) -> list[Job]:
         """The trainings of the next process; none where nothing can start now."""
         jobs, most = list[Job](), self._num_together
         while len(jobs) < most:
-            job, self._next = self._next or self._session.next_job(num_paused), None
+            job, self._next = self._next or self._session.next_job(num_paused, room), None
             if job is None:
                 break
             is_apart = job.told is not None or job.trial_id in self._apart
@@ -168,11 +188,11 @@ class _LedgerSearcher(Searcher):
     @property
     def _num_together(self) -> int:
         """How many trainings the next process is to have: the lanes share out those that are left."""
-        share = math.ceil(self._session.num_waiting / self._placement.num_lanes)
-        return max(1, min(self._placement.num_together, share))
+        share = math.ceil(self._session.num_waiting / self._placements.num_lanes)
+        return max(1, min(self._placements.num_together, share))
 
     def _heard(self, trial_id: str, result: dict[str, Any]) -> None:
-        self._note(result)
+        self._note(self._given[trial_id][0], result)
         for report in result[REPORTS_KEY]:
             job = self._jobs[trial_id][report.trial_id]
             self._note_of(job, report)
@@ -187,11 +207,11 @@ class _LedgerSearcher(Searcher):
                 self._session.tell(self._placed(job, report.result))
                 self._view.explaining(job)
 
-    def _note(self, result: dict[str, Any]) -> None:
+    def _note(self, kind: Placement, result: dict[str, Any]) -> None:
         if PROBLEM_KEY in result:
             raise MachineError(result[PROBLEM_KEY])
         if FOOTPRINT_KEY in result:
-            self._place(self._placement.measured(result[FOOTPRINT_KEY]))
+            self._place(self._placements.measured(kind, result[FOOTPRINT_KEY]))
 
     def _note_of(self, job: Job, report: TrialReport) -> None:
         if report.note is not None:
@@ -205,25 +225,25 @@ class _LedgerSearcher(Searcher):
         if self._nodes is not None:
             node_id = self._ray_trials.node_id(self._ray_ids[job.trial_id])
             result = dataclasses.replace(result, node=self._nodes.name(node_id))
-        if not self._placement.is_auto:
+        if not self._placements.usual.is_auto:
             return result
         return dataclasses.replace(result, gpu_shared_by=self._shares[job.trial_id].num_on_gpu)
 
     def _found_no_memory(self, job: Job, result: TrialResult) -> bool:
         """Whether a training ran out of memory where it shared a GPU; it is then tried again, and has one alone."""
-        shared = self._placement.is_auto and self._shares[job.trial_id].gpus < 1
+        shared = self._placements.usual.is_auto and self._shares[job.trial_id].gpus < 1
         if result.verdict is not Outcome.OUT_OF_MEMORY or not shared or job.told is not None:
             return False
         self._alone.add(job.trial_id)
         self._session.again(job)
         self._view.retried(job, "the GPU that it shares has no memory left; it begins anew, with one alone")
-        self._place(self._placement.ran_out_on_card())
+        self._place(self._placements.ran_out_on_card(self._placements.of(job.settings)))
         return True
 
     def _place(self, changed: str | None) -> None:
         """Takes what changes for the trainings to come, if anything does."""
         if changed is not None:
-            self._session.lanes_changed(self._placement.least_trials)
+            self._session.lanes_changed(self._placements.least_trials)
             self._told(f"from now on {changed}")
 
     def _heed(self, nodes: Nodes) -> None:
@@ -236,16 +256,16 @@ class _LedgerSearcher(Searcher):
             MachineError: there has been none for too long.
         """
         if (changed := nodes.changed()) is not None:
-            self._placement.nodes_changed(nodes.alive)
-            self._session.lanes_changed(self._placement.least_trials)
-            left = f"from now on {self._placement.line}" if self._placement.num_fitting else NONE_LEFT
+            self._placements.nodes_changed(nodes.alive)
+            self._session.lanes_changed(self._placements.least_trials)
+            left = f"from now on {self._placements.line}" if self._placements.num_fitting else NONE_LEFT
             self._told(f"{changed}; {left}")
         for death, with_node in nodes.understood():
             if with_node:
                 self._preempt(list(death.jobs), nodes.name(death.node_id))
             else:
                 self._died(list(death.jobs), death.said)
-        nodes.check_wait(self._placement.num_fitting)
+        nodes.check_wait(self._placements.num_fitting_of(kind for kind, _ in self._given.values()))
 
     def _preempt(self, jobs: list[Job], node: str | None) -> None:
         """Takes note that a process died with its node: its trainings go on elsewhere, and none of them has failed."""
@@ -260,7 +280,7 @@ class _LedgerSearcher(Searcher):
             self._view.retried(job, f"its node{'' if node is None else f' {node}'} was lost; it {how}")
 
     def _ended(self, trial_id: str, result: dict[str, Any], *, died: bool) -> None:
-        jobs = self._jobs.pop(trial_id)
+        jobs, (kind, _) = self._jobs.pop(trial_id), self._given.pop(trial_id)
         if died:
             # With Ray itself all trainings end, and none of them has failed.
             self._check_ray()
@@ -270,7 +290,7 @@ class _LedgerSearcher(Searcher):
             else:
                 self._nodes.died(jobs.values(), said, self._ray_trials.node_id(trial_id))
             return
-        self._note(result)
+        self._note(kind, result)
         # A scheduler that ends a paused trial gives no result; one that ends a running one keeps its report from us.
         earlier = self._if_pruned.pop(trial_id, None)
         if_pruned = result.get(IF_PRUNED_KEY, earlier)
@@ -347,7 +367,7 @@ class _LedgerSearcher(Searcher):
             return None
         is_memory = _LOW_MEMORY in said
         if is_memory:
-            self._place(self._placement.ran_out_on_host())
+            self._place(self._placements.ran_out_on_host(self._placements.of(job.settings)))
         if is_memory and self._options.accumulates:
             smaller = with_smaller_micro_batch(with_micro_batch(job.ctc_config, job.micro_batch))
             if smaller is not None:
@@ -397,7 +417,7 @@ def run_trials(
     dataset: Dataset | None,
     options: RunOptions,
     ray: Cluster,
-    placement: Placement,
+    placements: Placements,
     view: ProgressView,
     end_at: float = math.inf,
     told: Callable[[str], None] = lambda line: None,
@@ -409,7 +429,7 @@ def run_trials(
         dataset: all trainings'; None where programs of the user's own train.
         options: all trainings'.
         ray: where.
-        placement: how many run there at once, and what each takes.
+        placements: how many run there at once, and what each takes.
         view: hears of each.
         end_at: when those that run then are interrupted, on `time.monotonic`.
         told: hears a line whenever that changes, or nodes of a cluster come or go.
@@ -423,25 +443,21 @@ def run_trials(
     """
     if session.done:
         return True
-    resources = session.study.resources
-    session.lanes_changed(placement.least_trials)
+    session.lanes_changed(placements.least_trials)
     scheduler, kept = _scheduler(session, 0 if dataset is None else len(dataset.train))
     ray_trials = RayTrials(asks_where=not ray.is_own)
     nodes = None if ray.is_own else Nodes(living_nodes)
-    searcher = _LedgerSearcher(session, options, placement, view, scheduler, ray_trials, ray.check, told, nodes)
+    searcher = _LedgerSearcher(session, options, placements, view, scheduler, ray_trials, ray.check, told, nodes)
     trainable = tune.with_parameters(
         TrialActor,
         dataset=dataset,
         options=options,
-        num_threads=resources.cpus,
         # On the clock that all processes share.
         deadline=time.time() + min(session.left_s, end_at - time.monotonic()),
         is_scheduled=scheduler is not None,
     )
-    # A Ray of our own has a single node, which was looked at.
-    needed = ({}, {}) if ray.is_own else placement.node_needs
     tuner = tune.Tuner(
-        tune.with_resources(trainable, lambda config: _request(config[SHARE_KEY], *needed)),
+        tune.with_resources(trainable, lambda config: _request(config[SHARE_KEY], config[LABELS_KEY])),
         tune_config=tune.TuneConfig(
             search_alg=searcher,
             scheduler=scheduler,
@@ -461,7 +477,7 @@ def run_trials(
     )
     # Otherwise Ray starts one actor at a time, and gives the first one that is free to the trial that still waits for
     # its own: short trials then take turns on one lane, while the others start actors that are dropped.
-    side_by_side = {"TUNE_MAX_PENDING_TRIALS_PG": str(placement.most_lanes)}
+    side_by_side = {"TUNE_MAX_PENDING_TRIALS_PG": str(placements.most_lanes)}
     # What a killed run left there would be taken for trainings under way.
     shutil.rmtree(session.results_dir / RAY_FOLDER, ignore_errors=True)
     try:
@@ -483,12 +499,10 @@ def _bundle(share: Slot) -> dict[str, float]:
     return {name: amount for name, amount in asked.items() if amount}
 
 
-def _request(
-    bundle: dict[str, float], resources: dict[str, float], labels: dict[str, str]
-) -> tune.PlacementGroupFactory:
-    """What Ray is asked for: a share, on a node that has these resources and labels."""
+def _request(bundle: dict[str, float], labels: dict[str, str]) -> tune.PlacementGroupFactory:
+    """What Ray is asked for: a share, on a node that has these labels."""
     selector: dict[str, Any] = {"bundle_label_selector": [labels]} if labels else {}
-    return tune.PlacementGroupFactory([bundle | resources], **selector)
+    return tune.PlacementGroupFactory([bundle], **selector)
 
 
 @contextmanager

@@ -40,6 +40,7 @@ from sweep.running.course import (
     settings_of,
 )
 from sweep.running.job import Job
+from sweep.running.room import Room
 from sweep.search import Nsga2Search
 from sweep.search.bridge import OptunaBridge, SettingResult
 from sweep.space import Settings, contains
@@ -210,24 +211,48 @@ class StudySession:
         to_ask = 0 if self._exhausted else max(self._num_trainings - self._num_explored, 0)
         return len(self._queue) + (to_ask or len(self._confirmations()))
 
-    def next_job(self, num_paused: int = 0) -> Job | None:
+    def next_job(self, num_paused: int = 0, room: Room | None = None) -> Job | None:
         """The next training to start; None if nothing can start now (see `done`).
 
         Args:
             num_paused: trainings under way that a scheduler keeps waiting, so that they take no lane.
+            room: says which may start; None: any.
         """
-        if self._out_of_time():
+        if self._out_of_time() or (room is not None and not room.is_open):
             return None
         if self._unexplained:
+            if room is not None and not room.admits(self._unexplained[0].settings):
+                return None
             result = self._unexplained.pop(0)
             return dataclasses.replace(self._job(self._ask_of(result.trial_id)), told=result)
         self._refill()
-        if not self._queue:
+        ask = self._first_for(room)
+        if ask is None:
             return None
-        ask = self._queue.pop(0)
+        self._queue.remove(ask)
         self._running[ask.trial_id] = ask.phase
-        self._num_lanes = max(self._num_lanes, len(self._running) - num_paused)
+        if room is None:
+            self._num_lanes = max(self._num_lanes, len(self._running) - num_paused)
         return self._job(ask)
+
+    def _first_for(self, room: Room | None) -> Ask | None:
+        """The first that was asked for and may start.
+
+        Where what waits leaves room for trainings that ask for something else, more are asked for, until as many wait
+        as may run at once.
+        """
+        if room is None:
+            return self._queue[0] if self._queue else None
+        num_seen = 0
+        while True:
+            for ask in self._queue[num_seen:]:
+                if room.admits(ask.settings):
+                    return ask
+            num_seen = len(self._queue)
+            if num_seen < room.num_ahead and room.is_open:
+                self._queue.extend(self._ask_explore() or [self._ask(one) for one in self._confirmations()[:1]])
+            if num_seen == len(self._queue):
+                return None
 
     @property
     def done(self) -> bool:
@@ -453,6 +478,7 @@ class StudySession:
             # A test at full size tells nothing of how often an alarm is wrong in the exploration.
             audit=ask.phase != Phase.FULL_SIZE and self.study.audit.chooses(self.study.seed, ask.number),
             maps=ask.phase == Phase.EXPLORE and self._maps(ask.group),
+            num_threads=self.study.resources.of(ask.settings).cpus,
             block=ask.block,
             cell=ask.cell,
             micro_batch=self._micro_batches.get(ask.trial_id),

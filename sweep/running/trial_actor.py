@@ -53,11 +53,9 @@ class TrialActor(tune.Trainable):
         config: dict[str, Any],
         dataset: Dataset | None,
         options: RunOptions,
-        num_threads: int,
         deadline: float,
         is_scheduled: bool = False,
     ) -> None:
-        torch.set_num_threads(num_threads)
         self._deadline = deadline
         self._is_scheduled = is_scheduled
         self._files = None if options.stored_at is None else TrainingFiles(options.stored_at)
@@ -67,6 +65,7 @@ class TrialActor(tune.Trainable):
         self._start(config[JOBS_KEY])
 
     def _start(self, jobs: list[Job]) -> None:
+        torch.set_num_threads(jobs[0].num_threads)
         self._members = Members(jobs, self._runner, self._deadline)
         self._title, self._ids = trials_title(jobs), [job.trial_id for job in jobs]
         self._are_here = self._files is None

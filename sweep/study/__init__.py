@@ -2,9 +2,9 @@
 
 loading.py       a file, or parsed YAML, to a validated study; stored() is the way back
 reading.py       study.yaml of a results folder to what it says
-settings.py      the typed study; claim.py, design.py, full_size.py and scheduler.py are parts of it
+settings.py      the typed study; claim.py, design.py, full_size.py, resources.py and scheduler.py are parts of it
 loaded.py        a study with its source: the configuration of any of its trials
-checks.py        what types cannot say; search_checks.py and corners.py are parts of it
+checks.py        what types cannot say; search_checks.py, resource_checks.py and corners.py are parts of it
 code.py          which code of the user's a study names
 schema.py        the JSON schema of a study file, for editors
 sparse.py        a study without its defaults
@@ -15,7 +15,8 @@ from sweep.study.checks import budget_problems
 from sweep.study.loaded import LoadedStudy, apply_settings
 from sweep.study.loading import complete, load, load_stored, stored, validate
 from sweep.study.reading import StoredStudy, of_content, read_study
-from sweep.study.settings import Resources, Study, num_confirmations, num_leaders, num_settings
+from sweep.study.resources import Resources
+from sweep.study.settings import Study, num_confirmations, num_leaders, num_settings
 
 __all__ = [
     "LoadedStudy",

@@ -19,6 +19,7 @@ from sweep.study.fields import field_named, is_open, specs_in
 from sweep.study.loaded import LoadedStudy
 from sweep.study.messages import may_mean, suggest
 from sweep.study.program_checks import own_path_problems, program_problems
+from sweep.study.resource_checks import resource_problems, where_problems
 from sweep.study.search_checks import full_size_problems, scheduler_problems, search_problems
 from sweep.study.settings import MAX_TRIALS, Study, num_leaders
 from sweep.training.config import TrialConfig
@@ -40,7 +41,7 @@ def failed_checks(loaded: LoadedStudy) -> list[SettingProblem]:
     unknown = {str(problem.path[1]) for problem in misspelled}
     conditions = [p for p in condition_problems(study.space) if not _names_misspelled(p, study.space, unknown)]
     factors = list(_factor_problems(loaded))
-    found = [*program_problems(loaded), *_beside_design(study), *_budget_and_name(study), *_gpus_without_use(study)]
+    found = [*program_problems(loaded), *_beside_design(study), *_budget_and_name(study)]
     found += [*misspelled, *conditions, *factors]
     # Corners need every dimension: one that is missing may make another one valid.
     many = list(_too_many_corners(study))
@@ -52,6 +53,7 @@ def failed_checks(loaded: LoadedStudy) -> list[SettingProblem]:
         found += code_problems(study)
     # Dimensions and factors that lack a value, or have one that cannot be used.
     wrong = {problem.path[-1] for problem in [*conditions, *corners]}
+    found += where_problems(study, unknown, wrong)
     if study.design is not None:
         found += _claim_problems(study, wrong, wrong.union(p.path[2] for p in factors if p.path[0] == "design"))
     else:
@@ -59,16 +61,6 @@ def failed_checks(loaded: LoadedStudy) -> list[SettingProblem]:
         found += scheduler_problems(study, unknown)
         found += full_size_problems(loaded, unknown, wrong, sound)
     return list(dict.fromkeys(found))
-
-
-def resource_problems(study: Study) -> Iterator[SettingProblem]:
-    """What a trial may not use together."""
-    if study.resources.gpus == "auto" and study.resources.stacked > 1:
-        yield SettingProblem(
-            ("resources", "stacked"),
-            "resources.gpus: auto finds out how many processes share a GPU by the memory of a single training",
-            "say how much of a GPU one process takes, such as gpus: 1, or leave out resources.stacked",
-        )
 
 
 def budget_problems(study: Study) -> Iterator[SettingProblem]:
@@ -110,18 +102,6 @@ def _budget_and_name(study: Study) -> Iterator[SettingProblem]:
     yield from resource_problems(study)
     if (wrong := unfit_for_a_folder(study.name)) is not None:
         yield SettingProblem(("name",), f"name is {study.name!r}, but it names a folder", wrong)
-
-
-def _gpus_without_use(study: Study) -> Iterator[SettingProblem]:
-    """Several GPUs a training, of which a model can use one alone."""
-    gpus = study.resources.gpus
-    if study.model is not None and gpus != "auto" and gpus > 1 and study.model.kind != "custom":
-        yield SettingProblem(
-            ("resources", "gpus"),
-            f"resources.gpus is {gpus:g}, but a training of model.kind {study.model.kind} uses one GPU",
-            "give 1: several GPUs then run several trials at once (a model of your own, model.kind custom, may have "
-            "several)",
-        )
 
 
 def unfit_for_a_folder(name: str) -> str | None:

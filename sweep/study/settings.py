@@ -3,9 +3,9 @@
 import hashlib
 import itertools
 import unicodedata
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
-from pydantic import AfterValidator, Field, PlainValidator
+from pydantic import AfterValidator, Field
 
 from slr_models.data import DataConfig
 from slr_models.models import ModelConfig
@@ -29,9 +29,9 @@ from sweep.study.claim import Claim
 from sweep.study.design import Paired, num_trainings
 from sweep.study.design import dimensions as design_dimensions
 from sweep.study.full_size import FullSize
+from sweep.study.resources import Resources
 from sweep.study.scheduler import SchedulerConfig
 from sweep.training.config import TrainingConfig
-from sweep.wording import clipped
 
 MAX_TRIALS = 100_000
 MAX_NAME = 100
@@ -50,52 +50,6 @@ class Budget(Spec):
     wall_time_s: float | None = Field(None, gt=0, le=1e9)
     """No trial starts after this time, over all runs of the study; the confirmation's share is kept free.
     Null: no limit."""
-
-
-MAX_GPUS = 1000
-Gpus = float | Literal["auto"]
-_GivenGpus = Annotated[float, Field(ge=0, le=1)] | Annotated[int, Field(ge=1, le=MAX_GPUS)] | Literal["auto"]
-
-
-def _gpus(value: object) -> Gpus:
-    if value == "auto":
-        return "auto"
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= MAX_GPUS:
-        raise ValueError(f"a number from 0 to {MAX_GPUS}, or auto, got {clipped(repr(value))}")
-    if value > 1 and value != int(value):
-        raise ValueError(f"{value:g} GPUs cannot be had: give a fraction below 1, or a whole number")
-    return float(value)
-
-
-def _feature(text: str) -> str:
-    name, is_label, value = text.partition("=")
-    if text in ("CPU", "GPU", "memory"):
-        raise ValueError("resources.cpus and gpus say how many; memory is asked for as it is measured")
-    if not name or name != name.strip() or (is_label and (not value or value != value.strip())):
-        raise ValueError(f"a name such as accelerator_type:H100, or key=value of a label, got {clipped(repr(text))}")
-    return text
-
-
-class Resources(Spec):
-    """What one trial may use."""
-
-    cpus: int = Field(1, ge=1, le=100_000)
-    """CPU cores, and torch threads."""
-    gpus: Annotated[Gpus, PlainValidator(_gpus, json_schema_input_type=_GivenGpus)] = 0.0
-    """GPUs. A fraction below 1 lets several trials share one; `auto` finds it: the first trial runs alone, then as many
-    share a GPU as its memory holds. Above 1, for a model of your own that uses them: whole numbers."""
-    node_with: tuple[Annotated[str, AfterValidator(_feature)], ...] = Field((), max_length=20)
-    """What the node of a training must have, all of it: resources of Ray by name, such as `accelerator_type:H100` or
-    those of `ray start --resources`, and labels as `key=value`. Empty: trainings run on any node of a cluster."""
-    max_parallel: int | None = Field(None, ge=1, le=100_000)
-    """Most trials at the same time; `--jobs` sets another number for one run. Null: as many as fit."""
-    stacked: int = Field(1, ge=1, le=1000)
-    """Trainings that go on side by side in one process, whose gradients are computed together where they are of one
-    shape: it saves time with small models (`docs/performance.md` says how much), and takes the memory of all of them.
-    Learning rate, clip, seed and scales of the first weights may differ; fp32 without dropout, not with a scheduler."""
-    out_of_memory: Literal["fail", "accumulate"] = "fail"
-    """What comes of a training that runs out of memory. `accumulate` tries it again with smaller micro-batches and more
-    of them, so that an update is of the same utterances; its row says so in `micro_batch`."""
 
 
 class Confirm(Spec):

@@ -11,7 +11,7 @@ from slr_models.errors import ResultsError, UserError
 from sweep import store
 from sweep.running.past_trial import check_unchanged, past_trial
 from sweep.running.signing import check_trusted
-from sweep.study import LoadedStudy, load_stored, read_study
+from sweep.study import LoadedStudy, Resources, load_stored, read_study
 from sweep.study.code import named_by, named_in
 from sweep.training.config import TrialConfig
 
@@ -26,6 +26,8 @@ class ChosenSetting:
     name: str
     """`recommended`, or a trial's."""
     loaded: LoadedStudy
+    resources: Resources
+    """What its trials could use."""
     config: TrialConfig
     dataset: Dataset
     seed: int
@@ -34,7 +36,7 @@ class ChosenSetting:
     @property
     def device(self) -> torch.device:
         """A GPU where the study asks for one and this machine has it."""
-        return torch.device("cuda" if self.loaded.study.resources.gpus and torch.cuda.is_available() else "cpu")
+        return torch.device("cuda" if self.resources.gpus and torch.cuda.is_available() else "cpu")
 
     @property
     def identity(self) -> str:
@@ -68,7 +70,13 @@ def chosen(results_dir: Path, trial: str | None, steps: int | None, *, trust: bo
         past = past_trial(results_dir, trial, trust=trust)
         usual = USUAL_FACTOR * int(past.row["max_steps"])
         return ChosenSetting(
-            past.trial_id, past.loaded, past.config, past.dataset, int(past.row["seed"]), steps or usual
+            past.trial_id,
+            past.loaded,
+            past.resources,
+            past.config,
+            past.dataset,
+            int(past.row["seed"]),
+            steps or usual,
         )
     return _recommended(results_dir, steps, trust=trust)
 
@@ -89,4 +97,5 @@ def _recommended(results_dir: Path, steps: int | None, *, trust: bool) -> Chosen
     dataset = config.data.build()
     check_unchanged(results_dir, read_study(results_dir).made, dataset)
     usual = USUAL_FACTOR * loaded.max_steps(config, len(dataset.train))
-    return ChosenSetting("recommended", loaded, config, dataset, loaded.study.seed, steps or usual)
+    resources, seed = loaded.study.resources, loaded.study.seed
+    return ChosenSetting("recommended", loaded, resources, config, dataset, seed, steps or usual)

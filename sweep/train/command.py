@@ -26,7 +26,7 @@ def _work(options: argparse.Namespace) -> int:
 
     what = chosen(options.results, options.trial, options.steps, trust=options.trust)
     # As its trials were: a CPU's results depend on it.
-    torch.set_num_threads(what.loaded.study.resources.cpus)
+    torch.set_num_threads(what.resources.cpus)
     folder = options.results / "trained" / what.name
     training = LongerTraining(what, folder)
     going_on = f", going on from step {training.step}" if training.step else ""

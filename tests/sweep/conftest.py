@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from sweep.run import main
-from sweep.running.placement import Limits, Node, Placement
+from sweep.running.placement import Limits, Node
+from sweep.running.placements import Placements
 
 if TYPE_CHECKING:
     from slr_models.data.batch import Dataset
@@ -97,7 +98,7 @@ def _one_after_another(
     dataset: "Dataset",
     options: "RunOptions",
     ray: "Cluster",
-    placement: Placement,
+    placements: Placements,
     view: "ProgressView",
     end_at: float = math.inf,
     told: Callable[[str], None] = lambda line: None,
@@ -105,13 +106,13 @@ def _one_after_another(
     """As `run_trials`: its searcher and its actor, with plain calls in place of Ray."""
     from sweep.running import runner
 
-    searcher = runner._LedgerSearcher(session, options, placement, view, None, runner.RayTrials(), told=told)
+    searcher = runner._LedgerSearcher(session, options, placements, view, None, runner.RayTrials(), told=told)
     for trial_id in map(str, itertools.count()):
         config = searcher.suggest(trial_id)
         if not isinstance(config, dict):
             break
         actor = runner.TrialActor.__new__(runner.TrialActor)
-        actor.setup(config, dataset, options, num_threads=1, deadline=math.inf)
+        actor.setup(config, dataset, options, deadline=math.inf)
         while not (report := actor.step())["done"]:
             searcher.on_trial_result(trial_id, report)
         searcher.on_trial_complete(trial_id, report)

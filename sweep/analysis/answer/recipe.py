@@ -10,6 +10,7 @@ from sweep.analysis.trials.tried import as_searched
 from sweep.command_line import DISTRIBUTION, version
 from sweep.own.program import Score
 from sweep.space import Space
+from sweep.study import Resources
 from sweep.study.changed_defaults import CHANGED
 from sweep.study.sparse import without_defaults
 
@@ -42,14 +43,15 @@ def recipe(
     if chosen is None:
         raise ValueError(f"there is no recipe: {recommendation.headline}")
     source = copy.deepcopy({k: v for k, v in study.items() if k not in ("space", "provenance")})
-    settings = {path: value for path, value in recommendation.setting.items() if value is not None}
+    every = {path: as_searched(value, space[path]) for path, value in recommendation.setting.items()}
+    settings = {path: value for path, value in every.items() if value is not None}
     reset: list[str] = []
     if sections is not None:
         source |= copy.deepcopy(dict(sections))
     else:
         # A `kind` goes first: it decides which fields its neighbours may be.
         for path in sorted(settings, key=lambda p: (not p.endswith(".kind"), p.count("."))):
-            if _put(source, path, as_searched(settings[path], space[path])):
+            if _put(source, path, settings[path]):
                 reset.append(path)
     source["name"] = f"{study['name']}-recipe"
     source["description"] = f"The settings that the study {study['name']} recommends."
@@ -58,7 +60,8 @@ def recipe(
     # They are about a study's many trials.
     for section in ("search", "design", "claims", "scheduler", "full_size", "repeats"):
         source.pop(section, None)
-    source["resources"] = {**source.get("resources", {}), "max_parallel": None}
+    resources = Resources.model_validate(source.get("resources", {})).of(settings)
+    source["resources"] = resources.model_copy(update={"max_parallel": None}).model_dump(mode="json")
     if score is None and source.get("objective") == "wer":  # as in any study of our own loop that does not say
         del source["objective"]
     # Where a default has changed, a study has to say which one it means.

@@ -4,7 +4,7 @@ import pytest
 from pydantic import ValidationError
 
 from sweep.running.features import Features, asked_of_ray, features_of, lacking
-from sweep.running.plan import node_lines
+from sweep.running.plan import resource_lines
 from sweep.study import Resources
 
 KNOWN = {
@@ -70,6 +70,6 @@ def test_what_names_nothing_is_refused(wrong) -> None:
 
 
 def test_the_plan_says_where_trainings_may_run() -> None:
-    assert list(node_lines(Resources())) == []
-    (line,) = node_lines(Resources(node_with=("fast_disk",)))
+    assert list(resource_lines(Resources())) == []
+    (line,) = resource_lines(Resources(node_with=("fast_disk",)))
     assert line == "nodes: trainings run only on those with fast_disk (resources.node_with)"

@@ -9,7 +9,8 @@ from sweep import yaml_source
 from sweep.records import Outcome, TrialResult
 from sweep.running import cluster, runner
 from sweep.running.job import Job, Progress, RunOptions
-from sweep.running.placement import Node, Placement
+from sweep.running.placement import Node
+from sweep.running.placements import Placements
 from sweep.running.session import StudySession
 from sweep.study import Resources, validate
 from sweep.training.footprint import Footprint
@@ -75,9 +76,9 @@ def run(folder: Path, resources: str, here: cluster.Cluster) -> _Counting:
     loaded = validate(yaml_source.parse(STUDY + resources, "s.yaml"))
     study, dataset = loaded.study, loaded.study.data.build()
     options = RunOptions(folder, study.objective, study.monitor, True, "none", forensics=study.forensics)
-    placement, view = Placement(study.resources, here.nodes, here.limits), _Counting()
+    placements, view = Placements(study.resources, here.nodes, here.limits), _Counting()
     with StudySession(loaded, folder, len(dataset.train)) as session:
-        assert runner.run_trials(session, dataset, options, here, placement, view, told=view.lines.append)
+        assert runner.run_trials(session, dataset, options, here, placements, view, told=view.lines.append)
     return view
 
 
@@ -146,3 +147,21 @@ def test_what_finds_no_memory_on_a_shared_gpu_is_tried_again_alone(on_a_gpu) -> 
     assert on_a_gpu.retried_because == [why]
     ends = {result.trial_id: (result.verdict, result.gpu_shared_by) for result in on_a_gpu.results}
     assert len(ends) == 6 and ends["0003"][0] is not Outcome.OUT_OF_MEMORY and ends["0003"][1] == 1
+
+
+def test_what_takes_both_cores_gets_them_and_has_as_many_threads(tmp_path, here, monkeypatch) -> None:
+    class Telling(runner.TrialActor):
+        def step(self) -> dict:
+            import ray
+            import torch
+
+            cores = ray.get_runtime_context().get_assigned_resources()["CPU"]
+            (tmp_path / self._members.only.job.trial_id).write_text(f"{cores:g} {torch.get_num_threads()}")
+            return super().step()
+
+    monkeypatch.setattr(runner, "TrialActor", Telling)
+    wide = "resources: {where: [{when: {training.optimizer.lr: [0.011, 0.013]}, cpus: 2}]}\n"
+    view = run(tmp_path, wide, here)
+    cores = {result.trial_id: (tmp_path / result.trial_id).read_text() for result in view.results}
+    assert cores == {f"{n:04d}": "2 2" if n in (1, 3) else "1 1" for n in range(6)}
+    assert view.at_once == [1, 1, 1, 1, 1, 2], "each waits for room in its turn; the last two small ones are together"

@@ -11,7 +11,8 @@ from sweep.running import nodes as nodes_module
 from sweep.running import runner
 from sweep.running.job import Job, RunOptions
 from sweep.running.nodes import Nodes
-from sweep.running.placement import Node, Placement
+from sweep.running.placement import Node
+from sweep.running.placements import Placements
 from sweep.running.session import StudySession
 from sweep.study import validate
 
@@ -88,7 +89,7 @@ class Study:
         self.searcher = runner._LedgerSearcher(
             self.session,
             RunOptions(folder, "wer", MonitorConfig(), True, "last"),
-            Placement(loaded.study.resources, cluster.nodes.alive),
+            Placements(loaded.study.resources, cluster.nodes.alive),
             self.view,
             None,
             self.ended,

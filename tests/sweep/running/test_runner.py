@@ -31,7 +31,8 @@ from sweep.live.views import Views
 from sweep.records import TrialResult
 from sweep.running import cluster, runner
 from sweep.running.job import Job, Progress, RunOptions, TrialReport
-from sweep.running.placement import Node, Placement
+from sweep.running.placement import Node
+from sweep.running.placements import Placements
 from sweep.running.ray_scheduler import StudyScheduler
 from sweep.running.session import StudySession
 from sweep.running.trial import TrialRunner
@@ -55,7 +56,7 @@ def last_reports(tmp_path, deadline: float) -> list[dict]:
     options = RunOptions(tmp_path, "wer", MonitorConfig(), True, "none", forensics=settings)
     actor = TrialActor.__new__(TrialActor)
     job = Job("0000", 0, 0, 0, "explore", {}, config, 20)
-    actor.setup({JOBS_KEY: [job]}, SyntheticConfig.model_validate(DATA).build(), options, 1, deadline)
+    actor.setup({JOBS_KEY: [job]}, SyntheticConfig.model_validate(DATA).build(), options, deadline)
     reports = [actor.step()]
     while not reports[-1]["done"]:
         reports.append(actor.step())
@@ -88,7 +89,7 @@ audit: {rate: 0}
 forensics: {trials: 0}
 """
 ONE_LANE = "resources: {max_parallel: 1}\n"
-ONE = Placement(Resources(), [Node(cpus=1)])
+ONE = Placements(Resources(), [Node(cpus=1)])
 
 
 class _Watching:
@@ -180,9 +181,9 @@ def run(folder: Path, text: str, joined: cluster.Cluster) -> _Watching:
     session, view = StudySession(loaded, folder, len(dataset.train)), _Watching()
     views = Views(view, [Metrics(folder.name, session, session.results)], print)
     try:
-        placement = Placement(loaded.study.resources, joined.nodes)
+        placements = Placements(loaded.study.resources, joined.nodes)
         assert runner.run_trials(
-            session, dataset, options(loaded, folder), joined, placement, views, told=view.lines.append
+            session, dataset, options(loaded, folder), joined, placements, views, told=view.lines.append
         )
     finally:
         session.close()
@@ -341,10 +342,10 @@ def test_where_ray_ends_a_training_for_lack_of_memory_fewer_run_at_once(tmp_path
             assert reason == "memory ran out, and Ray ended its process; trying once more"
 
     loaded = validate(yaml_source.parse(STUDY + ASHA.replace("trials: 3", "trials: 12"), "s.yaml"))
-    placement, lines = Placement(Resources(), [Node(cpus=3)]), list[str]()
+    placements, lines = Placements(Resources(), [Node(cpus=3)]), list[str]()
     with StudySession(loaded, tmp_path, 16) as session:
         searcher = runner._LedgerSearcher(
-            session, options(loaded, tmp_path), placement, Retried(), None, Saying(), told=lines.append
+            session, options(loaded, tmp_path), placements, Retried(), None, Saying(), told=lines.append
         )
         assert all(isinstance(searcher.suggest(f"ray{number}"), dict) for number in range(3))
         assert searcher.suggest("ray3") is None
@@ -387,10 +388,10 @@ def _names(suggested: dict | str | None) -> list[str]:
 
 def test_the_lanes_share_out_what_is_left(tmp_path) -> None:
     loaded = validate(yaml_source.parse(STUDY + SPACE + STACKED, "s.yaml"))
-    placement = Placement(loaded.study.resources, [Node(cpus=2)])
+    placements = Placements(loaded.study.resources, [Node(cpus=2)])
     with StudySession(loaded, tmp_path, 16) as session:
         searcher = runner._LedgerSearcher(
-            session, options(loaded, tmp_path), placement, _Watching(), None, runner.RayTrials()
+            session, options(loaded, tmp_path), placements, _Watching(), None, runner.RayTrials()
         )
         assert _names(searcher.suggest("a")) == ["0000", "0001", "0002"]
         assert _names(searcher.suggest("b")) == ["0003", "0004"], "four are left for two lanes"
@@ -408,12 +409,14 @@ def test_the_lanes_share_out_what_is_left(tmp_path) -> None:
 
 def test_trainings_whose_process_died_go_on_in_processes_of_their_own(tmp_path) -> None:
     loaded = validate(yaml_source.parse(STUDY + SPACE + STACKED, "s.yaml"))
-    placement = Placement(loaded.study.resources, [Node(cpus=1)])
+    placements = Placements(loaded.study.resources, [Node(cpus=1)])
     told: list[tuple[str, str]] = []
     view = _Watching()
     view.retried = lambda job, reason: told.append((job.trial_id, reason))  # type: ignore[method-assign]
     with StudySession(loaded, tmp_path, 16) as session:
-        searcher = runner._LedgerSearcher(session, options(loaded, tmp_path), placement, view, None, runner.RayTrials())
+        searcher = runner._LedgerSearcher(
+            session, options(loaded, tmp_path), placements, view, None, runner.RayTrials()
+        )
         jobs = searcher.suggest("a")[JOBS_KEY]
         row = runner.crashed_result(jobs[1], searcher._options, "")
         searcher.on_trial_result("a", {REPORTS_KEY: [TrialReport("0001", result=row, is_last=True)]})

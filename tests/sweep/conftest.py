@@ -85,7 +85,7 @@ def run_without_ray(capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[i
     def run(study: Path, results: Path, *more: str) -> tuple[int, str, str]:
         capsys.readouterr()
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(trainings, "cluster", lambda address, resources: contextlib.nullcontext(one_core))
+            patch.setattr(trainings, "cluster", lambda address, resources, last_words: contextlib.nullcontext(one_core))
             patch.setattr(runner, "run_trials", _one_after_another)
             code = main([str(study), "--results", str(results), *more])
         return code, *capsys.readouterr()

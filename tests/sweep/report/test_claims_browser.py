@@ -50,7 +50,7 @@ def test_twelve_claims_fit_and_nothing_overlaps(opened: Opened, page_of_claims: 
 
 def test_verdicts_follow_the_theme_and_lead_to_their_claim(opened: Opened, page_of_claims: Path) -> None:
     page, trouble = opened(page_of_claims, 1280, "light")
-    word = page.locator("#claims .legend .v-refuted")
+    word = page.locator("#claims .legend .verdict.v-refuted")
     assert word.inner_text() == "refuted" and word.locator("svg").count() == 1
     assert word.evaluate("node => getComputedStyle(node).color") == "rgb(184, 74, 0)"
     page.emulate_media(color_scheme="dark")

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from slr_models import user_code
 from sweep.analysis.region.evidence import Evidence
@@ -100,6 +101,11 @@ def truth(name: str, part: tuple[int, int]) -> list[tuple[int, bool]]:
     return found
 
 
+def balanced_accuracy(said: npt.NDArray[np.bool_], stable: npt.NDArray[np.bool_]) -> float:
+    """Mean of the shares of stable and of other settings, [N], of which that was said."""
+    return float(0.5 * (said[stable].mean() + (~said[~stable]).mean()))
+
+
 def _one_thread() -> None:
     import torch
 
@@ -117,8 +123,7 @@ def lines(names: Sequence[str]) -> Iterator[str]:
             cells = []
             for told in pool.map(searched, [name] * len(SEARCH_SEEDS), SEARCH_SEEDS):
                 said = np.array([one for _, one in told])
-                accuracy = 0.5 * (said[stable].mean() + (~said[~stable]).mean())
-                cells.append(f"{accuracy:.3f}")
+                cells.append(f"{balanced_accuracy(said, stable):.3f}")
             yield f"| {name} | {len(stable)} x {len(GRID_SEEDS)} | {stable.mean():.0%} | " + " | ".join(cells) + " |"
 
 

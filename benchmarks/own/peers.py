@@ -25,8 +25,8 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
 
-from benchmarks.own.examples import EXAMPLES, STUDIES, grid_settings, trained, truth
-from benchmarks.search.peers import be_quiet, searches
+from benchmarks.own.examples import EXAMPLES, STUDIES, balanced_accuracy, grid_settings, trained, truth
+from benchmarks.search.peers import OURS, be_quiet
 from benchmarks.search.replay import mean
 from benchmarks.search.scores import replay
 from benchmarks.search.surface import Told
@@ -39,7 +39,6 @@ from sweep.space import Settings
 from sweep.study import load
 
 REPORT = Path(__file__).with_suffix(".md")
-OURS = "stability, balanced"
 SEARCHES = (OURS, "stability, map", "Sobol", "random", "TPE", "GP-EI", "GP classifier", "BoTorch straddle")
 SEARCH_SEEDS = (201, 202, 203, 204, 205)
 CHECKPOINTS = (24, 48)
@@ -47,7 +46,7 @@ KEPT = ("digits", "boosting", "descent")
 """Examples of the stored table; the characters' trainings take longer than those of these together."""
 
 
-Told48 = Mapping[str, list[list[bool]]]
+Said = Mapping[str, list[list[bool]]]
 """Of each search, example and seed (`key`): what its map calls stable of the grid, after each of CHECKPOINTS trials."""
 
 
@@ -117,13 +116,13 @@ def _begin() -> None:
     user_code.look_in(STUDIES)
 
 
-def run_all(examples: Sequence[str], work: Path, workers: int) -> Told48:
+def run_all(examples: Sequence[str], work: Path, workers: int) -> Said:
     """Everything that is missing in a folder, in processes."""
     kept = work / "told.jsonl"
     lines = kept.read_text(encoding="utf-8").splitlines() if kept.exists() else []
     known: dict[str, list[list[bool]]] = dict(json.loads(line) for line in lines)
     jobs = [(example, TRUTH, 0) for example in examples]
-    jobs += [(example, search, seed) for example in examples for seed in SEARCH_SEEDS for search in searches(SEARCHES)]
+    jobs += [(example, search, seed) for example in examples for seed in SEARCH_SEEDS for search in SEARCHES]
     missing = [job for job in jobs if key(*job) not in known]
     with multiprocessing.get_context("spawn").Pool(workers, _begin) as pool, kept.open("a", encoding="utf-8") as file:
         for name, found in pool.imap_unordered(_done, missing):
@@ -135,14 +134,14 @@ def run_all(examples: Sequence[str], work: Path, workers: int) -> Told48:
     return known
 
 
-def accuracies(told: Told48, example: str, search: str, seed: int) -> list[float]:
+def accuracies(told: Said, example: str, search: str, seed: int) -> list[float]:
     """Balanced accuracy after each of CHECKPOINTS trials."""
     stable = np.array(told[key(example, TRUTH, 0)][0])
     said = [np.array(one) for one in told[key(example, search, seed)]]
-    return [float(0.5 * (one[stable].mean() + (~one[~stable]).mean())) for one in said]
+    return [balanced_accuracy(one, stable) for one in said]
 
 
-def lines(examples: Sequence[str], told: Told48) -> Iterator[str]:
+def lines(examples: Sequence[str], told: Said) -> Iterator[str]:
     """The tables."""
     scores = {
         (example, search): np.array([accuracies(told, example, search, seed) for seed in SEARCH_SEEDS])

@@ -1,4 +1,4 @@
-"""Stand-ins on PATH by which job scripts start a real Ray on loopback, and this copy of the program."""
+"""Stand-ins on PATH by which job scripts start a real Ray on loopback, and this copy of the program; a study for it."""
 
 import sys
 
@@ -18,3 +18,18 @@ from ray.scripts.scripts import main
 main()
 """
 """A variable of the environment."""
+
+
+def study(trials: int) -> str:
+    """A study of so many short trainings."""
+    return f"""
+name: tiny
+model: {{kind: baseline, width: 0.0625, norm: group}}
+data: {{kind: synthetic, vocabulary_size: 4, num_train: 16, num_valid: 4, frames_per_label: 6, max_labels: 3}}
+training: {{batch_size: 4, eval_every_steps: 10}}
+space: {{training.optimizer.lr: {{loguniform: [1e-3, 1e-1]}}}}
+search: {{kind: random}}
+budget: {{trials: {trials}, steps: 20}}
+confirm: {{settings: 0, recommended: false}}
+forensics: {{trials: 0}}
+"""

@@ -14,17 +14,7 @@ from tests.deploy.arrays import ROOT, Array
 
 pytestmark = [pytest.mark.ray, pytest.mark.long]
 
-STUDY = """
-name: tiny
-model: {kind: baseline, width: 0.0625, norm: group}
-data: {kind: synthetic, vocabulary_size: 4, num_train: 16, num_valid: 4, frames_per_label: 6, max_labels: 3}
-training: {batch_size: 4, eval_every_steps: 10}
-space: {training.optimizer.lr: {loguniform: [1e-3, 1e-1]}}
-search: {kind: random}
-budget: {trials: 12, steps: 20}
-confirm: {settings: 0, recommended: false}
-forensics: {trials: 0}
-"""
+STUDY = on_loopback.study(trials=12)
 # A run begins with as many nodes as the test wants: else the first one has trained all before others are there.
 WAITS = 'python deploy/wait_for_nodes.py --address "$6" --nodes "$(<"$FOLDER/nodes")" || exit 9\n'
 

@@ -15,17 +15,7 @@ from sweep import store
 from tests.deploy import on_loopback
 
 ROOT = Path(__file__).parents[2]
-STUDY = """
-name: tiny
-model: {kind: baseline, width: 0.0625, norm: group}
-data: {kind: synthetic, vocabulary_size: 4, num_train: 16, num_valid: 4, frames_per_label: 6, max_labels: 3}
-training: {batch_size: 4, eval_every_steps: 10}
-space: {training.optimizer.lr: {loguniform: [1e-3, 1e-1]}}
-search: {kind: random}
-budget: {trials: 4, steps: 20}
-confirm: {settings: 0, recommended: false}
-forensics: {trials: 0}
-"""
+STUDY = on_loopback.study(trials=4)
 STAND_INS = {
     "scontrol": '[[ $1 == show ]] && printf "localhost\\nlocalhost\\n" || echo "$*" >> "$REQUEUED"',
     # Every step runs here; its command is what follows the options of srun.

@@ -185,7 +185,7 @@ def judge(
         least = min(margin, _sure_margin(breaking, setting, along, rule))
     p_break_most = 1 - float(breaking.least_p_stable([setting], rule.credibility)[0])
     likely = 1 - p_break_most >= rule.p_stable
-    clear = math.isnan(least) or least >= rule.num_rungs * rule.rung * _EXACT
+    clear = math.isnan(least) or least >= math.log10(rule.lr_factor) * _EXACT
     if least == math.inf and along is not None and lr is not None:
         # Nobody knows what lies beyond the range.
         clear = _reaches(_scale(model, along), float(lr), rule)
